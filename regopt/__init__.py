@@ -1,0 +1,26 @@
+"""Regularised optimization for JAX: compose, sweep, understand."""
+
+__version__ = "0.1.0"
+
+from regopt import layers, noise, numerics, penalties, schedules, stopping, sweep, transforms, tree
+from regopt.optimizers import adam, adamw, heavy_ball, sgd
+from regopt.transforms.evaluation import evaluation_params
+from regopt.transforms.regularize import regularize
+
+__all__ = [
+    "adam",
+    "adamw",
+    "evaluation_params",
+    "heavy_ball",
+    "layers",
+    "noise",
+    "numerics",
+    "penalties",
+    "regularize",
+    "schedules",
+    "sgd",
+    "stopping",
+    "sweep",
+    "transforms",
+    "tree",
+]

@@ -1,0 +1,183 @@
+"""The files of a run folder, each written under a temporary name and then renamed: whole or not there.
+
+One function per format. This file is not for deciding what is written when (`regopt.experiment`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regopt import __version__
+from regopt.claims import Claim, to_record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Arrays = dict[str, "np.ndarray"]
+PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file; it takes the file's place only when all of it was written.
+
+    Args:
+        path: the file to write or replace.
+
+    Yields:
+        The name to write to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8.
+
+    Args:
+        path: the file.
+        text: all of it.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON, which has no NaN.
+
+    Args:
+        path: the file.
+        value: dictionaries, lists, strings, finite numbers, booleans.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def versions() -> dict[str, Any]:
+    """List what the numbers of a run may depend on besides its config; starts jax's devices.
+
+    Returns:
+        Versions of Python and of the packages, the devices, and whether jax computes in 64 bits.
+    """
+    import jax
+
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "regopt": __version__,
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        "platform": devices[0].platform,
+        "device_kind": devices[0].device_kind,
+        "device_count": len(devices),
+        "x64": bool(jax.config.read("jax_enable_x64")),
+    }
+
+
+def remove_results(folder: Path) -> None:
+    """Remove what an earlier run left, so that no claim or figure outlives its arrays.
+
+    Args:
+        folder: the run folder.
+    """
+    for path in folder.iterdir():
+        if path.name in ("arrays.npz", "claims.json", "table.parquet") or path.suffix == ".png":
+            path.unlink()
+
+
+def write_arrays(path: Path, result: Any) -> Arrays:
+    """Write all arrays that can be stored, and only then complain about the others.
+
+    Args:
+        path: the ``.npz`` file, which ``numpy.load`` reads without pickle.
+        result: names and arrays; bfloat16 and its kin, which the format cannot name, become float32.
+
+    Returns:
+        The arrays as stored.
+
+    Raises:
+        TypeError: something in the result is no array.
+    """
+    import numpy as np
+
+    if not isinstance(result, Mapping):
+        raise TypeError(f"run must return a dict of arrays, got {type(result).__name__}")
+    arrays: Arrays = {}
+    refused = []
+    for key, value in result.items():
+        try:
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                raise TypeError(f"{type(value).__name__} holds Python objects")
+            nameless = array.dtype.kind == "V" and array.dtype.names is None
+            arrays[str(key)] = array.astype(np.float32) if nameless else array
+        except (TypeError, ValueError) as error:
+            refused.append(f"{key} ({error})")
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
+    if refused:
+        raise TypeError(f"run returned what cannot be stored: {', '.join(refused)}")
+    return arrays
+
+
+def write_table(path: Path, table: Any) -> None:
+    """Write a table as parquet.
+
+    Args:
+        path: the file.
+        table: a pandas DataFrame.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not hasattr(table, "to_parquet"):
+        raise TypeError(f"table must return a pandas DataFrame, got {type(table).__name__}")
+    with replacing(path) as temporary:
+        table.to_parquet(temporary)
+
+
+def write_claims(path: Path, claims: Sequence[Claim]) -> None:
+    """Write claims with their verdicts as a JSON list.
+
+    Args:
+        path: the file.
+        claims: the claims in their order.
+
+    Raises:
+        TypeError: one of them is no `Claim`.
+    """
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise TypeError(f"claims must return a list of Claim, got {type(claim).__name__} in it")
+    write_json(path, [to_record(claim) for claim in claims])
+
+
+def write_figures(folder: Path, name: str, figures: Any) -> None:
+    """Write one figure as ``<name>.png``, or several as ``<name>-<key>.png``.
+
+    Args:
+        folder: where to.
+        name: the experiment's name.
+        figures: a matplotlib Figure, or a mapping from keys to Figures.
+
+    Raises:
+        TypeError: one of them is no figure.
+    """
+    parts = figures if isinstance(figures, Mapping) else {"": figures}
+    for part, figure in parts.items():
+        if not hasattr(figure, "savefig"):
+            raise TypeError(f"figure must return a matplotlib Figure, got {type(figure).__name__}")
+        with replacing(folder / f"{name}{f'-{part}' if part else ''}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")

@@ -1,0 +1,234 @@
+"""The command line, and the only module that prints: ``regopt list``, ``regopt run``, ``regopt claims``.
+
+Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside an
+experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running or
+writing anything itself (`regopt.experiment`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from regopt import __version__
+from regopt.claims import Claim
+from regopt.claims import table as claims_table
+from regopt.config import COMMAND_LINE, ConfigError, read_config, read_toml
+from regopt.experiment import Listing, Outcome, discover, execute, load, run_folder
+from regopt.messages import one_line, suggestion
+
+HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
+
+_CODES = """exit codes:
+  0    all claims hold
+  1    a claim failed
+  2    bad input, said in one line
+  3    an unexpected error inside an experiment, said in one line
+  130  interrupted; what was finished is on disk
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``regopt``; by default those of the process.
+
+    Returns:
+        The exit code; see the top of this module.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files, also where there is no display
+    try:
+        arguments = _parse(words)
+        return arguments.command(arguments)
+    except SystemExit as stop:  # --help and --version, or nobody reads our output any more
+        return stop.code if isinstance(stop.code, int) else HOLDS
+    except ConfigError as error:
+        return _complain(str(error), BAD_INPUT, debug)
+    except KeyboardInterrupt:
+        return _complain("interrupted before anything was computed", INTERRUPTED, debug)
+    except Exception as error:
+        return _complain(f"{type(error).__name__}: {error}", BROKEN, debug)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its errors in one line and no guessing of abbreviated options."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(COMMAND_LINE, "", message)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="regopt", description="Experiments on regularised optimization.", epilog=_CODES)
+    parser.add_argument("--version", action="version", version=f"regopt {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="list the experiments, their questions and their configs")
+    listing.set_defaults(command=_list)
+
+    run = commands.add_parser(
+        "run",
+        help="run one experiment and print its claims",
+        description="Any field of the config can be overridden: --learning-rate 0.1 --steps 10 30 --no-nesterov",
+        epilog=_CODES,
+        usage="%(prog)s [-h] [--out DIR] [--debug] EXPERIMENT CONFIG [--FIELD VALUE ...]",
+    )
+    run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
+    run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
+    run.set_defaults(command=_run)
+
+    claims = commands.add_parser(
+        "claims", help="run all experiments and print one table of claims", epilog=_CODES
+    )
+    claims.add_argument("--config", metavar="NAME", default="default", help="which config of each (default)")
+    claims.set_defaults(command=_claims)
+
+    for command in (run, claims):
+        command.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="where to (runs)")
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+    arguments, overrides = parser.parse_known_args(words)
+    if overrides and arguments.command is not _run:
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    arguments.overrides = overrides
+    return arguments
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    del arguments
+    table = Table()
+    for name in ("experiment", "question", "configs"):
+        table.add_column(name, overflow="fold")
+    for found in _experiments():
+        configs = " ".join(path.stem for path in found.configs)
+        table.add_row(Text(found.name), Text(found.question or "(no question)"), Text(configs))
+    _console().print(table)
+    return HOLDS
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    path = _named(arguments.experiment, Path("experiments"), ".py")
+    config_path = _named(arguments.config, _configs_of(path), ".toml")
+    if path.is_file():
+        read_toml(config_path)  # what is wrong with it is said before the slow imports
+        _use_all_cores()
+    experiment = load(path)
+    config = read_config(config_path, experiment.config_class, arguments.overrides)
+    folder = run_folder(experiment, config, arguments.out)
+    try:
+        outcome = execute(experiment, config, arguments.out)
+    except KeyboardInterrupt:
+        return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
+    except SystemExit as error:
+        raise RuntimeError(f"the experiment called exit({error.code!r})") from error
+    if outcome.interrupted:
+        missing = "".join(f"; no {reason}" for reason in outcome.skipped)
+        return _complain(f"interrupted; what was finished is in {folder}{missing}", INTERRUPTED, debug=False)
+    _console().print(claims_table(outcome.claims, experiment.question))
+    print(f"{folder} ({outcome.seconds:.1f} s)")
+    return HOLDS if all(claim.holds for claim in outcome.claims) else FAILS
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    listings = _experiments()
+    name = arguments.config
+    known = sorted({path.stem for listing in listings for path in listing.configs})
+    if name not in known:
+        raise ConfigError("configs", name, f"no experiment has such a config; {suggestion(name, known)}")
+    _use_all_cores()
+    claims: list[Claim] = []
+    interrupted = False
+    for listing in listings:
+        try:
+            outcome = _outcome(listing, name, arguments.out)
+        except KeyboardInterrupt:
+            interrupted = True
+        except (Exception, SystemExit) as error:
+            if arguments.debug:
+                traceback.print_exc()
+            claims.append(_failure(listing, error))
+        else:
+            interrupted = outcome.interrupted
+            claims += [
+                replace(claim, statement=f"{listing.name}: {claim.statement}") for claim in outcome.claims
+            ]
+        if interrupted:
+            break
+    _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))
+    if interrupted:
+        return _complain(f"interrupted; what was finished is in {arguments.out}", INTERRUPTED, debug=False)
+    return HOLDS if all(claim.holds for claim in claims) else FAILS
+
+
+def _outcome(listing: Listing, config_name: str, out: Path) -> Outcome:
+    config_path = _configs_of(listing.path) / f"{config_name}.toml"
+    experiment = load(listing.path)
+    return execute(experiment, read_config(config_path, experiment.config_class), out)
+
+
+def _failure(listing: Listing, error: BaseException) -> Claim:
+    """Write an error as a claim that NaN was measured for, so that it stands in the table and fails."""
+    said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    statement = one_line(f"{listing.name}: runs to its end ({said})")
+    return Claim(statement, str(listing.path), expected=1.0, measured=float("nan"))
+
+
+def _experiments() -> list[Listing]:
+    found = discover(Path())
+    if not found:
+        raise ConfigError("experiments", "", "there are none here; start regopt where experiments/ lies")
+    return found
+
+
+def _named(text: str, folder: Path, suffix: str) -> Path:
+    """Find what a path or a bare name means; a wrong one is left for the reader to complain about."""
+    path = Path(text)
+    bare = path.name == text and path.suffix != suffix
+    return folder / f"{text}{suffix}" if bare and not path.is_file() else path
+
+
+def _configs_of(experiment: Path) -> Path:
+    """Find ``configs/<name>`` beside the folder of an experiment, relative where that is shorter."""
+    folder = experiment.resolve().parent.parent / "configs" / experiment.stem
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _use_all_cores() -> None:
+    from regopt.sweep.devices import use_all_cores
+
+    with contextlib.suppress(RuntimeError):  # jax runs already, with the devices that it has
+        use_all_cores()
+
+
+def _console() -> Console:
+    """Choose a width: the terminal's own, or room for a statement where the output goes to a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+def _complain(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    else:
+        print(f"regopt: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,165 @@
+"""Scalars and roots done once: how a number meets an array, 1 - b and 1 - b**t, and functions with finite slopes.
+
+Everything else in the package relies on these for the hyperparameter contract: a number may be a Python
+float or a tracer of another dtype, and values and slopes stay finite at 0. Not for trees (see ``tree.py``).
+"""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt.types import Number
+
+_INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
+
+
+def like(number: Number, leaf: jax.Array) -> jax.Array:
+    """The number in the dtype of ``leaf``, shape unchanged: the only way a number meets an array.
+
+    A float32 tracer would otherwise widen bfloat16 state and break the carry of a scan.
+
+    >>> like(0.5, jnp.ones(3, jnp.bfloat16)).dtype
+    dtype(bfloat16)
+    """
+    return jnp.asarray(number).astype(leaf.dtype) if _is_traced(number) else jnp.asarray(number, leaf.dtype)
+
+
+def widen(*arrays: Any) -> tuple[jax.Array, ...]:
+    """The arrays in one common floating dtype of at least float32.
+
+    >>> [x.dtype.name for x in widen(jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.float16))]
+    ['float32', 'float32']
+    """
+    arrays = tuple(jnp.asarray(x) for x in arrays)
+    dtype = jnp.float32
+    for x in arrays:
+        dtype = jnp.promote_types(dtype, x.dtype)
+    return tuple(x.astype(dtype) for x in arrays)
+
+
+def as_float(number: Number) -> jax.Array:
+    """The number as an array of JAX's default float dtype (float32, or float64 with x64 on).
+
+    >>> as_float(3).dtype
+    dtype('float32')
+    """
+    return jnp.asarray(number).astype(jnp.result_type(float))
+
+
+def one_minus(b: Number) -> Number:
+    """``1 - b``, in double precision for a concrete scalar and in the default float dtype for a tracer.
+
+    Args:
+        b: a decay rate, dimensionless; may be traced.
+
+    Returns:
+        A Python float for a concrete ``b``, else an array of shape ().
+
+    >>> one_minus(0.75)
+    0.25
+    """
+    return 1 - as_float(b) if _is_traced(b) else 1.0 - float(np.asarray(b))
+
+
+def one_minus_power(b: Number, t: Number) -> jax.Array:
+    """``1 - b**t = -expm1(t log1p(-c))`` with ``c = one_minus(b)``: the bias correction of a moving average.
+
+    Built on the same ``c`` as the average itself, so that ``one_minus(b) / one_minus_power(b, 1)`` is 1 to
+    rounding for every ``b``, static or traced. The slope in ``b`` is finite on [0, 1), 0 included.
+
+    Args:
+        b: in [0, 1), dimensionless; may be traced.
+        t: number of steps, >= 0; may be traced.
+
+    Returns:
+        An array of the default float dtype.
+
+    >>> one_minus_power(0.9, 2)
+    Array(0.19, dtype=float32)
+    """
+    return _one_minus_power(as_float(one_minus(b)), as_float(t))
+
+
+@jax.custom_jvp
+def _one_minus_power(c, t):
+    safe = jnp.where(c < 1, c, 0.5)
+    return jnp.where(c < 1, -jnp.expm1(t * jnp.log1p(-safe)), jnp.where(t > 0, 1.0, 0.0).astype(c.dtype))
+
+
+@_one_minus_power.defjvp
+def _one_minus_power_jvp(primals, tangents):
+    (c, t), (dc, dt) = primals, tangents
+    b = 1 - c
+    log_b = jnp.log(jnp.where(b > 0, b, 1))
+    before = jnp.where(t > 0, b ** jnp.maximum(t - 1, 0), 0)  # b**(t-1), 0**0 = 1
+    return _one_minus_power(c, t), t * before * dc - before * b * log_b * dt
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """``sqrt(x)`` for x >= 0, with slope 0 (not inf) at 0.
+
+    >>> jax.grad(safe_sqrt)(0.0)
+    Array(0., dtype=float32, weak_type=True)
+    """
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.where(x == 0, 0, x * jnp.nan))
+
+
+def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """``numerator / denominator``, and 0 with slope 0 where the denominator is 0.
+
+    >>> safe_divide(jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]))
+    Array([0.5, 0. ], dtype=float32)
+    """
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator, 0) / jnp.where(nonzero, denominator, 1)
+
+
+def safe_norm(x: jax.Array) -> jax.Array:
+    """Euclidean norm of all entries, without overflow or underflow in the squares; slope 0 at the origin.
+
+    The largest magnitude is factored out first, so 1e30 in float32 gives no inf. At least float32.
+
+    >>> safe_norm(jnp.array([3e30, 4e30])) / 1e30
+    Array(5., dtype=float32)
+    """
+    (x,) = widen(x)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * safe_sqrt(jnp.sum(jnp.square(x / scale)))
+
+
+def check_range(name: str, value: Any, interval: str) -> None:
+    """Check that a concrete number, or every number of a tree, lies in an interval; traced ones and schedules pass.
+
+    Args:
+        name: the argument's name, for the message.
+        value: a number, a schedule, or a tree of numbers.
+        interval: as written in mathematics, ``"[0, 1)"`` or ``"(0, inf)"``.
+
+    Raises:
+        ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
+    """
+    match = _INTERVAL.fullmatch(interval)
+    assert match, interval
+    low, high = float(match[2]), float(match[3])
+    for number in jax.tree.leaves(value):
+        if callable(number) or _is_traced(number):
+            continue
+        numbers = np.asarray(number, dtype=np.float64)
+        above = numbers >= low if match[1] == "[" else numbers > low
+        below = numbers <= high if match[4] == "]" else numbers < high
+        if not np.all(above & below):
+            raise ValueError(f"{name} must lie in {interval}, got {number}")
+
+
+def _is_traced(number: Any) -> bool:
+    return isinstance(number, jax.core.Tracer)
+
+
+def at_count(number: Any, count: jax.Array) -> Any:
+    """A schedule's value at ``count``; a plain number is returned as it is."""
+    return number(count) if callable(number) else number

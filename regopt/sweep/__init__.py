@@ -1,0 +1,41 @@
+"""Sweeps: hundreds of settings trained at once in one compiled program."""
+
+from regopt.sweep.devices import use_all_cores
+from regopt.sweep.engine import run
+from regopt.sweep.space import (
+    Dimension,
+    Settings,
+    choice,
+    from_columns,
+    grid,
+    latin_hypercube,
+    log_uniform,
+    random,
+    seeds,
+    sobol,
+    static,
+    uniform,
+)
+from regopt.sweep.table import Best, Result
+from regopt.sweep.task import SupervisedState, supervised
+
+__all__ = [
+    "Best",
+    "Dimension",
+    "Result",
+    "Settings",
+    "SupervisedState",
+    "choice",
+    "from_columns",
+    "grid",
+    "latin_hypercube",
+    "log_uniform",
+    "random",
+    "run",
+    "seeds",
+    "sobol",
+    "static",
+    "supervised",
+    "uniform",
+    "use_all_cores",
+]

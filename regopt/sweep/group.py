@@ -1,0 +1,209 @@
+"""Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them.
+
+Lane i lives on device ``i % devices`` for good, in slot ``(i // devices) % chunk`` of every call, so its bits do
+not depend on who trains beside it.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from regopt.data import Splits
+from regopt.numerics import as_float
+from regopt.sweep.program import LANES, Constants, Recipe, build_segment, build_start
+from regopt.types import Key
+
+Report = tuple[np.ndarray, dict[str, np.ndarray], Any]  # lanes, their metrics, their marks
+
+
+class Group:
+    """The lanes of one group of settings on their devices.
+
+    Args:
+        recipe: how they train.
+        numbers: the traced columns, each ``[lanes]``.
+        indices: which settings of the sweep the lanes are, ``[lanes]``.
+        data: training and validation examples.
+        key: of the whole sweep.
+        devices: what to run on.
+        chunk: lanes that a device trains at once; None measures what fits.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        numbers: dict[str, np.ndarray],
+        indices: np.ndarray,
+        data: Splits,
+        key: Key,
+        devices: list[jax.Device],
+        chunk: int | None,
+    ):
+        self.indices = indices
+        self.devices = len(devices)
+        self.capacity = -(-len(indices) // self.devices)  # lanes of a device
+        mesh = Mesh(np.array(devices), (LANES,))
+        self._spread, self._same = NamedSharding(mesh, PartitionSpec(LANES)), NamedSharding(mesh, PartitionSpec())
+        given = {name: _as_number(column[self._layout()]) for name, column in numbers.items()}
+        constants = Constants(given, jnp.asarray(indices[self._layout()], jnp.int32))
+        self._constants = jax.device_put(constants, self._spread)
+        self._data, self._key = jax.device_put((data, key), self._same)
+        self._recipe, self._mesh = recipe, mesh
+        self._compile(chunk, devices[0])
+        self.buffer = None
+
+    def start(self) -> None:
+        """Put every lane before its first step."""
+        self.buffer = self._start(self._key, self._constants)
+
+    def train(self, lanes: np.ndarray, first_step: int) -> Iterator[Report]:
+        """One segment for each of the lanes, chunk by chunk; the next chunk runs while one is reported.
+
+        Args:
+            lanes: which lanes, as positions in ``indices``.
+            first_step: steps that they have done.
+
+        Yields:
+            For each chunk its lanes, their metrics and their marks, as NumPy arrays ``[lanes]``.
+        """
+        waiting = None
+        for ids, owners in self._calls(lanes):
+            outcome = self._call(ids, first_step)
+            if waiting is not None:
+                yield _read(*waiting)
+            waiting = (owners, outcome)
+        if waiting is not None:
+            yield _read(*waiting)
+
+    def lane(self, buffer: Any, index: int) -> Any:
+        """The entry of setting ``index`` in a buffer, with NumPy leaves."""
+        lane = int(np.flatnonzero(self.indices == index)[0])
+        at = lane % self.devices * self.capacity + lane // self.devices
+        return jax.tree.map(lambda x: np.asarray(x[at]), buffer)
+
+    def _layout(self) -> np.ndarray:
+        """For each place of the buffer, device by device, its lane; the tail is padded with the last."""
+        lanes = np.arange(self.devices * self.capacity).reshape(self.capacity, self.devices).T.ravel()
+        return np.minimum(lanes, len(self.indices) - 1)
+
+    def _calls(self, lanes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The ids of each call, device by device, and whose they are (-1 for padding); a lane keeps its slot."""
+        device, local = lanes % self.devices, lanes // self.devices
+        place = device * self.chunk + local % self.chunk
+        order = np.argsort(place, kind="stable")
+        first = np.searchsorted(place[order], place[order])
+        turn = np.empty_like(order)
+        turn[order] = np.arange(len(order)) - first
+        for number in range(turn.max(initial=-1) + 1):
+            now = turn == number
+            ids = np.full(self.devices * self.chunk, self.capacity, np.int32)
+            owners = np.full(self.devices * self.chunk, -1)
+            ids[place[now]], owners[place[now]] = local[now], lanes[now]
+            yield ids, owners
+
+    def _call(self, ids: np.ndarray, first_step: int):
+        self.buffer, metrics, marks = self._segment(
+            self.buffer,
+            self._constants,
+            jax.device_put(ids, self._spread),
+            jax.device_put(np.int32(first_step), self._same),
+            self._data,
+            self._key,
+        )
+        return metrics, marks
+
+    def _compile(self, chunk: int | None, device: jax.Device) -> None:
+        """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
+        began = time.perf_counter()
+        whole = jax.eval_shape(build_start(self._recipe, self._mesh, 1), self._key, self._constants)
+        segment = build_segment(self._recipe, self._mesh)
+        buffer = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._spread), whole)
+        lane_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(whole)) / len(self._layout())
+
+        def compile_at(lanes: int):
+            ids = jax.ShapeDtypeStruct((self.devices * lanes,), jnp.int32, sharding=self._spread)
+            step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
+            lowered = segment.lower(buffer, self._constants, ids, step, self._data, self._key)
+            self.metrics = list(lowered.out_info[1])
+            return lowered.compile()
+
+        if chunk is not None:
+            self.chunk = min(chunk, self.capacity)
+            self._segment = compile_at(self.chunk)
+        else:
+            self.chunk, self._segment = fit_chunk(compile_at, self.capacity, lane_bytes, device)
+        self._start = build_start(self._recipe, self._mesh, self.chunk)
+        self.temporary_bytes = _temporary_bytes(self._segment)
+        self.compile_seconds = time.perf_counter() - began
+
+
+def fit_chunk(
+    compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: jax.Device
+) -> tuple[int, Any]:
+    """The number of lanes to train at once, and the program compiled for it.
+
+    On a CPU 16 lanes for a core (32 of small ones), down to 8 where their temporaries would not stay in its share
+    of the cache; elsewhere all of them, or as many as fit in the device's memory.
+
+    Args:
+        compile_at: compiles the program for a number of lanes.
+        capacity: lanes of a device.
+        lane_bytes: size of a lane at rest.
+        device: the first of the devices, which are alike.
+
+    Returns:
+        The chunk and its program.
+    """
+    on_cpu = device.platform == "cpu"
+    guess = _evenly(capacity, (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity)
+    program = compile_at(guess)
+    lane_needs = max(_temporary_bytes(program) / guess, 1)
+    fits = int(_room(device, capacity * lane_bytes) / lane_needs)
+    chunk = _evenly(capacity, max(fits, 8 if on_cpu else 1))
+    return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
+
+
+def _evenly(capacity: int, at_most: int) -> int:
+    """The smallest chunk that needs no more calls than ``at_most`` would: a short tail is not padded far."""
+    calls = -(-capacity // min(at_most, capacity))
+    return -(-capacity // calls)
+
+
+def _room(device: jax.Device, resting_bytes: float) -> float:
+    """Bytes for temporaries: half of a core's share of the last cache, or 80 % of the memory left."""
+    if device.platform == "cpu":
+        return cache_bytes() / jax.local_device_count("cpu") / 2
+    statistics = device.memory_stats() or {}
+    limit = statistics.get("bytes_limit", 8 * 2**30)
+    return 0.8 * (limit - statistics.get("bytes_in_use", 0) - resting_bytes)
+
+
+def cache_bytes(default: int = 32 * 2**20) -> int:
+    """Size of the CPU's last-level cache, where the system tells it."""
+    for level in (3, 2):
+        size = pathlib.Path(f"/sys/devices/system/cpu/cpu0/cache/index{level}/size")
+        if size.exists():
+            return int(size.read_text().strip().rstrip("K")) * 1024
+    return default
+
+
+def _temporary_bytes(program: Any) -> int:
+    analysis = program.memory_analysis()
+    return analysis.temp_size_in_bytes if analysis is not None else 0
+
+
+def _as_number(column: np.ndarray) -> jax.Array:
+    is_integer = np.issubdtype(column.dtype, np.integer)
+    return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
+
+
+def _read(owners: np.ndarray, outcome: Any) -> Report:
+    metrics, marks = jax.device_get(outcome)
+    real = owners >= 0
+    return owners[real], {k: v[real] for k, v in metrics.items()}, jax.tree.map(lambda x: x[real], marks)

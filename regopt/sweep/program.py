@@ -1,0 +1,181 @@
+"""The program that trains lanes: one segment of steps, an evaluation, and what is recorded of them.
+
+Pure functions of one lane, lifted over a chunk of lanes with ``vmap`` and over the devices with ``shard_map``.
+Who trains, and when, is the engine's business.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from regopt import tree
+from regopt.data import Splits, batch_indices
+from regopt.types import Key, Number, Stopping, Task, Tree
+
+LANES = "lanes"  # name of the mesh axis
+Setting = dict[str, Any]
+
+
+class Lane(NamedTuple):
+    """Everything a setting in training has; the buffer holds these with a leading axis."""
+
+    state: Tree  # the task's own
+    stopping: Any  # early-stopping state, () without early stopping
+    first_bad_step: jax.Array  # shape (), int32: number of the first step with a NaN or inf, 0 while there is none
+
+
+class Constants(NamedTuple):
+    """What a lane is given and never changes."""
+
+    numbers: dict[str, jax.Array]  # the traced part of the setting
+    index: jax.Array  # shape (), int32: which setting of the sweep this is
+
+
+class Marks(NamedTuple):
+    """What the host needs in order to decide who goes on; int32 scalars of one lane."""
+
+    first_bad_step: jax.Array
+    stop: jax.Array
+    best_step: jax.Array  # 0 without early stopping
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one group of settings trains; all static."""
+
+    task: Task
+    static: Setting
+    eval_every: int
+    batch_size: int | None
+    stop: Callable[[Setting], Stopping] | None
+    monitor: str
+    noise: Literal["shared", "per lane"]
+
+    def setting(self, constants: Constants) -> Setting:
+        """The dict that the task sees: traced numbers and static values."""
+        return {**constants.numbers, **self.static}
+
+
+def start_lane(recipe: Recipe, key: Key, constants: Constants) -> Lane:
+    """A lane before its first step."""
+    h = recipe.setting(constants)
+    state = recipe.task.init(_stream(key, "init", h), h)
+    stopping = recipe.stop(h).init(state) if recipe.stop else ()
+    return Lane(state, stopping, jnp.zeros((), jnp.int32))
+
+
+def train_lane(
+    recipe: Recipe, key: Key, first_step: Number, data: Splits, constants: Constants, lane: Lane
+) -> tuple[Lane, dict[str, jax.Array], Marks]:
+    """One segment of training and an evaluation.
+
+    Args:
+        recipe: how to train.
+        key: of the whole sweep.
+        first_step: steps done before this segment, shape ().
+        data: training and validation examples.
+        constants: the lane's setting.
+        lane: the lane before.
+
+    Returns:
+        The lane after, its metrics (``train_*`` are means over the segment), and its marks.
+    """
+    h = recipe.setting(constants)
+    steps = first_step + jnp.arange(recipe.eval_every, dtype=jnp.int32)
+    noise = _stream(key, "noise", {})
+    if recipe.noise == "per lane":
+        noise = jax.random.fold_in(noise, constants.index)
+
+    def step(state, at):
+        number, indices = at
+        batch = data.train if indices is None else jax.tree.map(lambda x: x[indices], data.train)
+        return recipe.task.step(state, batch, jax.random.fold_in(noise, number), h)
+
+    state, per_step = jax.lax.scan(step, lane.state, (steps, _batches(recipe, key, first_step, data, h)))
+    measured = recipe.task.evaluate(state, data, h)
+    bad_step = _first_bad_step(first_step, per_step, (state, measured))
+    stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, measured)
+    lane = Lane(state, stopping, jnp.where(lane.first_bad_step > 0, lane.first_bad_step, bad_step))
+    metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()} | measured
+    return lane, metrics, Marks(lane.first_bad_step, stop, best_step)
+
+
+def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
+    """``(key, constants) -> buffer``: every lane before its first step, made chunk by chunk."""
+
+    def start(key, constants):
+        return jax.lax.map(partial(start_lane, recipe, key), constants, batch_size=chunk)
+
+    lanes = PartitionSpec(LANES)
+    return jax.jit(
+        jax.shard_map(
+            start, mesh=mesh, in_specs=(PartitionSpec(), lanes), out_specs=lanes, check_vma=False
+        )
+    )
+
+
+def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
+    """``(buffer, constants, ids, first_step, data, key) -> buffer, metrics, marks``, the buffer donated.
+
+    Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
+    id outside the buffer is padding, trained in vain and dropped.
+    """
+
+    def segment(buffer, constants, ids, first_step, data, key):
+        gathered, given = jax.tree.map(lambda x: x.at[ids].get(mode="clip"), (buffer, constants))
+        train = jax.vmap(partial(train_lane, recipe, key, first_step, data))
+        trained, metrics, marks = train(given, gathered)
+        buffer = jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, trained)
+        return buffer, metrics, marks
+
+    lanes, same = PartitionSpec(LANES), PartitionSpec()
+    return jax.jit(
+        jax.shard_map(
+            segment,
+            mesh=mesh,
+            in_specs=(lanes, lanes, lanes, same, same, same),
+            out_specs=lanes,
+            check_vma=False,
+        ),
+        donate_argnums=0,
+    )
+
+
+def _stream(key: Key, name: str, h: Setting) -> Key:
+    """The sweep's key for one purpose, apart for each seed if the settings have one."""
+    key = jax.random.fold_in(key, ("init", "data", "noise").index(name))
+    return jax.random.fold_in(key, h["seed"]) if "seed" in h else key
+
+
+def _batches(recipe: Recipe, key: Key, first_step: Number, data: Splits, h: Setting) -> jax.Array | None:
+    """The examples of each step of a segment; None where every step sees them all."""
+    if recipe.batch_size is None:
+        return None
+    return batch_indices(
+        _stream(key, "data", h),
+        first_step,
+        recipe.eval_every,
+        examples=jax.tree.leaves(data.train)[0].shape[0],
+        batch_size=recipe.batch_size,
+    )
+
+
+def _first_bad_step(first_step: Number, per_step: Tree, final: Tree) -> jax.Array:
+    """Number of the first step whose metrics are not finite; the last if only its outcome is not; else 0."""
+    finite = jnp.stack([jnp.isfinite(values) for values in jax.tree.leaves(per_step)]).all(axis=0)
+    last = finite.size
+    finite = finite.at[last - 1].set(finite[last - 1] & tree.all_finite(final))
+    return jnp.where(finite.all(), 0, first_step + 1 + jnp.argmin(finite).astype(jnp.int32))
+
+
+def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, measured: dict[str, jax.Array]):
+    """Early stopping after an evaluation: its state, whether to stop, and the best step."""
+    if recipe.stop is None:
+        return (), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    after = recipe.stop(h).update(before, state, measured[recipe.monitor])
+    return after, after.stop.astype(jnp.int32), after.best_step

@@ -1,0 +1,315 @@
+"""Which settings to train: dimensions, and the designs that draw settings from them.
+
+A space is a dict from names to dimensions. Numbers become arrays with one entry for a setting and are traced;
+static values (a width, an optimizer's name) split the settings into groups, each with its own program.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from regopt.numerics import check_range
+
+
+class Dimension(NamedTuple):
+    """One axis of a space.
+
+    ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. A static
+    dimension's values stay Python objects; a crossed one (seeds) is combined with every setting of a design.
+    """
+
+    at: Callable[[np.ndarray], Any]
+    levels: Callable[[int | None], Any]
+    static: bool = False
+    crossed: bool = False
+
+
+Space = Mapping[str, Dimension]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A table of settings: ``numbers[name]`` is an array ``[n]``, ``static[name]`` a tuple of n values."""
+
+    numbers: Mapping[str, np.ndarray]
+    static: Mapping[str, tuple[Any, ...]]
+
+    def __post_init__(self):
+        sizes = {name: len(column) for name, column in self.columns.items()}
+        if not sizes:
+            raise ValueError("a sweep needs at least one column of settings, got none")
+        if len(set(sizes.values())) > 1 or 0 in sizes.values():
+            raise ValueError(f"columns of settings must have one length, at least 1, got {sizes}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """All columns by name, numbers first."""
+        return {**self.numbers, **self.static}
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One setting as a dict of Python values."""
+        numbers = {name: column[index].item() for name, column in self.numbers.items()}
+        return numbers | {name: column[index] for name, column in self.static.items()}
+
+    def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """The static values of each group and the indices of its settings, in order of first appearance."""
+        members: dict[tuple[Any, ...], list[int]] = {}
+        for index in range(len(self)):
+            members.setdefault(tuple(column[index] for column in self.static.values()), []).append(index)
+        for values, indices in members.items():
+            yield dict(zip(self.static, values, strict=True)), np.array(indices)
+
+
+def log_uniform(low: float, high: float) -> Dimension:
+    """Numbers whose logarithm is uniform on [low, high); a grid spaces them geometrically, both ends included.
+
+    Args:
+        low: > 0.
+        high: > low.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: the ends are not 0 < low < high, or not finite.
+    """
+    check_range("low", low, "(0, inf)")
+    check_range("high", high, f"({low}, inf)")
+    return Dimension(
+        at=lambda u: np.exp(np.log(low) + u * np.log(high / low)),
+        levels=lambda points: np.geomspace(low, high, _points(points)),
+    )
+
+
+def uniform(low: float, high: float) -> Dimension:
+    """Numbers uniform on [low, high); a grid spaces them evenly, both ends included.
+
+    Args:
+        low: finite.
+        high: > low.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: the ends are not low < high, or not finite.
+    """
+    check_range("low", low, "(-inf, inf)")
+    check_range("high", high, f"({low}, inf)")
+    return Dimension(
+        at=lambda u: low + u * (high - low),
+        levels=lambda points: np.linspace(low, high, _points(points)),
+    )
+
+
+def choice(values: Sequence[Any]) -> Dimension:
+    """One of the values, equally likely; a grid takes them all.
+
+    Numbers are traced, so any of them runs in the same program; anything else (strings, bools, functions) is
+    static.
+
+    Args:
+        values: what to choose from, at least one.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if any(isinstance(value, bool) or not isinstance(value, int | float | np.number) for value in values):
+        return static(values)
+    column = np.asarray(values)
+    return _listed(column, lambda indices: column[indices], static=False)
+
+
+def static(values: Sequence[Any]) -> Dimension:
+    """One of the values, given to the task as the Python object it is; each combination is compiled by itself.
+
+    Args:
+        values: hashable objects, at least one: widths, names, functions.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    return _listed(values, lambda indices: tuple(values[i] for i in indices), static=True)
+
+
+def seeds(count: int, first: int = 0) -> Dimension:
+    """Replicates: every setting is trained with each of ``count`` seeds.
+
+    Under the name ``seed`` it decides a setting's initial state and its order of the data.
+
+    Args:
+        count: how many, >= 1.
+        first: the first seed, >= 0.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+    """
+    check_range("count", count, "[1, inf)")
+    check_range("first", first, "[0, inf)")
+    values = np.arange(first, first + count)
+    return _listed(values, lambda indices: values[indices], static=False)._replace(crossed=True)
+
+
+def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Settings:
+    """Every combination of the levels of each dimension, the last one varying fastest.
+
+    Args:
+        space: dimensions by name.
+        points: levels of each continuous dimension, one number for all or by name; choices, static values and
+            seeds have their own.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: a continuous dimension has no number of points, or ``points`` names no dimension.
+    """
+    by_name = points if isinstance(points, Mapping) else dict.fromkeys(space, points)
+    if unknown := set(by_name) - set(space):
+        raise ValueError(f"points names {sorted(unknown)}, which the space has not; it has {list(space)}")
+    levels = [dimension.levels(by_name.get(name)) for name, dimension in space.items()]
+    indices = np.meshgrid(*(np.arange(len(level)) for level in levels), indexing="ij")
+    return _settings(space, [_take(level, i.ravel()) for level, i in zip(levels, indices, strict=True)])
+
+
+def random(space: Space, count: int, seed: int = 0) -> Settings:
+    """``count`` independent settings, each crossed with the seeds.
+
+    Args:
+        space: dimensions by name.
+        count: how many settings, >= 1.
+        seed: of the draw.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: count is below 1.
+    """
+    return _design(space, count, lambda dims: np.random.default_rng(seed).random((count, dims)))
+
+
+def sobol(space: Space, count: int, seed: int = 0) -> Settings:
+    """``count`` settings of a scrambled Sobol sequence, each crossed with the seeds.
+
+    Balanced best where count is a power of two.
+
+    Args:
+        space: dimensions by name.
+        count: how many settings, >= 1.
+        seed: of the scrambling.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: count is below 1.
+
+    References: Sobol (1967); Owen (1998), as in ``scipy.stats.qmc.Sobol``.
+    """
+    from scipy.stats import qmc
+
+    def draw(dims):
+        power = max(count - 1, 0).bit_length()
+        return qmc.Sobol(dims, rng=seed).random_base2(power)[:count]
+
+    return _design(space, count, draw)
+
+
+def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
+    """``count`` settings, one in each of ``count`` slices of every dimension, each crossed with the seeds.
+
+    Args:
+        space: dimensions by name.
+        count: how many settings, >= 1.
+        seed: of the draw.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: count is below 1.
+
+    References: McKay, Beckman & Conover (1979), as in ``scipy.stats.qmc.LatinHypercube``.
+    """
+    from scipy.stats import qmc
+
+    return _design(space, count, lambda dims: qmc.LatinHypercube(dims, rng=seed).random(count))
+
+
+def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
+    """Settings listed one by one; a column of numbers is traced, any other is static.
+
+    Args:
+        columns: equally long columns by name.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: the columns differ in length or are empty.
+    """
+    space = {name: choice(list(column)) for name, column in columns.items()}
+    return _settings(space, [space[name].levels(None) for name in columns])
+
+
+def _points(points: int | None) -> int:
+    if points is None:
+        raise ValueError("a grid needs points for each continuous dimension: grid(space, points=8)")
+    check_range("points", points, "[1, inf)")
+    return points
+
+
+def _listed(values: Sequence[Any], take: Callable[[np.ndarray], Any], *, static: bool) -> Dimension:
+    if len(values) == 0:
+        raise ValueError("a dimension needs at least one value, got none")
+    count = len(values)
+    return Dimension(
+        at=lambda u: take(np.minimum((u * count).astype(int), count - 1)),
+        levels=lambda _: take(np.arange(count)),
+        static=static,
+    )
+
+
+def _take(values: Any, indices: np.ndarray) -> Any:
+    return values[indices] if isinstance(values, np.ndarray) else tuple(values[i] for i in indices)
+
+
+def _design(space: Space, count: int, draw: Callable[[int], np.ndarray]) -> Settings:
+    """Points of the unit cube mapped to the drawn dimensions, crossed with the others."""
+    check_range("count", count, "[1, inf)")
+    crossed = {name: dimension for name, dimension in space.items() if dimension.crossed}
+    drawn = [name for name in space if name not in crossed]
+    cube = draw(len(drawn)) if drawn else np.zeros((1, 0))
+    repeats = grid(crossed) if crossed else None
+    times = len(repeats) if repeats else 1
+    points = np.repeat(np.arange(len(cube)), times)
+    columns = []
+    for name, dimension in space.items():
+        if name in crossed:
+            columns.append(np.tile(repeats.numbers[name], len(cube)))
+        else:
+            columns.append(_take(dimension.at(cube[:, drawn.index(name)]), points))
+    return _settings(space, columns)
+
+
+def _settings(space: Space, columns: Sequence[Any]) -> Settings:
+    named = dict(zip(space, columns, strict=True))
+    return Settings(
+        numbers={name: np.asarray(column) for name, column in named.items() if not space[name].static},
+        static={name: tuple(column) for name, column in named.items() if space[name].static},
+    )

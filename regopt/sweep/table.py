@@ -1,0 +1,239 @@
+"""What a sweep found: a record that grows while it trains, and the result that a person reads.
+
+Tables and curves leave as pandas and xarray objects; drawing them is for ``regopt.plots``.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from regopt.sweep.program import Marks
+from regopt.sweep.space import Settings
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+class Best(NamedTuple):
+    """The best setting of a sweep."""
+
+    index: int  # its row in the table
+    setting: dict[str, Any]  # numbers and static values by name
+    metrics: dict[str, float]  # at the step that was kept
+    step: int  # the step that was kept
+
+
+@dataclasses.dataclass
+class Record:
+    """What is known of each setting so far, as NumPy arrays with the settings on the first axis."""
+
+    settings: Settings
+    steps: np.ndarray  # [evaluations], int: step of each evaluation
+    curves: dict[str, np.ndarray]  # each [settings, evaluations], float; NaN where not trained
+    training: np.ndarray  # [settings], bool: goes on
+    stopped: np.ndarray  # [settings], bool: ended by early stopping
+    first_bad_step: np.ndarray  # [settings], int: 0 where nothing was bad
+    best_step: np.ndarray  # [settings], int: by early stopping, else 0
+    last_step: np.ndarray  # [settings], int: steps done
+
+    @classmethod
+    def empty(cls, settings: Settings, metrics: Sequence[str], steps: np.ndarray) -> "Record":
+        """A record before any training."""
+        size = len(settings)
+        return cls(
+            settings=settings,
+            steps=steps,
+            curves={name: np.full((size, len(steps)), np.nan) for name in metrics},
+            training=np.ones(size, bool),
+            stopped=np.zeros(size, bool),
+            first_bad_step=np.zeros(size, int),
+            best_step=np.zeros(size, int),
+            last_step=np.zeros(size, int),
+        )
+
+    def add(self, segment: int, rows: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks) -> None:
+        """Write down one segment of some settings, and who of them ends with it."""
+        for name, values in metrics.items():
+            self.curves[name][rows, segment] = values
+        self.last_step[rows] = self.steps[segment]
+        self.first_bad_step[rows] = marks.first_bad_step
+        self.best_step[rows] = marks.best_step
+        self.stopped[rows] = marks.stop > 0
+        is_last = segment == len(self.steps) - 1
+        self.training[rows] = (marks.first_bad_step == 0) & (marks.stop == 0) & (not is_last)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """[settings], bool: met a NaN or an infinity."""
+        return self.first_bad_step > 0
+
+    def segments_settled(self) -> int:
+        """Segments that are trained, or no longer needed because their setting ended early."""
+        done = np.searchsorted(self.steps, self.last_step, side="right")
+        return int(np.where(self.training, done, len(self.steps)).sum())
+
+    def best_so_far(self, metric: str, mode: str) -> float:
+        """The best value of a metric at any evaluation of a setting that has not diverged; NaN before there is one."""
+        values = self.curves[metric][~self.diverged]
+        values = values[np.isfinite(values)]
+        return float("nan") if values.size == 0 else float(values.min() if mode == "min" else values.max())
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The outcome of a sweep.
+
+    A setting's *kept* step is the best evaluated one with early stopping, else the last; its metrics in the table
+    and its state are those of the kept step.
+    """
+
+    record: Record
+    monitor: str
+    mode: Literal["min", "max"]
+    keeps_best: bool  # early stopping kept each setting's best state
+    interrupted: bool  # Ctrl-C ended the sweep before all settings were done
+    compile_seconds: float
+    run_seconds: float
+    chunk: int  # settings that a device trained at once, in the largest group
+    temporary_bytes: int  # of a device, in the largest group
+    state_of: Callable[[int], Any] = dataclasses.field(repr=False)
+    refit_of: Callable[[int], "Result"] = dataclasses.field(repr=False)
+
+    @property
+    def kept_step(self) -> np.ndarray:
+        """[settings], int: the step whose state was kept; 0 where nothing was trained."""
+        return self.record.best_step if self.keeps_best else self.record.last_step
+
+    @property
+    def status(self) -> np.ndarray:
+        """[settings], str: done, stopped (by patience), diverged or unfinished."""
+        record = self.record
+        return np.select(
+            [record.diverged, record.stopped, ~record.training], ["diverged", "stopped", "done"], "unfinished"
+        )
+
+    def kept_metrics(self) -> dict[str, np.ndarray]:
+        """Each metric ``[settings]`` at the kept step, NaN where there is none."""
+        record = self.record
+        at = np.searchsorted(record.steps, self.kept_step)
+        rows = np.arange(len(record.settings))
+        known = self.kept_step > 0
+        at = np.where(known, at, 0)
+        return {name: np.where(known, curve[rows, at], np.nan) for name, curve in record.curves.items()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
+
+        Returns:
+            The table; ``first_bad_step`` is missing where nothing was bad.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = _import("pandas")
+        record = self.record
+        bad = pandas.array(record.first_bad_step, dtype="Int64")
+        bad[~record.diverged] = pandas.NA
+        columns = {
+            **record.settings.columns,
+            "status": self.status,
+            "last_step": record.last_step,
+            "kept_step": self.kept_step,
+            "first_bad_step": bad,
+            **self.kept_metrics(),
+        }
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(record.settings), name="setting"))
+
+    def curves(self) -> "xarray.Dataset":
+        """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
+
+        Returns:
+            The data set; the settings' columns are coordinates.
+
+        Raises:
+            ImportError: xarray is not installed.
+        """
+        xarray = _import("xarray")
+        record = self.record
+        coordinates = {name: ("setting", np.asarray(column)) for name, column in record.settings.columns.items()}
+        return xarray.Dataset(
+            {name: (("setting", "step"), values) for name, values in record.curves.items()},
+            coords={"setting": np.arange(len(record.settings)), "step": record.steps, **coordinates},
+        )
+
+    def best(self, metric: str | None = None, mode: Literal["min", "max"] | None = None) -> Best:
+        """The setting whose kept state has the best metric; a diverged one never wins, the first of equals does.
+
+        Args:
+            metric: name of a metric; the sweep's ``monitor`` by default.
+            mode: whether "min" or "max" is better; by default the sweep's own for its monitor, "max" for an
+                accuracy, else "min".
+
+        Returns:
+            Its index, setting, metrics and kept step.
+
+        Raises:
+            ValueError: there is no such metric, ``mode`` is unknown, or no setting has a finite value of it.
+        """
+        metric = self.monitor if metric is None else metric
+        kept = self.kept_metrics()
+        if metric not in kept:
+            raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
+        if mode is None:
+            mode = self.mode if metric == self.monitor else "max" if "accuracy" in metric else "min"
+        if mode not in ("min", "max"):
+            raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+        sign = 1 if mode == "min" else -1
+        values = np.where(self.record.diverged | ~np.isfinite(kept[metric]), np.inf, sign * kept[metric])
+        index = int(np.argmin(values))
+        if not np.isfinite(values[index]):
+            raise ValueError(f"no setting has a finite {metric}: all {len(values)} diverged or were not trained")
+        return Best(
+            index,
+            self.record.settings.row(index),
+            {name: float(column[index]) for name, column in kept.items()},
+            int(self.kept_step[index]),
+        )
+
+    def state(self, setting: int | Best) -> Any:
+        """The task's state of one setting at its kept step, with NumPy leaves.
+
+        Args:
+            setting: row of the table, or what ``best`` returned.
+
+        Returns:
+            The state, as ``task.step`` returns it.
+        """
+        return self.state_of(_index(setting, self.record))
+
+    def refit(self, setting: int | Best) -> "Result":
+        """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.
+
+        The result has the bits of the sweep's own.
+
+        Args:
+            setting: row of the table, or what ``best`` returned.
+
+        Returns:
+            A result like this one in which only that setting is trained.
+        """
+        return self.refit_of(_index(setting, self.record))
+
+
+def _index(setting: int | Best, record: Record) -> int:
+    index = setting.index if isinstance(setting, Best) else int(setting)
+    if not 0 <= index < len(record.settings):
+        raise IndexError(f"setting must lie in [0, {len(record.settings) - 1}], got {index}")
+    return index
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"this needs {name}: pip install 'regopt[experiments]'") from error

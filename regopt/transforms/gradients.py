@@ -1,0 +1,51 @@
+"""The step of gradient descent itself: a direction times minus the learning rate, in the parameters' dtype."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt import tree
+from regopt.numerics import at_count, check_range, like
+from regopt.types import NumberOrSchedule
+
+
+class ScaleByLearningRateState(NamedTuple):
+    """State of ``scale_by_learning_rate``."""
+
+    count: jax.Array  # shape (), int32: updates so far
+
+
+def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:
+    """``u = -learning_rate * d``: the last link of a chain, which turns a direction into an update.
+
+    The product is taken in at least float32; the update has the dtype of the parameters, or of the incoming
+    direction where no parameters are given.
+
+    Args:
+        learning_rate: step size, >= 0, in parameter units per unit of the direction; may be traced, or a
+            schedule, which sees counts from 0 on.
+
+    Returns:
+        The transformation.
+
+    Raises:
+        ValueError: a concrete learning rate is negative or NaN.
+
+    References: Goodfellow et al. (2016), Algorithm 8.1.
+    """
+    check_range("learning_rate", learning_rate, "[0, inf)")
+
+    def init(params):
+        del params
+        return ScaleByLearningRateState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        del extra_args
+        rate = at_count(learning_rate, state.count)
+        leading = updates if params is None else params
+        updates = tree.lift(lambda _, d: -like(rate, d) * d, leading, updates)
+        return updates, ScaleByLearningRateState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,55 @@
+"""The vocabulary: what a number, a tree, a schedule, a penalty, a stopping rule and a task are.
+
+Types only; nothing here computes. A *number* is a Python, NumPy or JAX scalar or a tracer, so every
+argument annotated ``Number`` may be traced, vmapped over and differentiated.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX scalar, or tracer
+Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
+NumberOrSchedule: TypeAlias = Number | Schedule
+Key: TypeAlias = jax.Array  # a typed key from jax.random.key
+Tree: TypeAlias = Any  # a pytree of arrays
+NumberTree: TypeAlias = Any  # a number, or a prefix tree of numbers (one for a layer, say)
+Mask: TypeAlias = Any  # a tree of bools, a prefix of one, a function from parameters to one, or None for all
+
+
+class Penalty(NamedTuple):
+    """A regulariser, as pure functions of a parameter tree.
+
+    ``value(params)`` is a float scalar (at least float32) in units of the loss, differentiable with a finite
+    (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the
+    shapes and dtypes of ``params``; None where no closed form is known. ``mask(params)`` is the tree of
+    bools that tells which leaves are penalised.
+    """
+
+    value: Callable[[Tree], jax.Array]
+    prox: Callable[[Tree, Number], Tree] | None
+    mask: Callable[[Tree], Tree]
+
+
+class Stopping(NamedTuple):
+    """An early-stopping rule as a state machine over arrays; it runs inside jit, vmap and scan.
+
+    ``init(params) -> state`` and ``update(state, params, metric) -> state``; the state has the fields ``stop``
+    (bool, shape ()), ``best_params``, ``best_step`` and ``best_metric``.
+    """
+
+    init: Callable[[Tree], Any]
+    update: Callable[[Any, Tree, Number], Any]
+
+
+class Task(NamedTuple):
+    """What a sweep trains: three pure functions of one setting ``h``, a dict of numbers (and static values).
+
+    ``init(key, h) -> state``, ``step(state, batch, key, h) -> (state, metrics)`` and
+    ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars.
+    """
+
+    init: Callable[[Key, Any], Tree]
+    step: Callable[[Tree, Tree, Key, Any], tuple[Tree, dict[str, jax.Array]]]
+    evaluate: Callable[[Tree, Tree, Any], dict[str, jax.Array]]
