@@ -1,8 +1,8 @@
 """The command line, and the only module that prints: ``regopt list``, ``regopt run``, ``regopt claims``.
 
-Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside an
-experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running or
-writing anything itself (`regopt.experiment`).
+Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside
+an experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running
+or writing anything itself (`regopt.experiment`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.text import Text
 from regopt import __version__
 from regopt.claims import Claim
 from regopt.claims import table as claims_table
-from regopt.config import COMMAND_LINE, ConfigError, read_config, read_toml
+from regopt.config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml
 from regopt.experiment import Listing, Outcome, discover, execute, load, run_folder
 from regopt.messages import one_line, suggestion
 
@@ -85,7 +85,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run = commands.add_parser(
         "run",
         help="run one experiment and print its claims",
-        description="Any field of the config can be overridden: --learning-rate 0.1 --steps 10 30 --no-nesterov",
+        description="Every field of the config can be overridden: --rate 0.1 --steps 10 30 --no-nesterov",
         epilog=_CODES,
         usage="%(prog)s [-h] [--out DIR] [--debug] EXPERIMENT CONFIG [--FIELD VALUE ...]",
     )
@@ -96,11 +96,19 @@ def _parse(words: list[str]) -> argparse.Namespace:
     claims = commands.add_parser(
         "claims", help="run all experiments and print one table of claims", epilog=_CODES
     )
-    claims.add_argument("--config", metavar="NAME", default="default", help="which config of each (default)")
+    claims.add_argument(
+        "--config", metavar="NAME", default="default", help="which config of each (default: default)"
+    )
     claims.set_defaults(command=_claims)
 
     for command in (run, claims):
-        command.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="where to (runs)")
+        command.add_argument(
+            "--out",
+            metavar="DIR",
+            type=Path,
+            default=Path("runs"),
+            help="folder of all results (default: runs)",
+        )
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments, overrides = parser.parse_known_args(words)
     if overrides and arguments.command is not _run:
@@ -123,10 +131,10 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     path = _named(arguments.experiment, Path("experiments"), ".py")
+    check_file(path, ".py")
     config_path = _named(arguments.config, _configs_of(path), ".toml")
-    if path.is_file():
-        read_toml(config_path)  # what is wrong with it is said before the slow imports
-        _use_all_cores()
+    read_toml(config_path)  # what is wrong with it is said before the slow imports
+    _use_all_cores()
     experiment = load(path)
     config = read_config(config_path, experiment.config_class, arguments.overrides)
     folder = run_folder(experiment, config, arguments.out)
@@ -199,12 +207,12 @@ def _named(text: str, folder: Path, suffix: str) -> Path:
     """Find what a path or a bare name means; a wrong one is left for the reader to complain about."""
     path = Path(text)
     bare = path.name == text and path.suffix != suffix
-    return folder / f"{text}{suffix}" if bare and not path.is_file() else path
+    return folder / f"{text}{suffix}" if bare and not os.path.isfile(path) else path
 
 
 def _configs_of(experiment: Path) -> Path:
     """Find ``configs/<name>`` beside the folder of an experiment, relative where that is shorter."""
-    folder = experiment.resolve().parent.parent / "configs" / experiment.stem
+    folder = Path(os.path.abspath(experiment)).parent.parent / "configs" / experiment.stem
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 

@@ -5,11 +5,13 @@ float or a tracer of another dtype, and values and slopes stay finite at 0. Not 
 """
 
 import re
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from regopt.types import Number
 
@@ -34,9 +36,8 @@ def widen(*arrays: Any) -> tuple[jax.Array, ...]:
     ['float32', 'float32']
     """
     arrays = tuple(jnp.asarray(x) for x in arrays)
-    dtype = jnp.float32
-    for x in arrays:
-        dtype = jnp.promote_types(dtype, x.dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = reduce(jnp.promote_types, [x.dtype for x in arrays], jnp.dtype(jnp.float32))
     return tuple(x.astype(dtype) for x in arrays)
 
 
@@ -101,11 +102,11 @@ def _one_minus_power_jvp(primals, tangents):
 def safe_sqrt(x: jax.Array) -> jax.Array:
     """``sqrt(x)`` for x >= 0, with slope 0 (not inf) at 0.
 
-    >>> jax.grad(safe_sqrt)(0.0)
-    Array(0., dtype=float32, weak_type=True)
+    >>> jax.grad(safe_sqrt)(jnp.float32(0.0))
+    Array(0., dtype=float32)
     """
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.where(x == 0, 0, x * jnp.nan))
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
@@ -157,7 +158,7 @@ def check_range(name: str, value: Any, interval: str) -> None:
 
 
 def _is_traced(number: Any) -> bool:
-    return isinstance(number, jax.core.Tracer)
+    return isinstance(number, Tracer)
 
 
 def at_count(number: Any, count: jax.Array) -> Any:

@@ -21,9 +21,7 @@ class EarlyStoppingState(NamedTuple):
     stop: jax.Array  # shape (), bool: j >= p; from then on the state no longer changes
 
 
-def early_stopping(
-    patience: Number, every: Number = 1, *, mode: Literal["min", "max"] = "min"
-) -> Stopping:
+def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", "max"] = "min") -> Stopping:
     """Stop after ``patience`` evaluations in a row without strict improvement, and keep the best parameters.
 
     A NaN metric is no improvement; an equal one neither. Once ``stop`` is set, further updates change nothing,

@@ -13,6 +13,7 @@ Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX s
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 NumberOrSchedule: TypeAlias = Number | Schedule
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
+Device: TypeAlias = Any  # a jax.Device
 Tree: TypeAlias = Any  # a pytree of arrays
 NumberTree: TypeAlias = Any  # a number, or a prefix tree of numbers (one for a layer, say)
 Mask: TypeAlias = Any  # a tree of bools, a prefix of one, a function from parameters to one, or None for all

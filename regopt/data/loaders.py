@@ -38,10 +38,6 @@ def digits(validation: int = 360, test: int = 360, seed: int = 0) -> Splits:
         raise ImportError("data.digits needs scikit-learn: pip install 'regopt[experiments]'") from error
     images, labels = load_digits(return_X_y=True)
     examples = (images.astype(np.float32) / 16, labels.astype(np.int32))
-    x, x_test, y, y_test = train_test_split(
-        *examples, test_size=test, stratify=examples[1], random_state=seed
-    )
-    x, x_validation, y, y_validation = train_test_split(
-        x, y, test_size=validation, stratify=y, random_state=seed
-    )
+    x, x_test, y, y_test = train_test_split(*examples, test_size=test, stratify=examples[1], random_state=seed)
+    x, x_validation, y, y_validation = train_test_split(x, y, test_size=validation, stratify=y, random_state=seed)
     return Splits((x, y), (x_validation, y_validation), (x_test, y_test))

@@ -7,6 +7,7 @@ in as ``[batch, features]`` and go out as ``[batch, features]``.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from flax import nnx
 
 from regopt.layers.dropout import Dropout
 from regopt.types import Number
+
+DEFAULT_KERNEL_INIT = jax.nn.initializers.lecun_normal()  # flax's own default
 
 
 class Dense(nnx.Module):
@@ -35,7 +38,7 @@ class Dense(nnx.Module):
         out_features: int,
         *,
         use_bias: bool = True,
-        kernel_init: jax.nn.initializers.Initializer = nnx.initializers.lecun_normal(),
+        kernel_init: jax.nn.initializers.Initializer = DEFAULT_KERNEL_INIT,
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -78,7 +81,7 @@ class MLP(nnx.Module):
         *,
         rate: Number | None = None,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
-        kernel_init: jax.nn.initializers.Initializer = nnx.initializers.lecun_normal(),
+        kernel_init: jax.nn.initializers.Initializer = DEFAULT_KERNEL_INIT,
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -86,7 +89,7 @@ class MLP(nnx.Module):
             raise ValueError(f"features must name the input and the output size at least, got {features}")
         self.layers = nnx.List(
             Dense(a, b, kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-            for a, b in zip(features[:-1], features[1:], strict=True)
+            for a, b in pairwise(features)
         )
         self.dropout = nnx.data(None) if rate is None else Dropout(rate, rngs=rngs)
         self.activation = activation

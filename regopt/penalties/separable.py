@@ -82,7 +82,7 @@ def _separable(
 
     def value(params):
         def at_leaf(w, chosen, number):
-            return tree.lift_wide(lambda w: value_at(w, like(number, w)), w) if chosen else jnp.zeros(())
+            return tree.lift_wide(lambda w: value_at(w, like(number, w)), w) if chosen else jnp.zeros((), jnp.float32)
 
         chosen, numbers = tree.resolve_mask(mask, params), tree.by_leaf(strength, params)
         return tree.total(jax.tree.map(at_leaf, params, chosen, numbers))

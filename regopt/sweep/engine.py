@@ -14,7 +14,7 @@ from regopt.sweep.program import Recipe
 from regopt.sweep.progress import SweepProgress
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Record, Result
-from regopt.types import Key, Stopping, Task
+from regopt.types import Device, Key, Stopping, Task
 
 
 def run(
@@ -31,7 +31,7 @@ def run(
     mode: Literal["min", "max"] = "min",
     noise: Literal["shared", "per lane"] = "shared",
     chunk: int | None = None,
-    devices: list[jax.Device] | None = None,
+    devices: list[Device] | None = None,
     progress: bool = False,
 ) -> Result:
     """Train every setting, many at once in one compiled program for each group of static values.
@@ -67,7 +67,15 @@ def run(
         ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, or ``monitor`` is not
             a metric of the task.
     """
-    _check(steps=steps, eval_every=eval_every, batch_size=batch_size, chunk=chunk, noise=noise, mode=mode, data=data)
+    _check(
+        steps=steps,
+        eval_every=eval_every,
+        batch_size=batch_size,
+        chunk=chunk,
+        noise=noise,
+        mode=mode,
+        data=data,
+    )
     devices = jax.local_devices() if devices is None else devices
     key = jax.random.key(0) if key is None else key
     groups = [
@@ -148,7 +156,12 @@ def _train(groups: list[Group], record: Record, monitor: str, mode: str, progres
 
 
 def _check(*, steps, eval_every, batch_size, chunk, noise, mode, data) -> None:
-    for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_size", batch_size), ("chunk", chunk)):
+    for name, value in (
+        ("steps", steps),
+        ("eval_every", eval_every),
+        ("batch_size", batch_size),
+        ("chunk", chunk),
+    ):
         if value is not None and (not isinstance(value, int | np.integer) or value < 1):
             raise ValueError(f"{name} must be a whole number in [1, inf), got {value!r}")
     if steps % eval_every:

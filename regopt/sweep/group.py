@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from regopt.data import Splits
 from regopt.numerics import as_float
 from regopt.sweep.program import LANES, Constants, Recipe, build_segment, build_start
-from regopt.types import Key
+from regopt.types import Device, Key
 
 Report = tuple[np.ndarray, dict[str, np.ndarray], Any]  # lanes, their metrics, their marks
 
@@ -42,21 +42,25 @@ class Group:
         indices: np.ndarray,
         data: Splits,
         key: Key,
-        devices: list[jax.Device],
+        devices: list[Device],
         chunk: int | None,
     ):
         self.indices = indices
         self.devices = len(devices)
         self.capacity = -(-len(indices) // self.devices)  # lanes of a device
         mesh = Mesh(np.array(devices), (LANES,))
-        self._spread, self._same = NamedSharding(mesh, PartitionSpec(LANES)), NamedSharding(mesh, PartitionSpec())
+        self._spread, self._same = (
+            NamedSharding(mesh, PartitionSpec(LANES)),
+            NamedSharding(mesh, PartitionSpec()),
+        )
         given = {name: _as_number(column[self._layout()]) for name, column in numbers.items()}
         constants = Constants(given, jnp.asarray(indices[self._layout()], jnp.int32))
         self._constants = jax.device_put(constants, self._spread)
         self._data, self._key = jax.device_put((data, key), self._same)
         self._recipe, self._mesh = recipe, mesh
+        self.buffer: Any = None
+        self.metrics: list[str] = []
         self._compile(chunk, devices[0])
-        self.buffer = None
 
     def start(self) -> None:
         """Put every lane before its first step."""
@@ -118,11 +122,11 @@ class Group:
         )
         return metrics, marks
 
-    def _compile(self, chunk: int | None, device: jax.Device) -> None:
+    def _compile(self, chunk: int | None, device: Device) -> None:
         """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
         began = time.perf_counter()
         whole = jax.eval_shape(build_start(self._recipe, self._mesh, 1), self._key, self._constants)
-        segment = build_segment(self._recipe, self._mesh)
+        segment: Any = build_segment(self._recipe, self._mesh)
         buffer = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._spread), whole)
         lane_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(whole)) / len(self._layout())
 
@@ -144,7 +148,7 @@ class Group:
 
 
 def fit_chunk(
-    compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: jax.Device
+    compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device
 ) -> tuple[int, Any]:
     """The number of lanes to train at once, and the program compiled for it.
 
@@ -175,7 +179,7 @@ def _evenly(capacity: int, at_most: int) -> int:
     return -(-capacity // calls)
 
 
-def _room(device: jax.Device, resting_bytes: float) -> float:
+def _room(device: Device, resting_bytes: float) -> float:
     """Bytes for temporaries: half of a core's share of the last cache, or 80 % of the memory left."""
     if device.platform == "cpu":
         return cache_bytes() / jax.local_device_count("cpu") / 2

@@ -112,10 +112,11 @@ def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
         return jax.lax.map(partial(start_lane, recipe, key), constants, batch_size=chunk)
 
     lanes = PartitionSpec(LANES)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
     return jax.jit(
-        jax.shard_map(
-            start, mesh=mesh, in_specs=(PartitionSpec(), lanes), out_specs=lanes, check_vma=False
-        )
+        jax.shard_map(start, mesh=mesh, in_specs=(PartitionSpec(), lanes), out_specs=lanes, check_vma=False),
+        # it runs once, and LLVM takes a second over its random numbers at full optimization
+        compiler_options={"xla_backend_optimization_level": 1} if on_cpu else None,
     )
 
 

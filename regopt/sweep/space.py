@@ -274,7 +274,7 @@ def _points(points: int | None) -> int:
     return points
 
 
-def _listed(values: Sequence[Any], take: Callable[[np.ndarray], Any], *, static: bool) -> Dimension:
+def _listed(values: Sequence[Any] | np.ndarray, take: Callable[[np.ndarray], Any], *, static: bool) -> Dimension:
     if len(values) == 0:
         raise ValueError("a dimension needs at least one value, got none")
     count = len(values)
@@ -295,13 +295,13 @@ def _design(space: Space, count: int, draw: Callable[[int], np.ndarray]) -> Sett
     crossed = {name: dimension for name, dimension in space.items() if dimension.crossed}
     drawn = [name for name in space if name not in crossed]
     cube = draw(len(drawn)) if drawn else np.zeros((1, 0))
-    repeats = grid(crossed) if crossed else None
-    times = len(repeats) if repeats else 1
+    repeats = grid(crossed).numbers if crossed else {}
+    times = len(next(iter(repeats.values()))) if crossed else 1
     points = np.repeat(np.arange(len(cube)), times)
     columns = []
     for name, dimension in space.items():
         if name in crossed:
-            columns.append(np.tile(repeats.numbers[name], len(cube)))
+            columns.append(np.tile(repeats[name], len(cube)))
         else:
             columns.append(_take(dimension.at(cube[:, drawn.index(name)]), points))
     return _settings(space, columns)

@@ -102,8 +102,7 @@ class _NnxStructure:
     def module(self, params: Tree, rest: Tree, key: Key) -> nnx.Module:
         """The module, its random streams started from ``key``."""
         leaves = [
-            jax.random.fold_in(key, i) if is_key else jnp.zeros((), jnp.uint32)
-            for i, is_key in enumerate(self.is_key)
+            jax.random.fold_in(key, i) if is_key else jnp.zeros((), jnp.uint32) for i, is_key in enumerate(self.is_key)
         ]
         streams = jax.tree.unflatten(self.streams, leaves)
         return nnx.merge(self.graph, nnx.State(params), streams, nnx.State(rest))
@@ -122,7 +121,8 @@ def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
         module = structure.module(params, rest, key)
         module.train()
         outputs = module(x)
-        return outputs, nnx.to_pure_dict(nnx.split(module, nnx.Param, nnx.RngState, ...)[3])
+        _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        return outputs, nnx.to_pure_dict(rest)
 
     def predict(structure, params, rest, x, h):
         del h
@@ -145,10 +145,15 @@ def _linen_face(model: Any, inputs: Any) -> _Face:
     def build(h):
         return model if isinstance(model, linen.Module) else model(h)
 
-    def flags(module, training):
+    def flags(module: linen.Module, training: bool) -> dict[str, Any]:
         """The argument of ``__call__`` that tells training from inference, by the names in common use."""
         names = inspect.signature(type(module).__call__).parameters
-        told = {"train": training, "training": training, "is_training": training, "deterministic": not training}
+        told = {
+            "train": training,
+            "training": training,
+            "is_training": training,
+            "deterministic": not training,
+        }
         return {name: value for name, value in told.items() if name in names}
 
     def init(key, h):
@@ -171,6 +176,7 @@ def _linen_face(model: Any, inputs: Any) -> _Face:
     def predict(structure, params, rest, x, h):
         del structure
         module = build(h)
-        return module.apply({"params": params, **rest}, x, **flags(module, training=False))
+        outputs: Any = module.apply({"params": params, **rest}, x, **flags(module, training=False))
+        return outputs
 
     return _Face(init, train, predict)

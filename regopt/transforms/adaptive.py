@@ -6,7 +6,6 @@ never move in bfloat16.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -18,7 +17,7 @@ from regopt.types import Number, Tree
 class ScaleByAdamState(NamedTuple):
     """State of ``scale_by_adam``."""
 
-    count: jax.Array  # shape (), int32: updates so far
+    count: Number  # shape (), int32: updates so far
     first: Tree  # shapes of the parameters, at least float32: moving average of g
     second: Tree  # shapes of the parameters, at least float32: moving average of g**2
 

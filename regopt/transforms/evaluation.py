@@ -23,11 +23,7 @@ def evaluation_params(params: Tree, opt_state: Any) -> Tree:
     Raises:
         ValueError: two parts of the optimizer each want a point of their own.
     """
-    wishes = [
-        part
-        for part in jax.tree.leaves(opt_state, is_leaf=_has_a_wish)
-        if _has_a_wish(part)
-    ]
+    wishes = [part for part in jax.tree.leaves(opt_state, is_leaf=_has_a_wish) if _has_a_wish(part)]
     if len(wishes) > 1:
         names = " and ".join(type(part).__name__ for part in wishes)
         raise ValueError(f"only one part of an optimizer may choose the evaluation point, got {names}")

@@ -2,19 +2,18 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from regopt import tree
 from regopt.numerics import at_count, check_range, like
-from regopt.types import NumberOrSchedule
+from regopt.types import Number, NumberOrSchedule
 
 
 class ScaleByLearningRateState(NamedTuple):
     """State of ``scale_by_learning_rate``."""
 
-    count: jax.Array  # shape (), int32: updates so far
+    count: Number  # shape (), int32: updates so far
 
 
 def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:

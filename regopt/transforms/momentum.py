@@ -5,7 +5,6 @@ The learning rate acts before the velocity, as in the book, so a schedule does n
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -17,7 +16,7 @@ from regopt.types import Number, NumberOrSchedule, Tree
 class HeavyBallState(NamedTuple):
     """State of ``heavy_ball``."""
 
-    count: jax.Array  # shape (), int32: updates so far
+    count: Number  # shape (), int32: updates so far
     velocity: Tree  # structure, shapes and dtypes of the parameters
 
 

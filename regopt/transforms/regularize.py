@@ -12,18 +12,16 @@ import optax
 
 from regopt import tree
 from regopt.numerics import at_count, check_range, like
-from regopt.types import NumberOrSchedule, Penalty
+from regopt.types import Number, NumberOrSchedule, Penalty
 
 
 class AddPenaltyGradientState(NamedTuple):
     """State of ``add_penalty_gradient``."""
 
-    count: jax.Array  # shape (), int32: updates so far
+    count: Number  # shape (), int32: updates so far
 
 
-def add_penalty_gradient(
-    penalty: Penalty, scale: NumberOrSchedule = 1.0
-) -> optax.GradientTransformationExtraArgs:
+def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> optax.GradientTransformationExtraArgs:
     """``u <- u + scale * grad penalty(params)``, a link of a chain.
 
     Before an optimizer it puts the penalty into the loss; between a direction and ``scale_by_learning_rate`` it

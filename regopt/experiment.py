@@ -1,0 +1,242 @@
+"""Experiments: one Python file that asks one question, loaded, run and written into a folder of its own.
+
+Such a file has a docstring whose first line is the question, a frozen dataclass ``Config``,
+``run(config, key) -> dict of arrays``, ``figure(arrays)``, ``claims(arrays)`` and, if it likes,
+``table(arrays) -> DataFrame``. The folder is named after the experiment and its resolved config, so the same
+run lands in the same place. This file is not for reading configs (`regopt.config`) nor for the file formats
+(`regopt.artifacts`), and it prints nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from regopt import artifacts
+from regopt.artifacts import Arrays
+from regopt.claims import Claim
+from regopt.config import ConfigError, check_fields, check_file, config_values, to_toml
+
+PIECES = ("run", "figure", "claims")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment file, loaded.
+
+    Attributes:
+        name: the file's name without ``.py``.
+        path: the file.
+        question: the first line of its docstring.
+        config_class: its frozen dataclass ``Config``.
+        run: ``run(config, key)``, the arrays; ``arrays["interrupted"]`` true says that it was ended early.
+        figure: ``figure(arrays)``, a matplotlib figure or a dictionary of them.
+        claims: ``claims(arrays)``, a list of claims.
+        table: ``table(arrays)``, a DataFrame; None where the file has none.
+    """
+
+    name: str
+    path: Path
+    question: str
+    config_class: type[Any]
+    run: Callable[[Any, Any], Mapping[str, Any]]
+    figure: Callable[[Arrays], Any]
+    claims: Callable[[Arrays], list[Claim]]
+    table: Callable[[Arrays], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An experiment file, found but not imported.
+
+    Attributes:
+        name: the file's name without ``.py``.
+        path: the file.
+        question: the first line of its docstring; empty where it has none or does not parse.
+        configs: its config files, ``configs/<name>/*.toml``.
+    """
+
+    name: str
+    path: Path
+    question: str
+    configs: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Attributes:
+        folder: where everything was written.
+        claims: the claims; none after an interruption.
+        interrupted: whether the run was ended early.
+        seconds: how long ``run`` took.
+        skipped: what an interrupted run could not provide, and why.
+    """
+
+    folder: Path
+    claims: tuple[Claim, ...]
+    interrupted: bool
+    seconds: float
+    skipped: tuple[str, ...] = ()
+
+
+def load(path: Path) -> Experiment:
+    """Import an experiment file by its path.
+
+    Args:
+        path: a Python file.
+
+    Returns:
+        Its pieces.
+
+    Raises:
+        ConfigError: the file is missing, is no Python, does not import, or lacks a piece.
+    """
+    check_file(path, ".py")
+    module = _import(path)
+    question = _first_line(module.__doc__)
+    if not question:
+        raise ConfigError(path, "", "lacks a docstring whose first line is its question")
+    if not hasattr(module, "Config"):
+        raise ConfigError(path, "Config", "is missing; must be a frozen dataclass")
+    check_fields(module.Config, path)
+    for piece in (*PIECES, *(["table"] if hasattr(module, "table") else [])):
+        if not callable(getattr(module, piece, None)):
+            raise ConfigError(path, piece, "is missing; must be a function")
+    table = getattr(module, "table", None)
+    return Experiment(
+        path.stem, path, question, module.Config, module.run, module.figure, module.claims, table
+    )
+
+
+def discover(root: Path) -> list[Listing]:
+    """Find the experiments of a project without importing any.
+
+    Args:
+        root: the folder that holds ``experiments`` and ``configs``.
+
+    Returns:
+        One entry for each ``experiments/*.py`` whose name does not start with an underscore, by name.
+    """
+    return [
+        Listing(
+            path.stem, path, _question(path), tuple(sorted((root / "configs" / path.stem).glob("*.toml")))
+        )
+        for path in sorted((root / "experiments").glob("[!_]*.py"))
+    ]
+
+
+def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
+    """Name the folder of a run, ``out/<name>-<hash>``: 8 hexadecimal digits of the name and resolved config.
+
+    Args:
+        experiment: what is run.
+        config: its config.
+        out: the folder of all runs.
+
+    Returns:
+        A path that is the same for the same run and another one when any value differs.
+    """
+    identity = {"config": config_values(config), "experiment": experiment.name}
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return out / f"{experiment.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def execute(experiment: Experiment, config: Any, out: Path) -> Outcome:
+    """Run an experiment and write what it found.
+
+    The folder is proven writable before anything is computed. Arrays and table are written first, then
+    claims and figure, each file whole or not at all, so an error in a later piece loses nothing of an
+    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims.
+
+    Args:
+        experiment: from `load`.
+        config: an instance of its ``Config``; the random key comes from its ``seed`` (0 without one).
+        out: the folder of all runs.
+
+    Returns:
+        Where the files are, the claims, and whether the run was interrupted.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the seed is none.
+    """
+    folder = run_folder(experiment, config, out)
+    seed = getattr(config, "seed", 0)
+    if not 0 <= seed < 2**32:  # jax.random.key would drop the higher bits and repeat another seed
+        raise ConfigError(folder.name, "seed", f"must be an integer in [0, 2**32), got {seed}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        artifacts.write_text(folder / "config.toml", to_toml(config, f"Experiment: {experiment.name}"))
+    except OSError as error:
+        raise ConfigError(folder, "", f"cannot be written: {error.strerror}") from error
+    artifacts.write_json(folder / "versions.json", artifacts.versions())
+    import jax
+
+    start = time.perf_counter()
+    result = experiment.run(config, jax.random.key(seed))
+    seconds = time.perf_counter() - start
+    artifacts.remove_results(folder)
+    arrays = artifacts.write_arrays(folder / "arrays.npz", result)
+    interrupted = bool(arrays["interrupted"].any()) if "interrupted" in arrays else False
+    claims: tuple[Claim, ...] = ()
+    skipped: list[str] = []
+    if experiment.table is not None:
+        with _forgiving("table", interrupted, skipped):
+            artifacts.write_table(folder / "table.parquet", experiment.table(arrays))
+    if not interrupted:
+        claims = tuple(experiment.claims(arrays))
+        artifacts.write_claims(folder / "claims.json", claims)
+    with _forgiving("figure", interrupted, skipped):
+        artifacts.write_figures(folder, experiment.name, experiment.figure(arrays))
+    return Outcome(folder, claims, interrupted, seconds, tuple(skipped))
+
+
+@contextlib.contextmanager
+def _forgiving(piece: str, interrupted: bool, skipped: list[str]) -> Iterator[None]:
+    """Note an error instead of raising it where an interrupted run has an excuse for it."""
+    try:
+        yield
+    except Exception as error:
+        if not interrupted:
+            raise
+        skipped.append(f"{piece}: {type(error).__name__}: {error}")
+
+
+def _import(path: Path) -> ModuleType:
+    name = f"regopt_experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, SyntaxError):
+            line = f"line {error.lineno}" if error.lineno else ""
+            raise ConfigError(path, line, f"is no Python: {error.msg}") from error
+        raise ConfigError(path, "", f"does not import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _question(path: Path) -> str:
+    try:
+        return _first_line(ast.get_docstring(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0].strip()

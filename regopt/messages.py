@@ -1,0 +1,166 @@
+"""Words for messages: values, names and annotations said on one short line.
+
+Everything that a person reads about their own input is worded here. This file is not for deciding what is
+wrong with that input, nor for printing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+
+
+class _Short(reprlib.Repr):
+    """Values spelled as in TOML, a few elements of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 60
+        self.maxlevel = 3
+
+    def repr_tuple(self, x: tuple[Any, ...], level: int) -> str:
+        return self.repr_list(list(x), level)
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        del level
+        return str(value).lower()
+
+
+def one_line(text: str) -> str:
+    r"""Join the lines of a text by spaces and escape what a terminal would act upon.
+
+    Args:
+        text: anything, such as the message of an exception.
+
+    Returns:
+        The same words on one line of printable characters.
+
+    >>> one_line("two\n  lines \x1b[31m")
+    'two lines \\x1b[31m'
+    """
+    words = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+
+
+def shown(value: object) -> str:
+    """Write a value the way a person would have typed it, cut to a length that fits a line.
+
+    Args:
+        value: a value from a config or from the command line.
+
+    Returns:
+        At most about 80 characters.
+    """
+    try:
+        text = _Short().repr(value)
+    except ValueError:  # an integer with more digits than Python agrees to print
+        text = "an integer of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """Point from a wrong name to the nearest valid one, or to all valid ones when none is near.
+
+    Args:
+        name: what was written.
+        valid: the names that would have been right.
+
+    Returns:
+        Words to end a message with.
+
+    >>> suggestion("lerning_rate", ["learning_rate", "seed"])
+    "did you mean 'learning_rate'?"
+    """
+    names = {candidate.casefold(): candidate for candidate in valid}
+    near = difflib.get_close_matches(name.casefold()[:200], names, n=1)
+    if near:
+        return f"did you mean {names[near[0]]!r}?"
+    listed = sorted(names.values())
+    return (
+        f"valid: {', '.join(listed[:20])}{', ...' if len(listed) > 20 else ''}" if listed else "there is none"
+    )
+
+
+def describe(hint: Any) -> str:
+    """Say in words what values an annotation allows.
+
+    Args:
+        hint: the annotation of a field.
+
+    Returns:
+        A phrase that completes "must be".
+
+    >>> describe(tuple[int, ...])
+    'a list, each an integer'
+    """
+    if get_origin(hint) is Annotated:
+        base, *extras = get_args(hint)
+        return describe(base) + "".join(_limits(extras))
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(shown, get_args(hint)))}"
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        if parts[-1:] == (...,):
+            return f"a list, each {describe(parts[0])}"
+        return f"a list of {len(parts)}: {', '.join(map(describe, parts))}"
+    return _KINDS.get(hint, str(hint))
+
+
+def element(hint: Any, index: int) -> Any:
+    """Find the annotation of one element of a tuple.
+
+    Args:
+        hint: the annotation of the tuple.
+        index: the place of the element.
+
+    Returns:
+        The annotation at that place.
+    """
+    if get_origin(hint) is Annotated:
+        return element(get_args(hint)[0], index)
+    parts = get_args(hint)
+    return parts[0] if parts[-1] is ... else parts[index]
+
+
+def supported(hint: Any) -> bool:
+    """Say whether an annotation is one that a config, TOML and the command line share.
+
+    Args:
+        hint: the annotation of a field.
+
+    Returns:
+        Whether it is bool, int, float, str, a Literal of those, or a tuple of those.
+    """
+    if get_origin(hint) is Annotated:
+        return supported(get_args(hint)[0])
+    if get_origin(hint) is Literal:
+        return all(isinstance(choice, bool | int | str) for choice in get_args(hint))
+    if get_origin(hint) is tuple:
+        parts = [part for part in get_args(hint) if part is not ...]
+        return bool(parts) and all(map(supported, parts))
+    return hint in _KINDS
+
+
+def _limits(extras: Iterable[Any]) -> Iterator[str]:
+    """Word the limits in the metadata of an annotation: ``pydantic.Field`` or ``annotated_types``."""
+    atoms = [atom for extra in extras for atom in (getattr(extra, "metadata", None) or [extra])]
+    limits = {
+        name: getattr(atom, name)
+        for atom in atoms
+        for name in ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
+        if getattr(atom, name, None) is not None
+    }
+    lower = next((f"{sign}{limits[name]}" for name, sign in (("gt", "("), ("ge", "[")) if name in limits), "")
+    upper = next((f"{limits[name]}{sign}" for name, sign in (("lt", ")"), ("le", "]")) if name in limits), "")
+    if lower or upper:
+        yield f" in {lower or '(-inf'}, {upper or 'inf)'}"
+    if "multiple_of" in limits:
+        yield f", a multiple of {limits['multiple_of']}"
+    if "min_length" in limits or "max_length" in limits:
+        yield f", of length {limits.get('min_length', 0)} to {limits.get('max_length', 'any')}"
+    if "pattern" in limits:
+        yield f", matching {limits['pattern']}"
