@@ -44,9 +44,7 @@ class Claim:
     def __post_init__(self) -> None:
         """Refuse a claim that no measurement could decide."""
         if self.relation not in RELATIONS:
-            raise ValueError(
-                f"relation must be one of {', '.join(map(repr, RELATIONS))}, got {self.relation!r}"
-            )
+            raise ValueError(f"relation must be one of {', '.join(map(repr, RELATIONS))}, got {self.relation!r}")
         if not self.tolerance >= 0:  # also true of NaN
             raise ValueError(f"tolerance must lie in [0, inf], got {self.tolerance}")
 
@@ -54,8 +52,7 @@ class Claim:
     def holds(self) -> bool:
         """Whether measured and expected stand in the stated relation; false for NaN."""
         expected, measured, tolerance = float(self.expected), float(self.measured), float(self.tolerance)
-        if math.isnan(expected) or math.isnan(measured):
-            return False
+        # every comparison below is false for NaN
         if measured == expected:  # infinities too, whose difference is NaN
             return True
         if self.relation == "at most":

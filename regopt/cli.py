@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -81,7 +81,6 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
     listing = commands.add_parser("list", help="list the experiments, their questions and their configs")
     listing.set_defaults(command=_list)
-
     run = commands.add_parser(
         "run",
         help="run one experiment and print its claims",
@@ -91,30 +90,23 @@ def _parse(words: list[str]) -> argparse.Namespace:
     )
     run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
-    run.set_defaults(command=_run)
-
-    claims = commands.add_parser(
-        "claims", help="run all experiments and print one table of claims", epilog=_CODES
-    )
-    claims.add_argument(
-        "--config", metavar="NAME", default="default", help="which config of each (default: default)"
-    )
-    claims.set_defaults(command=_claims)
-
-    for command in (run, claims):
-        command.add_argument(
-            "--out",
-            metavar="DIR",
-            type=Path,
-            default=Path("runs"),
-            help="folder of all results (default: runs)",
-        )
-        command.add_argument("--debug", action="store_true", help="show tracebacks")
+    _add_options(run, _run)
+    every = "run all experiments and print one table of claims"
+    claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
+    claims.add_argument("--config", metavar="NAME", default="default", help="which of their configs (default)")
+    _add_options(claims, _claims)
     arguments, overrides = parser.parse_known_args(words)
     if overrides and arguments.command is not _run:
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     arguments.overrides = overrides
     return arguments
+
+
+def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
+    where = "folder for the folders of the runs (runs)"
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=where)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(command=command)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -172,9 +164,7 @@ def _claims(arguments: argparse.Namespace) -> int:
             claims.append(_failure(listing, error))
         else:
             interrupted = outcome.interrupted
-            claims += [
-                replace(claim, statement=f"{listing.name}: {claim.statement}") for claim in outcome.claims
-            ]
+            claims += [replace(claim, statement=f"{listing.name}: {claim.statement}") for claim in outcome.claims]
         if interrupted:
             break
     _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))

@@ -60,9 +60,7 @@ def check_file(path: Path, suffix: str = "") -> None:
                 raise ConfigError(path, "", f"is the wrong file; its name must end in {suffix}")
             return
         if path.exists():
-            raise ConfigError(
-                path, "", "is a folder, not a file" if path.is_dir() else "is not a regular file"
-            )
+            raise ConfigError(path, "", "is a folder, not a file" if path.is_dir() else "is not a regular file")
         if not path.parent.is_dir():
             raise ConfigError(path, "", f"no such file: there is no folder {path.parent}")
         siblings = [other.name for other in path.parent.iterdir() if other.is_file()]
@@ -99,13 +97,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
     except RecursionError as error:
-        raise ConfigError(
-            path, "", "is nested too deeply; a config holds scalars and lists of them"
-        ) from error
+        raise ConfigError(path, "", "is nested too deeply; a config holds scalars and lists of them") from error
     except ValueError as error:  # the limit on the digits of an integer
-        raise ConfigError(
-            path, "", "holds a number that is too long; integers must fit in 64 bits"
-        ) from error
+        raise ConfigError(path, "", "holds a number that is too long; integers must fit in 64 bits") from error
 
 
 def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()) -> C:
@@ -180,9 +174,7 @@ def check_fields(config_class: Any, file: str | Path) -> None:
         raise ConfigError(file, "Config", f"has an annotation that means nothing: {error}") from error
     for field in _fields(config_class):
         if field.name in RESERVED:
-            raise ConfigError(
-                file, f"Config.{field.name}", f"the command line takes --{field.name} for itself"
-            )
+            raise ConfigError(file, f"Config.{field.name}", f"the command line takes --{field.name} for itself")
         if not supported(hints[field.name]):
             kinds = "bool, int, float, str, Literal or tuples of them"
             raise ConfigError(file, f"Config.{field.name}", f"must be {kinds}, got {hints[field.name]}")

@@ -115,9 +115,7 @@ def load(path: Path) -> Experiment:
         if not callable(getattr(module, piece, None)):
             raise ConfigError(path, piece, "is missing; must be a function")
     table = getattr(module, "table", None)
-    return Experiment(
-        path.stem, path, question, module.Config, module.run, module.figure, module.claims, table
-    )
+    return Experiment(path.stem, path, question, module.Config, module.run, module.figure, module.claims, table)
 
 
 def discover(root: Path) -> list[Listing]:
@@ -130,9 +128,7 @@ def discover(root: Path) -> list[Listing]:
         One entry for each ``experiments/*.py`` whose name does not start with an underscore, by name.
     """
     return [
-        Listing(
-            path.stem, path, _question(path), tuple(sorted((root / "configs" / path.stem).glob("*.toml")))
-        )
+        Listing(path.stem, path, _question(path), tuple(sorted((root / "configs" / path.stem).glob("*.toml"))))
         for path in sorted((root / "experiments").glob("[!_]*.py"))
     ]
 

@@ -80,9 +80,7 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     if near:
         return f"did you mean {names[near[0]]!r}?"
     listed = sorted(names.values())
-    return (
-        f"valid: {', '.join(listed[:20])}{', ...' if len(listed) > 20 else ''}" if listed else "there is none"
-    )
+    return f"valid: {', '.join(listed[:20])}{', ...' if len(listed) > 20 else ''}" if listed else "there is none"
 
 
 def describe(hint: Any) -> str:

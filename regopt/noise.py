@@ -31,7 +31,7 @@ def dropout(key: Key, x: jax.Array, rate: Number) -> jax.Array:
     References: Srivastava et al. (2014), section 4, in its inverted form; Goodfellow et al. (2016), section 7.12.
 
     >>> dropout(jax.random.key(0), jnp.ones(4), 0.5)
-    Array([2., 0., 0., 2.], dtype=float32)
+    Array([0., 0., 2., 2.], dtype=float32)
     """
     check_range("rate", rate, "[0, 1]")
     keep = as_float(one_minus(rate))

@@ -13,9 +13,7 @@ from regopt.claims import Claim, table, to_record
 
 
 def claim(measured: float, relation: str = "equal", expected: float = 2.0, tolerance: float = 0.5) -> Claim:
-    return Claim(
-        "gap [0, 1) is small", "Goodfellow (2016), eq. 7.45", expected, measured, tolerance, relation
-    )
+    return Claim("gap [0, 1) is small", "Goodfellow (2016), eq. 7.45", expected, measured, tolerance, relation)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +63,7 @@ def test_numbers_from_arrays_give_a_plain_verdict():
 
 
 def test_an_unknown_relation_is_refused():
-    with pytest.raises(
-        ValueError, match="relation must be one of 'equal', 'at most', 'at least', got 'below'"
-    ):
+    with pytest.raises(ValueError, match="relation must be one of 'equal', 'at most', 'at least', got 'below'"):
         claim(1.0, "below")
 
 

@@ -57,9 +57,7 @@ def test_a_run_prints_its_claims_and_its_folder(project, capsys, experiment, con
     assert json.loads((folder / "claims.json").read_text())[0]["measured"] == 6
 
 
-def test_a_run_from_another_folder_finds_the_configs_beside_its_file(
-    project, tmp_path_factory, monkeypatch, capsys
-):
+def test_a_run_from_another_folder_finds_the_configs_beside_its_file(project, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert main(["run", str(project / "experiments" / "toy.py"), "smoke", "--out", "here"]) == 0
     assert len(list(Path("here").iterdir())) == 1
@@ -192,12 +190,7 @@ def test_claims_go_on_after_an_experiment_that_breaks(project, capsys):
     assert main(["claims"]) == 1
     output = capsys.readouterr()
     assert output.err == ""
-    rows = {
-        name: line
-        for line in output.out.splitlines()
-        for name in ("aaa:", "bbb:", "ccc:", "toy:")
-        if name in line
-    }
+    rows = {name: line for line in output.out.splitlines() for name in ("aaa:", "bbb:", "ccc:", "toy:") if name in line}
     assert "ZeroDivisionError: the toy broke" in rows["aaa:"]
     assert "fails" in rows["aaa:"]
     assert "fails" in rows["bbb:"]

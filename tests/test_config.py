@@ -181,18 +181,14 @@ def test_each_wrong_override_is_one_line(tmp_path, capfd, words, expected):
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 WORDS = st.one_of(
-    st.sampled_from(
-        ["--learning-rate", "--seed", "--steps", "--no-nesterov", "--name", "--rule", "--window=1"]
-    ),
+    st.sampled_from(["--learning-rate", "--seed", "--steps", "--no-nesterov", "--name", "--rule", "--window=1"]),
     st.sampled_from(["0.25", "1", "-3", "nan", "-inf", "adam", "", "--", "-", "--=", "--name="]),
     TEXT,
 )
 SCALARS = st.one_of(
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(repr),
-    st.sampled_from(
-        ["true", "false", "nan", "+inf", "1979-05-27", "{}", "{a.b = 1}", "''", '"\\u0000"', "1_0"]
-    ),
+    st.sampled_from(["true", "false", "nan", "+inf", "1979-05-27", "{}", "{a.b = 1}", "''", '"\\u0000"', "1_0"]),
     TEXT.map(lambda text: f"'{text}'"),
 )
 VALUES = st.one_of(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path):
     assert read_config(outcome.folder / "config.toml", experiment.config_class) == config
     assert (outcome.folder / "config.toml").read_text().startswith("# Experiment: toy\n")
     assert (outcome.folder / "toy.png").read_bytes().startswith(b"\x89PNG")
-    assert [record["verdict"] for record in json.loads((outcome.folder / "claims.json").read_text())] == [
-        "holds"
-    ]
+    assert [record["verdict"] for record in json.loads((outcome.folder / "claims.json").read_text())] == ["holds"]
 
 
 def test_arrays_are_stored_without_pickle_and_repeat_with_the_seed(tmp_path):
@@ -82,6 +81,9 @@ def test_the_folder_is_named_after_name_and_values(tmp_path):
     assert folder == run_folder(*prepared(tmp_path), tmp_path)
     for other in ({"scale": 2.5}, {"seed": 1}, {"size": (3, 3)}):
         assert run_folder(*prepared(tmp_path, TOY, **other), tmp_path) != folder
+    renamed = run_folder(replace(experiment, name="yot"), config, tmp_path).name
+    assert renamed.partition("-")[0] == "yot"
+    assert renamed.partition("-")[2] != folder.name.partition("-")[2]
 
 
 def test_without_a_seed_the_key_is_that_of_seed_zero(tmp_path):
@@ -99,9 +101,7 @@ def test_a_seed_that_would_repeat_another_is_refused(tmp_path, seed):
 
 @pytest.mark.parametrize("blocked", ["runs", "runs/inner", "{folder}"])
 def test_an_unwritable_folder_is_refused_before_anything_is_computed(tmp_path, blocked):
-    text = changed(
-        "    numbers = config.scale", "    raise AssertionError('computed')\n    numbers = config.scale"
-    )
+    text = changed("    numbers = config.scale", "    raise AssertionError('computed')\n    numbers = config.scale")
     experiment, config = prepared(tmp_path, text)
     folder = run_folder(experiment, config, tmp_path / "runs")
     obstacle = folder if blocked == "{folder}" else tmp_path / blocked
@@ -200,15 +200,13 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_text(path, "new" * 100_000 + "\udcff")
     assert path.read_text() == "old"
+    assert files(tmp_path) == ["claims.json"]
     write_json(path, "λ")
     assert path.read_text(encoding="utf-8") == '"λ"\n'
-    assert files(tmp_path) == ["claims.json"]
 
 
 def test_several_figures_and_no_table(tmp_path):
-    text = changed("return result", 'return {"left": result, "right": result}').replace(
-        "def table", "def other"
-    )
+    text = changed("return result", 'return {"left": result, "right": result}').replace("def table", "def other")
     outcome = execute(*prepared(tmp_path, text), tmp_path / "runs")
     assert files(outcome.folder)[3:5] == ["toy-left.png", "toy-right.png"]
     assert "table.parquet" not in files(outcome.folder)

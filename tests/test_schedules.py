@@ -307,6 +307,13 @@ def test_a_schedule_without_time_is_at_its_end_at_once(factory, numbers, expecte
         np.testing.assert_allclose(values(traced, jnp.int32(count)), expected, rtol=1e-6, atol=1e-12)
 
 
+def test_the_end_is_exact_at_the_horizon_and_for_a_horizon_next_to_zero():
+    for steps in (41, 47, 55, 107, 0.0, 1e-30):  # compiled in single precision, 41 * (1 / 41) is below 1
+        count = jnp.int32(steps)
+        assert jax.jit(schedules.linear(0.7, 0.3, steps))(count) == jnp.asarray(0.3)
+        assert jax.jit(schedules.cosine(0.7, steps, exponent=0.1))(count) == 0
+
+
 def test_a_warmup_as_long_as_the_schedule_ends_behind_it():
     schedule = schedules.warmup_cosine(0.2, 0.8, warmup_steps=4, decay_steps=4, end_value=0.1)
     assert_close([schedule(count) for count in (0, 2, 3, 4, 5)], np.array([0.2, 0.5, 0.65, 0.1, 0.1]))
@@ -346,6 +353,10 @@ HARD: list[tuple[Any, dict[str, Any]]] = [
     (schedules.exponential, {"init_value": 0.8, "decay_rate": 1.0, "end_value": 0.8}),
     (schedules.exponential, {"init_value": 0.8, "decay_rate": 1.5, "end_value": 3.0}),
     (schedules.exponential, {"init_value": 0.8, "decay_rate": 0.0, "end_value": 0.2}),
+    (  # 2**127 at count 1, short of the largest float32; its slope in transition_steps is not
+        schedules.exponential,
+        {"init_value": 0.8, "decay_rate": 2.0, "transition_steps": 0.0079, "end_value": 3.0},
+    ),
     (schedules.cosine, {"init_value": 0.8, "decay_steps": 7.0, "alpha": 0.0, "exponent": 0.3}),
     (schedules.cosine, {"init_value": 0.0, "decay_steps": 7.0, "alpha": 0.0, "exponent": 0.5}),
     (schedules.cosine, {"init_value": 0.8, "decay_steps": 7.0, "alpha": 1.0, "exponent": 0.0}),

@@ -66,7 +66,7 @@ def l1(strength: NumberTree = 1.0, *, mask: Mask = tree.weights_only) -> Penalty
     return _separable(
         strength,
         mask,
-        lambda w, strength: strength * jnp.abs(w),
+        lambda w, strength: strength * jnp.where(w == 0, 0, jnp.abs(w)),  # the subgradient 0 at 0
         lambda w, reach: w - jnp.clip(w, -reach, reach),
     )
 

@@ -4,6 +4,7 @@ The two differ for every optimizer with a memory: a penalty in the gradient pass
 adaptive scaling, a decoupled one acts on the parameters alone.
 """
 
+import operator
 from typing import Literal, NamedTuple
 
 import jax
@@ -94,4 +95,4 @@ def regularize(
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:
-    return (lambda count: -number(count)) if callable(number) else -jnp.asarray(number)
+    return (lambda count: -number(count)) if callable(number) else operator.neg(number)
