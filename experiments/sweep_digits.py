@@ -1,0 +1,214 @@
+"""Which learning rate and weight decay suit AdamW on handwritten digits, out of 256 trained at once?
+
+All settings train in one compiled program. The claims check what such a program must keep to be trusted: a
+setting's result does not depend, bit for bit, on who trains beside it, not even on settings that diverge.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+import regopt
+from regopt import plots, sweep
+from regopt.claims import Claim
+from regopt.data import digits
+from regopt.layers import MLP
+from regopt.losses import accuracy, cross_entropy
+
+POISON = {"learning_rate": 1e30, "weight_decay": float("nan")}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The sweep.
+
+    Attributes:
+        points: levels of each of the two numbers, so points**2 settings.
+        learning_rates: smallest and largest, in parameter units.
+        weight_decays: smallest and largest, dimensionless.
+        width: hidden units.
+        batch_size: images in a batch.
+        steps: training steps of each setting.
+        eval_every: steps between evaluations.
+        chunk: settings that a device trains at once; 0 measures what fits.
+        test_accuracy: the best setting's, at least, for the claim.
+        seed: of the initial weights and the order of the images.
+    """
+
+    points: Annotated[int, Field(ge=3, le=1000)] = 16
+    learning_rates: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1e-4, 1.0)
+    weight_decays: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1e-4, 10.0)
+    width: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
+    steps: Annotated[int, Field(ge=1)] = 300
+    eval_every: Annotated[int, Field(ge=1)] = 30
+    chunk: Annotated[int, Field(ge=0)] = 0
+    test_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.96
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.steps % self.eval_every:
+            raise ValueError(f"steps must be a multiple of eval_every = {self.eval_every}, got {self.steps}")
+
+
+def run(config, key):
+    """Train the grid, then its best setting alone, then the grid with two settings poisoned."""
+    data = digits()
+    task = sweep.supervised(
+        lambda h, rngs: MLP((64, config.width, 10), rngs=rngs),
+        cross_entropy,
+        lambda h: regopt.adamw(h["learning_rate"], weight_decay=h["weight_decay"]),
+        metrics={"accuracy": accuracy},
+    )
+    space = {
+        "learning_rate": sweep.log_uniform(*config.learning_rates),
+        "weight_decay": sweep.log_uniform(*config.weight_decays),
+    }
+
+    def train(settings):
+        return sweep.run(
+            task,
+            settings,
+            data,
+            steps=config.steps,
+            eval_every=config.eval_every,
+            batch_size=config.batch_size,
+            key=key,
+            chunk=config.chunk or None,
+            progress=True,
+        )
+
+    settings = sweep.grid(space, points=config.points)
+    result = train(settings)
+    arrays = _arrays(config, settings, result)
+    if result.interrupted:
+        return arrays
+    best = result.best()
+    arrays["best"] = np.array(best.index)
+    on_test = task.evaluate(result.state(best), data._replace(validation=data.test), best.setting)
+    arrays["test_accuracy"] = np.asarray(on_test["validation_accuracy"])
+    arrays["alone_differs"] = np.array(_differing(result, result.refit(best), np.array([best.index])))
+    poisoned, rows = _poison(settings, best.index)
+    others = np.setdiff1d(np.arange(len(settings)), rows)
+    after = train(poisoned)
+    arrays["interrupted"] = np.array(after.interrupted)
+    arrays["poisoned_diverged"] = np.array(sum(after.status[rows] == "diverged"))
+    arrays["others_differ"] = np.array(_differing(result, after, others))
+    return arrays
+
+
+def figure(arrays):
+    """The validation loss over the grid with the best marked, and three learning curves."""
+    drawing = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    rates, decays = np.unique(arrays["learning_rate"]), np.unique(arrays["weight_decay"])
+    final = np.where(arrays["diverged"], np.nan, arrays["validation_loss"][:, -1])
+    order = np.argsort(np.where(np.isnan(final), np.inf, final))[: np.isfinite(final).sum()]
+    if len(order) == 0:
+        left.text(0.5, 0.5, "no setting was trained to its end", ha="center")
+        return drawing
+    best, middle, worst = order[0], order[len(order) // 2], order[-1]
+    plots.heatmap(
+        left,
+        rates,
+        decays,
+        final.reshape(len(rates), len(decays)),
+        labels=("learning rate", "weight decay", "validation loss (nats)"),
+        best=(arrays["learning_rate"][best], arrays["weight_decay"][best]),
+    )
+    left.set_title(f"{len(final)} settings in one program; the star is the best")
+    plots.learning_curves(
+        right,
+        arrays["steps"],
+        {
+            f"{name}: rate {arrays['learning_rate'][row]:.2g}, decay {arrays['weight_decay'][row]:.2g}": arrays[
+                "validation_loss"
+            ][row]
+            for name, row in (("best", best), ("median", middle), ("worst finite", worst))
+        },
+        label="validation loss (nats)",
+    )
+    right.set_title("learning curves")
+    return drawing
+
+
+def claims(arrays):
+    """The best setting is good and inside the grid; nothing depends on the company."""
+    best = int(arrays["best"])
+    source = "regopt, sweep engine"
+    on_edge = [
+        arrays[name][best] in (arrays[name].min(), arrays[name].max()) for name in ("learning_rate", "weight_decay")
+    ]
+    return [
+        Claim(
+            "test accuracy of the setting with the best validation loss",
+            "MLP 64-128-10 on scikit-learn's digits",
+            float(arrays["expected_test_accuracy"]),
+            float(arrays["test_accuracy"]),
+            relation="at least",
+        ),
+        Claim(
+            "sides of the grid that the best setting lies on",
+            "a range is wide enough when its optimum is inside",
+            0,
+            float(sum(on_edge)),
+        ),
+        Claim("bits differ: a setting alone, and among all", source, 0, float(arrays["alone_differs"])),
+        Claim(
+            "settings marked diverged: learning rate 1e30, weight decay NaN",
+            source,
+            2,
+            float(arrays["poisoned_diverged"]),
+        ),
+        Claim("bits differ: the others beside two that diverge", source, 0, float(arrays["others_differ"])),
+    ]
+
+
+def table(arrays):
+    """One row for each setting, at the last step."""
+    import pandas
+
+    columns = {name: arrays[name] for name in ("learning_rate", "weight_decay", "diverged", "last_step")}
+    metrics = {name: arrays[name][:, -1] for name in ("train_loss", "validation_loss", "validation_accuracy")}
+    return pandas.DataFrame({**columns, **metrics})
+
+
+def _arrays(config, settings, result):
+    """The table and the curves as plain arrays."""
+    return {
+        **settings.numbers,
+        **result.record.curves,
+        "steps": result.record.steps,
+        "diverged": result.record.diverged,
+        "last_step": result.record.last_step,
+        "settings_per_second": np.array(len(settings) / result.run_seconds),
+        "compile_seconds": np.array(result.compile_seconds),
+        "chunk": np.array(result.chunk),
+        "expected_test_accuracy": np.array(config.test_accuracy),
+        "interrupted": np.array(result.interrupted),
+    }
+
+
+def _differing(a, b, rows):
+    """How many numbers of the learning curves differ between two results, by their bits."""
+    pairs = [(a.record.curves[name][rows], b.record.curves[name][rows]) for name in a.record.curves]
+    return sum(int(np.sum(x.view(np.int64) != y.view(np.int64))) for x, y in pairs)
+
+
+def _poison(settings, best):
+    """Two settings made hopeless, never the best one."""
+    rows = np.array([row for row in range(3) if row != best][:2])
+    columns = {name: column.copy() for name, column in settings.numbers.items()}
+    columns["learning_rate"][rows[0]] = POISON["learning_rate"]
+    columns["weight_decay"][rows[1]] = POISON["weight_decay"]
+    return sweep.from_columns(columns), rows
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
