@@ -27,7 +27,7 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     >>> accuracy(jnp.array([[0.0, 1.0], [2.0, 1.0]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
-    return jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    return jnp.mean((jnp.argmax(logits.T, axis=0) == labels).astype(jnp.float32))
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 from regopt.data import Splits
 from regopt.sweep.group import Group
 from regopt.sweep.interrupt import interruptible
-from regopt.sweep.program import Recipe
+from regopt.sweep.program import Keys, Recipe
 from regopt.sweep.progress import SweepProgress
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Record, Result
@@ -78,13 +78,14 @@ def run(
     )
     devices = jax.local_devices() if devices is None else devices
     key = jax.random.key(0) if key is None else key
+    keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
     groups = [
         Group(
             Recipe(task, static, eval_every, batch_size, stop, monitor, noise),
             {name: column[indices] for name, column in settings.numbers.items()},
             indices,
             data,
-            key,
+            keys,
             devices,
             chunk,
         )

@@ -16,8 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt.data import Splits
 from regopt.numerics import as_float
-from regopt.sweep.program import LANES, Constants, Recipe, build_segment, build_start
-from regopt.types import Device, Key
+from regopt.sweep.program import LANES, Constants, Keys, Recipe, build_segment, build_start
+from regopt.types import Device
 
 Report = tuple[np.ndarray, dict[str, np.ndarray], Any]  # lanes, their metrics, their marks
 
@@ -30,7 +30,7 @@ class Group:
         numbers: the traced columns, each ``[lanes]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         data: training and validation examples.
-        key: of the whole sweep.
+        keys: of the whole sweep.
         devices: what to run on.
         chunk: lanes that a device trains at once; None measures what fits.
     """
@@ -41,7 +41,7 @@ class Group:
         numbers: dict[str, np.ndarray],
         indices: np.ndarray,
         data: Splits,
-        key: Key,
+        keys: Keys,
         devices: list[Device],
         chunk: int | None,
     ):
@@ -56,7 +56,7 @@ class Group:
         given = {name: _as_number(column[self._layout()]) for name, column in numbers.items()}
         constants = Constants(given, jnp.asarray(indices[self._layout()], jnp.int32))
         self._constants = jax.device_put(constants, self._spread)
-        self._data, self._key = jax.device_put((data, key), self._same)
+        self._data, self._keys = jax.device_put((data, keys), self._same)
         self._recipe, self._mesh = recipe, mesh
         self.buffer: Any = None
         self.metrics: list[str] = []
@@ -64,7 +64,7 @@ class Group:
 
     def start(self) -> None:
         """Put every lane before its first step."""
-        self.buffer = self._start(self._key, self._constants)
+        self.buffer = self._start(self._keys, self._constants)
 
     def train(self, lanes: np.ndarray, first_step: int) -> Iterator[Report]:
         """One segment for each of the lanes, chunk by chunk; the next chunk runs while one is reported.
@@ -118,14 +118,14 @@ class Group:
             jax.device_put(ids, self._spread),
             jax.device_put(np.int32(first_step), self._same),
             self._data,
-            self._key,
+            self._keys,
         )
         return metrics, marks
 
     def _compile(self, chunk: int | None, device: Device) -> None:
         """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
         began = time.perf_counter()
-        whole = jax.eval_shape(build_start(self._recipe, self._mesh, 1), self._key, self._constants)
+        whole = jax.eval_shape(build_start(self._recipe, self._mesh, 1), self._keys, self._constants)
         segment: Any = build_segment(self._recipe, self._mesh)
         buffer = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._spread), whole)
         lane_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(whole)) / len(self._layout())
@@ -133,7 +133,7 @@ class Group:
         def compile_at(lanes: int):
             ids = jax.ShapeDtypeStruct((self.devices * lanes,), jnp.int32, sharding=self._spread)
             step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            lowered = segment.lower(buffer, self._constants, ids, step, self._data, self._key)
+            lowered = segment.lower(buffer, self._constants, ids, step, self._data, self._keys)
             self.metrics = list(lowered.out_info[1])
             return lowered.compile()
 

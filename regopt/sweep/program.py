@@ -29,6 +29,14 @@ class Lane(NamedTuple):
     first_bad_step: jax.Array  # shape (), int32: number of the first step with a NaN or inf, 0 while there is none
 
 
+class Keys(NamedTuple):
+    """The sweep's key, split by purpose."""
+
+    init: Key
+    data: Key
+    noise: Key
+
+
 class Constants(NamedTuple):
     """What a lane is given and never changes."""
 
@@ -61,22 +69,22 @@ class Recipe:
         return {**constants.numbers, **self.static}
 
 
-def start_lane(recipe: Recipe, key: Key, constants: Constants) -> Lane:
+def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """A lane before its first step."""
     h = recipe.setting(constants)
-    state = recipe.task.init(_stream(key, "init", h), h)
+    state = recipe.task.init(_of_seed(keys.init, h), h)
     stopping = recipe.stop(h).init(state) if recipe.stop else ()
     return Lane(state, stopping, jnp.zeros((), jnp.int32))
 
 
 def train_lane(
-    recipe: Recipe, key: Key, first_step: Number, data: Splits, constants: Constants, lane: Lane
+    recipe: Recipe, keys: Keys, first_step: Number, data: Splits, constants: Constants, lane: Lane
 ) -> tuple[Lane, dict[str, jax.Array], Marks]:
     """One segment of training and an evaluation.
 
     Args:
         recipe: how to train.
-        key: of the whole sweep.
+        keys: of the whole sweep.
         first_step: steps done before this segment, shape ().
         data: training and validation examples.
         constants: the lane's setting.
@@ -87,16 +95,15 @@ def train_lane(
     """
     h = recipe.setting(constants)
     steps = first_step + jnp.arange(recipe.eval_every, dtype=jnp.int32)
-    noise = _stream(key, "noise", {})
-    if recipe.noise == "per lane":
-        noise = jax.random.fold_in(noise, constants.index)
+    shared = recipe.noise == "shared"
+    noise = keys.noise if shared else jax.random.fold_in(keys.noise, constants.index)
 
     def step(state, at):
         number, indices = at
         batch = data.train if indices is None else jax.tree.map(lambda x: x[indices], data.train)
         return recipe.task.step(state, batch, jax.random.fold_in(noise, number), h)
 
-    state, per_step = jax.lax.scan(step, lane.state, (steps, _batches(recipe, key, first_step, data, h)))
+    state, per_step = jax.lax.scan(step, lane.state, (steps, _batches(recipe, keys, first_step, data, h)))
     measured = recipe.task.evaluate(state, data, h)
     bad_step = _first_bad_step(first_step, per_step, (state, measured))
     stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, measured)
@@ -106,10 +113,10 @@ def train_lane(
 
 
 def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
-    """``(key, constants) -> buffer``: every lane before its first step, made chunk by chunk."""
+    """``(keys, constants) -> buffer``: every lane before its first step, made chunk by chunk."""
 
-    def start(key, constants):
-        return jax.lax.map(partial(start_lane, recipe, key), constants, batch_size=chunk)
+    def start(keys, constants):
+        return jax.lax.map(partial(start_lane, recipe, keys), constants, batch_size=chunk)
 
     lanes = PartitionSpec(LANES)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -121,15 +128,15 @@ def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
 
 
 def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
-    """``(buffer, constants, ids, first_step, data, key) -> buffer, metrics, marks``, the buffer donated.
+    """``(buffer, constants, ids, first_step, data, keys) -> buffer, metrics, marks``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
     id outside the buffer is padding, trained in vain and dropped.
     """
 
-    def segment(buffer, constants, ids, first_step, data, key):
+    def segment(buffer, constants, ids, first_step, data, keys):
         gathered, given = jax.tree.map(lambda x: x.at[ids].get(mode="clip"), (buffer, constants))
-        train = jax.vmap(partial(train_lane, recipe, key, first_step, data))
+        train = jax.vmap(partial(train_lane, recipe, keys, first_step, data))
         trained, metrics, marks = train(given, gathered)
         buffer = jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, trained)
         return buffer, metrics, marks
@@ -147,18 +154,17 @@ def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[
     )
 
 
-def _stream(key: Key, name: str, h: Setting) -> Key:
-    """The sweep's key for one purpose, apart for each seed if the settings have one."""
-    key = jax.random.fold_in(key, ("init", "data", "noise").index(name))
+def _of_seed(key: Key, h: Setting) -> Key:
+    """The key, apart for each seed if the settings have one."""
     return jax.random.fold_in(key, h["seed"]) if "seed" in h else key
 
 
-def _batches(recipe: Recipe, key: Key, first_step: Number, data: Splits, h: Setting) -> jax.Array | None:
+def _batches(recipe: Recipe, keys: Keys, first_step: Number, data: Splits, h: Setting) -> jax.Array | None:
     """The examples of each step of a segment; None where every step sees them all."""
     if recipe.batch_size is None:
         return None
     return batch_indices(
-        _stream(key, "data", h),
+        _of_seed(keys.data, h),
         first_step,
         recipe.eval_every,
         examples=jax.tree.leaves(data.train)[0].shape[0],
