@@ -128,8 +128,8 @@ def safe_norm(x: jax.Array) -> jax.Array:
     Array(5., dtype=float32)
     """
     (x,) = widen(x)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    smallest = 2 * jnp.finfo(x.dtype).tiny  # XLA multiplies by the reciprocal, which must be a normal number
+    scale = jax.lax.stop_gradient(jnp.clip(jnp.max(jnp.abs(x), initial=0), smallest, 1 / smallest))
     return scale * safe_sqrt(jnp.sum(jnp.square(x / scale)))
 
 
