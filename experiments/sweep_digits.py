@@ -1,7 +1,7 @@
-"""Which learning rate and weight decay suit AdamW on handwritten digits, out of 256 trained at once?
+"""Which learning rate and weight decay suit AdamW on handwritten digits?
 
-All settings train in one compiled program. The claims check what such a program must keep to be trusted: a
-setting's result does not depend, bit for bit, on who trains beside it, not even on settings that diverge.
+All settings (256 by default) train in one compiled program. The claims check what such a program must keep to be
+trusted: a setting's result does not depend, bit for bit, on who trains beside it, not even on settings that diverge.
 """
 
 import sys
@@ -59,7 +59,7 @@ def run(config, key):
     """Train the grid, then its best setting alone, then the grid with two settings poisoned."""
     data = digits()
     task = sweep.supervised(
-        lambda h, rngs: MLP((64, config.width, 10), rngs=rngs),
+        lambda _, rngs: MLP((64, config.width, 10), rngs=rngs),
         cross_entropy,
         lambda h: regopt.adamw(h["learning_rate"], weight_decay=h["weight_decay"]),
         metrics={"accuracy": accuracy},
@@ -120,7 +120,7 @@ def figure(arrays):
         labels=("learning rate", "weight decay", "validation loss (nats)"),
         best=(arrays["learning_rate"][best], arrays["weight_decay"][best]),
     )
-    left.set_title(f"{len(final)} settings in one program; the star is the best")
+    left.set_title(f"{len(final)} settings in one program; star: the best, grey: diverged")
     plots.learning_curves(
         right,
         arrays["steps"],

@@ -2,7 +2,19 @@
 
 __version__ = "0.1.0"
 
-from regopt import layers, noise, numerics, penalties, schedules, stopping, sweep, transforms, tree
+from regopt import (
+    data,
+    layers,
+    losses,
+    noise,
+    numerics,
+    penalties,
+    schedules,
+    stopping,
+    sweep,
+    transforms,
+    tree,
+)
 from regopt.optimizers import adam, adamw, heavy_ball, sgd
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.regularize import regularize
@@ -10,9 +22,11 @@ from regopt.transforms.regularize import regularize
 __all__ = [
     "adam",
     "adamw",
+    "data",
     "evaluation_params",
     "heavy_ball",
     "layers",
+    "losses",
     "noise",
     "numerics",
     "penalties",

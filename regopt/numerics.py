@@ -47,6 +47,7 @@ def as_float(number: Number) -> jax.Array:
     >>> as_float(3).dtype
     dtype('float32')
     """
+    number = float(number) if isinstance(number, int) else number  # an int32 ends at 2**31
     return jnp.asarray(number).astype(jnp.result_type(float))
 
 

@@ -98,3 +98,7 @@ def test_all_finite_looks_at_every_inexact_leaf():
     assert tree.all_finite(good)
     assert not tree.all_finite({**good, "b": jnp.array([1.0, jnp.nan])})
     assert tree.all_finite({})
+
+
+def test_a_large_integer_is_a_float():
+    assert numerics.as_float(10**10) == 1e10

@@ -208,9 +208,7 @@ def test_static_values_are_groups_of_one_program_each():
     task = sweep.supervised(watched, cross_entropy, optimizer)
     columns = {"learning_rate": [0.01, 0.02, 0.03, 0.04, 0.05], "width": ["narrow", "wide", "narrow", "wide", "wide"]}
     widths = {"narrow": 4, "wide": 9}
-    task = sweep.supervised(
-        lambda h, rngs: watched({**h, "width": widths[h["width"]]}, rngs), cross_entropy, optimizer
-    )
+    task = sweep.supervised(lambda h, rngs: watched({**h, "width": widths[h["width"]]}, rngs), cross_entropy, optimizer)
     outcome = run(columns, task)
     sizes = [jax.tree.leaves(outcome.state(row).params)[0].shape for row in range(5)]
     assert sizes == [(4,), (9,), (4,), (9,), (9,)]
@@ -371,8 +369,8 @@ def test_an_optimizer_of_optax_with_extra_arguments_works():
         ({"eval_every": -1}, r"eval_every must be a whole number in \[1, inf\), got -1"),
         ({"batch_size": 41}, r"batch_size must lie in \[1, 40\], the number of examples, got 41"),
         ({"chunk": 0}, r"chunk must be a whole number in \[1, inf\), got 0"),
-        ({"noise": "none"}, "noise must be \"shared\" or \"per lane\", got 'none'"),
-        ({"mode": "best"}, "mode must be \"min\" or \"max\", got 'best'"),
+        ({"noise": "none"}, 'noise must be "shared" or "per lane", got \'none\''),
+        ({"mode": "best"}, 'mode must be "min" or "max", got \'best\''),
         ({"monitor": "loss"}, r"monitor must be one of \[.*'validation_loss'.*\], got 'loss'"),
     ],
 )

@@ -66,12 +66,14 @@ def test_every_setting_meets_every_seed(design):
 
 
 def test_static_values_split_the_settings_into_groups():
-    space = {"rate": sweep.uniform(0.1, 0.5), "width": sweep.static([8, 16]), "optimizer": sweep.choice(["sgd", "adam"])}
+    space = {
+        "rate": sweep.uniform(0.1, 0.5),
+        "width": sweep.static([8, 16]),
+        "optimizer": sweep.choice(["sgd", "adam"]),
+    }
     settings = sweep.grid(space, points=3)
     groups = list(settings.groups())
-    assert [static for static, _ in groups] == [
-        {"width": w, "optimizer": o} for w in (8, 16) for o in ("sgd", "adam")
-    ]
+    assert [static for static, _ in groups] == [{"width": w, "optimizer": o} for w in (8, 16) for o in ("sgd", "adam")]
     assert sorted(np.concatenate([indices for _, indices in groups])) == list(range(12))
     assert settings.row(11) == {"rate": 0.5, "width": 16, "optimizer": "adam"}
     assert list(settings.numbers) == ["rate"]

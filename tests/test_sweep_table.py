@@ -28,6 +28,7 @@ def result(keeps_best):
         mode="min",
         keeps_best=keeps_best,
         interrupted=False,
+        trace_seconds=0.0,
         compile_seconds=0.0,
         run_seconds=1.0,
         chunk=4,
@@ -93,7 +94,7 @@ def test_errors_say_what_would_be_right():
     outcome = result(keeps_best=False)
     with pytest.raises(ValueError, match=r"metric must be one of \['validation_loss', .*\], got 'loss'"):
         outcome.best("loss")
-    with pytest.raises(ValueError, match="mode must be \"min\" or \"max\", got 'least'"):
+    with pytest.raises(ValueError, match='mode must be "min" or "max", got \'least\''):
         outcome.best(mode="least")  # pyright: ignore
     with pytest.raises(IndexError, match=r"setting must lie in \[0, 3\], got 4"):
         outcome.state(4)

@@ -69,7 +69,7 @@ def flax_promotes():
 
 
 def test_an_nnx_module_with_batch_norm_and_dropout_trains_as_by_hand():
-    task, outcome = run(lambda h, rngs: NnxNet(rngs), {"learning_rate": RATES})
+    _, outcome = run(lambda h, rngs: NnxNet(rngs), {"learning_rate": RATES})
     assert set(outcome.status) == {"done"}
     init_key, data_key, noise_key = (jax.random.fold_in(jax.random.key(0), purpose) for purpose in range(3))
     net = NnxNet(nnx.Rngs(init_key))

@@ -88,8 +88,7 @@ class MLP(nnx.Module):
         if len(features) < 2:
             raise ValueError(f"features must name the input and the output size at least, got {features}")
         self.layers = nnx.List(
-            Dense(a, b, kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs)
-            for a, b in pairwise(features)
+            Dense(a, b, kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs) for a, b in pairwise(features)
         )
         self.dropout = nnx.data(None) if rate is None else Dropout(rate, rngs=rngs)
         self.activation = activation

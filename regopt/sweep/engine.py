@@ -95,7 +95,6 @@ def run(
         if monitor not in group.metrics:
             raise ValueError(f"monitor must be one of {group.metrics}, got {monitor!r}")
     steps_evaluated = np.arange(eval_every, steps + 1, eval_every)
-    compile_seconds = sum(group.compile_seconds for group in groups)
 
     def train(only: int | None) -> Result:
         """All settings, or one of them alone."""
@@ -120,7 +119,8 @@ def run(
             mode=mode,
             keeps_best=stop is not None,
             interrupted=interrupted,
-            compile_seconds=compile_seconds,
+            trace_seconds=sum(group.trace_seconds for group in groups),
+            compile_seconds=sum(group.compile_seconds for group in groups),
             run_seconds=time.perf_counter() - began,
             chunk=largest.chunk,
             temporary_bytes=largest.temporary_bytes,

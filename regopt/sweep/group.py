@@ -60,6 +60,8 @@ class Group:
         self._recipe, self._mesh = recipe, mesh
         self.buffer: Any = None
         self.metrics: list[str] = []
+        self._placed: dict[bytes, jax.Array] = {}
+        self.trace_seconds = self.compile_seconds = 0.0
         self._compile(chunk, devices[0])
 
     def start(self) -> None:
@@ -77,8 +79,9 @@ class Group:
             For each chunk its lanes, their metrics and their marks, as NumPy arrays ``[lanes]``.
         """
         waiting = None
+        step = jax.device_put(np.int32(first_step), self._same)
         for ids, owners in self._calls(lanes):
-            outcome = self._call(ids, first_step)
+            outcome = self._call(ids, step)
             if waiting is not None:
                 yield _read(*waiting)
             waiting = (owners, outcome)
@@ -111,20 +114,19 @@ class Group:
             ids[place[now]], owners[place[now]] = local[now], lanes[now]
             yield ids, owners
 
-    def _call(self, ids: np.ndarray, first_step: int):
+    def _call(self, ids: np.ndarray, step: jax.Array):
+        name = ids.tobytes()
+        if name not in self._placed:  # the same lanes come back segment after segment
+            if len(self._placed) == 1024:
+                self._placed.clear()
+            self._placed[name] = jax.device_put(ids, self._spread)
         self.buffer, metrics, marks = self._segment(
-            self.buffer,
-            self._constants,
-            jax.device_put(ids, self._spread),
-            jax.device_put(np.int32(first_step), self._same),
-            self._data,
-            self._keys,
+            self.buffer, self._constants, self._placed[name], step, self._data, self._keys
         )
         return metrics, marks
 
     def _compile(self, chunk: int | None, device: Device) -> None:
         """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
-        began = time.perf_counter()
         whole = jax.eval_shape(build_start(self._recipe, self._mesh, 1), self._keys, self._constants)
         segment: Any = build_segment(self._recipe, self._mesh)
         buffer = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._spread), whole)
@@ -133,23 +135,31 @@ class Group:
         def compile_at(lanes: int):
             ids = jax.ShapeDtypeStruct((self.devices * lanes,), jnp.int32, sharding=self._spread)
             step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            lowered = segment.lower(buffer, self._constants, ids, step, self._data, self._keys)
-            self.metrics = list(lowered.out_info[1])
-            return lowered.compile()
+            program = self._timed(segment, buffer, self._constants, ids, step, self._data, self._keys)
+            self.metrics = list(program.out_info[1])
+            return program
 
         if chunk is not None:
             self.chunk = min(chunk, self.capacity)
             self._segment = compile_at(self.chunk)
         else:
             self.chunk, self._segment = fit_chunk(compile_at, self.capacity, lane_bytes, device)
-        self._start = build_start(self._recipe, self._mesh, self.chunk)
+        start = build_start(self._recipe, self._mesh, self.chunk)
+        self._start = self._timed(start, self._keys, self._constants)
         self.temporary_bytes = _temporary_bytes(self._segment)
-        self.compile_seconds = time.perf_counter() - began
+
+    def _timed(self, program: Any, *arguments: Any) -> Any:
+        """Compile ahead of time, adding to the seconds that tracing and XLA have taken."""
+        began = time.perf_counter()
+        lowered = program.lower(*arguments)
+        traced = time.perf_counter()
+        compiled = lowered.compile()
+        self.trace_seconds += traced - began
+        self.compile_seconds += time.perf_counter() - traced
+        return compiled
 
 
-def fit_chunk(
-    compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device
-) -> tuple[int, Any]:
+def fit_chunk(compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device) -> tuple[int, Any]:
     """The number of lanes to train at once, and the program compiled for it.
 
     On a CPU 16 lanes for a core (32 of small ones), down to 8 where their temporaries would not stay in its share

@@ -95,12 +95,13 @@ class Result:
     mode: Literal["min", "max"]
     keeps_best: bool  # early stopping kept each setting's best state
     interrupted: bool  # Ctrl-C ended the sweep before all settings were done
-    compile_seconds: float
+    trace_seconds: float  # in which JAX traced and lowered the programs
+    compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
     run_seconds: float
     chunk: int  # settings that a device trained at once, in the largest group
     temporary_bytes: int  # of a device, in the largest group
     state_of: Callable[[int], Any] = dataclasses.field(repr=False)
-    refit_of: Callable[[int], "Result"] = dataclasses.field(repr=False)
+    refit_of: Callable[[int | None], "Result"] = dataclasses.field(repr=False)
 
     @property
     def kept_step(self) -> np.ndarray:
@@ -209,18 +210,18 @@ class Result:
         """
         return self.state_of(_index(setting, self.record))
 
-    def refit(self, setting: int | Best) -> "Result":
+    def refit(self, setting: int | Best | None = None) -> "Result":
         """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.
 
-        The result has the bits of the sweep's own.
+        The result has the bits of the sweep's own. Nothing is compiled again.
 
         Args:
-            setting: row of the table, or what ``best`` returned.
+            setting: row of the table, or what ``best`` returned; None trains all of them again.
 
         Returns:
-            A result like this one in which only that setting is trained.
+            A result like this one, in which only that setting is trained.
         """
-        return self.refit_of(_index(setting, self.record))
+        return self.refit_of(None if setting is None else _index(setting, self.record))
 
 
 def _index(setting: int | Best, record: Record) -> int:

@@ -5,7 +5,7 @@ adaptive scaling, a decoupled one acts on the parameters alone.
 """
 
 import operator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -95,4 +95,4 @@ def regularize(
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:
-    return (lambda count: -number(count)) if callable(number) else operator.neg(number)
+    return (lambda count: -number(count)) if callable(number) else operator.neg(cast(Any, number))

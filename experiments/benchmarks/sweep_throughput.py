@@ -1,0 +1,415 @@
+"""How many settings a second does the sweep engine train, beside what one would write by hand?
+
+All contenders train the same AdamW on the same MLP, batches and settings. They take turns in one process, and each
+figure is a median over the rounds, so a machine that slows down slows them all. The engine evaluates as often as
+the config says; the others evaluate once, at the end. Run it on an otherwise idle machine:
+
+    python experiments/benchmarks/sweep_throughput.py configs/sweep_throughput/default.toml
+
+A claim here is a bar that the engine should clear; what fails is printed as failing.
+"""
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from matplotlib.figure import Figure
+from pydantic import Field
+
+import regopt
+from regopt import sweep
+from regopt.claims import Claim
+from regopt.data import batch_indices, digits
+from regopt.layers import MLP
+from regopt.losses import cross_entropy
+
+ENGINE, LOOP, VMAP, SINGLE = "regopt engine", "compiled scan, Python loop", "jit(vmap(train))", "one jit per setting"
+DROPOUT, DROPOUT_PER_LANE = "engine with dropout, shared field", "engine with dropout, keys per lane"
+BARE = "the engine's program without the engine"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The job and how often it is measured.
+
+    Attributes:
+        settings: how many are trained.
+        steps: training steps of each.
+        eval_every: steps between the engine's evaluations.
+        batch_size: images in a batch.
+        width: hidden units.
+        rounds: measurements of each contender, in turn.
+        singles: settings of "one jit per setting", extrapolated to all.
+        seed: of weights and batches.
+    """
+
+    settings: Annotated[int, Field(ge=16)] = 256
+    steps: Annotated[int, Field(ge=1)] = 300
+    eval_every: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
+    width: Annotated[int, Field(ge=1)] = 128
+    rounds: Annotated[int, Field(ge=1)] = 5
+    singles: Annotated[int, Field(ge=1)] = 8
+    seed: int = 0
+
+    @property
+    def gflop(self):
+        """Floating-point operations of one setting's matrix products, in 10^9."""
+        weights = 64 * self.width + self.width * 10
+        return self.steps * 2 * self.batch_size * (2 * weights + self.width * 10) / 1e9
+
+
+def run(config, key):
+    """Every contender in turn, ``rounds`` times; seconds for all settings."""
+    data = digits()
+    numbers = {
+        "learning_rate": np.geomspace(1e-4, 1e-2, config.settings),
+        "weight_decay": np.geomspace(1e-3, 1.0, config.settings),
+    }
+    contenders = {
+        ENGINE: _engine(config, key, data, numbers),
+        LOOP: _looped(config, key, data, numbers),
+        VMAP: _vmapped(config, key, data, numbers),
+        SINGLE: _single(config, key, data, numbers),
+        DROPOUT: _engine(config, key, data, {**numbers, "rate": np.linspace(0.1, 0.5, config.settings)}),
+        DROPOUT_PER_LANE: _engine(
+            config, key, data, {**numbers, "rate": np.linspace(0.1, 0.5, config.settings)}, noise="per lane"
+        ),
+        BARE: _bare(config, key, data, numbers),
+    }
+    seconds = {name: [] for name in contenders}
+    peaks = []
+    for _ in range(config.rounds):
+        peaks.append(_sgemm_peak())
+        for name, contender in contenders.items():
+            seconds[name].append(contender())
+    memory = {
+        f"{settings} settings, chunk {chunk}": _engine_memory(config, key, data, settings, chunk)
+        for settings, chunk in ((64, 8), (64, 16), (256, 8), (256, 16), (256, 32))
+    }
+    return {
+        "contenders": np.array(list(seconds)),
+        "seconds": np.array(list(seconds.values())),
+        "settings": np.array(config.settings),
+        "gflop": np.array(config.gflop),
+        "peak": np.array(np.median(peaks)),
+        "devices": np.array(jax.local_device_count()),
+        **_compile_seconds(config, key, data, numbers),
+        "memory_names": np.array(list(memory)),
+        "memory_bytes": np.array(list(memory.values())),
+    }
+
+
+def table(arrays):
+    """Settings a second, the ratio to the engine, GFLOP/s, and the share of the measured matrix-product peak."""
+    import pandas
+
+    rates = _rates(arrays)
+    gflops = {name: rate * float(arrays["gflop"]) for name, rate in rates.items()}
+    return pandas.DataFrame(
+        {
+            "settings/s": rates,
+            "engine is faster by": {name: _ratio(arrays, name, ENGINE) for name in rates},
+            "GFLOP/s": gflops,
+            "share of peak": {name: value / float(arrays["peak"]) for name, value in gflops.items()},
+        }
+    ).rename_axis("contender")
+
+
+def figure(arrays):
+    """Settings a second of each contender."""
+    rates = {name: rate for name, rate in _rates(arrays).items() if name != BARE}
+    drawing = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = drawing.subplots()
+    bars = axes.barh(list(rates)[::-1], list(rates.values())[::-1])
+    axes.bar_label(bars, fmt="{:.3g}", padding=3)
+    axes.set(xlabel=f"settings a second, {int(arrays['devices'])} CPU cores")
+    axes.margins(x=0.12)
+    return drawing
+
+
+def claims(arrays):
+    """The bars."""
+    rates, source = _rates(arrays), "medians of alternating runs"
+    share = rates[ENGINE] * float(arrays["gflop"]) / float(arrays["peak"])
+    memory = dict(zip(arrays["memory_names"].tolist(), arrays["memory_bytes"].tolist(), strict=True))
+    return [
+        Claim(
+            "engine: settings a second over jit(vmap(train))",
+            source,
+            2.5,
+            _ratio(arrays, VMAP, ENGINE),
+            relation="at least",
+        ),
+        Claim(
+            "engine: settings a second over the looped scan",
+            source,
+            2.0,
+            _ratio(arrays, LOOP, ENGINE),
+            relation="at least",
+        ),
+        Claim(
+            f"engine: share of the sgemm peak ({float(arrays['peak']):.0f} GFLOP/s)",
+            source,
+            0.5,
+            share,
+            relation="at least",
+        ),
+        Claim(
+            "XLA's compile seconds, cold",
+            "all programs of a sweep",
+            1.5,
+            float(arrays["compile_cold"]),
+            relation="at most",
+        ),
+        Claim(
+            "seconds to read them from the persistent cache",
+            "all programs of a sweep",
+            0.1,
+            float(arrays["compile_cached"]),
+            relation="at most",
+        ),
+        Claim(
+            "temporary memory: 256 settings over 64",
+            "compiler, chunk 16",
+            1.0,
+            memory["256 settings, chunk 16"] / memory["64 settings, chunk 16"],
+            0.05,
+        ),
+        Claim(
+            "temporary memory: chunk 32 over 8",
+            "compiler, 256 settings",
+            4.0,
+            memory["256 settings, chunk 32"] / memory["256 settings, chunk 8"],
+            0.4,
+        ),
+        Claim("time with dropout over without", source, 1.25, _ratio(arrays, DROPOUT, ENGINE), relation="at most"),
+        Claim(
+            "share of a sweep that is the engine's own",
+            source,
+            0.05,
+            1 - 1 / _ratio(arrays, ENGINE, BARE),
+            relation="at most",
+        ),
+    ]
+
+
+def _rates(arrays):
+    """Median settings a second by contender."""
+    return {
+        str(name): float(arrays["settings"]) / float(np.median(seconds))
+        for name, seconds in zip(arrays["contenders"], arrays["seconds"], strict=True)
+    }
+
+
+def _ratio(arrays, slow, fast):
+    """Median over the rounds of the time of one contender over that of another, in the same round."""
+    names = arrays["contenders"].tolist()
+    return float(np.median(arrays["seconds"][names.index(slow)] / arrays["seconds"][names.index(fast)]))
+
+
+def _task(config):
+    return sweep.supervised(
+        lambda h, rngs: MLP((64, config.width, 10), rate=h.get("rate"), rngs=rngs),
+        cross_entropy,
+        lambda h: regopt.adamw(h["learning_rate"], weight_decay=h["weight_decay"]),
+    )
+
+
+def _sweep(config, key, data, numbers, **options):
+    return sweep.run(
+        _task(config),
+        sweep.from_columns(numbers),
+        data,
+        steps=config.steps,
+        eval_every=config.eval_every,
+        batch_size=config.batch_size,
+        key=jax.random.clone(key),
+        progress=True,
+        **options,
+    )
+
+
+def _engine(config, key, data, numbers, **options):
+    """The engine; a refit of everything reuses the compiled program, so only training is timed."""
+    result = _sweep(config, key, data, numbers, **options)
+    return lambda: result.refit().run_seconds
+
+
+def _engine_memory(config, key, data, settings, chunk):
+    """Bytes of temporaries on a device, as the compiler counts them."""
+    numbers = {name: np.geomspace(1e-3, 1e-2, settings) for name in ("learning_rate", "weight_decay")}
+    short = Config(settings=settings, steps=config.eval_every, eval_every=config.eval_every, width=config.width)
+    return _sweep(short, key, data, numbers, chunk=chunk).temporary_bytes
+
+
+def _compile_seconds(config, key, data, numbers):
+    """XLA's seconds for the programs of a sweep, without and with a warm persistent cache; medians."""
+    cold, cached, traced = [], [], []
+    before = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    short = Config(settings=config.settings, steps=config.eval_every, eval_every=config.eval_every, width=config.width)
+    for _ in range(config.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            _use_cache(folder)
+            for seconds in (cold, cached):
+                jax.clear_caches()
+                result = _sweep(short, key, data, numbers)
+                seconds.append(result.compile_seconds)
+                traced.append(result.trace_seconds)
+            _use_cache(before)
+    return {
+        "compile_cold": np.array(np.median(cold)),
+        "compile_cached": np.array(np.median(cached)),
+        "trace_seconds": np.array(np.median(traced)),
+    }
+
+
+def _use_cache(folder):
+    from jax.experimental.compilation_cache import compilation_cache
+
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
+
+
+def _bare(config, key, data, numbers):
+    """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
+    from regopt.sweep.program import Constants, Keys, Recipe, start_lane, train_lane
+
+    result = _sweep(config, key, data, numbers)
+    devices = np.array(jax.local_devices())
+    lanes, calls = result.chunk * len(devices), -(-config.settings // (result.chunk * len(devices)))
+    recipe = Recipe(_task(config), {}, config.eval_every, config.batch_size, None, "validation_loss", "shared")
+    keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
+    mesh = Mesh(devices, ("lanes",))
+    spread, same = PartitionSpec("lanes"), PartitionSpec()
+    spec = partial(jax.shard_map, mesh=mesh, check_vma=False)
+    given = {name: jnp.asarray(np.resize(column, lanes), jnp.float32) for name, column in numbers.items()}
+    constants = jax.device_put(Constants(given, jnp.arange(lanes)), NamedSharding(mesh, spread))
+    keys, on_devices = jax.device_put((keys, data), NamedSharding(mesh, same))
+    start = jax.jit(
+        spec(jax.vmap(partial(start_lane, recipe), in_axes=(None, 0)), in_specs=(same, spread), out_specs=spread)
+    )
+    segment = jax.jit(
+        spec(
+            jax.vmap(partial(train_lane, recipe), in_axes=(None, None, None, 0, 0)),
+            in_specs=(same, same, same, spread, spread),
+            out_specs=spread,
+        ),
+        donate_argnums=4,
+    )
+
+    def contender():
+        chunks = [start(keys, constants) for _ in range(calls)]
+        jax.block_until_ready(chunks)
+        began = time.perf_counter()
+        for first_step in range(0, config.steps, config.eval_every):
+            step = jax.device_put(np.int32(first_step), NamedSharding(mesh, same))
+            chunks = [segment(keys, step, on_devices, constants, chunk)[0] for chunk in chunks]
+        jax.block_until_ready(chunks)
+        return time.perf_counter() - began
+
+    contender()
+    return contender
+
+
+def _by_hand(config, key, data):
+    """The obvious training function of two numbers: a row-major MLP on optax.adamw, in a scan."""
+    x, y = jnp.asarray(data.train[0]), jnp.asarray(data.train[1])
+    x_validation, y_validation = (jnp.asarray(part) for part in data.validation)
+    order = batch_indices(jax.random.clone(key), 0, config.steps, examples=len(x), batch_size=config.batch_size)
+    keys = jax.random.split(jax.random.clone(key))
+    normal = jax.nn.initializers.lecun_normal()
+    start = {
+        "w1": normal(keys[0], (64, config.width)),
+        "b1": jnp.zeros(config.width),
+        "w2": normal(keys[1], (config.width, 10)),
+        "b2": jnp.zeros(10),
+    }
+
+    def loss(params, x, y):
+        hidden = jax.nn.relu(x @ params["w1"] + params["b1"])
+        logits = hidden @ params["w2"] + params["b2"]
+        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def train(learning_rate, weight_decay):
+        optimizer = optax.adamw(learning_rate, weight_decay=weight_decay)
+
+        def step(carry, rows):
+            params, state = carry
+            grads = jax.grad(loss)(params, x[rows], y[rows])
+            updates, state = optimizer.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), order)
+        return loss(params, x_validation, y_validation)
+
+    return train
+
+
+def _looped(config, key, data, numbers):
+    """Compiled once, called for one setting after another."""
+    train = jax.jit(_by_hand(config, key, data))
+    pairs = [tuple(jnp.float32(column[i]) for column in numbers.values()) for i in range(config.settings)]
+    return _timed(lambda: [train(*pair) for pair in pairs])
+
+
+def _vmapped(config, key, data, numbers):
+    """All settings in one vmap."""
+    train = jax.jit(jax.vmap(_by_hand(config, key, data)))
+    columns = [jnp.asarray(column, jnp.float32) for column in numbers.values()]
+    return _timed(lambda: train(*columns))
+
+
+def _single(config, key, data, numbers):
+    """A jit for each setting, as with constants in a script; compiling is part of it. Extrapolated."""
+
+    def train():
+        for i in range(config.singles):
+            pair = [float(column[i]) for column in numbers.values()]
+            jax.block_until_ready(jax.jit(partial(_by_hand(config, key, data), *pair))())
+
+    timed = _timed(train, warm=False)
+    return lambda: timed() * config.settings / config.singles
+
+
+def _timed(work, *, warm=True):
+    """A function that runs the work and returns its seconds; compiled beforehand."""
+
+    def timed():
+        began = time.perf_counter()
+        jax.block_until_ready(work())
+        return time.perf_counter() - began
+
+    if warm:
+        timed()
+    return timed
+
+
+def _sgemm_peak():
+    """GFLOP/s of float32 matrix products, one on each device at once: the best median over three sizes."""
+    devices = np.array(jax.local_devices())
+    mesh = Mesh(devices, ("devices",))
+    spec = PartitionSpec("devices")
+    multiply = jax.jit(jax.shard_map(lambda a: a @ a, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
+    best = 0.0
+    for size in (512, 1024, 2048):
+        a = jax.device_put(jnp.ones((len(devices), size, size)), NamedSharding(mesh, spec))
+        timed = _timed(partial(multiply, a))
+        seconds = np.median([timed() for _ in range(9)])
+        best = max(best, len(devices) * 2 * size**3 / seconds / 1e9)
+    return best
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
