@@ -205,3 +205,28 @@ def test_a_scan_runs(row: Row):
     numbers = {name: jnp.array(values[:2], jnp.float32) for name, values in row.numbers.items()}
     final, _ = jax.vmap(train)(numbers)
     assert np.isfinite(floats(final)).all()
+
+
+@each_transform
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("lanes", [8, 64])
+def test_a_poisoned_lane_changes_no_bit_of_the_others(row: Row, dtype, lanes):
+    """NaN, infinities and gradients that overflow when squared, all in lane 0 of a vmap."""
+    transform = row.make()
+
+    def train(size):
+        params = laws.parameters(dtype)
+        state = transform.init(params)
+        for _ in range(2):
+            grads = jax.tree.map(lambda g: g * size.astype(dtype), laws.gradients(dtype))
+            updates, state = transform.update(grads, state, params)
+            params = jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
+        return params, state
+
+    sizes = jnp.linspace(0.5, 2.0, lanes)
+    run = jax.jit(jax.vmap(train))
+    clean = run(sizes)
+    for poison in (jnp.nan, jnp.inf, 1e30):
+        poisoned = run(sizes.at[0].set(poison))
+        for a, b in zip(jax.tree.leaves(clean), jax.tree.leaves(poisoned), strict=True):
+            np.testing.assert_array_equal(a[1:], b[1:])

@@ -257,15 +257,15 @@ def _compile_seconds(config, key, data, numbers):
     before = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     short = Config(settings=config.settings, steps=config.eval_every, eval_every=config.eval_every, width=config.width)
-    for _ in range(config.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            _use_cache(folder)
-            for seconds in (cold, cached):
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(config.rounds):
+            for where, seconds in ((None, cold), (folder, []), (folder, cached)):
+                _use_cache(where)
                 jax.clear_caches()
                 result = _sweep(short, key, data, numbers)
                 seconds.append(result.compile_seconds)
                 traced.append(result.trace_seconds)
-            _use_cache(before)
+        _use_cache(before)
     return {
         "compile_cold": np.array(np.median(cold)),
         "compile_cached": np.array(np.median(cached)),
@@ -313,7 +313,8 @@ def _bare(config, key, data, numbers):
         began = time.perf_counter()
         for first_step in range(0, config.steps, config.eval_every):
             step = jax.device_put(np.int32(first_step), NamedSharding(mesh, same))
-            chunks = [segment(keys, step, on_devices, constants, chunk)[0] for chunk in chunks]
+            for place, chunk in enumerate(chunks):
+                chunks[place], *_ = jax.block_until_ready(segment(keys, step, on_devices, constants, chunk))
         jax.block_until_ready(chunks)
         return time.perf_counter() - began
 

@@ -31,11 +31,12 @@ def heatmap(
     """
     axes.set_facecolor("0.85")
     shown = np.ma.masked_invalid(values.T)
-    norm = LogNorm(shown.min(), shown.max()) if shown.count() else None
+    low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1.0, 10.0)
+    norm = LogNorm(low, high)
     mesh = axes.pcolormesh(x, y, shown, norm=norm, cmap="viridis_r", shading="nearest")
     axes.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
     bar = axes.figure.colorbar(mesh, ax=axes, label=labels[2])
-    if norm is not None and norm.vmax / norm.vmin < 100:
+    if high / low < 100:
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()
