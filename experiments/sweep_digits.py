@@ -106,10 +106,10 @@ def figure(arrays):
     drawing = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
     rates, decays = np.unique(arrays["learning_rate"]), np.unique(arrays["weight_decay"])
-    final = np.where(arrays["diverged"], np.nan, arrays["validation_loss"][:, -1])
+    final = np.where(arrays["status"] == "diverged", np.nan, arrays["kept_validation_loss"])
     order = np.argsort(np.where(np.isnan(final), np.inf, final))[: np.isfinite(final).sum()]
     if len(order) == 0:
-        left.text(0.5, 0.5, "no setting was trained to its end", ha="center")
+        left.set_title("nothing was trained")
         return drawing
     best, middle, worst = order[0], order[len(order) // 2], order[-1]
     plots.heatmap(
@@ -169,11 +169,13 @@ def claims(arrays):
 
 
 def table(arrays):
-    """One row for each setting, at the last step."""
+    """One row for each setting, at the last step that it was trained to."""
     import pandas
 
-    columns = {name: arrays[name] for name in ("learning_rate", "weight_decay", "diverged", "last_step")}
-    metrics = {name: arrays[name][:, -1] for name in ("train_loss", "validation_loss", "validation_accuracy")}
+    columns = {
+        name: arrays[name] for name in ("learning_rate", "weight_decay", "status", "last_step", "first_bad_step")
+    }
+    metrics = {name.removeprefix("kept_"): values for name, values in arrays.items() if name.startswith("kept_")}
     return pandas.DataFrame({**columns, **metrics})
 
 
@@ -182,9 +184,11 @@ def _arrays(config, settings, result):
     return {
         **settings.numbers,
         **result.record.curves,
+        **{f"kept_{name}": values for name, values in result.kept_metrics().items()},
         "steps": result.record.steps,
-        "diverged": result.record.diverged,
+        "status": result.status,
         "last_step": result.record.last_step,
+        "first_bad_step": result.record.first_bad_step,
         "settings_per_second": np.array(len(settings) / result.run_seconds),
         "compile_seconds": np.array(result.compile_seconds),
         "chunk": np.array(result.chunk),

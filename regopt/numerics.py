@@ -120,6 +120,31 @@ def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     return jnp.where(nonzero, numerator, 0) / jnp.where(nonzero, denominator, 1)
 
 
+@jax.custom_jvp
+def safe_power(base: jax.Array, exponent: jax.Array) -> jax.Array:
+    """``base**exponent`` for base >= 0, 0**0 = 1; at most the largest float, where it is flat.
+
+    An infinite slope at 0 becomes 0.
+    """
+    return _saturate(base**exponent)
+
+
+@safe_power.defjvp
+def _safe_power_jvp(primals, tangents):
+    (base, exponent), (base_dot, exponent_dot) = primals, tangents
+    value = safe_power(base, exponent)
+    limits = jnp.finfo(value.dtype)
+    steep, flat = (base == 0) & (exponent < 1), value >= limits.max
+    by_base = jnp.where(steep | flat, 0, exponent * safe_power(jnp.where(steep, 1, base), exponent - 1))
+    by_exponent = jnp.where(flat, 0, value * jnp.log(jnp.where(base < limits.tiny, 1, base)))
+    return value, _saturate(by_base) * base_dot + _saturate(by_exponent) * exponent_dot
+
+
+def _saturate(x: jax.Array) -> jax.Array:
+    largest = jnp.finfo(x.dtype).max
+    return jnp.clip(x, -largest, largest)
+
+
 def safe_norm(x: jax.Array) -> jax.Array:
     """Euclidean norm of all entries, without overflow or underflow in the squares; slope 0 at the origin.
 

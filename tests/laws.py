@@ -224,7 +224,11 @@ NO_FACTORY = {
 MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, layers, stopping]
 
 NUMBERS = [(row, number) for row in CATALOGUE for number in row.numbers]
-TRANSFORMS = [row for row in CATALOGUE if row.kind == "transform"]
+
+
+def of_kind(*kinds: str) -> list[Row]:
+    """The rows of these kinds."""
+    return [row for row in CATALOGUE if row.kind in kinds]
 
 
 def identify(value: Any) -> str:

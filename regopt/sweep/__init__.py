@@ -1,21 +1,9 @@
 """Sweeps: hundreds of settings trained at once in one compiled program."""
 
+from regopt.sweep.designs import from_columns, grid, latin_hypercube, random, sobol
 from regopt.sweep.devices import use_all_cores
 from regopt.sweep.engine import run
-from regopt.sweep.space import (
-    Dimension,
-    Settings,
-    choice,
-    from_columns,
-    grid,
-    latin_hypercube,
-    log_uniform,
-    random,
-    seeds,
-    sobol,
-    static,
-    uniform,
-)
+from regopt.sweep.space import Dimension, Settings, choice, log_uniform, seeds, static, uniform
 from regopt.sweep.table import Best, Result
 from regopt.sweep.task import SupervisedState, supervised
 

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
 class SweepProgress:
@@ -22,8 +22,8 @@ class SweepProgress:
         self._progress = Progress(
             TextColumn("{task.fields[done]}/{task.fields[settings]} settings"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("segments, best {task.fields[monitor]} {task.fields[best]:.4g}, left"),
+            TaskProgressColumn(),
+            TextColumn("best {task.fields[monitor]} {task.fields[best]:.4g}, left"),
             TimeRemainingColumn(),
             console=console,
             disable=not (enabled and console.is_terminal),

@@ -1,7 +1,8 @@
-"""Which settings to train: dimensions, and the designs that draw settings from them.
+"""Which settings to train: the dimensions of a space, and a table of settings.
 
 A space is a dict from names to dimensions. Numbers become arrays with one entry for a setting and are traced;
-static values (a width, an optimizer's name) split the settings into groups, each with its own program.
+static values (a width, an optimizer's name) split the settings into groups, each with its own program. Designs
+that draw settings from a space are in ``designs.py``.
 """
 
 import dataclasses
@@ -164,109 +165,6 @@ def seeds(count: int, first: int = 0) -> Dimension:
     return _listed(values, lambda indices: values[indices], static=False)._replace(crossed=True)
 
 
-def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Settings:
-    """Every combination of the levels of each dimension, the last one varying fastest.
-
-    Args:
-        space: dimensions by name.
-        points: levels of each continuous dimension, one number for all or by name; choices, static values and
-            seeds have their own.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: a continuous dimension has no number of points, or ``points`` names no dimension.
-    """
-    by_name = points if isinstance(points, Mapping) else dict.fromkeys(space, points)
-    if unknown := set(by_name) - set(space):
-        raise ValueError(f"points names {sorted(unknown)}, which the space has not; it has {list(space)}")
-    levels = [dimension.levels(by_name.get(name)) for name, dimension in space.items()]
-    indices = np.meshgrid(*(np.arange(len(level)) for level in levels), indexing="ij")
-    return _settings(space, [_take(level, i.ravel()) for level, i in zip(levels, indices, strict=True)])
-
-
-def random(space: Space, count: int, seed: int = 0) -> Settings:
-    """``count`` independent settings, each crossed with the seeds.
-
-    Args:
-        space: dimensions by name.
-        count: how many settings, >= 1.
-        seed: of the draw.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: count is below 1.
-    """
-    return _design(space, count, lambda dims: np.random.default_rng(seed).random((count, dims)))
-
-
-def sobol(space: Space, count: int, seed: int = 0) -> Settings:
-    """``count`` settings of a scrambled Sobol sequence, each crossed with the seeds.
-
-    Balanced best where count is a power of two.
-
-    Args:
-        space: dimensions by name.
-        count: how many settings, >= 1.
-        seed: of the scrambling.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: count is below 1.
-
-    References: Sobol (1967); Owen (1998), as in ``scipy.stats.qmc.Sobol``.
-    """
-    from scipy.stats import qmc
-
-    def draw(dims):
-        power = max(count - 1, 0).bit_length()
-        return qmc.Sobol(dims, rng=seed).random_base2(power)[:count]
-
-    return _design(space, count, draw)
-
-
-def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
-    """``count`` settings, one in each of ``count`` slices of every dimension, each crossed with the seeds.
-
-    Args:
-        space: dimensions by name.
-        count: how many settings, >= 1.
-        seed: of the draw.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: count is below 1.
-
-    References: McKay, Beckman & Conover (1979), as in ``scipy.stats.qmc.LatinHypercube``.
-    """
-    from scipy.stats import qmc
-
-    return _design(space, count, lambda dims: qmc.LatinHypercube(dims, rng=seed).random(count))
-
-
-def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
-    """Settings listed one by one; a column of numbers is traced, any other is static.
-
-    Args:
-        columns: equally long columns by name.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: the columns differ in length or are empty.
-    """
-    space = {name: choice(list(column)) for name, column in columns.items()}
-    return _settings(space, [space[name].levels(None) for name in columns])
-
-
 def _points(points: int | None) -> int:
     if points is None:
         raise ValueError("a grid needs points for each continuous dimension: grid(space, points=8)")
@@ -282,34 +180,4 @@ def _listed(values: Sequence[Any] | np.ndarray, take: Callable[[np.ndarray], Any
         at=lambda u: take(np.minimum((u * count).astype(int), count - 1)),
         levels=lambda _: take(np.arange(count)),
         static=static,
-    )
-
-
-def _take(values: Any, indices: np.ndarray) -> Any:
-    return values[indices] if isinstance(values, np.ndarray) else tuple(values[i] for i in indices)
-
-
-def _design(space: Space, count: int, draw: Callable[[int], np.ndarray]) -> Settings:
-    """Points of the unit cube mapped to the drawn dimensions, crossed with the others."""
-    check_range("count", count, "[1, inf)")
-    crossed = {name: dimension for name, dimension in space.items() if dimension.crossed}
-    drawn = [name for name in space if name not in crossed]
-    cube = draw(len(drawn)) if drawn else np.zeros((1, 0))
-    repeats = grid(crossed).numbers if crossed else {}
-    times = len(next(iter(repeats.values()))) if crossed else 1
-    points = np.repeat(np.arange(len(cube)), times)
-    columns = []
-    for name, dimension in space.items():
-        if name in crossed:
-            columns.append(np.tile(repeats[name], len(cube)))
-        else:
-            columns.append(_take(dimension.at(cube[:, drawn.index(name)]), points))
-    return _settings(space, columns)
-
-
-def _settings(space: Space, columns: Sequence[Any]) -> Settings:
-    named = dict(zip(space, columns, strict=True))
-    return Settings(
-        numbers={name: np.asarray(column) for name, column in named.items() if not space[name].static},
-        static={name: tuple(column) for name, column in named.items() if space[name].static},
     )

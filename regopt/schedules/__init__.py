@@ -1,0 +1,23 @@
+"""Learning-rate schedules ``count -> value`` in which every number, also a horizon, may be traced.
+
+They are optax schedules with optax's argument names, made for sweeps: one compiled program serves every
+horizon, and the slope with respect to every number is finite (at a kink one of the one-sided slopes or their
+mean, and 0 where it would be infinite). A schedule takes the step count, an integer >= 0 or an array of them,
+and returns the default float dtype in the shape of the count. Not for schedules that react to a metric.
+"""
+
+from regopt.schedules.decays import constant, cosine, exponential, inverse_time, linear, power
+from regopt.schedules.pieces import join, one_cycle, piecewise_constant, warmup_cosine
+
+__all__ = [
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_time",
+    "join",
+    "linear",
+    "one_cycle",
+    "piecewise_constant",
+    "power",
+    "warmup_cosine",
+]

@@ -1,0 +1,58 @@
+"""What every schedule does with its count and its numbers: cast, clip, and divide by horizons that may be 0."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt.numerics import as_float, check_range
+from regopt.types import Number
+
+Numbers: TypeAlias = Sequence[Number] | jax.Array  # a sequence of numbers, or an array of shape (n,)
+
+_NO_TIME = 1e-9  # a horizon below this many steps counts as 0
+_FOREVER = 1e20  # what count / horizon is for such a horizon: past any end, and finite in float32
+
+
+def check(interval: str, **arguments: Number | Numbers | None) -> None:
+    """Check that every concrete argument lies in the interval, by its name."""
+    for name, argument in arguments.items():
+        check_range(name, argument, interval)
+
+
+def check_lengths(name: str, pieces: int, boundaries: int) -> None:
+    """Check that there is one piece more than there are boundaries."""
+    if pieces != boundaries + 1:
+        raise ValueError(f"{name} must be one more than boundaries, got {pieces} and {boundaries}")
+
+
+def floats(count: Number, *numbers: Number) -> tuple[jax.Array, ...]:
+    """The count, at least 0, and the numbers, in the default float dtype."""
+    _, steps = since(count, 0)
+    return tuple(as_float(x) for x in (steps, *numbers))
+
+
+def since(count: Number, start: Number) -> tuple[jax.Array, jax.Array]:
+    """Whether ``count < start``, and ``count - start`` with 0 before the start; integers stay integers."""
+    whole = all(jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (count, start))
+    dtype = jnp.result_type(int if whole else float)
+    count, start = jnp.asarray(count).astype(dtype), jnp.asarray(start).astype(dtype)
+    before = count < start
+    return before, jnp.where(before, 0, count - start)
+
+
+def ratio(count: jax.Array, horizon: jax.Array) -> jax.Array:
+    """``count / horizon``; huge but finite, with slope 0, for a horizon of 0."""
+    none = horizon < _NO_TIME
+    return jnp.where(none, _FOREVER, count / jnp.where(none, 1, horizon))
+
+
+def fraction(count: jax.Array, horizon: jax.Array) -> jax.Array:
+    """``min(count / horizon, 1)``, exactly 1 at the horizon (a compiled division may round below it)."""
+    return jnp.where(count >= horizon, 1, jnp.minimum(ratio(count, horizon), 1))
+
+
+def mix(start: jax.Array, end: jax.Array, fraction: jax.Array) -> jax.Array:
+    """``(1 - fraction) * start + fraction * end``."""
+    return (1 - fraction) * start + fraction * end
