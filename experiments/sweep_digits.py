@@ -48,11 +48,14 @@ class Config:
     eval_every: Annotated[int, Field(ge=1)] = 30
     chunk: Annotated[int, Field(ge=0)] = 0
     test_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.96
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def __post_init__(self):
         if self.steps % self.eval_every:
             raise ValueError(f"steps must be a multiple of eval_every = {self.eval_every}, got {self.steps}")
+        for name in ("learning_rates", "weight_decays"):
+            if getattr(self, name)[0] >= getattr(self, name)[1]:
+                raise ValueError(f"{name} must ascend, got {getattr(self, name)}")
 
 
 def run(config, key):
@@ -91,7 +94,10 @@ def run(config, key):
     arrays["best"] = np.array(best.index)
     on_test = task.evaluate(result.state(best), data._replace(validation=data.test), best.setting)
     arrays["test_accuracy"] = np.asarray(on_test["validation_accuracy"])
-    arrays["alone_differs"] = np.array(_differing(result, result.refit(best), np.array([best.index])))
+    alone = result.refit(best)
+    arrays["alone_differs"] = np.array(_differing(result, alone, np.array([best.index])))
+    if alone.interrupted:
+        return arrays | {"interrupted": np.array(True)}
     poisoned, rows = _poison(settings, best.index)
     others = np.setdiff1d(np.arange(len(settings)), rows)
     after = train(poisoned)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regopt.numerics import widen
+
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean of ``-log softmax(logits)[label]`` in nats; ``[batch, classes]`` and integers ``[batch]``.
@@ -17,6 +19,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     >>> cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]))
     Array(0.6931472, dtype=float32)
     """
+    _check_labels(logits, labels)
+    (logits,) = widen(logits)
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype, axis=0)
     return jnp.mean(optax.losses.softmax_cross_entropy(logits.T, targets, axis=0))
 
@@ -27,6 +31,7 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     >>> accuracy(jnp.array([[0.0, 1.0], [2.0, 1.0]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
+    _check_labels(logits, labels)
     return jnp.mean((jnp.argmax(logits.T, axis=0) == labels).astype(jnp.float32))
 
 
@@ -38,4 +43,11 @@ def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]))
     Array(1.25, dtype=float32)
     """
-    return jnp.sum(jnp.square(outputs - targets)) / (2 * outputs.shape[0])
+    if outputs.shape != targets.shape:
+        raise ValueError(f"outputs and targets must have one shape, got {outputs.shape} and {targets.shape}")
+    return jnp.sum(jnp.square(jnp.subtract(*widen(outputs, targets)))) / (2 * outputs.shape[0])
+
+
+def _check_labels(logits: jax.Array, labels: jax.Array) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"logits [batch, classes] need labels [batch], got {logits.shape} and {labels.shape}")

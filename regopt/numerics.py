@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from regopt.types import Number
 
+_EXTENDED_FLOATS = "V"  # how NumPy sees bfloat16
 _INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
 
@@ -97,7 +98,7 @@ def _one_minus_power_jvp(primals, tangents):
     b = 1 - c
     log_b = jnp.log(jnp.where(b > 0, b, 1))
     before = jnp.where(t > 0, b ** jnp.maximum(t - 1, 0), 0)  # b**(t-1), 0**0 = 1
-    return _one_minus_power(c, t), t * before * dc - before * b * log_b * dt
+    return _one_minus_power(c, t), t * before * dc - b**t * log_b * dt
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
@@ -173,9 +174,11 @@ def check_range(name: str, value: Any, interval: str) -> None:
     match = _INTERVAL.fullmatch(interval)
     assert match, interval
     low, high = float(match[2]), float(match[3])
-    for number in jax.tree.leaves(value):
+    for number in jax.tree.leaves(value, is_leaf=lambda x: x is None):
         if callable(number) or _is_traced(number):
             continue
+        if isinstance(number, bool) or np.asarray(number).dtype.kind not in "iuf" + _EXTENDED_FLOATS:
+            raise ValueError(f"{name} must be a number in {interval}, got {number!r}")
         numbers = np.asarray(number, dtype=np.float64)
         above = numbers >= low if match[1] == "[" else numbers > low
         below = numbers <= high if match[4] == "]" else numbers < high

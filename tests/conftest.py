@@ -10,7 +10,11 @@ jax.config.update("jax_debug_key_reuse", True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked ``long`` unless a marker expression was given."""
+    """Leave out tests marked ``long`` unless asked for, and doctests, whose output is in 32 bit, under x64."""
+    if jax.config.read("jax_enable_x64"):
+        items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
+    if jax.config.read("jax_enable_x64"):
+        items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
     if config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="long; run with -m long")

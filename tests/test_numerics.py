@@ -21,12 +21,12 @@ def test_one_minus_power_is_accurate_in_float32(b, t, traced):
 
 
 @pytest.mark.parametrize("b", [0.0, 0.4, 0.999])
-@pytest.mark.parametrize("t", [1, 2, 50])
+@pytest.mark.parametrize("t", [0, 1, 2, 50])
 def test_the_slopes_of_one_minus_power(b, t):
     with jax.enable_x64(True):
         in_b = jax.grad(numerics.one_minus_power)(b, t)
         in_t = jax.grad(numerics.one_minus_power, argnums=1)(b, float(t))
-    assert in_b == pytest.approx(-t * b ** (t - 1), rel=1e-12)
+    assert in_b == pytest.approx(-t * b ** (t - 1) if t else 0.0, rel=1e-12)
     assert in_t == pytest.approx(-(b**t) * np.log(b) if b else 0.0, rel=1e-10)
 
 
@@ -75,6 +75,10 @@ def test_the_range_check_reads_intervals():
     for value, shown in ((1.0, "1.0"), (np.nan, "nan"), (-1e-9, "-1e-09"), ({"layer": 7.0}, "7.0")):
         with pytest.raises(ValueError, match=rf"b1 must lie in \[0, 1\), got {shown}"):
             numerics.check_range("b1", value, "[0, 1)")
+    for value in ("0.1", None, True):
+        with pytest.raises(ValueError, match=rf"b1 must be a number in \[0, 1\), got {value!r}"):
+            numerics.check_range("b1", value, "[0, 1)")
+    numerics.check_range("b1", jnp.bfloat16(0.5), "[0, 1)")
     with pytest.raises(ValueError, match=r"low must lie in \(0, inf\), got 0"):
         numerics.check_range("low", 0, "(0, inf)")
 
@@ -90,7 +94,7 @@ def test_lift_computes_wide_and_casts_last():
     squared = tree.lift(lambda x: jnp.sqrt(x * x * x * x), small)  # 1e-12 is 0 in float16
     np.testing.assert_allclose(squared, 1e-6, rtol=0.05)
     assert squared.dtype == jnp.float16
-    assert tree.lift_wide(lambda x, y: x + y, small, jnp.ones(2))[0].dtype == jnp.float32
+    assert tree.lift_wide(lambda x, y: x + y, small, jnp.ones(2, jnp.float32))[0].dtype == jnp.float32
 
 
 def test_all_finite_looks_at_every_inexact_leaf():

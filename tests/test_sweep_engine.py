@@ -14,7 +14,6 @@ from regopt import sweep
 from regopt.data import Splits, batch_indices
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
-from regopt.stopping import early_stopping
 from regopt.sweep.group import Group
 from regopt.sweep.table import Record
 from regopt.types import Task
@@ -135,7 +134,7 @@ def test_a_lane_keeps_its_slot_whoever_trains(monkeypatch):
     assert all(len(slots) == 1 for slots in seen.values())
 
 
-def counting(h_bad=None):
+def counting():
     """A task without a network: the state counts steps, and everything it measures is scripted by ``h``."""
 
     def init(key, h):
@@ -145,11 +144,11 @@ def counting(h_bad=None):
     def step(state, batch, key, h):
         del batch, key
         count = state["count"] + 1
-        return {"count": count}, {"loss": jnp.where(count == h["bad_step"], jnp.nan, 1.0 / count.astype(jnp.float32))}
+        return {"count": count}, {"loss": jnp.where(count == h["bad_step"], jnp.nan, 1.0 / count.astype(float))}
 
     def evaluate(state, data, h):
         del data
-        gap = state["count"].astype(jnp.float32) - h["optimum"]
+        gap = state["count"].astype(float) - h["optimum"]
         return {"validation_loss": gap * gap}
 
     return Task(init, step, evaluate)
@@ -179,9 +178,7 @@ def test_a_bad_evaluation_or_state_counts_as_its_segments_last_step():
 def test_patience_is_a_number_of_the_setting():
     """The loss falls to a minimum at step 8 or 16 and rises after it; evaluations are at 4, 8, ..., 40."""
     columns = {"bad_step": [0] * 4, "optimum": [8.0, 8.0, 16.0, 100.0], "patience": [1, 3, 2, 2]}
-    outcome = run(
-        columns, counting(), steps=40, stop=lambda h: early_stopping(h["patience"], 4), monitor="validation_loss"
-    )
+    outcome = run(columns, counting(), steps=40, patience=lambda h: h["patience"])
     assert list(outcome.status) == ["stopped", "stopped", "stopped", "done"]
     np.testing.assert_array_equal(outcome.record.last_step, [12, 20, 24, 40])
     np.testing.assert_array_equal(outcome.kept_step, [8, 8, 16, 40])
@@ -192,9 +189,11 @@ def test_patience_is_a_number_of_the_setting():
 
 def test_stopped_settings_do_not_change_the_others():
     """Who stops early leaves the slots of the others as they were."""
-    patient = run(stop=lambda h: early_stopping(100, 4))
-    hasty_columns = {**NUMBERS, "patience": [1 if row % 2 else 100 for row in range(11)]}
-    hasty = run(hasty_columns, stop=lambda h: early_stopping(h["patience"], 4))
+    columns = {**NUMBERS, "learning_rate": np.geomspace(0.3, 3.0, 11)}  # so large that the loss goes up and down
+    patient = run(columns, steps=32, patience=100)
+    hasty_columns = {**columns, "patience": [1 if row % 2 else 100 for row in range(11)]}
+    hasty = run(hasty_columns, steps=32, patience=lambda h: h["patience"])
+    assert np.sum(hasty.status[1::2] == "stopped") >= 3
     same_bits(patient, hasty, np.arange(0, 11, 2))
 
 
@@ -280,9 +279,11 @@ def test_ctrl_c_ends_the_sweep_with_the_table_so_far(monkeypatch, result):
     before = signal.getsignal(signal.SIGINT)
     outcome = run()
     assert outcome.interrupted
-    assert len(reports) == 3
+    assert len(reports) == 4  # the third, and the chunk that was in flight
     assert set(outcome.status) == {"unfinished"}
     trained = ~np.isnan(outcome.record.curves["validation_loss"])
+    counts = [int(outcome.state(row).opt_state[0].count) for row in range(11)]
+    np.testing.assert_array_equal(counts, outcome.record.last_step)  # no state is ahead of its record
     np.testing.assert_array_equal(
         outcome.record.curves["validation_loss"][trained], result.record.curves["validation_loss"][trained]
     )
@@ -372,11 +373,70 @@ def test_an_optimizer_of_optax_with_extra_arguments_works():
         ({"noise": "none"}, 'noise must be "shared" or "per lane", got \'none\''),
         ({"mode": "best"}, 'mode must be "min" or "max", got \'best\''),
         ({"monitor": "loss"}, r"monitor must be one of \[.*'validation_loss'.*\], got 'loss'"),
+        ({"patience": -1}, r"patience must lie in \[0, inf\), got -1"),
+        ({"key": 0}, r"key must be a typed key, as jax.random.key\(0\) is, got 0"),
+        ({"devices": []}, r"devices must be a list of at least one device, got \[\]"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         run({"learning_rate": [0.1]}, **options)
+
+
+def test_a_seed_must_be_whole():
+    with pytest.raises(ValueError, match="the column seed must hold whole numbers"):
+        run({"learning_rate": [0.1, 0.2], "seed": [0.5, 1.0]})
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="settings must come from grid, random, sobol or from_columns"):
+        sweep.run(TASK, {"learning_rate": [0.1]}, DATA, **SCHEDULE)  # pyright: ignore
+    with pytest.raises(ValueError, match=r"whole numbers must lie in .*, got 1099511627776 in the column seed"):
+        run({"learning_rate": [0.1], "seed": [2**40]})
+
+
+def test_the_monitor_may_be_an_accuracy():
+    """The larger the better, for early stopping and for the best, without being told."""
+    outcome = run(steps=24, patience=2, monitor="validation_accuracy")
+    accuracy_curves = outcome.record.curves["validation_accuracy"]
+    best_step = outcome.record.steps[np.nanargmax(accuracy_curves, axis=1)]
+    np.testing.assert_array_equal(outcome.kept_step, best_step)
+    assert outcome.best().metrics["validation_accuracy"] == np.nanmax(accuracy_curves)
+
+
+def extended(task, extra):
+    """The task with more in its state, which no step touches."""
+
+    def step(state, batch, key, h):
+        after, metrics = task.step(state, batch, key, h)
+        return {**state, **after}, metrics
+
+    return task._replace(init=lambda key, h: task.init(key, h) | extra(key), step=step)
+
+
+def test_a_constant_infinity_in_the_state_is_no_divergence():
+    task = extended(counting(), lambda _: {"mask": jnp.array([0.0, -jnp.inf])})
+    assert list(run({"bad_step": [0, 3], "optimum": [5.0, 5.0]}, task).status) == ["done", "diverged"]
+
+
+def test_a_state_may_hold_a_key():
+    task = extended(counting(), lambda key: {"key": key})
+    with jax.debug_key_reuse(False):  # the state and the best state hold the same key
+        outcome = run({"bad_step": [0, 0], "optimum": [5.0, 6.0]}, task, patience=3)
+    assert jnp.issubdtype(outcome.state(1)["key"].dtype, jax.dtypes.prng_key)
+
+
+def test_groups_may_measure_different_things():
+    task = counting()
+
+    def evaluate(state, data, h):
+        extra = {"extra": jnp.float32(7.0)} if h["name"] == "b" else {}
+        return task.evaluate(state, data, h) | extra
+
+    columns = {"bad_step": [0, 0], "optimum": [5.0, 6.0], "name": ["a", "b"]}
+    curve = run(columns, task._replace(evaluate=evaluate)).record.curves["extra"]
+    assert np.isnan(curve[0]).all()
+    assert (curve[1] == 7).all()
 
 
 def test_bad_data_is_named():

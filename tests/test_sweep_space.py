@@ -1,5 +1,6 @@
 """Spaces and designs: ranges, spacing, coverage, seeds, static values and their groups."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import qmc
@@ -79,6 +80,13 @@ def test_static_values_split_the_settings_into_groups():
     assert list(settings.numbers) == ["rate"]
 
 
+def test_true_and_one_are_two_groups_and_arrays_are_numbers():
+    settings = sweep.from_columns({"flag": [True, 1, True], "rate": np.array([0.1, 0.2, 0.3], np.float32)})
+    assert [indices.tolist() for _, indices in settings.groups()] == [[0, 2], [1]]
+    assert list(settings.numbers) == ["rate"]
+    assert list(sweep.from_columns({"rate": jnp.geomspace(0.1, 1.0, 3)}).numbers) == ["rate"]
+
+
 def test_settings_can_be_listed():
     settings = sweep.from_columns({"rate": [0.1, 0.2], "patience": [1, 2], "name": ["a", "b"]})
     assert settings.row(1) == {"rate": 0.2, "patience": 2, "name": "b"}
@@ -98,6 +106,7 @@ def test_errors_say_what_would_be_right():
         (lambda: sweep.grid(SPACE, points={"lr": 3}), r"points names \['lr'\]"),
         (lambda: sweep.from_columns({"a": [1.0], "b": [1.0, 2.0]}), "one length, at least 1, got"),
         (lambda: sweep.from_columns({}), "at least one column"),
+        (lambda: sweep.from_columns({"status": [1.0]}), r"must not be named \['status'\]"),
     ]
     for build, message in cases:
         with pytest.raises(ValueError, match=message):

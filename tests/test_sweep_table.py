@@ -63,7 +63,6 @@ def test_a_diverged_setting_never_wins():
     assert (best.index, best.setting, best.step) == (0, {"rate": 0.1, "name": "a"}, 20)
     assert best.metrics["validation_loss"] == 1.0
     assert result(keeps_best=False).best().index == 1
-    assert result(keeps_best=False).record.best_so_far("validation_loss", "min") == 1.0
 
 
 def test_the_best_of_another_metric_or_direction():
@@ -79,15 +78,6 @@ def test_curves_are_labelled():
     assert float(curves.validation_loss.sel(step=20)[1]) == 2.0
     assert float(curves.validation_loss.where(curves.rate == 0.3, drop=True)[0, 0]) == 0.1
     assert list(curves.name.values) == ["a", "b", "c", "d"]
-
-
-def test_progress_counts_what_no_longer_needs_training():
-    assert result(keeps_best=False).record.segments_settled() == 12
-    record = Record.empty(SETTINGS, ["validation_loss"], np.array([10, 20, 30]))
-    assert record.segments_settled() == 0
-    zeros = np.zeros(2, int)
-    record.add(0, np.array([0, 1]), {"validation_loss": np.ones(2)}, Marks(np.array([0, 4]), zeros, zeros))
-    assert record.segments_settled() == 1 + 3
 
 
 def test_errors_say_what_would_be_right():

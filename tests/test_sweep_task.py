@@ -54,9 +54,8 @@ class Plain(linen.Module):
 
 
 def run(model, columns, **options):
-    task = sweep.supervised(
-        model, cross_entropy, lambda h: regopt.sgd(h["learning_rate"]), metrics={"accuracy": accuracy}, **options
-    )
+    options = {"metrics": {"accuracy": accuracy}} | options
+    task = sweep.supervised(model, cross_entropy, lambda h: regopt.sgd(h["learning_rate"]), **options)
     settings = sweep.from_columns(columns)
     return task, sweep.run(task, settings, DATA, steps=8, eval_every=4, batch_size=10)
 
@@ -78,14 +77,7 @@ def test_an_nnx_module_with_batch_norm_and_dropout_trains_as_by_hand():
     optimizer = nnx.Optimizer(net, optax.sgd(0.2), wrt=nnx.Param)
     for number, rows in enumerate(order):
         key = jax.random.fold_in(noise_key, number)
-        leaves = [path for path, leaf in nnx.to_flat_state(nnx.state(net, nnx.RngState)) if "key" in path]
-        assert len(leaves) == 1
-        # the task folds in the place of the key among the module's random state, and counts calls from 0
-        is_key = [
-            jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(nnx.state(net, nnx.RngState))
-        ]
-        net.dropout.rngs.key[...] = jax.random.fold_in(key, is_key.index(True))
-        net.dropout.rngs.count[...] = jnp.zeros((), jnp.uint32)
+        nnx.update(net, nnx.state(NnxNet(nnx.Rngs(key)), nnx.RngState))  # the streams start from the step's key
         grads = nnx.grad(lambda net, rows=rows: cross_entropy(net(X[rows]), Y[rows]))(net)
         optimizer.update(net, grads)
     net.eval()
@@ -104,8 +96,9 @@ def test_a_linen_module_with_batch_norm_and_dropout_trains_as_by_hand():
         key = jax.random.fold_in(noise_key, number)
 
         def loss(params, rows=rows, key=key, stats=stats):
+            rngs = {"dropout": jax.random.fold_in(key, 1)}
             outputs, after = LinenNet().apply(
-                {"params": params, **stats}, X[rows], train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+                {"params": params, **stats}, X[rows], train=True, rngs=rngs, mutable=["batch_stats"]
             )
             return cross_entropy(outputs, Y[rows]), after
 
@@ -149,3 +142,64 @@ def test_losses_are_those_of_optax():
     assert accuracy(logits, jnp.argmax(logits, axis=1)) == 1.0
     targets = logits + 0.5
     np.testing.assert_allclose(squared_error(logits, targets), optax.l2_loss(logits, targets).sum(axis=1).mean())
+
+
+class Awkward(nnx.Module):
+    """A function and a traced number as plain attributes, a list of layers, a constant, and sown intermediates."""
+
+    def __init__(self, h, rngs):
+        self.activation = lambda x: jnp.tanh(x) * h["gain"]
+        self.gain = h["gain"]
+        self.layers = nnx.List([nnx.Linear(6, 6, rngs=rngs), nnx.Linear(6, 3, rngs=rngs)])
+        self.mask = nnx.Variable(jnp.array([0.0, -jnp.inf, 0.0]))
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        hidden = self.activation(self.layers[0](x))
+        self.sow(nnx.Intermediate, "hidden", hidden)
+        return self.layers[1](self.dropout(hidden)) + self.gain
+
+
+@pytest.mark.filterwarnings("ignore:Using 'Module.sow:DeprecationWarning")
+def test_an_nnx_module_may_hold_functions_traced_numbers_and_sown_values():
+    _, outcome = run(Awkward, {"learning_rate": RATES, "gain": [0.5, 1.0, 1.5]})
+    assert set(outcome.status) == {"done"}
+    assert len(np.unique(outcome.record.curves["validation_loss"][:, -1])) == 3
+    assert set(outcome.state(0).rest) >= {"mask"}
+    assert "hidden" not in outcome.state(0).rest
+
+
+class OtherStreams(linen.Module):
+    """A stream that is not called dropout, a collection that grows in training, and dict inputs."""
+
+    @linen.compact
+    def __call__(self, x):
+        hidden = linen.Dense(3)(x["features"])
+        self.sow("intermediates", "hidden", hidden)
+        if self.has_rng("noise"):
+            hidden = hidden + 0.1 * jax.random.normal(self.make_rng("noise"), hidden.shape)
+        return hidden
+
+
+def test_a_linen_module_may_use_other_streams_and_sow():
+    task = sweep.supervised(
+        OtherStreams(), cross_entropy, lambda h: regopt.sgd(h["learning_rate"]), inputs={"features": X[:1]}
+    )
+    data = Splits(({"features": X[:40]}, Y[:40]), ({"features": X[40:]}, Y[40:]))
+    settings = sweep.from_columns({"learning_rate": RATES})
+    outcome = sweep.run(task, settings, data, steps=8, eval_every=4, batch_size=10)
+    assert set(outcome.status) == {"done"}
+
+
+def test_bad_shapes_and_names_are_said():
+    with pytest.raises(ValueError, match=r"one shape, got \(4, 1\) and \(4,\)"):
+        squared_error(jnp.ones((4, 1)), jnp.ones(4))
+    with pytest.raises(ValueError, match=r"need labels \[batch\], got \(4, 3\) and \(4, 1\)"):
+        accuracy(jnp.ones((4, 3)), jnp.ones((4, 1), jnp.int32))
+    with pytest.raises(ValueError, match="metrics must not be named loss"):
+        run(Plain(), {"learning_rate": RATES}, inputs=X[:1], metrics={"loss": accuracy})
+    with pytest.raises(ValueError, match=r"model must return a flax.nnx module for \(h, rngs\)"):
+        run(lambda h, rngs: Plain(), {"learning_rate": RATES})
+    task = sweep.supervised(Plain(), cross_entropy, lambda h: regopt.sgd(0.1), inputs=X[:1])
+    with pytest.raises(ValueError, match=r"data.train must be a pair of inputs and targets"):
+        sweep.run(task, sweep.from_columns({"a": [1.0]}), Splits(X, X), steps=4, eval_every=4)

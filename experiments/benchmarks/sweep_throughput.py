@@ -12,7 +12,7 @@ A claim here is a bar that the engine should clear; what fails is printed as fai
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
@@ -247,7 +247,7 @@ def _engine(config, key, data, numbers, **options):
 def _engine_memory(config, key, data, settings, chunk):
     """Bytes of temporaries on a device, as the compiler counts them."""
     numbers = {name: np.geomspace(1e-3, 1e-2, settings) for name in ("learning_rate", "weight_decay")}
-    short = Config(settings=settings, steps=config.eval_every, eval_every=config.eval_every, width=config.width)
+    short = replace(config, steps=config.eval_every)
     return _sweep(short, key, data, numbers, chunk=chunk).temporary_bytes
 
 
@@ -256,7 +256,7 @@ def _compile_seconds(config, key, data, numbers):
     cold, cached, traced = [], [], []
     before = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    short = Config(settings=config.settings, steps=config.eval_every, eval_every=config.eval_every, width=config.width)
+    short = replace(config, steps=config.eval_every)
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(config.rounds):
             for where, seconds in ((None, cold), (folder, []), (folder, cached)):
@@ -287,7 +287,7 @@ def _bare(config, key, data, numbers):
     result = _sweep(config, key, data, numbers)
     devices = np.array(jax.local_devices())
     lanes, calls = result.chunk * len(devices), -(-config.settings // (result.chunk * len(devices)))
-    recipe = Recipe(_task(config), {}, config.eval_every, config.batch_size, None, "validation_loss", "shared")
+    recipe = Recipe(_task(config), {}, config.eval_every, config.batch_size, None, "validation_loss", "min", "shared")
     keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
     mesh = Mesh(devices, ("lanes",))
     spread, same = PartitionSpec("lanes"), PartitionSpec()
@@ -314,7 +314,7 @@ def _bare(config, key, data, numbers):
         for first_step in range(0, config.steps, config.eval_every):
             step = jax.device_put(np.int32(first_step), NamedSharding(mesh, same))
             for place, chunk in enumerate(chunks):
-                chunks[place], *_ = jax.block_until_ready(segment(keys, step, on_devices, constants, chunk))
+                chunks[place], *_ = segment(keys, step, on_devices, constants, chunk)
         jax.block_until_ready(chunks)
         return time.perf_counter() - began
 

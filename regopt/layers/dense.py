@@ -92,6 +92,7 @@ class MLP(nnx.Module):
         )
         self.dropout = nnx.data(None) if rate is None else Dropout(rate, rngs=rngs)
         self.activation = activation
+        self.features = tuple(features)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """``[..., features[0]] -> [..., features[-1]]``."""
@@ -99,4 +100,4 @@ class MLP(nnx.Module):
         for layer in self.layers[:-1]:
             h = self.activation(layer.feature_major(h))
             h = h if self.dropout is None else self.dropout(h)
-        return self.layers[-1].feature_major(h).T.reshape(*x.shape[:-1], -1)
+        return self.layers[-1].feature_major(h).T.reshape(*x.shape[:-1], self.features[-1])

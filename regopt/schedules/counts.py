@@ -18,7 +18,8 @@ _FOREVER = 1e20  # what count / horizon is for such a horizon: past any end, and
 def check(interval: str, **arguments: Number | Numbers | None) -> None:
     """Check that every concrete argument lies in the interval, by its name."""
     for name, argument in arguments.items():
-        check_range(name, argument, interval)
+        if argument is not None:
+            check_range(name, argument, interval)
 
 
 def check_lengths(name: str, pieces: int, boundaries: int) -> None:

@@ -108,7 +108,7 @@ def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
     Raises:
         ValueError: the columns differ in length or are empty.
     """
-    space = {name: choice(list(column)) for name, column in columns.items()}
+    space = {name: choice(column) for name, column in columns.items()}
     return _settings(space, [space[name].levels(None) for name in columns])
 
 

@@ -68,12 +68,13 @@ class Group:
         """Put every lane before its first step."""
         self.buffer = self._start(self._keys, self._constants)
 
-    def train(self, lanes: np.ndarray, first_step: int) -> Iterator[Report]:
+    def train(self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool]) -> Iterator[Report]:
         """One segment for each of the lanes, chunk by chunk; the next chunk runs while one is reported.
 
         Args:
             lanes: which lanes, as positions in ``indices``.
             first_step: steps that they have done.
+            halt: asked before each chunk; once it says so none is begun, and those begun are still reported.
 
         Yields:
             For each chunk its lanes, their metrics and their marks, as NumPy arrays ``[lanes]``.
@@ -81,6 +82,8 @@ class Group:
         waiting = None
         step = jax.device_put(np.int32(first_step), self._same)
         for ids, owners in self._calls(lanes):
+            if halt():
+                break
             outcome = self._call(ids, step)
             if waiting is not None:
                 yield _read(*waiting)
@@ -92,7 +95,9 @@ class Group:
         """The entry of setting ``index`` in a buffer, with NumPy leaves."""
         lane = int(np.flatnonzero(self.indices == index)[0])
         at = lane % self.devices * self.capacity + lane // self.devices
-        return jax.tree.map(lambda x: np.asarray(x[at]), buffer)
+        return jax.tree.map(
+            lambda x: x[at] if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x[at]), buffer
+        )
 
     def _layout(self) -> np.ndarray:
         """For each place of the buffer, device by device, its lane; the tail is padded with the last."""

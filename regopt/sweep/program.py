@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from regopt import tree
 from regopt.data import Splits, batch_indices
+from regopt.stopping import early_stopping
 from regopt.types import Key, Number, Stopping, Task, Tree
 
 LANES = "lanes"  # name of the mesh axis
@@ -26,7 +27,6 @@ class Lane(NamedTuple):
 
     state: Tree  # the task's own
     stopping: Any  # early-stopping state, () without early stopping
-    first_bad_step: jax.Array  # shape (), int32: number of the first step with a NaN or inf, 0 while there is none
 
 
 class Keys(NamedTuple):
@@ -47,7 +47,7 @@ class Constants(NamedTuple):
 class Marks(NamedTuple):
     """What the host needs in order to decide who goes on; int32 scalars of one lane."""
 
-    first_bad_step: jax.Array
+    first_bad_step: jax.Array  # number of the segment's first step with a NaN or inf, 0 without one
     stop: jax.Array
     best_step: jax.Array  # 0 without early stopping
 
@@ -60,21 +60,26 @@ class Recipe:
     static: Setting
     eval_every: int
     batch_size: int | None
-    stop: Callable[[Setting], Stopping] | None
+    patience: Callable[[Setting], Number] | None
     monitor: str
+    mode: Literal["min", "max"]
     noise: Literal["shared", "per lane"]
 
     def setting(self, constants: Constants) -> Setting:
         """The dict that the task sees: traced numbers and static values."""
         return {**constants.numbers, **self.static}
 
+    def stopping(self, h: Setting) -> Stopping | None:
+        """The setting's early stopping, counting in training steps; None where there is none."""
+        return None if self.patience is None else early_stopping(self.patience(h), self.eval_every, mode=self.mode)
+
 
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """A lane before its first step."""
     h = recipe.setting(constants)
     state = recipe.task.init(_of_seed(keys.init, h), h)
-    stopping = recipe.stop(h).init(state) if recipe.stop else ()
-    return Lane(state, stopping, jnp.zeros((), jnp.int32))
+    rule = recipe.stopping(h)
+    return Lane(state, () if rule is None else rule.init(state))
 
 
 def train_lane(
@@ -105,11 +110,12 @@ def train_lane(
 
     state, per_step = jax.lax.scan(step, lane.state, (steps, _batches(recipe, keys, first_step, data, h)))
     measured = recipe.task.evaluate(state, data, h)
-    bad_step = _first_bad_step(first_step, per_step, (state, measured))
-    stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, measured)
-    lane = Lane(state, stopping, jnp.where(lane.first_bad_step > 0, lane.first_bad_step, bad_step))
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()} | measured
-    return lane, metrics, Marks(lane.first_bad_step, stop, best_step)
+    _check_metrics(metrics, recipe.monitor)
+    still_finite = tree.all_finite((_spoilt(lane.state, state), metrics[recipe.monitor]))
+    bad_step = _first_bad_step(first_step, per_step, still_finite)
+    stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
+    return Lane(state, stopping), metrics, Marks(bad_step, stop, best_step)
 
 
 def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
@@ -172,17 +178,37 @@ def _batches(recipe: Recipe, keys: Keys, first_step: Number, data: Splits, h: Se
     )
 
 
-def _first_bad_step(first_step: Number, per_step: Tree, final: Tree) -> jax.Array:
+def _check_metrics(metrics: dict[str, jax.Array], monitor: str) -> None:
+    """Metrics are scalars, and the monitor is one of them; known when the program is traced."""
+    if monitor not in metrics:
+        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
+    for name, value in metrics.items():
+        if jnp.shape(value):
+            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {jnp.shape(value)}")
+
+
+def _spoilt(before: Tree, after: Tree) -> Tree:
+    """The state with 0 where it was not finite before the segment: a constant -inf is no divergence."""
+
+    def at_leaf(b, a):
+        return jnp.where(jnp.isfinite(b), a, jnp.zeros_like(a)) if jnp.issubdtype(a.dtype, jnp.inexact) else a
+
+    return jax.tree.map(at_leaf, before, after)
+
+
+def _first_bad_step(first_step: Number, per_step: Tree, still_finite: jax.Array) -> jax.Array:
     """Number of the first step whose metrics are not finite; the last if only its outcome is not; else 0."""
     finite = jnp.stack([jnp.isfinite(values) for values in jax.tree.leaves(per_step)]).all(axis=0)
     last = finite.size
-    finite = finite.at[last - 1].set(finite[last - 1] & tree.all_finite(final))
-    return jnp.where(finite.all(), 0, first_step + 1 + jnp.argmin(finite).astype(jnp.int32))
+    numbers = jnp.where(finite, last + 1, jnp.arange(1, last + 1, dtype=jnp.int32))
+    first = jnp.minimum(jnp.min(numbers), jnp.where(still_finite, last + 1, last))
+    return jnp.where(first > last, 0, first_step + first).astype(jnp.int32)
 
 
-def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, measured: dict[str, jax.Array]):
+def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, metrics: dict[str, jax.Array]):
     """Early stopping after an evaluation: its state, whether to stop, and the best step."""
-    if recipe.stop is None:
+    rule = recipe.stopping(h)
+    if rule is None:
         return (), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    after = recipe.stop(h).update(before, state, measured[recipe.monitor])
+    after = rule.update(before, state, metrics[recipe.monitor])
     return after, after.stop.astype(jnp.int32), after.best_step

@@ -28,6 +28,7 @@ class Dimension(NamedTuple):
 
 
 Space = Mapping[str, Dimension]
+RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_step"}  # columns of the results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Settings:
             raise ValueError("a sweep needs at least one column of settings, got none")
         if len(set(sizes.values())) > 1 or 0 in sizes.values():
             raise ValueError(f"columns of settings must have one length, at least 1, got {sizes}")
+        if taken := RESERVED & set(sizes):
+            raise ValueError(f"a column of settings must not be named {sorted(taken)}: the results have such columns")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -61,9 +64,10 @@ class Settings:
         """The static values of each group and the indices of its settings, in order of first appearance."""
         members: dict[tuple[Any, ...], list[int]] = {}
         for index in range(len(self)):
-            members.setdefault(tuple(column[index] for column in self.static.values()), []).append(index)
-        for values, indices in members.items():
-            yield dict(zip(self.static, values, strict=True)), np.array(indices)
+            values = tuple(column[index] for column in self.static.values())
+            members.setdefault(tuple((type(value), value) for value in values), []).append(index)
+        for values, indices in members.items():  # the type tells True from 1
+            yield {name: value for name, (_, value) in zip(self.static, values, strict=True)}, np.array(indices)
 
 
 def log_uniform(low: float, high: float) -> Dimension:
@@ -108,7 +112,7 @@ def uniform(low: float, high: float) -> Dimension:
     )
 
 
-def choice(values: Sequence[Any]) -> Dimension:
+def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
     """One of the values, equally likely; a grid takes them all.
 
     Numbers are traced, so any of them runs in the same program; anything else (strings, bools, functions) is
@@ -123,13 +127,16 @@ def choice(values: Sequence[Any]) -> Dimension:
     Raises:
         ValueError: there are no values.
     """
-    if any(isinstance(value, bool) or not isinstance(value, int | float | np.number) for value in values):
+    is_array = hasattr(values, "dtype")  # NumPy's or JAX's
+    if not is_array and any(isinstance(v, bool) or not isinstance(v, int | float | np.number) for v in values):
         return static(values)
     column = np.asarray(values)
+    if column.dtype.kind not in "iuf":
+        return static(column.tolist())
     return _listed(column, lambda indices: column[indices], static=False)
 
 
-def static(values: Sequence[Any]) -> Dimension:
+def static(values: Sequence[Any] | np.ndarray) -> Dimension:
     """One of the values, given to the task as the Python object it is; each combination is compiled by itself.
 
     Args:

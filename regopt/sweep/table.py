@@ -70,17 +70,6 @@ class Record:
         """[settings], bool: met a NaN or an infinity."""
         return self.first_bad_step > 0
 
-    def segments_settled(self) -> int:
-        """Segments that are trained, or no longer needed because their setting ended early."""
-        done = np.searchsorted(self.steps, self.last_step, side="right")
-        return int(np.where(self.training, done, len(self.steps)).sum())
-
-    def best_so_far(self, metric: str, mode: str) -> float:
-        """The best value of a metric at any evaluation of a setting that has not diverged; NaN before there is one."""
-        values = self.curves[metric][~self.diverged]
-        values = values[np.isfinite(values)]
-        return float("nan") if values.size == 0 else float(values.min() if mode == "min" else values.max())
-
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -139,7 +128,7 @@ class Result:
         bad = pandas.array(record.first_bad_step, dtype="Int64")
         bad[~record.diverged] = pandas.NA
         columns = {
-            **record.settings.columns,
+            **{name: _as_column(column) for name, column in record.settings.columns.items()},
             "status": self.status,
             "last_step": record.last_step,
             "kept_step": self.kept_step,
@@ -159,7 +148,7 @@ class Result:
         """
         xarray = _import("xarray")
         record = self.record
-        coordinates = {name: ("setting", np.asarray(column)) for name, column in record.settings.columns.items()}
+        coordinates = {name: ("setting", _as_column(column)) for name, column in record.settings.columns.items()}
         return xarray.Dataset(
             {name: (("setting", "step"), values) for name, values in record.curves.items()},
             coords={"setting": np.arange(len(record.settings)), "step": record.steps, **coordinates},
@@ -184,7 +173,7 @@ class Result:
         if metric not in kept:
             raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
         if mode is None:
-            mode = self.mode if metric == self.monitor else "max" if "accuracy" in metric else "min"
+            mode = self.mode if metric == self.monitor else better(metric)
         if mode not in ("min", "max"):
             raise ValueError(f'mode must be "min" or "max", got {mode!r}')
         sign = 1 if mode == "min" else -1
@@ -224,11 +213,25 @@ class Result:
         return self.refit_of(None if setting is None else _index(setting, self.record))
 
 
+def better(metric: str) -> Literal["min", "max"]:
+    """Whether a smaller or a larger value of a metric is better, by its name: "max" for an accuracy."""
+    return "max" if "accuracy" in metric else "min"
+
+
 def _index(setting: int | Best, record: Record) -> int:
     index = setting.index if isinstance(setting, Best) else int(setting)
     if not 0 <= index < len(record.settings):
         raise IndexError(f"setting must lie in [0, {len(record.settings) - 1}], got {index}")
     return index
+
+
+def _as_column(values: Any) -> np.ndarray:
+    """A column as a one-dimensional array; values that are tuples stay whole."""
+    if isinstance(values, np.ndarray):
+        return values
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
 
 
 def _import(name: str) -> Any:

@@ -1,6 +1,5 @@
 """From a flax module and an optimizer to the three pure functions that a sweep trains."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,7 +19,6 @@ Measure = Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, targets) -> s
 class SupervisedState(NamedTuple):
     """State of a supervised task."""
 
-    structure: Any  # no leaves: what turns arrays back into a module
     params: Tree  # plain nested dict
     rest: Tree  # what a module carries besides parameters: batch statistics, a dropout rate
     opt_state: Any
@@ -51,86 +49,95 @@ def supervised(
         decides whether lanes share their noise.
 
     Raises:
-        ValueError: a linen module comes without ``inputs``.
+        ValueError: a linen module comes without ``inputs``, or a metric is named ``loss``.
     """
+    if "loss" in (metrics or {}):
+        raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
     face = _linen_face(model, inputs) if _is_linen(model) else _nnx_face(model)
 
     def init(key: Key, h: Setting) -> SupervisedState:
-        structure, params, rest = face.init(key, h)
-        return SupervisedState(structure, params, rest, optimizer(h).init(params))
+        params, rest = face.init(key, h)
+        return SupervisedState(params, rest, optimizer(h).init(params))
 
     def step(state: SupervisedState, batch: Tree, key: Key, h: Setting):
-        x, y = batch
+        x, y = _pair("data.train", batch)
 
         def objective(params):
-            outputs, rest = face.train(state.structure, params, state.rest, x, key, h)
-            return loss(outputs, y), rest
+            outputs, rest = face.train(params, state.rest, x, key, h)
+            return loss(outputs, y), _carried(state.rest, rest)
 
         point = evaluation_params(state.params, state.opt_state)
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
         transform = optax.with_extra_args_support(optimizer(h))
         updates, opt_state = transform.update(grads, state.opt_state, state.params, value=value, grad=grads)
         params = optax.apply_updates(state.params, updates)
-        return SupervisedState(state.structure, params, rest, opt_state), {"loss": value}
+        return SupervisedState(params, rest, opt_state), {"loss": value}
 
     def evaluate(state: SupervisedState, data: Any, h: Setting):
-        x, y = data.validation
-        outputs = face.predict(state.structure, state.params, state.rest, x, h)
+        x, y = _pair("data.validation", data.validation)
+        outputs = face.predict(state.params, state.rest, x, h)
         measures = {"loss": loss, **(metrics or {})}
         return {f"validation_{name}": measure(outputs, y) for name, measure in measures.items()}
 
     return Task(init, step, evaluate)
 
 
+def _pair(name: str, examples: Any) -> tuple[Any, Any]:
+    if not (isinstance(examples, tuple | list) and len(examples) == 2):
+        raise ValueError(f"{name} must be a pair of inputs and targets, got {jax.tree.structure(examples)}")
+    return examples[0], examples[1]
+
+
+def _carried(before: Tree, after: Tree) -> Tree:
+    """What goes on to the next step: the entries of ``before``, with their dtypes; what a step sowed is dropped."""
+    return {
+        name: _carried(old, after[name]) if isinstance(old, dict) else jnp.asarray(after[name]).astype(old.dtype)
+        for name, old in before.items()
+    }
+
+
 class _Face(NamedTuple):
     """What a task needs of a module, whichever flax it comes from."""
 
-    init: Callable[[Key, Setting], tuple[Any, Tree, Tree]]  # -> structure, params, rest
-    train: Callable[..., tuple[jax.Array, Tree]]  # (structure, params, rest, x, key, h) -> outputs, rest
-    predict: Callable[..., jax.Array]  # (structure, params, rest, x, h) -> outputs
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class _NnxStructure:
-    """A module without its arrays; hashable, so it travels as static data of the state."""
-
-    graph: Any
-    streams: Any  # tree structure of the random streams' state
-    is_key: tuple[bool, ...]  # which of its leaves are keys; the others count calls
-
-    def module(self, params: Tree, rest: Tree, key: Key) -> nnx.Module:
-        """The module, its random streams started from ``key``."""
-        leaves = [
-            jax.random.fold_in(key, i) if is_key else jnp.zeros((), jnp.uint32) for i, is_key in enumerate(self.is_key)
-        ]
-        streams = jax.tree.unflatten(self.streams, leaves)
-        return nnx.merge(self.graph, nnx.State(params), streams, nnx.State(rest))
+    init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
+    train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
+    predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
 
 
 def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
-    def init(key, h):
-        module = build(h, nnx.Rngs(key))
-        graph, params, streams, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        leaves, structure = jax.tree.flatten(streams)
-        is_key = tuple(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
-        return _NnxStructure(graph, structure, is_key), nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    """The module is built anew in each step and given its state; XLA drops the initial weights that this makes.
 
-    def train(structure, params, rest, x, key, h):
-        del h
-        module = structure.module(params, rest, key)
+    Nothing of a module but arrays is carried from step to step, so it may hold functions and traced numbers, and
+    its random streams start from the step's own key.
+    """
+
+    def built(h, key):
+        module = build(h, nnx.Rngs(key))
+        if not isinstance(module, nnx.Module):
+            raise ValueError(f"model must return a flax.nnx module for (h, rngs), got {type(module)}")
+        return module
+
+    def parts(module):
+        _, params, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+    def restored(params, rest, key, h):
+        module = built(h, key)
+        nnx.update(module, nnx.State(params), nnx.State(rest))
+        return module
+
+    def train(params, rest, x, key, h):
+        module = restored(params, rest, key, h)
         module.train()
         outputs = module(x)
-        _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        return outputs, nnx.to_pure_dict(rest)
+        return outputs, parts(module)[1]
 
-    def predict(structure, params, rest, x, h):
-        del h
-        module = structure.module(params, rest, jax.random.key(0))
+    def predict(params, rest, x, h):
+        module = restored(params, rest, jax.random.key(0), h)
         module.eval()
         return module(x)
 
-    return _Face(init, train, predict)
+    return _Face(lambda key, h: parts(built(h, key)), train, predict)
 
 
 def _is_linen(model: Any) -> bool:
@@ -158,23 +165,23 @@ def _linen_face(model: Any, inputs: Any) -> _Face:
 
     def init(key, h):
         module = build(h)
-        variables = dict(module.init(key, jnp.asarray(inputs), **flags(module, training=False)))
-        return None, variables.pop("params"), variables
+        example = jax.tree.map(jnp.asarray, inputs)
+        variables = dict(module.init(key, example, **flags(module, training=False)))
+        variables.pop("intermediates", None)
+        return variables.pop("params", {}), variables
 
-    def train(structure, params, rest, x, key, h):
-        del structure
+    def train(params, rest, x, key, h):
         module = build(h)
         outputs, rest = module.apply(
             {"params": params, **rest},
             x,
             **flags(module, training=True),
-            rngs={"dropout": key},
+            rngs={"params": key, "dropout": jax.random.fold_in(key, 1)},  # other streams fall back to "params"
             mutable=list(rest),
         )
         return outputs, dict(rest)
 
-    def predict(structure, params, rest, x, h):
-        del structure
+    def predict(params, rest, x, h):
         module = build(h)
         outputs: Any = module.apply({"params": params, **rest}, x, **flags(module, training=False))
         return outputs
