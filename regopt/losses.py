@@ -32,7 +32,8 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Array(0.5, dtype=float32)
     """
     _check_labels(logits, labels)
-    return jnp.mean((jnp.argmax(logits.T, axis=0) == labels).astype(jnp.float32))
+    predicted = jnp.argmax(logits.T, axis=0).astype(labels.dtype)
+    return jnp.mean((predicted == labels).astype(jnp.float32))
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:

@@ -59,14 +59,15 @@ def total(tree: Tree) -> jax.Array:
     return reduce(lambda a, b: jnp.add(*widen(a, b)), sums, jnp.zeros((), jnp.float32))
 
 
-def all_finite(tree: Tree) -> jax.Array:
-    """True where no inexact leaf holds a NaN or an infinity; bool of shape ().
+def count_not_finite(tree: Tree) -> jax.Array:
+    """How many entries of the inexact leaves are NaN or infinite; int32 of shape ().
 
-    >>> all_finite({"w": jnp.array([1.0, jnp.inf])})
-    Array(False, dtype=bool)
+    >>> count_not_finite({"w": jnp.array([1.0, jnp.inf]), "count": jnp.array(3)})
+    Array(1, dtype=int32)
     """
     inexact = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.isfinite(total([0 * x for x in inexact]))  # 0 * inf is NaN; one reduction a leaf, quick to compile
+    counts = [jnp.sum(~jnp.isfinite(x), dtype=jnp.int32) for x in inexact]
+    return reduce(jnp.add, counts, jnp.zeros((), jnp.int32))
 
 
 def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:

@@ -97,11 +97,11 @@ def test_lift_computes_wide_and_casts_last():
     assert tree.lift_wide(lambda x, y: x + y, small, jnp.ones(2, jnp.float32))[0].dtype == jnp.float32
 
 
-def test_all_finite_looks_at_every_inexact_leaf():
+def test_what_is_not_finite_is_counted_in_every_inexact_leaf():
     good = {"w": jnp.ones(2), "count": jnp.array(3)}
-    assert tree.all_finite(good)
-    assert not tree.all_finite({**good, "b": jnp.array([1.0, jnp.nan])})
-    assert tree.all_finite({})
+    assert tree.count_not_finite(good) == 0
+    assert tree.count_not_finite({**good, "b": jnp.array([1.0, jnp.nan, -jnp.inf])}) == 2
+    assert tree.count_not_finite({}) == 0
 
 
 def test_a_large_integer_is_a_float():

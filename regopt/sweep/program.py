@@ -27,6 +27,7 @@ class Lane(NamedTuple):
 
     state: Tree  # the task's own
     stopping: Any  # early-stopping state, () without early stopping
+    infinite: jax.Array  # shape (), int32: entries of the first state that were not finite, as a mask of -inf has
 
 
 class Keys(NamedTuple):
@@ -79,7 +80,7 @@ def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     h = recipe.setting(constants)
     state = recipe.task.init(_of_seed(keys.init, h), h)
     rule = recipe.stopping(h)
-    return Lane(state, () if rule is None else rule.init(state))
+    return Lane(state, () if rule is None else rule.init(state), tree.count_not_finite(state))
 
 
 def train_lane(
@@ -112,10 +113,10 @@ def train_lane(
     measured = recipe.task.evaluate(state, data, h)
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()} | measured
     _check_metrics(metrics, recipe.monitor)
-    still_finite = tree.all_finite((_spoilt(lane.state, state), metrics[recipe.monitor]))
+    still_finite = (tree.count_not_finite(state) <= lane.infinite) & jnp.isfinite(metrics[recipe.monitor])
     bad_step = _first_bad_step(first_step, per_step, still_finite)
     stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
-    return Lane(state, stopping), metrics, Marks(bad_step, stop, best_step)
+    return Lane(state, stopping, lane.infinite), metrics, Marks(bad_step, stop, best_step)
 
 
 def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
@@ -185,15 +186,6 @@ def _check_metrics(metrics: dict[str, jax.Array], monitor: str) -> None:
     for name, value in metrics.items():
         if jnp.shape(value):
             raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {jnp.shape(value)}")
-
-
-def _spoilt(before: Tree, after: Tree) -> Tree:
-    """The state with 0 where it was not finite before the segment: a constant -inf is no divergence."""
-
-    def at_leaf(b, a):
-        return jnp.where(jnp.isfinite(b), a, jnp.zeros_like(a)) if jnp.issubdtype(a.dtype, jnp.inexact) else a
-
-    return jax.tree.map(at_leaf, before, after)
 
 
 def _first_bad_step(first_step: Number, per_step: Tree, still_finite: jax.Array) -> jax.Array:
