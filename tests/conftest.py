@@ -13,8 +13,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out tests marked ``long`` unless asked for, and doctests, whose output is in 32 bit, under x64."""
     if jax.config.read("jax_enable_x64"):
         items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
-    if jax.config.read("jax_enable_x64"):
-        items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
     if config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="long; run with -m long")
