@@ -12,7 +12,7 @@ LEVELS = [
     {"numerics", "tree"},
     {"schedules", "penalties", "noise", "losses", "data"},
     {"transforms", "layers", "stopping"},
-    {"optimizers"},
+    {"optimizers", "training", "analysis", "solvers"},
     {"sweep", "claims", "plots"},
     {"config", "artifacts", "experiment", "cli"},
 ]

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from regopt import tree
-from regopt.data import Splits, batch_indices
+from regopt.data import Splits
 from regopt.stopping import early_stopping
+from regopt.training import train_steps
 from regopt.types import Key, Number, Stopping, Task, Tree
 
 LANES = "lanes"  # name of the mesh axis
@@ -100,16 +101,18 @@ def train_lane(
         The lane after, its metrics (``train_*`` are means over the segment), and its marks.
     """
     h = recipe.setting(constants)
-    steps = first_step + jnp.arange(recipe.eval_every, dtype=jnp.int32)
     shared = recipe.noise == "shared"
-    noise = keys.noise if shared else jax.random.fold_in(keys.noise, constants.index)
-
-    def step(state, at):
-        number, indices = at
-        batch = data.train if indices is None else jax.tree.map(lambda x: x[indices], data.train)
-        return recipe.task.step(state, batch, jax.random.fold_in(noise, number), h)
-
-    state, per_step = jax.lax.scan(step, lane.state, (steps, _batches(recipe, keys, first_step, data, h)))
+    state, per_step = train_steps(
+        recipe.task,
+        lane.state,
+        data,
+        h,
+        first_step=first_step,
+        steps=recipe.eval_every,
+        batch_size=recipe.batch_size,
+        order_key=_of_seed(keys.data, h),
+        noise_key=keys.noise if shared else jax.random.fold_in(keys.noise, constants.index),
+    )
     measured = recipe.task.evaluate(state, data, h)
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()} | measured
     _check_metrics(metrics, recipe.monitor)
@@ -164,19 +167,6 @@ def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[
 def _of_seed(key: Key, h: Setting) -> Key:
     """The key, apart for each seed if the settings have one."""
     return jax.random.fold_in(key, h["seed"]) if "seed" in h else key
-
-
-def _batches(recipe: Recipe, keys: Keys, first_step: Number, data: Splits, h: Setting) -> jax.Array | None:
-    """The examples of each step of a segment; None where every step sees them all."""
-    if recipe.batch_size is None:
-        return None
-    return batch_indices(
-        _of_seed(keys.data, h),
-        first_step,
-        recipe.eval_every,
-        examples=jax.tree.leaves(data.train)[0].shape[0],
-        batch_size=recipe.batch_size,
-    )
 
 
 def _check_metrics(metrics: dict[str, jax.Array], monitor: str) -> None:
