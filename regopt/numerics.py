@@ -4,6 +4,7 @@ Everything else in the package relies on these for the hyperparameter contract: 
 float or a tracer of another dtype, and values and slopes stay finite at 0. Not for trees (see ``tree.py``).
 """
 
+import math
 import re
 from functools import reduce
 from typing import Any
@@ -83,22 +84,23 @@ def one_minus_power(b: Number, t: Number) -> jax.Array:
     >>> one_minus_power(0.9, 2)
     Array(0.19, dtype=float32)
     """
-    return _one_minus_power(as_float(one_minus(b)), as_float(t))
+    return one_minus_complement_power(as_float(one_minus(b)), as_float(t))
 
 
 @jax.custom_jvp
-def _one_minus_power(c, t):
+def one_minus_complement_power(c: jax.Array, t: jax.Array) -> jax.Array:
+    """``1 - (1 - c)**t`` for c in [0, 1] and t >= 0, exact to rounding also for tiny c; finite slopes."""
     safe = jnp.where(c < 1, c, 0.5)
     return jnp.where(c < 1, -jnp.expm1(t * jnp.log1p(-safe)), jnp.where(t > 0, 1.0, 0.0).astype(c.dtype))
 
 
-@_one_minus_power.defjvp
-def _one_minus_power_jvp(primals, tangents):
+@one_minus_complement_power.defjvp
+def _one_minus_complement_power_jvp(primals, tangents):
     (c, t), (dc, dt) = primals, tangents
     b = 1 - c
     log_b = jnp.log(jnp.where(b > 0, b, 1))
     before = jnp.where(t > 0, b ** jnp.maximum(t - 1, 0), 0)  # b**(t-1), 0**0 = 1
-    return _one_minus_power(c, t), t * before * dc - b**t * log_b * dt
+    return one_minus_complement_power(c, t), t * before * dc - b**t * log_b * dt
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
@@ -144,6 +146,28 @@ def _safe_power_jvp(primals, tangents):
 def _saturate(x: jax.Array) -> jax.Array:
     largest = jnp.finfo(x.dtype).max
     return jnp.clip(x, -largest, largest)
+
+
+@jax.custom_jvp
+def exprel(x: jax.Array) -> jax.Array:
+    """``(exp(x) - 1) / x``, 1 at 0, with an accurate slope there: SciPy's function of this name.
+
+    >>> exprel(jnp.array([0.0, 1.0]))
+    Array([1.       , 1.7182817], dtype=float32)
+    """
+    small = jnp.abs(x) < jnp.finfo(x.dtype).eps
+    return jnp.where(small, 1 + x / 2, jnp.expm1(x) / jnp.where(small, 1, x))
+
+
+@exprel.defjvp
+def _exprel_jvp(primals, tangents):
+    (x,), (x_dot,) = primals, tangents
+    # the quotient loses digits to cancellation near 0, where eight terms of the series are exact to rounding
+    near = jnp.abs(x) < 0.1
+    series = sum(x**k / (math.factorial(k) * (k + 2)) for k in range(8))
+    safe = jnp.where(near, 1, x)
+    slope = jnp.where(near, series, (jnp.exp(safe) - exprel(safe)) / safe)
+    return exprel(x), slope * x_dot
 
 
 def safe_norm(x: jax.Array) -> jax.Array:
