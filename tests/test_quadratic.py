@@ -263,6 +263,14 @@ def test_solutions_jit_vmap_and_have_true_gradients(function, numbers):
         np.testing.assert_allclose(lane, function(hessian, w_star, *given), rtol=1e-11)
 
 
+def test_a_concrete_problem_may_sit_inside_jit():
+    hessian, w_star = problem()
+    pair = quadratic.eigendecomposition(hessian)
+    traced = jax.jit(lambda a: quadratic.l2_solution(hessian, w_star, a))(0.3)
+    np.testing.assert_allclose(traced, quadratic.l2_solution(pair, w_star, 0.3), atol=1e-12)
+    jax.jit(lambda t: quadratic.gradient_descent_path(pair, w_star, 0.1, t))(3.0)
+
+
 def test_equal_eigenvalues_have_a_gradient_too():
     slope = jax.grad(lambda h: quadratic.l2_solution(h, jnp.ones(3), 0.5)[0])(2 * jnp.eye(3))
     assert np.isfinite(slope).all()

@@ -23,7 +23,7 @@ def checked_rate(learning_rate: Number, eigenvalues: jax.Array, times_largest: f
     """A learning rate in (0, times_largest / max(eigenvalues)], in their dtype."""
     check_range("learning_rate", learning_rate, "(0, inf)")
     if not isinstance(eigenvalues, Tracer) and not isinstance(learning_rate, Tracer):
-        largest = float(jnp.max(eigenvalues, initial=0))
+        largest = float(np.max(np.asarray(eigenvalues), initial=0))  # jnp would be traced inside of jit
         if np.max(learning_rate) * largest > times_largest * (1 + 1e-6):
             bound = f"{times_largest:g} / {largest:.6g} = {times_largest / largest:.6g}"
             raise ValueError(f"learning_rate must be at most {bound}, got {learning_rate}")
@@ -37,14 +37,15 @@ def checked_hessian(hessian: jax.Array) -> jax.Array:
         raise ValueError(f"hessian must have shape [n, n], got {hessian.shape}")
     if isinstance(hessian, Tracer):
         return hessian
-    if not np.isfinite(hessian).all():
+    if not np.isfinite(np.asarray(hessian)).all():
         raise ValueError("hessian must be finite, got NaN or inf")
-    asymmetry = float(jnp.max(jnp.abs(hessian - hessian.T)))
-    if asymmetry > 1e-5 * float(jnp.max(jnp.abs(hessian))):
+    matrix = np.asarray(hessian)
+    asymmetry = np.max(np.abs(matrix - matrix.T))
+    if asymmetry > 1e-5 * np.max(np.abs(matrix)):
         raise ValueError(f"hessian must be symmetric, got entries that differ by {asymmetry:.3g} from their mirror")
-    values = jnp.linalg.eigvalsh(hessian)
-    if values[0] < -rounding(values):
-        raise ValueError(f"hessian must be positive semidefinite, got the eigenvalue {float(values[0]):.6g}")
+    values = np.linalg.eigvalsh(matrix)
+    if values[0] < -4 * len(values) * np.finfo(values.dtype).eps * np.max(np.abs(values)):
+        raise ValueError(f"hessian must be positive semidefinite, got the eigenvalue {values[0]:.6g}")
     return hessian
 
 
