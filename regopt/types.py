@@ -45,12 +45,14 @@ class Stopping(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a sweep trains: three pure functions of one setting ``h``, a dict of numbers (and static values).
+    """What a sweep trains: pure functions of one setting ``h``, a dict of numbers (and static values).
 
     ``init(key, h) -> state``, ``step(state, batch, key, h) -> (state, metrics)`` and
-    ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars.
+    ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars. ``predict(state, inputs, h) -> outputs``,
+    one array, is for ``Result.predict``; a task may do without.
     """
 
     init: Callable[[Key, Any], Tree]
     step: Callable[[Tree, Tree, Key, Any], tuple[Tree, dict[str, jax.Array]]]
     evaluate: Callable[[Tree, Tree, Any], dict[str, jax.Array]]
+    predict: Callable[[Tree, Tree, Any], jax.Array] | None = None

@@ -3,13 +3,15 @@
 from regopt.sweep.designs import from_columns, grid, latin_hypercube, random, sobol
 from regopt.sweep.devices import use_all_cores
 from regopt.sweep.engine import run
-from regopt.sweep.space import Dimension, Settings, choice, log_uniform, seeds, static, uniform
+from regopt.sweep.replication import Replication, replicate
+from regopt.sweep.space import Dimension, Settings, choice, log_uniform, replicas, seeds, static, uniform
 from regopt.sweep.table import Best, Result
 from regopt.sweep.task import SupervisedState, supervised
 
 __all__ = [
     "Best",
     "Dimension",
+    "Replication",
     "Result",
     "Settings",
     "SupervisedState",
@@ -19,6 +21,8 @@ __all__ = [
     "latin_hypercube",
     "log_uniform",
     "random",
+    "replicas",
+    "replicate",
     "run",
     "seeds",
     "sobol",

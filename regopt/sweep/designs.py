@@ -14,8 +14,8 @@ def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Setting
 
     Args:
         space: dimensions by name.
-        points: levels of each continuous dimension, one number for all or by name; choices, static values and
-            seeds have their own.
+        points: levels of each continuous dimension, one number for all or by name; choices, static values,
+            seeds and replicas have their own.
 
     Returns:
         The settings.
@@ -32,7 +32,7 @@ def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Setting
 
 
 def random(space: Space, count: int, seed: int = 0) -> Settings:
-    """``count`` independent settings, each crossed with the seeds.
+    """``count`` independent settings, each crossed with the seeds and replicas.
 
     Args:
         space: dimensions by name.
@@ -49,7 +49,7 @@ def random(space: Space, count: int, seed: int = 0) -> Settings:
 
 
 def sobol(space: Space, count: int, seed: int = 0) -> Settings:
-    """``count`` settings of a scrambled Sobol sequence, each crossed with the seeds.
+    """``count`` settings of a scrambled Sobol sequence, each crossed with the seeds and replicas.
 
     Balanced best where count is a power of two.
 
@@ -76,7 +76,7 @@ def sobol(space: Space, count: int, seed: int = 0) -> Settings:
 
 
 def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
-    """``count`` settings, one in each of ``count`` slices of every dimension, each crossed with the seeds.
+    """``count`` settings, one in each of ``count`` slices of every dimension, each crossed with the seeds and replicas.
 
     Args:
         space: dimensions by name.

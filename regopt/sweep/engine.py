@@ -1,18 +1,18 @@
 """The sweep: groups of settings, trained in equal segments, with the host deciding who goes on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from regopt.data import Splits
 from regopt.numerics import check_range
-from regopt.sweep.group import Group
+from regopt.sweep.checks import as_resamples, check, check_predicts, check_replicas
+from regopt.sweep.group import Group, on_each
 from regopt.sweep.interrupt import interruptible
-from regopt.sweep.program import Keys, Recipe
+from regopt.sweep.program import Keys, Recipe, Shared
 from regopt.sweep.progress import SweepProgress
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Record, Result, better
@@ -32,6 +32,7 @@ def run(
     monitor: str = "validation_loss",
     mode: Literal["min", "max"] | None = None,
     noise: Literal["shared", "per lane"] = "shared",
+    resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None,
     chunk: int | None = None,
     devices: list[Device] | None = None,
     progress: bool = False,
@@ -61,6 +62,11 @@ def run(
         mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
         noise: "shared" gives all settings the same random field at a step, which also pairs their noise; "per
             lane" gives each its own, at the price of drawing it.
+        resamples: training sets as places in ``data.train``, whole numbers ``[replicas, examples]``, repetitions
+            allowed; see ``regopt.data.bootstrap``. A setting trains on the row that its column ``replica`` names;
+            batches are cut from the row as they are from all examples without it. The order in which a row is
+            visited depends on the seed alone: with one seed, all replicas visit the same places of their own rows.
+            The data are not copied for a lane, but for ``batch_size=None`` and the chunk at hand.
         chunk: settings that a device trains at once; by default measured to fit cache and memory.
         devices: what to run on; by default all local devices.
         progress: show a progress line, if standard error is a terminal.
@@ -69,10 +75,10 @@ def run(
         The table, the learning curves, and the trained states.
 
     Raises:
-        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, or ``monitor`` is not
-            a metric of the task.
+        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not a
+            metric of the task, or ``resamples`` and the column ``replica`` do not go together.
     """
-    _check(
+    check(
         settings=settings,
         data=data,
         key=key,
@@ -84,17 +90,19 @@ def run(
         noise=noise,
         mode=mode,
     )
+    places = None if resamples is None else as_resamples(resamples, data)
+    check_replicas(settings, places)
     mode = better(monitor) if mode is None else mode
     devices = jax.local_devices() if devices is None else list(devices)
     key = jax.random.key(0) if key is None else key
     keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
+    shared = on_each(devices, Shared(data, keys, places))
     groups = [
         Group(
             Recipe(task, static, eval_every, batch_size, _of_setting(patience), monitor, mode, noise),
             {name: column[indices] for name, column in settings.numbers.items()},
             indices,
-            data,
-            keys,
+            shared,
             devices,
             chunk,
         )
@@ -117,8 +125,11 @@ def run(
 
         def state_of(index: int) -> Any:
             number = next(i for i, group in enumerate(groups) if index in group.indices)
-            lane = groups[number].lane(buffers[number], index)
-            return lane.stopping.best_params if patience is not None else lane.state
+            return groups[number].recipe.kept(groups[number].lane(buffers[number], index))
+
+        def outputs_of(wanted: np.ndarray, inputs: Any) -> np.ndarray:
+            check_predicts(task)
+            return _predict(groups, buffers, wanted, on_each(devices, inputs))
 
         return Result(
             record=record,
@@ -133,6 +144,7 @@ def run(
             temporary_bytes=largest.temporary_bytes,
             state_of=state_of,
             refit_of=train,
+            outputs_of=outputs_of,
         )
 
     return train(None)
@@ -151,7 +163,7 @@ def _train(groups: list[Group], record: Record, monitor: str, mode: str, progres
             for group in groups:
                 lanes = np.flatnonzero(record.training[group.indices])
                 first_step = segment * int(record.steps[0])
-                for owners, metrics, marks in group.train(lanes, first_step, asked_to_end):
+                for owners, (metrics, marks) in group.train(lanes, first_step, asked_to_end):
                     rows = group.indices[owners]
                     record.add(segment, rows, metrics, marks)
                     ends = int(np.sum(~record.training[rows]))
@@ -164,53 +176,22 @@ def _train(groups: list[Group], record: Record, monitor: str, mode: str, progres
     return False
 
 
+def _predict(groups: list[Group], buffers: list[Any], wanted: np.ndarray, inputs: Any) -> np.ndarray:
+    """Outputs of the wanted settings, ``[settings, ...]``, NaN for the others."""
+    like = [group.output(buffer, inputs) for group, buffer in zip(groups, buffers, strict=True)]
+    if len({one.shape for one in like}) > 1:
+        raise ValueError(f"task.predict must give all settings one shape, got {[one.shape for one in like]}")
+    dtype = np.result_type(np.float32, *(one.dtype for one in like))  # with room for NaN
+    outputs = np.full((len(wanted), *like[0].shape), np.nan, dtype)
+    for group, buffer in zip(groups, buffers, strict=True):
+        for owners, some in group.predict(buffer, np.flatnonzero(wanted[group.indices]), inputs):
+            outputs[group.indices[owners]] = some
+    return outputs
+
+
 def _of_setting(patience: Number | Callable[[dict[str, Any]], Number] | None) -> Callable[..., Number] | None:
     """The patience as a function of the setting; None stays None."""
     if patience is None or callable(patience):
         return patience
     check_range("patience", patience, "[0, inf)")
     return lambda _: patience
-
-
-def _check(*, settings, data, key, devices, steps, eval_every, batch_size, chunk, noise, mode) -> None:
-    """Everything that can be said before a program is built."""
-    _check_settings(settings)
-    _check_data(data)
-    if key is not None and not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
-    if devices is not None and not (isinstance(devices, list | tuple) and devices):
-        raise ValueError(f"devices must be a list of at least one device, got {devices!r}")
-    for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_size", batch_size), ("chunk", chunk)):
-        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-            raise ValueError(f"{name} must be a whole number in [1, inf), got {value!r}")
-    if steps % eval_every:
-        would_do = steps - steps % eval_every + eval_every
-        raise ValueError(f"steps must be a multiple of eval_every = {eval_every}, got {steps}; {would_do} would do")
-    if noise not in ("shared", "per lane"):
-        raise ValueError(f'noise must be "shared" or "per lane", got {noise!r}')
-    if mode not in ("min", "max", None):
-        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
-
-
-def _check_settings(settings: Any) -> None:
-    """They are settings; whole numbers fit the device's int32, and seeds are whole."""
-    if not isinstance(settings, Settings):
-        raise ValueError(
-            f"settings must come from grid, random, sobol or from_columns, got a {type(settings).__name__}"
-        )
-    for name, column in settings.numbers.items():
-        if column.dtype.kind in "iu" and not np.array_equal(column, column.astype(np.int32)):
-            raise ValueError(f"whole numbers must lie in [-2**31, 2**31), got {column.max()} in the column {name}")
-    if "seed" in settings.numbers and settings.numbers["seed"].dtype.kind not in "iu":
-        raise ValueError(f"the column seed must hold whole numbers, got {settings.numbers['seed'][0]}")
-
-
-def _check_data(data: Any) -> None:
-    """There is a part to train on and one to evaluate on, each of arrays of one length."""
-    for part in ("train", "validation"):
-        arrays = jax.tree.leaves(getattr(data, part, None))
-        if not arrays:
-            raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")
-        lengths = {len(array) for array in arrays}
-        if len(lengths) != 1:
-            raise ValueError(f"the arrays of data.{part} must have one length, got {sorted(lengths)}")

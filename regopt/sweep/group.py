@@ -6,7 +6,7 @@ not depend on who trains beside it.
 
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -14,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from regopt.data import Splits
 from regopt.numerics import as_float
-from regopt.sweep.program import LANES, Constants, Keys, Recipe, build_segment, build_start
-from regopt.types import Device
+from regopt.sweep.program import LANES, Constants, Recipe, Shared, build_predict, build_segment, build_start
+from regopt.types import Device, Tree
 
-Report = tuple[np.ndarray, dict[str, np.ndarray], Any]  # lanes, their metrics, their marks
+Report = tuple[np.ndarray, Any]  # lanes, and what a call found of each
 
 
 class Group:
@@ -29,8 +28,7 @@ class Group:
         recipe: how they train.
         numbers: the traced columns, each ``[lanes]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
-        data: training and validation examples.
-        keys: of the whole sweep.
+        shared: what all lanes read; ``on_each`` puts it on the devices.
         devices: what to run on.
         chunk: lanes that a device trains at once; None measures what fits.
     """
@@ -40,8 +38,7 @@ class Group:
         recipe: Recipe,
         numbers: dict[str, np.ndarray],
         indices: np.ndarray,
-        data: Splits,
-        keys: Keys,
+        shared: Shared,
         devices: list[Device],
         chunk: int | None,
     ):
@@ -49,24 +46,22 @@ class Group:
         self.devices = len(devices)
         self.capacity = -(-len(indices) // self.devices)  # lanes of a device
         mesh = Mesh(np.array(devices), (LANES,))
-        self._spread, self._same = (
-            NamedSharding(mesh, PartitionSpec(LANES)),
-            NamedSharding(mesh, PartitionSpec()),
-        )
+        self._spread, self._same = NamedSharding(mesh, PartitionSpec(LANES)), _same(devices)
         given = {name: _as_number(column[self._layout()]) for name, column in numbers.items()}
         constants = Constants(given, jnp.asarray(indices[self._layout()], jnp.int32))
         self._constants = jax.device_put(constants, self._spread)
-        self._data, self._keys = jax.device_put((data, keys), self._same)
-        self._recipe, self._mesh = recipe, mesh
+        self._shared = shared
+        self.recipe, self._mesh = recipe, mesh
         self.buffer: Any = None
         self.metrics: list[str] = []
         self._placed: dict[bytes, jax.Array] = {}
+        self._predict: Any = build_predict(recipe, mesh)
         self.trace_seconds = self.compile_seconds = 0.0
         self._compile(chunk, devices[0])
 
     def start(self) -> None:
         """Put every lane before its first step."""
-        self.buffer = self._start(self._keys, self._constants)
+        self.buffer = self._start(self._shared.keys, self._constants)
 
     def train(self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool]) -> Iterator[Report]:
         """One segment for each of the lanes, chunk by chunk; the next chunk runs while one is reported.
@@ -77,19 +72,34 @@ class Group:
             halt: asked before each chunk; once it says so none is begun, and those begun are still reported.
 
         Yields:
-            For each chunk its lanes, their metrics and their marks, as NumPy arrays ``[lanes]``.
+            For each chunk its lanes and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
         """
-        waiting = None
         step = jax.device_put(np.int32(first_step), self._same)
-        for ids, owners in self._calls(lanes):
-            if halt():
-                break
-            outcome = self._call(ids, step)
-            if waiting is not None:
-                yield _read(*waiting)
-            waiting = (owners, outcome)
-        if waiting is not None:
-            yield _read(*waiting)
+        yield from _one_behind((owners, self._call(ids, step)) for ids, owners in self._calls(lanes) if not halt())
+
+    def output(self, buffer: Any, inputs: Tree) -> jax.ShapeDtypeStruct:
+        """The shape and dtype of what ``predict`` gives for one lane."""
+        lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._spread)
+        outputs = self._predict.eval_shape(buffer, self._constants, lanes, inputs)
+        if not hasattr(outputs, "shape"):
+            raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
+        return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
+
+    def predict(self, buffer: Any, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
+        """The task's outputs for ``inputs`` at the kept states of the lanes in a buffer, chunk by chunk.
+
+        Args:
+            buffer: of this group, after some training.
+            lanes: which lanes, as positions in ``indices``.
+            inputs: what the task predicts on, as ``on_each`` puts it on the devices.
+
+        Yields:
+            For each chunk its lanes and their outputs, ``[lanes, ...]``, as NumPy arrays.
+        """
+        yield from _one_behind(
+            (owners, self._predict(buffer, self._constants, self._on_devices(ids), inputs))
+            for ids, owners in self._calls(lanes)
+        )
 
     def lane(self, buffer: Any, index: int) -> Any:
         """The entry of setting ``index`` in a buffer, with NumPy leaves."""
@@ -120,27 +130,29 @@ class Group:
             yield ids, owners
 
     def _call(self, ids: np.ndarray, step: jax.Array):
+        self.buffer, *outcome = self._segment(self.buffer, self._constants, self._on_devices(ids), step, self._shared)
+        return tuple(outcome)
+
+    def _on_devices(self, ids: np.ndarray) -> jax.Array:
         name = ids.tobytes()
         if name not in self._placed:  # the same lanes come back segment after segment
             if len(self._placed) == 1024:
                 self._placed.clear()
             self._placed[name] = jax.device_put(ids, self._spread)
-        self.buffer, metrics, marks = self._segment(
-            self.buffer, self._constants, self._placed[name], step, self._data, self._keys
-        )
-        return metrics, marks
+        return self._placed[name]
 
     def _compile(self, chunk: int | None, device: Device) -> None:
         """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
-        whole = jax.eval_shape(build_start(self._recipe, self._mesh, 1), self._keys, self._constants)
-        segment: Any = build_segment(self._recipe, self._mesh)
+        keys = self._shared.keys
+        whole = jax.eval_shape(build_start(self.recipe, self._mesh, 1), keys, self._constants)
+        segment: Any = build_segment(self.recipe, self._mesh)
         buffer = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._spread), whole)
         lane_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(whole)) / len(self._layout())
 
         def compile_at(lanes: int):
             ids = jax.ShapeDtypeStruct((self.devices * lanes,), jnp.int32, sharding=self._spread)
             step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            program = self._timed(segment, buffer, self._constants, ids, step, self._data, self._keys)
+            program = self._timed(segment, buffer, self._constants, ids, step, self._shared)
             self.metrics = list(program.out_info[1])
             return program
 
@@ -149,8 +161,8 @@ class Group:
             self._segment = compile_at(self.chunk)
         else:
             self.chunk, self._segment = fit_chunk(compile_at, self.capacity, lane_bytes, device)
-        start = build_start(self._recipe, self._mesh, self.chunk)
-        self._start = self._timed(start, self._keys, self._constants)
+        start = build_start(self.recipe, self._mesh, self.chunk)
+        self._start = self._timed(start, keys, self._constants)
         self.temporary_bytes = _temporary_bytes(self._segment)
 
     def _timed(self, program: Any, *arguments: Any) -> Any:
@@ -162,6 +174,11 @@ class Group:
         self.trace_seconds += traced - began
         self.compile_seconds += time.perf_counter() - traced
         return compiled
+
+
+def on_each(devices: list[Device], tree: Tree) -> Tree:
+    """The arrays of a tree, once on each device."""
+    return jax.device_put(tree, _same(devices))
 
 
 def fit_chunk(compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device) -> tuple[int, Any]:
@@ -222,7 +239,21 @@ def _as_number(column: np.ndarray) -> jax.Array:
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
 
 
+def _same(devices: list[Device]) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (LANES,)), PartitionSpec())
+
+
+def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
+    """What was launched, read for the lanes that are no padding, while the next call runs."""
+    waiting = None
+    for call in launched:
+        if waiting is not None:
+            yield _read(*waiting)
+        waiting = call
+    if waiting is not None:
+        yield _read(*waiting)
+
+
 def _read(owners: np.ndarray, outcome: Any) -> Report:
-    metrics, marks = jax.device_get(outcome)
     real = owners >= 0
-    return owners[real], {k: v[real] for k, v in metrics.items()}, jax.tree.map(lambda x: x[real], marks)
+    return owners[real], jax.tree.map(lambda x: x[real], jax.device_get(outcome))

@@ -39,6 +39,16 @@ class Keys(NamedTuple):
     noise: Key
 
 
+class Shared(NamedTuple):
+    """What all lanes read: once on each device, whatever the number of groups."""
+
+    data: Splits
+    keys: Keys
+    resamples: (
+        jax.typing.ArrayLike | None
+    )  # [replicas, examples], int32: places in data.train; None trains on all of it
+
+
 class Constants(NamedTuple):
     """What a lane is given and never changes."""
 
@@ -71,6 +81,10 @@ class Recipe:
         """The dict that the task sees: traced numbers and static values."""
         return {**constants.numbers, **self.static}
 
+    def kept(self, lane: Lane) -> Tree:
+        """The task's state that counts: the best one with early stopping, else the last."""
+        return lane.state if self.patience is None else lane.stopping.best_params
+
     def stopping(self, h: Setting) -> Stopping | None:
         """The setting's early stopping, counting in training steps; None where there is none."""
         return None if self.patience is None else early_stopping(self.patience(h), self.eval_every, mode=self.mode)
@@ -85,7 +99,13 @@ def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
 
 
 def train_lane(
-    recipe: Recipe, keys: Keys, first_step: Number, data: Splits, constants: Constants, lane: Lane
+    recipe: Recipe,
+    keys: Keys,
+    first_step: Number,
+    data: Splits,
+    constants: Constants,
+    lane: Lane,
+    resamples: jax.Array | None = None,
 ) -> tuple[Lane, dict[str, jax.Array], Marks]:
     """One segment of training and an evaluation.
 
@@ -96,6 +116,8 @@ def train_lane(
         data: training and validation examples.
         constants: the lane's setting.
         lane: the lane before.
+        resamples: ``[replicas, examples]``, int32: the setting's ``replica`` is the row of places in ``data.train``
+            that it trains on. They are read through the index of each batch, never copied into a lane.
 
     Returns:
         The lane after, its metrics (``train_*`` are means over the segment), and its marks.
@@ -112,6 +134,7 @@ def train_lane(
         batch_size=recipe.batch_size,
         order_key=_of_seed(keys.data, h),
         noise_key=keys.noise if shared else jax.random.fold_in(keys.noise, constants.index),
+        rows=None if resamples is None else resamples[h["replica"]],
     )
     measured = recipe.task.evaluate(state, data, h)
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()} | measured
@@ -138,16 +161,16 @@ def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
 
 
 def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
-    """``(buffer, constants, ids, first_step, data, keys) -> buffer, metrics, marks``, the buffer donated.
+    """``(buffer, constants, ids, first_step, shared) -> buffer, metrics, marks``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
     id outside the buffer is padding, trained in vain and dropped.
     """
 
-    def segment(buffer, constants, ids, first_step, data, keys):
-        gathered, given = jax.tree.map(lambda x: x.at[ids].get(mode="clip"), (buffer, constants))
-        train = jax.vmap(partial(train_lane, recipe, keys, first_step, data))
-        trained, metrics, marks = train(given, gathered)
+    def segment(buffer, constants, ids, first_step, shared):
+        gathered, given = _lanes((buffer, constants), ids)
+        train = partial(train_lane, recipe, shared.keys, first_step, shared.data, resamples=shared.resamples)
+        trained, metrics, marks = jax.vmap(train)(given, gathered)
         buffer = jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, trained)
         return buffer, metrics, marks
 
@@ -156,12 +179,34 @@ def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[
         jax.shard_map(
             segment,
             mesh=mesh,
-            in_specs=(lanes, lanes, lanes, same, same, same),
+            in_specs=(lanes, lanes, lanes, same, same),
             out_specs=lanes,
             check_vma=False,
         ),
         donate_argnums=0,
     )
+
+
+def build_predict(recipe: Recipe, mesh: Mesh) -> Callable[..., jax.Array]:
+    """``(buffer, constants, ids, inputs) -> outputs`` of the lanes ``ids``, ``[lanes, ...]``, at their kept states."""
+
+    def predict_lane(inputs, constants, lane):
+        assert recipe.task.predict is not None
+        return recipe.task.predict(recipe.kept(lane), inputs, recipe.setting(constants))
+
+    def predict(buffer, constants, ids, inputs):
+        gathered, given = _lanes((buffer, constants), ids)
+        return jax.vmap(partial(predict_lane, inputs))(given, gathered)
+
+    lanes, same = PartitionSpec(LANES), PartitionSpec()
+    return jax.jit(
+        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same), out_specs=lanes, check_vma=False)
+    )
+
+
+def _lanes(buffer: Tree, ids: jax.Array) -> Tree:
+    """Entries of the buffer; an id outside gives the last."""
+    return jax.tree.map(lambda x: x.at[ids].get(mode="clip"), buffer)
 
 
 def _of_seed(key: Key, h: Setting) -> Key:

@@ -18,7 +18,7 @@ class Dimension(NamedTuple):
     """One axis of a space.
 
     ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. A static
-    dimension's values stay Python objects; a crossed one (seeds) is combined with every setting of a design.
+    dimension's values stay Python objects; a crossed one (seeds, replicas) is combined with every setting of a design.
     """
 
     at: Callable[[np.ndarray], Any]
@@ -168,8 +168,26 @@ def seeds(count: int, first: int = 0) -> Dimension:
     """
     check_range("count", count, "[1, inf)")
     check_range("first", first, "[0, inf)")
-    values = np.arange(first, first + count)
-    return _listed(values, lambda indices: values[indices], static=False)._replace(crossed=True)
+    return _crossed(np.arange(first, first + count))
+
+
+def replicas(count: int) -> Dimension:
+    """Every setting is trained on each of the first ``count`` resamples of the training set.
+
+    Under the name ``replica`` it is a setting's row of ``run(..., resamples=...)``, and nothing else: its initial
+    state and its order of the data go by the seed.
+
+    Args:
+        count: how many, >= 1.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: the count lies outside its range.
+    """
+    check_range("count", count, "[1, inf)")
+    return _crossed(np.arange(count))
 
 
 def _points(points: int | None) -> int:
@@ -177,6 +195,10 @@ def _points(points: int | None) -> int:
         raise ValueError("a grid needs points for each continuous dimension: grid(space, points=8)")
     check_range("points", points, "[1, inf)")
     return points
+
+
+def _crossed(values: np.ndarray) -> Dimension:
+    return _listed(values, lambda indices: values[indices], static=False)._replace(crossed=True)
 
 
 def _listed(values: Sequence[Any] | np.ndarray, take: Callable[[np.ndarray], Any], *, static: bool) -> Dimension:

@@ -91,6 +91,7 @@ class Result:
     temporary_bytes: int  # of a device, in the largest group
     state_of: Callable[[int], Any] = dataclasses.field(repr=False)
     refit_of: Callable[[int | None], "Result"] = dataclasses.field(repr=False)
+    outputs_of: Callable[[np.ndarray, Any], np.ndarray] = dataclasses.field(repr=False)
 
     @property
     def kept_step(self) -> np.ndarray:
@@ -198,6 +199,23 @@ class Result:
             The state, as ``task.step`` returns it.
         """
         return self.state_of(_index(setting, self.record))
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """The task's outputs for ``inputs`` at the kept state of every setting, computed in the sweep's chunks.
+
+        For a supervised task these are ``model(inputs)`` with noise off, as in its evaluation. Compiled once for
+        each group of static values and shape of the inputs.
+
+        Args:
+            inputs: what ``task.predict`` takes, with the points on the first axis.
+
+        Returns:
+            ``[settings, points, ...]``, float; NaN where a setting diverged or nothing was trained.
+
+        Raises:
+            ValueError: the task has no ``predict``, or its outputs are not one array of one shape for all settings.
+        """
+        return self.outputs_of(~self.record.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
         """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.

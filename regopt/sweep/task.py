@@ -1,4 +1,4 @@
-"""From a flax module and an optimizer to the three pure functions that a sweep trains."""
+"""From a flax module and an optimizer to the pure functions that a sweep trains."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -35,7 +35,8 @@ def supervised(
     """Training ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
 
     The evaluation reports ``validation_loss`` and a ``validation_<name>`` for each metric, on ``data.validation``
-    with noise off; a step reports ``loss``, on its batch with noise on.
+    with noise off; a step reports ``loss``, on its batch with noise on. The predictions are the outputs that the
+    evaluation measures: noise off, the parameters as they are.
 
     Args:
         model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module.
@@ -75,11 +76,14 @@ def supervised(
 
     def evaluate(state: SupervisedState, data: Any, h: Setting):
         x, y = _pair("data.validation", data.validation)
-        outputs = face.predict(state.params, state.rest, x, h)
+        outputs = predict(state, x, h)
         measures = {"loss": loss, **(metrics or {})}
         return {f"validation_{name}": measure(outputs, y) for name, measure in measures.items()}
 
-    return Task(init, step, evaluate)
+    def predict(state: SupervisedState, inputs: Tree, h: Setting):
+        return face.predict(state.params, state.rest, inputs, h)
+
+    return Task(init, step, evaluate, predict)
 
 
 def _pair(name: str, examples: Any) -> tuple[Any, Any]:
