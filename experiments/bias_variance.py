@@ -1,0 +1,385 @@
+"""How do bias, variance and noise make up the error, and what do capacity, a penalty and training time trade?
+
+The same learner is trained on many training sets, as lanes of one program. On a synthetic truth with known noise the
+parts are known to add up to the error on new, noisy observations: polynomials by exact least squares, and networks
+by width, penalty strength and training time. On real data, diabetes by width, and handwritten digits, where the
+cross-entropy and the zero-one loss have decompositions of their own and the variance splits into data and seed.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+import regopt
+from regopt import penalties, sweep
+from regopt.analysis import bias_variance
+from regopt.claims import Claim
+from regopt.data import Splits, digits
+from regopt.layers import MLP
+from regopt.losses import cross_entropy
+
+BLACK, BLUE, GREEN, ORANGE, RED = "black", "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
+POINTS = 200
+
+
+@dataclass(frozen=True)
+class Config:
+    """The learners and how often they are trained.
+
+    Attributes:
+        replicas: training sets of each learner.
+        examples: in a synthetic training set.
+        noise: standard deviation of a synthetic target around the truth.
+        degrees: of the polynomials.
+        widths: hidden tanh units of the networks.
+        strengths: of the L2 penalty, at the largest width.
+        times: training steps, at the largest width.
+        steps: of the networks by width and strength.
+        seeds: initial weights for each training set of digits.
+        seed: of everything.
+    """
+
+    replicas: Annotated[int, Field(ge=3)] = 60
+    examples: Annotated[int, Field(ge=10)] = 40
+    noise: Annotated[float, Field(gt=0)] = 0.3
+    degrees: tuple[Annotated[int, Field(ge=0, le=15)], ...] = tuple(range(9))
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 32)
+    strengths: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+    times: tuple[Annotated[int, Field(ge=1)], ...] = (10, 30, 100, 300, 1000, 3000)
+    steps: Annotated[int, Field(ge=1)] = 3000
+    seeds: Annotated[int, Field(ge=2)] = 3
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    def __post_init__(self):
+        if max(self.times) > self.steps:
+            raise ValueError(f"times must lie in [1, {self.steps}], the number of steps, got {max(self.times)}")
+
+
+def run(config, key):
+    """Every learner's predictions, decomposed."""
+    synthetic = Synthetic(config)
+    arrays = {"expected_noise": np.array(config.noise**2)}
+    arrays |= named("degree", config.degrees, polynomials(config, synthetic))
+    for name, values, study in (
+        ("width", config.widths, {"width": sweep.static(config.widths)}),
+        ("strength", config.strengths, {"strength": sweep.choice(config.strengths)}),
+        ("time", config.times, {"time": sweep.choice(config.times)}),
+    ):
+        space = {"width": sweep.static(config.widths[-1:])} | study
+        predictions = synthetic.networks(config, space, jax.random.clone(key))
+        arrays |= named(name, values, [synthetic.parts(each) for each in predictions])
+    return arrays | diabetes(config, jax.random.clone(key)) | digit_parts(config, jax.random.clone(key))
+
+
+class Synthetic:
+    """A known function with known noise, and training sets drawn from it."""
+
+    def __init__(self, config):
+        generator = np.random.default_rng(config.seed)
+        count = config.replicas * config.examples
+        self.x = generator.uniform(-1, 1, size=(count, 1)).astype(np.float32)
+        self.y = (self.truth(self.x) + config.noise * generator.normal(size=(count, 1))).astype(np.float32)
+        self.rows = np.arange(count).reshape(config.replicas, config.examples)
+        self.points = np.linspace(-0.95, 0.95, POINTS, dtype=np.float32)[:, None]
+        self.fresh = self.truth(self.points) + config.noise * generator.normal(size=(config.replicas, POINTS, 1))
+        self.noise = config.noise**2
+
+    @staticmethod
+    def truth(x):
+        """One and a half waves on [-1, 1]."""
+        return np.sin(1.5 * np.pi * x)
+
+    def parts(self, predictions):
+        """The decomposition's averages, their standard errors, and the error on new observations."""
+        found = bias_variance.decompose(predictions, self.truth(self.points), self.noise)
+        misses = np.mean(np.square(predictions - self.fresh), axis=(1, 2))
+        scatter = np.std(misses, ddof=1) / np.sqrt(len(misses))
+        return {
+            **{part: getattr(found.mean, part) for part in found.mean._fields},
+            **{f"{part}_standard_error": getattr(found.standard_error, part) for part in found.mean._fields},
+            "measured": np.mean(misses),
+            "measured_standard_error": scatter,
+        }
+
+    def networks(self, config, space, key):
+        """Predictions of tanh networks trained by Adam on all of each training set, ``[settings, replicas, ...]``."""
+        task = sweep.supervised(
+            lambda h, rngs: MLP((1, h["width"], 1), activation=jnp.tanh, rngs=rngs),
+            lambda outputs, y: jnp.mean(jnp.square(outputs - y)) / 2,
+            optimizer,
+        )
+        data = Splits((self.x, self.y), (self.points, self.truth(self.points).astype(np.float32)))
+        return trained(config, task, space, data, self.rows, self.points, key)
+
+
+def optimizer(h):
+    """Adam, with an L2 penalty of ``strength``, that stands still after ``time`` steps."""
+    rate = 0.02
+    if "time" in h:
+        return regopt.adam(lambda count: jnp.where(count < h["time"], rate, 0.0))
+    return regopt.regularize(regopt.adam(rate), penalties.l2(h.get("strength", 0.0)))
+
+
+def trained(config, task, space, data, rows, inputs, key):
+    """Replicate, without the axis of a single seed."""
+    found = sweep.replicate(
+        task,
+        space,
+        data,
+        rows,
+        inputs=inputs,
+        steps=config.steps,
+        eval_every=config.steps,
+        key=key,
+        progress=True,
+    )
+    if found.result.interrupted:
+        raise KeyboardInterrupt
+    return found.predictions[:, :, 0]
+
+
+def polynomials(config, synthetic):
+    """Least squares on Legendre polynomials up to each degree, in double precision."""
+    found = []
+    for degree in config.degrees:
+        design, at = (
+            np.polynomial.legendre.legvander(x[:, 0].astype(float), degree) for x in (synthetic.x, synthetic.points)
+        )
+        fits = [np.linalg.lstsq(design[rows], synthetic.y[rows].astype(float))[0] for rows in synthetic.rows]
+        found.append(synthetic.parts(np.stack([at @ fit for fit in fits])))
+    return found
+
+
+def diabetes(config, key):
+    """Disease progression by width: training sets of 150 drawn from 300 patients, the rest are the points."""
+    from sklearn.datasets import load_diabetes
+
+    loaded: Any = load_diabetes(return_X_y=True)
+    x, y = loaded
+    x, y = (x / x.std(axis=0)).astype(np.float32), ((y - y.mean()) / y.std())[:, None].astype(np.float32)
+    order = np.random.default_rng(config.seed).permutation(len(x))
+    train, test = order[:300], order[300:]
+    task = sweep.supervised(
+        lambda h, rngs: MLP((10, h["width"], 1), activation=jnp.tanh, rngs=rngs),
+        lambda outputs, targets: jnp.mean(jnp.square(outputs - targets)) / 2,
+        lambda _: regopt.adam(0.01),
+    )
+    data = Splits((x[train], y[train]), (x[test], y[test]))
+    rows = regopt.data.subsamples(jax.random.key(config.seed), config.replicas, 300, 150)
+    short = replace_steps(config, 300)
+    predictions = trained(short, task, {"width": sweep.static(config.widths)}, data, rows, x[test], key)
+    found = []
+    for each in predictions:
+        parts = bias_variance.decompose(each, jnp.asarray(y[test]), of="observations")
+        errors = {f"{part}_standard_error": getattr(parts.standard_error, part) for part in parts.mean._fields}
+        found.append({part: getattr(parts.mean, part) for part in parts.mean._fields} | errors)
+    return named("diabetes", config.widths, found)
+
+
+def digit_parts(config, key):
+    """Digits: cross-entropy and zero-one loss of one network, and its variance over training sets and seeds."""
+    data = digits()
+    task = sweep.supervised(
+        lambda h, rngs: MLP((64, h["width"], 10), rngs=rngs), cross_entropy, lambda _: regopt.adam(0.01)
+    )
+    rows = regopt.data.subsamples(jax.random.key(config.seed), 10, len(data.train[0]), 200)
+    logits, result = sweep.replicate(
+        task,
+        {"width": sweep.static(config.widths[-1:])},
+        data,
+        rows,
+        seeds=config.seeds,
+        inputs=data.test[0],
+        steps=200,
+        eval_every=200,
+        key=key,
+        progress=True,
+    )
+    if result.interrupted:
+        raise KeyboardInterrupt
+    with jax.enable_x64(True):
+        return digit_arrays(jnp.asarray(logits[0], jnp.float64), jnp.asarray(data.test[1]))
+
+
+def digit_arrays(logits, labels):
+    """Identities of the three decompositions, in double precision; logits are ``[data sets, seeds, points, 10]``."""
+    first = logits[:, 0]
+    entropy = bias_variance.decompose_cross_entropy(first, labels)
+    classes = jnp.argmax(first, axis=-1)
+    domingos = bias_variance.decompose_zero_one(classes, labels, 10)
+    wolpert = bias_variance.decompose_kohavi_wolpert(classes, labels, 10)
+    probabilities = jax.nn.softmax(logits)
+    split = bias_variance.variance_components(probabilities)
+    direct = -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(first), labels[None, :, None], -1))
+    arithmetic = -jnp.mean(jnp.log(jnp.mean(jax.nn.softmax(first), axis=0)[jnp.arange(len(labels)), labels]))
+    errors = np.mean(np.asarray(classes) != np.asarray(labels), axis=0)
+    recombined = domingos.c1 * domingos.noise + domingos.bias + domingos.c2 * domingos.variance
+    total = wolpert.points.bias + wolpert.points.variance + wolpert.points.noise
+    within = jnp.mean(jnp.var(probabilities, axis=1), axis=0)
+    between = jnp.var(jnp.mean(probabilities, axis=1), axis=0)
+    return {
+        "entropy_parts": np.array(entropy.mean),
+        "entropy_off": np.array(entropy.mean.bias + entropy.mean.variance + entropy.mean.noise - direct),
+        "arithmetic_bias": np.array(arithmetic),
+        "domingos_off": np.max(np.abs(recombined - errors)),
+        "wolpert_off": np.max(np.abs(total - errors)),
+        "wolpert_inflation": np.array(wolpert.plug_in_bias / wolpert.mean.bias),
+        "law_off": np.max(np.abs(within + between - jnp.var(probabilities, axis=(0, 1)))),
+        "split": np.array([jnp.mean(jnp.sum(part, axis=-1)) for part in split]),
+    }
+
+
+def replace_steps(config, steps):
+    """The config with fewer steps, for the smaller problems."""
+    from dataclasses import replace
+
+    return replace(config, steps=min(steps, config.steps), times=(1,))
+
+
+def named(name, values, parts):
+    """A list of dicts as arrays of their own names."""
+    columns = {f"{name}_{part}": np.array([float(each[part]) for each in parts]) for part in parts[0]}
+    return {name: np.asarray(values, float), **columns}
+
+
+def figure(arrays):
+    """The parts by each knob, with bands of two standard errors."""
+    drawing = Figure(figsize=(13, 8), layout="constrained")
+    axes = drawing.subplots(2, 3).ravel()
+    titles = {
+        "degree": ("polynomials, exact least squares", "degree", "linear"),
+        "width": ("networks, unpenalised", "hidden units", "log"),
+        "strength": ("largest network", "L2 strength (left end: 0)", "log"),
+        "time": ("largest network", "training steps", "log"),
+        "diabetes": ("diabetes: noise is part of the bias", "hidden units", "log"),
+    }
+    for place, (name, (title, label, scale)) in enumerate(titles.items()):
+        panel(axes[place], arrays, name, scale)
+        axes[place].set(title=title, xlabel=label, ylabel="squared error")
+    names, parts = ("data", "seed", "interaction"), arrays["split"][:3]
+    axes[5].bar(names, parts, color=[BLUE, ORANGE, GREEN])
+    for place, part in enumerate(parts):
+        axes[5].annotate(f"{100 * part / arrays['split'][3]:.0f} %", (place, part), ha="center", va="bottom")
+    axes[5].set(title="digits: where the variance comes from", ylabel="variance of the class probabilities (summed)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    return drawing
+
+
+def panel(axes, arrays, name, scale):
+    """Squared bias, variance, noise, their sum, and the error on new observations."""
+    x = arrays[name].copy()
+    if scale == "log" and x[0] == 0:
+        x[0] = x[1] / 10
+    for part, color, label in (
+        ("bias", BLUE, "squared bias"),
+        ("variance", RED, "variance"),
+        ("noise", "0.5", "noise"),
+        ("error", BLACK, "their sum (bands: 2 standard errors)"),
+    ):
+        values, spread = arrays[f"{name}_{part}"], 2 * arrays[f"{name}_{part}_standard_error"]
+        if part == "noise" and not values.any():
+            continue
+        axes.plot(x, values, color=color, marker="." if part != "noise" else None, label=label)
+        axes.fill_between(x, np.maximum(values - spread, 1e-9), values + spread, color=color, alpha=0.2, linewidth=0)
+    if f"{name}_measured" in arrays:
+        axes.plot(
+            x,
+            arrays[f"{name}_measured"],
+            "o",
+            color=ORANGE,
+            markersize=6,
+            fillstyle="none",
+            label="measured on new observations",
+        )
+    low = 0.3 * float(arrays["expected_noise"]) / 10
+    axes.set(xscale=scale, yscale="log", ylim=(low, min(10.0, 3 * float(np.max(arrays[f"{name}_error"])))))
+
+
+def claims(arrays):
+    """The parts add up; bias falls and variance rises with capacity; each loss has its identity."""
+    geman, deck = "Geman, Bienenstock & Doursat (1992)", "Goodfellow et al. (2016), section 5.4"
+    result = []
+    for name in ("degree", "width", "strength", "time"):
+        gap = arrays[f"{name}_measured"] - arrays[f"{name}_error"]
+        spread = np.hypot(arrays[f"{name}_measured_standard_error"], arrays[f"{name}_error_standard_error"])
+        worst = float(np.max(np.abs(gap) / spread))
+        statement = f"by {name}: error on new observations minus bias + variance + noise, the worst in standard errors"
+        result.append(Claim(statement, geman, 0.0, worst, tolerance=4.0))
+    bias, variance, error = (arrays[f"degree_{part}"] for part in ("bias", "variance", "error"))
+    best = int(np.argmin(error))
+    narrow = float(arrays["width_bias"][-1] / arrays["width_bias"][0])
+    result += [
+        Claim(
+            "by degree: squared bias, highest over lowest degree", deck, 1.0, float(bias[-1] / bias[0]), 0, "at most"
+        ),
+        Claim("by degree: variance, highest over lowest", deck, 1.0, float(variance[-1] / variance[0]), 0, "at least"),
+        Claim("by degree: the best one is at neither end (1: so)", deck, 1.0, float(0 < best < len(error) - 1)),
+        Claim("by width: squared bias, widest over narrowest network", deck, 1.0, narrow, 0, "at most"),
+    ]
+    strong = arrays["strength_variance"][-1] / arrays["strength_variance"][0]
+    early = arrays["time_variance"][0] / arrays["time_variance"][-1]
+    result += [
+        Claim("variance at the strongest penalty over that at none", deck, 1.0, float(strong), 0, "at most"),
+        Claim("variance after the fewest steps over that after the most", deck, 1.0, float(early), 0, "at most"),
+    ]
+    parts = arrays["entropy_parts"]
+    inflation = float(arrays["wolpert_inflation"])
+    return [
+        *result,
+        Claim(
+            "digits, cross-entropy: bias + variance + noise minus the mean loss",
+            "Heskes (1998); Yang et al. (2020)",
+            0.0,
+            float(arrays["entropy_off"]),
+            tolerance=1e-14,
+        ),
+        Claim(
+            "by how much that sum fails with the arithmetic mean of the probabilities as centre, in nats",
+            "Heskes (1998): the centre is the normalised geometric mean",
+            0.001,
+            float(abs(arrays["arithmetic_bias"] - parts[0])),
+            relation="at least",
+        ),
+        Claim(
+            "digits, zero-one loss: c1 noise + bias + c2 variance minus the error, the worst image",
+            "Domingos (2000), theorem 2",
+            0.0,
+            float(arrays["domingos_off"]),
+            tolerance=1e-15,
+        ),
+        Claim(
+            "digits, zero-one loss: squared bias + variance + noise minus the error, the worst image",
+            "Kohavi & Wolpert (1996), (1)",
+            0.0,
+            float(arrays["wolpert_off"]),
+            tolerance=1e-15,
+        ),
+        Claim(
+            "its plug-in bias over the unbiased one, 10 replicas",
+            "Kohavi & Wolpert (1996)",
+            1.0,
+            inflation,
+            0,
+            "at least",
+        ),
+        Claim(
+            "digits: mean variance over seeds + variance of means over data minus the total, the worst",
+            "Neal et al. (2018), section 2.2",
+            0.0,
+            float(arrays["law_off"]),
+            tolerance=1e-14,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
