@@ -1,0 +1,155 @@
+"""What every kind of training is made of: equal segments of steps, each with an evaluation, while a condition holds.
+
+Pure functions of one run, for ``scan`` and ``vmap``; when to go on is the caller's business.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt import tree
+from regopt.data import Splits
+from regopt.numerics import as_float
+from regopt.training.steps import train_steps
+from regopt.types import Key, Number, Task, Tree
+
+Metrics = dict[str, jax.Array]
+
+
+class Keys(NamedTuple):
+    """The key of a run, split by purpose as ``sweep.run`` splits its own."""
+
+    init: Key
+    order: Key
+    noise: Key
+
+
+def keys_of(key: Key | None, h: Any) -> Keys:
+    """Keys by purpose; a number ``seed`` in the setting has its own initial state and order of data."""
+    key = jax.random.key(0) if key is None else key
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
+    init, order, noise = (jax.random.fold_in(key, purpose) for purpose in range(3))
+    if isinstance(h, Mapping) and "seed" in h:
+        init, order = (jax.random.fold_in(key, h["seed"]) for key in (init, order))
+    return Keys(init, order, noise)
+
+
+def train_segment(
+    task: Task,
+    state: Tree,
+    data: Splits,
+    h: Any,
+    *,
+    first_step: Number,
+    steps: int,
+    batch_size: int | None,
+    keys: Keys,
+    infinite: jax.Array,
+    monitor: str,
+) -> tuple[Tree, Metrics, jax.Array]:
+    """Train for ``steps`` steps, then evaluate.
+
+    Args:
+        task: what is trained.
+        state: the task's state after ``first_step`` steps.
+        data: examples to train on and to evaluate on.
+        h: the setting.
+        first_step: steps done before, shape (); may be traced.
+        steps: how many to do, static.
+        batch_size: examples in a batch; None gives every step them all.
+        keys: of the run.
+        infinite: entries of the run's first state that were not finite, as a mask of -inf has; shape (), int32.
+        monitor: the metric that must stay finite.
+
+    Returns:
+        The state after; the metrics, float scalars (``train_*`` are means over the segment); and the number of the
+        first step with a metric that is not finite, of the last one if only its outcome is not, else 0.
+
+    Raises:
+        ValueError: ``monitor`` is not a metric.
+    """
+    state, per_step = train_steps(
+        task,
+        state,
+        data,
+        h,
+        first_step=first_step,
+        steps=steps,
+        batch_size=batch_size,
+        order_key=keys.order,
+        noise_key=keys.noise,
+    )
+    metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
+    metrics |= {name: _inexact(value) for name, value in task.evaluate(state, data, h).items()}
+    if monitor not in metrics:
+        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
+    good = (tree.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
+    return state, metrics, first_bad_step(first_step, per_step, steps, good)
+
+
+def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:
+    """Number of the first step with a metric that is not finite, of the last if only ``good`` is false, else 0."""
+    finite = reduce(jnp.logical_and, map(jnp.isfinite, jax.tree.leaves(per_step)), jnp.ones(steps, bool))
+    bad = ~finite.at[-1].set(finite[-1] & good)
+    return jnp.where(jnp.any(bad), first_step + 1 + jnp.argmax(bad), 0).astype(jnp.int32)
+
+
+def scan_while(
+    going: Callable[[Any], jax.Array],
+    segment: Callable[[Any, jax.Array], tuple[Any, Metrics]],
+    run: Any,
+    first_steps: jax.Array,
+) -> tuple[Any, Metrics]:
+    """Segment after segment while ``going(run)``; from then on the run stays as it is, and metrics are NaN.
+
+    What is skipped costs nothing, but under ``vmap``, where it is computed and dropped.
+
+    Args:
+        going: whether to train the next segment, from what is carried.
+        segment: ``(run, first_step) -> (run, metrics)``.
+        run: what is carried.
+        first_steps: steps done before each segment, int32 ``[segments]``.
+
+    Returns:
+        The run at the end, and each metric ``[segments]``.
+    """
+    shapes = jax.eval_shape(segment, run, first_steps[0])[1]
+
+    def skip(run, _):
+        return run, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
+
+    return jax.lax.scan(lambda run, at: jax.lax.cond(going(run), segment, skip, run, at), run, first_steps)
+
+
+def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -> Any:
+    """The data as JAX arrays, after everything that can be said of the static arguments before tracing."""
+    for part in ("train", "validation"):
+        arrays = jax.tree.leaves(getattr(data, part, None))
+        if not arrays:
+            raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")
+        lengths = {len(array) for array in arrays}
+        if len(lengths) != 1:
+            raise ValueError(f"the arrays of data.{part} must have one length, got {sorted(lengths)}")
+    for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_size", batch_size)):
+        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            raise ValueError(f"{name} must be a whole number in [1, inf), got {value!r}")
+    if steps % eval_every:
+        would_do = steps - steps % eval_every + eval_every
+        raise ValueError(f"steps must be a multiple of eval_every = {eval_every}, got {steps}; {would_do} would do")
+    return jax.tree.map(jnp.asarray, data)
+
+
+def size_of(examples: Tree) -> int:
+    """How many examples there are."""
+    return len(jax.tree.leaves(examples)[0])
+
+
+def _inexact(value: Any) -> jax.Array:
+    """The value in its own float dtype, or in the default one where it is a whole number or a truth value."""
+    value = jnp.asarray(value)
+    return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)
