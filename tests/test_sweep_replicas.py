@@ -178,11 +178,12 @@ def test_static_values_predict_in_their_own_program_compiled_once():
         traces.append(h["width"])
         return TASK.predict(state, inputs, h)
 
-    outcome = replicated(
-        {"width": ["narrow", "wide", "wide"] * 3 + ["narrow"] * 2}, task=TASK._replace(predict=predict)
-    )
+    columns = {"width": ["narrow", "wide", "wide"] * 3 + ["narrow"] * 2, "learning_rate": RATES.copy()}
+    columns["learning_rate"][1] = np.inf
+    outcome = replicated(columns, task=TASK._replace(predict=predict))
     predictions = outcome.predict(POINTS)
-    for row in range(11):
+    assert np.isnan(predictions[1]).all()
+    for row in np.delete(np.arange(11), 1):
         expected = TASK.predict(outcome.state(row), POINTS, outcome.record.settings.row(row))
         np.testing.assert_allclose(predictions[row], expected, rtol=1e-5, atol=1e-6)
     outcome.predict(POINTS + 1)
