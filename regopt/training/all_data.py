@@ -87,11 +87,11 @@ def retrain(
     limit = jnp.asarray(updates, jnp.int32)[jnp.clip(jnp.asarray(best_step).astype(jnp.int32), 0, steps)]
     together = _together(data)
     keys = keys_of(key, h)
-    state = task.init(keys.init, h)
+    state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
     infinite = tree.count_not_finite(state)
     limited = _limited(task, limit)
 
-    def segment(run, first_step):
+    def segment(run, first_step, keys):
         (state, done), per_step = train_steps(
             limited,
             (run.state, run.last_step),
@@ -114,6 +114,7 @@ def retrain(
         segment,
         Retrained(state, zero, zero),
         first_steps,
+        keys,
     )
     return run
 
@@ -167,7 +168,7 @@ def continue_training(
     threshold = _evaluated(task, state, data._replace(validation=data.train), h, monitor)
     first_step = jnp.asarray(best_step).astype(jnp.int32)
 
-    def segment(run, first_step):
+    def segment(run, first_step, keys):
         state, metrics, bad_step = train_segment(
             task,
             run.state,
@@ -189,6 +190,7 @@ def continue_training(
         segment,
         Continued(state, {}, threshold, converged, first_step, jnp.zeros((), jnp.int32)),
         first_step + jnp.arange(0, steps, eval_every, dtype=jnp.int32),
+        keys,
     )
     return run._replace(metrics=metrics)
 
@@ -217,15 +219,10 @@ def _limited(task: Task, limit: jax.Array) -> Task:
 
     def step(counted, batch, key, h):
         state, done = counted
-
-        def train():
-            after, metrics = task.step(state, batch, key, h)
-            return (after, done + 1), metrics
-
-        metrics = jax.eval_shape(train)[1]
-        return jax.lax.cond(
-            done < limit, train, lambda: (counted, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics))
-        )
+        after, metrics = task.step(state, batch, key, h)
+        more = done < limit
+        metrics = jax.tree.map(lambda x: jnp.where(more, x, jnp.zeros_like(x)), metrics)
+        return (tree.where(more, after, state), done + more.astype(jnp.int32)), metrics
 
     return task._replace(step=step)
 

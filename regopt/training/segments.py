@@ -4,7 +4,7 @@ Pure functions of one run, for ``scan`` and ``vmap``; when to go on is the calle
 """
 
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -96,14 +96,15 @@ def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Arr
     """Number of the first step with a metric that is not finite, of the last if only ``good`` is false, else 0."""
     finite = reduce(jnp.logical_and, map(jnp.isfinite, jax.tree.leaves(per_step)), jnp.ones(steps, bool))
     bad = ~finite.at[-1].set(finite[-1] & good)
-    return jnp.where(jnp.any(bad), first_step + 1 + jnp.argmax(bad), 0).astype(jnp.int32)
+    return jnp.where(jnp.any(bad), first_step + 1 + jax.lax.argmax(bad, 0, jnp.int32), 0).astype(jnp.int32)
 
 
 def scan_while(
     going: Callable[[Any], jax.Array],
-    segment: Callable[[Any, jax.Array], tuple[Any, Metrics]],
+    segment: Callable[[Any, jax.Array, Keys], tuple[Any, Metrics]],
     run: Any,
     first_steps: jax.Array,
+    keys: Keys,
 ) -> tuple[Any, Metrics]:
     """Segment after segment while ``going(run)``; from then on the run stays as it is, and metrics are NaN.
 
@@ -111,19 +112,27 @@ def scan_while(
 
     Args:
         going: whether to train the next segment, from what is carried.
-        segment: ``(run, first_step) -> (run, metrics)``.
+        segment: ``(run, first_step, keys) -> (run, metrics)``.
         run: what is carried.
         first_steps: steps done before each segment, int32 ``[segments]``.
+        keys: of the run.
 
     Returns:
         The run at the end, and each metric ``[segments]``.
     """
-    shapes = jax.eval_shape(segment, run, first_steps[0])[1]
+    # under vmap a cond selects from its operands, and a typed key would count as used by that: they go in as numbers
+    impl = jax.random.key_impl(keys.order)
+    numbers = jax.tree.map(jax.random.key_data, keys)
+
+    def train(run, first_step):
+        return segment(run, first_step, jax.tree.map(partial(jax.random.wrap_key_data, impl=impl), numbers))
+
+    shapes = jax.eval_shape(train, run, first_steps[0])[1]
 
     def skip(run, _):
         return run, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
 
-    return jax.lax.scan(lambda run, at: jax.lax.cond(going(run), segment, skip, run, at), run, first_steps)
+    return jax.lax.scan(lambda run, at: jax.lax.cond(going(run), train, skip, run, at), run, first_steps)
 
 
 def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -> Any:
