@@ -14,7 +14,8 @@ from flax import nnx
 import regopt
 from regopt import sweep
 from regopt.data import Splits, batch_indices
-from regopt.losses import squared_error
+from regopt.layers import MLP
+from regopt.losses import cross_entropy, squared_error
 from regopt.training import continue_training, fit, retrain
 from regopt.types import Task
 
@@ -178,6 +179,26 @@ def test_a_stopped_run_costs_nothing_more():
     assert len(done) == int(found.last_step) == 20
 
 
+def test_lanes_cost_nothing_more_after_the_last_has_ended():
+    done = []
+    task, steps = counting(9)
+
+    def step(*arguments):
+        jax.debug.callback(lambda _: done.append(1), arguments[0])
+        return task.step(*arguments)
+
+    data = Splits(jnp.zeros(1), jnp.asarray([3.0, 2.0, 2.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+
+    def train(patience):
+        return fit(task._replace(step=step), {}, data, steps=steps, eval_every=EVERY, patience=patience)
+
+    found = jax.vmap(jax.vmap(train))(jnp.array([[1, 2], [0, 1]]))
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(found.last_step, [[15, 20], [0, 15]])
+    assert len(done) == 4 * 20
+
+
 def network():
     return sweep.supervised(
         lambda h, rngs: nnx.Linear(8, 1, rngs=rngs),
@@ -241,6 +262,25 @@ def test_lanes_are_single_runs():
         assert len(set(together[2].last_step.tolist())) > 2
 
 
+def test_lanes_that_share_all_but_patience_are_single_runs():
+    """In float32 with a network, where a compiler may go wrong on copies of the data for each lane."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 64)).astype(np.float32), rng.integers(0, 10, 400).astype(np.int32)
+    data = Splits((x[:300], y[:300]), (x[300:], y[300:]))
+    task = sweep.supervised(
+        lambda _, rngs: MLP((64, 64, 10), rngs=rngs), cross_entropy, lambda _: regopt.heavy_ball(0.05, 0.9)
+    )
+
+    def train(patience):
+        return fit(task, {}, data, steps=60, eval_every=10, batch_size=50, patience=patience)
+
+    lanes = jax.jit(jax.vmap(train))(jnp.arange(1, 9, dtype=jnp.int32))
+    for lane in (0, 2, 7):
+        alone = jax.jit(train)(lane + 1)
+        assert int(lanes.last_step[lane]) == int(alone.last_step)
+        np.testing.assert_allclose(lanes.metrics["validation_loss"][lane], alone.metrics["validation_loss"], rtol=1e-4)
+
+
 def test_the_slope_in_the_learning_rate():
     with jax.enable_x64(True):
         data = noisy(2)
@@ -264,8 +304,31 @@ def test_a_divergence_ends_the_run_at_its_step():
     assert (int(found.first_bad_step), int(found.last_step), bool(found.diverged)) == (13, 15, True)
     good = fit(task._replace(step=step), {"bad": 99}, data, steps=steps, eval_every=EVERY)
     assert (int(good.first_bad_step), int(good.last_step), int(good.state)) == (0, 30, 30)
-    anew = retrain(task._replace(step=step), {"bad": 13}, data, 30, steps=30)
-    assert int(anew.first_bad_step) == 13
+
+
+def test_a_divergence_ends_a_retraining():
+    def step(count, batch, key, h):
+        return count + 1, {"loss": jnp.where(count + 1 == h["bad"], jnp.nan, 1.0)}
+
+    data = Splits(jnp.zeros(1), jnp.zeros(1))
+    task = counting(1)[0]._replace(step=step)
+    early, beyond = (retrain(task, {"bad": bad}, data, 130, steps=200) for bad in (13, 131))
+    assert int(early.first_bad_step) == 13
+    assert int(early.last_step) < 130
+    assert (int(beyond.first_bad_step), int(beyond.last_step)) == (0, 130)  # a step that is not taken does not count
+
+
+@pytest.mark.parametrize("what", ["weights", "monitor"])
+def test_a_segment_whose_outcome_is_not_finite_is_bad_at_its_last_step(what):
+    task = Task(
+        lambda key, h: {"mask": jnp.array([-jnp.inf, 0.0]), "w": jnp.float32(1.0)},  # what starts infinite may stay so
+        lambda state, *_: ({**state, "w": state["w"] * (1e15 if what == "weights" else 1.0)}, {"loss": jnp.float32(1)}),
+        lambda state, data, h: {"validation_loss": data.validation[0]},
+    )
+    value = jnp.array([1.0 if what == "weights" else jnp.nan])
+    found = fit(task, {}, Splits(jnp.zeros(1), value), steps=40, eval_every=4, patience=1)
+    assert (int(found.first_bad_step), int(found.last_step)) == (4, 4)
+    assert not found.stopped  # by patience
 
 
 @pytest.mark.parametrize("batch_size", [None, BATCH])
@@ -346,7 +409,7 @@ def test_a_validation_loss_that_is_no_number_has_not_converged():
     data = noisy()
     state = Moving(jnp.full(8, jnp.nan), jnp.zeros(8))
     assert not continue_training(LEAST_SQUARES, H, data, state, 0, steps=EVERY, eval_every=EVERY).converged
-    wild = {"learning_rate": 1e300, "momentum": 0.8}
+    wild = {"learning_rate": float(jnp.finfo(jnp.result_type(float)).max) / 4, "momentum": 0.8}
     fitted = Moving(np.linalg.lstsq(*data.train)[0], np.zeros(8))
     found = continue_training(LEAST_SQUARES, wild, data, fitted, 7, steps=20, eval_every=5)
     assert (bool(found.converged), int(found.first_bad_step) > 7, int(found.last_step)) == (False, True, 12)

@@ -91,7 +91,7 @@ def retrain(
     infinite = tree.count_not_finite(state)
     limited = _limited(task, limit)
 
-    def segment(run, first_step, keys):
+    def segment(run, first_step):
         (state, done), per_step = train_steps(
             limited,
             (run.state, run.last_step),
@@ -114,7 +114,6 @@ def retrain(
         segment,
         Retrained(state, zero, zero),
         first_steps,
-        keys,
     )
     return run
 
@@ -168,7 +167,7 @@ def continue_training(
     threshold = _evaluated(task, state, data._replace(validation=data.train), h, monitor)
     first_step = jnp.asarray(best_step).astype(jnp.int32)
 
-    def segment(run, first_step, keys):
+    def segment(run, first_step):
         state, metrics, bad_step = train_segment(
             task,
             run.state,
@@ -190,7 +189,6 @@ def continue_training(
         segment,
         Continued(state, {}, threshold, converged, first_step, jnp.zeros((), jnp.int32)),
         first_step + jnp.arange(0, steps, eval_every, dtype=jnp.int32),
-        keys,
     )
     return run._replace(metrics=metrics)
 

@@ -103,7 +103,7 @@ def fit(
     def going(run):
         return ~run.stopping.stop & (run.first_bad_step == 0)
 
-    def segment(run, first_step, keys):
+    def segment(run, first_step):
         state, metrics, bad_step = train_segment(
             task,
             run.state,
@@ -121,7 +121,7 @@ def fit(
 
     zero = jnp.zeros((), jnp.int32)
     start = _Run(state, rule.init(candidate(state)), zero, zero)
-    run, metrics = scan_while(going, segment, start, jnp.arange(0, steps, eval_every, dtype=jnp.int32), keys)
+    run, metrics = scan_while(going, segment, start, jnp.arange(0, steps, eval_every, dtype=jnp.int32))
     best_step = run.stopping.best_step if keeps_best else run.last_step
     at_best = metrics[monitor][best_step // eval_every - 1]
     return Fit(

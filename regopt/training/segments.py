@@ -4,7 +4,7 @@ Pure functions of one run, for ``scan`` and ``vmap``; when to go on is the calle
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -101,38 +101,49 @@ def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Arr
 
 def scan_while(
     going: Callable[[Any], jax.Array],
-    segment: Callable[[Any, jax.Array, Keys], tuple[Any, Metrics]],
+    segment: Callable[[Any, jax.Array], tuple[Any, Metrics]],
     run: Any,
     first_steps: jax.Array,
-    keys: Keys,
 ) -> tuple[Any, Metrics]:
     """Segment after segment while ``going(run)``; from then on the run stays as it is, and metrics are NaN.
 
-    What is skipped costs nothing, but under ``vmap``, where it is computed and dropped.
+    Skipped segments cost nothing: those after a run's end, under ``vmap`` those after the end of the last lane.
 
     Args:
         going: whether to train the next segment, from what is carried.
-        segment: ``(run, first_step, keys) -> (run, metrics)``.
+        segment: ``(run, first_step) -> (run, metrics)``.
         run: what is carried.
         first_steps: steps done before each segment, int32 ``[segments]``.
-        keys: of the run.
 
     Returns:
         The run at the end, and each metric ``[segments]``.
     """
-    # under vmap a cond selects from its operands, and a typed key would count as used by that: they go in as numbers
-    impl = jax.random.key_impl(keys.order)
-    numbers = jax.tree.map(jax.random.key_data, keys)
+    shapes = jax.eval_shape(segment, run, first_steps[0])[1]
+    unknown = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
 
     def train(run, first_step):
-        return segment(run, first_step, jax.tree.map(partial(jax.random.wrap_key_data, impl=impl), numbers))
-
-    shapes = jax.eval_shape(train, run, first_steps[0])[1]
+        own = going(run)
+        after, metrics = segment(run, first_step)
+        return tree.where(own, after, run), tree.where(own, metrics, unknown)
 
     def skip(run, _):
-        return run, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
+        return run, unknown
 
-    return jax.lax.scan(lambda run, at: jax.lax.cond(going(run), train, skip, run, at), run, first_steps)
+    return jax.lax.scan(lambda run, at: jax.lax.cond(_any_lane(going(run)), train, skip, run, at), run, first_steps)
+
+
+@jax.custom_batching.custom_vmap
+def _any_lane(condition: jax.Array) -> jax.Array:
+    """The condition; under ``vmap`` whether it holds in any lane, one answer for all of them.
+
+    With an answer for each lane ``cond`` would run both its branches, on a copy of the data for each.
+    """
+    return condition
+
+
+@_any_lane.def_vmap
+def _any_lane_of_many(_axis_size, in_batched, condition):
+    return _any_lane(jnp.any(condition, axis=0) if in_batched[0] else condition), False
 
 
 def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -> Any:
