@@ -1,7 +1,7 @@
 """One run with early stopping, as a pure function of its setting, its data and its key.
 
-For many settings at once, with one that stops costing nothing more, there is ``sweep.run``; ``fit`` is for what a
-sweep cannot do: to be differentiated, or to be mapped over data, keys and patience inside a larger program.
+For many settings at once there is ``sweep.run``, in which each one costs nothing more from its own stop on; ``fit`` is
+for what a sweep cannot do: to be differentiated, or mapped over data, keys and patience inside a larger program.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -58,8 +58,8 @@ def fit(
     """Train one setting, evaluate every ``eval_every`` steps, and stop early if there is ``patience``.
 
     A pure function: it may be jitted, mapped over ``h``, ``data``, ``key`` and ``patience``, and differentiated, as
-    ``state`` and ``metrics`` in a learning rate. After a stop or a divergence nothing changes; that costs nothing
-    more either, but under ``vmap``. A setting has the outcome that ``sweep.run`` gives it with the same key, to
+    ``state`` and ``metrics`` in a learning rate. After a stop or a divergence nothing changes, and nothing is computed
+    either: under ``vmap`` once the last lane has ended. A setting has the outcome that ``sweep.run`` gives it with the same key, to
     rounding: the key is split in the same way, and ``h["seed"]``, if there is one, decides the initial state and
     the order of the data.
 
