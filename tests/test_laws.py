@@ -9,7 +9,8 @@ import laws
 import numpy as np
 import optax
 import pytest
-from laws import CATALOGUE, NUMBERS, Row, exercise, identify, of_kind
+from catalogue.row import Row
+from laws import CATALOGUE, NUMBERS, exercise, identify, of_kind
 
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64]
 each_row = pytest.mark.parametrize("row", CATALOGUE, ids=identify)

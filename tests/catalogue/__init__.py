@@ -1,0 +1,1 @@
+"""The catalogue of every public factory with its numbers, a file for each family."""

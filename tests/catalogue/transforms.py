@@ -1,0 +1,16 @@
+"""The links of chains."""
+
+from catalogue.row import Row
+from regopt import transforms
+
+RATE = (0.02, 0.3)
+ROWS = [
+    Row(transforms.scale_by_learning_rate, "transform", {"learning_rate": RATE}, {"learning_rate": (0.0,)}),
+    Row(
+        transforms.scale_by_adam,
+        "transform",
+        {"b1": (0.8, 0.95), "b2": (0.99, 0.9), "eps": (1e-3, 1e-6), "eps_root": (1e-4, 1e-2)},
+        {"b1": (0.0,), "b2": (0.0,), "eps": (0.0,), "eps_root": (0.0,)},
+        updates="wide",
+    ),
+]
