@@ -215,5 +215,5 @@ def _is_traced(number: Any) -> bool:
 
 
 def at_count(number: Any, count: jax.Array) -> Any:
-    """A schedule's value at ``count``; a plain number is returned as it is."""
-    return number(count) if callable(number) else number
+    """A schedule's value at ``count``; a plain number is returned as it is. In a tree of both, each for itself."""
+    return jax.tree.map(lambda each: each(count) if callable(each) else each, number)

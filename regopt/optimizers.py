@@ -14,7 +14,8 @@ def sgd(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArg
     """Gradient descent, ``w <- w - learning_rate * g``.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced or a schedule.
+        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
+            prefix tree of these (one for a layer, say).
 
     Returns:
         The optimizer.
@@ -40,7 +41,7 @@ def adam(
     rounding for every b1 and b2, while ``eps`` is small beside the gradient.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced or a schedule.
+        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
         b1: decay of the first moment, in [0, 1); may be traced.
         b2: decay of the second moment, in [0, 1); may be traced.
         eps: >= 0, in gradient units, added outside the root; may be traced.
@@ -70,7 +71,7 @@ def adamw(
     """Adam with decoupled decay, ``w <- w - learning_rate * (adam direction + weight_decay * w)``.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced or a schedule.
+        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
         b1: decay of the first moment, in [0, 1); may be traced.
         b2: decay of the second moment, in [0, 1); may be traced.
         eps: >= 0, in gradient units, added outside the root; may be traced.

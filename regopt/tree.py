@@ -12,33 +12,42 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from regopt.numerics import widen
+from regopt.numerics import like, widen
 from regopt.types import Mask, NumberTree, Tree
 
 _NOT_A_WEIGHT = re.compile(r"b_?\d*|(\w+_)?(bias|intercept|offset|scale)_?\d*")
 
 
-def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree) -> Tree:
+def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
     """``rule`` applied leaf by leaf, computed in at least float32, in the dtypes of ``first``.
 
     Args:
-        rule: function of one array from each tree, all of one dtype; returns an array.
+        rule: function of one array from each tree and then of each number, all of one dtype; returns an array.
         first: tree whose structure and dtypes the result takes.
-        *rest: trees with the same structure (or with subtrees where ``first`` has leaves).
+        *rest: trees with the same structure.
+        numbers: what the rule takes after the arrays: numbers, or prefix trees of numbers.
 
     Returns:
         A tree like ``first``.
+
+    Raises:
+        ValueError: one of ``numbers`` is no prefix of ``first``.
+
+    >>> lift(lambda w, g, rate: w - rate * g, {"w": jnp.ones(2)}, {"w": jnp.ones(2)}, numbers=(0.5,))
+    {'w': Array([0.5, 0.5], dtype=float32)}
     """
-
-    def at_leaf(leaf, *others):
-        return rule(*widen(leaf, *others)).astype(jnp.asarray(leaf).dtype)
-
-    return jax.tree.map(at_leaf, first, *rest)
+    wide = lift_wide(rule, first, *rest, numbers=numbers)
+    return jax.tree.map(lambda leaf, result: result.astype(jnp.asarray(leaf).dtype), first, wide)
 
 
-def lift_wide(rule: Callable[..., jax.Array], *trees: Tree) -> Tree:
+def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
     """As ``lift``, without the last cast: the leaves stay in at least float32."""
-    return jax.tree.map(lambda *leaves: rule(*widen(*leaves)), *trees)
+
+    def at_leaf(*leaves):
+        arrays = widen(*leaves[: len(trees)])
+        return rule(*arrays, *(like(number, arrays[0]) for number in leaves[len(trees) :]))
+
+    return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0]) for number in numbers))
 
 
 def zeros_wide(params: Tree) -> Tree:

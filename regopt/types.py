@@ -11,11 +11,11 @@ import jax
 
 Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX scalar, or tracer
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
-NumberOrSchedule: TypeAlias = Number | Schedule
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
 Device: TypeAlias = Any  # a jax.Device
 Tree: TypeAlias = Any  # a pytree of arrays
 NumberTree: TypeAlias = Any  # a number, or a prefix tree of numbers (one for a layer, say)
+NumberOrSchedule: TypeAlias = Any  # a number, a schedule, or a prefix tree of both (one for a layer, say)
 Mask: TypeAlias = Any  # a tree of bools, a prefix of one, a function from parameters to one, or None for all
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import at_count, check_range, like
+from regopt.numerics import at_count, check_range
 from regopt.types import Number, NumberOrSchedule
 
 
@@ -23,8 +23,8 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
     direction where no parameters are given.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per unit of the direction; may be traced, or a
-            schedule, which sees counts from 0 on.
+        learning_rate: step size, >= 0, in parameter units per unit of the direction; may be traced, a
+            schedule, which sees counts from 0 on, or a prefix tree of these, one for a layer, say.
 
     Returns:
         The transformation.
@@ -44,7 +44,7 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
         del extra_args
         rate = at_count(learning_rate, state.count)
         leading = updates if params is None else params
-        updates = tree.lift(lambda _, d: -like(rate, d) * d, leading, updates)
+        updates = tree.lift(lambda _, d, rate: -rate * d, leading, updates, numbers=(rate,))
         return updates, ScaleByLearningRateState(optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import at_count, check_range, like
+from regopt.numerics import at_count, check_range
 from regopt.types import Number, NumberOrSchedule, Tree
 
 
@@ -26,7 +26,8 @@ def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradi
     Under a constant gradient the step grows to ``learning_rate * g / (1 - momentum)``.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced or a schedule.
+        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
+            prefix tree of these (one for a layer, say).
         momentum: in [0, 1), dimensionless; may be traced.
 
     Returns:
@@ -46,7 +47,9 @@ def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradi
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         rate = at_count(learning_rate, state.count)
-        velocity = tree.lift(lambda v, g: like(momentum, v) * v - like(rate, g) * g, state.velocity, updates)
+        velocity = tree.lift(
+            lambda v, g, momentum, rate: momentum * v - rate * g, state.velocity, updates, numbers=(momentum, rate)
+        )
         return velocity, HeavyBallState(optax.safe_increment(state.count), velocity)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -4,15 +4,14 @@ The two differ for every optimizer with a memory: a penalty in the gradient pass
 adaptive scaling, a decoupled one acts on the parameters alone.
 """
 
-import operator
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import at_count, check_range, like
+from regopt.numerics import at_count, check_range
 from regopt.types import Number, NumberOrSchedule, Penalty
 
 
@@ -50,7 +49,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
             raise ValueError("the gradient of a penalty needs the parameters: call update(grads, state, params)")
         factor = at_count(scale, state.count)
         slopes = jax.grad(penalty.value)(params)
-        updates = tree.lift(lambda u, slope: u + like(factor, slope) * slope, updates, slopes)
+        updates = tree.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers=(factor,))
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -95,4 +94,7 @@ def regularize(
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:
-    return (lambda count: -number(count)) if callable(number) else operator.neg(cast(Any, number))
+    def negative(each: Any):
+        return (lambda count: -each(count)) if callable(each) else -each
+
+    return jax.tree.map(negative, number)
