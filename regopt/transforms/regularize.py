@@ -4,7 +4,7 @@ The two differ for every optimizer with a memory: a penalty in the gradient pass
 adaptive scaling, a decoupled one acts on the parameters alone.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import optax
 
 from regopt import tree
 from regopt.numerics import at_count, check_range
-from regopt.types import Number, NumberOrSchedule, Penalty
+from regopt.types import Number, NumberOrSchedule, Penalty, Schedule
 
 
 class AddPenaltyGradientState(NamedTuple):
@@ -94,7 +94,8 @@ def regularize(
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:
-    def negative(each: Any):
-        return (lambda count: -each(count)) if callable(each) else -each
+    def negative(each: Any) -> Any:
+        schedule = cast(Schedule, each)
+        return (lambda count: -schedule(count)) if callable(each) else -each
 
     return jax.tree.map(negative, number)
