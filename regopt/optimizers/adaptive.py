@@ -1,31 +1,11 @@
-"""The named optimizers, composed of the parts in ``regopt.transforms``."""
+"""Adam and its family, composed of the parts in ``regopt.transforms``."""
 
 import optax
 
 from regopt import penalties
 from regopt.numerics import check_range
-from regopt.transforms import add_penalty_gradient, heavy_ball, scale_by_adam, scale_by_learning_rate
+from regopt.transforms import add_penalty_gradient, scale_by_adam, scale_by_learning_rate
 from regopt.types import Mask, Number, NumberOrSchedule, NumberTree
-
-__all__ = ["adam", "adamw", "heavy_ball", "sgd"]
-
-
-def sgd(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:
-    """Gradient descent, ``w <- w - learning_rate * g``.
-
-    Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
-            prefix tree of these (one for a layer, say).
-
-    Returns:
-        The optimizer.
-
-    Raises:
-        ValueError: a concrete learning rate is negative or NaN.
-
-    References: Goodfellow et al. (2016), Algorithm 8.1; Robbins & Monro (1951).
-    """
-    return scale_by_learning_rate(learning_rate)
 
 
 def adam(
