@@ -15,7 +15,7 @@ from regopt import (
     transforms,
     tree,
 )
-from regopt.optimizers import adam, adamw, heavy_ball, sgd
+from regopt.optimizers import adam, adamw, ema_momentum, heavy_ball, nesterov, sgd
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.regularize import regularize
 
@@ -23,10 +23,12 @@ __all__ = [
     "adam",
     "adamw",
     "data",
+    "ema_momentum",
     "evaluation_params",
     "heavy_ball",
     "layers",
     "losses",
+    "nesterov",
     "noise",
     "numerics",
     "penalties",

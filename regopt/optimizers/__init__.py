@@ -2,6 +2,6 @@
 
 from regopt.optimizers.adaptive import adam, adamw
 from regopt.optimizers.descent import sgd
-from regopt.transforms import heavy_ball
+from regopt.transforms import ema_momentum, heavy_ball, nesterov
 
-__all__ = ["adam", "adamw", "heavy_ball", "sgd"]
+__all__ = ["adam", "adamw", "ema_momentum", "heavy_ball", "nesterov", "sgd"]

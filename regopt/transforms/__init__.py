@@ -3,17 +3,28 @@
 from regopt.transforms.adaptive import ScaleByAdamState, scale_by_adam
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.gradients import ScaleByLearningRateState, scale_by_learning_rate
-from regopt.transforms.momentum import HeavyBallState, heavy_ball
+from regopt.transforms.momentum import (
+    EmaMomentumState,
+    HeavyBallState,
+    NesterovState,
+    ema_momentum,
+    heavy_ball,
+    nesterov,
+)
 from regopt.transforms.regularize import AddPenaltyGradientState, add_penalty_gradient, regularize
 
 __all__ = [
     "AddPenaltyGradientState",
+    "EmaMomentumState",
     "HeavyBallState",
+    "NesterovState",
     "ScaleByAdamState",
     "ScaleByLearningRateState",
     "add_penalty_gradient",
+    "ema_momentum",
     "evaluation_params",
     "heavy_ball",
+    "nesterov",
     "regularize",
     "scale_by_adam",
     "scale_by_learning_rate",

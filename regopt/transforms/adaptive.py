@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import check_range, like, one_minus, one_minus_power, safe_divide, safe_sqrt
+from regopt.numerics import check_range, like, one_minus_power, safe_divide, safe_sqrt
+from regopt.transforms import moments
 from regopt.types import Number, Tree
 
 
@@ -58,10 +59,9 @@ def scale_by_adam(
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         t = optax.safe_increment(state.count)
-        c1, c2 = one_minus(b1), one_minus(b2)
         bias1, bias2 = one_minus_power(b1, t), one_minus_power(b2, t)
-        first = tree.lift(lambda s, g: like(b1, s) * s + like(c1, g) * g, state.first, updates)
-        second = tree.lift(lambda r, g: like(b2, r) * r + like(c2, g) * g * g, state.second, updates)
+        first = moments.average(b1, state.first, updates)
+        second = moments.average_of_squares(b2, state.second, updates)
 
         def direction(s, r):
             root = safe_sqrt(r / like(bias2, r) + like(eps_root, r))

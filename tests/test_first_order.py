@@ -1,0 +1,169 @@
+"""The first-order rules against their sources, step by step in float64 NumPy, and against optax where it is the same.
+
+The problem has what makes slips show: gradients near 1e-5, coordinates whose gradient is always or sometimes
+exactly zero, three leaves, and gradients that change from step to step.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import regopt
+from regopt import schedules
+
+STEPS = 60
+START = np.random.default_rng(11).normal(size=9)
+CURVATURE = np.array([0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 1.0, 0.3, 3.0])
+SIZE = np.array([1.0, 1.0, 1e-5, 1.0, 0.0, 1.0, 1e-5, 1e3, 1.0])
+DECAYING = schedules.inverse_time(0.05, 0.2)
+
+
+def decaying(t):
+    """The same schedule at the t-th step, t = 1, 2, ...; counts start at 0."""
+    return 0.05 / (1 + 0.2 * (t - 1))
+
+
+def gradient(w, step):
+    """The slope of an ill-conditioned quadratic, perturbed; the last entry is zero in every third step."""
+    sizes = SIZE * np.where(np.arange(9) == 8, step % 3 != 0, 1)
+    return sizes * (CURVATURE * w + 0.3 * np.sin(step + np.arange(9)))
+
+
+def as_tree(flat):
+    """Nine entries as the parameters of two layers."""
+    x = jnp.asarray(flat)
+    return {"hidden": {"kernel": x[:4].reshape(2, 2), "bias": x[4:6]}, "out": {"kernel": x[6:]}}
+
+
+def as_flat(params):
+    """The inverse of ``as_tree``."""
+    hidden, out = params["hidden"], params["out"]
+    return np.concatenate([np.ravel(x) for x in (hidden["kernel"], hidden["bias"], out["kernel"])])
+
+
+def trajectory(optimizer, points=False, steps=STEPS):
+    """The parameters after each step, in float64; or the points at which the next gradient is asked."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # optax mixes its count with floats
+        params = as_tree(START)
+        state = optimizer.init(params)
+        update = jax.jit(optimizer.update)
+        path, asked = [], []
+        for step in range(steps):
+            point = as_flat(regopt.evaluation_params(params, state))
+            updates, state = update(as_tree(gradient(point, step)), state, params)
+            params = optax.apply_updates(params, updates)
+            path.append(as_flat(params))
+            asked.append(as_flat(regopt.evaluation_params(params, state)))
+        return np.array(asked if points else path)
+
+
+def by_hand(rule, *memory):
+    """The parameters after each step of ``rule(w, gradient_at, t, *memory) -> w, *memory``, t = 1, 2, ..."""
+    w, path = START, []
+    for step in range(STEPS):
+        w, *memory = rule(w, lambda point, step=step: gradient(point, step), step + 1, *memory)
+        path.append(w)
+    return np.array(path)
+
+
+def first_step(optimizer, g):
+    """What is subtracted from the parameters in the first step with these gradients, in float64."""
+    with jax.enable_x64(True):
+        params = jnp.zeros(len(g), jnp.float64)
+        updates, _ = optimizer.update(jnp.asarray(g, jnp.float64), optimizer.init(params), params)
+        return -np.asarray(updates)
+
+
+def test_ema_momentum_is_a_moving_average_times_the_rate():
+    def rule(w, gradient_at, t, m):
+        m = 0.7 * m + 0.3 * gradient_at(w)
+        return w - decaying(t) * m, m
+
+    np.testing.assert_allclose(trajectory(regopt.ema_momentum(DECAYING, 0.7)), by_hand(rule, 0.0), rtol=1e-12)
+
+
+def test_ema_momentum_is_heavy_ball_with_the_rate_times_one_minus_decay():
+    average = trajectory(regopt.ema_momentum(1e-3, 0.9))
+    np.testing.assert_allclose(average, trajectory(regopt.heavy_ball(1e-3 * (1 - 0.9), 0.9)), rtol=1e-12)
+    ratio = first_step(regopt.heavy_ball(1e-3, 0.9), START) / first_step(regopt.ema_momentum(1e-3, 0.9), START)
+    np.testing.assert_allclose(ratio, 10, rtol=1e-12)  # the same number is not the same step
+
+
+def test_nesterov_is_algorithm_8_3_on_its_own_iterate():
+    def rule(w, gradient_at, t, v):
+        v = 0.7 * v - decaying(t) * 1e-2 * gradient_at(w + 0.7 * v)
+        return w + v, v
+
+    optimizer = regopt.nesterov(lambda count: 1e-2 * DECAYING(count), 0.7)
+    np.testing.assert_allclose(trajectory(optimizer), by_hand(rule, 0.0), rtol=1e-12)
+
+
+def test_the_evaluation_point_of_nesterov_is_the_iterate_of_optax_for_a_constant_rate():
+    optimizer = regopt.nesterov(5e-4, 0.7)
+    theirs = trajectory(optax.sgd(5e-4, momentum=0.7, nesterov=True))
+    np.testing.assert_allclose(trajectory(optimizer, points=True), theirs, rtol=1e-11)
+    assert np.abs(trajectory(optimizer) - theirs).max() > 1e-3  # but not the iterate itself
+
+
+def test_nesterov_in_a_compiled_loop_with_traced_momentum_finds_its_point_through_a_chain():
+    start = jnp.array([1.0, -2.0])
+
+    def train(momentum):
+        optimizer = optax.chain(optax.identity(), regopt.nesterov(0.1, momentum))
+
+        def step(carry, _):
+            params, state = carry
+            point = regopt.evaluation_params(params, state)
+            updates, state = optimizer.update(point, state, params)  # the slope of |w|^2 / 2
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (start, optimizer.init(start)), length=20)[0][0]
+
+    def by_loop(momentum):
+        w, v = np.array([1.0, -2.0]), np.zeros(2)
+        for _ in range(20):
+            v = momentum * v - 0.1 * (w + momentum * v)
+            w = w + v
+        return w
+
+    ends = jax.jit(jax.vmap(train))(jnp.array([0.5, 0.9]))
+    np.testing.assert_allclose(ends, [by_loop(0.5), by_loop(0.9)], rtol=2e-5)  # 20 steps of float32
+
+
+def test_nesterov_keeps_the_dtypes_of_16_bit_parameters():
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), as_tree(START.astype(np.float32)))
+    optimizer = regopt.nesterov(0.1, 0.9)
+    updates, state = optimizer.update(params, optimizer.init(params), params)
+    for result in (updates, state.velocity, regopt.evaluation_params(params, state)):
+        assert {x.dtype for x in jax.tree.leaves(result)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        regopt.sgd,
+        lambda rate: regopt.heavy_ball(rate, 0.7),
+        lambda rate: regopt.nesterov(rate, 0.7),
+        lambda rate: regopt.adam(rate, b1=0.8, b2=0.95),
+    ],
+    ids=["sgd", "heavy_ball", "nesterov", "adam"],
+)
+@pytest.mark.parametrize(
+    "rates",
+    [
+        {"hidden": 0.02, "out": 3e-4},
+        {"hidden": DECAYING, "out": 3e-4},
+        {"hidden": {"kernel": 0.02, "bias": DECAYING}, "out": 3e-4},
+    ],
+    ids=["numbers", "a schedule and a number", "a deeper prefix"],
+)
+def test_a_learning_rate_by_layer_is_an_optimizer_for_each_layer(optimizer, rates):
+    one_for_each = [trajectory(optimizer(rate)) for rate in (0.02, DECAYING, 3e-4)]  # each on all coordinates
+    hidden = (
+        rates["hidden"] if isinstance(rates["hidden"], dict) else {"kernel": rates["hidden"], "bias": rates["hidden"]}
+    )
+    which = [(0.02, DECAYING, 3e-4).index(rate) for rate in (hidden["kernel"], hidden["bias"], rates["out"])]
+    expected = [one_for_each[i][:, part] for i, part in zip(which, np.split(np.arange(9), [4, 6]), strict=True)]
+    np.testing.assert_allclose(trajectory(optimizer(rates)), np.concatenate(expected, axis=1), rtol=1e-12)
