@@ -8,7 +8,7 @@ cross-entropy and the zero-one loss have decompositions of their own and the var
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -158,10 +158,7 @@ def polynomials(config, synthetic):
 
 def diabetes(config, key):
     """Disease progression by width: training sets of 150 drawn from 300 patients, the rest are the points."""
-    from sklearn.datasets import load_diabetes
-
-    loaded: Any = load_diabetes(return_X_y=True)
-    x, y = loaded
+    x, y = regopt.data.diabetes()
     x, y = (x / x.std(axis=0)).astype(np.float32), ((y - y.mean()) / y.std())[:, None].astype(np.float32)
     order = np.random.default_rng(config.seed).permutation(len(x))
     train, test = order[:300], order[300:]

@@ -2,6 +2,17 @@
 
 from regopt.data.batching import batch_indices
 from regopt.data.loaders import Splits, digits
+from regopt.data.regression import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
 from regopt.data.resampling import bootstrap, subsamples
 
-__all__ = ["Splits", "batch_indices", "bootstrap", "digits", "subsamples"]
+__all__ = [
+    "DIABETES_NAMES",
+    "PROSTATE_NAMES",
+    "Splits",
+    "batch_indices",
+    "bootstrap",
+    "diabetes",
+    "digits",
+    "prostate",
+    "subsamples",
+]
