@@ -6,6 +6,7 @@ float or a tracer of another dtype, and values and slopes stay finite at 0. Not 
 
 import math
 import re
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -178,10 +179,32 @@ def safe_norm(x: jax.Array) -> jax.Array:
     >>> safe_norm(jnp.array([3e30, 4e30])) / 1e30
     Array(5., dtype=float32)
     """
-    (x,) = widen(x)
-    smallest = 2 * jnp.finfo(x.dtype).tiny  # XLA multiplies by the reciprocal, which must be a normal number
-    scale = jax.lax.stop_gradient(jnp.clip(jnp.max(jnp.abs(x), initial=0), smallest, 1 / smallest))
-    return scale * safe_sqrt(jnp.sum(jnp.square(x / scale)))
+    return direction_and_norm((x,))[1]
+
+
+def direction_and_norm(
+    arrays: Sequence[jax.Array], axis: tuple[int, ...] | None = None
+) -> tuple[list[jax.Array], jax.Array]:
+    """The arrays over their common Euclidean norm, and that norm; a norm of 0 leaves zeros, with slope 0.
+
+    The direction is right also where the norm itself is beyond the largest float, or its square below the smallest.
+
+    Args:
+        arrays: floating point, of any shapes.
+        axis: for a single array, the axes that the norm runs over; None for all entries of all arrays.
+
+    Returns:
+        The directions, in one common dtype of at least float32; the norm, of shape (), or with ``axis`` the shape of
+        the array with these axes of length 1.
+    """
+    wide = widen(*arrays)
+    keep = axis is not None
+    peaks = [jnp.max(jnp.abs(x), axis=axis, keepdims=keep, initial=0) for x in wide]
+    smallest = 2 * jnp.finfo(wide[0].dtype).tiny  # XLA multiplies by the reciprocal, which must be a normal number
+    scale = jax.lax.stop_gradient(jnp.clip(reduce(jnp.maximum, peaks), smallest, 1 / smallest))
+    scaled = [x / scale for x in wide]
+    length = safe_sqrt(reduce(jnp.add, [jnp.sum(jnp.square(x), axis=axis, keepdims=keep) for x in scaled]))
+    return [safe_divide(x, length) for x in scaled], scale * length
 
 
 def check_range(name: str, value: Any, interval: str) -> None:

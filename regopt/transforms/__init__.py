@@ -1,6 +1,7 @@
 """Gradient transformations: the parts that optimizers are composed of."""
 
 from regopt.transforms.adaptive import ScaleByAdamState, scale_by_adam
+from regopt.transforms.clipping import clip, clip_by_global_norm, clip_by_layer_norm, clip_by_unit_norm
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.gradients import ScaleByLearningRateState, scale_by_learning_rate
 from regopt.transforms.momentum import (
@@ -21,6 +22,10 @@ __all__ = [
     "ScaleByAdamState",
     "ScaleByLearningRateState",
     "add_penalty_gradient",
+    "clip",
+    "clip_by_global_norm",
+    "clip_by_layer_norm",
+    "clip_by_unit_norm",
     "ema_momentum",
     "evaluation_params",
     "heavy_ball",

@@ -13,4 +13,10 @@ ROWS = [
         {"b1": (0.0,), "b2": (0.0,), "eps": (0.0,), "eps_root": (0.0,)},
         updates="wide",
     ),
+    Row(transforms.clip, "transform", {"max_delta": (0.25, 0.6)}, {"max_delta": (0.0, 0.3)}, updates="incoming"),
+    Row(
+        transforms.clip_by_global_norm, "transform", {"max_norm": (0.7, 1.5)}, {"max_norm": (0.0,)}, updates="incoming"
+    ),
+    Row(transforms.clip_by_layer_norm, "transform", {"max_norm": (0.7, 1.5)}, {"max_norm": (0.0,)}, updates="incoming"),
+    Row(transforms.clip_by_unit_norm, "transform", {"max_norm": (0.7, 0.4)}, {"max_norm": (0.0,)}, updates="incoming"),
 ]
