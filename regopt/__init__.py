@@ -15,11 +15,24 @@ from regopt import (
     transforms,
     tree,
 )
-from regopt.optimizers import adam, adamw, ema_momentum, heavy_ball, nesterov, sgd
+from regopt.optimizers import (
+    adadelta,
+    adagrad,
+    adam,
+    adamw,
+    ema_momentum,
+    heavy_ball,
+    nesterov,
+    rmsprop,
+    rmsprop_nesterov,
+    sgd,
+)
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.regularize import regularize
 
 __all__ = [
+    "adadelta",
+    "adagrad",
     "adam",
     "adamw",
     "data",
@@ -33,6 +46,8 @@ __all__ = [
     "numerics",
     "penalties",
     "regularize",
+    "rmsprop",
+    "rmsprop_nesterov",
     "schedules",
     "sgd",
     "stopping",

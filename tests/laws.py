@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from catalogue import first_order as first_order_rows
 from catalogue import noise as noise_rows
 from catalogue import optimizers as optimizer_rows
 from catalogue import penalties as penalty_rows
@@ -24,6 +25,7 @@ from regopt import layers, noise, optimizers, penalties, schedules, stopping, tr
 
 CATALOGUE: list[Row] = [
     *optimizer_rows.ROWS,
+    *first_order_rows.ROWS,
     *transform_rows.ROWS,
     *wrapper_rows.ROWS,
     *penalty_rows.ROWS,

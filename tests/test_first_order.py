@@ -167,3 +167,113 @@ def test_a_learning_rate_by_layer_is_an_optimizer_for_each_layer(optimizer, rate
     which = [(0.02, DECAYING, 3e-4).index(rate) for rate in (hidden["kernel"], hidden["bias"], rates["out"])]
     expected = [one_for_each[i][:, part] for i, part in zip(which, np.split(np.arange(9), [4, 6]), strict=True)]
     np.testing.assert_allclose(trajectory(optimizer(rates)), np.concatenate(expected, axis=1), rtol=1e-12)
+
+
+def test_adagrad_is_algorithm_8_4():
+    def rule(w, gradient_at, t, r):
+        g = gradient_at(w)
+        r = r + g * g
+        return w - decaying(t) / (1e-3 + np.sqrt(r + 1e-7)) * g, r
+
+    np.testing.assert_allclose(trajectory(regopt.adagrad(DECAYING, 1e-3, 1e-7, 0.3)), by_hand(rule, 0.3), rtol=1e-12)
+
+
+def test_adagrad_with_the_constant_inside_the_root_is_optax():
+    ours = trajectory(regopt.adagrad(0.05, eps=0.0, eps_root=1e-7, initial_accumulator=0.1))
+    np.testing.assert_allclose(ours, trajectory(optax.adagrad(0.05, 0.1, 1e-7)), rtol=1e-10)
+
+
+def test_adagrad_has_one_root():
+    """With a second one, the inverse fourth root of the sum, a step would depend on the gradient's size."""
+    np.testing.assert_allclose(first_step(regopt.adagrad(0.05, eps=0.0), [4.0, -0.01]), [0.05, -0.05], rtol=1e-12)
+
+
+def test_rmsprop_is_algorithm_8_5():
+    def rule(w, gradient_at, t, r):
+        g = gradient_at(w)
+        r = 0.8 * r + 0.2 * g * g
+        return w - decaying(t) / (1e-3 + np.sqrt(1e-7 + r)) * g, r
+
+    np.testing.assert_allclose(trajectory(regopt.rmsprop(DECAYING, 0.8, 1e-3, 1e-7)), by_hand(rule, 0.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("centered", [False, True], ids=["", "centered"])
+@pytest.mark.parametrize("inside", [False, True], ids=["outside the root", "inside"])
+def test_rmsprop_is_optax_with_the_constant_on_either_side(centered, inside):
+    constants = {"eps": 0.0, "eps_root": 1e-7} if inside else {"eps": 1e-7, "eps_root": 0.0}
+    ours = trajectory(regopt.rmsprop(DECAYING, 0.8, **constants, centered=centered))
+    theirs = optax.rmsprop(DECAYING, 0.8, 1e-7, centered=centered, eps_in_sqrt=inside)
+    np.testing.assert_allclose(ours, trajectory(theirs), rtol=1e-8)  # their variance loses digits to cancellation
+
+
+def test_where_the_constant_of_rmsprop_stands_decides_small_gradients():
+    """Inside the root by default, as in the book."""
+    np.testing.assert_allclose(first_step(regopt.rmsprop(1.0), [1e-4]), 1e-4 / np.sqrt(1e-6 + 1e-9), rtol=1e-12)
+    outside = first_step(regopt.rmsprop(1.0, eps=1e-6, eps_root=0.0), [1e-4])
+    np.testing.assert_allclose(outside, 1e-4 / (1e-6 + np.sqrt(1e-9)), rtol=1e-12)
+    assert outside[0] / first_step(regopt.rmsprop(1.0), [1e-4])[0] == pytest.approx(30.67, abs=0.005)
+
+
+def test_centered_rmsprop_is_finite_under_a_constant_gradient_in_float32():
+    """The mean square less the squared mean is negative there by rounding."""
+    optimizer = regopt.rmsprop(0.01, 0.99, eps=1e-8, eps_root=0.0, centered=True)
+    params, grads = jnp.zeros(3), jnp.array([1.3, -700.1, 3e-4])
+    state = optimizer.init(params)
+    for _ in range(300):
+        updates, state = optimizer.update(grads, state, params)
+        assert np.isfinite(updates).all()
+
+
+def test_rmsprop_nesterov_is_algorithm_8_6_with_a_constant():
+    def rule(w, gradient_at, t, r, v):
+        g = gradient_at(w + 0.7 * v)
+        r = 0.8 * r + 0.2 * g * g
+        v = 0.7 * v - decaying(t) / (1e-3 + np.sqrt(r + 1e-7)) * g
+        return w + v, r, v
+
+    ours = trajectory(regopt.rmsprop_nesterov(DECAYING, 0.8, 0.7, 1e-3, 1e-7))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0), rtol=1e-11)
+
+
+def test_adadelta_is_zeiler():
+    def rule(w, gradient_at, t, r, x):
+        g = gradient_at(w)
+        r = 0.8 * r + 0.2 * g * g
+        d = -np.sqrt(x + 1e-4) / np.sqrt(r + 1e-4) * g
+        return w + decaying(t) * d, r, 0.8 * x + 0.2 * d * d
+
+    ours = trajectory(regopt.adadelta(DECAYING, 0.8, 1e-4))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0), rtol=1e-12)
+    np.testing.assert_allclose(ours, trajectory(optax.adadelta(DECAYING, 0.8, 1e-4)), rtol=1e-11)
+
+
+WITHOUT_CONSTANTS = {
+    "adagrad": lambda rate: regopt.adagrad(rate, eps=0.0),
+    "rmsprop": lambda rate: regopt.rmsprop(rate, 0.8, eps_root=0.0),
+    "centered rmsprop": lambda rate: regopt.rmsprop(rate, 0.8, eps_root=0.0, centered=True),
+    "rmsprop_nesterov": lambda rate: regopt.rmsprop_nesterov(rate, 0.8, 0.7, eps_root=0.0),
+    "adadelta": lambda rate: regopt.adadelta(rate, 0.8, eps_root=0.0),
+}
+without_constants = pytest.mark.parametrize("optimizer", WITHOUT_CONSTANTS.values(), ids=WITHOUT_CONSTANTS)
+
+
+@without_constants
+def test_a_zero_gradient_is_a_zero_step_without_any_constant(optimizer):
+    path = trajectory(optimizer(0.01))
+    assert np.isfinite(path).all()
+    np.testing.assert_array_equal(path[:, 4], START[4])  # where the gradient is always zero
+
+
+@without_constants
+def test_slopes_in_the_gradient_are_finite_without_any_constant(optimizer):
+    params, grads = jnp.zeros(5), jnp.array([0.0, 1e-5, -1.0, 1e-12, 1e5])
+
+    def third_step(grads):
+        state = optimizer(0.01).init(params)
+        updates = grads
+        for scale in (1.0, 0.0, 2.0):
+            updates, state = optimizer(0.01).update(scale * grads, state, params)
+        return updates
+
+    slopes = jax.jacobian(third_step)(grads)
+    assert np.isfinite(slopes).all()

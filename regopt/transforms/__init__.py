@@ -1,5 +1,13 @@
 """Gradient transformations: the parts that optimizers are composed of."""
 
+from regopt.transforms.accumulated import (
+    ScaleByAdadeltaState,
+    ScaleByAdagradState,
+    ScaleByRmspropState,
+    scale_by_adadelta,
+    scale_by_adagrad,
+    scale_by_rmsprop,
+)
 from regopt.transforms.adaptive import ScaleByAdamState, scale_by_adam
 from regopt.transforms.clipping import clip, clip_by_global_norm, clip_by_layer_norm, clip_by_unit_norm
 from regopt.transforms.evaluation import evaluation_params
@@ -19,8 +27,11 @@ __all__ = [
     "EmaMomentumState",
     "HeavyBallState",
     "NesterovState",
+    "ScaleByAdadeltaState",
+    "ScaleByAdagradState",
     "ScaleByAdamState",
     "ScaleByLearningRateState",
+    "ScaleByRmspropState",
     "add_penalty_gradient",
     "clip",
     "clip_by_global_norm",
@@ -31,6 +42,9 @@ __all__ = [
     "heavy_ball",
     "nesterov",
     "regularize",
+    "scale_by_adadelta",
+    "scale_by_adagrad",
     "scale_by_adam",
     "scale_by_learning_rate",
+    "scale_by_rmsprop",
 ]

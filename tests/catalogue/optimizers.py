@@ -13,18 +13,6 @@ ROWS = [
         {"learning_rate": (0.0,), "momentum": (0.0,)},
     ),
     Row(
-        regopt.ema_momentum,
-        "transform",
-        {"learning_rate": RATE, "decay": (0.9, 0.5)},
-        {"learning_rate": (0.0,), "decay": (0.0,)},
-    ),
-    Row(
-        regopt.nesterov,
-        "transform",
-        {"learning_rate": RATE, "momentum": (0.9, 0.5)},
-        {"learning_rate": (0.0,), "momentum": (0.0,)},
-    ),
-    Row(
         regopt.adam,
         "transform",
         {
