@@ -13,7 +13,7 @@ import optax
 from regopt.curvature import hessian_product
 from regopt.numerics import check_range, like, safe_divide
 from regopt.transforms.gradients import scale_by_learning_rate
-from regopt.transforms.second_order.vector import on_vector
+from regopt.transforms.second_order.vector import Link, on_vector
 from regopt.types import Number, NumberOrSchedule
 
 
@@ -58,8 +58,7 @@ def newton(
         step, smallest = solve_symmetric(hessian, gradient, like(regularization, x), saddle_free)
         return step, NewtonState(smallest)
 
-    rule = optax.GradientTransformationExtraArgs(_init, update)
-    return optax.chain(on_vector(rule, wide=True), scale_by_learning_rate(learning_rate))
+    return optax.chain(on_vector(Link(_init, update), wide=True), scale_by_learning_rate(learning_rate))
 
 
 def diagonal_newton(
@@ -94,8 +93,7 @@ def diagonal_newton(
         step = safe_divide(gradient, jnp.abs(diagonal) + like(regularization, x))
         return step, NewtonState(jnp.min(diagonal))
 
-    rule = optax.GradientTransformationExtraArgs(_init, update)
-    return optax.chain(on_vector(rule, wide=True), scale_by_learning_rate(learning_rate))
+    return optax.chain(on_vector(Link(_init, update), wide=True), scale_by_learning_rate(learning_rate))
 
 
 def _init(x: jax.Array) -> NewtonState:
@@ -128,9 +126,7 @@ def _solve_symmetric_jvp(absolute, primals, tangents):
     return (vectors @ (inverse * coordinates), values[0]), (vectors @ (inverse * slope), turned[0, 0])
 
 
-def _spectrum(
-    matrix: jax.Array, regularization: jax.Array, absolute: bool
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _spectrum(matrix: jax.Array, regularization: jax.Array, absolute: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Eigenvalues, eigenvectors, and the eigenvalues of the inverse."""
     values, vectors = jnp.linalg.eigh(matrix)
     curvatures = (jnp.abs(values) if absolute else values) + regularization

@@ -5,7 +5,7 @@ The arithmetic is in at least float32, the user's function included; the cast to
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +16,21 @@ from regopt.numerics import widen
 from regopt.types import Tree
 
 
-def on_vector(
-    rule: optax.GradientTransformationExtraArgs,
-    function: str = "value_fn",
-    *,
-    wide: bool = False,
-) -> optax.GradientTransformationExtraArgs:
-    """A transformation of one vector ``[parameters]``, lifted to trees.
+class Link(NamedTuple):
+    """A transformation of one vector ``[parameters]`` of at least float32, as optax's are of trees."""
 
-    The rule's update is called with the gradient, its state, the parameters (all flat, of one dtype) and, by keyword,
-    ``grad``, again the gradient, and the user's function of the parameters as a function of the vector.
+    init: Callable[[jax.Array], Any]  # parameters -> state
+    update: Callable[..., tuple[jax.Array, Any]]  # (vector, state, parameters, grad=..., value_fn=...) -> the same
+
+
+def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> optax.GradientTransformationExtraArgs:
+    """A chain of transformations of one vector, lifted to trees; its state is the tuple of theirs.
+
+    The first link is given the gradient, each other one what comes out of the link before, all of them by keyword
+    ``grad``, the gradient, and the user's function of the parameters as a function of the vector.
 
     Args:
-        rule: the transformation of vectors.
+        *links: the transformations of vectors.
         function: name of the extra argument that the update wants; its result is made flat, a scalar for "value_fn".
         wide: leave the updates in at least float32, for a link of a chain.
 
@@ -37,23 +39,27 @@ def on_vector(
     """
 
     def init(params):
-        return rule.init(_flatten(params)[0])
+        x, _ = _flatten(params)
+        return tuple(link.init(x) for link in links)
 
     def update(updates, state, params=None, **extra_args):
-        user_function = extra_args.get(function)
+        user_function: Any = extra_args.get(function)
         if params is None or user_function is None:
             raise ValueError(f"a second-order method needs more: call update(grads, state, params, {function}=...)")
         x, unflatten = _flatten(params)
-        shape = () if function == "value_fn" else (-1,)
 
         def of_vector(v):
-            result = user_function(unflatten(v.astype(x.dtype)))
-            return ravel_pytree(result)[0].astype(x.dtype).reshape(shape)
+            result = ravel_pytree(user_function(unflatten(v.astype(x.dtype))))[0].astype(x.dtype)
+            return result.reshape(()) if function == "value_fn" else result
 
         gradient = _flatten(updates)[0].astype(x.dtype)
-        change, state = rule.update(gradient, state, x, **{"grad": gradient, function: of_vector})
-        change = unflatten(change)
-        return change if wide else jax.tree.map(lambda p, u: u.astype(jnp.asarray(p).dtype), params, change), state
+        vector, after = gradient, []
+        for link, before in zip(links, state, strict=True):
+            vector, now = link.update(vector, before, x, **{"grad": gradient, function: of_vector})
+            after.append(now)
+        change = unflatten(vector)
+        narrow = change if wide else jax.tree.map(lambda p, u: u.astype(jnp.asarray(p).dtype), params, change)
+        return narrow, tuple(after)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
