@@ -29,20 +29,38 @@ from regopt.optimizers import (
 )
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.regularize import regularize
+from regopt.transforms.second_order import (
+    bfgs,
+    diagonal_newton,
+    gauss_newton,
+    lbfgs,
+    levenberg_marquardt,
+    newton,
+    newton_cg,
+    nonlinear_cg,
+)
 
 __all__ = [
     "adadelta",
     "adagrad",
     "adam",
     "adamw",
+    "bfgs",
     "data",
+    "diagonal_newton",
     "ema_momentum",
     "evaluation_params",
+    "gauss_newton",
     "heavy_ball",
     "layers",
+    "lbfgs",
+    "levenberg_marquardt",
     "losses",
     "nesterov",
+    "newton",
+    "newton_cg",
     "noise",
+    "nonlinear_cg",
     "numerics",
     "penalties",
     "regularize",

@@ -16,6 +16,7 @@ from catalogue import noise as noise_rows
 from catalogue import optimizers as optimizer_rows
 from catalogue import penalties as penalty_rows
 from catalogue import schedules as schedule_rows
+from catalogue import second_order as second_order_rows
 from catalogue import stopping as stopping_rows
 from catalogue import transforms as transform_rows
 from catalogue import wrappers as wrapper_rows
@@ -28,6 +29,7 @@ CATALOGUE: list[Row] = [
     *first_order_rows.ROWS,
     *transform_rows.ROWS,
     *wrapper_rows.ROWS,
+    *second_order_rows.ROWS,
     *penalty_rows.ROWS,
     *schedule_rows.ROWS,
     *noise_rows.ROWS,
@@ -74,6 +76,32 @@ def exercise_transform(transform: Any, dtype: Any = jnp.float32, size: float = 1
     return params, updates, state
 
 
+def residuals(params: Any) -> jax.Array:
+    """Residuals whose sum of squares is a coupled quadratic plus a quartic, with its minimum at no round number."""
+    kernel, bias = params["layer"]["kernel"], params["layer"]["bias"]
+    gaps = kernel - jnp.array([[0.5, -1.0, 0.75], [0.25, 0.5, -0.5]], kernel.dtype)
+    parts = [gaps, 0.5 * gaps**2, bias - 0.3, 0.5 * (kernel[0] * bias - kernel[1])]
+    return jnp.concatenate([part.ravel() for part in parts])
+
+
+def exercise_second_order(transform: Any, dtype: Any = jnp.float32, size: float = 1.0) -> Any:
+    """Three updates on half the sum of squares of ``residuals``; the last update and the state."""
+
+    def residual_fn(params):
+        return residuals(params) * size
+
+    def value_fn(params):
+        return jnp.sum(jnp.square(residual_fn(params))) / 2
+
+    params, updates = parameters(dtype), None
+    state = transform.init(params)
+    for _ in range(3):
+        grads = jax.grad(value_fn)(params)
+        updates, state = transform.update(grads, state, params, value_fn=value_fn, residual_fn=residual_fn)
+        params = optax.apply_updates(params, updates)
+    return params, updates, state
+
+
 def exercise_penalty(penalty: Any, dtype: Any = jnp.float32, size: float = 1.0) -> Any:
     """Value, slope and prox at ``parameters``."""
     params = jax.tree.map(lambda w: w * size, parameters(dtype))
@@ -103,6 +131,7 @@ def exercise_stopping(rule: Any, dtype: Any = jnp.float32, size: float = 1.0) ->
 
 EXERCISES = {
     "transform": exercise_transform,
+    "second_order": exercise_second_order,
     "penalty": exercise_penalty,
     "schedule": exercise_schedule,
     "noise": exercise_noise,
