@@ -184,6 +184,16 @@ def test_variance_components_are_those_that_were_put_in():
     np.testing.assert_allclose(found.data + found.seed + found.interaction, found.total, atol=1e-12)
 
 
+def test_variance_components_are_mean_covariances_between_seeds_and_between_sets():
+    """What two seeds share over training sets is the data's share, exactly; and the other way round."""
+    predictions = drawn((5, 4))
+    found = variance_components(predictions)
+    for part, columns in ((found.data, predictions), (found.seed, predictions.T)):
+        covariances = np.cov(columns, rowvar=False)
+        apart = covariances[~np.eye(len(covariances), dtype=bool)]
+        np.testing.assert_allclose(part, apart.mean(), atol=1e-14)
+
+
 FUNCTIONS = [
     (lambda p: decompose(p, jnp.ones(5), 0.3), (7, 5)),
     (lambda p: decompose_cross_entropy(p, jnp.array([0, 1, 2])), (4, 3, 3)),
