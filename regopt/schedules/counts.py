@@ -1,7 +1,10 @@
-"""What every schedule does with its count and its numbers: cast, clip, and divide by horizons that may be 0."""
+"""What every schedule does with its count and its numbers: cast, clip, and divide by horizons that may be 0.
+
+Also how epochs become counts.
+"""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,34 @@ Numbers: TypeAlias = Sequence[Number] | jax.Array  # a sequence of numbers, or a
 
 _NO_TIME = 1e-9  # a horizon below this many steps counts as 0
 _FOREVER = 1e20  # what count / horizon is for such a horizon: past any end, and finite in float32
+
+
+def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Number:
+    """``epochs * floor(examples / batch_size)``: the training steps in so many passes over the data.
+
+    Args:
+        epochs: >= 0, need not be whole; may be traced.
+        examples: size of the training set, >= 1; may be traced.
+        batch_size: examples in a batch, >= 1; may be traced.
+        drop_last: whether a last, smaller batch is left out, as ``data.batch_indices`` does; else the quotient is
+            rounded up; static.
+
+    Returns:
+        The steps: an int where all three are ints, fit for the length of a scan; a float or an array otherwise.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    >>> steps_from_epochs(3, examples=100, batch_size=32), steps_from_epochs(3, 100, 32, drop_last=False)
+    (9, 12)
+    """
+    check("[0, inf)", epochs=epochs)
+    check("[1, inf)", examples=examples, batch_size=batch_size)
+    numbers: list[Any] = [epochs, examples, batch_size]
+    if not all(isinstance(number, int | float) for number in numbers):
+        numbers = [as_float(number) for number in numbers]
+    passes, whole, batch = numbers
+    return passes * (whole // batch if drop_last else -(-whole // batch))
 
 
 def check(interval: str, **arguments: Number | Numbers | None) -> None:

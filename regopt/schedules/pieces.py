@@ -69,6 +69,30 @@ def join(schedules: Sequence[Schedule], boundaries: Numbers) -> Schedule:
     return schedule
 
 
+def warmup(schedule: Schedule, warmup_steps: Number, init_value: Number = 0.0) -> Schedule:
+    """``linear`` from ``init_value`` to ``schedule(0)``, then ``schedule(count - warmup_steps)``.
+
+    Args:
+        schedule: what to warm up for, from here or from optax; static.
+        warmup_steps: in [0, inf), steps; 0 for no warm-up; may be traced.
+        init_value: value at count 0, any finite number; may be traced.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Goyal et al. (2017), section 2.2 (gradual warm-up); Zhang et al., Dive into Deep Learning,
+    sec. 12.11.
+
+    >>> schedule = warmup(linear(1.0, 0.5, transition_steps=4), warmup_steps=2)
+    >>> [float(schedule(count)) for count in (0, 1, 2, 3, 6, 9)]
+    [0.0, 0.5, 1.0, 0.875, 0.5, 0.5]
+    """
+    return join([linear(init_value, schedule(0), warmup_steps), schedule], [warmup_steps])
+
+
 def warmup_cosine(
     init_value: Number,
     peak_value: Number,

@@ -81,4 +81,13 @@ ROWS = [
             [schedules.constant(0.3), schedules.exponential(rate, 0.9)], [boundary]
         ),
     ),
+    Row(
+        schedules.warmup,
+        "schedule",
+        {"rate": (0.5, 0.2), "warmup_steps": (5.0, 20.0), "init_value": (0.1, 0.05)},
+        {"warmup_steps": (0.0, 7.0), "init_value": (0.0,)},
+        build=lambda rate, warmup_steps, init_value: schedules.warmup(
+            schedules.exponential(rate, 0.9), warmup_steps, init_value
+        ),
+    ),
 ]
