@@ -20,6 +20,7 @@ from regopt.transforms.momentum import (
     heavy_ball,
     nesterov,
 )
+from regopt.transforms.plateau import ReduceOnPlateauState, reduce_on_plateau
 from regopt.transforms.regularize import AddPenaltyGradientState, add_penalty_gradient, regularize
 from regopt.transforms.second_order import (
     BFGSState,
@@ -50,6 +51,7 @@ __all__ = [
     "NewtonCGState",
     "NewtonState",
     "NonlinearCGState",
+    "ReduceOnPlateauState",
     "ScaleByAdadeltaState",
     "ScaleByAdagradState",
     "ScaleByAdamState",
@@ -72,6 +74,7 @@ __all__ = [
     "newton",
     "newton_cg",
     "nonlinear_cg",
+    "reduce_on_plateau",
     "regularize",
     "scale_by_adadelta",
     "scale_by_adagrad",

@@ -1,5 +1,6 @@
 """Transformations around an optimizer."""
 
+import jax.numpy as jnp
 import optax
 
 import regopt
@@ -7,6 +8,23 @@ from catalogue.row import Row
 from regopt import penalties, transforms
 
 RATE = (0.02, 0.3)
+
+def fed(transform: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """The transformation with a metric that falls, stays and falls again, eight values for each update."""
+
+    def init(params):
+        return jnp.zeros((), jnp.int32), transform.init(params)
+
+    def update(updates, state, params=None, **extra_args):
+        place, inner = state
+        metric = jnp.array([3.0, 2.5, 2.4, 1.5, 1.45, 1.4, 1.6, 1.3] + [1.35, 1.25] * 8 + [0.5, 0.6] * 4)
+        for i in range(8):
+            updates, inner = transform.update(updates, inner, params, value=metric[8 * place + i])
+        return updates, (place + 1, inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 ROWS = [
     Row(
         transforms.add_penalty_gradient,
@@ -25,5 +43,29 @@ ROWS = [
             regopt.regularize(regopt.heavy_ball(0.1, 0.5), penalties.l2(strength)),
             regopt.regularize(regopt.sgd(0.3), penalties.l1(strength), "decoupled", learning_rate=learning_rate),
         ),
+    ),
+    Row(
+        transforms.reduce_on_plateau,
+        "transform",
+        {
+            "factor": (0.5, 0.2),
+            "patience": (2.0, 3.0),
+            "rtol": (0.05, 0.4),
+            "atol": (0.04, 0.5),
+            "cooldown": (1.0, 3.0),
+            "accumulation_size": (2.0, 3.0),
+            "min_scale": (0.3, 0.05),
+        },
+        {
+            "factor": (1.0,),
+            "patience": (1.0,),
+            "rtol": (0.0, 1.0),
+            "atol": (0.0,),
+            "cooldown": (0.0,),
+            "accumulation_size": (1.0,),
+            "min_scale": (0.0, 1.0),
+        },
+        build=lambda **numbers: fed(transforms.reduce_on_plateau(**numbers)),
+        updates="incoming",
     ),
 ]
