@@ -19,10 +19,11 @@ from pydantic import Field
 import regopt
 from regopt.claims import Claim
 
-COLORS = {"gradient descent": "0.35", "heavy ball": "#D55E00"}  # grey, and two of Okabe & Ito
+COLORS = {"gradient descent": "0.35", "heavy ball": "#D55E00", "Nesterov": "#0072B2"}  # grey, and two of Okabe & Ito
 SOURCES = {
     "gradient descent": "Nesterov 2004, theorem 2.1.15; (k - 1) / (k + 1)",
     "heavy ball": "Polyak 1964; (sqrt k - 1) / (sqrt k + 1)",
+    "Nesterov": "Nesterov 2004, (2.2.11) on a quadratic; 1 - 1 / sqrt k",
 }
 TOLERANCES = {"gradient descent": 1e-4, "heavy ball": 0.015, "Nesterov": 0.01}  # absolute, then relative
 KANTOROVICH = "Kantorovich's inequality; Luenberger & Ye 2008, section 8.2"
@@ -141,6 +142,7 @@ def methods(condition):
     optimizers = {
         "gradient descent": regopt.sgd(2 / (1 + condition)),
         "heavy ball": regopt.heavy_ball(4 / (1 + root) ** 2, rates["heavy ball"] ** 2),
+        "Nesterov": regopt.nesterov(1 / condition, rates["heavy ball"]),
     }
     return {name: (optimizers[name], rates[name]) for name in COLORS}
 
@@ -238,7 +240,7 @@ def _picture(config):
 
 def _draw_plane(axes, arrays):
     condition, momentum = float(arrays["picture_condition"]), float(arrays["picture_momentum"])
-    x, y = np.meshgrid(np.linspace(-1.1, 0.2, 300), np.linspace(-0.25, 0.25, 300))
+    x, y = np.meshgrid(np.linspace(-1.1, 0.2, 300), np.linspace(-0.25, 0.32, 300))
     axes.contour(x, y, x**2 + condition * y**2, levels=np.geomspace(1e-3, 3, 12), colors="0.8", linewidths=0.8)
     names, shown = ("gradient descent", "heavy ball"), 25
     for name, marker, steps, height in zip(names, "os", arrays["picture_steps"], (0.98, 0.91), strict=True):
@@ -262,7 +264,7 @@ def _draw_errors(axes, arrays):
         steps, rate = np.arange(len(errors)), arrays["theory"][at, i]
         axes.plot(steps, errors, color=color, lw=2)
         axes.plot(steps, errors[0] * rate**steps, color=color, lw=1, ls=":")
-        place = {"gradient descent": (85, 2e-3), "heavy ball": (8, 1e-8), "Nesterov": (170, 1e-6)}[name]
+        place = {"gradient descent": (75, 1e-3), "heavy ball": (8, 1e-8), "Nesterov": (170, 1e-6)}[name]
         axes.text(*place, name, color=color)
     axes.set(
         xlabel="step",
