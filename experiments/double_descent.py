@@ -171,7 +171,7 @@ def figure(arrays):
         ridge.plot(arrays["axis"][side], total[side], color=BLUE)
     ridge.plot(arrays["ridge_axis"], arrays["ridge_curve"], color=GREEN)
     ridge.plot(arrays["second_minimum_at"], arrays["second_minimum"], "o", color=BLUE)
-    ridge.annotate("second minimum", (2, 3), (-4, 8), textcoords="offset points", color=BLUE)
+    ridge.annotate("second minimum", (2, 3), (-4, 26), textcoords="offset points", color=BLUE)
     ridge.annotate("least squares of smallest norm", (1.4, 5.5), color=BLUE)
     ridge.annotate("ridge, best strength", (2.4, 2.3), color=GREEN)
     ridge.set(ylim=(0, 8), xlabel="features / examples", ylabel="squared error / noise variance")

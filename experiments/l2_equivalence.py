@@ -261,7 +261,7 @@ def figure(arrays):
     ratio.plot(arrays["ratio_x"], arrays["tuned_ratio"], color=GREEN)
     ratio.axhline(1, color="0.6", linewidth=0.8)
     ratio.annotate("pure noise,\n1 / time", (5, 1.45), (0, 6), textcoords="offset points", color=RED)
-    ratio.annotate("both tuned", (0.7, 1.1), (-4, 0), textcoords="offset points", color=GREEN)
+    ratio.annotate("both tuned", (0.25, 1.12), (-4, 0), textcoords="offset points", color=GREEN)
     for x, y in ((float(arrays["largest_ratio_at"]), RISK_RATIO), (3.2136, TUNED_RATIO)):
         ratio.annotate(f"{y:.4f}", (x, y), (0, 5), textcoords="offset points", ha="center")
     ratio.set(xscale="log", ylim=(0.9, 1.85), xlabel="curvature x time", ylabel="risk of stopping / risk of ridge")
