@@ -4,6 +4,8 @@ The problem has what makes slips show: gradients near 1e-5, coordinates whose gr
 exactly zero, three leaves, and gradients that change from step to step.
 """
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -247,7 +249,148 @@ def test_adadelta_is_zeiler():
     np.testing.assert_allclose(ours, trajectory(optax.adadelta(DECAYING, 0.8, 1e-4)), rtol=1e-11)
 
 
+ADAM = {"b1": 0.8, "b2": 0.95, "eps": 1e-6, "eps_root": 1e-9}
+
+
+def moments_by_hand(m, v, g):
+    """The moving averages of Adam and its kin, with the decays above."""
+    return 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g * g
+
+
+def test_adam_with_eps_root_alone_is_the_form_with_the_constant_inside_the_root():
+    def rule(w, gradient_at, t, m, v):
+        m, v = moments_by_hand(m, v, gradient_at(w))
+        return w - decaying(t) * m / (1 - 0.8**t) / np.sqrt(v / (1 - 0.95**t) + 1e-8), m, v
+
+    ours = trajectory(regopt.adam(DECAYING, 0.8, 0.95, eps=0.0, eps_root=1e-8))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0), rtol=1e-12)
+    np.testing.assert_allclose(first_step(regopt.adam(1e-3, eps=0.0, eps_root=1e-8), [1e-5]), 9.9504e-5, rtol=1e-4)
+    np.testing.assert_allclose(first_step(regopt.adam(1e-3, eps=1e-8), [1e-5]), 9.9900e-4, rtol=1e-4)
+
+
+def test_nadam_is_dozat_with_constant_momentum_and_optax():
+    def rule(w, gradient_at, t, m, v):
+        g = gradient_at(w)
+        m, v = moments_by_hand(m, v, g)
+        ahead = 0.8 * m / (1 - 0.8 ** (t + 1)) + 0.2 * g / (1 - 0.8**t)
+        return w - decaying(t) * ahead / (np.sqrt(v / (1 - 0.95**t) + 1e-9) + 1e-6), m, v
+
+    ours = trajectory(regopt.nadam(DECAYING, **ADAM))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0), rtol=1e-11)
+    np.testing.assert_allclose(ours, trajectory(optax.nadam(DECAYING, **ADAM)), rtol=1e-10)
+
+
+def test_amsgrad_is_reddi_kale_and_kumar():
+    def rule(w, gradient_at, t, m, v, v_max):
+        m, v = moments_by_hand(m, v, gradient_at(w))
+        v_max = np.maximum(v_max, v)
+        return w - decaying(t) * m / (np.sqrt(v_max + 1e-9) + 1e-6), m, v, v_max
+
+    ours = trajectory(regopt.amsgrad(DECAYING, **ADAM))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0, 0.0), rtol=1e-12)
+    theirs = optax.scale_by_amsgrad(**ADAM, bias_correction_mu=False, bias_correction_nu=False)
+    theirs = trajectory(optax.chain(theirs, optax.scale_by_learning_rate(DECAYING)))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    assert np.abs(ours - trajectory(optax.amsgrad(DECAYING, **ADAM))).max() > 1e-3  # which corrects both
+
+
+def test_adamax_is_kingma_and_ba_without_a_constant():
+    def rule(w, gradient_at, t, m, u):
+        g = gradient_at(w)
+        m, u = 0.8 * m + 0.2 * g, np.maximum(0.95 * u, np.abs(g))
+        return w - decaying(t) / (1 - 0.8**t) * np.divide(m, u, out=np.zeros(9), where=u > 0), m, u
+
+    ours = trajectory(regopt.adamax(DECAYING, 0.8, 0.95))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0), rtol=1e-11)
+    theirs = trajectory(optax.adamax(DECAYING, 0.8, 0.95, eps=0.0))
+    from_the_start = [0, 1, 2, 3, 5, 6, 7]  # where the first gradient is not zero, which is NaN for ever in theirs
+    np.testing.assert_allclose(ours[:, from_the_start], theirs[:, from_the_start], rtol=1e-10)
+
+
+def test_adamax_has_the_limit_of_the_root_of_the_moment_of_order_p():
+    """``(1 - b2**p) u**p <= r <= (1 - b2**p) t u**p``, a sum of t terms whose largest is u**p."""
+    grads = np.random.default_rng(3).normal(size=(40, 5))
+    with jax.enable_x64(True):
+        direction = regopt.transforms.scale_by_adamax(b2=0.95)
+        state = direction.init(jnp.zeros(5, jnp.float64))
+        for g in grads:
+            _, state = direction.update(jnp.asarray(g), state)
+        u = np.asarray(state.largest)
+    for p in (10, 100, 1000):
+        terms = p * (np.log(np.abs(grads)) + np.log(0.95) * np.arange(39, -1, -1)[:, None])
+        order_p = (np.log1p(-(0.95**p)) + np.logaddexp.reduce(terms, axis=0)) / p
+        assert (np.log(u) + np.log1p(-(0.95**p)) / p <= order_p + 1e-12).all()
+        assert (order_p <= np.log(u) + np.log(40) / p).all()
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: regopt.adam(1e-3, eps=0.0),
+        lambda: regopt.nadam(1e-3, eps=0.0),
+        lambda: regopt.amsgrad(1e-3, eps=0.0),
+        lambda: regopt.adamax(1e-3),
+        lambda: regopt.adagrad(1e-3, eps=0.0),
+        lambda: regopt.rmsprop(1e-3, eps_root=0.0),
+        lambda: regopt.rmsprop(1e-3, eps_root=0.0, centered=True),
+        lambda: regopt.lion(1e-3),
+    ],
+    ids=["adam", "nadam", "amsgrad", "adamax", "adagrad", "rmsprop", "centered rmsprop", "lion"],
+)
+def test_steps_do_not_depend_on_the_scale_of_the_gradient(optimizer):
+    """Without the root they would be inversely proportional to it."""
+    plain = trajectory(optimizer())
+    scaled = trajectory(optax.chain(optax.scale(1000.0), optimizer()))
+    np.testing.assert_allclose(scaled, plain, rtol=1e-10)
+
+
+def test_adam_stays_near_the_minimum():
+    """Without the root of the second moment it leaves 1e-4 for as far as 5."""
+
+    def descend(carry, _):
+        x, state = carry
+        updates, state = optimizer.update(x, state, x)  # the slope of x^2 / 2
+        return (x + updates, state), x
+
+    optimizer = regopt.adam(1e-3)
+    start = jnp.full(1, 1e-4)
+    _, path = jax.lax.scan(descend, (start, optimizer.init(start)), length=500)
+    assert np.abs(path).max() < 1e-3
+
+
+def test_lion_is_chen_and_others_with_a_masked_decay():
+    def rule(w, gradient_at, t, m):
+        g = gradient_at(w)
+        decay = 0.3 * np.array([1, 1, 1, 1, 0, 0, 1, 1, 1])  # not the bias
+        return w - decaying(t) * (np.sign(0.8 * m + 0.2 * g) + decay * w), 0.95 * m + 0.05 * g
+
+    ours = trajectory(regopt.lion(DECAYING, 0.8, 0.95, weight_decay=0.3))
+    np.testing.assert_allclose(ours, by_hand(rule, 0.0), rtol=1e-11)
+    everywhere = trajectory(regopt.lion(DECAYING, 0.8, 0.95, weight_decay=0.3, mask=None))
+    theirs = optax.lion(DECAYING, 0.8, 0.95, weight_decay=0.3)
+    np.testing.assert_allclose(everywhere, trajectory(theirs), rtol=1e-10)
+
+
+def test_defaults_are_those_of_the_sources():
+    def defaults(factory):
+        parameters = inspect.signature(factory).parameters.values()
+        return {x.name: x.default for x in parameters if isinstance(x.default, float)}
+
+    adam = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
+    assert defaults(regopt.adam) == defaults(regopt.nadam) == defaults(regopt.amsgrad) == adam
+    assert defaults(regopt.adamax) == {"b1": 0.9, "b2": 0.999, "eps": 0.0}
+    assert defaults(regopt.adagrad) == {"eps": 1e-7, "eps_root": 0.0, "initial_accumulator": 0.0}
+    assert defaults(regopt.rmsprop) == {"decay": 0.9, "eps": 0.0, "eps_root": 1e-6}
+    assert defaults(regopt.adadelta) == {"learning_rate": 1.0, "decay": 0.95, "eps_root": 1e-6}
+    assert defaults(regopt.lion) == {"b1": 0.9, "b2": 0.99, "weight_decay": 1e-3}
+
+
 WITHOUT_CONSTANTS = {
+    "adam": lambda rate: regopt.adam(rate, eps=0.0),
+    "nadam": lambda rate: regopt.nadam(rate, eps=0.0),
+    "amsgrad": lambda rate: regopt.amsgrad(rate, eps=0.0),
+    "adamax": lambda rate: regopt.adamax(rate),
+    "lion": lambda rate: regopt.lion(rate, weight_decay=0.0),
     "adagrad": lambda rate: regopt.adagrad(rate, eps=0.0),
     "rmsprop": lambda rate: regopt.rmsprop(rate, 0.8, eps_root=0.0),
     "centered rmsprop": lambda rate: regopt.rmsprop(rate, 0.8, eps_root=0.0, centered=True),
@@ -277,3 +420,26 @@ def test_slopes_in_the_gradient_are_finite_without_any_constant(optimizer):
 
     slopes = jax.jacobian(third_step)(grads)
     assert np.isfinite(slopes).all()
+
+
+def test_errors_name_argument_range_and_value():
+    cases = [
+        (lambda: regopt.ema_momentum(0.1, 1.0), r"decay must lie in \[0, 1\), got 1.0"),
+        (lambda: regopt.nesterov(0.1, -0.5), r"momentum must lie in \[0, 1\), got -0.5"),
+        (lambda: regopt.nesterov({"out": -0.1}, 0.5), r"learning_rate must lie in \[0, inf\), got -0.1"),
+        (
+            lambda: regopt.adagrad(0.1, initial_accumulator=-1.0),
+            r"initial_accumulator must lie in \[0, inf\), got -1.0",
+        ),
+        (lambda: regopt.rmsprop(0.1, 1.5), r"decay must lie in \[0, 1\), got 1.5"),
+        (lambda: regopt.rmsprop(0.1, eps_root=-1.0), r"eps_root must lie in \[0, inf\), got -1.0"),
+        (lambda: regopt.rmsprop_nesterov(0.1, momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
+        (lambda: regopt.adadelta(decay=-0.1), r"decay must lie in \[0, 1\), got -0.1"),
+        (lambda: regopt.adamax(0.1, eps=float("nan")), r"eps must lie in \[0, inf\), got nan"),
+        (lambda: regopt.nadam(0.1, b1=1.0), r"b1 must lie in \[0, 1\), got 1.0"),
+        (lambda: regopt.amsgrad(0.1, b2=2.0), r"b2 must lie in \[0, 1\), got 2.0"),
+        (lambda: regopt.lion(0.1, weight_decay=-2.0), r"weight_decay must lie in \[0, inf\), got -2.0"),
+    ]
+    for build, message in cases:
+        with pytest.raises(ValueError, match=message):
+            build()

@@ -8,7 +8,16 @@ from regopt.transforms.accumulated import (
     scale_by_adagrad,
     scale_by_rmsprop,
 )
-from regopt.transforms.adaptive import ScaleByAdamState, scale_by_adam
+from regopt.transforms.adaptive import (
+    ScaleByAdamaxState,
+    ScaleByAdamState,
+    ScaleByAmsgradState,
+    ScaleByNadamState,
+    scale_by_adam,
+    scale_by_adamax,
+    scale_by_amsgrad,
+    scale_by_nadam,
+)
 from regopt.transforms.clipping import clip, clip_by_global_norm, clip_by_layer_norm, clip_by_unit_norm
 from regopt.transforms.evaluation import evaluation_params
 from regopt.transforms.gradients import ScaleByLearningRateState, scale_by_learning_rate
@@ -39,6 +48,7 @@ from regopt.transforms.second_order import (
     nonlinear_cg,
     scale_by_exact_linesearch,
 )
+from regopt.transforms.signs import ScaleByLionState, scale_by_lion
 
 __all__ = [
     "AddPenaltyGradientState",
@@ -55,7 +65,11 @@ __all__ = [
     "ScaleByAdadeltaState",
     "ScaleByAdagradState",
     "ScaleByAdamState",
+    "ScaleByAdamaxState",
+    "ScaleByAmsgradState",
     "ScaleByLearningRateState",
+    "ScaleByLionState",
+    "ScaleByNadamState",
     "ScaleByRmspropState",
     "add_penalty_gradient",
     "bfgs",
@@ -79,7 +93,11 @@ __all__ = [
     "scale_by_adadelta",
     "scale_by_adagrad",
     "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_amsgrad",
     "scale_by_exact_linesearch",
     "scale_by_learning_rate",
+    "scale_by_lion",
+    "scale_by_nadam",
     "scale_by_rmsprop",
 ]

@@ -53,7 +53,7 @@ def scale_by_adagrad(
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         total = tree.lift(lambda r, g: r + g * g, state.sum_of_squares, updates)
-        return _divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total)
+        return moments.divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -104,7 +104,7 @@ def scale_by_rmsprop(
             mean = moments.average(decay, state.mean, updates)
         else:
             second, mean = moments.average_of_squares(decay, state.second, updates), None
-        return _divide_by_root(updates, second, eps, eps_root), ScaleByRmspropState(second, mean)
+        return moments.divide_by_root(updates, second, eps, eps_root), ScaleByRmspropState(second, mean)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -153,16 +153,6 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
         return directions, ScaleByAdadeltaState(gradients, steps)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _divide_by_root(grads: Tree, second: Tree, eps: Number, eps_root: Number) -> Tree:
-    """``g / (sqrt(r + eps_root) + eps)``, 0 where the denominator is 0; leaves of at least float32."""
-    return tree.lift_wide(
-        lambda g, r, eps, eps_root: safe_divide(g, safe_sqrt(r + eps_root) + eps),
-        grads,
-        second,
-        numbers=(eps, eps_root),
-    )
 
 
 def _variance(decay: Number, variance: Tree, mean: Tree, grads: Tree) -> Tree:

@@ -1,5 +1,8 @@
 """Momentum, adaptive and sign methods."""
 
+import jax.numpy as jnp
+import optax
+
 import regopt
 from catalogue.row import Row
 from regopt import transforms
@@ -11,6 +14,11 @@ ADAGRAD = (EPS | {"initial_accumulator": (0.1, 2.0)}, NO_EPS | {"initial_accumul
 RMSPROP = ({"decay": (0.8, 0.95)} | EPS, {"decay": (0.0,)} | NO_EPS)
 ADADELTA = ({"decay": (0.8, 0.95), "eps_root": (1e-2, 0.3)}, {"decay": (0.0,), "eps_root": (0.0,)})
 
+ADAM = ({"b1": (0.8, 0.95), "b2": (0.99, 0.9)} | EPS, {"b1": (0.0,), "b2": (0.0,)} | NO_EPS)
+ADAMAX = ({"b1": (0.8, 0.95), "b2": (0.99, 0.9), "eps": (1e-3, 0.1)}, {"b1": (0.0,), "b2": (0.0,), "eps": (0.0,)})
+LION = ({"b1": (0.9, 0.2), "b2": (0.6, 0.95)}, {"b1": (0.0,), "b2": (0.0,)})
+SIZES = jnp.array([1.0, -0.4, 0.16, 0.1], jnp.float32)
+
 
 def _with_rate(numbers, ends):
     """The numbers and ends of the named optimizer, from those of its direction."""
@@ -20,6 +28,11 @@ def _with_rate(numbers, ends):
 def _centered(factory):
     """The factory with the variance instead of the mean square."""
     return lambda **numbers: factory(**numbers, centered=True)
+
+
+def _alternating(factory):
+    """The factory behind gradients that shrink and change sign, without which a maximum or a sign shows no decay."""
+    return lambda **numbers: optax.chain(optax.scale_by_schedule(lambda step: SIZES[step]), factory(**numbers))
 
 
 ROWS = [
@@ -47,6 +60,20 @@ ROWS = [
         "transform",
         {"learning_rate": RATE, "momentum": (0.9, 0.5)} | RMSPROP[0],
         {"learning_rate": (0.0,), "momentum": (0.0,)} | RMSPROP[1],
+    ),
+    Row(regopt.nadam, "transform", *_with_rate(*ADAM)),
+    Row(regopt.amsgrad, "transform", *_with_rate(*ADAM), _alternating(regopt.amsgrad)),
+    Row(regopt.adamax, "transform", *_with_rate(*ADAMAX), _alternating(regopt.adamax)),
+    Row(transforms.scale_by_nadam, "transform", *ADAM, updates="wide"),
+    Row(transforms.scale_by_amsgrad, "transform", *ADAM, _alternating(transforms.scale_by_amsgrad), updates="wide"),
+    Row(transforms.scale_by_adamax, "transform", *ADAMAX, _alternating(transforms.scale_by_adamax), updates="wide"),
+    Row(transforms.scale_by_lion, "transform", *LION, _alternating(transforms.scale_by_lion), updates="wide"),
+    Row(
+        regopt.lion,
+        "transform",
+        {"weight_decay": (0.05, 0.7)} | _with_rate(*LION)[0],
+        {"weight_decay": (0.0,)} | _with_rate(*LION)[1],
+        _alternating(regopt.lion),
     ),
     Row(regopt.adadelta, "transform", *_with_rate(*ADADELTA)),
 ]
