@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from regopt.sweep.space import Settings
+from regopt.training.checks import check_data, check_key, check_steps
 from regopt.types import Task
 
 
@@ -14,16 +14,10 @@ def check(*, settings, data, key, devices, steps, eval_every, batch_size, chunk,
     """Everything that can be said before a program is built."""
     _check_settings(settings)
     check_data(data)
-    if key is not None and not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
+    check_key(key)
     if devices is not None and not (isinstance(devices, list | tuple) and devices):
         raise ValueError(f"devices must be a list of at least one device, got {devices!r}")
-    for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_size", batch_size), ("chunk", chunk)):
-        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-            raise ValueError(f"{name} must be a whole number in [1, inf), got {value!r}")
-    if steps % eval_every:
-        would_do = steps - steps % eval_every + eval_every
-        raise ValueError(f"steps must be a multiple of eval_every = {eval_every}, got {steps}; {would_do} would do")
+    check_steps(steps, eval_every, batch_size=batch_size, chunk=chunk)
     if noise not in ("shared", "per lane"):
         raise ValueError(f'noise must be "shared" or "per lane", got {noise!r}')
     if mode not in ("min", "max", None):
@@ -86,14 +80,3 @@ def _check_within(name: str, values: np.ndarray, size: int, of: str) -> None:
     outside = values[(values < 0) | (values >= size)]
     if outside.size:
         raise ValueError(f"{name} must lie in [0, {size - 1}], {of}, got {outside[0]}")
-
-
-def check_data(data: Any) -> None:
-    """There is a part to train on and one to evaluate on, each of arrays of one length."""
-    for part in ("train", "validation"):
-        arrays = jax.tree.leaves(getattr(data, part, None))
-        if not arrays:
-            raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")
-        lengths = {len(array) for array in arrays}
-        if len(lengths) != 1:
-            raise ValueError(f"the arrays of data.{part} must have one length, got {sorted(lengths)}")

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 from regopt import tree
 from regopt.data import Splits
 from regopt.stopping import early_stopping
-from regopt.training import train_steps
+from regopt.training.segments import train_segment
 from regopt.types import Key, Number, Stopping, Task, Tree
 
 LANES = "lanes"  # name of the mesh axis
@@ -124,7 +124,7 @@ def train_lane(
     """
     h = recipe.setting(constants)
     shared = recipe.noise == "shared"
-    state, per_step = train_steps(
+    state, metrics, bad_step = train_segment(
         recipe.task,
         lane.state,
         data,
@@ -134,13 +134,10 @@ def train_lane(
         batch_size=recipe.batch_size,
         order_key=_of_seed(keys.data, h),
         noise_key=keys.noise if shared else jax.random.fold_in(keys.noise, constants.index),
+        infinite=lane.infinite,
+        monitor=recipe.monitor,
         rows=None if resamples is None else resamples[h["replica"]],
     )
-    measured = recipe.task.evaluate(state, data, h)
-    metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()} | measured
-    _check_metrics(metrics, recipe.monitor)
-    still_finite = (tree.count_not_finite(state) <= lane.infinite) & jnp.isfinite(metrics[recipe.monitor])
-    bad_step = _first_bad_step(first_step, per_step, still_finite)
     stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
     return Lane(state, stopping, lane.infinite), metrics, Marks(bad_step, stop, best_step)
 
@@ -212,24 +209,6 @@ def _lanes(buffer: Tree, ids: jax.Array) -> Tree:
 def _of_seed(key: Key, h: Setting) -> Key:
     """The key, apart for each seed if the settings have one."""
     return jax.random.fold_in(key, h["seed"]) if "seed" in h else key
-
-
-def _check_metrics(metrics: dict[str, jax.Array], monitor: str) -> None:
-    """Metrics are scalars, and the monitor is one of them; known when the program is traced."""
-    if monitor not in metrics:
-        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
-    for name, value in metrics.items():
-        if jnp.shape(value):
-            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {jnp.shape(value)}")
-
-
-def _first_bad_step(first_step: Number, per_step: Tree, still_finite: jax.Array) -> jax.Array:
-    """Number of the first step whose metrics are not finite; the last if only its outcome is not; else 0."""
-    finite = jnp.stack([jnp.isfinite(values) for values in jax.tree.leaves(per_step)]).all(axis=0)
-    last = finite.size
-    numbers = jnp.where(finite, last + 1, jnp.arange(1, last + 1, dtype=jnp.int32))
-    first = jnp.minimum(jnp.min(numbers), jnp.where(still_finite, last + 1, last))
-    return jnp.where(first > last, 0, first_step + first).astype(jnp.int32)
 
 
 def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, metrics: dict[str, jax.Array]):

@@ -112,7 +112,8 @@ def fit(
             first_step=first_step,
             steps=eval_every,
             batch_size=batch_size,
-            keys=keys,
+            order_key=keys.order,
+            noise_key=keys.noise,
             infinite=infinite,
             monitor=monitor,
         )

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from regopt import tree
 from regopt.data import Splits
 from regopt.numerics import as_float
+from regopt.training.checks import check_data, check_key, check_steps
 from regopt.training.steps import train_steps
 from regopt.types import Key, Number, Task, Tree
 
@@ -30,9 +30,8 @@ class Keys(NamedTuple):
 
 def keys_of(key: Key | None, h: Any) -> Keys:
     """Keys by purpose; a number ``seed`` in the setting has its own initial state and order of data."""
+    check_key(key)
     key = jax.random.key(0) if key is None else key
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
     init, order, noise = (jax.random.fold_in(key, purpose) for purpose in range(3))
     if isinstance(h, Mapping) and "seed" in h:
         init, order = (jax.random.fold_in(key, h["seed"]) for key in (init, order))
@@ -48,9 +47,11 @@ def train_segment(
     first_step: Number,
     steps: int,
     batch_size: int | None,
-    keys: Keys,
+    order_key: Key,
+    noise_key: Key,
     infinite: jax.Array,
     monitor: str,
+    rows: jax.Array | None = None,
 ) -> tuple[Tree, Metrics, jax.Array]:
     """Train for ``steps`` steps, then evaluate.
 
@@ -62,16 +63,18 @@ def train_segment(
         first_step: steps done before, shape (); may be traced.
         steps: how many to do, static.
         batch_size: examples in a batch; None gives every step them all.
-        keys: of the run.
+        order_key: of the order of the data.
+        noise_key: of the noise.
         infinite: entries of the run's first state that were not finite, as a mask of -inf has; shape (), int32.
         monitor: the metric that must stay finite.
+        rows: places in ``data.train`` to train on, int32; None for all of them.
 
     Returns:
         The state after; the metrics, float scalars (``train_*`` are means over the segment); and the number of the
         first step with a metric that is not finite, of the last one if only its outcome is not, else 0.
 
     Raises:
-        ValueError: ``monitor`` is not a metric.
+        ValueError: ``monitor`` is not a metric, or a metric is no scalar.
     """
     state, per_step = train_steps(
         task,
@@ -81,13 +84,13 @@ def train_segment(
         first_step=first_step,
         steps=steps,
         batch_size=batch_size,
-        order_key=keys.order,
-        noise_key=keys.noise,
+        order_key=order_key,
+        noise_key=noise_key,
+        rows=rows,
     )
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
     metrics |= {name: _inexact(value) for name, value in task.evaluate(state, data, h).items()}
-    if monitor not in metrics:
-        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
+    _check_metrics(metrics, monitor)
     good = (tree.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
     return state, metrics, first_bad_step(first_step, per_step, steps, good)
 
@@ -148,25 +151,22 @@ def _any_lane_of_many(_axis_size, in_batched, condition):
 
 def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -> Any:
     """The data as JAX arrays, after everything that can be said of the static arguments before tracing."""
-    for part in ("train", "validation"):
-        arrays = jax.tree.leaves(getattr(data, part, None))
-        if not arrays:
-            raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")
-        lengths = {len(array) for array in arrays}
-        if len(lengths) != 1:
-            raise ValueError(f"the arrays of data.{part} must have one length, got {sorted(lengths)}")
-    for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_size", batch_size)):
-        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
-            raise ValueError(f"{name} must be a whole number in [1, inf), got {value!r}")
-    if steps % eval_every:
-        would_do = steps - steps % eval_every + eval_every
-        raise ValueError(f"steps must be a multiple of eval_every = {eval_every}, got {steps}; {would_do} would do")
+    check_data(data)
+    check_steps(steps, eval_every, batch_size=batch_size)
     return jax.tree.map(jnp.asarray, data)
 
 
 def size_of(examples: Tree) -> int:
     """How many examples there are."""
     return len(jax.tree.leaves(examples)[0])
+
+
+def _check_metrics(metrics: Metrics, monitor: str) -> None:
+    if monitor not in metrics:
+        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
+    for name, value in metrics.items():
+        if value.shape:
+            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {value.shape}")
 
 
 def _inexact(value: Any) -> jax.Array:
