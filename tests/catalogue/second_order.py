@@ -20,7 +20,14 @@ ROWS = [
     Row(regopt.diagonal_newton, "second_order", NUMBERS, ENDS),
     Row(regopt.gauss_newton, "second_order", NUMBERS, ENDS),
     Row(regopt.levenberg_marquardt, "second_order", {"damping": (0.02, 0.7)}, {"damping": (1e-6,)}),
-    Row(regopt.newton_cg, "second_order", {"max_iterations": (5.0, 2.0)}, {"max_iterations": (1.0,)}),
+    Row(regopt.newton_cg, "second_order", {}),
+    Row(
+        regopt.newton_cg,
+        "second_order",
+        {"max_iterations": (5.0, 2.0), "forcing": (0.01, 0.4)},
+        {"max_iterations": (1.0,), "forcing": (0.0,)},
+        build=lambda **numbers: regopt.newton_cg(**numbers, linesearch="exact_quadratic"),
+    ),
     Row(regopt.nonlinear_cg, "second_order", {}),
     Row(
         regopt.nonlinear_cg,

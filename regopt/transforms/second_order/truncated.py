@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt.curvature import hessian_product
-from regopt.numerics import as_float, check_range, safe_divide, safe_norm
+from regopt.numerics import as_float, check_range, like, safe_divide, safe_norm, safe_sqrt
 from regopt.transforms.second_order.linesearch import LineSearch, line_search
 from regopt.transforms.second_order.vector import Link, descending, on_vector
 from regopt.types import Number
@@ -22,9 +22,9 @@ class NewtonCGState(NamedTuple):
 
 
 def newton_cg(
-    max_iterations: Number = 100, *, linesearch: LineSearch = "zoom"
+    max_iterations: Number = 100, forcing: Number = 0.5, *, linesearch: LineSearch = "zoom"
 ) -> optax.GradientTransformationExtraArgs:
-    """Truncated Newton: ``H d = -g`` by conjugate gradients to ``|H d + g| <= min(1/2, sqrt|g|) |g|``, then a search.
+    """Truncated Newton: ``H d = -g`` to ``|H d + g| <= min(forcing, sqrt|g|) |g|`` by conjugate gradients.
 
     The inner iteration also ends at a direction of curvature that is not positive to rounding, with what it has by
     then (``-g`` at the first), so that d always descends; the outer convergence is superlinear.
@@ -33,6 +33,7 @@ def newton_cg(
 
     Args:
         max_iterations: most Hessian-vector products in an update, >= 1; may be traced.
+        forcing: largest residual of the system that is left, relative to the gradient, in [0, 1); may be traced.
         linesearch: "zoom" (strong Wolfe with ``c2 = 0.9``), "backtracking", "exact_quadratic", or an optax line
             search; static.
 
@@ -40,11 +41,12 @@ def newton_cg(
         The optimizer.
 
     Raises:
-        ValueError: a concrete ``max_iterations`` is below 1, or ``linesearch`` is unknown.
+        ValueError: a concrete number lies outside its range, or ``linesearch`` is unknown.
 
     References: Nocedal & Wright (2006), Algorithm 7.1; Dembo & Steihaug (1983).
     """
     check_range("max_iterations", max_iterations, "[1, inf)")
+    check_range("forcing", forcing, "[0, 1)")
 
     def init(x):
         del x
@@ -52,7 +54,9 @@ def newton_cg(
 
     def update(gradient, state, x, *, value_fn, **extra_args):
         del state, extra_args
-        solved = _solve(hessian_product(value_fn, x), gradient, as_float(max_iterations))
+        size = safe_norm(gradient)
+        tolerance = jnp.minimum(like(forcing, x), safe_sqrt(size)) * size
+        solved = _solve(hessian_product(value_fn, x), gradient, tolerance, as_float(max_iterations))
         direction = descending(solved.solution, gradient)
         return direction, NewtonCGState(solved.count, solved.negative)
 
@@ -69,10 +73,9 @@ class _Inner(NamedTuple):
     negative: jax.Array
 
 
-def _solve(product: Callable[[jax.Array], jax.Array], gradient: jax.Array, max_iterations: jax.Array) -> _Inner:
-    size = safe_norm(gradient)
-    tolerance = jnp.minimum(0.5, jnp.sqrt(size)) * size
-
+def _solve(
+    product: Callable[[jax.Array], jax.Array], gradient: jax.Array, tolerance: jax.Array, max_iterations: jax.Array
+) -> _Inner:
     def going(at):
         below = at.count.astype(max_iterations.dtype) < max_iterations
         return below & (safe_norm(at.residual) > tolerance) & ~at.negative
@@ -80,7 +83,7 @@ def _solve(product: Callable[[jax.Array], jax.Array], gradient: jax.Array, max_i
     def iterate(at):
         bent = product(at.direction)
         curvature = at.direction @ bent
-        negative = curvature <= jnp.finfo(size.dtype).eps * safe_norm(at.direction) * safe_norm(bent)
+        negative = curvature <= jnp.finfo(gradient.dtype).eps * safe_norm(at.direction) * safe_norm(bent)
         step = safe_divide(at.residual @ at.residual, jnp.where(negative, 0, curvature))
         residual = at.residual + step * bent
         beta = safe_divide(residual @ residual, at.residual @ at.residual)
