@@ -18,7 +18,7 @@ _NO_TIME = 1e-9  # a horizon below this many steps counts as 0
 _FOREVER = 1e20  # what count / horizon is for such a horizon: past any end, and finite in float32
 
 
-def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Number:
+def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Any:
     """``epochs * floor(examples / batch_size)``: the training steps in so many passes over the data.
 
     Args:
