@@ -89,7 +89,7 @@ def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
         del state
         value = value_fn(x)
         _, found = _searched(search, direction, search.init(x), x, value=value, value_fn=value_fn, grad=grad)
-        decreased = (found.info.decrease_error <= 0) | (found.value <= value)
+        decreased = (found.info.decrease_error <= 0) | (found.value < value)
         step = jnp.where(decreased, found.learning_rate, 0).astype(x.dtype)
         return jnp.where(step == 0, 0, step * direction), LineSearchState(step)
 
