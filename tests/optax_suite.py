@@ -1,0 +1,101 @@
+"""optax's own tests, as its wheel ships them, run with regopt in optax's place.
+
+The source of a test file is read where optax is installed; the list of optimizers under test is exchanged before it
+runs, and the module under test after. Nothing of it is copied.
+"""
+
+import ast
+import types
+import unittest
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from regopt import schedules
+
+
+def load(path: str, constants: Mapping[str, Any], modules: Mapping[str, Any]) -> types.ModuleType:
+    """A test file of optax's as a module.
+
+    Args:
+        path: the file, relative to the optax package.
+        constants: by name, what its assignments at the top level assign instead.
+        modules: by name, what its imports mean instead.
+
+    Returns:
+        The module.
+    """
+    file = Path(optax.__file__).parent / path
+    source = ast.parse(file.read_text(), filename=str(file))
+    exchanged = set()
+    for node in source.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in constants:
+            node.value = ast.Name(f"_regopt_{node.targets[0].id}", ast.Load(), lineno=node.lineno, col_offset=0)
+            exchanged.add(node.targets[0].id)
+    assert exchanged == set(constants), f"optax's {path} no longer assigns {set(constants) - exchanged}"
+    module = types.ModuleType(f"optax_suite.{file.stem}")
+    module.__dict__.update({f"_regopt_{name}": value for name, value in constants.items()})
+    exec(compile(ast.fix_missing_locations(source), str(file), "exec"), module.__dict__)
+    missing = [name for name in modules if name not in module.__dict__]
+    assert not missing, f"optax's {path} no longer imports {missing}"
+    module.__dict__.update(modules)
+    return module
+
+
+def leave_out(case: type, reasons: Mapping[str, str]) -> None:
+    """Skip tests of a class, with a reason, that start with a name or whose parameters contain a word.
+
+    A key ``"test_x"`` means every test of that name; ``"test_x: word"`` those with the word in their parameters.
+    """
+    parameters = getattr(case, "_test_params_reprs", {})
+    unused = set(reasons)
+    for name in [name for name in dir(case) if name.startswith("test")]:
+        for key, reason in reasons.items():
+            test, _, word = key.partition(": ")
+            bare = name.rstrip("0123456789_")
+            if bare == test.rstrip("_") and word in parameters.get(name, ""):
+                setattr(case, name, unittest.skip(reason)(getattr(case, name)))
+                unused.discard(key)
+    assert not unused, f"{case.__name__} has no tests for {sorted(unused)}"
+
+
+def _not_offered(what: str) -> Any:
+    raise unittest.SkipTest(f"regopt has no {what}")
+
+
+def _polynomial(init_value, end_value, power, transition_steps, transition_begin=0):
+    if power != 1:
+        _not_offered("polynomial schedule of another power than 1")
+    return _delayed(init_value, schedules.linear(init_value, end_value, transition_steps), transition_begin)
+
+
+def _exponential(init_value, transition_steps, decay_rate, transition_begin=0, staircase=False, end_value=None):
+    schedule = schedules.exponential(init_value, decay_rate, transition_steps, end_value, staircase=staircase)
+    return _delayed(init_value, schedule, transition_begin)
+
+
+def _delayed(init_value, schedule, begin):
+    return schedules.join([schedules.constant(init_value), schedule], [begin]) if begin else schedule
+
+
+def _piecewise_constant(init_value, boundaries_and_scales):
+    values = [init_value]
+    for scale in boundaries_and_scales.values():
+        values.append(values[-1] * scale)
+    return schedules.piecewise_constant(values, list(boundaries_and_scales))
+
+
+SCHEDULES = types.SimpleNamespace(
+    constant_schedule=schedules.constant,
+    polynomial_schedule=_polynomial,
+    exponential_decay=_exponential,
+    cosine_decay_schedule=schedules.cosine,
+    warmup_cosine_decay_schedule=schedules.warmup_cosine,
+    piecewise_constant_schedule=_piecewise_constant,
+    cosine_onecycle_schedule=schedules.one_cycle,
+    linear_onecycle_schedule=lambda *args, **kwargs: _not_offered("linear one-cycle schedule"),
+    piecewise_interpolate_schedule=lambda *args, **kwargs: _not_offered("piecewise interpolation"),
+    sgdr_schedule=lambda *args, **kwargs: _not_offered("schedule of that name; join cosine schedules"),
+)
