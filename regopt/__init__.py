@@ -31,7 +31,8 @@ from regopt.optimizers import (
     rmsprop_nesterov,
     sgd,
 )
-from regopt.transforms.evaluation import evaluation_params
+from regopt.transforms.evaluation import evaluation_params, final_params
+from regopt.transforms.guard import guard
 from regopt.transforms.regularize import regularize
 from regopt.transforms.second_order import (
     bfgs,
@@ -56,7 +57,9 @@ __all__ = [
     "diagonal_newton",
     "ema_momentum",
     "evaluation_params",
+    "final_params",
     "gauss_newton",
+    "guard",
     "heavy_ball",
     "layers",
     "lbfgs",

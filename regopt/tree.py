@@ -84,6 +84,11 @@ def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:
     return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), if_true, if_false)
 
 
+def no_move(updates: Tree) -> Tree:
+    """Updates that change no bit of any parameter: -0.0, since adding 0.0 would turn a -0.0 into 0.0."""
+    return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
+
+
 def by_leaf(prefix: NumberTree, params: Tree) -> Tree:
     """One number for each leaf, from a number or a prefix tree of numbers.
 

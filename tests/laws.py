@@ -37,7 +37,7 @@ CATALOGUE: list[Row] = [
 ]
 
 # public names that are no factories with numbers: functions of values
-NO_FACTORY = {"evaluation_params", "robbins_monro", "steps_from_epochs", "weights_only"}
+NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "steps_from_epochs", "weights_only"}
 MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, layers, stopping]
 
 NUMBERS = [(row, number) for row in CATALOGUE for number in row.numbers]

@@ -19,8 +19,9 @@ from regopt.transforms.adaptive import (
     scale_by_nadam,
 )
 from regopt.transforms.clipping import clip, clip_by_global_norm, clip_by_layer_norm, clip_by_unit_norm
-from regopt.transforms.evaluation import evaluation_params
+from regopt.transforms.evaluation import evaluation_params, final_params
 from regopt.transforms.gradients import ScaleByLearningRateState, scale_by_learning_rate
+from regopt.transforms.guard import GuardState, guard
 from regopt.transforms.momentum import (
     EmaMomentumState,
     HeavyBallState,
@@ -54,6 +55,7 @@ __all__ = [
     "AddPenaltyGradientState",
     "BFGSState",
     "EmaMomentumState",
+    "GuardState",
     "HeavyBallState",
     "LevenbergMarquardtState",
     "LineSearchState",
@@ -80,7 +82,9 @@ __all__ = [
     "diagonal_newton",
     "ema_momentum",
     "evaluation_params",
+    "final_params",
     "gauss_newton",
+    "guard",
     "heavy_ball",
     "lbfgs",
     "levenberg_marquardt",

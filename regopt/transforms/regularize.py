@@ -12,6 +12,7 @@ import optax
 
 from regopt import tree
 from regopt.numerics import at_count, check_range
+from regopt.transforms.evaluation import evaluation_params
 from regopt.types import Number, NumberOrSchedule, Penalty, Schedule
 
 
@@ -64,7 +65,8 @@ def regularize(
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer with a penalty on its parameters.
 
-    * ``"gradient"``: the optimizer sees ``grad loss + grad penalty(params)``, as if the penalty stood in the loss.
+    * ``"gradient"``: the optimizer sees ``grad loss + grad penalty``, as if the penalty stood in the loss: taken at
+      the optimizer's evaluation point, which is ``params`` for most.
     * ``"decoupled"``: ``u = optimizer(grad loss) - learning_rate * grad penalty(params)``; with ``l2`` this is
       weight decay. Give the optimizer's own ``learning_rate`` here and the decay follows it, as PyTorch's and
       optax's AdamW do; give the schedule's multiplier alone and it is the paper's form.
@@ -87,10 +89,26 @@ def regularize(
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
     if how == "gradient":
-        return optax.chain(add_penalty_gradient(penalty), optimizer)
+        return _in_gradient(optimizer, penalty)
     if how == "decoupled":
         return optax.chain(optimizer, add_penalty_gradient(penalty, _negative(learning_rate)))
     raise ValueError(f'how must be "gradient" or "decoupled", got {how!r}')
+
+
+def _in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:
+    """A chain of both, with the penalty's gradient taken where the optimizer wants the loss's."""
+    first, second = add_penalty_gradient(penalty), optax.with_extra_args_support(optimizer)
+
+    def init(params):
+        return first.init(params), second.init(params)
+
+    def update(updates, state, params=None, **extra_args):
+        point = None if params is None else evaluation_params(params, state)
+        updates, first_state = first.update(updates, state[0], point)
+        updates, second_state = second.update(updates, state[1], params, **extra_args)
+        return updates, (first_state, second_state)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:

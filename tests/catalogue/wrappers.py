@@ -9,6 +9,7 @@ from regopt import penalties, transforms
 
 RATE = (0.02, 0.3)
 
+
 def fed(transform: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """The transformation with a metric that falls, stays and falls again, eight values for each update."""
 
@@ -67,5 +68,12 @@ ROWS = [
         },
         build=lambda **numbers: fed(transforms.reduce_on_plateau(**numbers)),
         updates="incoming",
+    ),
+    Row(
+        regopt.guard,
+        "transform",
+        {"max_norm": (0.7, 1.5), "learning_rate": RATE},
+        {"max_norm": (0.0,), "learning_rate": (0.0,)},
+        build=lambda max_norm, learning_rate: regopt.guard(regopt.adam(learning_rate), max_norm),
     ),
 ]

@@ -1,0 +1,162 @@
+"""The evaluation point and the final model are found at any depth of a state, and used where training asks for them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import regopt
+from regopt import penalties
+
+PARAMS = {
+    "first": {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.25]]), "bias": jnp.array([0.5, -1.0])},
+    "last": {"kernel": jnp.array([[3.0], [-0.125]]), "bias": jnp.array([2.0])},
+}
+WEIGHTS = {layer: {"kernel": True, "bias": False} for layer in PARAMS}
+METHODS = {"evaluation_params": regopt.evaluation_params, "final_params": regopt.final_params}
+
+
+class ShiftedState(NamedTuple):
+    """A state that wants both points shifted by a tree of its own."""
+
+    count: Any
+    shift: Any
+
+    def evaluation_params(self, params):
+        return jax.tree.map(jnp.add, params, self.shift)
+
+    def final_params(self, params):
+        return jax.tree.map(jnp.add, params, self.shift)
+
+
+def shifted(by, final=True):
+    """Gradients go through; the points are ``params + by``."""
+
+    class EvaluationOnly(NamedTuple):
+        shift: Any
+        evaluation_params = ShiftedState.evaluation_params
+
+    def init(params):
+        shift = jax.tree.map(lambda w: jnp.full_like(w, by), params)
+        return ShiftedState(jnp.zeros((), jnp.int32), shift) if final else EvaluationOnly(shift)
+
+    def update(updates, state, params=None, **extra_args):
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def labels(params):
+    return jax.tree.map_with_path(lambda path, _: path[-1].key, params)
+
+
+def inside(transform):
+    """The transform within everything that may stand around it."""
+    return {
+        "chain": optax.chain(optax.clip(1.0), optax.chain(transform)),
+        "guard": regopt.guard(transform, 1.0),
+        "regularize": regopt.regularize(transform, penalties.l2(0.1)),
+        "decoupled": regopt.regularize(transform, penalties.l2(0.1), "decoupled"),
+        "MultiSteps": optax.MultiSteps(transform, 3),
+        "all": optax.masked(transform, True),
+    }
+
+
+def expected(by_weight, by_bias):
+    return jax.tree.map(lambda w, is_weight: w + (by_weight if is_weight else by_bias), PARAMS, WEIGHTS)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("wrapper", inside(optax.identity()))
+@pytest.mark.parametrize("method", METHODS)
+def test_the_point_is_found_behind_wrappers(wrapper, method):
+    state = inside(shifted(10.0))[wrapper].init(PARAMS)
+    assert_equal(METHODS[method](PARAMS, state), expected(10, 10))
+    assert_equal(jax.jit(METHODS[method])(PARAMS, state), expected(10, 10))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_masked_part_decides_for_its_own_leaves(method):
+    point = METHODS[method]
+    masked = optax.masked(shifted(10.0), WEIGHTS)
+    assert_equal(point(PARAMS, masked.init(PARAMS)), expected(10, 0))
+    within = optax.masked(optax.masked(shifted(10.0), {"first": True, "last": False}), WEIGHTS)
+    only_first = {"first": expected(10, 0)["first"], "last": PARAMS["last"]}
+    assert_equal(point(PARAMS, within.init(PARAMS)), only_first)
+    nothing = optax.masked(shifted(10.0), False)
+    assert_equal(point(PARAMS, nothing.init(PARAMS)), PARAMS)
+    one_array = optax.masked(shifted(10.0), False)
+    assert_equal(point(jnp.ones(2), one_array.init(jnp.ones(2))), jnp.ones(2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_of_a_partition_each_decide_for_their_own(method):
+    point = METHODS[method]
+    parts = {"kernel": shifted(10.0), "bias": regopt.guard(shifted(3.0))}
+    assert_equal(point(PARAMS, optax.partition(parts, labels).init(PARAMS)), expected(10, 3))
+    parts["bias"] = regopt.adam(0.1)
+    assert_equal(point(PARAMS, optax.partition(parts, labels).init(PARAMS)), expected(10, 0))
+
+
+def test_two_parts_that_decide_for_the_same_parameters_are_an_error():
+    both = {"side by side": optax.chain(shifted(1.0), shifted(2.0)), "one masked": None, "one in the other": None}
+    both["one masked"] = optax.chain(shifted(1.0), optax.masked(shifted(2.0), WEIGHTS))
+    state = shifted(1.0).init(PARAMS)._replace(count=shifted(2.0).init(PARAMS))
+    for name, opt_state in (*((n, t.init(PARAMS)) for n, t in both.items() if t), ("one in the other", state)):
+        for method, purpose in (("evaluation_params", "choose the evaluation point"), ("final_params", "give the fin")):
+            with pytest.raises(ValueError, match=f"only one part of an optimizer may {purpose}"):
+                METHODS[method](PARAMS, opt_state)
+            assert name
+
+
+def test_the_two_points_are_independent():
+    optimizer = optax.chain(shifted(10.0, final=False), regopt.adam(0.1))
+    state = optimizer.init(PARAMS)
+    assert_equal(regopt.evaluation_params(PARAMS, state), expected(10, 10))
+    assert regopt.final_params(PARAMS, state) is PARAMS
+
+
+def test_nesterov_works_on_part_of_the_tree():
+    """Masked to the kernels, beside descent on the biases, it gives the kernels what it gives them alone."""
+
+    def slopes(params):
+        return jax.grad(lambda p: sum(jnp.sum((w - 0.5) ** 2) for w in jax.tree.leaves(p)))(params)
+
+    def train(optimizer, params):
+        state = optimizer.init(params)
+        for _ in range(4):
+            updates, state = optimizer.update(slopes(regopt.evaluation_params(params, state)), state, params)
+            params = optax.apply_updates(params, updates)
+        return params
+
+    kernels = {name: {"kernel": layer["kernel"]} for name, layer in PARAMS.items()}
+    biases = {name: {"bias": layer["bias"]} for name, layer in PARAMS.items()}
+    nesterov, descent = regopt.nesterov(0.1, 0.9), regopt.sgd(0.1)
+    together = train(optax.partition({"kernel": nesterov, "bias": descent}, labels), PARAMS)
+    alone, others = train(nesterov, kernels), train(descent, biases)
+    for name, layer in together.items():
+        np.testing.assert_allclose(layer["kernel"], alone[name]["kernel"], rtol=1e-6)
+        np.testing.assert_allclose(layer["bias"], others[name]["bias"], rtol=1e-6)
+
+
+def test_a_penalty_in_the_gradient_is_taken_where_the_gradient_is():
+    """As if it stood in the loss: Nesterov with l2 is Nesterov on the penalised loss, Algorithm 8.3."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        scales = jnp.array([0.5, 2.0])
+        plain, penalised = regopt.nesterov(0.1, 0.9), regopt.regularize(regopt.nesterov(0.1, 0.9), penalties.l2(0.3))
+        ends = []
+        for optimizer, strength in ((plain, 0.3), (penalised, 0.0)):
+            w = jnp.array([1.0, -2.0])
+            state = optimizer.init(w)
+            for _ in range(10):
+                point = regopt.evaluation_params(w, state)
+                updates, state = optimizer.update(scales * point + strength * point, state, w)
+                w = w + updates
+            ends.append(np.asarray(w))
+        np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
