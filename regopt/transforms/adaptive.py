@@ -6,6 +6,7 @@ never move in bfloat16. Not for methods without a first moment (see ``accumulate
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -220,9 +221,12 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
         t = optax.safe_increment(state.count)
         first = moments.average(b1, state.first, updates)
         largest = tree.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.largest, updates, numbers=(b2,))
-        directions = tree.lift_wide(
-            lambda s, u, eps: safe_divide(s, u + eps), moments.correct_bias(b1, t, first), largest, numbers=(eps,)
-        )
+
+        def direction(s, u, eps):
+            size = jax.lax.stop_gradient(u + eps)  # the slope of s / u is s / u**2, whose square overflows for tiny u
+            return safe_divide(safe_divide(s, size), safe_divide(u + eps, size))
+
+        directions = tree.lift_wide(direction, moments.correct_bias(b1, t, first), largest, numbers=(eps,))
         return directions, ScaleByAdamaxState(t, first, largest)
 
     return optax.GradientTransformationExtraArgs(init, update)
