@@ -58,6 +58,11 @@ def zeros_wide(params: Tree) -> Tree:
     return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
 
 
+def copy_wide(params: Tree) -> Tree:
+    """The parameters in at least float32, in memory of their own, so that both may be donated to one program."""
+    return jax.tree.map(lambda p: jnp.array(widen(p)[0], copy=True), params)
+
+
 def total(tree: Tree) -> jax.Array:
     """Sum of every entry of every leaf, accumulated in at least float32; shape ().
 
@@ -133,7 +138,14 @@ def _name(entry: Any) -> Any:
 
 
 def resolve_mask(mask: Mask, params: Tree) -> Tree:
-    """The tree of bools that ``mask`` means for ``params``: None is all, a function is called, a prefix is spread."""
+    """The tree of bools that ``mask`` means for ``params``.
+
+    ``"weights"`` is ``weights_only``, None is all, a function is called, a prefix is spread.
+    """
     if mask is None:
         return jax.tree.map(lambda _: True, params)
+    if isinstance(mask, str):
+        if mask != "weights":
+            raise ValueError(f'mask must be "weights", a tree of bools, a function to one, or None, got {mask!r}')
+        return weights_only(params)
     return by_leaf(mask(params) if callable(mask) else mask, params)

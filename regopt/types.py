@@ -16,7 +16,7 @@ Device: TypeAlias = Any  # a jax.Device
 Tree: TypeAlias = Any  # a pytree of arrays
 NumberTree: TypeAlias = Any  # a number, or a prefix tree of numbers (one for a layer, say)
 NumberOrSchedule: TypeAlias = Any  # a number, a schedule, or a prefix tree of both (one for a layer, say)
-Mask: TypeAlias = Any  # a tree of bools, a prefix of one, a function from parameters to one, or None for all
+Mask: TypeAlias = Any  # "weights", a tree of bools or a prefix of one, a function from parameters to one, None for all
 
 
 class Penalty(NamedTuple):

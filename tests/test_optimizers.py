@@ -120,6 +120,23 @@ def test_adamw_leaves_biases_alone_unless_told_otherwise():
     assert decayed(mask={"kernel": False, "bias": True}) == pytest.approx({"kernel": 0.0, "bias": -0.15})
 
 
+def test_the_decay_spares_biases_under_inject_hyperparams_too():
+    """optax takes every callable argument for a schedule, so the default mask must not be one."""
+    params = {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
+    for factory in (regopt.adamw, regopt.lion):
+        optimizer = optax.inject_hyperparams(factory)(learning_rate=0.5, weight_decay=0.3)
+        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+        np.testing.assert_allclose(updates["kernel"], -0.15, rtol=1e-6)
+        np.testing.assert_array_equal(updates["bias"], 0.0)
+
+
+def test_an_unknown_mask_is_named():
+    with pytest.raises(ValueError, match='mask must be "weights", a tree of bools, a function to one, or None, got'):
+        regopt.adamw(0.1, mask="kernels").update(
+            {"w": jnp.ones(2)}, regopt.adamw(0.1).init({"w": jnp.ones(2)}), {"w": jnp.ones(2)}
+        )
+
+
 @pytest.mark.parametrize("b2", [0.9, 0.999, 0.99999, 0.9999999])
 @pytest.mark.parametrize("traced", [False, True], ids=["static", "traced"])
 def test_the_first_step_of_adam_is_the_learning_rate(b2, traced):

@@ -53,7 +53,7 @@ def adamw(
     eps_root: Number = 0.0,
     *,
     weight_decay: NumberTree = 1e-4,
-    mask: Mask = penalties.weights_only,
+    mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled decay, ``w <- w - learning_rate * (adam direction + weight_decay * w)``.
 

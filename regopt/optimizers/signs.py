@@ -14,7 +14,7 @@ def lion(
     b2: Number = 0.99,
     *,
     weight_decay: NumberTree = 1e-3,
-    mask: Mask = penalties.weights_only,
+    mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
     """Lion, ``w <- w - learning_rate * (sign(b1 m + (1 - b1) g) + weight_decay * w)``.
 

@@ -13,7 +13,7 @@ from regopt.numerics import check_range, like
 from regopt.types import Mask, NumberTree, Penalty
 
 
-def l2(strength: NumberTree = 1.0, *, mask: Mask = tree.weights_only) -> Penalty:
+def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength / 2 * sum_i w_i**2``; its gradient is ``strength * w``, its prox ``w / (1 + step * strength)``.
 
     The squared norm with its half, as in the book; deck 000's ``lambda * |w|^2`` is ``strength = 2 * lambda``.
@@ -43,7 +43,7 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = tree.weights_only) -> Penalty
     )
 
 
-def l1(strength: NumberTree = 1.0, *, mask: Mask = tree.weights_only) -> Penalty:
+def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i |w_i|``; its prox is soft thresholding, ``sign(w) max(|w| - step * strength, 0)``.
 
     The subgradient at 0 is 0, and the prox gives exact zeros.
