@@ -31,9 +31,13 @@ from regopt.optimizers import (
     rmsprop_nesterov,
     sgd,
 )
+from regopt.transforms.accumulation import accumulate
+from regopt.transforms.averaging import average_params, lookahead
 from regopt.transforms.evaluation import evaluation_params, final_params
 from regopt.transforms.guard import guard
 from regopt.transforms.regularize import regularize
+from regopt.transforms.sam import sam
+from regopt.transforms.schedule_free import schedule_free_adamw, schedule_free_sgd
 from regopt.transforms.second_order import (
     bfgs,
     diagonal_newton,
@@ -46,12 +50,14 @@ from regopt.transforms.second_order import (
 )
 
 __all__ = [
+    "accumulate",
     "adadelta",
     "adagrad",
     "adam",
     "adamax",
     "adamw",
     "amsgrad",
+    "average_params",
     "bfgs",
     "data",
     "diagonal_newton",
@@ -65,6 +71,7 @@ __all__ = [
     "lbfgs",
     "levenberg_marquardt",
     "lion",
+    "lookahead",
     "losses",
     "nadam",
     "nesterov",
@@ -77,6 +84,9 @@ __all__ = [
     "regularize",
     "rmsprop",
     "rmsprop_nesterov",
+    "sam",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "schedules",
     "sgd",
     "stopping",

@@ -150,7 +150,9 @@ def clean_runs(row, lanes, steps=100):
     optimizer = regopt.guard(row.make(), MAX_NORM)
 
     def run(key):
-        start = perturbed(key, laws.parameters(jnp.float32), lambda key, w: w + 3 * jax.random.normal(key, w.shape))
+        start = perturbed(
+            key, laws.parameters(jnp.float32), lambda key, w: w + 3 * jax.random.normal(key, w.shape, w.dtype)
+        )
         return descend(optimizer, start, optimizer.init(start), steps)[1]
 
     return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(2), lanes))

@@ -31,6 +31,11 @@ def assert_close(a, b, rtol=2e-6):
     np.testing.assert_allclose(floats(a), floats(b), rtol=rtol, atol=1e-6)
 
 
+def plain(x):
+    """The numbers in an array, of random keys too."""
+    return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+
 def shapes(tree):
     """Shape and dtype of every leaf, concrete or abstract, with the structure."""
     return jax.tree.map(lambda x: (x.shape, x.dtype.name), tree)
@@ -200,7 +205,7 @@ def test_a_scan_runs(row: Row):
         return jax.lax.scan(step, (params, transform.init(params)), length=4)[0]
 
     numbers = {name: jnp.array(values[:2], jnp.float32) for name, values in row.numbers.items()}
-    final, _ = jax.vmap(train)(numbers)
+    final, _ = jax.vmap(train)(numbers) if numbers else train(numbers)
     assert np.isfinite(floats(final)).all()
 
 
@@ -226,4 +231,4 @@ def test_a_poisoned_lane_changes_no_bit_of_the_others(row: Row, dtype, lanes):
     for poison in (jnp.nan, jnp.inf, 1e30):
         poisoned = run(sizes.at[0].set(poison))
         for a, b in zip(jax.tree.leaves(clean), jax.tree.leaves(poisoned), strict=True):
-            np.testing.assert_array_equal(a[1:], b[1:])
+            np.testing.assert_array_equal(plain(a)[1:], plain(b)[1:])

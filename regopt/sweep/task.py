@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen, nnx
 
-from regopt.transforms.evaluation import evaluation_params
+from regopt.transforms.evaluation import evaluation_params, final_params
 from regopt.types import Key, Task, Tree
 
 Setting = Mapping[str, Any]
@@ -19,7 +19,7 @@ Measure = Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, targets) -> s
 class SupervisedState(NamedTuple):
     """State of a supervised task."""
 
-    params: Tree  # plain nested dict
+    params: Tree  # plain nested dict; the model is regopt.final_params(params, opt_state)
     rest: Tree  # what a module carries besides parameters: batch statistics, a dropout rate
     opt_state: Any
 
@@ -35,8 +35,8 @@ def supervised(
     """Training ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
 
     The evaluation reports ``validation_loss`` and a ``validation_<name>`` for each metric, on ``data.validation``
-    with noise off; a step reports ``loss``, on its batch with noise on. The predictions are the outputs that the
-    evaluation measures: noise off, the parameters as they are.
+    with noise off; a step reports ``loss``, on its batch with noise on, at the optimizer's evaluation point. The
+    predictions are the outputs that the evaluation measures: noise off, with the optimizer's final parameters.
 
     Args:
         model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module.
@@ -81,7 +81,7 @@ def supervised(
         return {f"validation_{name}": measure(outputs, y) for name, measure in measures.items()}
 
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
-        return face.predict(state.params, state.rest, inputs, h)
+        return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
 
     return Task(init, step, evaluate, predict)
 

@@ -8,6 +8,7 @@ from regopt.transforms.accumulated import (
     scale_by_adagrad,
     scale_by_rmsprop,
 )
+from regopt.transforms.accumulation import AccumulateState, accumulate
 from regopt.transforms.adaptive import (
     ScaleByAdamaxState,
     ScaleByAdamState,
@@ -18,8 +19,11 @@ from regopt.transforms.adaptive import (
     scale_by_amsgrad,
     scale_by_nadam,
 )
+from regopt.transforms.averaging import AverageParamsState, LookaheadState, average_params, lookahead
+from regopt.transforms.centralization import centralize
 from regopt.transforms.clipping import clip, clip_by_global_norm, clip_by_layer_norm, clip_by_unit_norm
 from regopt.transforms.evaluation import evaluation_params, final_params
+from regopt.transforms.gradient_noise import AddGradientNoiseState, add_gradient_noise
 from regopt.transforms.gradients import ScaleByLearningRateState, scale_by_learning_rate
 from regopt.transforms.guard import GuardState, guard
 from regopt.transforms.momentum import (
@@ -32,6 +36,8 @@ from regopt.transforms.momentum import (
 )
 from regopt.transforms.plateau import ReduceOnPlateauState, reduce_on_plateau
 from regopt.transforms.regularize import AddPenaltyGradientState, add_penalty_gradient, regularize
+from regopt.transforms.sam import SamState, sam
+from regopt.transforms.schedule_free import ScheduleFreeState, schedule_free_adamw, schedule_free_sgd
 from regopt.transforms.second_order import (
     BFGSState,
     LevenbergMarquardtState,
@@ -52,18 +58,23 @@ from regopt.transforms.second_order import (
 from regopt.transforms.signs import ScaleByLionState, scale_by_lion
 
 __all__ = [
+    "AccumulateState",
+    "AddGradientNoiseState",
     "AddPenaltyGradientState",
+    "AverageParamsState",
     "BFGSState",
     "EmaMomentumState",
     "GuardState",
     "HeavyBallState",
     "LevenbergMarquardtState",
     "LineSearchState",
+    "LookaheadState",
     "NesterovState",
     "NewtonCGState",
     "NewtonState",
     "NonlinearCGState",
     "ReduceOnPlateauState",
+    "SamState",
     "ScaleByAdadeltaState",
     "ScaleByAdagradState",
     "ScaleByAdamState",
@@ -73,8 +84,13 @@ __all__ = [
     "ScaleByLionState",
     "ScaleByNadamState",
     "ScaleByRmspropState",
+    "ScheduleFreeState",
+    "accumulate",
+    "add_gradient_noise",
     "add_penalty_gradient",
+    "average_params",
     "bfgs",
+    "centralize",
     "clip",
     "clip_by_global_norm",
     "clip_by_layer_norm",
@@ -88,12 +104,14 @@ __all__ = [
     "heavy_ball",
     "lbfgs",
     "levenberg_marquardt",
+    "lookahead",
     "nesterov",
     "newton",
     "newton_cg",
     "nonlinear_cg",
     "reduce_on_plateau",
     "regularize",
+    "sam",
     "scale_by_adadelta",
     "scale_by_adagrad",
     "scale_by_adam",
@@ -104,4 +122,6 @@ __all__ = [
     "scale_by_lion",
     "scale_by_nadam",
     "scale_by_rmsprop",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
 ]

@@ -1,5 +1,7 @@
 """The links of chains."""
 
+import jax
+
 from catalogue.row import Row
 from regopt import transforms
 
@@ -19,4 +21,13 @@ ROWS = [
     ),
     Row(transforms.clip_by_layer_norm, "transform", {"max_norm": (0.7, 1.5)}, {"max_norm": (0.0,)}, updates="incoming"),
     Row(transforms.clip_by_unit_norm, "transform", {"max_norm": (0.7, 0.4)}, {"max_norm": (0.0,)}, updates="incoming"),
+    Row(
+        transforms.add_gradient_noise,
+        "transform",
+        {"eta": (0.3, 0.01), "gamma": (0.55, 1.2)},
+        {"eta": (0.0,), "gamma": (0.0,)},
+        build=lambda eta, gamma: transforms.add_gradient_noise(jax.random.key(5), eta, gamma),
+        updates="incoming",
+    ),
+    Row(transforms.centralize, "transform", {}, updates="incoming"),
 ]

@@ -76,4 +76,53 @@ ROWS = [
         {"max_norm": (0.0,), "learning_rate": (0.0,)},
         build=lambda max_norm, learning_rate: regopt.guard(regopt.adam(learning_rate), max_norm),
     ),
+    Row(
+        regopt.accumulate,
+        "transform",
+        {"every": (2.0, 3.0), "learning_rate": RATE},
+        {"every": (1.0, 2.5), "learning_rate": (0.0,)},
+        build=lambda every, learning_rate: regopt.accumulate(regopt.adam(learning_rate), every),
+    ),
+    Row(
+        regopt.average_params,
+        "transform",
+        {"learning_rate": RATE},
+        {"learning_rate": (0.0,)},
+        build=lambda learning_rate: regopt.average_params(regopt.adam(learning_rate)),
+    ),
+    Row(
+        regopt.average_params,
+        "transform",
+        {"decay": (0.8, 0.99), "learning_rate": RATE},
+        {"decay": (0.0,), "learning_rate": (0.0,)},
+        build=lambda decay, learning_rate: regopt.average_params(regopt.adam(learning_rate), decay),
+    ),
+    Row(
+        regopt.lookahead,
+        "transform",
+        {"sync_period": (2.0, 3.0), "slow_step_size": (0.4, 0.7), "learning_rate": RATE},
+        {"sync_period": (1.0, 2.5), "slow_step_size": (0.0, 1.0), "learning_rate": (0.0,)},
+        build=lambda sync_period, slow_step_size, learning_rate: regopt.lookahead(
+            regopt.adam(learning_rate), sync_period, slow_step_size
+        ),
+    ),
+    Row(
+        regopt.sam,
+        "transform",
+        {"rho": (0.05, 0.3), "learning_rate": RATE},
+        {"rho": (0.0,), "learning_rate": (0.0,)},
+        build=lambda rho, learning_rate: regopt.sam(regopt.adam(learning_rate), rho),
+    ),
+    Row(
+        regopt.schedule_free_sgd,
+        "transform",
+        {"learning_rate": RATE, "b1": (0.9, 0.6), "weight_decay": (0.05, 0.7)},
+        {"learning_rate": (0.0,), "b1": (0.0, 1.0), "weight_decay": (0.0,)},
+    ),
+    Row(
+        regopt.schedule_free_adamw,
+        "transform",
+        {"learning_rate": RATE, "b1": (0.9, 0.6), "b2": (0.99, 0.9), "eps": (1e-3, 1e-6), "weight_decay": (0.05, 0.7)},
+        {"learning_rate": (0.0,), "b1": (0.0, 1.0), "b2": (0.0,), "eps": (0.0,), "weight_decay": (0.0,)},
+    ),
 ]
