@@ -79,6 +79,23 @@ def test_the_formulas_for_beta():
     assert len(betas) == 3
 
 
+def test_short_steps_restart_polak_ribiere():
+    """g'(g - g0) is negative after a step that is too short, and the method is then gradient descent."""
+    _, _, value_fn = quadratic([0.5, 1.0, 4.0])
+    path, _ = run(regopt.nonlinear_cg(linesearch=optax.scale(0.1)), value_fn, np.ones(3), 10)
+    descent, _ = run(regopt.sgd(0.1), value_fn, np.ones(3), 10)
+    np.testing.assert_allclose(path, descent, rtol=1e-12)
+
+
+def test_a_direction_that_does_not_descend_gives_way_to_steepest_descent():
+    conjugate = regopt.nonlinear_cg(variant="fletcher_reeves", linesearch=optax.scale(2.5))  # goes too far
+    path, _ = run(conjugate, lambda w: jnp.sum(w**2) / 2, np.ones(1), 2)
+    np.testing.assert_allclose(path[:, 0], [1, -1.5, -1.5 + 2.5 * 1.5])
+    limited = regopt.lbfgs(linesearch=optax.identity())
+    path, _ = run(limited, lambda w: -jnp.sum(w**2) / 2, np.ones(1), 3)  # each pair has negative curvature
+    np.testing.assert_allclose(path[:, 0], [1, 2, 4, 8])
+
+
 def test_bfgs_with_exact_steps_gives_the_iterates_of_conjugate_gradients_and_the_inverse_hessian():
     hessian, _, value_fn = quadratic([0.3, 1.0, 2.5, 7.0, 19.0], seed=3)
     path, (states, _) = run(regopt.bfgs(linesearch="exact_quadratic"), value_fn, np.ones(5), 6)

@@ -132,6 +132,28 @@ def test_levenberg_marquardt_is_the_printed_algorithm():
     np.testing.assert_allclose(state.gain_ratio, ratio, rtol=1e-4, atol=1e-6)
 
 
+def test_levenberg_marquardt_recovers_from_a_damping_that_is_zero_to_rounding():
+    """The Gauss-Newton method diverges from here; a mu of 0 could not grow."""
+    start = np.array([2.0], np.float32)
+    path, _ = run(regopt.levenberg_marquardt(1e-44), half_square(jnp.arctan), start, 80, jnp.arctan)
+    undamped, _ = run(regopt.gauss_newton(), half_square(jnp.arctan), start, 4, jnp.arctan)
+    np.testing.assert_allclose(path[-1], 0, atol=1e-6)
+    assert np.abs(undamped[-1]) > 100
+
+
+def test_without_full_rank_the_step_is_the_shortest_one():
+    generator = np.random.default_rng(4)
+    x, y = generator.normal(size=(30, 3)) @ generator.normal(size=(3, 6)), generator.normal(size=30)
+    expected, *_ = np.linalg.lstsq(x, y, rcond=1e-10)
+
+    def residual_fn(w):
+        return jnp.asarray(x) @ w - jnp.asarray(y)
+
+    for optimizer in (regopt.newton(), regopt.newton(saddle_free=True), regopt.gauss_newton()):
+        path, _ = run(optimizer, half_square(residual_fn), np.zeros(6), 1, residual_fn)
+        np.testing.assert_allclose(path[1], expected, rtol=1e-9)
+
+
 def test_least_squares_against_scipy():
     residual_fn = observations()
     found = optimize.least_squares(lambda w: np.array(residual_fn(w)), [1.0, 1.0, 1.0], method="lm", xtol=1e-15)

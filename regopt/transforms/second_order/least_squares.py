@@ -95,13 +95,14 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
         square, slope = jacobian.T @ jacobian, jacobian.T @ residual
         largest = jnp.max(jnp.diagonal(square))
         mu = jnp.where(state.count == 0, like(damping, x) * largest, state.damping)
+        # within what rounding can tell: else mu may end at 0, from where it cannot grow, or at infinity
+        eps = jnp.finfo(x.dtype).eps
+        mu = jnp.clip(mu, eps * largest, largest / eps)
         step = -solve_symmetric(square, slope, mu, False)[0]
         ratio = _gain_ratio(residual, residual_fn(x + step), step, slope, mu)
         accepted, gain = ratio > 0, jnp.clip(2 * ratio - 1, -1, 1)
-        # steps beyond the cap move nothing: without it mu overflows at a solution, where rounding rejects
-        cap = jnp.maximum(largest, jnp.finfo(x.dtype).tiny) / jnp.finfo(x.dtype).eps
-        after = jnp.where(accepted, mu * jnp.maximum(1 / 3, 1 - gain**3), jnp.minimum(mu * state.growth, cap))
-        growth = jnp.where(accepted, 2, jnp.minimum(2 * state.growth, 1 / jnp.finfo(x.dtype).eps))
+        after = mu * jnp.where(accepted, jnp.maximum(1 / 3, 1 - gain**3), state.growth)
+        growth = jnp.where(accepted, 2, jnp.minimum(2 * state.growth, 1 / eps))
         state = LevenbergMarquardtState(optax.safe_increment(state.count), after, growth, ratio)
         return jnp.where(accepted, step, 0), state
 

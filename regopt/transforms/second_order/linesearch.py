@@ -1,6 +1,7 @@
 """How far to go along a direction: the minimum of the parabola along the line, and optax's searches made safe.
 
 Each is a link behind one that gives a direction, as in ``optax.chain(sgd(1.0), scale_by_exact_linesearch())``.
+The loops of "zoom" and "backtracking", and of ``newton_cg``, can be differentiated forwards only (``jax.jvp``).
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias

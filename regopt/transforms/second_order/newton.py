@@ -80,8 +80,8 @@ def diagonal_newton(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: LeCun et al. (1998), Efficient BackProp, section 7 (with the exact diagonal); Zhang et al. (2023),
-    Dive into Deep Learning, section 12.3.
+    References: LeCun et al. (1998), Efficient BackProp, section 9.1 (there with an estimate of the diagonal); Zhang et
+    al. (2023), Dive into Deep Learning, section 12.3.3.
     """
     check_range("regularization", regularization, "[0, inf)")
 

@@ -67,7 +67,7 @@ class _Inner(NamedTuple):
     """What the inner iteration carries."""
 
     count: jax.Array
-    solution: jax.Array  # z
+    solution: jax.Array  # z; 0 where the first direction has negative curvature, and the step goes along -g
     residual: jax.Array  # H z + g
     direction: jax.Array
     negative: jax.Array
@@ -87,8 +87,7 @@ def _solve(
         step = safe_divide(at.residual @ at.residual, jnp.where(negative, 0, curvature))
         residual = at.residual + step * bent
         beta = safe_divide(residual @ residual, at.residual @ at.residual)
-        first = negative & (at.count == 0)
-        solution = jnp.where(first, -gradient, at.solution + step * at.direction)
+        solution = at.solution + step * at.direction
         return _Inner(at.count + 1, solution, residual, beta * at.direction - residual, negative)
 
     start = _Inner(jnp.zeros((), jnp.int32), jnp.zeros_like(gradient), gradient, -gradient, jnp.zeros((), bool))
