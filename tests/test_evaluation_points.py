@@ -9,7 +9,10 @@ import optax
 import pytest
 
 import regopt
-from regopt import penalties
+from regopt import layers, penalties, sweep
+from regopt.data import Splits
+from regopt.losses import squared_error
+from regopt.training import fit
 
 PARAMS = {
     "first": {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.25]]), "bias": jnp.array([0.5, -1.0])},
@@ -160,3 +163,49 @@ def test_a_penalty_in_the_gradient_is_taken_where_the_gradient_is():
                 w = w + updates
             ends.append(np.asarray(w))
         np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
+
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(30, 3)).astype(np.float32)
+DATA = Splits((X[:20], X[:20, :2] + 0.5), (X[20:], X[20:, :2] + 0.5))
+OPTIMIZERS = {
+    "nesterov": lambda rate: regopt.nesterov(rate, 0.8),
+    "sam": lambda rate: regopt.sam(regopt.sgd(rate), 0.2),
+    "schedule-free": lambda rate: regopt.schedule_free_sgd(rate, 0.7),
+    "average": lambda rate: regopt.average_params(regopt.nesterov(rate, 0.8), 0.7),
+    "lookahead": lambda rate: regopt.guard(regopt.lookahead(regopt.sgd(rate), 3, 0.4), 10.0),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_model(name):
+    """Against a loop by hand on a linear model; four steps, so that no method is at a synchronisation."""
+
+    def outputs(params, x):
+        return x @ params["kernel"].T + params["bias"][None, :]
+
+    def loss(params, part):
+        return squared_error(outputs(params, part[0]), part[1])
+
+    task = sweep.supervised(
+        lambda h, rngs: layers.Dense(3, 2, rngs=rngs), squared_error, lambda h: OPTIMIZERS[name](h["learning_rate"])
+    )
+    rates = [0.05, 0.1]
+    outcome = sweep.run(task, sweep.from_columns({"learning_rate": rates}), DATA, steps=4, eval_every=2)
+    predictions = outcome.predict(DATA.validation[0])
+    start = task.init(jax.random.fold_in(jax.random.key(0), 0), {"learning_rate": rates[0]}).params
+    for lane, rate in enumerate(rates):
+        optimizer = OPTIMIZERS[name](rate)
+        params, state = start, optimizer.init(start)
+        for _ in range(4):
+            grads = jax.grad(loss)(regopt.evaluation_params(params, state), DATA.train)
+            updates, state = optimizer.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+        model = regopt.final_params(params, state)
+        np.testing.assert_allclose(predictions[lane], outputs(model, DATA.validation[0]), rtol=1e-4, atol=1e-6)
+        curve = outcome.record.curves["validation_loss"][lane]
+        np.testing.assert_allclose(curve[-1], loss(model, DATA.validation), rtol=1e-5)
+        single = fit(task, {"learning_rate": rate}, DATA, steps=4, eval_every=2)
+        np.testing.assert_allclose(single.metrics["validation_loss"], curve, rtol=1e-5)
+        if name in ("schedule-free", "average", "lookahead"):
+            assert abs(float(loss(params, DATA.validation)) / curve[-1] - 1) > 1e-3  # the parameters themselves differ

@@ -14,7 +14,9 @@ from laws import identify
 import regopt
 from regopt import optimizers, transforms, tree
 
-OPTIMIZERS = [row for row in laws.of_kind("transform") if row.factory.__name__ in optimizers.__all__]
+WRAPPERS = ["accumulate", "average_params", "lookahead", "sam", "schedule_free_adamw", "schedule_free_sgd"]
+NAMES = {*optimizers.__all__, *WRAPPERS}
+OPTIMIZERS = [row for row in laws.of_kind("transform") if row.factory.__name__ in NAMES]
 each_optimizer = pytest.mark.parametrize("row", OPTIMIZERS, ids=identify)
 MAX_NORM = 5.0
 ATTACKS = {
@@ -104,8 +106,9 @@ def test_every_optimizer_recovers_from_every_attack(row):
     assert (clean.state.skipped, clean.state.count) == (0, 105)
     for name, end in outcomes.items():
         assert end.loss < end.at_attack, name
-        assert (end.lengths > 0).all() or end.loss < 1e-9, name  # it may sit in the minimum itself
-        assert (end.state.count, end.state.still, end.state.overflowed) == (106, 0, False), name
+        assert end.lengths.any() or end.loss < 1e-9, name  # it may sit in the minimum itself
+        assert (end.state.count, end.state.overflowed) == (106, False), name
+        assert end.state.still <= 1, name  # accumulation and SAM take two gradients for a step
         if name in NOT_FINITE:
             assert (end.state.skipped, end.state.first_bad_step) == (1, 5), name
             assert same_bits((end.params, end.state.inner), (clean.params, clean.state.inner)), name
@@ -116,7 +119,7 @@ def test_every_optimizer_recovers_from_every_attack(row):
 @each_optimizer
 def test_a_spike_cannot_freeze_a_guarded_optimizer_without_a_norm_either(row):
     for name, end in under_attack(regopt.guard(row.make()), ["1e30", "3e38"]).items():
-        assert (end.state.still, end.state.overflowed) == (0, False), name
+        assert (end.state.still <= 1, end.state.overflowed) == (True, False), name
         assert np.isfinite(floats((end.params, end.state))).all(), name
 
 
@@ -180,7 +183,7 @@ def random_bits(key, like):
 
 
 def bombarded(row, dtype, lanes, steps, max_norm):
-    """Parameters and states after steps with random bits as gradients, and the updates of one clean step after."""
+    """Parameters and states after steps with random bits as gradients, and what two clean steps would move."""
     optimizer = regopt.guard(row.make(), max_norm)
 
     def run(key):
@@ -194,18 +197,19 @@ def bombarded(row, dtype, lanes, steps, max_norm):
 
         (params, state), _ = jax.lax.scan(body, (params, optimizer.init(params)), jax.random.split(key, steps))
         ones = jax.tree.map(jnp.ones_like, params)
-        moves = optimizer.update(ones, state, params)[0]
-        return params, state, moves
+        first, after = optimizer.update(ones, state, params)
+        second, _ = optimizer.update(ones, after, params)
+        return params, state, jax.tree.map(lambda a, b: (a != 0) | (b != 0), first, second)
 
     return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(4), lanes))
 
 
 def check_bombarded(row, dtype, lanes, steps, max_norm):
-    params, state, moves = bombarded(row, dtype, lanes, steps, max_norm)
+    params, state, moved = bombarded(row, dtype, lanes, steps, max_norm)
     assert np.isfinite(floats((params, state))).all()
     assert (state.skipped > 0).all()
     if max_norm is not None:
-        alive = np.concatenate([np.asarray(u != 0).ravel() for u in jax.tree.leaves(moves)])
+        alive = np.concatenate([np.ravel(x) for x in jax.tree.leaves(moved)])
         assert alive.mean() >= 0.999
 
 
