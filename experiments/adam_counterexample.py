@@ -241,6 +241,7 @@ def _farthest(iterates, expected):
 
 
 def _draw_iterates(axes, arrays, problem):
+    runs = arrays["stochastic, Adam"].shape[0]
     millions = float(arrays["rounds" if problem == "online" else "stochastic_rounds"]) / 1e6
     for line, (name, (_, which, color)) in enumerate(LINES.items()):
         x = np.atleast_2d(arrays[f"{problem}, {name}"])
@@ -255,7 +256,7 @@ def _draw_iterates(axes, arrays, problem):
         xlabel="round (millions)",
         ylabel="iterate $x$; the minimum is at -1",
         ylim=(-1.08, 1.08),
-        title="online problem" if problem == "online" else f"stochastic problem: one run, and the range of {len(x)}",
+        title="online problem" if problem == "online" else f"stochastic problem: one run, and the range of {runs}",
     )
 
 
