@@ -107,6 +107,17 @@ def test_parts_of_a_partition_each_decide_for_their_own(method):
     assert_equal(point(PARAMS, optax.partition(parts, labels).init(PARAMS)), expected(10, 0))
 
 
+def test_a_masked_wrapper_is_not_confused_by_the_masked_trees_of_what_it_wraps():
+    averaged = regopt.average_params(regopt.adam(0.1))
+    optimizer = optax.partition({"kernel": averaged, "bias": regopt.adam(0.1)}, labels)
+    updates, state = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+    shifted_params = jax.tree.map(lambda w: w + 7, PARAMS)
+    model = regopt.final_params(shifted_params, state)
+    for name, layer in model.items():
+        np.testing.assert_allclose(layer["kernel"], PARAMS[name]["kernel"] + updates[name]["kernel"], rtol=1e-6)
+        np.testing.assert_array_equal(layer["bias"], shifted_params[name]["bias"])
+
+
 def test_two_parts_that_decide_for_the_same_parameters_are_an_error():
     both = {"side by side": optax.chain(shifted(1.0), shifted(2.0)), "one masked": None, "one in the other": None}
     both["one masked"] = optax.chain(shifted(1.0), optax.masked(shifted(2.0), WEIGHTS))
