@@ -392,3 +392,39 @@ def test_errors_name_argument_range_and_value():
     for build, message in cases:
         with pytest.raises(ValueError, match=message):
             build()
+
+
+HYPERPARAMETERS = {
+    "decay": (0.8, lambda x: regopt.average_params(regopt.adam(0.1), x)),
+    "slow_step_size": (0.4, lambda x: regopt.lookahead(regopt.adam(0.1), 3, x)),
+    "rho": (0.3, lambda x: regopt.sam(regopt.adam(0.1), x)),
+    "schedule-free rate": (0.1, lambda x: regopt.schedule_free_adamw(x, 0.8, weight_decay=0.1)),
+    "schedule-free b1": (0.8, lambda x: regopt.schedule_free_adamw(0.1, x, weight_decay=0.1)),
+    "schedule-free b2": (0.9, lambda x: regopt.schedule_free_adamw(0.1, 0.8, x)),
+    "accumulated rate": (0.1, lambda x: regopt.accumulate(regopt.adam(x), 3)),
+    "guarded max_norm": (0.5, lambda x: regopt.guard(regopt.heavy_ball(0.1, 0.8), x)),
+}
+
+
+@pytest.mark.parametrize("name", HYPERPARAMETERS)
+def test_slopes_of_a_trained_model_are_central_differences(name):
+    """With a unit that never learns (no slope at all) and one that starts at zero."""
+    value, build = HYPERPARAMETERS[name]
+    with jax.enable_x64(True):
+        targets, scales = jnp.array([1.0, -2.0, 0.0, 3.0]), jnp.array([1.0, 0.3, 0.0, 2.0])
+
+        def loss(w):
+            return jnp.sum(scales * (w - targets) ** 2)
+
+        def trained(x):
+            optimizer, w = build(x), jnp.array([0.0, 1.0, 0.5, 0.0])
+            state = optimizer.init(w)
+            for _ in range(8):
+                updates, state = optimizer.update(jax.grad(loss)(regopt.evaluation_params(w, state)), state, w)
+                w = w + updates
+            return loss(regopt.final_params(w, state))
+
+        slope = jax.jit(jax.grad(trained))(value)
+        ahead, behind = map(jax.jit(trained), (value + 1e-5, value - 1e-5))
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6)
+        assert abs(slope) > 1e-3
