@@ -182,6 +182,15 @@ def test_newton_cg_solved_to_the_end_is_newton():
     assert states.products[0] == 1
 
 
+def test_newton_cg_solves_more_exactly_near_a_solution():
+    hessian, minimum, value_fn = quadratic(np.geomspace(0.1, 50, 12), seed=6)
+    start = minimum + 1e-6 * np.ones(12)
+    path, (states, _) = run(regopt.newton_cg(linesearch=optax.identity()), value_fn, start, 1)
+    before, after = np.linalg.norm((path - minimum) @ hessian, axis=1)
+    assert after <= before**1.5  # sqrt|g| |g|
+    assert 1 < states.products[0] < 12
+
+
 def test_newton_cg_leaves_at_negative_curvature():
     def value_fn(w):
         return 2 * w[0] ** 2 - w[1] ** 2 / 2 + w[1] ** 4 / 4
