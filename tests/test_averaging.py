@@ -329,20 +329,25 @@ WRAPPERS = {
     "lookahead": regopt.lookahead(regopt.sgd(0.1)),
     "sam": regopt.sam(regopt.sgd(0.1)),
     "schedule-free": regopt.schedule_free_sgd(0.1),
+    "guard": regopt.guard(regopt.sgd(0.1)),
+    "accumulate": regopt.accumulate(regopt.sgd(0.1), 2),
 }
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_states_share_no_memory_with_the_parameters(name):
-    """Or a program could not take both as its own."""
+def test_no_two_arrays_of_parameters_and_state_share_memory(name):
+    """Or a program could not be given both as its own."""
     params = {"w": jnp.ones(3), "b": jnp.zeros(2)}
     state = WRAPPERS[name].init(params)
-    step = jax.jit(lambda p, s: WRAPPERS[name].update(p, s, p), donate_argnums=(0, 1))
-    step(params, state)
+    step = jax.jit(lambda params, state: WRAPPERS[name].update(params, state, params), donate_argnums=(0, 1))
+    jax.block_until_ready(step(params, state))
+
+
+@pytest.mark.parametrize("name", ["average_params", "lookahead", "sam", "schedule-free"])
+def test_an_update_without_parameters_says_what_to_do(name):
+    params = {"w": jnp.ones(3)}
     with pytest.raises(ValueError, match=r"needs? the parameters: call update\(grads, state, params\)"):
-        WRAPPERS[name].update(
-            {"w": jnp.ones(3), "b": jnp.zeros(2)}, WRAPPERS[name].init({"w": jnp.ones(3), "b": jnp.zeros(2)})
-        )
+        WRAPPERS[name].update(params, WRAPPERS[name].init(params))
 
 
 def test_two_models_are_one_too_many():

@@ -65,9 +65,16 @@ def guard(
     clipping = optax.identity() if max_norm is None else clip_by_global_norm(max_norm)
 
     def init(params):
-        inner, zero = optimizer.init(params), jnp.zeros((), jnp.int32)
-        none = jnp.full((), -1, jnp.int32)
-        return GuardState(inner, zero, zero, none, zero, jnp.zeros((), bool), tree.count_not_finite(inner))
+        inner = optimizer.init(params)
+        return GuardState(
+            inner=inner,
+            count=jnp.zeros((), jnp.int32),
+            skipped=jnp.zeros((), jnp.int32),
+            first_bad_step=jnp.full((), -1, jnp.int32),
+            still=jnp.zeros((), jnp.int32),
+            overflowed=jnp.zeros((), bool),
+            infinite=tree.count_not_finite(inner),
+        )
 
     def update(updates, state, params=None, **extra_args):
         finite = tree.count_not_finite(updates) == 0
@@ -103,7 +110,8 @@ def _negligible(params: Tree) -> jax.Array:
     """A millionth of the largest parameter's rounding error; 0 without parameters."""
     if params is None:
         return as_float(0.0)
-    eps = max((float(jnp.finfo(w.dtype).eps) for w in jax.tree.leaves(params)), default=0.0)
+    dtypes = map(jnp.result_type, jax.tree.leaves(params))
+    eps = max((float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)), default=0.0)
     return 1e-6 * eps * _largest(params)
 
 
