@@ -43,9 +43,17 @@ def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree, numbers: tupl
 def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
     """As ``lift``, without the last cast: the leaves stay in at least float32."""
 
+    converted: dict[Any, jax.Array] = {}  # once for all leaves of one dtype: a program has many leaves to compile
+
+    def number_like(number, array):
+        key = id(number), array.dtype
+        if key not in converted:
+            converted[key] = like(number, array)
+        return converted[key]
+
     def at_leaf(*leaves):
         arrays = widen(*leaves[: len(trees)])
-        return rule(*arrays, *(like(number, arrays[0]) for number in leaves[len(trees) :]))
+        return rule(*arrays, *(number_like(number, arrays[0]) for number in leaves[len(trees) :]))
 
     return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0]) for number in numbers))
 

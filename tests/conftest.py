@@ -1,5 +1,7 @@
 """Strictness for every test: no silent promotion of dtypes or ranks, no key used twice, two CPU devices."""
 
+import zlib
+
 import jax
 import pytest
 
@@ -9,13 +11,19 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked ``long`` unless asked for, and doctests, whose output is in 32 bit, under x64."""
-    if jax.config.read("jax_enable_x64"):
+    """Leave out tests marked ``long`` unless asked for, and doctests, whose output is in 32 bit, under x64.
+
+    Of the cells of a test marked ``sampled(n)`` one in n runs always, other ones under x64; the rest are ``long``.
+    """
+    x64 = jax.config.read("jax_enable_x64")
+    if x64:
         items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled and zlib.crc32(f"{item.name} {x64}".encode()) % sampled.args[0]:
+            item.add_marker("long")
     if config.option.markexpr:
         return
-    skip = pytest.mark.skip(reason="long; run with -m long")
-    for item in items:
-        if "long" in item.keywords:
-            item.add_marker(skip)
+    items[:] = [item for item in items if "long" not in item.keywords]

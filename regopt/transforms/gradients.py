@@ -1,7 +1,9 @@
 """The step of gradient descent itself: a direction times minus the learning rate, in the parameters' dtype."""
 
+import operator
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -42,9 +44,9 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
 
     def update(updates, state, params=None, **extra_args):
         del extra_args
-        rate = at_count(learning_rate, state.count)
+        minus_rate = jax.tree.map(operator.neg, at_count(learning_rate, state.count))
         leading = updates if params is None else params
-        updates = tree.lift(lambda _, d, rate: -rate * d, leading, updates, numbers=(rate,))
+        updates = tree.lift(lambda _, d, minus_rate: minus_rate * d, leading, updates, numbers=(minus_rate,))
         return updates, ScaleByLearningRateState(optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -3,8 +3,10 @@
 What the rules with moments share; not transformations themselves. Results are in at least float32.
 """
 
+import jax.numpy as jnp
+
 from regopt import tree
-from regopt.numerics import one_minus, one_minus_power, safe_divide, safe_sqrt
+from regopt.numerics import one_minus, one_minus_power
 from regopt.types import Number, Tree
 
 
@@ -24,10 +26,14 @@ def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
 
 
 def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number) -> Tree:
-    """``numerator / (sqrt(second + eps_root) + eps)``, elementwise, and 0 where the denominator is 0."""
-    return tree.lift_wide(
-        lambda x, r, eps, eps_root: safe_divide(x, safe_sqrt(r + eps_root) + eps),
-        numerator,
-        second,
-        numbers=(eps, eps_root),
-    )
+    """``numerator / (sqrt(second + eps_root) + eps)``, elementwise, and 0 where numerator and denominator are 0.
+
+    The root is taken of the smallest normal number at least, where its slope is finite: one operation instead of the
+    six of ``safe_divide`` and ``safe_sqrt``, which cost a fifth of the time to compile many leaves. Squares smaller
+    than that have underflowed.
+    """
+
+    def divide(x, r, eps, eps_root):
+        return x / (jnp.sqrt(jnp.maximum(r + eps_root, jnp.finfo(r.dtype).tiny)) + eps)
+
+    return tree.lift_wide(divide, numerator, second, numbers=(eps, eps_root))
