@@ -203,3 +203,23 @@ def test_bad_shapes_and_names_are_said():
     task = sweep.supervised(Plain(), cross_entropy, lambda h: regopt.sgd(0.1), inputs=X[:1])
     with pytest.raises(ValueError, match=r"data.train must be a pair of inputs and targets"):
         sweep.run(task, sweep.from_columns({"a": [1.0]}), Splits(X, X), steps=4, eval_every=4)
+
+
+def test_methods_of_second_order_train_in_lanes():
+    """Newton's method on all examples finds each strength's minimum, where the gradient vanishes."""
+    strengths = [0.01, 0.1, 1.0]
+    task = sweep.supervised(
+        Plain(),
+        cross_entropy,
+        lambda h: regopt.regularize(regopt.newton(), regopt.penalties.l2(h["strength"], mask=None)),
+        inputs=X,
+    )
+    result = sweep.run(task, sweep.from_columns({"strength": strengths}), DATA, steps=10, eval_every=10)
+    for row, strength in enumerate(strengths):
+        params = result.state(row).params
+
+        def objective(params, strength=strength):
+            outputs = Plain().apply({"params": params}, DATA.train[0])
+            return cross_entropy(outputs, DATA.train[1]) + strength / 2 * optax.tree.norm(params, squared=True)
+
+        assert optax.tree.norm(jax.grad(objective)(params)) < 1e-5

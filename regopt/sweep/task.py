@@ -41,7 +41,9 @@ def supervised(
     Args:
         model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module.
         loss: ``(outputs, targets) -> scalar``, a mean over the batch.
-        optimizer: ``h -> optimizer``, where ``h`` is the dict of one setting's numbers and static values.
+        optimizer: ``h -> optimizer``, where ``h`` is the dict of one setting's numbers and static values; its update
+            gets ``value``, ``grad`` and ``value_fn`` of the batch's loss as extra arguments, for line searches and
+            methods of second order.
         metrics: further ``(outputs, targets) -> scalar`` functions by name.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
 
@@ -70,7 +72,8 @@ def supervised(
         point = evaluation_params(state.params, state.opt_state)
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
         transform = optax.with_extra_args_support(optimizer(h))
-        updates, opt_state = transform.update(grads, state.opt_state, state.params, value=value, grad=grads)
+        extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
+        updates, opt_state = transform.update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return SupervisedState(params, rest, opt_state), {"loss": value}
 

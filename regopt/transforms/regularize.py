@@ -4,6 +4,7 @@ The two differ for every optimizer with a memory: a penalty in the gradient pass
 adaptive scaling, a decoupled one acts on the parameters alone.
 """
 
+import operator
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import at_count, check_range
+from regopt.numerics import at_count, check_range, widen
 from regopt.transforms.evaluation import evaluation_params
-from regopt.types import Number, NumberOrSchedule, Penalty, Schedule
+from regopt.types import Number, NumberOrSchedule, Penalty, Schedule, Tree
 
 
 class AddPenaltyGradientState(NamedTuple):
@@ -66,7 +67,8 @@ def regularize(
     """The optimizer with a penalty on its parameters.
 
     * ``"gradient"``: the optimizer sees ``grad loss + grad penalty``, as if the penalty stood in the loss: taken at
-      the optimizer's evaluation point, which is ``params`` for most.
+      the optimizer's evaluation point, which is ``params`` for most. The extra arguments ``value``, ``grad`` and
+      ``value_fn`` of an update, those of the loss alone, reach it with the penalty added.
     * ``"decoupled"``: ``u = optimizer(grad loss) - learning_rate * grad penalty(params)``; with ``l2`` this is
       weight decay. Give the optimizer's own ``learning_rate`` here and the decay follows it, as PyTorch's and
       optax's AdamW do; give the schedule's multiplier alone and it is the paper's form.
@@ -96,7 +98,10 @@ def regularize(
 
 
 def _in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:
-    """A chain of both, with the penalty's gradient taken where the optimizer wants the loss's."""
+    """A chain of both, with the penalty's gradient taken where the optimizer wants the loss's.
+
+    What the optimizer is told of the loss besides, for a line search or a Hessian, is of the penalised loss too.
+    """
     first, second = add_penalty_gradient(penalty), optax.with_extra_args_support(optimizer)
 
     def init(params):
@@ -105,10 +110,24 @@ def _in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> o
     def update(updates, state, params=None, **extra_args):
         point = None if params is None else evaluation_params(params, state)
         updates, first_state = first.update(updates, state[0], point)
-        updates, second_state = second.update(updates, state[1], params, **extra_args)
+        updates, second_state = second.update(
+            updates, state[1], params, **_penalized(extra_args, penalty, point, updates)
+        )
         return updates, (first_state, second_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _penalized(extra_args: dict[str, Any], penalty: Penalty, point: Tree, grads: Tree) -> dict[str, Any]:
+    own = dict(extra_args)
+    if "value" in own:
+        own["value"] = operator.add(*widen(own["value"], penalty.value(point)))
+    if "grad" in own:
+        own["grad"] = grads
+    if "value_fn" in own:
+        loss = own["value_fn"]
+        own["value_fn"] = lambda params: operator.add(*widen(loss(params), penalty.value(params)))
+    return own
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:
