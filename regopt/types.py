@@ -24,12 +24,13 @@ class Penalty(NamedTuple):
 
     ``value(params)`` is a float scalar (at least float32) in units of the loss, differentiable with a finite
     (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the
-    shapes and dtypes of ``params``; None where no closed form is known. ``mask(params)`` is the tree of
-    bools that tells which leaves are penalised.
+    shapes and dtypes of ``params``; None where no closed form is known. The step is a number, or a tree of numbers by
+    layer or by coordinate: then it is ``argmin_u sum_i (u_i - params_i)^2 / (2 step_i) + value(u)``. ``mask(params)``
+    is the tree of bools that tells which leaves are penalised.
     """
 
     value: Callable[[Tree], jax.Array]
-    prox: Callable[[Tree, Number], Tree] | None
+    prox: Callable[[Tree, NumberTree], Tree] | None
     mask: Callable[[Tree], Tree]
 
 

@@ -88,10 +88,10 @@ def _separable(
         return tree.total(jax.tree.map(at_leaf, params, chosen, numbers))
 
     def prox(params, step):
-        def at_leaf(w, chosen, number):
+        def at_leaf(w, chosen, number, step):
             return tree.lift(lambda w: prox_at(w, like(number, w) * like(step, w)), w) if chosen else w
 
-        chosen, numbers = tree.resolve_mask(mask, params), tree.by_leaf(strength, params)
-        return jax.tree.map(at_leaf, params, chosen, numbers)
+        chosen, numbers, steps = tree.resolve_mask(mask, params), *(tree.by_leaf(x, params) for x in (strength, step))
+        return jax.tree.map(at_leaf, params, chosen, numbers, steps)
 
     return Penalty(value, prox, lambda params: tree.resolve_mask(mask, params))
