@@ -19,7 +19,7 @@ for heading, code in BLOCKS:
 
 
 def test_each_use_has_a_code_block():
-    assert list(CODE) == ["Compose", "Sweep", "Replicas", "Understand"]
+    assert list(CODE) == ["Compose", "Optimizers", "Sweep", "Replicas", "Understand"]
 
 
 @pytest.mark.parametrize("section", CODE)
@@ -35,6 +35,7 @@ def test_the_code_runs_as_printed(section, tmp_path):
     assert done.returncode == 0, done.stderr
     expected = {
         "Compose": r"\[\[ 1\. +-2\. +3\. ",  # without a penalty the true weights
+        "Optimizers": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
         "Sweep": r"validation_accuracy",
         "Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
         "Understand": r"holds: test accuracy",
