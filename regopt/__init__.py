@@ -3,6 +3,8 @@
 __version__ = "0.1.0"
 
 from regopt import (
+    analysis,
+    curvature,
     data,
     layers,
     losses,
@@ -10,8 +12,10 @@ from regopt import (
     numerics,
     penalties,
     schedules,
+    solvers,
     stopping,
     sweep,
+    training,
     transforms,
     tree,
 )
@@ -57,8 +61,10 @@ __all__ = [
     "adamax",
     "adamw",
     "amsgrad",
+    "analysis",
     "average_params",
     "bfgs",
+    "curvature",
     "data",
     "diagonal_newton",
     "ema_momentum",
@@ -89,8 +95,10 @@ __all__ = [
     "schedule_free_sgd",
     "schedules",
     "sgd",
+    "solvers",
     "stopping",
     "sweep",
+    "training",
     "transforms",
     "tree",
 ]
