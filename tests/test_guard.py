@@ -257,8 +257,8 @@ def test_without_a_bad_step_the_guard_is_not_there():
 
 def test_parameters_that_would_overflow_do_not_move():
     optimizer = regopt.guard(regopt.sgd(1.0))
-    params = {"w": jnp.array([3e38, 1.0])}
-    updates, state = optimizer.update({"w": jnp.array([-3e38, 1.0])}, optimizer.init(params), params)
+    params = {"w": jnp.array([3e38, 1.0], jnp.float32)}
+    updates, state = optimizer.update({"w": jnp.array([-3e38, 1.0], jnp.float32)}, optimizer.init(params), params)
     assert same_bits(optax.apply_updates(params, updates), params)
     assert state.skipped == 1
 
