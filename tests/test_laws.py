@@ -195,6 +195,15 @@ def test_init_works_on_abstract_parameters(row: Row):
 
 
 @each_transform
+def test_the_first_state_may_be_donated(row: Row):
+    """Donation refuses one buffer in two places, and a state that shares the parameters' would take them along."""
+    params = laws.parameters(jnp.float32)
+    arrays = jax.tree.leaves((params, row.make().init(params)))
+    buffers = [plain(jnp.asarray(array)).unsafe_buffer_pointer() for array in arrays]
+    assert len(buffers) == len(set(buffers))
+
+
+@each_transform
 def test_a_scan_runs(row: Row):
     params = laws.parameters(jnp.bfloat16)
 
