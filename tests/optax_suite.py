@@ -30,10 +30,14 @@ def load(path: str, constants: Mapping[str, Any], modules: Mapping[str, Any]) ->
     file = Path(optax.__file__).parent / path
     source = ast.parse(file.read_text(), filename=str(file))
     exchanged = set()
+    # what is added to an exchanged list is left out
+    source.body = [
+        node for node in source.body if not (isinstance(node, ast.AugAssign) and _name(node.target) in constants)
+    ]
     for node in source.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in constants:
-            node.value = ast.Name(f"_regopt_{node.targets[0].id}", ast.Load(), lineno=node.lineno, col_offset=0)
-            exchanged.add(node.targets[0].id)
+        if isinstance(node, ast.Assign) and _name(node.targets[0]) in constants:
+            node.value = ast.Name(f"_regopt_{_name(node.targets[0])}", ast.Load(), lineno=node.lineno, col_offset=0)
+            exchanged.add(_name(node.targets[0]))
     assert exchanged == set(constants), f"optax's {path} no longer assigns {set(constants) - exchanged}"
     module = types.ModuleType(f"optax_suite.{file.stem}")
     module.__dict__.update({f"_regopt_{name}": value for name, value in constants.items()})
@@ -42,6 +46,10 @@ def load(path: str, constants: Mapping[str, Any], modules: Mapping[str, Any]) ->
     assert not missing, f"optax's {path} no longer imports {missing}"
     module.__dict__.update(modules)
     return module
+
+
+def _name(target: ast.expr) -> str:
+    return target.id if isinstance(target, ast.Name) else ""
 
 
 def leave_out(case: type, reasons: Mapping[str, str]) -> None:

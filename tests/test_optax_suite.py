@@ -1,10 +1,13 @@
 """optax's own tests of optimizers and schedules, with regopt's in their place."""
 
+import types
+
 import jax
 import optax_suite
 import pytest
 
-from regopt import optimizers
+import regopt
+from regopt import optimizers, transforms
 
 OPTIMIZERS = (
     {"opt_name": "sgd", "opt_kwargs": {"learning_rate": 1e-3}},
@@ -25,6 +28,25 @@ OPTIMIZERS = (
 )
 
 
+WRAPPED = types.SimpleNamespace(
+    schedule_free_sgd=transforms.schedule_free_sgd,
+    schedule_free_adamw=transforms.schedule_free_adamw,
+    averaged_adam=lambda learning_rate, decay: regopt.average_params(regopt.adam(learning_rate), decay),
+    guarded_adam=lambda learning_rate, max_norm: regopt.guard(regopt.adam(learning_rate), max_norm),
+    lookahead_sgd=lambda learning_rate, sync_period: regopt.lookahead(regopt.sgd(learning_rate), sync_period),
+    sam_sgd=lambda learning_rate, rho: regopt.sam(regopt.sgd(learning_rate), rho),
+    accumulated_sgd=lambda learning_rate, every: regopt.accumulate(regopt.sgd(learning_rate), every),
+    schedule_free_eval_params=lambda state, params: regopt.final_params(params, state),
+)
+WRAPPERS = [
+    {"opt_name": "schedule_free_sgd", "opt_kwargs": {"learning_rate": 3e-3}},
+    {"opt_name": "schedule_free_adamw", "opt_kwargs": {"learning_rate": 1e-2, "weight_decay": 0.0}},
+    {"opt_name": "averaged_adam", "opt_kwargs": {"learning_rate": 1e-1, "decay": 0.9}},
+    {"opt_name": "guarded_adam", "opt_kwargs": {"learning_rate": 1e-1, "max_norm": 10.0}},
+    {"opt_name": "lookahead_sgd", "opt_kwargs": {"learning_rate": 1e-3, "sync_period": 5}},
+    {"opt_name": "sam_sgd", "opt_kwargs": {"learning_rate": 1e-3, "rho": 1e-3}},
+    {"opt_name": "accumulated_sgd", "opt_kwargs": {"learning_rate": 1e-3, "every": 2}},
+]
 MODULES = [
     (each["opt_name"] + str(number), getattr(optimizers, each["opt_name"]), each["opt_kwargs"])
     for number, each in enumerate(OPTIMIZERS)
@@ -43,7 +65,13 @@ def as_optax_tests():
 _aliases = optax_suite.load("_src/alias_test.py", {"_OPTIMIZERS_UNDER_TEST": OPTIMIZERS}, {"alias": optimizers})
 _schedules = optax_suite.load("schedules/_schedule_test.py", {}, {"_schedule": optax_suite.SCHEDULES})
 _float64 = optax_suite.load("_src/float64_test.py", {"ALL_MODULES": MODULES}, {})
+_contributed = optax_suite.load(
+    "contrib/_common_test.py",
+    {"_MAIN_OPTIMIZERS_UNDER_TEST": WRAPPERS, "_OTHER_OPTIMIZERS_UNDER_TEST": []},
+    {"contrib": WRAPPED, "alias": optimizers},
+)
 AliasTest = _aliases.AliasTest
+ContribTest = _contributed.ContribTest
 Float64Test = _float64.Float64Test
 COMPLEX = "complex parameters are outside the contract, which names the four float dtypes"
 optax_suite.leave_out(
