@@ -26,12 +26,21 @@ class Penalty(NamedTuple):
     (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the
     shapes and dtypes of ``params``; None where no closed form is known. The step is a number, or a tree of numbers by
     layer or by coordinate: then it is ``argmin_u sum_i (u_i - params_i)^2 / (2 step_i) + value(u)``. ``mask(params)``
-    is the tree of bools that tells which leaves are penalised.
+    is the tree of bools that tells which leaves are penalised. ``project(params, radius)`` is the nearest point of the
+    ball of the penalty's norm over these leaves, whatever the strength; None where none is known.
+
+    ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
+    this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). None where there is
+    no such strength or it is not known. ``stage`` is for ``penalties.total``: where several penalise one leaf, the
+    prox of their sum is their own in ascending order of stage; None where that does not hold.
     """
 
     value: Callable[[Tree], jax.Array]
     prox: Callable[[Tree, NumberTree], Tree] | None
     mask: Callable[[Tree], Tree]
+    project: Callable[[Tree, Number], Tree] | None = None
+    strength_max: Callable[[Tree], jax.Array] | None = None
+    stage: int | None = None
 
 
 class Stopping(NamedTuple):

@@ -35,6 +35,7 @@ from regopt.transforms.momentum import (
     nesterov,
 )
 from regopt.transforms.plateau import ReduceOnPlateauState, reduce_on_plateau
+from regopt.transforms.proximal import ConstraintState, ProximalState
 from regopt.transforms.regularize import AddPenaltyGradientState, add_penalty_gradient, regularize
 from regopt.transforms.sam import SamState, sam
 from regopt.transforms.schedule_free import ScheduleFreeState, schedule_free_adamw, schedule_free_sgd
@@ -63,6 +64,7 @@ __all__ = [
     "AddPenaltyGradientState",
     "AverageParamsState",
     "BFGSState",
+    "ConstraintState",
     "EmaMomentumState",
     "GuardState",
     "HeavyBallState",
@@ -73,6 +75,7 @@ __all__ = [
     "NewtonCGState",
     "NewtonState",
     "NonlinearCGState",
+    "ProximalState",
     "ReduceOnPlateauState",
     "SamState",
     "ScaleByAdadeltaState",

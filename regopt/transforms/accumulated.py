@@ -5,6 +5,7 @@ gradients the two are far apart, and sources differ in which one they print. Acc
 float32. Not for methods with a momentum of their own (see ``adaptive.py`` for Adam's family).
 """
 
+import operator
 from typing import NamedTuple
 
 import optax
@@ -19,6 +20,11 @@ class ScaleByAdagradState(NamedTuple):
     """State of ``scale_by_adagrad``."""
 
     sum_of_squares: Tree  # shapes of the parameters, at least float32
+    denominator: moments.Denominator  # the numbers below the line in the last step
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the gradient in the last step; at least float32."""
+        return self.denominator.divide(rates, self.sum_of_squares)
 
 
 def scale_by_adagrad(
@@ -48,12 +54,14 @@ def scale_by_adagrad(
 
     def init(params):
         zeros = tree.zeros_wide(params)
-        return ScaleByAdagradState(tree.lift(lambda r, start: r + start, zeros, numbers=(initial_accumulator,)))
+        start = tree.lift(lambda r, start: r + start, zeros, numbers=(initial_accumulator,))
+        return ScaleByAdagradState(start, moments.denominator())
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         total = tree.lift(lambda r, g: r + g * g, state.sum_of_squares, updates)
-        return moments.divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total)
+        below = moments.denominator(eps, eps_root)
+        return moments.divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total, below)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -63,6 +71,11 @@ class ScaleByRmspropState(NamedTuple):
 
     second: Tree  # shapes of the parameters, at least float32: moving average of g**2, about ``mean`` if centered
     mean: Tree  # shapes of the parameters, at least float32: moving average of g; None unless centered
+    denominator: moments.Denominator  # the numbers below the line in the last step
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the gradient in the last step; at least float32."""
+        return self.denominator.divide(rates, self.second)
 
 
 def scale_by_rmsprop(
@@ -95,7 +108,8 @@ def scale_by_rmsprop(
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        return ScaleByRmspropState(tree.zeros_wide(params), tree.zeros_wide(params) if centered else None)
+        mean = tree.zeros_wide(params) if centered else None
+        return ScaleByRmspropState(tree.zeros_wide(params), mean, moments.denominator())
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -104,7 +118,8 @@ def scale_by_rmsprop(
             mean = moments.average(decay, state.mean, updates)
         else:
             second, mean = moments.average_of_squares(decay, state.second, updates), None
-        return moments.divide_by_root(updates, second, eps, eps_root), ScaleByRmspropState(second, mean)
+        below = moments.denominator(eps, eps_root)
+        return moments.divide_by_root(updates, second, eps, eps_root), ScaleByRmspropState(second, mean, below)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -114,6 +129,11 @@ class ScaleByAdadeltaState(NamedTuple):
 
     gradients: Tree  # shapes of the parameters, at least float32: moving average of g**2
     steps: Tree  # shapes of the parameters, at least float32: moving average of the squared direction
+    scale: Tree  # shapes of the parameters, at least float32: what multiplied the last gradient
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the gradient in the last step; at least float32."""
+        return tree.lift_wide(lambda rate, scale: rate * scale, rates, self.scale)
 
 
 def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.GradientTransformationExtraArgs:
@@ -139,18 +159,19 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        return ScaleByAdadeltaState(tree.zeros_wide(params), tree.zeros_wide(params))
+        return ScaleByAdadeltaState(*(tree.zeros_wide(params) for _ in range(3)))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         gradients = moments.average_of_squares(decay, state.gradients, updates)
 
-        def direction(g, r, x, eps_root):
-            return safe_divide(g * safe_sqrt(x + eps_root), safe_sqrt(r + eps_root))
+        def ratio(r, x, eps_root):
+            return safe_divide(safe_sqrt(x + eps_root), safe_sqrt(r + eps_root))
 
-        directions = tree.lift_wide(direction, updates, gradients, state.steps, numbers=(eps_root,))
+        scale = tree.lift(ratio, gradients, state.steps, numbers=(eps_root,))
+        directions = tree.lift_wide(operator.mul, updates, scale)
         steps = moments.average_of_squares(decay, state.steps, directions)
-        return directions, ScaleByAdadeltaState(gradients, steps)
+        return directions, ScaleByAdadeltaState(gradients, steps, scale)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

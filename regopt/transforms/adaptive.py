@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import check_range, one_minus, safe_divide
+from regopt.numerics import as_float, check_range, one_minus, one_minus_power, safe_divide
 from regopt.transforms import moments
 from regopt.types import Number, Tree
 
@@ -22,6 +22,11 @@ class ScaleByAdamState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     first: Tree  # shapes of the parameters, at least float32: moving average of g
     second: Tree  # shapes of the parameters, at least float32: moving average of g**2
+    denominator: moments.Denominator  # the numbers below the line in the last step
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        return self.denominator.divide(rates, self.second)
 
 
 def scale_by_adam(
@@ -53,8 +58,12 @@ def scale_by_adam(
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        zeros = tree.zeros_wide(params)
-        return ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+        return ScaleByAdamState(
+            jnp.zeros((), jnp.int32),
+            tree.zeros_wide(params),
+            tree.zeros_wide(params),
+            moments.denominator(),
+        )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -62,7 +71,8 @@ def scale_by_adam(
         first = moments.average(b1, state.first, updates)
         second = moments.average_of_squares(b2, state.second, updates)
         corrected = moments.correct_bias(b1, t, first), moments.correct_bias(b2, t, second)
-        return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, first, second)
+        below = moments.denominator(eps, eps_root, one_minus_power(b2, t))
+        return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, first, second, below)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -73,6 +83,11 @@ class ScaleByNadamState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     first: Tree  # shapes of the parameters, at least float32: moving average of g
     second: Tree  # shapes of the parameters, at least float32: moving average of g**2
+    denominator: moments.Denominator  # the numbers below the line in the last step
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        return self.denominator.divide(rates, self.second)
 
 
 def scale_by_nadam(
@@ -107,8 +122,12 @@ def scale_by_nadam(
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        zeros = tree.zeros_wide(params)
-        return ScaleByNadamState(jnp.zeros((), jnp.int32), zeros, zeros)
+        return ScaleByNadamState(
+            jnp.zeros((), jnp.int32),
+            tree.zeros_wide(params),
+            tree.zeros_wide(params),
+            moments.denominator(),
+        )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -122,7 +141,8 @@ def scale_by_nadam(
             numbers=(b1, one_minus(b1)),
         )
         directions = moments.divide_by_root(ahead, moments.correct_bias(b2, t, second), eps, eps_root)
-        return directions, ScaleByNadamState(t, first, second)
+        below = moments.denominator(eps, eps_root, one_minus_power(b2, t))
+        return directions, ScaleByNadamState(t, first, second, below)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -133,6 +153,11 @@ class ScaleByAmsgradState(NamedTuple):
     first: Tree  # shapes of the parameters, at least float32: moving average of g
     second: Tree  # shapes of the parameters, at least float32: moving average of g**2
     largest: Tree  # shapes of the parameters, at least float32: the largest ``second`` so far
+    denominator: moments.Denominator  # the numbers below the line in the last step
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        return self.denominator.divide(rates, self.largest)
 
 
 def scale_by_amsgrad(
@@ -166,15 +191,20 @@ def scale_by_amsgrad(
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        zeros = tree.zeros_wide(params)
-        return ScaleByAmsgradState(zeros, zeros, zeros)
+        return ScaleByAmsgradState(
+            tree.zeros_wide(params),
+            tree.zeros_wide(params),
+            tree.zeros_wide(params),
+            moments.denominator(),
+        )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         first = moments.average(b1, state.first, updates)
         second = moments.average_of_squares(b2, state.second, updates)
         largest = tree.lift(jnp.maximum, state.largest, second)
-        return moments.divide_by_root(first, largest, eps, eps_root), ScaleByAmsgradState(first, second, largest)
+        below = moments.denominator(eps, eps_root)
+        return moments.divide_by_root(first, largest, eps, eps_root), ScaleByAmsgradState(first, second, largest, below)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -185,6 +215,16 @@ class ScaleByAdamaxState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     first: Tree  # shapes of the parameters, at least float32: moving average of g
     largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
+    eps: Number  # shape (), default float dtype
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        # as large as Adam's at most, where the gradient has always been zero
+
+        def steps(rate, u, eps):
+            return rate / jnp.maximum(u + eps, jnp.sqrt(jnp.finfo(u.dtype).tiny))
+
+        return tree.lift_wide(steps, rates, self.largest, numbers=(self.eps,))
 
 
 def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> optax.GradientTransformationExtraArgs:
@@ -213,8 +253,9 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
     check_range("eps", eps, "[0, inf)")
 
     def init(params):
-        zeros = tree.zeros_wide(params)
-        return ScaleByAdamaxState(jnp.zeros((), jnp.int32), zeros, zeros)
+        return ScaleByAdamaxState(
+            jnp.zeros((), jnp.int32), tree.zeros_wide(params), tree.zeros_wide(params), as_float(0.0)
+        )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -227,6 +268,6 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
             return safe_divide(safe_divide(s, size), safe_divide(u + eps, size))
 
         directions = tree.lift_wide(direction, moments.correct_bias(b1, t, first), largest, numbers=(eps,))
-        return directions, ScaleByAdamaxState(t, first, largest)
+        return directions, ScaleByAdamaxState(t, first, largest, as_float(eps))
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -2,7 +2,9 @@
 
 A transformation that wants its gradient elsewhere than at the parameters gives its state a method
 ``evaluation_params(params) -> params``; one whose model is not the parameters themselves, an average, say, a method
-``final_params(params) -> params``. The state is found at any depth: in a chain, behind a guard, in a part of the tree
+``final_params(params) -> params``. One that scales the gradient in each coordinate tells how by
+``proximal_steps(rates) -> steps``, and one with a velocity takes in that the parameters were moved once more by
+``displaced(shift) -> state``. The state is found at any depth: in a chain, behind a guard, in a part of the tree
 that ``optax.masked`` or ``optax.partition`` picks. There the method is given the picked leaves alone, as the
 transformation's own trees have them.
 """
@@ -45,6 +47,42 @@ def final_params(params: Tree, opt_state: Any) -> Tree:
         ValueError: two parts of the optimizer each have a model of their own for the same parameters.
     """
     return _answer("final_params", "give the final model", params, opt_state)
+
+
+def proximal_steps(rates: Tree, opt_state: Any) -> Tree:
+    """The learning rates times what multiplied the gradient, or its average, in the optimizer's last step.
+
+    Args:
+        rates: one number for each leaf of the parameters.
+        opt_state: the optimizer's state, from ``update``.
+
+    Returns:
+        A tree with the structure of ``rates``: a step for each coordinate where the optimizer scales coordinates, the
+        rate elsewhere; ``rates`` itself where no part of the optimizer does.
+
+    Raises:
+        ValueError: two parts of the optimizer scale the same parameters.
+    """
+    return _answer("proximal_steps", "scale the coordinates", rates, opt_state)
+
+
+def displaced(opt_state: Any, shift: Tree) -> Any:
+    """The optimizer's state if the parameters moved by ``shift`` more than its update says.
+
+    Args:
+        opt_state: the optimizer's state, from ``update``.
+        shift: a tree like the parameters.
+
+    Returns:
+        The state, with what the parameters moved by where a velocity is kept.
+    """
+
+    def moves(node):
+        return hasattr(node, "displaced")
+
+    return jax.tree.map(
+        lambda node: node.displaced(_seen_by(node, shift)) if moves(node) else node, opt_state, is_leaf=moves
+    )
 
 
 def _answer(method: str, purpose: str, params: Tree, opt_state: Any) -> Tree:

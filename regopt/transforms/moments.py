@@ -3,10 +3,12 @@
 What the rules with moments share; not transformations themselves. Results are in at least float32.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
 from regopt import tree
-from regopt.numerics import one_minus, one_minus_power
+from regopt.numerics import as_float, one_minus, one_minus_power
 from regopt.types import Number, Tree
 
 
@@ -37,3 +39,21 @@ def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number)
         return x / (jnp.sqrt(jnp.maximum(r + eps_root, jnp.finfo(r.dtype).tiny)) + eps)
 
     return tree.lift_wide(divide, numerator, second, numbers=(eps, eps_root))
+
+
+class Denominator(NamedTuple):
+    """The numbers below the line of ``divide_by_root``, kept in a state that is asked for its metric."""
+
+    bias: Number  # shape (), default float dtype: what the second moment is divided by
+    eps: Number  # shape (), default float dtype
+    eps_root: Number  # shape (), default float dtype
+
+    def divide(self, rates: Tree, second: Tree) -> Tree:
+        """``rates / (sqrt(second / bias + eps_root) + eps)``: what multiplied the gradient, or its average."""
+        corrected = tree.lift_wide(lambda r, bias: r / bias, second, numbers=(self.bias,))
+        return divide_by_root(rates, corrected, self.eps, self.eps_root)
+
+
+def denominator(eps: Number = 0.0, eps_root: Number = 0.0, bias: Number = 1.0) -> Denominator:
+    """The numbers as a state keeps them; without any, before the first step."""
+    return Denominator(as_float(bias), as_float(eps), as_float(eps_root))

@@ -21,6 +21,10 @@ class HeavyBallState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     velocity: Tree  # structure, shapes and dtypes of the parameters
 
+    def displaced(self, shift: Tree) -> "HeavyBallState":
+        """The state if the parameters moved by ``shift`` more than the update: a velocity is what they moved by."""
+        return self._replace(velocity=tree.lift(jnp.add, self.velocity, shift))
+
 
 def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
     """Momentum, ``v <- momentum * v - learning_rate * g``; the update is v.
@@ -109,6 +113,10 @@ class NesterovState(NamedTuple):
     def evaluation_params(self, params: Tree) -> Tree:
         """The interim point of Algorithm 8.3, ``params + momentum * velocity``; shapes and dtypes of ``params``."""
         return tree.lift(lambda w, v, a: w + a * v, params, self.velocity, numbers=(self.momentum,))
+
+    def displaced(self, shift: Tree) -> "NesterovState":
+        """The state if the parameters moved by ``shift`` more than the update: a velocity is what they moved by."""
+        return self._replace(velocity=tree.lift(jnp.add, self.velocity, shift))
 
 
 def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:

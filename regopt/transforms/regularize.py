@@ -1,10 +1,11 @@
-"""Putting a penalty on any optimizer: in the gradient, or decoupled from it.
+"""Putting a penalty on any optimizer: in the gradient, decoupled from it, as a proximal step, or as a constraint.
 
-The two differ for every optimizer with a memory: a penalty in the gradient passes through momentum and
-adaptive scaling, a decoupled one acts on the parameters alone.
+The first two differ for every optimizer with a memory: a penalty in the gradient passes through momentum and
+adaptive scaling, a decoupled one acts on the parameters alone. The last two are in ``proximal.py``.
 """
 
 import operator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -14,6 +15,7 @@ import optax
 from regopt import tree
 from regopt.numerics import at_count, check_range, widen
 from regopt.transforms.evaluation import evaluation_params
+from regopt.transforms.proximal import constrained, proximal
 from regopt.types import Number, NumberOrSchedule, Penalty, Schedule, Tree
 
 
@@ -59,10 +61,12 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
 
 def regularize(
     optimizer: optax.GradientTransformation,
-    penalty: Penalty,
-    how: Literal["gradient", "decoupled"] = "gradient",
+    penalty: Penalty | None = None,
+    how: Literal["gradient", "decoupled", "proximal", "constraint"] = "gradient",
     *,
-    learning_rate: NumberOrSchedule = 1.0,
+    learning_rate: NumberOrSchedule | None = None,
+    radius: Number | None = None,
+    constraint: Callable[[Tree], Tree] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer with a penalty on its parameters.
 
@@ -72,29 +76,71 @@ def regularize(
     * ``"decoupled"``: ``u = optimizer(grad loss) - learning_rate * grad penalty(params)``; with ``l2`` this is
       weight decay. Give the optimizer's own ``learning_rate`` here and the decay follows it, as PyTorch's and
       optax's AdamW do; give the schedule's multiplier alone and it is the paper's form.
+    * ``"proximal"``: ``params <- prox(params + optimizer(grad loss))`` with the optimizer's own ``learning_rate`` as
+      the step, times what the optimizer multiplies the gradient by in each coordinate (``1 / (sqrt(r) + eps)`` in
+      Adam and its like): a prox in the optimizer's own metric, whose fixed points are the solutions of the
+      regularised problem. What a prox makes zero is exactly 0. A velocity becomes what the parameters did move by.
+    * ``"constraint"``: ``params <- project(params + optimizer(grad loss))``, the Euclidean projection onto the ball of
+      the penalty's norm with this ``radius``, or any other as ``constraint``. Where the optimizer scales coordinates
+      that has other fixed points than the constrained problem. The state counts the steps on which it was ``active``.
 
-    For plain gradient descent both are the same step.
+    For plain gradient descent the first two are the same step. A proximal step and a projection want to be next to the
+    optimizer: what averages parameters or collects several gradients for one step goes around them. The proximal step
+    is for the first-order optimizers with a learning rate, signs of gradients (Lion) excepted.
 
     Args:
         optimizer: any optax or regopt transformation.
-        penalty: what to add; see ``regopt.penalties``.
+        penalty: what to add; see ``regopt.penalties``. For "constraint" with a radius, one whose norm has a ball.
         how: how the penalty acts.
-        learning_rate: step size of the decoupled decay, >= 0; may be traced or a schedule. Unused by "gradient".
+        learning_rate: step size of the decoupled decay or of the proximal step, >= 0; may be traced, a schedule, or a
+            prefix tree of these; 1 for "decoupled" if not given. Unused by "gradient" and "constraint".
+        radius: of the penalty's ball, >= 0, in the units of its norm; may be traced. For "constraint" alone.
+        constraint: any projection instead, a function from parameters to parameters; see ``regopt.projections``. For
+            "constraint" alone.
 
     Returns:
         The regularised optimizer; its update wants ``params``.
 
     Raises:
-        ValueError: ``how`` is unknown, or a concrete learning rate is negative or NaN.
+        ValueError: ``how`` is unknown, what it wants is missing, the penalty has no prox or no projection, or a
+            concrete learning rate or radius is negative or NaN.
 
-    References: Loshchilov & Hutter (2019), Algorithms 1 and 2; Goodfellow et al. (2016), section 7.1.
+    References: Loshchilov & Hutter (2019), Algorithms 1 and 2; Goodfellow et al. (2016), section 7.1. Proximal: Yun,
+    Lozano & Yang (2021), Algorithm 1 (ProxGen), and Melchior, Joseph & Moolekamp (2019), Algorithm 1 (AdaProx), for a
+    diagonal metric; Ochs, Chen, Brox & Pock (2014), the iteration of iPiano, for heavy ball's velocity.
     """
-    check_range("learning_rate", learning_rate, "[0, inf)")
+    if learning_rate is not None:
+        check_range("learning_rate", learning_rate, "[0, inf)")
+    if how == "constraint":
+        return constrained(optimizer, _projection(penalty, constraint, radius))
+    if how not in ("gradient", "decoupled", "proximal"):
+        raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
+    if penalty is None:
+        raise ValueError(f'how="{how}" needs a penalty: pass one of regopt.penalties')
     if how == "gradient":
         return _in_gradient(optimizer, penalty)
     if how == "decoupled":
-        return optax.chain(optimizer, add_penalty_gradient(penalty, _negative(learning_rate)))
-    raise ValueError(f'how must be "gradient" or "decoupled", got {how!r}')
+        return optax.chain(
+            optimizer, add_penalty_gradient(penalty, _negative(1.0 if learning_rate is None else learning_rate))
+        )
+    if learning_rate is None:
+        raise ValueError('how="proximal" needs the step of the prox: pass the optimizer\'s own learning_rate')
+    return proximal(optimizer, penalty, learning_rate)
+
+
+def _projection(
+    penalty: Penalty | None, constraint: Callable[[Tree], Tree] | None, radius: Number | None
+) -> Callable[[Tree], Tree]:
+    """The projection that is meant, with its radius."""
+    if constraint is not None and radius is None:
+        return constraint
+    if constraint is not None or radius is None:
+        raise ValueError('how="constraint" needs either a radius, beside the penalty, or a projection as constraint')
+    check_range("radius", radius, "[0, inf)")
+    project = None if penalty is None else penalty.project
+    if project is None:
+        raise ValueError("the penalty has no projection: pass one of regopt.projections as constraint")
+    return lambda params: project(params, radius)
 
 
 def _in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:
