@@ -1,0 +1,107 @@
+"""A step, and then what the penalty or the constraint makes of it: proximal steps and projections.
+
+The wrappers behind ``regularize(..., how="proximal")`` and ``how="constraint"``. Not for penalties in the gradient.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt import tree
+from regopt.numerics import at_count
+from regopt.transforms.evaluation import displaced, proximal_steps
+from regopt.types import Number, NumberOrSchedule, NumberTree, Penalty, Tree
+
+
+class ProximalState(NamedTuple):
+    """State of ``regularize(..., how="proximal")``: the wrapped optimizer's, and a report."""
+
+    inner: Any
+    count: Number  # shape (), int32: updates so far
+    zeros: Number  # shape (), int32: penalised parameters that are exactly 0 after the last step
+
+
+class ConstraintState(NamedTuple):
+    """State of ``regularize(..., how="constraint")``: the wrapped optimizer's, and a report."""
+
+    inner: Any
+    count: Number  # shape (), int32: updates so far
+    active: Number  # shape (), int32: updates after which the projection moved a parameter
+
+
+def proximal(
+    optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer's step and then the penalty's prox, in the metric of that step; see ``regularize``."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    prox = penalty.prox
+    if prox is None:
+        raise ValueError('the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"')
+
+    def init(params):
+        return ProximalState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("a proximal step needs the parameters: call update(grads, state, params)")
+        updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        steps = _steps(at_count(learning_rate, state.count), params, inner)
+        updates, inner = _moved(params, updates, inner, lambda moved: prox(moved, steps))
+        zeros = _zeros(params, updates, penalty)
+        return updates, ProximalState(inner, optax.safe_increment(state.count), zeros)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def constrained(
+    optimizer: optax.GradientTransformation, project: Callable[[Tree], Tree]
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer's step and then the projection; see ``regularize``."""
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params):
+        return ConstraintState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("a projection needs the parameters: call update(grads, state, params)")
+        before, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        updates, inner = _moved(params, before, inner, project)
+        differs = [jnp.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before, updates)), strict=True)]
+        active = jnp.any(jnp.stack(differs)) if differs else jnp.zeros((), bool)
+        count = optax.safe_increment(state.count)
+        return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _steps(rate: NumberTree, params: Tree, state: Any) -> NumberTree:
+    """The rate where all coordinates have one scale, else a step for each coordinate."""
+    rates = tree.by_leaf(rate, params)
+    steps = proximal_steps(rates, state)
+    return rate if steps is rates else steps
+
+
+def _moved(params: Tree, updates: Tree, state: Any, move: Callable[[Tree], Tree]) -> tuple[Tree, Any]:
+    """The update to ``move(params + updates)``, and the optimizer's state after it.
+
+    A parameter that ends at 0 does so exactly, one that is not moved keeps its update bit for bit.
+    """
+    moved = tree.lift_wide(jnp.add, params, updates)
+    targets = move(moved)
+
+    def update(u, w, before, after):
+        return jnp.where(after == 0, -w, jnp.where(after == before, u, after - w))
+
+    after = tree.lift(update, updates, params, moved, targets)
+    return after, displaced(state, tree.lift_wide(jnp.subtract, after, updates))
+
+
+def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
+    """How many penalised parameters the updates make exactly 0."""
+    after = optax.apply_updates(params, updates)
+    counts = jax.tree.map(lambda w, chosen: jnp.where(chosen, w == 0, False), after, penalty.mask(params))
+    return jnp.asarray(sum(jnp.sum(x, dtype=jnp.int32) for x in jax.tree.leaves(counts)), jnp.int32)
