@@ -1,0 +1,88 @@
+"""The common form of a penalty: a rule for one leaf's value and one for its prox, lifted to a tree.
+
+Not for penalties that couple leaves (``l2_norm``, ``tie``).
+"""
+
+from collections.abc import Callable
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+
+from regopt import tree
+from regopt.numerics import widen
+from regopt.types import Mask, NumberTree, Penalty
+
+# where a penalty stands in the prox of a sum; each pair is a known decomposition (Yu 2013; Friedman et al. 2007)
+FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
+
+
+def leafwise(
+    numbers: tuple[NumberTree, ...],
+    mask: Mask,
+    value_at: Callable[..., jax.Array],
+    prox_at: Callable[..., jax.Array],
+    *,
+    strength_max_at: Callable[..., jax.Array] | None = None,
+    stage: int | None = None,
+) -> Penalty:
+    """The penalty from its rules for one leaf, computed in at least float32.
+
+    Args:
+        numbers: the strength and then the others; each a number or a prefix tree of numbers.
+        mask: which leaves are penalised.
+        value_at: ``(w, *numbers) -> array``, to be summed.
+        prox_at: ``(w, step, *numbers) -> array`` shaped as w.
+        strength_max_at: ``(gradient, *numbers without the strength) -> scalar``; None where there is none.
+        stage: where the prox stands in the prox of a sum.
+
+    Returns:
+        The penalty.
+    """
+
+    def leaves(params, *numbers):
+        chosen = jax.tree.leaves(tree.resolve_mask(mask, params))
+        by_leaf = [jax.tree.leaves(tree.by_leaf(number, params)) for number in numbers]
+        return zip(jax.tree.leaves(params), chosen, *by_leaf, strict=True)
+
+    def value(params):
+        parts = [tree.lift_wide(value_at, w, numbers=rest) for w, on, *rest in leaves(params, *numbers) if on]
+        return tree.total(parts)
+
+    def prox(params, step):
+        parts = [
+            tree.lift(prox_at, w, numbers=tuple(rest)) if on else w for w, on, *rest in leaves(params, step, *numbers)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(params), parts)
+
+    def strength_max(grad_at_zero):
+        assert strength_max_at is not None
+        found = [
+            tree.lift_wide(strength_max_at, g, numbers=tuple(rest))
+            for g, on, *rest in leaves(grad_at_zero, *numbers[1:])
+            if on
+        ]
+        return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
+
+    return Penalty(
+        value,
+        prox,
+        lambda params: tree.resolve_mask(mask, params),
+        strength_max=None if strength_max_at is None else strength_max,
+        stage=stage,
+    )
+
+
+def magnitude(w: jax.Array) -> jax.Array:
+    """``|w|`` with the subgradient 0 at 0."""
+    return jnp.where(w == 0, 0, jnp.abs(w))
+
+
+def soft_threshold(w: jax.Array, reach: jax.Array) -> jax.Array:
+    """``sign(w) max(|w| - reach, 0)``: exact zeros, and w itself for a reach of 0."""
+    return w - jnp.clip(w, -reach, reach)
+
+
+def largest(g: jax.Array) -> jax.Array:
+    """``max |g|``, 0 for an empty array; shape ()."""
+    return jnp.max(jnp.abs(g), initial=0)
