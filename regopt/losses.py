@@ -1,13 +1,18 @@
 """Losses and metrics of a batch, each a mean over its examples, laid out so that no transpose is needed.
 
-Everything else is in ``optax.losses``; these are the three that the tasks of a sweep start with.
+Everything else is in ``optax.losses``; these are the ones that the tasks of a sweep start with, and smoothed labels.
 """
+
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from regopt.numerics import widen
+from regopt.numerics import check_range, like, widen
+from regopt.types import Number
+
+Spread: TypeAlias = Literal["all", "others"]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -22,6 +27,73 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     _check_labels(logits, labels)
     (logits,) = widen(logits)
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype, axis=0)
+    return jnp.mean(optax.losses.softmax_cross_entropy(logits.T, targets, axis=0))
+
+
+def smooth_labels(
+    labels: jax.Array, classes: int, smoothing: Number, *, spread: Spread = "all", axis: int = -1
+) -> jax.Array:
+    """One-hot targets, softened; each adds up to 1.
+
+    Spread over "all" k classes (Szegedy et al.; optax), ``(1 - smoothing) onehot + smoothing / k``: the label keeps
+    ``1 - smoothing (k - 1) / k``. Spread over the "others" (Goodfellow et al.), ``smoothing / (k - 1)`` each: the
+    label keeps ``1 - smoothing``.
+
+    Args:
+        labels: integers in [0, classes), ``[batch]``.
+        classes: k, at least 2.
+        smoothing: in [0, 1], dimensionless; may be traced.
+        spread: over which classes.
+        axis: where the classes go.
+
+    Returns:
+        ``[batch, classes]`` with the default axis, in JAX's default float dtype.
+
+    Raises:
+        ValueError: a concrete smoothing lies outside [0, 1], fewer than two classes, or an unknown spread.
+
+    References: Szegedy et al. (2016), section 7; Goodfellow et al. (2016), section 7.5.1.
+
+    >>> smooth_labels(jnp.array([1]), 5, 0.5), smooth_labels(jnp.array([1]), 5, 0.5, spread="others")
+    (Array([[0.1, 0.6, 0.1, 0.1, 0.1]], dtype=float32), Array([[0.125, 0.5  , 0.125, 0.125, 0.125]], dtype=float32))
+    """
+    check_range("smoothing", smoothing, "[0, 1]")
+    if classes < 2:
+        raise ValueError(f"classes must be at least 2, got {classes}")
+    if spread not in ("all", "others"):
+        raise ValueError(f'spread must be "all" or "others", got {spread!r}')
+    one_hot = jax.nn.one_hot(labels, classes, dtype=jnp.result_type(float), axis=axis)
+    share = like(smoothing, one_hot)
+    if spread == "all":
+        return (1 - share) * one_hot + share / classes
+    return (1 - share) * one_hot + share / (classes - 1) * (1 - one_hot)
+
+
+def smoothed_cross_entropy(
+    logits: jax.Array, labels: jax.Array, smoothing: Number, *, spread: Spread = "all"
+) -> jax.Array:
+    """``cross_entropy`` against ``smooth_labels``: mean of ``-sum_c target_c log softmax(logits)_c`` in nats.
+
+    Its minimum is the entropy of the targets, at a finite gap between the label's logit and the others.
+
+    Args:
+        logits: ``[batch, classes]``.
+        labels: integers in [0, classes), ``[batch]``.
+        smoothing: in [0, 1], dimensionless; may be traced.
+        spread: over "all" classes or the "others".
+
+    Returns:
+        A scalar, in at least float32.
+
+    Raises:
+        ValueError: shapes do not fit, or as for ``smooth_labels``.
+
+    >>> smoothed_cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]), 0.25)
+    Array(0.6931472, dtype=float32)
+    """
+    _check_labels(logits, labels)
+    (logits,) = widen(logits)
+    targets = smooth_labels(labels, logits.shape[-1], smoothing, spread=spread, axis=0).astype(logits.dtype)
     return jnp.mean(optax.losses.softmax_cross_entropy(logits.T, targets, axis=0))
 
 

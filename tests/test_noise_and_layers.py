@@ -103,7 +103,7 @@ def test_train_and_eval_switch_the_dropout_of_an_mlp():
 
 
 def test_dropout_says_what_it_needs():
-    with pytest.raises(ValueError, match="dropout needs a key"):
+    with pytest.raises(ValueError, match="Dropout needs a key: give rngs to Dropout"):
         layers.Dropout(0.5)(X)
     np.testing.assert_array_equal(layers.Dropout(0.5)(X, deterministic=True), X)
 

@@ -1,6 +1,20 @@
-"""flax nnx modules: feature-major layers, and noise with traced rates."""
+"""flax nnx modules: feature-major layers, noise with traced rates, and batch normalisation."""
 
+from regopt.layers.batch_norm import BatchNorm, estimate_statistics, fold_batch_norm
 from regopt.layers.dense import MLP, Dense
-from regopt.layers.dropout import Dropout
+from regopt.layers.drop_connect import DropConnect
+from regopt.layers.dropout import Dropout, GaussianDropout, GaussianNoise, SpatialDropout, StochasticDepth
 
-__all__ = ["MLP", "Dense", "Dropout"]
+__all__ = [
+    "MLP",
+    "BatchNorm",
+    "Dense",
+    "DropConnect",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout",
+    "StochasticDepth",
+    "estimate_statistics",
+    "fold_batch_norm",
+]

@@ -1,0 +1,22 @@
+"""Random perturbations as pure functions, ``noise(key, x, ...)``, with rates that may be traced.
+
+The flax modules in ``regopt.layers`` call these. A key shared by the lanes of a vmap gives every lane the same
+uniform field, which each compares with its own rate.
+"""
+
+from regopt.noise.bernoulli import drop_connect, dropout, spatial_dropout, stochastic_depth, weight_scaling
+from regopt.noise.gaussian import gaussian_dropout, gaussian_noise
+from regopt.noise.labels import label_noise
+from regopt.noise.prediction import monte_carlo
+
+__all__ = [
+    "drop_connect",
+    "dropout",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "label_noise",
+    "monte_carlo",
+    "spatial_dropout",
+    "stochastic_depth",
+    "weight_scaling",
+]
