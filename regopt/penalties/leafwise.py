@@ -46,7 +46,7 @@ def leafwise(
         return zip(jax.tree.leaves(params), chosen, *by_leaf, strict=True)
 
     def value(params):
-        parts = [tree.lift_wide(value_at, w, numbers=rest) for w, on, *rest in leaves(params, *numbers) if on]
+        parts = [tree.lift_wide(value_at, w, numbers=tuple(rest)) for w, on, *rest in leaves(params, *numbers) if on]
         return tree.total(parts)
 
     def prox(params, step):

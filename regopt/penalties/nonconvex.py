@@ -28,7 +28,7 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Zhang (2010), (2.1) and (2.6) (there with gamma > 1 for unit steps).
+    References: Zhang (2010), section 2 (there with gamma > 1, for unit steps).
 
     >>> mcp(0.5, gamma=2.0).prox(jnp.array([0.25, -0.75, 2.0]), 1.0)
     Array([ 0. , -0.5,  2. ], dtype=float32)
@@ -47,7 +47,7 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
         hard = jnp.where(size <= strength * safe_sqrt(step * gamma), 0, size)
         return jnp.sign(w) * jnp.where(step < gamma, firm, hard)
 
-    return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, gamma: largest(g))
+    return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, _: largest(g))
 
 
 def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "weights") -> Penalty:
@@ -91,7 +91,7 @@ def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "w
         start = strength * jnp.where(convex, 1 + step, jump)
         return jnp.sign(w) * jnp.where(size <= start, soft, jnp.where(convex, smooth, size))
 
-    return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, gamma: largest(g))
+    return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, _: largest(g))
 
 
 def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "weights") -> Penalty:
@@ -151,7 +151,7 @@ def l0(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     Raises:
         ValueError: a concrete strength is negative or NaN.
 
-    References: Blumensath & Davies (2008), (2.2).
+    References: Blumensath & Davies (2008), section 2.
 
     >>> l0(0.5).prox(jnp.array([0.75, -1.25]), 1.0)
     Array([ 0.  , -1.25], dtype=float32)

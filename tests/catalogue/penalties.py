@@ -5,7 +5,6 @@ from regopt import penalties
 from regopt.types import Penalty
 
 STRENGTH = (0.3, 1.7)
-GROUPS = {"strength": STRENGTH}
 
 
 def box_at_its_own_points(lower, upper) -> Penalty:
@@ -31,4 +30,13 @@ ROWS = [
     Row(penalties.l0, "penalty", {"strength": STRENGTH}, {"strength": (0.0,)}),
     Row(penalties.box, "penalty", {"lower": (-0.3, 0.1), "upper": (0.4, 0.7)}, {}, build=box_at_its_own_points),
     Row(penalties.non_negative, "penalty", {}),
+    Row(penalties.l2_norm, "penalty", {"strength": STRENGTH}, {"strength": (0.0,)}),
+    Row(penalties.group_lasso, "penalty", {"strength": STRENGTH}, {"strength": (0.0,)}),
+    Row(
+        penalties.sparse_group_lasso,
+        "penalty",
+        {"strength": STRENGTH, "l1_ratio": (0.3, 0.9)},
+        {"strength": (0.0,), "l1_ratio": (0.0, 1.0)},
+    ),
+    Row(penalties.exclusive, "penalty", {"strength": STRENGTH}, {"strength": (0.0,)}),
 ]
