@@ -3,16 +3,20 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
+import regopt
 from regopt import layers, losses, sweep
 from regopt.data import Splits
 
-GENERATOR = np.random.default_rng(0)
-X = GENERATOR.normal(1.5, 2.0, (8, 3))
+X = np.random.default_rng(0).normal(1.5, 2.0, (8, 3))
 SCALE, BIAS = np.array([0.5, -1.5, 2.0]), np.array([0.3, 0.0, -1.0])
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(5)
 
 
 def norm(dtype=jnp.float32, **arguments):
@@ -85,8 +89,8 @@ def backward(x, dy, eps):
     return dx, np.sum(dy * normalised, axis=0), np.sum(dy, axis=0)
 
 
-def test_the_slopes_are_the_printed_backward_formulas():
-    dy = GENERATOR.normal(size=X.shape)
+def test_the_slopes_are_the_printed_backward_formulas(generator):
+    dy = generator.normal(size=X.shape)
     with jax.enable_x64(True):
         graph, params, rest = nnx.split(norm(jnp.float64, eps=0.01), nnx.Param, ...)
         _, pull = jax.vjp(lambda x, params: nnx.merge(graph, params, rest, copy=True)(x), jnp.asarray(X), params)
@@ -175,13 +179,13 @@ def test_a_pass_over_data_averages_the_statistics_of_its_batches():
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_the_folded_layer_is_the_two_in_inference(use_bias):
+def test_the_folded_layer_is_the_two_in_inference(generator, use_bias):
     with jax.enable_x64(True):
         dense = layers.Dense(4, 3, use_bias=use_bias, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
         if use_bias:
             dense.bias[...] = jnp.array([0.5, -1.0, 2.0])
         layer = norm(jnp.float64, momentum=0.5)
-        x = jnp.asarray(GENERATOR.normal(size=(6, 4)))
+        x = jnp.asarray(generator.normal(size=(6, 4)))
         layer(dense(x))
         kernel = np.asarray(dense.kernel[...])
         folded = layers.fold_batch_norm(dense, layer)
@@ -192,10 +196,10 @@ def test_the_folded_layer_is_the_two_in_inference(use_bias):
         layers.fold_batch_norm(dense, layers.BatchNorm(2))
 
 
-def test_outputs_ignore_the_scale_of_the_kernel_and_gradients_are_orthogonal_to_it():
+def test_outputs_ignore_the_scale_of_the_kernel_and_gradients_are_orthogonal_to_it(generator):
     """BN(aWx) = BN(Wx), so the gradient at aW is 1/a times that at W, and W . gradient is 0, exactly at eps = 0."""
     with jax.enable_x64(True):
-        x, w = jnp.asarray(GENERATOR.normal(size=(8, 4))), jnp.asarray(GENERATOR.normal(size=(4, 3)))
+        x, w = jnp.asarray(generator.normal(size=(8, 4))), jnp.asarray(generator.normal(size=(4, 3)))
         graph, state = nnx.split(norm(jnp.float64, eps=0.0))
 
         def output(w):
@@ -211,7 +215,9 @@ def test_a_constant_feature_has_finite_values_and_slopes():
     constant = jnp.ones((4, 3))
     for eps in (0.0, 1e-5):
         graph, state = nnx.split(norm(eps=eps))
-        value, slope = jax.value_and_grad(lambda x, g=graph, s=state: jnp.sum(nnx.merge(g, s, copy=True)(x) ** 2))(constant)
+        value, slope = jax.value_and_grad(lambda x, g=graph, s=state: jnp.sum(nnx.merge(g, s, copy=True)(x) ** 2))(
+            constant
+        )
         np.testing.assert_allclose(value, 4 * np.sum(BIAS**2), rtol=1e-6)
         assert np.isfinite(slope).all()
 
@@ -235,7 +241,7 @@ def test_a_sweep_gives_each_lane_its_own_momentum_and_statistics():
     task = sweep.supervised(
         lambda h, rngs: Net(rngs, rate=0.0, momentum=h["momentum"], eps=h["eps"]),
         losses.cross_entropy,
-        lambda h: optax.sgd(h["learning_rate"]),
+        lambda h: regopt.sgd(h["learning_rate"]),
     )
     run = {"steps": 6, "eval_every": 3, "batch_size": 8, "key": jax.random.key(0)}
     together = sweep.run(task, sweep.from_columns(settings), data, **run)

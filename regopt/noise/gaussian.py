@@ -51,7 +51,7 @@ def gaussian_noise(key: Key, x: jax.Array, deviation: Number) -> jax.Array:
     Raises:
         ValueError: a concrete deviation is negative.
 
-    References: Bishop (1995), (4); Goodfellow et al. (2016), section 7.5.
+    References: Bishop (1995); Goodfellow et al. (2016), section 7.5.
     """
     check_range("deviation", deviation, "[0, inf)")
     (wide,) = widen(x)

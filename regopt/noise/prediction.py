@@ -26,7 +26,7 @@ def monte_carlo(predict: Callable[[Key], Tree], key: Key, samples: int) -> tuple
     Raises:
         ValueError: fewer than two samples.
 
-    References: Gal & Ghahramani (2016), (6) and (7); Welford (1962) for the running sums.
+    References: Gal & Ghahramani (2016), section 4; Welford (1962) for the running sums.
     """
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
