@@ -78,22 +78,33 @@ def test_the_geometric_mean_of_a_logistic_unit_is_one_pass(rate):
 
 
 @each_rate
-def test_weight_scaling_is_exact_for_a_softmax_and_for_a_deep_linear_network(generator, rate):
+def test_weight_scaling_is_exact_for_a_softmax_on_dropped_inputs(generator, rate):
     masks, probabilities = ensemble(rate)
-    x, first, second = (generator.normal(size=shape) for shape in (10, (10, 10), (10, 4)))
-    bias, keep = generator.normal(size=4), 1 - np.asarray(rate)
+    x, second = generator.normal(size=10), generator.normal(size=(10, 4)) / 4
+    bias, keep = generator.normal(size=4) / 4, np.broadcast_to(1 - np.asarray(rate), 10)
     log_p = special.log_softmax((masks * x) @ second + bias, axis=1)
     geometric = np.exp(probabilities @ log_p)
     result = dropout.geometric_ensemble(log_p, probabilities)
     close(result, geometric / geometric.sum())
     close(result, special.softmax(keep * x @ second + bias))
-    deep = special.log_softmax((masks * (x @ first)) @ second + bias, axis=1)
-    close(dropout.geometric_ensemble(deep, probabilities), special.softmax(keep * (x @ first) @ second + bias))
-    relu = special.log_softmax(np.maximum((masks * x) @ first, 0) @ second + bias, axis=1)
-    gap = dropout.geometric_ensemble(relu, probabilities) - special.softmax(
-        np.maximum(keep * x @ first, 0) @ second + bias
-    )
-    assert np.max(np.abs(gap)) > 1e-3  # a nonlinearity in between ends it
+
+
+@each_rate
+def test_weight_scaling_is_exact_for_a_deep_linear_network_and_not_with_relu(rate, generator):
+    """Five inputs and five hidden units, all of them dropped."""
+    masks, probabilities = ensemble(rate)
+    x, first, second = (generator.normal(size=shape) for shape in (5, (5, 5), (5, 4)))
+    keep = np.broadcast_to(1 - np.asarray(rate), 10)
+
+    def gap(activation):
+        def logits(mask):
+            return (mask[..., 5:] * activation((mask[..., :5] * x) @ first)) @ second
+
+        log_p = special.log_softmax(logits(masks), axis=-1)
+        return dropout.geometric_ensemble(log_p, probabilities) - special.softmax(logits(keep))
+
+    close(gap(lambda h: h), 0)
+    assert np.max(np.abs(gap(lambda h: np.maximum(h, 0)))) > 1e-3
 
 
 def noised(x, w, rate, log_partition):
