@@ -214,7 +214,7 @@ def test_errors_name_argument_range_and_value():
         (lambda: transforms.add_penalty_gradient(penalties.l2(), jnp.inf), r"scale must lie in \(-inf, inf\), got inf"),
         (
             lambda: regopt.regularize(regopt.sgd(0.1), penalties.l2(), "weight decay"),  # pyright: ignore
-            'how must be "gradient" or "decoupled", got \'weight decay\'',
+            'how must be "gradient", "decoupled", "proximal" or "constraint", got \'weight decay\'',
         ),
     ]
     for build, message in cases:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import check_range, direction_and_norm, like
+from regopt.numerics import check_range
+from regopt.projections.balls import shortened
 from regopt.types import Number, NumberTree, Tree
 
 
@@ -135,27 +136,6 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
         return shortened([g], bound, others if g.ndim > 1 else None)[0]
 
     return _stateless(lambda updates: tree.lift(clipped_leaf, updates, numbers=(max_norm,)))
-
-
-def shortened(arrays: list[jax.Array], max_norm: Number, axis: tuple[int, ...] | None = None) -> list[jax.Array]:
-    """The arrays, together or along ``axis`` scaled down to the norm ``max_norm`` where theirs is larger.
-
-    Args:
-        arrays: floating point.
-        max_norm: >= 0; may be traced.
-        axis: for a single array, the axes that its norms run over; None for one norm of all arrays.
-
-    Returns:
-        Arrays of the same shapes and dtypes.
-    """
-    if not arrays:
-        return []
-    directions, norm = direction_and_norm(arrays, axis)
-    bound = like(max_norm, norm)
-    return [
-        jnp.where(norm > bound, direction * bound, x.astype(norm.dtype)).astype(x.dtype)
-        for x, direction in zip(arrays, directions, strict=True)
-    ]
 
 
 def _parent(path: tuple[object, ...]) -> tuple[object, ...]:

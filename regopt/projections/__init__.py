@@ -1,0 +1,48 @@
+"""Projections: the nearest point of a set, for ``regularize(..., how="constraint")`` and by themselves.
+
+Those of ``optax.projections`` under their names there, and what it lacks. Each takes a tree, and any number.
+"""
+
+from optax.projections import (
+    projection_halfspace,
+    projection_hypercube,
+    projection_hyperplane,
+    projection_l1_sphere,
+    projection_l2_sphere,
+    projection_linf_ball,
+    projection_non_negative,
+    projection_simplex,
+    projection_vector,
+)
+
+from regopt.projections.balls import (
+    projection_group_balls,
+    projection_l1_ball,
+    projection_l2_ball,
+    projection_l12_ball,
+    projection_max_norm,
+)
+from regopt.projections.sets import projection_affine, projection_box, projection_intersection
+from regopt.projections.spectral import projection_nuclear_ball, projection_spectral_ball
+
+__all__ = [
+    "projection_affine",
+    "projection_box",
+    "projection_group_balls",
+    "projection_halfspace",
+    "projection_hypercube",
+    "projection_hyperplane",
+    "projection_intersection",
+    "projection_l1_ball",
+    "projection_l1_sphere",
+    "projection_l2_ball",
+    "projection_l2_sphere",
+    "projection_l12_ball",
+    "projection_linf_ball",
+    "projection_max_norm",
+    "projection_non_negative",
+    "projection_nuclear_ball",
+    "projection_simplex",
+    "projection_spectral_ball",
+    "projection_vector",
+]
