@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from regopt import tree
 from regopt.numerics import widen
-from regopt.types import Mask, NumberTree, Penalty
+from regopt.types import Mask, Number, NumberTree, Penalty
 
 # where a penalty stands in the prox of a sum; each pair is a known decomposition (Yu 2013; Friedman et al. 2007)
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
@@ -24,6 +24,7 @@ def leafwise(
     prox_at: Callable[..., jax.Array],
     *,
     strength_max_at: Callable[..., jax.Array] | None = None,
+    ball: Callable[[list[jax.Array], Number], list[jax.Array]] | None = None,
     stage: int | None = None,
 ) -> Penalty:
     """The penalty from its rules for one leaf, computed in at least float32.
@@ -34,6 +35,7 @@ def leafwise(
         value_at: ``(w, *numbers) -> array``, to be summed.
         prox_at: ``(w, step, *numbers) -> array`` shaped as w.
         strength_max_at: ``(gradient, *numbers without the strength) -> scalar``; None where there is none.
+        ball: ``(leaves, radius) -> leaves``, the projection of all penalised leaves together; None where there is none.
         stage: where the prox stands in the prox of a sum.
 
     Returns:
@@ -64,10 +66,19 @@ def leafwise(
         ]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
 
+    def project(params, radius):
+        assert ball is not None
+        arrays, structure = jax.tree.flatten(params)
+        places = [place for place, (_, on) in enumerate(leaves(params)) if on]
+        for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
+            arrays[place] = w
+        return jax.tree.unflatten(structure, arrays)
+
     return Penalty(
         value,
         prox,
         lambda params: tree.resolve_mask(mask, params),
+        project=None if ball is None else project,
         strength_max=None if strength_max_at is None else strength_max,
         stage=stage,
     )

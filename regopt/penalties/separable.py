@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from regopt.numerics import check_range, safe_divide
 from regopt.penalties.leafwise import ENTRIES, SQUARE, largest, leafwise, magnitude, soft_threshold
+from regopt.projections import projection_l1_ball, projection_l2_ball
 from regopt.types import Mask, NumberTree, Penalty
 
 
@@ -38,6 +39,7 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         mask,
         lambda w, strength: strength * (w * w) / 2,
         lambda w, step, strength: w / (1 + step * strength),
+        ball=projection_l2_ball,
         stage=SQUARE,
     )
 
@@ -69,6 +71,7 @@ def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         lambda w, strength: strength * magnitude(w),
         lambda w, step, strength: soft_threshold(w, step * strength),
         strength_max_at=largest,
+        ball=projection_l1_ball,
         stage=ENTRIES,
     )
 
