@@ -41,7 +41,7 @@ def enumerate_masks(rate: Number | jax.Array, units: int) -> tuple[jax.Array, ja
     return masks, jnp.prod(jnp.where(masks > 0, 1 - dropped, dropped), axis=1)
 
 
-def dropout_error(weights: jax.Array, inputs: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+def dropout_error(weights: jax.Array, inputs: jax.Array, target: Number, mask: jax.Array) -> jax.Array:
     """``E_D = (t - sum_i d_i w_i I_i)^2 / 2``: the error of a linear unit under one mask.
 
     Args:
@@ -59,7 +59,7 @@ def dropout_error(weights: jax.Array, inputs: jax.Array, target: jax.Array, mask
     return jnp.square(target - mask @ (weights * inputs)) / 2
 
 
-def ensemble_error(weights: jax.Array, inputs: jax.Array, target: jax.Array, rate: Number | jax.Array) -> jax.Array:
+def ensemble_error(weights: jax.Array, inputs: jax.Array, target: Number, rate: Number | jax.Array) -> jax.Array:
     """``E_N = (t - sum_i p_i w_i I_i)^2 / 2`` with ``p = 1 - rate``: the error of the mean output over all masks.
 
     Args:
@@ -82,7 +82,7 @@ def ensemble_error(weights: jax.Array, inputs: jax.Array, target: jax.Array, rat
 
 
 def expected_dropout_error(
-    weights: jax.Array, inputs: jax.Array, target: jax.Array, rate: Number | jax.Array
+    weights: jax.Array, inputs: jax.Array, target: Number, rate: Number | jax.Array
 ) -> jax.Array:
     """``E_R = E[E_D] = E_N + sum_i p_i (1 - p_i) w_i^2 I_i^2 / 2`` with ``p = 1 - rate``.
 
