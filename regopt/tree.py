@@ -42,7 +42,6 @@ def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree, numbers: tupl
 
 def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
     """As ``lift``, without the last cast: the leaves stay in at least float32."""
-
     converted: dict[Any, jax.Array] = {}  # once for all leaves of one dtype: a program has many leaves to compile
 
     def number_like(number, array):

@@ -182,8 +182,8 @@ def test_strength_max_is_where_zero_stops_being_a_fixed_point(penalty):
     gradient = {"kernel": jnp.array([[0.5, -1.25]]), "bias": jnp.array([9.0])}
     start = jax.tree.map(jnp.zeros_like, gradient)
     smallest = float(penalty(1.0).strength_max(gradient))
+    step = 1e-3  # small, so that a nonconvex penalty counts where it is near 0
     for factor, stays in ((1.001, True), (0.999, False)):
-        step = 1e-3  # small, so that a nonconvex penalty counts where it is near 0
         after = penalty(smallest * factor).prox(jax.tree.map(lambda w, g: w - step * g, start, gradient), step)
         assert bool(jnp.all(after["kernel"] == 0)) == stays
     assert penalties.l2(1.0).strength_max is None
