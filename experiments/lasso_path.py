@@ -70,11 +70,12 @@ def proximal_gradient(x, y, strength, iterations):
     """Accelerated proximal gradient steps from zero on ``|X w - y|**2 / (2 n) + strength |w|_1``."""
     gram, products = x.T @ x / len(x), x.T @ y / len(x)
     step = 1 / jnp.linalg.eigvalsh(gram)[-1]
-    penalty = penalties.l1(strength)
+    prox = penalties.l1(strength).prox
+    assert prox is not None
 
     def iterate(carry, _):
         w, ahead, t = carry
-        w_next = penalty.prox(ahead - step * (gram @ ahead - products), step)
+        w_next = prox(ahead - step * (gram @ ahead - products), step)
         restart = jnp.vdot(ahead - w_next, w_next - w) > 0
         t = jnp.where(restart, 1.0, t)
         t_next = (1 + jnp.sqrt(1 + 4 * t**2)) / 2

@@ -100,8 +100,12 @@ def fits(config):
 
 def ridge_strength(x, degrees_of_freedom):
     """The a at which ridge's hat matrix ``X (X'X + a I)^-1 X'`` has this trace."""
-    eigenvalues = np.linalg.eigvalsh(np.asarray(x.T @ x))
-    return brentq(lambda a: float(effective_parameters(eigenvalues, a)) - degrees_of_freedom, 1e-9, 1e9, xtol=1e-10)
+    eigenvalues = jnp.linalg.eigvalsh(x.T @ x)
+
+    def excess(strength):
+        return float(effective_parameters(eigenvalues, strength)) - degrees_of_freedom
+
+    return float(brentq(excess, 1e-9, 1e9, xtol=1e-10))  # pyright: ignore[reportArgumentType]: a float unless asked
 
 
 def best_subset(x, y, size):

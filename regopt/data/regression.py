@@ -1,6 +1,7 @@
 """Small tables with one number to predict, as the textbooks use them; nothing is scaled beyond the source."""
 
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def diabetes() -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_diabetes
     except ImportError as error:
         raise ImportError("data.diabetes needs scikit-learn: pip install 'regopt[experiments]'") from error
-    return load_diabetes(return_X_y=True)
+    bunch: Any = load_diabetes()
+    return bunch.data, bunch.target
 
 
 def prostate() -> Splits:

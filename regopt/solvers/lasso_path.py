@@ -69,7 +69,12 @@ def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> L
     first = jnp.argmax(jnp.abs(products))
     start = _Knot(jnp.max(jnp.abs(products)), jnp.zeros_like(products), jnp.zeros_like(products), first + 1)
     start = start._replace(signs=start.signs.at[first].set(jnp.sign(products[first])))
-    _, later = jax.lax.scan(lambda knot, _: (_next_knot(knot, gram, products),) * 2, start, length=max_moves)
+
+    def move_on(knot, _):
+        knot = _next_knot(knot, gram, products)
+        return knot, knot
+
+    _, later = jax.lax.scan(move_on, start, length=max_moves)
     knots = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), start, later)
     moves = jnp.where(products[first] == 0, 0, knots.move).astype(jnp.int32)
     return LassoPath(knots.correlation / len(x), knots.coefficients, moves)

@@ -73,8 +73,8 @@ def reduce_on_plateau(
 
     def init(params):
         del params
-        counts = [jnp.zeros((), jnp.int32) for _ in range(3)]  # apart, so that the state may be donated
-        return ReduceOnPlateauState(as_float(1), as_float(sign * jnp.inf), *counts, as_float(0))
+        plateau, cooldown, count = (jnp.zeros((), jnp.int32) for _ in range(3))  # apart, so that they may be donated
+        return ReduceOnPlateauState(as_float(1), as_float(sign * jnp.inf), plateau, cooldown, count, as_float(0))
 
     def evaluate(state, value):
         best = state.best_value
