@@ -173,22 +173,22 @@ def figure(arrays):
     text(copies, "dotted: 1 / sqrt(copies)", number[0], distance[-1], "0.4", (0, 0), "left")
     copies.set(xlabel="noisy copies of the data", ylabel="relative distance of the weights (rms)")
     copies.set_title("least squares on noisy copies")
-    for name, color, words, offset, align in (
-        ("added", "black", "all that the noise adds", (-6, 6), "right"),
-        ("slope_only_remainder", ORANGE, "less s² f'²: order 2", (-6, 6), "right"),
-        ("remainder", GREEN, "less s² (f'² + (f - t) f''): order 4", (4, -14), "left"),
+    for name, color, words, place, offset in (
+        ("added", "black", "all that the noise adds", 1, (8, -8)),
+        ("slope_only_remainder", ORANGE, "less s² f'²: order 2", 0, (-4, 22)),
+        ("remainder", GREEN, "less s² (f'² + (f - t) f''): order 4", 2, (4, -14)),
     ):
         expansion.loglog(DEVIATIONS, np.abs(arrays[name]), "o-", color=color)
-        text(expansion, words, DEVIATIONS[2], np.abs(arrays[name][2]), color, offset, align)
+        text(expansion, words, DEVIATIONS[place], np.abs(arrays[name][place]), color, offset, "left")
     expansion.set(xlabel="deviation s of the input noise", ylabel="squared error")
     expansion.set_xlim(0.01, 0.9)
     expansion.set_xticks(DEVIATIONS, [f"{s:g}" for s in DEVIATIONS])
     expansion.minorticks_off()
     expansion.set_title("a nonlinear model")
     for name, color, words, offset in (
-        ("none", "0.4", "no smoothing: ever further", (-4, 8)),
+        ("none", "0.4", "no smoothing: ever further", (-4, 14)),
         ("others", BLUE, "0.1 / 9 for each other class", (-4, 8)),
-        ("all", RED, "0.1 / 10 for every class", (-4, -22)),
+        ("all", RED, "0.1 / 10 for every class", (-4, -34)),
     ):
         labels.plot(arrays["gaps"], arrays[f"curve_{name}"], color=color)
         text(labels, words, 10, arrays[f"curve_{name}"][-1], color, offset, "right")
