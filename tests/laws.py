@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from catalogue import first_order as first_order_rows
+from catalogue import initializers as initializer_rows
 from catalogue import noise as noise_rows
 from catalogue import optimizers as optimizer_rows
 from catalogue import penalties as penalty_rows
@@ -22,7 +23,7 @@ from catalogue import transforms as transform_rows
 from catalogue import wrappers as wrapper_rows
 from catalogue.row import Row
 
-from regopt import layers, noise, optimizers, penalties, schedules, stopping, transforms
+from regopt import initializers, layers, noise, optimizers, penalties, schedules, stopping, transforms
 
 CATALOGUE: list[Row] = [
     *optimizer_rows.ROWS,
@@ -33,12 +34,13 @@ CATALOGUE: list[Row] = [
     *penalty_rows.ROWS,
     *schedule_rows.ROWS,
     *noise_rows.ROWS,
+    *initializer_rows.ROWS,
     *stopping_rows.ROWS,
 ]
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "steps_from_epochs", "weights_only"}
-MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, layers, stopping]
+MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, initializers, layers, stopping]
 
 NUMBERS = [(row, number) for row in CATALOGUE for number in row.numbers]
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"types", "messages"},
     {"numerics", "tree"},
-    {"schedules", "penalties", "projections", "noise", "losses", "data", "curvature"},
+    {"schedules", "penalties", "projections", "noise", "initializers", "losses", "data", "curvature"},
     {"transforms", "layers", "stopping"},
     {"optimizers", "training", "analysis", "solvers"},
     {"sweep", "claims", "plots"},
