@@ -3,7 +3,7 @@
 A factory takes numbers and returns an initializer of JAX's form, ``(key, shape, dtype) -> array``, for every module
 that takes one. Kernels have the shape ``(..., in, out)`` unless the axes are named; all other axes count into both
 fans, as in a convolution. What is drawn is drawn in at least float32 and cast last: a uniform draw in bfloat16 has
-steps of 1/128 and a mean of -1/128.
+steps of 1/64 on [-1, 1) and a mean of -1/128.
 """
 
 from collections.abc import Callable, Sequence
