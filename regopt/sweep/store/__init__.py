@@ -1,0 +1,20 @@
+"""A folder that a sweep can be killed over and go on from: trees of arrays, tables, and who they belong to."""
+
+from regopt.sweep.store.errors import StoreError
+from regopt.sweep.store.folder import Store, opened
+from regopt.sweep.store.identity import differences, digest, environment
+from regopt.sweep.store.lock import holder
+from regopt.sweep.store.reading import Snapshot, read, read_table
+
+__all__ = [
+    "Snapshot",
+    "Store",
+    "StoreError",
+    "differences",
+    "digest",
+    "environment",
+    "holder",
+    "opened",
+    "read",
+    "read_table",
+]
