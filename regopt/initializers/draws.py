@@ -93,7 +93,8 @@ def torch_kernel(gain: Number = 1.0, *, in_axis: Axes = -2, out_axis: Axes = -1)
     Raises:
         ValueError: a concrete gain lies outside [0, inf).
 
-    References: PyTorch's documentation of ``torch.nn.Linear``; a third of the variance in LeCun et al. (1998), (16).
+    References: PyTorch's documentation of ``torch.nn.Linear``. LeCun et al. (1998), section 4.6, have three times
+        the variance.
     """
     check_range("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis, out_axis))
