@@ -1,0 +1,14 @@
+"""Gradients instead of trials: how a validation metric changes with every number of a setting at once."""
+
+from regopt.sweep.hypergradients.implicit import ImplicitHypergradient, implicit_hypergradient
+from regopt.sweep.hypergradients.through_run import Hypergradient, hypergradient
+from regopt.sweep.hypergradients.tune import Tuned, tune
+
+__all__ = [
+    "Hypergradient",
+    "ImplicitHypergradient",
+    "Tuned",
+    "hypergradient",
+    "implicit_hypergradient",
+    "tune",
+]
