@@ -31,8 +31,8 @@ class Penalty(NamedTuple):
 
     ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
     this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). None where there is
-    no such strength or it is not known. ``stage`` is for ``penalties.total``: where several penalise one leaf, the
-    prox of their sum is their own in ascending order of stage; None where that does not hold.
+    no such strength or it is not known. ``stage`` is for ``penalties.total``: where two penalise one leaf, the prox of
+    their sum is their own in ascending order of stage, for the pairs listed there; None where that never holds.
     """
 
     value: Callable[[Tree], jax.Array]

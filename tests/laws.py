@@ -39,7 +39,8 @@ CATALOGUE: list[Row] = [
 ]
 
 # public names that are no factories with numbers: functions of values
-NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "steps_from_epochs", "weights_only"}
+NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
+NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength"}
 MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, initializers, layers, stopping]
 
 NUMBERS = [(row, number) for row in CATALOGUE for number in row.numbers]
@@ -105,9 +106,9 @@ def exercise_second_order(transform: Any, dtype: Any = jnp.float32, size: float 
 
 
 def exercise_penalty(penalty: Any, dtype: Any = jnp.float32, size: float = 1.0) -> Any:
-    """Value, slope and prox at ``parameters``."""
+    """Value, slope and prox, where there is one, at ``parameters``."""
     params = jax.tree.map(lambda w: w * size, parameters(dtype))
-    return penalty.value(params), jax.grad(penalty.value)(params), penalty.prox(params, 0.5)
+    return penalty.value(params), jax.grad(penalty.value)(params), penalty.prox and penalty.prox(params, 0.5)
 
 
 def exercise_schedule(schedule: Any, dtype: Any = jnp.float32, size: float = 1.0) -> Any:

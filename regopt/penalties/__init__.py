@@ -1,25 +1,47 @@
 """Penalties: value, proximal operator and mask on one object."""
 
+from regopt.penalties.activations import activity_l1, kl_sparsity
+from regopt.penalties.algebra import scaled, total
+from regopt.penalties.conventions import decay_strength, elastic_net_numbers, l1_strength, l2_number, l2_strength
+from regopt.penalties.coupling import share, tie, towards
 from regopt.penalties.grouped import exclusive, group_lasso, l2_norm, sparse_group_lasso
 from regopt.penalties.indicators import box, non_negative
 from regopt.penalties.nonconvex import l0, log_sum, mcp, scad
 from regopt.penalties.separable import elastic_net, huber, l1, l2
+from regopt.penalties.spectral import nuclear, orthogonality, spectral_norm
+from regopt.penalties.variation import total_variation
 from regopt.tree import weights_only
 
 __all__ = [
+    "activity_l1",
     "box",
+    "decay_strength",
     "elastic_net",
+    "elastic_net_numbers",
     "exclusive",
     "group_lasso",
     "huber",
+    "kl_sparsity",
     "l0",
     "l1",
+    "l1_strength",
     "l2",
     "l2_norm",
+    "l2_number",
+    "l2_strength",
     "log_sum",
     "mcp",
     "non_negative",
+    "nuclear",
+    "orthogonality",
     "scad",
+    "scaled",
+    "share",
     "sparse_group_lasso",
+    "spectral_norm",
+    "tie",
+    "total",
+    "total_variation",
+    "towards",
     "weights_only",
 ]

@@ -13,7 +13,7 @@ from regopt import tree
 from regopt.numerics import widen
 from regopt.types import Mask, Number, NumberTree, Penalty
 
-# where a penalty stands in the prox of a sum; each pair is a known decomposition (Yu 2013; Friedman et al. 2007)
+# where a penalty stands in the prox of a sum; the pairs that are known are in algebra.py
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
 
 

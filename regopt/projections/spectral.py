@@ -76,13 +76,17 @@ def _on_matrices(
     check_range("radius", radius, "[0, inf)")
 
     def project(w, radius):
-        matrix = w.reshape(-1, w.shape[-1]) if w.ndim > 1 else w.reshape(-1, 1)
-        return map_singular_values(rule, matrix, like(radius, w)).reshape(w.shape)
+        return map_singular_values(rule, as_matrix(w), like(radius, w)).reshape(w.shape)
 
     chosen, radii = tree.resolve_mask(mask, params), tree.by_leaf(radius, params)
     return jax.tree.map(
         lambda w, on, bound: tree.lift(project, w, numbers=(bound,)) if on and w.size else w, params, chosen, radii
     )
+
+
+def as_matrix(w: jax.Array) -> jax.Array:
+    """The array with its last axis as columns; one of fewer than two axes as a single column."""
+    return w.reshape(-1, w.shape[-1]) if w.ndim > 1 else w.reshape(-1, 1)
 
 
 def map_singular_values(
