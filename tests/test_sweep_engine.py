@@ -115,23 +115,13 @@ def test_the_same_run_twice_has_the_same_bits(result):
     same_bits(result, run(), np.arange(11))
 
 
-def test_a_lane_keeps_its_slot_whoever_trains(monkeypatch):
-    seen = {}
-    call = Group._call
-
-    def spy(self, ids, first_step):
-        for place, local in enumerate(ids):
-            if local < self.capacity:
-                device, slot = divmod(place, self.chunk)
-                seen.setdefault((device, int(local)), set()).add(slot)
-        return call(self, ids, first_step)
-
-    monkeypatch.setattr(Group, "_call", spy)
-    sweep_of_all = run()
+def test_a_lane_keeps_its_slot_whoever_trains(result):
+    slots = result.record.slots
+    np.testing.assert_array_equal(slots, slots[:, :1].repeat(3, 1))
+    np.testing.assert_array_equal(slots[:, 0], np.arange(11) % 2 * 3 + np.arange(11) // 2 % 3)
+    assert jax.local_device_count() == 2
     for row in range(11):
-        sweep_of_all.refit(row)
-    assert len(seen) == 11
-    assert all(len(slots) == 1 for slots in seen.values())
+        np.testing.assert_array_equal(result.refit(row).record.slots[row], slots[row])
 
 
 def counting():

@@ -134,17 +134,17 @@ def test_a_replica_is_blind_to_the_company():
 def test_the_resamples_are_no_part_of_a_lane(monkeypatch):
     """Neither the buffer nor the temporaries grow with the number of replicas, and groups share the arrays."""
     groups = []
-    start = Group.start
+    clear = Group.clear
 
     def spy(self):
-        start(self)
+        clear(self)
         groups.append(self)
 
-    monkeypatch.setattr(Group, "start", spy)
+    monkeypatch.setattr(Group, "clear", spy)
     few = replicated()
     many = replicated(resamples=np.tile(RESAMPLES, (50, 1)))
     assert many.temporary_bytes == few.temporary_bytes
-    assert jax.tree.map(jnp.shape, groups[0].buffer) == jax.tree.map(jnp.shape, groups[1].buffer)
+    assert jax.tree.map(jnp.shape, groups[0].held.buffer) == jax.tree.map(jnp.shape, groups[1].held.buffer)
     groups.clear()
     replicated({"width": ["narrow", "wide"] * 5 + ["wide"]})
     first, second = ({id(x) for x in jax.tree.leaves(group._shared)} for group in groups)

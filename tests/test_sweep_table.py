@@ -21,7 +21,7 @@ def result(keeps_best):
         stops = (rows == 3) & (segment == 1)
         best = 10 * (1 + np.nanargmin(LOSS[rows, : segment + 1], axis=1))
         metrics = {"validation_loss": values, "validation_accuracy": 1 / (1 + values)}
-        record.add(segment, rows, metrics, Marks(17 * bad, stops.astype(int), best * keeps_best))
+        record.add(segment, rows, rows, metrics, Marks(17 * bad, stops.astype(int), best * keeps_best))
     return Result(
         record,
         monitor="validation_loss",
@@ -33,6 +33,7 @@ def result(keeps_best):
         run_seconds=1.0,
         chunk=4,
         temporary_bytes=0,
+        busy_share=1.0,
         state_of=lambda index: index,
         refit_of=lambda index: result(keeps_best),
         outputs_of=lambda wanted, inputs: np.where(wanted, inputs, np.nan),

@@ -5,19 +5,24 @@ from typing import Any
 import jax
 import numpy as np
 
+from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 from regopt.training.checks import check_data, check_key, check_steps
 from regopt.types import Task
 
 
-def check(*, settings, data, key, devices, steps, eval_every, batch_size, chunk, noise, mode) -> None:
+def check(*, settings, data, key, devices, steps, eval_every, batch_size, chunk, slots, noise, mode, scheduler) -> None:
     """Everything that can be said before a program is built."""
     _check_settings(settings)
     check_data(data)
     check_key(key)
     if devices is not None and not (isinstance(devices, list | tuple) and devices):
         raise ValueError(f"devices must be a list of at least one device, got {devices!r}")
-    check_steps(steps, eval_every, batch_size=batch_size, chunk=chunk)
+    check_steps(steps, eval_every, batch_size=batch_size, chunk=chunk, slots=slots)
+    if not isinstance(scheduler, Scheduler | None):
+        raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {scheduler!r}")
+    if scheduler is not None and (unknown := set(scheduler.changes) - set(settings.numbers)):
+        raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings")
     if noise not in ("shared", "per lane"):
         raise ValueError(f'noise must be "shared" or "per lane", got {noise!r}')
     if mode not in ("min", "max", None):

@@ -1,6 +1,5 @@
-"""The sweep: groups of settings, trained in equal segments, with the host deciding who goes on."""
+"""The sweep: settings in groups, each with its program, trained round by round."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -9,13 +8,13 @@ import numpy as np
 
 from regopt.data import Splits
 from regopt.numerics import check_range
-from regopt.sweep.checks import as_resamples, check, check_predicts, check_replicas
+from regopt.sweep.checks import as_resamples, check, check_replicas
+from regopt.sweep.course import Course
 from regopt.sweep.group import Group, on_each
-from regopt.sweep.interrupt import interruptible
 from regopt.sweep.program import Keys, Recipe, Shared
-from regopt.sweep.progress import SweepProgress
+from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.table import Record, Result, better
+from regopt.sweep.table import Result, better
 from regopt.types import Device, Key, Number, Task
 
 
@@ -33,6 +32,8 @@ def run(
     mode: Literal["min", "max"] | None = None,
     noise: Literal["shared", "per lane"] = "shared",
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None,
+    scheduler: Scheduler | None = None,
+    slots: int | None = None,
     chunk: int | None = None,
     devices: list[Device] | None = None,
     progress: bool = False,
@@ -67,6 +68,12 @@ def run(
             batches are cut from the row as they are from all examples without it. The order in which a row is
             visited depends on the seed alone: with one seed, all replicas visit the same places of their own rows.
             The data are not copied for a lane, but for ``batch_size=None`` and the chunk at hand.
+        scheduler: who decides between rounds which settings go on; see ``successive_halving``, ``hyperband``,
+            ``median_rule``, ``asynchronous_halving`` and ``population``. None trains all.
+        slots: settings of a group that are held on the devices at the same time; the others wait, and each takes the
+            place of one that has ended, in the same program. By default all, or as many as fill half of the memory.
+            The state of a setting that gave its place away is not kept, but for the best one's. With early stopping
+            or a scheduler, twice as many slots as a chunk has settings times evaluations keep the chunks full.
         chunk: settings that a device trains at once; by default measured to fit cache and memory.
         devices: what to run on; by default all local devices.
         progress: show a progress line, if standard error is a terminal.
@@ -76,7 +83,8 @@ def run(
 
     Raises:
         ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not a
-            metric of the task, or ``resamples`` and the column ``replica`` do not go together.
+            metric of the task, ``resamples`` and the column ``replica`` do not go together, or the scheduler does not
+            fit the settings.
     """
     check(
         settings=settings,
@@ -87,8 +95,10 @@ def run(
         eval_every=eval_every,
         batch_size=batch_size,
         chunk=chunk,
+        slots=slots,
         noise=noise,
         mode=mode,
+        scheduler=scheduler,
     )
     places = None if resamples is None else as_resamples(resamples, data)
     check_replicas(settings, places)
@@ -97,96 +107,18 @@ def run(
     key = jax.random.key(0) if key is None else key
     keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
     shared = on_each(devices, Shared(data, keys, places))
-    groups = [
-        Group(
-            Recipe(task, static, eval_every, batch_size, _of_setting(patience), monitor, mode, noise),
-            {name: column[indices] for name, column in settings.numbers.items()},
-            indices,
-            shared,
-            devices,
-            chunk,
-        )
-        for static, indices in settings.groups()
+    recipes = [
+        Recipe(task, static, eval_every, batch_size, _of_setting(patience), monitor, mode, noise)
+        for static, _ in settings.groups()
     ]
-    metrics = list(dict.fromkeys(name for group in groups for name in group.metrics))
-    steps_evaluated = np.arange(eval_every, steps + 1, eval_every)
-
-    def train(only: int | None) -> Result:
-        """All settings, or one of them alone."""
-        record = Record.empty(settings, metrics, steps_evaluated)
-        if only is not None:
-            record.training[:] = np.arange(len(settings)) == only
-        for group in groups:
-            group.start()
-        began = time.perf_counter()
-        interrupted = _train(groups, record, monitor, mode, progress)
-        buffers = [group.buffer for group in groups]
-        largest = max(groups, key=lambda group: len(group.indices))
-
-        def state_of(index: int) -> Any:
-            number = next(i for i, group in enumerate(groups) if index in group.indices)
-            return groups[number].recipe.kept(groups[number].lane(buffers[number], index))
-
-        def outputs_of(wanted: np.ndarray, inputs: Any) -> np.ndarray:
-            check_predicts(task)
-            return _predict(groups, buffers, wanted, on_each(devices, inputs))
-
-        return Result(
-            record=record,
-            monitor=monitor,
-            mode=mode,
-            keeps_best=patience is not None,
-            interrupted=interrupted,
-            trace_seconds=sum(group.trace_seconds for group in groups),
-            compile_seconds=sum(group.compile_seconds for group in groups),
-            run_seconds=time.perf_counter() - began,
-            chunk=largest.chunk,
-            temporary_bytes=largest.temporary_bytes,
-            state_of=state_of,
-            refit_of=train,
-            outputs_of=outputs_of,
-        )
-
-    return train(None)
-
-
-def _train(groups: list[Group], record: Record, monitor: str, mode: str, progress: bool) -> bool:
-    """Segment after segment, whoever still trains; returns whether Ctrl-C ended it before all were done."""
-    evaluations, settings = len(record.steps), int(record.training.sum())
-    completed, ended, best = 0, 0, float("nan")
-    extreme = np.fmin if mode == "min" else np.fmax
-    with (
-        interruptible() as asked_to_end,
-        SweepProgress(progress, segments=evaluations * settings, settings=settings, monitor=monitor) as bar,
-    ):
-        for segment in range(evaluations):
-            for group in groups:
-                lanes = np.flatnonzero(record.training[group.indices])
-                first_step = segment * int(record.steps[0])
-                for owners, (metrics, marks) in group.train(lanes, first_step, asked_to_end):
-                    rows = group.indices[owners]
-                    record.add(segment, rows, metrics, marks)
-                    ends = int(np.sum(~record.training[rows]))
-                    ended += ends
-                    completed += len(rows) + ends * (evaluations - 1 - segment)
-                    best = float(extreme.reduce(metrics[monitor][marks.first_bad_step == 0], initial=best))
-                    bar.update(completed=completed, done=ended, best=best)
-                if asked_to_end():
-                    return bool(record.training.any())
-    return False
-
-
-def _predict(groups: list[Group], buffers: list[Any], wanted: np.ndarray, inputs: Any) -> np.ndarray:
-    """Outputs of the wanted settings, ``[settings, ...]``, NaN for the others."""
-    like = [group.output(buffer, inputs) for group, buffer in zip(groups, buffers, strict=True)]
-    if len({one.shape for one in like}) > 1:
-        raise ValueError(f"task.predict must give all settings one shape, got {[one.shape for one in like]}")
-    dtype = np.result_type(np.float32, *(one.dtype for one in like))  # with room for NaN
-    outputs = np.full((len(wanted), *like[0].shape), np.nan, dtype)
-    for group, buffer in zip(groups, buffers, strict=True):
-        for owners, some in group.predict(buffer, np.flatnonzero(wanted[group.indices]), inputs):
-            outputs[group.indices[owners]] = some
-    return outputs
+    groups = [
+        Group(recipe, settings.numbers, indices, shared, devices, chunk, slots)
+        for recipe, (_, indices) in zip(recipes, settings.groups(), strict=True)
+    ]
+    course = Course(
+        groups, settings, np.arange(eval_every, steps + 1, eval_every), scheduler, monitor, mode, patience is not None
+    )
+    return course.train(progress=progress)
 
 
 def _of_setting(patience: Number | Callable[[dict[str, Any]], Number] | None) -> Callable[..., Number] | None:

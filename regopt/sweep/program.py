@@ -142,19 +142,54 @@ def train_lane(
     return Lane(state, stopping, lane.infinite), metrics, Marks(bad_step, stop, best_step)
 
 
-def build_start(recipe: Recipe, mesh: Mesh, chunk: int) -> Callable[..., Lane]:
-    """``(keys, constants) -> buffer``: every lane before its first step, made chunk by chunk."""
+def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
+    """Shapes and dtypes of a lane, from constants with a leading axis that may be shapes themselves."""
+    entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), constants)
+    return jax.eval_shape(partial(start_lane, recipe), keys, entry)
 
-    def start(keys, constants):
-        return jax.lax.map(partial(start_lane, recipe, keys), constants, batch_size=chunk)
 
-    lanes = PartitionSpec(LANES)
+def build_empty(shapes: Tree, size: int, spread: Any) -> Tree:
+    """A buffer of so many entries, all zeros, spread over the devices."""
+
+    def zeros():
+        return jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), shapes)
+
+    return jax.jit(zeros, out_shardings=spread)()
+
+
+def build_start(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, Constants]]:
+    """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
+
+    Each device puts lanes before their first step, with the constants given, at the places ``ids`` of its share; an
+    id outside is padding.
+    """
+
+    def start(buffer, constants, ids, given, keys):
+        lanes = jax.vmap(partial(start_lane, recipe, keys))(given)
+        return _put((buffer, constants), ids, (lanes, given))
+
+    lanes, same = PartitionSpec(LANES), PartitionSpec()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return jax.jit(
-        jax.shard_map(start, mesh=mesh, in_specs=(PartitionSpec(), lanes), out_specs=lanes, check_vma=False),
-        # it runs once, and LLVM takes a second over its random numbers at full optimization
+        jax.shard_map(start, mesh=mesh, in_specs=(lanes, lanes, lanes, lanes, same), out_specs=lanes, check_vma=False),
+        donate_argnums=(0, 1),
+        # it runs seldom, and LLVM takes a second over its random numbers at full optimization
         compiler_options={"xla_backend_optimization_level": 1} if on_cpu else None,
     )
+
+
+def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
+    """``(buffer, constants, to, parents, numbers) -> buffer, constants``: entries go on from others' states.
+
+    The ids are of the whole buffer, so that a state may go to another device.
+    """
+
+    def take_over(buffer, constants, to, parents, numbers):
+        buffer = jax.tree.map(lambda x: x.at[to].set(x[parents]), buffer)
+        changed = {name: constants.numbers[name].at[to].set(values) for name, values in numbers.items()}
+        return buffer, constants._replace(numbers={**constants.numbers, **changed})
+
+    return jax.jit(take_over, donate_argnums=(0, 1), out_shardings=spread)
 
 
 def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
@@ -168,8 +203,7 @@ def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[
         gathered, given = _lanes((buffer, constants), ids)
         train = partial(train_lane, recipe, shared.keys, first_step, shared.data, resamples=shared.resamples)
         trained, metrics, marks = jax.vmap(train)(given, gathered)
-        buffer = jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, trained)
-        return buffer, metrics, marks
+        return _put(buffer, ids, trained), metrics, marks
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
@@ -204,6 +238,11 @@ def build_predict(recipe: Recipe, mesh: Mesh) -> Callable[..., jax.Array]:
 def _lanes(buffer: Tree, ids: jax.Array) -> Tree:
     """Entries of the buffer; an id outside gives the last."""
     return jax.tree.map(lambda x: x.at[ids].get(mode="clip"), buffer)
+
+
+def _put(buffer: Tree, ids: jax.Array, lanes: Tree) -> Tree:
+    """The buffer with some of its entries replaced; an id outside is dropped."""
+    return jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, lanes)
 
 
 def _of_seed(key: Key, h: Setting) -> Key:

@@ -18,13 +18,15 @@ class Dimension(NamedTuple):
     """One axis of a space.
 
     ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. A static
-    dimension's values stay Python objects; a crossed one (seeds, replicas) is combined with every setting of a design.
+    dimension's values stay Python objects; a crossed one (seeds, replicas) is combined with every setting of a design;
+    a listed one has no values between those that were given.
     """
 
     at: Callable[[np.ndarray], Any]
     levels: Callable[[int | None], Any]
     static: bool = False
     crossed: bool = False
+    listed: bool = False
 
 
 Space = Mapping[str, Dimension]
@@ -209,4 +211,5 @@ def _listed(values: Sequence[Any] | np.ndarray, take: Callable[[np.ndarray], Any
         at=lambda u: take(np.minimum((u * count).astype(int), count - 1)),
         levels=lambda _: take(np.arange(count)),
         static=static,
+        listed=True,
     )

@@ -4,13 +4,13 @@ Tables and curves leave as pandas and xarray objects; drawing them is for ``rego
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from regopt.sweep.program import Marks
-from regopt.sweep.space import Settings
+from regopt.sweep.record import Record
 
 if TYPE_CHECKING:
     import pandas
@@ -24,51 +24,6 @@ class Best(NamedTuple):
     setting: dict[str, Any]  # numbers and static values by name
     metrics: dict[str, float]  # at the step that was kept
     step: int  # the step that was kept
-
-
-@dataclasses.dataclass
-class Record:
-    """What is known of each setting so far, as NumPy arrays with the settings on the first axis."""
-
-    settings: Settings
-    steps: np.ndarray  # [evaluations], int: step of each evaluation
-    curves: dict[str, np.ndarray]  # each [settings, evaluations], float; NaN where not trained
-    training: np.ndarray  # [settings], bool: goes on
-    stopped: np.ndarray  # [settings], bool: ended by early stopping
-    first_bad_step: np.ndarray  # [settings], int: 0 where nothing was bad
-    best_step: np.ndarray  # [settings], int: by early stopping, else 0
-    last_step: np.ndarray  # [settings], int: steps done
-
-    @classmethod
-    def empty(cls, settings: Settings, metrics: Sequence[str], steps: np.ndarray) -> "Record":
-        """A record before any training."""
-        size = len(settings)
-        return cls(
-            settings=settings,
-            steps=steps,
-            curves={name: np.full((size, len(steps)), np.nan) for name in metrics},
-            training=np.ones(size, bool),
-            stopped=np.zeros(size, bool),
-            first_bad_step=np.zeros(size, int),
-            best_step=np.zeros(size, int),
-            last_step=np.zeros(size, int),
-        )
-
-    def add(self, segment: int, rows: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks) -> None:
-        """Write down one segment of some settings, and who of them ends with it."""
-        for name, values in metrics.items():
-            self.curves[name][rows, segment] = values
-        self.last_step[rows] = self.steps[segment]
-        self.first_bad_step[rows] = marks.first_bad_step
-        self.best_step[rows] = marks.best_step
-        self.stopped[rows] = marks.stop > 0
-        is_last = segment == len(self.steps) - 1
-        self.training[rows] = (marks.first_bad_step == 0) & (marks.stop == 0) & (not is_last)
-
-    @property
-    def diverged(self) -> np.ndarray:
-        """[settings], bool: met a NaN or an infinity."""
-        return self.first_bad_step > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +44,12 @@ class Result:
     run_seconds: float
     chunk: int  # settings that a device trained at once, in the largest group
     temporary_bytes: int  # of a device, in the largest group
+    busy_share: float  # of the slots of all calls, those that trained a setting
     state_of: Callable[[int], Any] = dataclasses.field(repr=False)
     refit_of: Callable[[int | None], "Result"] = dataclasses.field(repr=False)
     outputs_of: Callable[[np.ndarray, Any], np.ndarray] = dataclasses.field(repr=False)
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
+    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
 
     @property
     def kept_step(self) -> np.ndarray:
@@ -100,10 +58,12 @@ class Result:
 
     @property
     def status(self) -> np.ndarray:
-        """[settings], str: done, stopped (by patience), diverged or unfinished."""
+        """[settings], str: done, stopped (by patience), cut (by the scheduler), diverged or unfinished."""
         record = self.record
         return np.select(
-            [record.diverged, record.stopped, ~record.training], ["diverged", "stopped", "done"], "unfinished"
+            [record.diverged, record.stopped, record.cut, ~record.training],
+            ["diverged", "stopped", "cut", "done"],
+            "unfinished",
         )
 
     def kept_metrics(self) -> dict[str, np.ndarray]:
@@ -229,6 +189,29 @@ class Result:
             A result like this one, in which only that setting is trained.
         """
         return self.refit_of(None if setting is None else _index(setting, self.record))
+
+    def save(self, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
+        """Write table, curves, config and versions into a folder; ``sweep.load`` reads them, without the states.
+
+        Args:
+            folder: made where there is none; a result that was there is replaced.
+            config: the resolved config as JSON values; by default what the result knows of it.
+        """
+        from regopt.sweep import saved
+
+        saved.save(self, folder, config)
+
+    def report(self, path: str | Path, title: str = "Sweep") -> None:
+        """Write one HTML page that opens without a network; see ``regopt.report``.
+
+        Args:
+            path: the file.
+            title: of the page.
+        """
+        from regopt.report import write_page
+        from regopt.sweep.reporting import findings
+
+        write_page(path, findings(self, title))
 
 
 def better(metric: str) -> Literal["min", "max"]:

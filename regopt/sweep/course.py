@@ -1,0 +1,200 @@
+"""One course of a sweep: its settings from the first step to the result."""
+
+import time
+from typing import Any, Literal
+
+import numpy as np
+
+from regopt.sweep.checks import check_predicts
+from regopt.sweep.group import Group, Held
+from regopt.sweep.interrupt import interruptible
+from regopt.sweep.progress import SweepProgress
+from regopt.sweep.record import Record
+from regopt.sweep.rounds import Rounds
+from regopt.sweep.schedulers import Scheduler
+from regopt.sweep.space import Settings
+from regopt.sweep.table import Result
+from regopt.types import Tree
+
+
+class Course:
+    """What all trainings of a sweep share: the first, and each that trains one setting again.
+
+    Args:
+        groups: of the settings, compiled.
+        settings: all of them.
+        steps: of the evaluations, ``[evaluations]``.
+        scheduler: who goes on; None trains all.
+        monitor: the metric that counts.
+        mode: whether a smaller or a larger one is better.
+        keeps_best: early stopping keeps the best state.
+    """
+
+    def __init__(
+        self,
+        groups: list[Group],
+        settings: Settings,
+        steps: np.ndarray,
+        scheduler: Scheduler | None,
+        monitor: str,
+        mode: Literal["min", "max"],
+        keeps_best: bool,
+    ):
+        self.groups, self.settings, self.steps, self.scheduler = groups, settings, steps, scheduler
+        self.monitor, self.keeps_best = monitor, keeps_best
+        self.mode: Literal["min", "max"] = mode
+
+    def train(self, only: int | None = None, before: Record | None = None, *, progress: bool = False) -> Result:
+        """Train all settings, or one of them alone, in the slots that it had before."""
+        if only is not None and self.scheduler is not None and self.scheduler.changes:
+            raise ValueError("a setting that took over others' states can't be trained alone: run the sweep again")
+        record = self._record()
+        for group in self.groups:
+            group.clear()
+        if only is not None:
+            record.training[:] = np.arange(len(self.settings)) == only
+        slots = None if only is None or before is None else self._slots_again(only, before.slots)
+        began = time.perf_counter()
+        rounds = Rounds(
+            self.groups,
+            record,
+            self.scheduler if only is None else None,
+            monitor=self.monitor,
+            mode=self.mode,
+            keeps_best=self.keeps_best,
+            slots=slots,
+        )
+        watcher = Watching(self, record)
+        asked = int(record.training.sum())
+        bar = SweepProgress(progress, segments=len(self.steps) * asked, settings=asked, monitor=self.monitor)
+        with interruptible() as asked_to_end, bar:
+            interrupted = rounds.run(watcher.showing(bar), asked_to_end)
+        return self._result(record, watcher, interrupted, time.perf_counter() - began)
+
+    def _slots_again(self, only: int, slots: np.ndarray) -> np.ndarray:
+        """In which slots to train one setting again, which is held by itself from now on; the first if it had none."""
+        slots = np.where(slots < 0, np.maximum(slots[:, :1], 0), slots)
+        for group in self.groups:
+            if only in group.indices:
+                lane = int(np.flatnonzero(group.indices == only)[0])
+                group.held.places.alone(lane, int(slots[only, 0]) // group.chunk)
+                group.start(np.array([lane]))
+            else:
+                group.held.places.alone(0, 0)
+        return slots
+
+    def _record(self) -> Record:
+        metrics = list(dict.fromkeys(name for group in self.groups for name in group.metrics))
+        changes = () if self.scheduler is None else self.scheduler.changes
+        return Record.empty(self.settings, metrics, self.steps, changes)
+
+    def _result(self, record: Record, watcher: "Watching", interrupted: bool, seconds: float) -> Result:
+        largest = max(self.groups, key=lambda group: len(group.indices))
+        held = [group.held for group in self.groups]
+
+        def state_of(index: int) -> Any:
+            if index == watcher.kept_index:
+                return watcher.kept_state
+            group, its, lane = next(
+                (group, its, int(np.flatnonzero(group.indices == index)[0]))
+                for group, its in zip(self.groups, held, strict=True)
+                if index in group.indices
+            )
+            if its.places.place[lane] < 0:
+                raise ValueError(
+                    f"the state of setting {index} is not kept: train it again to the same bits by refit({index}), "
+                    "or hold more settings at a time by slots"
+                )
+            return group.recipe.kept(group.lane(its, lane))
+
+        def outputs_of(wanted: np.ndarray, inputs: Tree) -> np.ndarray:
+            check_predicts(self.groups[0].recipe.task)
+            return predict(self.groups, held, wanted, inputs)
+
+        return Result(
+            record=record,
+            monitor=self.monitor,
+            mode=self.mode,
+            keeps_best=self.keeps_best,
+            interrupted=interrupted,
+            trace_seconds=sum(group.trace_seconds for group in self.groups),
+            compile_seconds=sum(group.compile_seconds for group in self.groups),
+            run_seconds=seconds,
+            chunk=largest.chunk,
+            temporary_bytes=largest.temporary_bytes,
+            busy_share=watcher.busy_share,
+            state_of=state_of,
+            refit_of=lambda only: self.train(only, record),
+            outputs_of=outputs_of,
+        )
+
+
+class Watching:
+    """Looks on while a sweep trains: shows progress, and keeps the best of the states that leave the devices."""
+
+    def __init__(self, course: Course, record: Record):
+        self._course, self._record = course, record
+        self._asked = record.training.copy()
+        self._trained = self._slots = 0
+        self._bar: SweepProgress | None = None
+        self.kept_index, self.kept_state, self._kept_score = -1, None, np.inf
+
+    def showing(self, bar: SweepProgress) -> "Watching":
+        """Show the progress on this bar from now on."""
+        self._bar = bar
+        return self
+
+    @property
+    def busy_share(self) -> float:
+        """Of the slots of all calls, those that trained a setting; NaN before the first call."""
+        return self._trained / self._slots if self._slots else float("nan")
+
+    def leaving(self, group: Group, lanes: np.ndarray) -> None:
+        """Keep the state of the best lane, if it is better than the one kept."""
+        rows = group.indices[lanes]
+        scores = np.where(self._record.diverged[rows], np.inf, self._scores()[rows])
+        best = int(np.argmin(scores))
+        if scores[best] < self._kept_score:
+            self.kept_index, self._kept_score = int(rows[best]), float(scores[best])
+            self.kept_state = group.recipe.kept(group.lane(group.held, int(lanes[best])))
+
+    def call_done(self, group: Group, rows: np.ndarray) -> None:
+        """Count the call, and show what is done."""
+        self._trained += len(rows)
+        self._slots += group.devices * group.chunk
+        record = self._record
+        segments = np.where(record.training, record.segments, len(record.steps))[self._asked]
+        if self._bar is not None:
+            best = np.nanmin(np.append(self._scores(), np.inf))
+            self._bar.update(
+                completed=int(segments.sum()),
+                done=int(np.sum(self._asked & ~record.training)),
+                best=float(best if self._course.mode == "min" else -best),
+            )
+
+    def round_done(self, owed: np.ndarray) -> None:
+        """Nothing to do."""
+
+    def _scores(self) -> np.ndarray:
+        """[settings]: the score of each at its kept step; smaller is better."""
+        course, record = self._course, self._record
+        scores = record.scores(course.monitor, course.mode, keeps_best=course.keeps_best)
+        at = np.maximum(record.segments - 1, 0)
+        return np.where(record.segments > 0, scores[np.arange(len(at)), at], np.inf)
+
+
+def predict(groups: list[Group], held: list[Held], wanted: np.ndarray, inputs: Tree) -> np.ndarray:
+    """Outputs of the wanted settings, ``[settings, ...]``, NaN for the others."""
+    inputs = groups[0].on_each(inputs)
+    like = [group.output(its, inputs) for group, its in zip(groups, held, strict=True)]
+    if len({one.shape for one in like}) > 1:
+        raise ValueError(f"task.predict must give all settings one shape, got {[one.shape for one in like]}")
+    dtype = np.result_type(np.float32, *(one.dtype for one in like))  # with room for NaN
+    outputs = np.full((len(wanted), *like[0].shape), np.nan, dtype)
+    for group, its in zip(groups, held, strict=True):
+        lanes = np.flatnonzero(wanted[group.indices])
+        if np.any(its.places.place[lanes] < 0):
+            raise ValueError("outputs need all states on the devices: hold more settings at a time by slots")
+        for owners, _, some in group.predict(its, lanes, inputs):
+            outputs[group.indices[owners]] = some
+    return outputs

@@ -1,0 +1,142 @@
+"""The course of a sweep: rounds of calls, and between them the decisions who goes on.
+
+A round is fixed before its first call, and decisions are made only when all of its calls have been read: what is
+decided depends on the table alone, not on time, nor on where an earlier process was interrupted.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from regopt.sweep.group import Group
+from regopt.sweep.record import Record
+from regopt.sweep.schedulers import Scheduler, Standing
+
+
+class Watcher(Protocol):
+    """Who looks on: a progress line, a store, a keeper of states."""
+
+    def leaving(self, group: Group, lanes: np.ndarray) -> None:
+        """Ended lanes are about to lose their places."""
+        ...
+
+    def call_done(self, group: Group, rows: np.ndarray) -> None:
+        """A call with these settings has been read and recorded."""
+        ...
+
+    def round_done(self, owed: np.ndarray) -> None:
+        """All calls of a round have been read, or, after an interruption, but those of ``owed`` ``[settings]``."""
+        ...
+
+
+class Rounds:
+    """A sweep's course over its groups.
+
+    Args:
+        groups: of settings.
+        record: what is known of the settings.
+        scheduler: who decides; None lets all train.
+        monitor: the metric it goes by.
+        mode: whether a smaller or a larger one is better.
+        keeps_best: the best value so far counts, rather than the last.
+        slots: ``[settings, evaluations]``: in which slot to train each segment; by default as ``Places`` says.
+    """
+
+    def __init__(
+        self,
+        groups: list[Group],
+        record: Record,
+        scheduler: Scheduler | None,
+        *,
+        monitor: str,
+        mode: Literal["min", "max"],
+        keeps_best: bool,
+        slots: np.ndarray | None = None,
+    ):
+        self.groups, self.record, self.scheduler = groups, record, scheduler
+        self._scores: Callable[[], np.ndarray] = lambda: record.scores(monitor, mode, keeps_best=keeps_best)
+        self._slots = slots
+        size = len(record.settings)
+        self.owed = np.zeros(size, bool)  # settings that the round has yet to train
+        self._group, self._wave = np.zeros(size, int), np.zeros(size, int)
+        for number, group in enumerate(groups):
+            self._group[group.indices] = number
+            self._wave[group.indices] = group.held.places.waves
+
+    def run(self, watcher: Watcher, halt: Callable[[], bool]) -> bool:
+        """Round after round, to the end of all settings.
+
+        Args:
+            watcher: told of every call and round.
+            halt: asked before every call; once it says so, those begun are still read.
+
+        Returns:
+            Whether it was halted before the end.
+        """
+        while True:
+            if not self.owed.any():
+                self._begin_round(watcher)
+            if not self.owed.any():
+                return False
+            for group in self.groups:
+                self._train(group, watcher, halt)
+                if halt():
+                    watcher.round_done(self.owed)
+                    return bool(self.record.training.any())
+            watcher.round_done(self.owed)
+
+    def _begin_round(self, watcher: Watcher) -> None:
+        wait = np.zeros_like(self.owed) if self.scheduler is None else self._decide(self.scheduler)
+        training, segments = self.record.training, self.record.segments
+        for group in self.groups:
+            places, rows = group.held.places, group.indices
+            leavers = places.leavers(~training[rows])
+            if len(leavers):
+                watcher.leaving(group, leavers)
+            group.start(places.admit(leavers))
+            self.owed[rows] = places.ready(segments[rows], training[rows], wait[rows])
+        if training.any() and not self.owed.any():
+            raise ValueError("the scheduler lets none of the settings train that have not ended")
+
+    def _decide(self, scheduler: Scheduler) -> np.ndarray:
+        """Act on what the scheduler says; returns who must wait."""
+        record = self.record
+        standing = Standing(
+            self._scores(),
+            record.segments,
+            record.training.copy(),
+            self._wave,
+            self._group,
+            record.settings.numbers,
+            record.parents,
+        )
+        decision = scheduler.decide(standing)
+        record.end(decision.cut)
+        if decision.parents is not None:
+            self._take_over(decision.parents, decision.numbers)
+        return decision.wait
+
+    def _take_over(self, parents: np.ndarray, numbers: Any) -> None:
+        for group in self.groups:
+            own = np.arange(len(group.indices))
+            lane_of = np.full(len(parents), -1)
+            lane_of[group.indices] = own
+            theirs = lane_of[parents[group.indices]]
+            changed = np.flatnonzero(theirs != own)
+            if len(changed):
+                columns = {name: column[group.indices] for name, column in numbers.items()}
+                group.take_over(changed, theirs[changed], columns)
+        self.record.take_over(parents, numbers)
+
+    def _train(self, group: Group, watcher: Watcher, halt: Callable[[], bool]) -> None:
+        record = self.record
+        owed, segments = self.owed[group.indices], record.segments[group.indices]
+        for segment in np.unique(segments[owed]):
+            lanes = np.flatnonzero(owed & (segments == segment))
+            again = None if self._slots is None else self._slots[group.indices[lanes], segment]
+            for owners, slots, (metrics, marks) in group.train(lanes, segment * int(record.steps[0]), halt, again):
+                rows = group.indices[owners]
+                record.add(int(segment), rows, slots, metrics, marks)
+                self.owed[rows] = False
+                watcher.call_done(group, rows)
