@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from regopt import (
     analysis,
+    augment,
     curvature,
     data,
     initializers,
@@ -64,6 +65,7 @@ __all__ = [
     "adamw",
     "amsgrad",
     "analysis",
+    "augment",
     "average_params",
     "bfgs",
     "curvature",

@@ -1,6 +1,7 @@
 """Data sets that ship offline, and the order in which training visits them."""
 
 from regopt.data.batching import batch_indices
+from regopt.data.curriculum import curriculum_indices, pacing
 from regopt.data.loaders import Splits, digits
 from regopt.data.regression import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
 from regopt.data.resampling import bootstrap, subsamples
@@ -11,8 +12,10 @@ __all__ = [
     "Splits",
     "batch_indices",
     "bootstrap",
+    "curriculum_indices",
     "diabetes",
     "digits",
+    "pacing",
     "prostate",
     "subsamples",
 ]

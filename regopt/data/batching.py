@@ -26,16 +26,25 @@ def batch_indices(key: Key, first_step: Number, steps: int, *, examples: int, ba
     Raises:
         ValueError: the batch is empty or larger than the data set.
     """
-    if not 1 <= batch_size <= examples:
-        raise ValueError(f"batch_size must lie in [1, {examples}], the number of examples, got {batch_size}")
+    check_batch(batch_size, examples)
     per_epoch = examples // batch_size
     first_step = jnp.asarray(first_step, jnp.int32)
     first_epoch = first_step // per_epoch
-    epochs = first_epoch + jnp.arange((steps - 1) // per_epoch + 2, dtype=jnp.int32)
-
-    def batches(epoch):
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
-        return order[: per_epoch * batch_size].reshape(per_epoch, batch_size)
-
-    indices = jax.vmap(batches)(epochs).reshape(-1, batch_size).astype(jnp.int32)
+    orders = epoch_orders(key, first_epoch, (steps - 1) // per_epoch + 2, examples)
+    indices = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
     return jax.lax.dynamic_slice_in_dim(indices, first_step - first_epoch * per_epoch, steps)
+
+
+def epoch_orders(key: Key, first_epoch: jax.Array, epochs: int, examples: int) -> jax.Array:
+    """The order of all examples in each of ``epochs`` epochs, int32 ``[epochs, examples]``."""
+
+    def order(epoch):
+        return jax.random.permutation(jax.random.fold_in(key, epoch), examples).astype(jnp.int32)
+
+    return jax.vmap(order)(first_epoch + jnp.arange(epochs, dtype=jnp.int32))
+
+
+def check_batch(batch_size: int, examples: int) -> None:
+    """Raise unless a batch has examples and the data set enough of them."""
+    if not 1 <= batch_size <= examples:
+        raise ValueError(f"batch_size must lie in [1, {examples}], the number of examples, got {batch_size}")

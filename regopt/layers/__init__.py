@@ -4,6 +4,7 @@ from regopt.layers.batch_norm import BatchNorm, estimate_statistics, fold_batch_
 from regopt.layers.dense import MLP, Dense
 from regopt.layers.drop_connect import DropConnect
 from regopt.layers.dropout import Dropout, GaussianDropout, GaussianNoise, SpatialDropout, StochasticDepth
+from regopt.layers.multitask import MultiTask
 
 __all__ = [
     "MLP",
@@ -13,6 +14,7 @@ __all__ = [
     "Dropout",
     "GaussianDropout",
     "GaussianNoise",
+    "MultiTask",
     "SpatialDropout",
     "StochasticDepth",
     "estimate_statistics",

@@ -1,11 +1,13 @@
 """From a flax module and an optimizer to the pure functions that a sweep trains."""
 
 import inspect
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen, nnx
 
@@ -13,7 +15,11 @@ from regopt.transforms.evaluation import evaluation_params, final_params
 from regopt.types import Key, Task, Tree
 
 Setting = Mapping[str, Any]
-Measure = Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, targets) -> scalar
+Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
+Augment = Callable[[Key, Any, Any, Setting], tuple[Any, Any]]  # (key, x, y, h) -> x, y
+AUGMENT = np.uint32(
+    zlib.crc32(b"augment")
+)  # folded into a step's key, far from the counts of a module's random streams
 
 
 class SupervisedState(NamedTuple):
@@ -31,6 +37,7 @@ def supervised(
     *,
     metrics: Mapping[str, Measure] | None = None,
     inputs: Any = None,
+    augment: Augment | None = None,
 ) -> Task:
     """Training ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
 
@@ -40,12 +47,15 @@ def supervised(
 
     Args:
         model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module.
-        loss: ``(outputs, targets) -> scalar``, a mean over the batch.
+        loss: ``(outputs, targets) -> scalar``, a mean over the batch; with a third argument named ``h`` it is given
+            the setting, for a task's weight, say.
         optimizer: ``h -> optimizer``, where ``h`` is the dict of one setting's numbers and static values; its update
             gets ``value``, ``grad`` and ``value_fn`` of the batch's loss as extra arguments, for line searches and
             methods of second order.
-        metrics: further ``(outputs, targets) -> scalar`` functions by name.
+        metrics: further such functions by name.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
+        augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
+            noisy, examples mixed. The evaluation sees the data as they are.
 
     Returns:
         The task. Its random streams (dropout and the like) are fed from the key of each step, so the engine
@@ -56,6 +66,7 @@ def supervised(
     """
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
+    measures = {name: _with_setting(measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
     face = _linen_face(model, inputs) if _is_linen(model) else _nnx_face(model)
 
     def init(key: Key, h: Setting) -> SupervisedState:
@@ -64,10 +75,12 @@ def supervised(
 
     def step(state: SupervisedState, batch: Tree, key: Key, h: Setting):
         x, y = _pair("data.train", batch)
+        if augment is not None:
+            x, y = _pair("what augment returns", augment(jax.random.fold_in(key, AUGMENT), x, y, h))
 
         def objective(params):
             outputs, rest = face.train(params, state.rest, x, key, h)
-            return loss(outputs, y), _carried(state.rest, rest)
+            return measures["loss"](outputs, y, h), _carried(state.rest, rest)
 
         point = evaluation_params(state.params, state.opt_state)
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
@@ -80,8 +93,7 @@ def supervised(
     def evaluate(state: SupervisedState, data: Any, h: Setting):
         x, y = _pair("data.validation", data.validation)
         outputs = predict(state, x, h)
-        measures = {"loss": loss, **(metrics or {})}
-        return {f"validation_{name}": measure(outputs, y) for name, measure in measures.items()}
+        return {f"validation_{name}": measure(outputs, y, h) for name, measure in measures.items()}
 
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
         return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
@@ -93,6 +105,13 @@ def _pair(name: str, examples: Any) -> tuple[Any, Any]:
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(f"{name} must be a pair of inputs and targets, got {jax.tree.structure(examples)}")
     return examples[0], examples[1]
+
+
+def _with_setting(measure: Measure) -> Measure:
+    """``(outputs, targets, h) -> scalar``, whether or not the measure wants the setting."""
+    if "h" in inspect.signature(measure).parameters:
+        return lambda outputs, targets, h: measure(outputs, targets, h=h)
+    return lambda outputs, targets, _: measure(outputs, targets)
 
 
 def _carried(before: Tree, after: Tree) -> Tree:

@@ -31,6 +31,13 @@ def folded():
     return apply
 
 
+def two_heads(dtype):
+    """Two tasks on one trunk."""
+    rngs = nnx.Rngs(0)
+    trunk, *heads = (layers.Dense(a, b, param_dtype=dtype, rngs=rngs) for a, b in ((3, 4), (4, 2), (4, 1)))
+    return layers.MultiTask(trunk, {"first": heads[0], "second": heads[1]})
+
+
 LABELS = jnp.array([0, 2, 1, 1])
 
 
@@ -107,6 +114,12 @@ ROWS = [
         {"rate": (0.4, 0.15)},
         {"rate": (0.0, 1.0)},
         build=lambda rate: lambda key, x: layers.MLP((3, 5, 2), rate=rate, param_dtype=x.dtype, rngs=nnx.Rngs(key))(x),
+    ),
+    Row(
+        layers.MultiTask,
+        "noise",
+        {},
+        build=lambda: lambda key, x: two_heads(x.dtype)(x),
     ),
     Row(
         layers.Dense,

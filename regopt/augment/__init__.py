@@ -1,0 +1,42 @@
+"""Random changes of images that leave their labels true, ``transform(key, images)``, with strengths that may be traced.
+
+A factory takes a strength and returns a function of a key and images ``[batch, height, width, channels]`` in any
+floating dtype, which they keep. Each example has a draw of its own, from the key folded with its place in the batch, so
+lanes that share a key share the draws and differ in their strengths alone. A strength of 0 changes no bit, and slopes
+in the strength (for fixed draws) are finite. Nothing is clipped.
+"""
+
+from regopt.augment.colour import brightness, contrast, hue, saturation
+from regopt.augment.combine import Transform, compose, sometimes
+from regopt.augment.geometry import (
+    crop_and_scale,
+    flip_horizontal,
+    flip_vertical,
+    rotation,
+    scaling,
+    shear,
+    translation,
+)
+from regopt.augment.mixing import mixup
+from regopt.augment.pixels import additive_noise, cutout, multiplicative_noise
+
+__all__ = [
+    "Transform",
+    "additive_noise",
+    "brightness",
+    "compose",
+    "contrast",
+    "crop_and_scale",
+    "cutout",
+    "flip_horizontal",
+    "flip_vertical",
+    "hue",
+    "mixup",
+    "multiplicative_noise",
+    "rotation",
+    "saturation",
+    "scaling",
+    "shear",
+    "sometimes",
+    "translation",
+]

@@ -1,0 +1,211 @@
+"""Where the pixels of an image go: flips and, by linear interpolation, affine maps.
+
+A pixel of the result is read at the place in the image that the inverse map sends it to, so every map is written as
+the matrix and the offset of that. ``mode`` says what lies outside the image: "constant" is 0 (a pixel on the border
+fades into it), "nearest" the border's pixel, "wrap" the other side, "mirror" and "reflect" the image reflected in the
+centre or in the edge of its border's pixels. These are SciPy's "grid-constant", "nearest", "grid-wrap", "mirror"
+and "reflect".
+"""
+
+from typing import Literal, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+
+from regopt.augment.combine import Rule, Transform, per_example, uniform
+from regopt.numerics import check_range
+from regopt.types import Number
+
+Mode: TypeAlias = Literal["constant", "nearest", "wrap", "mirror", "reflect"]
+
+
+def flip_horizontal(probability: Number = 0.5) -> Transform:
+    """The image and its mirror image, left for right.
+
+    Args:
+        probability: of the mirror image, in [0, 1]; may be traced. Its slope is 0.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete probability lies outside [0, 1].
+    """
+    return _flip(probability, axis=1)
+
+
+def flip_vertical(probability: Number = 0.5) -> Transform:
+    """The image and its mirror image, top for bottom.
+
+    Args:
+        probability: of the mirror image, in [0, 1]; may be traced. Its slope is 0.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete probability lies outside [0, 1].
+    """
+    return _flip(probability, axis=0)
+
+
+def translation(strength: Number, *, mode: Mode = "constant") -> Transform:
+    """The image moved down and to the right by two independent, uniform draws from [-strength, strength].
+
+    Args:
+        strength: in pixels, >= 0; may be traced.
+        mode: what lies outside the image.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete strength is negative, or an unknown mode.
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def rule(key, image, reach):
+        down, right = reach * uniform(key, image, 2)
+        return affine(image, ((1, 0), (0, 1)), (-down, -right), mode)
+
+    return _affine(rule, strength, mode)
+
+
+def scaling(strength: Number, *, mode: Mode = "constant") -> Transform:
+    """The image enlarged about its centre by ``exp(u)``, u uniform in [-strength, strength]: as often made smaller.
+
+    Args:
+        strength: logarithm of the largest factor, >= 0; may be traced.
+        mode: what lies outside the image.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete strength is negative, or an unknown mode.
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def rule(key, image, reach):
+        shrink = jnp.exp(-reach * uniform(key, image))
+        return affine(image, ((shrink, 0), (0, shrink)), (0, 0), mode)
+
+    return _affine(rule, strength, mode)
+
+
+def rotation(strength: Number, *, mode: Mode = "constant") -> Transform:
+    """The image turned about its centre, counter-clockwise by an angle uniform in [-strength, strength].
+
+    Args:
+        strength: in degrees, >= 0; may be traced. At 180 every angle is equally likely.
+        mode: what lies outside the image.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete strength is negative, or an unknown mode.
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def rule(key, image, reach):
+        angle = jnp.deg2rad(reach * uniform(key, image))
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return affine(image, ((cos, sin), (-sin, cos)), (0, 0), mode)
+
+    return _affine(rule, strength, mode)
+
+
+def shear(strength: Number, *, along: Literal["width", "height"] = "width", mode: Mode = "constant") -> Transform:
+    """Rows slid along the width, each by its distance below the centre times u, uniform in [-strength, strength].
+
+    Args:
+        strength: pixels for each pixel of distance, >= 0; may be traced.
+        along: "height" slides the columns down, each by its distance to the right of the centre.
+        mode: what lies outside the image.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete strength is negative, an unknown axis, or an unknown mode.
+    """
+    check_range("strength", strength, "[0, inf)")
+    if along not in ("width", "height"):
+        raise ValueError(f'along must be "width" or "height", got {along!r}')
+
+    def rule(key, image, reach):
+        slope = reach * uniform(key, image)
+        matrix = ((1, 0), (-slope, 1)) if along == "width" else ((1, -slope), (0, 1))
+        return affine(image, matrix, (0, 0), mode)
+
+    return _affine(rule, strength, mode)
+
+
+def crop_and_scale(strength: Number) -> Transform:
+    """A window of the image, stretched to its size: each side a share of it, uniform in [1 - strength, 1].
+
+    The window has the image's proportions and is equally likely at every place inside it. The centres of its corner
+    pixels become those of the result, so at a share of 1 this is the image.
+
+    Args:
+        strength: in [0, 1], the most that is cut away from a side, as a share; may be traced.
+
+    Returns:
+        ``(key, images) -> images``.
+
+    Raises:
+        ValueError: a concrete strength lies outside [0, 1].
+
+    References: Szegedy et al. (2015), section 6, with a share of the area in [0.08, 1] and proportions that vary.
+    """
+    check_range("strength", strength, "[0, 1]")
+
+    def rule(key, image, reach):
+        cut_key, place_key = jax.random.split(key)
+        cut = reach * jax.random.uniform(cut_key, dtype=image.dtype)
+        places = uniform(place_key, image, 2)  # of the window's centre, from one end of its range to the other
+        top, left = (cut * place * (size - 1) / 2 for place, size in zip(places, image.shape[:2], strict=True))
+        return affine(image, ((1 - cut, 0), (0, 1 - cut)), (top, left), "nearest")
+
+    return per_example(rule, strength)
+
+
+def affine(image: jax.Array, matrix, offset, mode: Mode) -> jax.Array:
+    """The image read at ``matrix (p - c) + c + offset`` for every pixel p, by linear interpolation; c is the centre.
+
+    Args:
+        image: ``[height, width, channels]``.
+        matrix: two rows of two numbers; the first coordinate counts rows, downwards.
+        offset: two numbers, in pixels.
+        mode: what lies outside the image.
+
+    Returns:
+        An array with the shape and dtype of the image.
+    """
+    centre = [(size - 1) / 2 for size in image.shape[:2]]
+    axes = [jnp.arange(size, dtype=image.dtype) - middle for size, middle in zip(image.shape[:2], centre, strict=True)]
+    rows, columns = jnp.meshgrid(*axes, indexing="ij")
+    places = [
+        by_row * rows + by_column * columns + (middle + shift)
+        for (by_row, by_column), middle, shift in zip(matrix, centre, offset, strict=True)
+    ]
+    read = jax.vmap(lambda plane: map_coordinates(plane, places, order=1, mode=mode), in_axes=2, out_axes=2)
+    return read(image)
+
+
+def _affine(rule: Rule, strength: Number, mode: Mode) -> Transform:
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be one of {list(get_args(Mode))}, got {mode!r}")
+    return per_example(rule, strength)
+
+
+def _flip(probability: Number, axis: int) -> Transform:
+    check_range("probability", probability, "[0, 1]")
+
+    def rule(key, image, share):
+        flipped = jax.random.bernoulli(key, jax.lax.stop_gradient(share))
+        return jnp.where(flipped, jnp.flip(image, axis), image)
+
+    return per_example(rule, probability)

@@ -1,0 +1,179 @@
+"""A sweep's steps on changed batches, several tasks on one trunk, and losses that know the setting."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import regopt
+from regopt import augment, layers, losses, sweep
+from regopt.data import Splits, batch_indices, digits
+from regopt.sweep import task
+
+TRAIN, VALIDATION, _ = digits()
+DATA = Splits((TRAIN[0][:60], TRAIN[1][:60]), (VALIDATION[0][:40], VALIDATION[1][:40]))
+
+
+def turned(key, x, y, h):
+    """Digits as images, turned and moved by the setting's strength."""
+    change = augment.compose(augment.rotation(30 * h["strength"]), augment.translation(h["strength"]))
+    return change(key, x.reshape(-1, 8, 8, 1)).reshape(x.shape), y
+
+
+def train(change, columns, data=DATA, loss=losses.cross_entropy, batch_size: int | None = 20):
+    learner = sweep.supervised(
+        lambda h, rngs: layers.MLP((64, 12, 10), rngs=rngs),
+        loss,
+        lambda h: regopt.sgd(h["learning_rate"]),
+        augment=change,
+    )
+    return sweep.run(learner, sweep.from_columns(columns), data, steps=6, eval_every=2, batch_size=batch_size)
+
+
+def curves(result, name):
+    return np.asarray(result.curves()[name].transpose("setting", "step"))
+
+
+def test_the_strength_of_an_augmentation_is_a_lane():
+    result = train(turned, {"strength": [0.0, 0.5, 1.0], "learning_rate": [0.5, 0.5, 0.5]})
+    assert set(result.status) == {"done"}
+    final = curves(result, "validation_loss")[:, -1]
+    assert len(set(final.round(4))) == 3
+    np.testing.assert_allclose(final[:2], [by_hand(None), by_hand(turned)], rtol=5e-5)
+
+
+def by_hand(change):
+    """Validation loss of six steps, unchanged or with strength 0.5, in plain JAX."""
+    init_key, data_key, noise_key = (jax.random.fold_in(jax.random.key(0), purpose) for purpose in range(3))
+    graph, params = nnx.split(layers.MLP((64, 12, 10), rngs=nnx.Rngs(init_key)))
+
+    def loss(params, x, y):
+        return losses.cross_entropy(nnx.merge(graph, params)(x), y)
+
+    @jax.jit
+    def step(params, number, x, y):
+        if change is not None:
+            key = jax.random.fold_in(jax.random.fold_in(noise_key, number), task.AUGMENT)
+            x, y = change(key, x, y, {"strength": 0.5})
+        return jax.tree.map(lambda w, g: w - 0.5 * g, params, jax.grad(loss)(params, x, y))
+
+    for number, rows in enumerate(batch_indices(data_key, 0, 6, examples=60, batch_size=20)):
+        params = step(params, number, DATA.train[0][rows], DATA.train[1][rows])
+    return loss(params, *DATA.validation)
+
+
+ONE_HOT = (DATA.train[0], np.eye(10, dtype=np.float32)[DATA.train[1]])
+
+
+def mixed(key, x, y, h):
+    return augment.mixup(h["strength"])(key, x, y)
+
+
+def soft(logits, targets):
+    return optax.losses.softmax_cross_entropy(logits, targets).mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "examples", "loss"),
+    [(turned, DATA.train, losses.cross_entropy), (mixed, ONE_HOT, soft)],
+    ids=["images", "targets too"],
+)
+def test_only_training_sees_the_augmentation_and_each_step_another(change, examples, loss):
+    """Without learning, on the same examples: strength 0 trains on what is evaluated, and a larger one does not."""
+    settings = {"strength": [0.0, 1.0], "learning_rate": [0.0, 0.0]}
+    result = train(change, settings, Splits(examples, examples), loss, batch_size=None)
+    validation, training = curves(result, "validation_loss"), curves(result, "train_loss")
+    np.testing.assert_allclose(validation, validation[0, 0], rtol=1e-6)
+    np.testing.assert_allclose(training[0], validation[0], rtol=1e-6)
+    assert len(set(training[1].round(5)) | set(validation[1].round(5))) == 4
+
+
+def test_an_augmentation_that_forgets_the_targets_is_told():
+    with pytest.raises(ValueError, match="what augment returns must be a pair of inputs and targets"):
+        train(lambda key, x, y, h: x, {"strength": [0.1], "learning_rate": [0.1]})
+
+
+def two_heads(rngs, dtype=jnp.float32):
+    heads = {"digit": layers.Dense(8, 10, param_dtype=dtype, rngs=rngs)}
+    heads["odd"] = layers.Dense(8, 2, param_dtype=dtype, rngs=rngs)
+    return layers.MultiTask(layers.MLP((64, 12, 8), param_dtype=dtype, rngs=rngs), heads)
+
+
+MEASURES = {"digit": losses.cross_entropy, "odd": losses.cross_entropy}
+
+
+def test_the_trunk_gets_the_weighted_sum_of_gradients_and_a_head_its_own():
+    with jax.enable_x64(True):
+        graph, params = nnx.split(two_heads(nnx.Rngs(0), jnp.float64))
+        x, digit = jnp.asarray(DATA.train[0], jnp.float64), jnp.asarray(DATA.train[1])
+        targets = {"digit": digit, "odd": digit % 2}
+
+        @jax.jit
+        def gradient(weights):
+            loss = losses.multi_task(MEASURES, weights)
+            return nnx.to_pure_dict(jax.grad(lambda p: loss(nnx.merge(graph, p)(x), targets))(params))
+
+        def alone(name):
+            loss = MEASURES[name]
+            return nnx.to_pure_dict(jax.grad(lambda p: loss(nnx.merge(graph, p)(x)[name], targets[name]))(params))
+
+        both, digit_alone, odd_alone = (
+            jax.tree.map(np.asarray, each)
+            for each in (gradient({"digit": 0.7, "odd": 2.5}), alone("digit"), alone("odd"))
+        )
+
+    def assert_close(a, b):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14), a, b)
+
+    assert_close(both["trunk"], jax.tree.map(lambda a, b: 0.7 * a + 2.5 * b, digit_alone["trunk"], odd_alone["trunk"]))
+    assert_close(both["heads"]["digit"], jax.tree.map(lambda g: 0.7 * g, digit_alone["heads"]["digit"]))
+    assert_close(both["heads"]["odd"], jax.tree.map(lambda g: 2.5 * g, odd_alone["heads"]["odd"]))
+
+
+def test_the_outputs_are_those_of_the_parts():
+    model = two_heads(nnx.Rngs(0))
+    x = jnp.asarray(DATA.train[0][:5])
+    shared = jax.nn.relu(model.trunk(x))
+    outputs = model(x)
+    assert list(outputs) == ["digit", "odd"]
+    for name, output in outputs.items():
+        np.testing.assert_array_equal(output, model.heads[name](shared))
+    with pytest.raises(ValueError, match="heads must name at least one task, got none"):
+        layers.MultiTask(model.trunk, {})
+
+
+def test_the_weight_of_a_task_is_a_lane():
+    def targets(part):
+        return part[0], {"digit": part[1], "odd": part[1] % 2}
+
+    learner = sweep.supervised(
+        lambda h, rngs: two_heads(rngs),
+        lambda outputs, y, h: losses.multi_task(MEASURES, {"digit": 1.0, "odd": h["weight"]})(outputs, y),
+        lambda h: regopt.sgd(0.5),
+        metrics={name: lambda outputs, y, name=name: MEASURES[name](outputs[name], y[name]) for name in MEASURES},
+    )
+    data = Splits(targets(DATA.train), targets(DATA.validation))
+    settings = sweep.from_columns({"weight": [0.0, 1.0, 3.0]})
+    result = sweep.run(learner, settings, data, steps=12, eval_every=6, batch_size=20)
+    assert set(result.status) == {"done"}
+    first, second = result.state(0).params, result.state(1).params
+    init_key = jax.random.fold_in(jax.random.key(0), 0)
+    start = nnx.to_pure_dict(nnx.state(two_heads(nnx.Rngs(init_key))))["heads"]["odd"]["kernel"]
+    np.testing.assert_array_equal(first["heads"]["odd"]["kernel"], start)  # at weight 0 nothing teaches it
+    assert not np.allclose(second["heads"]["odd"]["kernel"], start)
+    assert not np.allclose(first["trunk"]["layers"][0]["kernel"], second["trunk"]["layers"][0]["kernel"])
+    total, digit, odd = (curves(result, f"validation_{name}") for name in ("loss", "digit", "odd"))
+    np.testing.assert_allclose(total, digit + np.array([[0.0], [1.0], [3.0]]) * odd, rtol=1e-5)
+
+
+def test_weights_and_tasks_must_fit():
+    with pytest.raises(ValueError, match=r"weights must be those of the measures \['digit', 'odd'\], got \['odd'\]"):
+        losses.multi_task(MEASURES, {"odd": 1.0})
+    with pytest.raises(ValueError, match=r"the weight of odd must lie in \[0, inf\), got -1"):
+        losses.multi_task(MEASURES, {"odd": -1, "digit": 1.0})
+    with pytest.raises(ValueError, match=r"targets must have \['digit', 'odd'\], got no \['odd'\]"):
+        losses.multi_task(MEASURES)({"digit": jnp.ones((2, 10)), "odd": jnp.ones((2, 2))}, {"digit": jnp.zeros(2)})
+    with pytest.raises(ValueError, match="measures must name at least one task"):
+        losses.multi_task({})
