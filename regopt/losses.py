@@ -152,9 +152,8 @@ def multi_task(measures: Mapping[str, Measure], weights: Mapping[str, Number] | 
         for part, given in (("outputs", outputs), ("targets", targets)):
             if missing := set(measures) - set(given):
                 raise ValueError(f"{part} must have {sorted(measures)}, got no {sorted(missing)}")
-        terms = [widen(measure(outputs[name], targets[name]))[0] for name, measure in measures.items()]
-        terms = [like(weights[name], term) * term for name, term in zip(measures, terms, strict=True)]
-        return reduce(jnp.add, terms)
+        terms = widen(*(measure(outputs[name], targets[name]) for name, measure in measures.items()))
+        return reduce(jnp.add, [like(weights[name], term) * term for name, term in zip(measures, terms, strict=True)])
 
     return loss
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from regopt.augment.combine import Rule, Transform, per_example, uniform
-from regopt.numerics import check_range
+from regopt.numerics import as_float, check_range
 from regopt.types import Number
 
 Mode: TypeAlias = Literal["constant", "nearest", "wrap", "mirror", "reflect"]
@@ -205,7 +205,7 @@ def _flip(probability: Number, axis: int) -> Transform:
     check_range("probability", probability, "[0, 1]")
 
     def rule(key, image, share):
-        flipped = jax.random.bernoulli(key, jax.lax.stop_gradient(share))
+        flipped = jax.random.bernoulli(key, jax.lax.stop_gradient(as_float(share)))
         return jnp.where(flipped, jnp.flip(image, axis), image)
 
     return per_example(rule, probability)

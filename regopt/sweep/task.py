@@ -17,9 +17,8 @@ from regopt.types import Key, Task, Tree
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
 Augment = Callable[[Key, Any, Any, Setting], tuple[Any, Any]]  # (key, x, y, h) -> x, y
-AUGMENT = np.uint32(
-    zlib.crc32(b"augment")
-)  # folded into a step's key, far from the counts of a module's random streams
+# folded into a step's key: far from the counts of a module's random streams
+AUGMENT = np.uint32(zlib.crc32(b"augment"))
 
 
 class SupervisedState(NamedTuple):
