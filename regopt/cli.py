@@ -1,4 +1,4 @@
-"""The command line, and the only module that prints: ``regopt list``, ``regopt run``, ``regopt claims``.
+"""The command line, and the only module that prints: ``regopt list``, ``run``, ``claims``, ``sweep show``, ``report``.
 
 Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside
 an experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running
@@ -95,6 +95,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
     claims.add_argument("--config", metavar="NAME", default="default", help="which of their configs (default)")
     _add_options(claims, _claims)
+    _add_sweep(commands)
     arguments, overrides = parser.parse_known_args(words)
     if overrides and arguments.command is not _run:
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
@@ -107,6 +108,57 @@ def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Na
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=where)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(command=command)
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser("sweep", help="show or report a sweep in a folder, finished or not")
+    actions = sweep.add_subparsers(metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="print its best settings")
+    show.add_argument("--rows", metavar="N", type=int, default=20, help="settings to show (20)")
+    show.set_defaults(command=_show)
+    report = actions.add_parser("report", help="write one HTML page that opens without a network")
+    report.add_argument("--out", metavar="FILE", type=Path, help="the page (report.html in DIR)")
+    report.set_defaults(command=_report)
+    for action in (show, report):
+        action.add_argument("folder", metavar="DIR", type=Path, help="what a sweep or Result.save wrote")
+        action.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.rows < 1:
+        raise ConfigError(COMMAND_LINE, "--rows", f"must be an integer in [1, inf), got {arguments.rows}")
+    found = _findings(arguments.folder, thorough=False)
+    from regopt.report.terminal import summary
+
+    _console().print(summary(found, arguments.rows))
+    return HOLDS
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    out = arguments.out or arguments.folder / "report.html"
+    found = _findings(arguments.folder, thorough=True)
+    try:
+        from regopt.report.page import write_page
+
+        write_page(out, found)
+    except ModuleNotFoundError as error:
+        raise ConfigError(COMMAND_LINE, "report", f"needs {error.name}: pip install 'regopt[experiments]'") from error
+    except OSError as error:
+        raise ConfigError(COMMAND_LINE, "--out", f"cannot write {out}: {error.strerror or error}") from error
+    print(out)
+    return HOLDS
+
+
+def _findings(folder: Path, *, thorough: bool) -> Any:
+    """Read the sweep in a folder; whatever is wrong with the folder is the reader's one line."""
+    from regopt.sweep import load
+    from regopt.sweep.reporting import findings
+
+    try:
+        result = load(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ")) from error
+    return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
 
 
 def _list(arguments: argparse.Namespace) -> int:

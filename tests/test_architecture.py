@@ -10,11 +10,11 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"types", "messages"},
     {"numerics", "tree"},
-    {"schedules", "penalties", "projections", "noise", "initializers", "losses", "data", "curvature"},
+    {"schedules", "penalties", "projections", "noise", "augment", "initializers", "losses", "data", "curvature"},
     {"transforms", "layers", "stopping"},
     {"optimizers", "training", "analysis", "solvers"},
-    {"sweep", "claims", "plots"},
-    {"config", "artifacts", "experiment", "cli"},
+    {"sweep", "report", "claims", "plots", "artifacts"},
+    {"config", "experiment", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 FILES = sorted((ROOT / "regopt").rglob("*.py"))

@@ -202,13 +202,13 @@ class Result:
         saved.save(self, folder, config)
 
     def report(self, path: str | Path, title: str = "Sweep") -> None:
-        """Write one HTML page that opens without a network; see ``regopt.report``.
+        """Write one HTML page that opens without a network; see ``regopt.report.page``.
 
         Args:
             path: the file.
             title: of the page.
         """
-        from regopt.report import write_page
+        from regopt.report.page import write_page
         from regopt.sweep.reporting import findings
 
         write_page(path, findings(self, title))

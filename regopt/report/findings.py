@@ -1,0 +1,86 @@
+"""What a report is made of: tidy tables, curves and two dictionaries, wherever they come from."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """A sweep as tables.
+
+    Attributes:
+        title: what the page is called.
+        table: one row for each setting, its index 0, 1, ...: the columns in ``names``, ``status``, ``last_step``,
+            ``kept_step``, ``first_bad_step``, and the metrics at the kept step.
+        curves: the metrics over ``setting`` and ``step``; NaN where not trained.
+        names: the columns that make a setting.
+        monitor: the metric that says which setting is best.
+        mode: whether a smaller or a larger one is better.
+        config: the resolved config.
+        versions: of what the numbers depend on.
+        repeats: one row for each setting without its seed: ``count``, ``mean``, ``low``, ``high``, the best first.
+        importance: by number, ``share``, ``low``, ``high``, the most important first.
+        explained: ``r2``, ``low``, ``high`` of the forest that the importance is read from, on held-out settings.
+        separations: by number, where settings diverged: ``where``, ``inside``, ``diverged_inside``, and the same
+            outside.
+    """
+
+    title: str
+    table: "pandas.DataFrame"
+    curves: "xarray.Dataset"
+    names: tuple[str, ...]
+    monitor: str
+    mode: Literal["min", "max"]
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    repeats: "pandas.DataFrame | None" = None
+    importance: "pandas.DataFrame | None" = None
+    explained: "pandas.Series | None" = None
+    separations: "pandas.DataFrame | None" = None
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics, the monitor first."""
+        return [self.monitor, *(str(name) for name in self.curves.data_vars if name != self.monitor)]
+
+    @property
+    def varying(self) -> list[str]:
+        """The names with more than one value."""
+        return [name for name in self.names if len({repr(value) for value in self.table[name]}) > 1]
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """``[settings]``, bool."""
+        return (self.table["status"] == "diverged").to_numpy()
+
+    @property
+    def values(self) -> np.ndarray:
+        """The monitor at the kept step, ``[settings]``; NaN where it diverged or is not finite."""
+        values = self.table[self.monitor].to_numpy(float)
+        return np.where(self.diverged | ~np.isfinite(values), np.nan, values)
+
+    @property
+    def order(self) -> np.ndarray:
+        """Rows with a value, the best first, the first of equals first."""
+        losses = self.values if self.mode == "min" else -self.values
+        return np.argsort(losses, kind="stable")[: np.isfinite(losses).sum()]
+
+    def setting(self, row: int) -> dict[str, Any]:
+        """One setting as Python values."""
+        return {name: plain(self.table[name].iloc[row]) for name in self.names}
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column holds numbers, rather than text, booleans or other values."""
+        return self.table[name].dtype.kind in "iuf"
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as a Python one, anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
