@@ -1,5 +1,7 @@
 """What a person is told when a store cannot be used."""
 
+import os
+
 from regopt.messages import one_line
 
 
@@ -12,4 +14,4 @@ class StoreError(Exception):
 
 def reason(error: OSError) -> str:
     """The cause of a failed write in a few words, without the path that the message around it names."""
-    return error.strerror or one_line(str(error))
+    return os.strerror(error.errno) if error.errno else one_line(str(error))

@@ -152,9 +152,11 @@ class Store:
                 write_json(temporary / MANIFEST, saved.to_json())
         except OSError as error:
             needed = sum(array.nbytes for array in arrays.values())
+            needed += sum(int(table.memory_usage().sum()) for table in (tables or {}).values())
             raise StoreError(
                 f"cannot save to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
-                f"{free_bytes(self._folder)} are free; the last good state is number {self.number}"
+                f"{free_bytes(self._folder)} are free; "
+                + (f"state {self.number} is intact" if self._newest else "no state was saved before")
             ) from error
         before, self._newest = self._newest, saved
         self._keep([saved] if before is None else [saved, before])

@@ -5,9 +5,10 @@ one; and it is given bytes alone, since it has no place for random keys, nor for
 """
 
 import contextlib
-import errno
 import functools
 import logging
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,9 @@ def write(folder: Path, arrays: Arrays) -> None:
     except OSError:
         raise
     except Exception as error:  # TensorStore's own, of several classes
-        full = "RESOURCE_EXHAUSTED" in str(error)
-        text = "No space left on device" if full else f"{type(error).__name__}: {str(error)[:200]}"
-        raise OSError(errno.ENOSPC if full else errno.EIO, text) from error
+        if cause := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise OSError(int(cause[1]), os.strerror(int(cause[1]))) from error
+        raise OSError(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
 def read(folder: Path) -> Arrays:
@@ -161,10 +162,10 @@ def _checkpointer() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax's running commentary from the terminal."""
+    """Keep orbax's running commentary from the terminal; its errors are raised as well."""
     logger = logging.getLogger("absl")
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
