@@ -11,6 +11,7 @@ from regopt.sweep.interrupt import interruptible
 from regopt.sweep.progress import SweepProgress
 from regopt.sweep.record import Record
 from regopt.sweep.rounds import Rounds
+from regopt.sweep.saving import Kept, Saving
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Result
@@ -44,7 +45,14 @@ class Course:
         self.monitor, self.keeps_best = monitor, keeps_best
         self.mode: Literal["min", "max"] = mode
 
-    def train(self, only: int | None = None, before: Record | None = None, *, progress: bool = False) -> Result:
+    def train(
+        self,
+        only: int | None = None,
+        before: Record | None = None,
+        *,
+        progress: bool = False,
+        saving: Saving | None = None,
+    ) -> Result:
         """Train all settings, or one of them alone, in the slots that it had before."""
         if only is not None and self.scheduler is not None and self.scheduler.changes:
             raise ValueError("a setting that took over others' states can't be trained alone: run the sweep again")
@@ -54,7 +62,6 @@ class Course:
         if only is not None:
             record.training[:] = np.arange(len(self.settings)) == only
         slots = None if only is None or before is None else self._slots_again(only, before.slots)
-        began = time.perf_counter()
         rounds = Rounds(
             self.groups,
             record,
@@ -65,41 +72,50 @@ class Course:
             slots=slots,
         )
         watcher = Watching(self, record)
+        done = saving is not None and saving.restore(rounds, watcher.kept)
         asked = int(record.training.sum())
         bar = SweepProgress(progress, segments=len(self.steps) * asked, settings=asked, monitor=self.monitor)
-        with interruptible() as asked_to_end, bar:
-            interrupted = rounds.run(watcher.showing(bar), asked_to_end)
-        return self._result(record, watcher, interrupted, time.perf_counter() - began)
+        interrupted = False
+        if not done:
+            with interruptible(terminable=saving is not None) as asked_to_end, bar:
+                interrupted = rounds.run(watcher.showing(bar, saving), asked_to_end)
+        result = self.result(record, watcher, interrupted=interrupted)
+        if saving is not None and not done:
+            saving.save(rounds, watcher.kept, done=not interrupted)
+            result.save(saving.folder)
+        return result
 
     def _slots_again(self, only: int, slots: np.ndarray) -> np.ndarray:
         """In which slots to train one setting again, which is held by itself from now on; the first if it had none."""
         slots = np.where(slots < 0, np.maximum(slots[:, :1], 0), slots)
         for group in self.groups:
-            if only in group.indices:
-                lane = int(np.flatnonzero(group.indices == only)[0])
-                group.held.places.alone(lane, int(slots[only, 0]) // group.chunk)
-                group.start(np.array([lane]))
-            else:
-                group.held.places.alone(0, 0)
+            group.held.places.alone(0, 0)
+        number, lane = self._find(only)
+        group = self.groups[number]
+        group.held.places.alone(lane, int(slots[only, 0]) // group.chunk)
+        group.start(np.array([lane]))
         return slots
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """The group of a setting, and its lane there."""
+        number = next(number for number, group in enumerate(self.groups) if index in group.indices)
+        return number, int(np.flatnonzero(self.groups[number].indices == index)[0])
 
     def _record(self) -> Record:
         metrics = list(dict.fromkeys(name for group in self.groups for name in group.metrics))
         changes = () if self.scheduler is None else self.scheduler.changes
         return Record.empty(self.settings, metrics, self.steps, changes)
 
-    def _result(self, record: Record, watcher: "Watching", interrupted: bool, seconds: float) -> Result:
+    def result(self, record: Record, watcher: "Watching", *, interrupted: bool) -> Result:
+        """What is known so far."""
         largest = max(self.groups, key=lambda group: len(group.indices))
         held = [group.held for group in self.groups]
 
         def state_of(index: int) -> Any:
-            if index == watcher.kept_index:
-                return watcher.kept_state
-            group, its, lane = next(
-                (group, its, int(np.flatnonzero(group.indices == index)[0]))
-                for group, its in zip(self.groups, held, strict=True)
-                if index in group.indices
-            )
+            number, lane = self._find(index)
+            group, its, kept = self.groups[number], held[number], watcher.kept[number]
+            if index == kept.index:
+                return kept.state
             if its.places.place[lane] < 0:
                 raise ValueError(
                     f"the state of setting {index} is not kept: train it again to the same bits by refit({index}), "
@@ -119,7 +135,7 @@ class Course:
             interrupted=interrupted,
             trace_seconds=sum(group.trace_seconds for group in self.groups),
             compile_seconds=sum(group.compile_seconds for group in self.groups),
-            run_seconds=seconds,
+            run_seconds=time.perf_counter() - watcher.began,
             chunk=largest.chunk,
             temporary_bytes=largest.temporary_bytes,
             busy_share=watcher.busy_share,
@@ -130,18 +146,20 @@ class Course:
 
 
 class Watching:
-    """Looks on while a sweep trains: shows progress, and keeps the best of the states that leave the devices."""
+    """Looks on while a sweep trains: shows progress, saves, and keeps the best of the states that leave the devices."""
 
     def __init__(self, course: Course, record: Record):
         self._course, self._record = course, record
         self._asked = record.training.copy()
         self._trained = self._slots = 0
+        self.began = time.perf_counter()
         self._bar: SweepProgress | None = None
-        self.kept_index, self.kept_state, self._kept_score = -1, None, np.inf
+        self._saving: Saving | None = None
+        self.kept = [Kept(-1, np.inf, group.kept_zeros()) for group in course.groups]
 
-    def showing(self, bar: SweepProgress) -> "Watching":
-        """Show the progress on this bar from now on."""
-        self._bar = bar
+    def showing(self, bar: SweepProgress, saving: Saving | None) -> "Watching":
+        """Show the progress on this bar from now on, and save."""
+        self._bar, self._saving = bar, saving
         return self
 
     @property
@@ -154,9 +172,10 @@ class Watching:
         rows = group.indices[lanes]
         scores = np.where(self._record.diverged[rows], np.inf, self._scores()[rows])
         best = int(np.argmin(scores))
-        if scores[best] < self._kept_score:
-            self.kept_index, self._kept_score = int(rows[best]), float(scores[best])
-            self.kept_state = group.recipe.kept(group.lane(group.held, int(lanes[best])))
+        number = self._course.groups.index(group)
+        if scores[best] < self.kept[number].score:
+            state = group.recipe.kept(group.lane(group.held, int(lanes[best])))
+            self.kept[number] = Kept(int(rows[best]), float(scores[best]), state)
 
     def call_done(self, group: Group, rows: np.ndarray) -> None:
         """Count the call, and show what is done."""
@@ -172,8 +191,12 @@ class Watching:
                 best=float(best if self._course.mode == "min" else -best),
             )
 
-    def round_done(self, owed: np.ndarray) -> None:
-        """Nothing to do."""
+    def round_done(self, rounds: Rounds) -> None:
+        """Save, if it is time."""
+        if self._saving is not None and self._saving.due():
+            self._saving.save(rounds, self.kept, done=False)
+            result = self._course.result(rounds.record, self, interrupted=True)
+            result.save(self._saving.folder)
 
     def _scores(self) -> np.ndarray:
         """[settings]: the score of each at its kept step; smaller is better."""

@@ -1,6 +1,7 @@
 """The sweep: settings in groups, each with its program, trained round by round."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -12,8 +13,10 @@ from regopt.sweep.checks import as_resamples, check, check_replicas
 from regopt.sweep.course import Course
 from regopt.sweep.group import Group, on_each
 from regopt.sweep.program import Keys, Recipe, Shared
+from regopt.sweep.saving import Saving
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
+from regopt.sweep.store import digest, environment, opened
 from regopt.sweep.table import Result, better
 from regopt.types import Device, Key, Number, Task
 
@@ -36,6 +39,9 @@ def run(
     slots: int | None = None,
     chunk: int | None = None,
     devices: list[Device] | None = None,
+    out: str | Path | None = None,
+    save_every: float = 60.0,
+    allow_different: bool = False,
     progress: bool = False,
 ) -> Result:
     """Train every setting, many at once in one compiled program for each group of static values.
@@ -45,7 +51,8 @@ def run(
     step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``
     and devices, a setting has the same bits whatever the others are.
 
-    Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far.
+    Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
+    saved, and SIGTERM does the same.
 
     Args:
         task: what to train; see ``supervised``.
@@ -76,6 +83,11 @@ def run(
             or a scheduler, twice as many slots as a chunk has settings times evaluations keep the chunks full.
         chunk: settings that a device trains at once; by default measured to fit cache and memory.
         devices: what to run on; by default all local devices.
+        out: folder to save the sweep in: the same call goes on from there after an interruption of any kind, to the
+            same bits, and gives the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
+            meanwhile.
+        save_every: seconds of training between saves, >= 0.
+        allow_different: go on although ``out`` holds a sweep of other data, settings, versions or devices, and say so.
         progress: show a progress line, if standard error is a terminal.
 
     Returns:
@@ -85,6 +97,7 @@ def run(
         ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not a
             metric of the task, ``resamples`` and the column ``replica`` do not go together, or the scheduler does not
             fit the settings.
+        StoreError: the folder ``out`` is in use, holds another sweep, is damaged, or cannot be written.
     """
     check(
         settings=settings,
@@ -118,7 +131,31 @@ def run(
     course = Course(
         groups, settings, np.arange(eval_every, steps + 1, eval_every), scheduler, monitor, mode, patience is not None
     )
-    return course.train(progress=progress)
+    if out is None:
+        return course.train(progress=progress)
+    identity = {
+        **environment(devices),
+        "config": {
+            "steps": steps,
+            "eval_every": eval_every,
+            "batch_size": batch_size,
+            "monitor": monitor,
+            "mode": mode,
+            "noise": noise,
+            "patience": patience is not None,
+            "scheduler": None if scheduler is None else scheduler.name,
+            "slots": [group.size for group in groups],
+            "chunk": [group.chunk for group in groups],
+        },
+        "settings": {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
+        | {name: digest(np.array([repr(value) for value in column])) for name, column in settings.static.items()},
+        "data": digest(tuple(data)),
+        "resamples": None if places is None else digest(places),
+        "key": digest(key),
+        "programs": [group.programs for group in groups],
+    }
+    with opened(out, identity, allow_different=allow_different) as store:
+        return course.train(progress=progress, saving=Saving(store, Path(out), save_every))
 
 
 def _of_setting(patience: Number | Callable[[dict[str, Any]], Number] | None) -> Callable[..., Number] | None:

@@ -1,5 +1,6 @@
 """Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -70,6 +71,7 @@ class Group:
         self.held: Any = None
         self.metrics: list[str] = []
         self._placed: dict[bytes, jax.Array] = {}
+        self._lowered: dict[str, Any] = {}
         self._predict: Any = build_predict(recipe, mesh)
         self._take_over: Any = build_take_over(self._spread)
         self.trace_seconds = self.compile_seconds = 0.0
@@ -81,6 +83,12 @@ class Group:
             held = max(min(held, int(resting_room(devices) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
         self._compile(chunk, devices[0])
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """SHA-256 of the programs before XLA compiles them: what they compute, and on which shapes."""
+        texts = {name: lowered.as_text() for name, lowered in self._lowered.items()}
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
     @property
     def size(self) -> int:
@@ -158,6 +166,13 @@ class Group:
             for ids, owners in held.places.calls(lanes)
         )
 
+    def kept_zeros(self) -> Tree:
+        """Zeros of the form of what ``recipe.kept`` gives of a lane."""
+        lane = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._shapes[0])
+        return jax.tree.map(
+            lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x), self.recipe.kept(lane)
+        )
+
     def on_each(self, tree: Tree) -> Tree:
         """The arrays of a tree, once on each of the devices."""
         return jax.device_put(tree, self._same)
@@ -207,7 +222,7 @@ class Group:
 
         def compile_at(lanes: int):
             step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            program = self._timed(segment, buffer, constants, ids(lanes), step, self._shared)
+            program = self._timed("segment", segment, buffer, constants, ids(lanes), step, self._shared)
             self.metrics = list(program.out_info[1])
             return program
 
@@ -218,13 +233,14 @@ class Group:
             self.chunk, self._segment = fit_chunk(compile_at, self.capacity, self.lane_bytes, device)
         given = many(self.devices * self.chunk)[1]
         start = build_start(self.recipe, self._mesh)
-        self._start = self._timed(start, buffer, constants, ids(self.chunk), given, self._shared.keys)
+        self._start = self._timed("start", start, buffer, constants, ids(self.chunk), given, self._shared.keys)
         self.temporary_bytes = temporary_bytes(self._segment)
 
-    def _timed(self, program: Any, *arguments: Any) -> Any:
+    def _timed(self, name: str, program: Any, *arguments: Any) -> Any:
         """Compile ahead of time, adding to the seconds that tracing and XLA have taken."""
         began = time.perf_counter()
         lowered = program.lower(*arguments)
+        self._lowered[name] = lowered
         traced = time.perf_counter()
         compiled = lowered.compile()
         self.trace_seconds += traced - began

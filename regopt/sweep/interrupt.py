@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish rather than an exception: work in hand is finished first."""
+"""Ctrl-C and the end of a job as wishes rather than exceptions: work in hand is finished first."""
 
 import contextlib
 import signal
@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
     """Within the block, the first SIGINT only sets a flag; the second raises KeyboardInterrupt as usual.
 
     Outside the main thread, where Python allows no handlers, nothing changes.
+
+    Args:
+        terminable: the same for SIGTERM, as job schedulers send it; a second signal of any kind then ends the process
+            with 128 plus its number.
 
     Yields:
         A function that tells whether an end has been asked for.
@@ -18,16 +22,23 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
+    signals = (signal.SIGINT, signal.SIGTERM) if terminable else (signal.SIGINT,)
     asked = False
+
+    def insist(number, frame):
+        del frame
+        raise SystemExit(128 + number)
 
     def ask(number, frame):
         nonlocal asked
         del number, frame
         asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each in signals:
+            signal.signal(each, insist if each == signal.SIGTERM else signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {each: signal.signal(each, ask) for each in signals}
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

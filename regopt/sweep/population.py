@@ -86,4 +86,6 @@ def population(
         low, high = dimension.at(np.array([0.0, 1.0]))
         return np.clip(value * draw.choice(factors), low, high)
 
-    return Scheduler(decide, tuple(explore))
+    drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}
+    arguments = f"{drawn}, {every}, fraction={fraction}, resample={resample}, factors={factors}, seed={seed}"
+    return Scheduler(decide, f"population({arguments})", tuple(explore))

@@ -25,8 +25,8 @@ class Watcher(Protocol):
         """A call with these settings has been read and recorded."""
         ...
 
-    def round_done(self, owed: np.ndarray) -> None:
-        """All calls of a round have been read, or, after an interruption, but those of ``owed`` ``[settings]``."""
+    def round_done(self, rounds: "Rounds") -> None:
+        """All calls of a round have been read."""
         ...
 
 
@@ -58,7 +58,7 @@ class Rounds:
         self._scores: Callable[[], np.ndarray] = lambda: record.scores(monitor, mode, keeps_best=keeps_best)
         self._slots = slots
         size = len(record.settings)
-        self.owed = np.zeros(size, bool)  # settings that the round has yet to train
+        self.owed = np.zeros(size, bool)  # settings that the round in hand has yet to train
         self._group, self._wave = np.zeros(size, int), np.zeros(size, int)
         for number, group in enumerate(groups):
             self._group[group.indices] = number
@@ -82,9 +82,8 @@ class Rounds:
             for group in self.groups:
                 self._train(group, watcher, halt)
                 if halt():
-                    watcher.round_done(self.owed)
                     return bool(self.record.training.any())
-            watcher.round_done(self.owed)
+            watcher.round_done(self)
 
     def _begin_round(self, watcher: Watcher) -> None:
         wait = np.zeros_like(self.owed) if self.scheduler is None else self._decide(self.scheduler)

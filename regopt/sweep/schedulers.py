@@ -34,10 +34,11 @@ class Decision(NamedTuple):
 
 
 class Scheduler(NamedTuple):
-    """``decide(standing) -> decision``, and the names of the numbers that it may change."""
+    """``decide(standing) -> decision``."""
 
     decide: Callable[[Standing], Decision]
-    changes: tuple[str, ...] = ()
+    name: str  # with all its arguments: two schedulers of one name decide alike
+    changes: tuple[str, ...] = ()  # names of the numbers that it may change
 
 
 def everyone(standing: Standing) -> Decision:
@@ -77,7 +78,7 @@ def median_rule(grace: int = 1, minimum: int = 5) -> Scheduler:
                 cut |= at & (best[:, segments - 1] > np.median(means[there, segments - 1]))
         return Decision(nobody, cut)
 
-    return Scheduler(decide)
+    return Scheduler(decide, f"median_rule(grace={grace}, minimum={minimum})")
 
 
 def successive_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
@@ -103,7 +104,7 @@ def successive_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
     def decide(standing):
         return _halve(standing, standing.wave, {wave: _rungs(standing, eta, first) for wave in set(standing.wave)}, eta)
 
-    return Scheduler(decide)
+    return Scheduler(decide, f"successive_halving(eta={eta}, first={first})")
 
 
 def hyperband(eta: float = 3.0) -> Scheduler:
@@ -135,7 +136,7 @@ def hyperband(eta: float = 3.0) -> Scheduler:
         rungs = {c: _rungs(standing, eta, total / eta ** (c % len(brackets))) for c in set(cohort.tolist())}
         return _halve(standing, cohort, rungs, eta)
 
-    return Scheduler(decide)
+    return Scheduler(decide, f"hyperband(eta={eta})")
 
 
 def asynchronous_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
@@ -171,7 +172,7 @@ def asynchronous_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
                 cut |= at & (standing.scores[:, rung - 1] > bar)
         return Decision(nobody, cut)
 
-    return Scheduler(decide)
+    return Scheduler(decide, f"asynchronous_halving(eta={eta}, first={first})")
 
 
 def _check_halving(eta: float, first: int) -> None:

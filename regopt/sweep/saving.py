@@ -1,0 +1,76 @@
+"""Between a sweep in training and its store: what is saved, when, and how training goes on from it."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from regopt.sweep.group import Group, Held
+from regopt.sweep.rounds import Rounds
+from regopt.sweep.store import Store
+from regopt.types import Tree
+
+
+class Kept(NamedTuple):
+    """The best state of a group that is on the devices no more."""
+
+    index: int  # which setting's, -1 without one
+    score: float
+    state: Tree
+
+
+class Saving:
+    """A sweep's store in use.
+
+    Args:
+        store: open.
+        folder: where it is.
+        seconds: between saves.
+    """
+
+    def __init__(self, store: Store, folder: Path, seconds: float):
+        self._store, self.folder, self._seconds = store, folder, seconds
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, rounds: Rounds, kept: list[Kept], *, done: bool) -> None:
+        """Save everything that the sweep has come to."""
+        self._store.save(int(rounds.record.segments.sum()), _tree(rounds, kept), done=done)
+        self._last = time.monotonic()
+
+    def restore(self, rounds: Rounds, kept: list[Kept]) -> bool:
+        """Go on from what was saved, if anything was; returns whether nothing is left to do."""
+        tree = self._store.load(_tree(rounds, kept))
+        if tree is None:
+            return False
+        rounds.record.restore(tree["record"])
+        rounds.owed = np.array(tree["owed"])
+        for number, (group, saved) in enumerate(zip(rounds.groups, tree["groups"], strict=True)):
+            _put_back(group, rounds, saved)
+            kept[number] = Kept(int(saved["kept"][0]), float(saved["kept"][1]), saved["kept"][2])
+        return self._store.done
+
+
+def _tree(rounds: Rounds, kept: list[Kept]) -> dict[str, Any]:
+    groups = [
+        {
+            "buffer": group.held.buffer,
+            "constants": group.held.constants,
+            "device": group.held.places.device,
+            "place": group.held.places.place,
+            "kept": (np.array(best.index), np.array(best.score, float), best.state),
+        }
+        for group, best in zip(rounds.groups, kept, strict=True)
+    ]
+    return {"record": rounds.record.to_tree(), "owed": rounds.owed, "groups": groups}
+
+
+def _put_back(group: Group, rounds: Rounds, saved: dict[str, Any]) -> None:
+    places = group.held.places
+    places.restore(saved["device"], saved["place"])
+    group.held = Held(saved["buffer"], saved["constants"], places)
+    group.numbers = {name: column[group.indices] for name, column in rounds.record.settings.numbers.items()}

@@ -1,0 +1,177 @@
+"""A sweep with a folder goes on from where it was killed, to the bits of one that never was."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import killed_sweep
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep.store import StoreError
+
+SCRIPT = Path(killed_sweep.__file__)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Never interrupted, and never saved."""
+    return killed_sweep.run()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("cache"))
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_NUM_CPU_DEVICES": str(jax.local_device_count()),
+        "JAX_ENABLE_X64": str(jax.config.read("jax_enable_x64")),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+@contextlib.contextmanager
+def child(folder, environment):
+    """The script, as soon as it is about to begin."""
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, folder], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "go\n"
+        yield process
+
+
+def same(found, whole):
+    """The tables and the states that are kept, bit for bit."""
+    for name, curve in whole.record.curves.items():
+        np.testing.assert_array_equal(found.record.curves[name], curve, err_msg=name)
+    for name in ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots"):
+        np.testing.assert_array_equal(getattr(found.record, name), getattr(whole.record, name), err_msg=name)
+    states = 0
+    for row in range(killed_sweep.SETTINGS):
+        try:
+            expected = whole.state(row)
+        except ValueError:  # it gave its place to another
+            with pytest.raises(ValueError, match="not kept"):
+                found.state(row)
+            continue
+        states += 1
+        for a, b in zip(*map(jax.tree.leaves, (found.state(row), expected)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert states >= 8
+
+
+def test_the_sweep_has_all_kinds_of_ends(whole):
+    assert set(whole.status) == {"done", "cut", "diverged", "stopped"}
+    assert len(set(whole.record.last_step)) > 4
+
+
+def killed(folder, environment, times, draw):
+    """Start the sweep and kill it at random moments, so often."""
+    for _ in range(times):
+        with child(folder, environment) as process:
+            time.sleep(draw.uniform(0.3, 2.0))
+            process.kill()
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(50, marks=pytest.mark.long)])
+def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment, tmp_path, times):
+    folder = tmp_path / "sweep"
+    killed(folder, environment, times, np.random.default_rng(times))
+    same(killed_sweep.run(folder), whole)
+    same(killed_sweep.run(folder), whole)  # which trains nothing
+    loaded = sweep.load(folder)
+    assert not loaded.interrupted
+    assert loaded.to_pandas().equals(whole.to_pandas())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_and_the_sweep_goes_on(whole, environment, tmp_path, number):
+    with child(tmp_path / "sweep", environment) as process:
+        while not list((tmp_path / "sweep").glob("states/0*")):
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(30) == 143  # the script's own word that it was interrupted
+    partial = sweep.load(tmp_path / "sweep")
+    assert partial.interrupted
+    assert 0 < partial.record.segments.sum() < whole.record.segments.sum()
+    same(killed_sweep.run(tmp_path / "sweep"), whole)
+
+
+def test_an_interrupted_round_goes_on_where_it_was(whole, tmp_path, monkeypatch):
+    """Ctrl-C in the middle of a round, again and again, in one process."""
+    from regopt.sweep.record import Record
+
+    add, calls = Record.add, []
+
+    def add_and_interrupt(self, *report):
+        add(self, *report)
+        calls.append(report)
+        if len(calls) % 137 == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    rounds = 0
+    while (outcome := killed_sweep.run(tmp_path, save_every=1e9)).interrupted:
+        rounds += 1
+    assert rounds > 1
+    same(outcome, whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 480}, "config.steps was 240, is 480"),
+        ({"chunk": 4}, r"config.chunk was \[2\], is \[4\]"),
+        ({"slots": 12}, "config.slots was"),
+        ({"batch_size": 3}, "config.batch_size was 4, is 3"),
+        ({"noise": "shared"}, "config.noise was 'per lane', is 'shared'"),
+        ({"scheduler": sweep.asynchronous_halving(4, 20)}, "config.scheduler was"),
+        ({"monitor": "train_loss"}, "config.monitor was 'validation_loss', is 'train_loss'"),
+        ({"patience": lambda h: 31}, "programs"),
+        ({"key": jax.random.key(1)}, "key was"),
+    ],
+)
+def test_another_sweep_is_refused(tmp_path_factory, options, message):
+    folder = tmp_path_factory.getbasetemp() / "refusing"
+    short = {"steps": 240, "patience": lambda h: 1}
+    if not folder.exists():
+        killed_sweep.run(folder, **short)
+    with pytest.raises(StoreError, match=message):
+        killed_sweep.run(folder, **(short | options))
+
+
+def test_other_data_and_settings_are_refused_or_said_aloud(tmp_path, monkeypatch, caplog):
+    short = {"patience": lambda h: 1}
+    killed_sweep.run(tmp_path, **short)
+    monkeypatch.setattr(killed_sweep, "DATA", killed_sweep.DATA._replace(train=(np.ones(12, np.float32),)))
+    with pytest.raises(StoreError, match="data was"):
+        killed_sweep.run(tmp_path, **short)
+    killed_sweep.run(tmp_path, allow_different=True, **short)
+    assert "although data was" in caplog.text
+
+
+@pytest.mark.long
+def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
+    """Resident memory after the first thousand and after all: less than 8 MB apart."""
+    from regopt.sweep.record import Record
+
+    sizes, add = [], Record.add
+
+    def add_and_measure(self, *report):
+        add(self, *report)
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Record, "add", add_and_measure)
+    killed_sweep.run(tmp_path, steps=10_000, eval_every=1, patience=None, scheduler=None, slots=None, save_every=1.0)
+    patch.undo()
+    assert len(sizes) > 10_000
+    assert abs(np.median(sizes[-1000:]) - np.median(sizes[5000:6000])) < 8 * 2**20
