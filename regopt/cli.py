@@ -28,14 +28,15 @@ from regopt.config import COMMAND_LINE, ConfigError, check_file, read_config, re
 from regopt.experiment import Listing, Outcome, discover, execute, load, run_folder
 from regopt.messages import one_line, suggestion
 
-HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
+HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 _CODES = """exit codes:
   0    all claims hold
   1    a claim failed
   2    bad input, said in one line
   3    an unexpected error inside an experiment, said in one line
-  130  interrupted; what was finished is on disk
+  130  interrupted; what was finished is on disk, and the same command goes on from there
+  143  terminated by a second signal
 """
 
 
@@ -86,10 +87,12 @@ def _parse(words: list[str]) -> argparse.Namespace:
         help="run one experiment and print its claims",
         description="Every field of the config can be overridden: --rate 0.1 --steps 10 30 --no-nesterov",
         epilog=_CODES,
-        usage="%(prog)s [-h] [--out DIR] [--debug] EXPERIMENT CONFIG [--FIELD VALUE ...]",
+        usage="%(prog)s [-h] [--out DIR] [--allow-different] [--debug] EXPERIMENT CONFIG [--FIELD VALUE ...]",
     )
     run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
+    different = "go on from what other versions, devices or data began"
+    run.add_argument("--allow-different", action="store_true", help=different)
     _add_options(run, _run)
     every = "run all experiments and print one table of claims"
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
@@ -136,6 +139,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.folder / "report.html"
+    if arguments.out and not out.parent.is_dir():  # said before the forests take their seconds
+        raise ConfigError(COMMAND_LINE, "--out", f"must lie in a folder that exists, got {out}")
     found = _findings(arguments.folder, thorough=True)
     try:
         from regopt.report.page import write_page
@@ -183,10 +188,12 @@ def _run(arguments: argparse.Namespace) -> int:
     config = read_config(config_path, experiment.config_class, arguments.overrides)
     folder = run_folder(experiment, config, arguments.out)
     try:
-        outcome = execute(experiment, config, arguments.out)
+        outcome = execute(experiment, config, arguments.out, allow_different=arguments.allow_different)
     except KeyboardInterrupt:
         return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
     except SystemExit as error:
+        if error.code == TERMINATED:
+            return _complain(f"terminated; what was saved is in {folder}", TERMINATED, arguments.debug)
         raise RuntimeError(f"the experiment called exit({error.code!r})") from error
     if outcome.interrupted:
         missing = "".join(f"; no {reason}" for reason in outcome.skipped)

@@ -4,7 +4,9 @@ Each writes through the tool's own client, imported only here and only when aske
 left out, since none of them compares it.
 """
 
+import importlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,8 @@ def to_tensorboard(findings: Findings, folder: str | Path) -> None:
     Raises:
         ImportError: tensorboard is not installed (``pip install 'regopt[tensorboard]'``).
     """
-    from tensorboard.plugins.hparams import summary_v2
-    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-
+    summary_v2 = _client("tensorboard.plugins.hparams.summary_v2")
+    scalar_pb = _client("tensorboard.plugins.scalar.summary_v2").scalar_pb
     folder = Path(folder)
     _events(
         folder,
@@ -59,17 +60,15 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
     Raises:
         ImportError: mlflow is not installed (``pip install 'regopt[mlflow]'``).
     """
-    from mlflow.entities import Metric, Param
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(tracking_uri=tracking_uri)
+    entities = _client("mlflow.entities")
+    client = _client("mlflow.tracking").MlflowClient(tracking_uri=tracking_uri)
     known = client.get_experiment_by_name(experiment)
     number = known.experiment_id if known else client.create_experiment(experiment)
     for row, status in enumerate(findings.table["status"]):
         run = client.create_run(number, run_name=_name(row, findings), tags={"status": str(status)})
         begun = run.info.start_time
-        metrics = [Metric(metric, value, begun, step) for metric, step, value in _measured(findings, row)]
-        params = [Param(name, str(value)) for name, value in findings.setting(row).items()]
+        metrics = [entities.Metric(metric, value, begun, step) for metric, step, value in _measured(findings, row)]
+        params = [entities.Param(name, str(value)) for name, value in findings.setting(row).items()]
         client.log_batch(run.info.run_id, params=params)
         for first in range(0, len(metrics), 1000):  # as many as a batch may hold
             client.log_batch(run.info.run_id, metrics=metrics[first : first + 1000])
@@ -108,10 +107,18 @@ def to_wandb(findings: Findings, folder: str | Path) -> None:
     for name, frame in (("runs", runs), ("history", wide)):
         with replacing(folder / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
-    rows = json.loads(runs.to_json(orient="split", double_precision=15))["data"]  # what is not finite becomes null
-    write_json(
-        folder / "runs.table.json", {"columns": list(runs), "data": rows, "ncols": runs.shape[1], "nrows": len(runs)}
-    )
+    text = str(runs.to_json(orient="values", double_precision=15))  # what is not finite becomes null
+    whole = {"columns": list(runs), "data": json.loads(text), "ncols": runs.shape[1], "nrows": len(runs)}
+    write_json(folder / "runs.table.json", whole)
+
+
+def _client(module: str) -> Any:
+    """A module of an extra."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        extra = module.split(".")[0]
+        raise ImportError(f"this needs {extra}: pip install 'regopt[{extra}]'") from error
 
 
 def _name(row: int, findings: Findings) -> str:
@@ -132,25 +139,21 @@ def _scalar(value: Any) -> bool | int | float | str:
 
 def _ended(*, failed: bool) -> Any:
     """The summary that ends a session; TensorBoard's own function for it needs TensorFlow."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-
+    hparams = "tensorboard.plugins.hparams"
+    api_pb2, metadata, data = (_client(f"{hparams}.{name}") for name in ("api_pb2", "metadata", "plugin_data_pb2"))
+    summary = _client("tensorboard.compat.proto.summary_pb2").Summary
     status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
-    content = plugin_data_pb2.HParamsPluginData(session_end_info=plugin_data_pb2.SessionEndInfo(status=status))
+    content = data.HParamsPluginData(session_end_info=data.SessionEndInfo(status=status))
     described = metadata.create_summary_metadata(content)
-    value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)
-    return Summary(value=[value])
+    value = summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)
+    return summary(value=[value])
 
 
 def _events(folder: Path, summaries: list[Any]) -> None:
     """One event file with summaries, each alone or as a pair of a step and a summary."""
-    import time
-
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    writer = EventFileWriter(str(folder))
+    event = _client("tensorboard.compat.proto.event_pb2").Event
+    writer = _client("tensorboard.summary.writer.event_file_writer").EventFileWriter(str(folder))
     for entry in summaries:
         step, summary = entry if isinstance(entry, tuple) else (0, entry)
-        writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        writer.add_event(event(wall_time=time.time(), step=step, summary=summary))
     writer.close()
