@@ -44,6 +44,7 @@ class Case:
     odd: bool = True
     keeps_zeros: bool = True
     finite: bool = True  # the value, everywhere
+    metric: bool = True  # the prox is known for a step for each entry, too
     permute: Callable[[Any], Any] | None = lambda w: w[::-1, (2, 0, 3, 1)]  # what the prox commutes with
 
 
@@ -61,7 +62,8 @@ def compiled(case: Case, dtype: Any) -> Callable[..., dict[str, Any]]:
     def facts(a, b, step, steps, numbers):
         penalty = case.make(**numbers)
         value, prox = penalty.value, penalty.prox
-        at_a, metric = prox(a, step), prox(a, steps)
+        at_a = prox(a, step)
+        metric = prox(a, steps)
 
         def everything(numbers, step, a):
             penalty = case.make(**numbers)
@@ -78,7 +80,7 @@ def compiled(case: Case, dtype: Any) -> Callable[..., dict[str, Any]]:
             "zero": prox(jnp.zeros_like(a), step),
             "still": prox(a, 0.0),
             "metric": metric,
-            "same": prox(a, jnp.full_like(a, 1) * step),
+            "same": prox(a, jnp.full_like(steps, 1) * step),
             "slopes": jax.grad(everything, argnums=(0, 1, 2))(numbers, step, a),
             "slopes at zero": jax.grad(everything, argnums=(0, 1, 2))(numbers, step, jnp.zeros_like(a)),
             "values": jnp.stack(
@@ -99,7 +101,7 @@ def check(case: Case, dtype: Any, data: Any) -> None:
     a, b, step, numbers = data.draw(
         st.tuples(points(), points(), st.floats(0.0625, 4, width=32), st.fixed_dictionaries(case.numbers))
     )
-    steps = np.linspace(0.2, 2.1, a.size).reshape(SHAPE) * step
+    steps = np.linspace(0.2, 2.1, a.size).reshape(SHAPE) * step if case.metric else step
     with jax.enable_x64(dtype == jnp.float64):
         array = functools.partial(jnp.asarray, dtype=dtype)
         facts = compiled(case, dtype)(*map(array, (a, b, step, steps)), {k: array(v) for k, v in numbers.items()})

@@ -192,8 +192,11 @@ def _power_method(w: jax.Array, iterations: int) -> jax.Array:
     fixed = jax.lax.stop_gradient(matrix)
     start = np.random.default_rng(0).normal(size=matrix.shape[1])  # any fixed vector that no structure is orthogonal to
     (v,), _ = direction_and_norm((jnp.asarray(start, w.dtype),))
-    for _ in range(iterations):
+
+    def onward(_, v):
         (u,), _ = direction_and_norm((fixed @ v,))
-        (v,), _ = direction_and_norm((fixed.T @ u,))
+        return direction_and_norm((fixed.T @ u,))[0][0]
+
+    v = jax.lax.fori_loop(0, iterations, onward, v)
     (u,), _ = direction_and_norm((fixed @ v,))
     return jnp.vdot(u, matrix @ v)

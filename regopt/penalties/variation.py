@@ -26,7 +26,8 @@ def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
-        The penalty, with a prox, also for a step for each entry.
+        The penalty, with a prox, also for a step for each entry; where such steps differ by more than about 1e5, float32
+        is too coarse for the exact pieces.
 
     Raises:
         ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
@@ -69,18 +70,20 @@ def _denoise(y: jax.Array, steps: jax.Array, strength: jax.Array) -> jax.Array:
     The pieces come from the algorithm; their levels, and so the slopes, from the equations that hold on them.
     """
     fixed_steps = jax.lax.stop_gradient(steps)
-    unit = jnp.maximum(jnp.max(fixed_steps), jnp.finfo(y.dtype).tiny)
+    unit = jnp.max(fixed_steps)
+    unit = jnp.where(unit > 0, unit, 1)
     # a step of 0 is one too small to matter, and the entry is put back at the end
     least = unit * jnp.finfo(y.dtype).eps
     weights = unit / jnp.where(fixed_steps > least, steps, least)
     reach = unit * strength
     rises = _rises(*(jax.lax.stop_gradient(x) for x in (y, weights, reach)))
     pull = jnp.pad(rises, (0, 1)) - jnp.pad(rises, (1, 0))
-    piece = jnp.pad(jnp.cumsum(jnp.abs(rises).astype(jnp.int32)), (1, 0))
-    offset = jax.lax.stop_gradient(y[0])  # so that the sums of a constant signal are exact
-    forces = weights * (y - offset) + reach * pull
+    starts = jnp.pad(rises != 0, (1, 0))
+    piece = jnp.cumsum(starts.astype(jnp.int32))
+    base = jax.lax.stop_gradient(y)[jax.lax.cummax(jnp.where(starts, jnp.arange(y.size), 0))]  # a piece's first entry
+    forces = weights * (y - base) + reach * pull
     moved, total = (jax.ops.segment_sum(x, piece, y.size, indices_are_sorted=True) for x in (forces, weights))
-    return jnp.where(steps == 0, y, offset + safe_divide(moved, total)[piece])
+    return jnp.where(steps == 0, y, base + safe_divide(moved, total)[piece])
 
 
 def _rises(y: jax.Array, weights: jax.Array, reach: jax.Array) -> jax.Array:
