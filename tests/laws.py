@@ -40,7 +40,7 @@ CATALOGUE: list[Row] = [
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
-NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength"}
+NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune"}
 MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, initializers, layers, stopping]
 
 NUMBERS = [(row, number) for row in CATALOGUE for number in row.numbers]

@@ -5,6 +5,7 @@ from regopt.layers.dense import MLP, Dense
 from regopt.layers.drop_connect import DropConnect
 from regopt.layers.dropout import Dropout, GaussianDropout, GaussianNoise, SpatialDropout, StochasticDepth
 from regopt.layers.multitask import MultiTask
+from regopt.layers.pruning import prune
 
 __all__ = [
     "MLP",
@@ -19,4 +20,5 @@ __all__ = [
     "StochasticDepth",
     "estimate_statistics",
     "fold_batch_norm",
+    "prune",
 ]
