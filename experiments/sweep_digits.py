@@ -58,7 +58,7 @@ class Config:
                 raise ValueError(f"{name} must ascend, got {getattr(self, name)}")
 
 
-def run(config, key):
+def run(config, key, saved):
     """Train the grid, then its best setting alone, then the grid with two settings poisoned."""
     data = digits()
     task = sweep.supervised(
@@ -72,7 +72,7 @@ def run(config, key):
         "weight_decay": sweep.log_uniform(*config.weight_decays),
     }
 
-    def train(settings):
+    def train(settings, **saved):
         return sweep.run(
             task,
             settings,
@@ -83,10 +83,11 @@ def run(config, key):
             key=key,
             chunk=config.chunk or None,
             progress=True,
+            **saved,
         )
 
     settings = sweep.grid(space, points=config.points)
-    result = train(settings)
+    result = train(settings, **saved)
     arrays = _arrays(config, settings, result)
     if result.interrupted:
         return arrays

@@ -2,9 +2,11 @@
 
 Such a file has a docstring whose first line is the question, a frozen dataclass ``Config``,
 ``run(config, key) -> dict of arrays``, ``figure(arrays)``, ``claims(arrays)`` and, if it likes,
-``table(arrays) -> DataFrame``. The folder is named after the experiment and its resolved config, so the same
-run lands in the same place. This file is not for reading configs (`regopt.config`) nor for the file formats
-(`regopt.artifacts`), and it prints nothing.
+``table(arrays) -> DataFrame``. A ``run(config, key, saved)`` gets the keyword arguments that let its main sweep,
+``sweep.run(..., **saved)``, go on after an interruption.
+
+The folder is named after the experiment and its resolved config, so the same run lands in the same place. This file is
+not for reading configs (`regopt.config`) nor for the file formats (`regopt.artifacts`), and it prints nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import ast
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import json
 import sys
 import time
@@ -39,7 +42,8 @@ class Experiment:
         path: the file.
         question: the first line of its docstring.
         config_class: its frozen dataclass ``Config``.
-        run: ``run(config, key)``, the arrays; ``arrays["interrupted"]`` true says that it was ended early.
+        run: ``run(config, key)`` or ``run(config, key, saved)``, the arrays; ``arrays["interrupted"]`` true says that
+            it was ended early.
         figure: ``figure(arrays)``, a matplotlib figure or a dictionary of them.
         claims: ``claims(arrays)``, a list of claims.
         table: ``table(arrays)``, a DataFrame; None where the file has none.
@@ -49,7 +53,7 @@ class Experiment:
     path: Path
     question: str
     config_class: type[Any]
-    run: Callable[[Any, Any], Mapping[str, Any]]
+    run: Callable[..., Mapping[str, Any]]
     figure: Callable[[Arrays], Any]
     claims: Callable[[Arrays], list[Claim]]
     table: Callable[[Arrays], Any] | None = None
@@ -149,7 +153,7 @@ def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
     return out / f"{experiment.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def execute(experiment: Experiment, config: Any, out: Path) -> Outcome:
+def execute(experiment: Experiment, config: Any, out: Path, *, allow_different: bool = False) -> Outcome:
     """Run an experiment and write what it found.
 
     The folder is proven writable before anything is computed. Arrays and table are written first, then
@@ -160,12 +164,13 @@ def execute(experiment: Experiment, config: Any, out: Path) -> Outcome:
         experiment: from `load`.
         config: an instance of its ``Config``; the random key comes from its ``seed`` (0 without one).
         out: the folder of all runs.
+        allow_different: go on from a sweep that other versions, devices or data began.
 
     Returns:
         Where the files are, the claims, and whether the run was interrupted.
 
     Raises:
-        ConfigError: the folder cannot be written, or the seed is none.
+        ConfigError: the folder cannot be written or holds another sweep, or the seed is none.
     """
     folder = run_folder(experiment, config, out)
     seed = getattr(config, "seed", 0)
@@ -180,7 +185,7 @@ def execute(experiment: Experiment, config: Any, out: Path) -> Outcome:
     import jax
 
     start = time.perf_counter()
-    result = experiment.run(config, jax.random.key(seed))
+    result = _run(experiment, config, jax.random.key(seed), folder, allow_different=allow_different)
     seconds = time.perf_counter() - start
     artifacts.remove_results(folder)
     arrays = artifacts.write_arrays(folder / "arrays.npz", result)
@@ -196,6 +201,18 @@ def execute(experiment: Experiment, config: Any, out: Path) -> Outcome:
     with _forgiving("figure", interrupted, skipped):
         artifacts.write_figures(folder, experiment.name, experiment.figure(arrays))
     return Outcome(folder, claims, interrupted, seconds, tuple(skipped))
+
+
+def _run(experiment: Experiment, config: Any, key: Any, folder: Path, *, allow_different: bool) -> Mapping[str, Any]:
+    """The experiment's arrays; if it saves a sweep, in a folder inside its own."""
+    if "saved" not in inspect.signature(experiment.run).parameters:
+        return experiment.run(config, key)
+    from regopt.sweep.store import StoreError
+
+    try:
+        return experiment.run(config, key, {"out": folder / "sweep", "allow_different": allow_different})
+    except StoreError as error:
+        raise ConfigError(folder, "", str(error)) from error
 
 
 @contextlib.contextmanager

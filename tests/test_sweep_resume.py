@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from regopt import sweep
+from regopt.sweep.saved import NAME
 from regopt.sweep.store import StoreError
 
 SCRIPT = Path(killed_sweep.__file__)
@@ -95,7 +96,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_and_the_sweep_goes_on(whole, environment, tmp_path, number):
     with child(tmp_path / "sweep", environment) as process:
-        while not list((tmp_path / "sweep").glob("states/0*")):
+        while not list((tmp_path / "sweep").glob(NAME)):
             time.sleep(0.01)
         process.send_signal(number)
         assert process.wait(30) == 143  # the script's own word that it was interrupted

@@ -72,7 +72,7 @@ class Course:
             slots=slots,
         )
         watcher = Watching(self, record)
-        done = saving is not None and saving.restore(rounds, watcher.kept)
+        done = saving is not None and saving.restore(rounds, watcher.kept, watcher.spent)
         asked = int(record.training.sum())
         bar = SweepProgress(progress, segments=len(self.steps) * asked, settings=asked, monitor=self.monitor)
         interrupted = False
@@ -81,7 +81,7 @@ class Course:
                 interrupted = rounds.run(watcher.showing(bar, saving), asked_to_end)
         result = self.result(record, watcher, interrupted=interrupted)
         if saving is not None and not done:
-            saving.save(rounds, watcher.kept, done=not interrupted)
+            saving.save(rounds, watcher.kept, watcher.spent_now(), done=not interrupted)
             result.save(saving.folder)
         return result
 
@@ -135,7 +135,7 @@ class Course:
             interrupted=interrupted,
             trace_seconds=sum(group.trace_seconds for group in self.groups),
             compile_seconds=sum(group.compile_seconds for group in self.groups),
-            run_seconds=time.perf_counter() - watcher.began,
+            run_seconds=float(watcher.spent_now()[0]),
             chunk=largest.chunk,
             temporary_bytes=largest.temporary_bytes,
             busy_share=watcher.busy_share,
@@ -151,8 +151,8 @@ class Watching:
     def __init__(self, course: Course, record: Record):
         self._course, self._record = course, record
         self._asked = record.training.copy()
-        self._trained = self._slots = 0
-        self.began = time.perf_counter()
+        self.spent = np.zeros(3)  # seconds before this process, lanes trained, slots of the calls
+        self._began = time.perf_counter()
         self._bar: SweepProgress | None = None
         self._saving: Saving | None = None
         self.kept = [Kept(-1, np.inf, group.kept_zeros()) for group in course.groups]
@@ -165,7 +165,12 @@ class Watching:
     @property
     def busy_share(self) -> float:
         """Of the slots of all calls, those that trained a setting; NaN before the first call."""
-        return self._trained / self._slots if self._slots else float("nan")
+        _, trained, slots = self.spent
+        return float(trained / slots) if slots else float("nan")
+
+    def spent_now(self) -> np.ndarray:
+        """As ``spent``, with the seconds up to now."""
+        return self.spent + [time.perf_counter() - self._began, 0, 0]
 
     def leaving(self, group: Group, lanes: np.ndarray) -> None:
         """Keep the state of the best lane, if it is better than the one kept."""
@@ -179,8 +184,7 @@ class Watching:
 
     def call_done(self, group: Group, rows: np.ndarray) -> None:
         """Count the call, and show what is done."""
-        self._trained += len(rows)
-        self._slots += group.devices * group.chunk
+        self.spent += [0, len(rows), group.devices * group.chunk]
         record = self._record
         segments = np.where(record.training, record.segments, len(record.steps))[self._asked]
         if self._bar is not None:
@@ -194,7 +198,7 @@ class Watching:
     def round_done(self, rounds: Rounds) -> None:
         """Save, if it is time."""
         if self._saving is not None and self._saving.due():
-            self._saving.save(rounds, self.kept, done=False)
+            self._saving.save(rounds, self.kept, self.spent_now(), done=False)
             result = self._course.result(rounds.record, self, interrupted=True)
             result.save(self._saving.folder)
 

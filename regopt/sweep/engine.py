@@ -1,5 +1,6 @@
 """The sweep: settings in groups, each with its program, trained round by round."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,18 @@ from regopt.numerics import check_range
 from regopt.sweep.checks import as_resamples, check, check_replicas
 from regopt.sweep.course import Course
 from regopt.sweep.group import Group, on_each
+from regopt.sweep.hosts import as_hosts, merge, share, shares_in, train_shares
+from regopt.sweep.loaded import load
 from regopt.sweep.program import Keys, Recipe, Shared
+from regopt.sweep.saved import NAME
 from regopt.sweep.saving import Saving
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.store import digest, environment, opened
+from regopt.sweep.store import StoreError, digest, environment, opened
 from regopt.sweep.table import Result, better
 from regopt.types import Device, Key, Number, Task
+
+_LOG = logging.getLogger(__name__)
 
 
 def run(
@@ -41,6 +47,7 @@ def run(
     devices: list[Device] | None = None,
     out: str | Path | None = None,
     save_every: float = 60.0,
+    hosts: tuple[int, int] | str | None = None,
     allow_different: bool = False,
     progress: bool = False,
 ) -> Result:
@@ -87,6 +94,9 @@ def run(
             same bits, and gives the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
             meanwhile.
         save_every: seconds of training between saves, >= 0.
+        hosts: which host this is and of how many, as ``(0, 4)`` or "1/4"; each trains every n-th setting, in a folder
+            within ``out``, which all must see, and then what others left that are gone. By default those of
+            ``jax.distributed``, if it is initialised with several processes.
         allow_different: go on although ``out`` holds a sweep of other data, settings, versions or devices, and say so.
         progress: show a progress line, if standard error is a terminal.
 
@@ -120,22 +130,29 @@ def run(
     key = jax.random.key(0) if key is None else key
     keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
     shared = on_each(devices, Shared(data, keys, places))
-    recipes = [
-        Recipe(task, static, eval_every, batch_size, _of_setting(patience), monitor, mode, noise)
-        for static, _ in settings.groups()
-    ]
-    groups = [
-        Group(recipe, settings.numbers, indices, shared, devices, chunk, slots)
-        for recipe, (_, indices) in zip(recipes, settings.groups(), strict=True)
-    ]
-    course = Course(
-        groups, settings, np.arange(eval_every, steps + 1, eval_every), scheduler, monitor, mode, patience is not None
-    )
-    if out is None:
-        return course.train(progress=progress)
-    identity = {
-        **environment(devices),
-        "config": {
+    whole = {"data": digest(tuple(data)), "resamples": None if places is None else digest(places), "key": digest(key)}
+
+    def train(rows: np.ndarray | None, folder: Path | None) -> Result:
+        """All settings, or a host's share of them."""
+        given = settings if rows is None else settings.take(rows)
+        groups = [
+            Group(
+                Recipe(task, static, eval_every, batch_size, _of_setting(patience), monitor, mode, noise),
+                given.numbers,
+                indices,
+                shared,
+                devices,
+                chunk,
+                slots,
+                indices if rows is None else rows[indices],
+            )
+            for static, indices in given.groups()
+        ]
+        evaluated = np.arange(eval_every, steps + 1, eval_every)
+        course = Course(groups, given, evaluated, scheduler, monitor, mode, patience is not None)
+        if folder is None:
+            return course.train(progress=progress)
+        config = {
             "steps": steps,
             "eval_every": eval_every,
             "batch_size": batch_size,
@@ -146,16 +163,41 @@ def run(
             "scheduler": None if scheduler is None else scheduler.name,
             "slots": [group.size for group in groups],
             "chunk": [group.chunk for group in groups],
-        },
-        "settings": {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
-        | {name: digest(np.array([repr(value) for value in column])) for name, column in settings.static.items()},
-        "data": digest(tuple(data)),
-        "resamples": None if places is None else digest(places),
-        "key": digest(key),
-        "programs": [group.programs for group in groups],
-    }
-    with opened(out, identity, allow_different=allow_different) as store:
-        return course.train(progress=progress, saving=Saving(store, Path(out), save_every))
+        }
+        identity = {**environment(devices), "config": config, "settings": _digests(given), **whole}
+        identity["programs"] = [group.programs for group in groups]
+        with opened(folder, identity, allow_different=allow_different) as store:
+            return course.train(progress=progress, saving=Saving(store, folder, save_every))
+
+    if hosts is None and jax.process_count() > 1:
+        hosts = (jax.process_index(), jax.process_count())
+    if hosts is None:
+        return train(None, None if out is None else Path(out))
+    if out is None:
+        raise ValueError("hosts need a folder that all of them see: pass out")
+    host, count = as_hosts(hosts)
+    if count > len(settings):
+        raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {count}")
+    parts = dict(
+        train_shares(
+            lambda number, folder: train(share(len(settings), number, count), folder),
+            Path(out),
+            host,
+            count,
+            _LOG.warning,
+        )
+    )
+    found = {number: folder for number, folder in shares_in(Path(out)).items() if number not in parts}
+    others = {number: load(folder) for number, folder in found.items() if (folder / NAME).exists()}
+    if not parts and not others:
+        raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
+    return merge(parts | others, count, settings)
+
+
+def _digests(settings: Settings) -> dict[str, str]:
+    """Of each column."""
+    numbers = {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
+    return numbers | {name: digest(np.frombuffer(repr(c).encode(), np.uint8)) for name, c in settings.static.items()}
 
 
 def _of_setting(patience: Number | Callable[[dict[str, Any]], Number] | None) -> Callable[..., Number] | None:

@@ -49,6 +49,7 @@ class Group:
         devices: what to run on.
         chunk: lanes that a device trains at once; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
+        names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Group:
         devices: list[Device],
         chunk: int | None,
         slots: int | None = None,
+        names: np.ndarray | None = None,
     ):
-        self.indices = indices
+        self.indices, self._names = indices, indices if names is None else names
         self.devices = len(devices)
         mesh = Mesh(np.array(devices), (LANES,))
         self._spread, self._same = NamedSharding(mesh, PartitionSpec(LANES)), _same(devices)
@@ -190,7 +192,7 @@ class Group:
 
     def _given(self, lanes: np.ndarray) -> Constants:
         numbers = {name: _as_number(column[lanes]) for name, column in self.numbers.items()}
-        return Constants(numbers, jnp.asarray(self.indices[lanes], jnp.int32))
+        return Constants(numbers, jnp.asarray(self._names[lanes], jnp.int32))
 
     def _call(self, ids: np.ndarray, step: jax.Array):
         buffer, constants, places = self.held

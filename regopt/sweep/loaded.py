@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from regopt.messages import one_line
-from regopt.sweep import saved
+from regopt.sweep import saved, store
+from regopt.sweep.hosts import merge, shares_in
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Record, Result
 
 
 def load(folder: str | Path) -> Result:
-    """Read a result that ``Result.save`` wrote.
+    """Read a result that ``Result.save`` wrote, or ``sweep.run`` in its folder ``out``, also while it runs.
 
     Static values that are neither text, number nor boolean come back as text. The states are not there, so ``state``,
     ``predict`` and ``refit`` raise.
@@ -29,33 +30,46 @@ def load(folder: str | Path) -> Result:
         FileNotFoundError: nothing was saved there.
         ValueError: what is there is damaged, or of another version.
     """
-    folder = Path(folder)
-    if not (folder / "sweep.json").is_file():
-        raise FileNotFoundError(f"{folder}: no sweep was saved here, sweep.json is missing")
+    if shares := {host: share for host, share in shares_in(Path(folder)).items() if (share / saved.NAME).is_file()}:
+        return merge({host: load(share) for host, share in shares.items()}, max(shares) + 1)
+    path = Path(folder) / saved.NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no sweep was saved here, {saved.NAME} is missing")
     try:
-        about = _read(folder / "sweep.json")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        about = json.loads(arrays.pop(saved.ABOUT).tobytes())
         if about["format"] != saved.FORMAT:
             raise ValueError(f"its format is {about['format']}, this version reads {saved.FORMAT}")
-        if saved.digest(folder / "record.npz") != about["sha256"]:
-            raise ValueError("record.npz is not the file that was saved")
-        with np.load(folder / "record.npz", allow_pickle=False) as stored:
-            parts = _parts(about["arrays"], stored)
+        if saved.digest(arrays) != about["sha256"]:
+            raise ValueError("its numbers are not those that were saved")
+        parts = _parts(about["arrays"], arrays)
         facts: dict[str, Any] = {name: about["result"][name] for name in saved.scalars(Result)}
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
-        config, packages = _read(folder / "config.json"), _read(folder / "versions.json")
         columns = {name: tuple(column) for name, column in about["static"].items()}
-        settings = Settings(parts.pop("numbers", {}), columns)
-        record = Record(settings=settings, **parts)
+        record = Record(settings=Settings(parts.pop("numbers", {}), columns), **parts)
     except Exception as error:
         raise ValueError(
-            one_line(f"{folder}: the saved sweep cannot be read: {error or type(error).__name__}")
+            one_line(f"{path}: the saved sweep cannot be read: {error or type(error).__name__}")
         ) from error
 
     def absent(*_: Any) -> NoReturn:
         raise ValueError(f"{folder} has no trained states; run the sweep again for them")
 
     functions: dict[str, Any] = dict.fromkeys(("state_of", "refit_of", "outputs_of"), absent)
+    identity = _identity(folder)
+    config = identity.get("config", {}) | about["config"]
+    packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
     return Result(record=record, config=config, versions=packages, **functions, **facts)
+
+
+def _identity(folder: str | Path) -> dict[str, Any]:
+    """What the store of a sweep that can go on says of it; nothing where there is none."""
+    try:
+        found = store.read(folder)
+    except store.StoreError:  # its states are of no use, the result is
+        return {}
+    return found.identity if found else {}
 
 
 def _parts(names: Mapping[str, list[str] | None], stored: Any) -> dict[str, Any]:
@@ -63,7 +77,3 @@ def _parts(names: Mapping[str, list[str] | None], stored: Any) -> dict[str, Any]
         name: stored[f"{name}.0"] if keys is None else {key: stored[f"{name}.{at}"] for at, key in enumerate(keys)}
         for name, keys in names.items()
     }
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

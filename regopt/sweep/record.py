@@ -111,7 +111,7 @@ class Record:
 
     def to_tree(self) -> dict[str, Any]:
         """Everything but steps and static values, as a tree of arrays for a store."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
 
     def restore(self, tree: Mapping[str, Any]) -> None:
@@ -119,8 +119,8 @@ class Record:
         self.settings = Settings({name: np.array(x) for name, x in tree["numbers"].items()}, self.settings.static)
         self.curves = {name: np.array(x) for name, x in tree["curves"].items()}
         self.used = {name: np.array(x) for name, x in tree["used"].items()}
-        for name in _ARRAYS:
+        for name in ARRAYS:
             setattr(self, name, np.array(tree[name]))
 
 
-_ARRAYS = ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots", "parents")
+ARRAYS = ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots", "parents")

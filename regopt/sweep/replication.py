@@ -71,4 +71,4 @@ def _crossed(settings: Settings, replicas: int, seeds: int) -> Settings:
     numbers["replica"] = np.tile(np.repeat(np.arange(replicas), seeds), len(settings))
     if seeds > 1:
         numbers["seed"] = np.tile(np.arange(seeds), len(settings) * replicas)
-    return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in settings.static.items()})
+    return Settings(numbers, settings.take(rows).static)

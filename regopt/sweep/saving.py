@@ -8,7 +8,7 @@ import numpy as np
 
 from regopt.sweep.group import Group, Held
 from regopt.sweep.rounds import Rounds
-from regopt.sweep.store import Store
+from regopt.sweep.store import Store, alive
 from regopt.types import Tree
 
 
@@ -31,31 +31,35 @@ class Saving:
 
     def __init__(self, store: Store, folder: Path, seconds: float):
         self._store, self.folder, self._seconds = store, folder, seconds
-        self._last = time.monotonic()
+        self._last = self._seen = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time to save."""
+        """Whether it is time to save; asking is a sign of life to other hosts."""
+        if time.monotonic() - self._seen >= 10:
+            self._seen = time.monotonic()
+            alive(self.folder)
         return time.monotonic() - self._last >= self._seconds
 
-    def save(self, rounds: Rounds, kept: list[Kept], *, done: bool) -> None:
-        """Save everything that the sweep has come to."""
-        self._store.save(int(rounds.record.segments.sum()), _tree(rounds, kept), done=done)
+    def save(self, rounds: Rounds, kept: list[Kept], spent: np.ndarray, *, done: bool) -> None:
+        """Save everything that the sweep has come to; ``spent`` is what it has cost."""
+        self._store.save(int(rounds.record.segments.sum()), _tree(rounds, kept, spent), done=done)
         self._last = time.monotonic()
 
-    def restore(self, rounds: Rounds, kept: list[Kept]) -> bool:
+    def restore(self, rounds: Rounds, kept: list[Kept], spent: np.ndarray) -> bool:
         """Go on from what was saved, if anything was; returns whether nothing is left to do."""
-        tree = self._store.load(_tree(rounds, kept))
+        tree = self._store.load(_tree(rounds, kept, spent))
         if tree is None:
             return False
         rounds.record.restore(tree["record"])
         rounds.owed = np.array(tree["owed"])
+        spent[:] = tree["spent"]
         for number, (group, saved) in enumerate(zip(rounds.groups, tree["groups"], strict=True)):
             _put_back(group, rounds, saved)
             kept[number] = Kept(int(saved["kept"][0]), float(saved["kept"][1]), saved["kept"][2])
         return self._store.done
 
 
-def _tree(rounds: Rounds, kept: list[Kept]) -> dict[str, Any]:
+def _tree(rounds: Rounds, kept: list[Kept], spent: np.ndarray) -> dict[str, Any]:
     groups = [
         {
             "buffer": group.held.buffer,
@@ -66,7 +70,7 @@ def _tree(rounds: Rounds, kept: list[Kept]) -> dict[str, Any]:
         }
         for group, best in zip(rounds.groups, kept, strict=True)
     ]
-    return {"record": rounds.record.to_tree(), "owed": rounds.owed, "groups": groups}
+    return {"record": rounds.record.to_tree(), "owed": rounds.owed, "spent": spent, "groups": groups}
 
 
 def _put_back(group: Group, rounds: Rounds, saved: dict[str, Any]) -> None:

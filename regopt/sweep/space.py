@@ -62,6 +62,11 @@ class Settings:
         numbers = {name: column[index].item() for name, column in self.numbers.items()}
         return numbers | {name: column[index] for name, column in self.static.items()}
 
+    def take(self, rows: np.ndarray) -> "Settings":
+        """Some of the settings, ``[settings]`` int, in this order."""
+        numbers = {name: column[rows] for name, column in self.numbers.items()}
+        return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in self.static.items()})
+
     def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """The static values of each group and the indices of its settings, in order of first appearance."""
         members: dict[tuple[Any, ...], list[int]] = {}

@@ -3,13 +3,14 @@
 from regopt.sweep.store.errors import StoreError
 from regopt.sweep.store.folder import Store, opened
 from regopt.sweep.store.identity import differences, digest, environment
-from regopt.sweep.store.lock import holder
+from regopt.sweep.store.lock import alive, holder
 from regopt.sweep.store.reading import Snapshot, read, read_table
 
 __all__ = [
     "Snapshot",
     "Store",
     "StoreError",
+    "alive",
     "differences",
     "digest",
     "environment",

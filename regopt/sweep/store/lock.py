@@ -43,11 +43,12 @@ class Holder(NamedTuple):
 
 
 @contextlib.contextmanager
-def held(folder: Path, say: Callable[[str], Any]) -> Iterator[None]:
+def held(folder: Path, say: Callable[[str], Any], abandoned_after: float = 3600.0) -> Iterator[None]:
     """Hold the folder's lock within the block.
 
     Args:
         folder: what is locked; it exists.
+        abandoned_after: seconds without a sign of life from a holder on another host after which it counts as gone.
         say: told when the lock of a process that is gone is taken over.
 
     Yields:
@@ -62,7 +63,8 @@ def held(folder: Path, say: Callable[[str], Any]) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"cannot lock {folder}: {reason(error)}") from error
     try:
-        _check(path, _parse(os.pread(descriptor, 4096, 0)), say)
+        silent_for = time.time() - os.fstat(descriptor).st_mtime
+        _check(path, _parse(os.pread(descriptor, 4096, 0)), say, lost=silent_for > abandoned_after)
         pid = os.getpid()
         own = Holder(socket.gethostname(), pid, process_start(pid) or "", time.strftime("%Y-%m-%d %H:%M:%S"))
         try:
@@ -128,16 +130,22 @@ def _locked(path: Path) -> int:
         os.close(descriptor)  # its holder has just ended and removed the name
 
 
-def _check(path: Path, before: Holder | None, say: Callable[[str], Any]) -> None:
+def alive(folder: Path) -> None:
+    """A sign of life from the holder of the folder's lock."""
+    with contextlib.suppress(OSError):
+        os.utime(folder / NAME)
+
+
+def _check(path: Path, before: Holder | None, say: Callable[[str], Any], *, lost: bool) -> None:
     """Refuse a holder that may still be there; tell of one that is gone."""
     if before is None:
         return
-    if not before.is_here:
+    if not before.is_here and not lost:
         raise StoreError(
             f"{path.parent} is in use by {before}, which cannot be checked from {socket.gethostname()}: "
-            f"once that process has ended, remove {path}"
+            f"once that process has ended, remove {path}, or wait for an hour without a sign of it"
         )
-    if before.is_alive:  # this file system gives the lock to everyone
+    if before.is_here and before.is_alive:  # this file system gives the lock to everyone
         raise StoreError(f"{path.parent} is in use by {before}: wait until it ends, or end it")
     say(f"{path.parent} was left by {before}, which is gone: taking over")
 

@@ -1,0 +1,118 @@
+"""Hosts that share a folder: every setting once, whoever trains it, with the bits of the host's own sweep."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import killed_sweep
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep import hosts as sharing
+from regopt.sweep.saved import NAME
+from regopt.sweep.store import lock
+
+ALL = {"slots": None, "scheduler": None, "patience": 20, "save_every": 0.1}
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import killed_sweep
+print("go", flush=True)
+killed_sweep.run(sys.argv[2], hosts=sys.argv[3], slots=None, scheduler=None, patience=20, save_every=0.1)
+"""
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return killed_sweep.run(**ALL)
+
+
+def host(folder, which):
+    words = [sys.executable, "-c", SCRIPT, str(Path(killed_sweep.__file__).parent), str(folder), which]
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(jax.local_device_count()),
+        "JAX_ENABLE_X64": str(jax.config.read("jax_enable_x64")),
+    }
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def close(found, whole):
+    """A setting of a share is in another slot than in the whole sweep, which may cost a rounding."""
+    np.testing.assert_array_equal(found.status, whole.status)
+    for name, curve in whole.record.curves.items():
+        np.testing.assert_allclose(found.record.curves[name], curve, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_two_hosts_of_which_one_is_killed(whole, tmp_path):
+    """The other takes its share over where it was."""
+    with host(tmp_path, "2/2") as second:
+        while not list(tmp_path.glob(f"share-2-of-2/{NAME}")):
+            time.sleep(0.01)
+        second.kill()
+    partial = sweep.load(tmp_path)
+    assert partial.interrupted
+    assert len(partial.record.settings) == killed_sweep.SETTINGS // 2
+    trained = partial.record.segments.sum()
+    assert trained > 0
+    first = killed_sweep.run(tmp_path, hosts="1/2", **ALL)
+    close(first, whole)
+    assert not first.interrupted
+    loaded = sweep.load(tmp_path)
+    assert loaded.to_pandas().equals(first.to_pandas())
+    best = first.best()
+    assert first.state(best)["count"] == first.record.last_step[best.index]
+    refit = first.refit(best.index)
+    assert refit.record.curves["validation_loss"].shape[0] == killed_sweep.SETTINGS // 2
+
+
+def test_a_host_leaves_a_share_alone_that_another_trains(whole, tmp_path, caplog):
+    folder = sharing.folder_of(tmp_path, 1, 2)
+    folder.mkdir(parents=True)
+    with lock.held(folder, print):
+        alone = killed_sweep.run(tmp_path, hosts=(0, 2), **ALL)
+    assert "share-2-of-2 is left to others" in caplog.text
+    assert set(alone.status[1::2]) == {"unfinished"}
+    np.testing.assert_array_equal(alone.status[::2], whole.status[::2])
+    with pytest.raises(ValueError, match="setting 1 is of a share that is not here"):
+        alone.state(1)
+    close(killed_sweep.run(tmp_path, hosts=(1, 2), **ALL), whole)
+
+
+def test_a_holder_on_another_host_counts_as_gone_after_an_hour_of_silence(tmp_path):
+    path = tmp_path / lock.NAME
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "", "since": "yesterday"}))
+    with pytest.raises(sweep.store.StoreError, match="cannot be checked"), lock.held(tmp_path, print):
+        pass
+    os.utime(path, (time.time() - 4000,) * 2)
+    said = []
+    with lock.held(tmp_path, said.append):
+        assert "taking over" in said[0]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("1/4", (0, 4)), ("4/4", (3, 4)), ((0, 1), (0, 1)), ([1, 2], (1, 2))])
+def test_hosts_in_words(given, expected):
+    assert sharing.as_hosts(given) == expected
+
+
+@pytest.mark.parametrize("given", ["0/4", "5/4", "1/0", "one", "1/4/2", (4, 4), (-1, 2), (0.0, 2), 3])
+def test_bad_hosts_are_named(given):
+    with pytest.raises(ValueError, match="hosts must be"):
+        sharing.as_hosts(given)
+
+
+def test_hosts_need_a_folder_and_settings():
+    with pytest.raises(ValueError, match="hosts need a folder"):
+        killed_sweep.run(hosts="1/2")
+    with pytest.raises(ValueError, match="hosts must be at most the settings, 24, got 25"):
+        killed_sweep.run("nowhere", hosts="1/25")
+
+
+def test_shares_are_disjoint_and_cover_all():
+    for size, count in [(10, 3), (4, 4), (1000, 7)]:
+        rows = np.concatenate([sharing.share(size, number, count) for number in range(count)])
+        np.testing.assert_array_equal(np.sort(rows), np.arange(size))
