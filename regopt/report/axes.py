@@ -52,12 +52,12 @@ def window_of(values: np.ndarray, mode: str, keep: float = 0.95) -> Window:
 
 
 def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Round numbers between two positive ones, some four to nine of them, and how they are written."""
+    """Round numbers between two positive ones, at most nine of them, and how they are written."""
     low, high = max(low, 1e-300), max(high, 1e-300)
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     width = np.log10(high / low)
     digits = (1, 2, 5) if width < 2 else (1, 3) if width < 3 else (1,)
-    step = max(1, int(width // 8))
+    step = int(width // 6) + 1
     ticks = [float(f"{digit}e{int(k)}") for k in decades[::step] for digit in digits]
     ticks = [tick for tick in ticks if low * 0.97 <= tick <= high * 1.03]
     return ticks, [f"{tick:g}".replace("e-0", "e-").replace("e+0", "e") for tick in ticks]

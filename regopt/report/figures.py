@@ -61,7 +61,8 @@ def parallel(findings: Findings) -> go.Figure | None:
         _dimension(name, findings.table[name].iloc[rows].to_numpy(), findings.is_number(name), is_log(findings, name))
         for name in important(findings)
     ]
-    values = findings.values[rows]
+    window = window_of(findings.values, findings.mode)
+    values = np.clip(findings.values[rows], window.low, window.high)  # a few absurd ones would hide all others
     dimensions.append(_dimension(findings.monitor, values, numeric=True, log=spans_decades(values)))
     line = {"color": rank, "colorscale": GOOD_IS_DARK, "cmin": 0, "cmax": 1}
     figure = go.Figure(go.Parcoords(line=line, dimensions=dimensions, labelangle=0, tickfont={"size": 12}))
@@ -124,8 +125,7 @@ def curves(findings: Findings, metric: str) -> go.Figure:
     at = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_STEPS)).astype(int))
     steps, values = steps[at], values[:, at]
     figure = go.Figure(layout=layout(height=420))
-    everything = np.concatenate([values[findings.order].ravel(), values[findings.diverged].ravel()])
-    window = window_of(everything, findings.mode if metric == findings.monitor else "min", keep=0.99)
+    window = window_of(values[findings.order].ravel(), findings.mode if metric == findings.monitor else "min")
     if len(findings.order) > 3 * EACH:
         _band(figure, steps, values[findings.order])
     for name, colour, rows in reversed(groups(findings)):

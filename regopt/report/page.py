@@ -148,7 +148,7 @@ def _over_repeats(findings: Findings, row: int, drawn: dict[str, Any]) -> str:
         return ""
     first = findings.repeats.iloc[0]
     names = [name for name in findings.names if name not in figures.REPEATED]
-    best = {name: plain(first[name]) for name in names}
+    best = {name: plain(findings.repeats[name].iloc[0]) for name in names}  # a row would make all of them floats
     agrees = all(same(best[name], findings.setting(row)[name]) for name in names)
     interval = "" if math.isnan(first["low"]) else f" ({written(first['low'])} to {written(first['high'])})"
     mean = f"{escaped(findings.monitor)} {written(first['mean'])}{interval} over {int(first['count'])} repeats"

@@ -1,10 +1,16 @@
-"""A progress line on the terminal: settings done, the best so far, time left. Silent anywhere else."""
+"""Progress on the terminal: settings done, running, cut and diverged, the best so far, throughput, time left.
 
+Silent anywhere else.
+"""
+
+import math
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 
 class SweepProgress:
@@ -19,17 +25,17 @@ class SweepProgress:
 
     def __init__(self, enabled: bool, *, segments: int, settings: int, monitor: str):
         console = Console(stderr=True)
-        self._progress = Progress(
+        self._progress = _TwoLines(
             TextColumn("{task.fields[done]}/{task.fields[settings]} settings"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("best {task.fields[monitor]} {task.fields[best]:.4g}, left"),
+            TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
             disable=not (enabled and console.is_terminal),
         )
         self._task = self._progress.add_task(
-            "sweep", total=segments, done=0, settings=settings, monitor=monitor, best=float("nan")
+            "sweep", total=segments, done=0, settings=settings, monitor=monitor, best=math.nan, counts={}
         )
 
     def __enter__(self) -> Self:
@@ -41,6 +47,34 @@ class SweepProgress:
     ) -> None:
         self._progress.stop()
 
-    def update(self, *, completed: int, done: int, best: float) -> None:
-        """Show the segments completed, the settings done and the best metric so far."""
-        self._progress.update(self._task, completed=completed, done=done, best=best)
+    def update(
+        self, *, completed: int, done: int, best: float, running: int | None = None, cut: int = 0, diverged: int = 0
+    ) -> None:
+        """Show the segments completed, the settings done and the best metric so far.
+
+        Args:
+            completed: segments, over all settings.
+            done: settings that train no further, for whatever reason.
+            best: the best metric so far; not shown where it is not finite.
+            running: settings that are in training; by default all that are not done.
+            cut: settings that the scheduler ended.
+            diverged: settings that met a NaN or an infinity.
+        """
+        settings = self._progress.tasks[self._task].fields["settings"]
+        counts = {"running": settings - done if running is None else running, "cut": cut, "diverged": diverged}
+        self._progress.update(self._task, completed=completed, done=done, best=best, counts=counts)
+
+
+class _TwoLines(Progress):
+    """A bar, and below it what would not fit beside it."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar and the line."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            parts = [f"{count:,} {name}" for name, count in task.fields["counts"].items() if count]
+            if math.isfinite(task.fields["best"]):
+                parts.append(f"best {task.fields['monitor']} {task.fields['best']:.4g}")
+            if task.speed and task.total:
+                parts.append(f"{task.speed * task.fields['settings'] / task.total:.3g} settings/s")
+            yield Text(", ".join(parts), no_wrap=True, overflow="ellipsis")

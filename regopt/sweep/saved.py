@@ -1,16 +1,16 @@
-"""A result in a folder: saved once, read anywhere, with its config and versions beside it.
+"""A result in a folder: saved at once, read anywhere, with its config and versions.
 
-    sweep.json      what the sweep was, written last
-    record.npz      every array of the record, without pickle
-    table.parquet   one row for each setting, for other programs
-    config.json, versions.json
+    sweep.npz       the record and all about it: arrays, and their sha256, without pickle
+    table.parquet, config.json, versions.json    the same for people and other programs
 
-The trained states are not in it. This file is not for reading it back (`regopt.sweep.loaded`), nor for a sweep that
-may be killed and go on (`regopt.sweep.store`).
+One file holds all that is read back, so a sweep that is killed while it saves leaves the previous one. The trained
+states are not in it. This file is not for reading it (`regopt.sweep.loaded`), nor for going on with a sweep
+(`regopt.sweep.store`).
 """
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from regopt.artifacts import versions, write_arrays, write_json, write_table
 from regopt.sweep.space import Settings
 
 FORMAT = 1
+NAME, ABOUT = "sweep.npz", "about"
 OTHERS = {
     "record",
     "config",
@@ -46,20 +47,21 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays, names = _flat(result)
-    path = folder / "record.npz"
-    write_arrays(path, arrays)
     settings = result.record.settings
-    write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
-    write_json(folder / "config.json", dict(result.config if config is None else config) or _known(result))
-    write_json(folder / "versions.json", dict(result.versions) or versions())
     about = {
         "format": FORMAT,
-        "sha256": digest(path),
+        "sha256": digest(arrays),
         "arrays": names,
         "static": {name: [_word(value) for value in column] for name, column in settings.static.items()},
         "result": {name: _number(getattr(result, name)) for name in scalars(result)},
+        "config": dict(result.config if config is None else config) or _known(result),
+        "versions": dict(result.versions) or versions(),
     }
-    write_json(folder / "sweep.json", about)
+    text = json.dumps(about, allow_nan=False)
+    write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})
+    write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
+    for name in ("config", "versions"):
+        write_json(folder / f"{name}.json", about[name])
 
 
 def scalars(result: Any) -> list[str]:
@@ -67,10 +69,13 @@ def scalars(result: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(result) if field.name not in OTHERS]
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes."""
+    found = hashlib.sha256()
+    for name, array in arrays.items():
+        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
