@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 from regopt.layers.dense import MLP, Dense
 from regopt.numerics import widen
@@ -28,7 +29,7 @@ def prune(model: MLP) -> MLP:
     Raises:
         ValueError: the parameters are traced: the sizes of the result depend on their values.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))):
         raise ValueError("model must hold concrete parameters, got traced ones: prune outside of jit, vmap and grad")
     pruned = nnx.clone(model)
     for layer, following in zip(pruned.layers[:-1], pruned.layers[1:], strict=True):
