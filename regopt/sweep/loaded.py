@@ -9,6 +9,7 @@ import numpy as np
 
 from regopt.messages import one_line
 from regopt.sweep import saved, store
+from regopt.sweep.hosts import merge, shares_in
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Record, Result
 
@@ -29,6 +30,8 @@ def load(folder: str | Path) -> Result:
         FileNotFoundError: nothing was saved there.
         ValueError: what is there is damaged, or of another version.
     """
+    if shares := {host: share for host, share in shares_in(Path(folder)).items() if (share / saved.NAME).is_file()}:
+        return merge({host: load(share) for host, share in shares.items()}, max(shares) + 1)
     path = Path(folder) / saved.NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no sweep was saved here, {saved.NAME} is missing")
