@@ -65,7 +65,7 @@ def test_two_hosts_of_which_one_is_killed(whole, tmp_path):
     loaded = sweep.load(tmp_path)
     assert loaded.to_pandas().equals(first.to_pandas())
     best = first.best()
-    assert first.state(best)["count"] == first.record.last_step[best.index]
+    assert first.state(best)["count"] == best.step
     refit = first.refit(best.index)
     assert refit.record.curves["validation_loss"].shape[0] == killed_sweep.SETTINGS // 2
 
