@@ -1,0 +1,223 @@
+"""What does the elastic net do with correlated inputs, and the lasso not?
+
+It gives them like coefficients: the difference of two is bounded by their correlation and the squared penalty, and
+inputs that are equal get equal ones. The lasso picks one. Zou & Hastie (2005), with their example of three copies each
+of two hidden factors.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from regopt import penalties
+from regopt.claims import Claim
+
+PAPER = "Zou & Hastie (2005)"
+STRENGTHS = (0.03, 0.3, 3.0)  # of the squared penalty, the paper's lambda_2 with inputs of length 1
+COLORS = ("#0072B2", "#E69F00", "#009E73")
+RED = "#D55E00"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The regressions.
+
+    Attributes:
+        examples: of each regression.
+        designs: how many are drawn at each correlation.
+        correlations: how many, from weak to 1 - 1e-6.
+        steps: of the proximal gradient method.
+        seed: of the data.
+    """
+
+    examples: Annotated[int, Field(ge=20)] = 60
+    designs: Annotated[int, Field(ge=2)] = 20
+    correlations: Annotated[int, Field(ge=3)] = 16
+    steps: Annotated[int, Field(ge=100)] = 4000
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+def run(config, key):
+    """Pairs of inputs at many correlations, equal inputs, and the paths of the paper's example."""
+    with jax.enable_x64(True):
+        pairs_key, paths_key = jax.random.split(key)
+        return pairs(config, pairs_key) | equal_inputs(config, pairs_key) | paths(config, paths_key)
+
+
+def standardized(x):
+    """Inputs with mean 0 and length 1, as in the paper."""
+    x = x - jnp.mean(x, axis=0, keepdims=True)
+    return x / jnp.linalg.norm(x, axis=0, keepdims=True)
+
+
+def solve(x, y, l1, l2, steps, start=None):
+    """``argmin_b |y - X b|^2 + l2 |b|^2 + l1 |b|_1`` by the accelerated proximal gradient method; the naive net."""
+    strength, l1_ratio = penalties.elastic_net_numbers(l1 / 2, l2)  # of half the objective
+    prox = penalties.elastic_net(strength, l1_ratio).prox
+    assert prox is not None
+    rate = 1 / jnp.linalg.norm(x.T @ x, ord=2)
+
+    def step(carry, count):
+        b, before = carry
+        ahead = b + count / (count + 3) * (b - before)
+        after = prox(ahead - rate * x.T @ (x @ ahead - y), rate)
+        restart = jnp.vdot(ahead - after, after - b) > 0  # momentum that points uphill is dropped
+        return (after, jnp.where(restart, after, b)), None
+
+    start = jnp.zeros(x.shape[1]) if start is None else start
+    return jax.lax.scan(step, (start, start), jnp.arange(steps, dtype=x.dtype))[0][0]
+
+
+def regression(key, config, mix):
+    """Ten inputs, the first two of about the correlation ``1 - mix``, and y."""
+    inputs_key, noise_key = jax.random.split(key)
+    x = jax.random.normal(inputs_key, (config.examples, 10))
+    x = standardized(x.at[:, 1].set(jnp.sqrt(1 - mix) * x[:, 0] + jnp.sqrt(mix) * x[:, 1]))
+    y = x @ jnp.array([3.0, 3.0, 2.0, -2.0, 1.0, 0, 0, 0, 0, 0])
+    y = y + 0.3 * jax.random.normal(noise_key, y.shape)
+    return x, y - jnp.mean(y)
+
+
+def pairs(config, key):
+    """The differences between the two coefficients, over the length of y, and the correlations."""
+
+    def difference(key, mix, l2):
+        x, y = regression(key, config, mix)
+        b = solve(x, y, 0.1, l2, config.steps)
+        gap = jnp.abs(b[0] - b[1]) / jnp.sum(jnp.abs(y))
+        exact = jnp.vdot(x[:, 0] - x[:, 1], y - x @ b) / l2  # what the optimality conditions give
+        return gap, jnp.vdot(x[:, 0], x[:, 1]), b[0] * b[1] > 0, jnp.abs(b[0] - b[1] - exact) / jnp.max(jnp.abs(b))
+
+    over_keys = jax.vmap(difference, in_axes=(0, None, None))
+    over_mixes = jax.vmap(over_keys, in_axes=(None, 0, None))
+    over_strengths = jax.jit(jax.vmap(over_mixes, in_axes=(None, None, 0)))
+    keys, mixes = jax.random.split(key, config.designs), jnp.geomspace(0.9, 1e-6, config.correlations)
+    gap, correlation, same_sign, residual = over_strengths(keys, mixes, jnp.array(STRENGTHS))
+    return {"gap": gap, "correlation": correlation, "same_sign": same_sign, "residual": residual}
+
+
+def equal_inputs(config, key):
+    """Coefficients of an input that is there twice, the net's and the lasso's, from a start that favours either."""
+    x, y = regression(key, config, 0.5)
+    x = x.at[:, 1].set(x[:, 0])
+    starts = jnp.zeros((2, 10)).at[0, 0].set(4.0).at[1, 1].set(4.0)
+
+    @jax.jit
+    @jax.vmap
+    def from_starts(start):
+        net, lasso = (solve(x, y, 0.1, l2, config.steps, start) for l2 in (0.3, 0.0))
+        return net[:2], lasso[:2], jnp.sum((y - x @ lasso) ** 2) + 0.1 * jnp.sum(jnp.abs(lasso))
+
+    net, lasso, objective = from_starts(starts)
+    return {"net_equal": net, "lasso_equal": lasso, "lasso_objectives": objective}
+
+
+def paths(config, key):
+    """Coefficients of the paper's six inputs, for the lasso and the net, over the strength of the l1 part."""
+    keys = jax.random.split(key, 4)
+    z = jax.random.uniform(keys[0], (100, 2), maxval=20.0)
+    y = z[:, 0] + 0.1 * z[:, 1] + jax.random.normal(keys[1], (100,))
+    signs = jnp.array([1.0, -1.0, 1.0])[None]
+    x = jnp.concatenate([z[:, :1] * signs, z[:, 1:] * signs], axis=1) + jax.random.normal(keys[2], (100, 6)) / 4
+    x, y = standardized(x), y - jnp.mean(y)
+    largest = 2 * jnp.max(jnp.abs(x.T @ y))  # from here on all coefficients are 0
+    l1 = largest * jnp.geomspace(1.0, 1e-3, 60)
+    over_strengths = jax.jit(jax.vmap(lambda l1, l2: solve(x, y, l1, l2, config.steps), in_axes=(0, None)))
+    net, lasso = over_strengths(l1, 0.5), over_strengths(l1, 0.0)
+    return {"l1": l1 / largest, "path_lasso": lasso, "path_net": net}
+
+
+def figure(arrays):
+    """Differences below their bounds, and the paths of the two penalties."""
+    drawing = Figure(figsize=(13.5, 4.4), layout="constrained")
+    left, *others = drawing.subplots(1, 3)
+    for l2, color, gap, correlation, same in zip(
+        STRENGTHS, COLORS, arrays["gap"], arrays["correlation"], arrays["same_sign"], strict=True
+    ):
+        distance = 1 - correlation[same]
+        left.loglog(distance, np.maximum(gap[same], 1e-12), ".", markersize=4, alpha=0.5, color=color)
+        ends = np.array([distance.min(), distance.max()])
+        left.loglog(ends, np.sqrt(2 * ends) / l2, color=color)
+        at = ends[1], np.sqrt(2 * ends[1]) / l2
+        left.annotate(f"$\\lambda_2$ = {l2:g}", at, (5, 0), textcoords="offset points", color=color, va="center")
+    left.set_xlim(1e-7, 200)
+    left.set_xticks(10.0 ** np.arange(-6, 1, 2))
+    left.set(xlabel="1 - correlation of the two inputs", ylabel="difference of coefficients / $|y|_1$")
+    left.set_title("lines: the bound; dots: regressions")
+    for axes, name, title in zip(others, ("lasso", "net"), ("lasso", "elastic net, $\\lambda_2$ = 0.5"), strict=True):
+        path = arrays[f"path_{name}"]
+        for place in range(6):
+            color = COLORS[0] if place < 3 else RED
+            axes.semilogx(arrays["l1"], path[:, place], color=color, ls=("-", "--", ":")[place % 3])
+        axes.invert_xaxis()
+        axes.set(xlabel="strength of the l1 part / the largest", ylabel="coefficient", title=title)
+        axes.text(0.03, 0.09, "blue: three copies of the strong factor", transform=axes.transAxes, color=COLORS[0])
+        axes.text(0.03, 0.03, "red: three copies of the weak one", transform=axes.transAxes, color=RED)
+    low = min(arrays[f"path_{name}"].min() for name in ("lasso", "net"))
+    high = max(arrays[f"path_{name}"].max() for name in ("lasso", "net"))
+    for axes in others:
+        axes.set_ylim(1.35 * low, 1.2 * high)
+    return drawing
+
+
+def claims(arrays):
+    """The bound, equal coefficients of equal inputs, and the lasso's indifference."""
+    bound = np.sqrt(2 * np.maximum(1 - arrays["correlation"], 0)) / np.array(STRENGTHS)[:, None, None]
+    ratio = arrays["gap"] / bound
+    both = arrays["net_equal"], arrays["lasso_equal"]
+    apart, apart_lasso = (np.abs(np.diff(x, axis=1)).max() / np.abs(x).max() for x in both)
+    objectives = arrays["lasso_objectives"]
+    strong = np.abs(arrays["path_net"][:, :3])
+    picked = np.abs(arrays["path_lasso"][:, :3])
+    spread, spread_lasso = ((x.max(1) - x.min(1)).max() / x.max() for x in (strong, picked))
+    return [
+        Claim(
+            f"{arrays['same_sign'].sum()} regressions: largest |b_i - b_j| / |y|_1 over sqrt(2 (1 - r)) / lambda_2",
+            f"{PAPER}, Theorem 1",
+            1.0,
+            float(ratio[arrays["same_sign"]].max()),
+            relation="at most",
+        ),
+        Claim(
+            "b_i - b_j less (x_i - x_j)' (y - X b) / lambda_2: largest, relative to the largest coefficient",
+            f"{PAPER}, proof of Theorem 1",
+            0.0,
+            float(arrays["residual"][arrays["same_sign"]].max()),
+            tolerance=1e-6,
+        ),
+        Claim(
+            "coefficients of two equal inputs, started far apart: difference over the larger, elastic net",
+            f"{PAPER}, Lemma 2",
+            0.0,
+            float(apart),
+            tolerance=1e-6,
+        ),
+        Claim("the same, lasso", f"{PAPER}, Lemma 2", 0.5, float(apart_lasso), relation="at least"),
+        Claim(
+            "the lasso's objective from two starts that end in different coefficients: difference, relative",
+            f"{PAPER}, Lemma 2",
+            0.0,
+            float(np.ptp(objectives) / objectives[0]),
+            tolerance=1e-12,
+        ),
+        Claim(
+            "paths of three copies of a factor: largest spread of their sizes over the largest size, elastic net",
+            f"{PAPER}, section 5",
+            0.1,
+            float(spread),
+            relation="at most",
+        ),
+        Claim("the same, lasso", f"{PAPER}, section 5", 0.5, float(spread_lasso), relation="at least"),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

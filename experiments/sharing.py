@@ -1,0 +1,251 @@
+"""What lies between two models of their own and one model for both?
+
+A penalty on the distance between their weights: at strength 0 each task has its own least squares, at a large one both
+have that of the pooled data, and between lies what is best for two tasks that are alike but not the same. Weights that
+are shared outright have the sum of the gradients of their places. Goodfellow et al. (2016), section 7.9.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from regopt import penalties
+from regopt.claims import Claim
+
+BOOK = "Goodfellow et al. (2016), section 7.9"
+STRENGTHS = np.geomspace(1e-4, 1e4, 33)
+BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Two linear tasks.
+
+    Attributes:
+        examples: of each task.
+        features: of both.
+        difference: of the two true weight vectors, its expected length relative to theirs.
+        noise: deviation of the targets' noise.
+        draws: pairs of tasks.
+        seed: of tasks and data.
+    """
+
+    examples: Annotated[int, Field(ge=10)] = 20
+    features: Annotated[int, Field(ge=1, le=9)] = 8
+    difference: Annotated[float, Field(gt=0)] = 0.3
+    noise: Annotated[float, Field(gt=0)] = 1.0
+    draws: Annotated[int, Field(ge=10)] = 400
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+def run(config, key):
+    """Errors and weights over the strength of the tie, its ends, a proximal run, and the gradient of shared weights."""
+    with jax.enable_x64(True):
+        tasks = jax.vmap(lambda key: draw(config, key))(jax.random.split(key, config.draws))
+        one = jax.tree.map(lambda x: x[0], tasks)
+        return over_strengths(tasks) | ends(one) | proximal_run(one) | shared_gradient(one)
+
+
+def draw(config, key):
+    """Two designs, their targets, and the true weights."""
+    keys = jax.random.split(key, 4)
+    shape = 2, config.examples, config.features
+    x, error = jax.random.normal(keys[0], shape), config.noise * jax.random.normal(keys[1], shape[:2])
+    common = jax.random.normal(keys[2], (1, config.features)) / np.sqrt(config.features)
+    own = jax.random.normal(keys[3], (2, config.features)) / np.sqrt(2 * config.features)
+    truth = common + config.difference * own
+    return x, jnp.einsum("tnf,tf->tn", x, truth) + error, truth
+
+
+def solve(x, y, strength):
+    """``argmin sum_t |y_t - X_t w_t|^2 / (2 n) + strength / 2 |w_1 - w_2|^2``, by its linear equations; ``[2, d]``."""
+    examples, features = x.shape[1:]
+    gram, cross = jnp.einsum("tnf,tng->tfg", x, x) / examples, jnp.einsum("tnf,tn->tf", x, y) / examples
+    pull = strength * jnp.eye(features)
+    system = jnp.block([[gram[0] + pull, -pull], [-pull, gram[1] + pull]])
+    return jnp.linalg.solve(system, cross.ravel()).reshape(2, features)
+
+
+def over_strengths(tasks):
+    """The mean squared error of the weights, which is that on new examples less the noise, with its standard error."""
+
+    @jax.jit
+    @jax.vmap
+    def errors(strength):
+        found = jax.vmap(lambda x, y: solve(x, y, strength))(*tasks[:2])
+        return jnp.sum(jnp.square(found - tasks[2]), axis=2).mean(axis=1)  # [draws]
+
+    error = errors(jnp.asarray(STRENGTHS))
+    best = jnp.argmin(jnp.mean(error, axis=1))
+    return {
+        "error": jnp.mean(error, axis=1),
+        "gain": jnp.stack([jnp.mean(error[end] - error[best]) for end in (0, -1)]),
+        "gain_error": jnp.stack([jnp.std(error[end] - error[best]) / np.sqrt(error.shape[1]) for end in (0, -1)]),
+        "band": jnp.std(error, axis=1) / np.sqrt(error.shape[1]),
+    }
+
+
+def ends(task):
+    """Distance of the tied weights to separate and to pooled least squares, relative, over the strength."""
+    x, y, _ = task
+    separate = jnp.stack([jnp.linalg.lstsq(x[t], y[t])[0] for t in (0, 1)])
+    pooled = jnp.linalg.lstsq(x.reshape(-1, x.shape[2]), y.ravel())[0][None]
+    path = jax.vmap(lambda strength: solve(x, y, strength))(jnp.asarray(STRENGTHS))
+    far = jnp.stack([solve(x, y, strength) for strength in (1e-9, 1e9)])
+    return {
+        "path": path,
+        "separate": separate,
+        "pooled": pooled[0],
+        "to_separate": jnp.linalg.norm(far[0] - separate) / jnp.linalg.norm(separate),
+        "to_pooled": jnp.linalg.norm(far[1] - pooled) / jnp.linalg.norm(pooled),
+    }
+
+
+def proximal_run(task, strength=0.7, steps=2000):
+    """Gradient steps on both tasks, each followed by the prox of ``tie``: distance to the equations' weights."""
+    x, y, _ = task
+    rate = 1 / max(jnp.linalg.norm(x[t].T @ x[t], ord=2) / x.shape[1] for t in (0, 1))
+    prox = penalties.tie("first", "second", strength).prox
+    assert prox is not None
+
+    def loss(params):
+        return sum(jnp.mean(jnp.square(y[t] - x[t] @ params[name])) / 2 for t, name in enumerate(("first", "second")))
+
+    def step(params, _):
+        moved = jax.tree.map(lambda w, g: w - rate * g, params, jax.grad(loss)(params))
+        return prox(moved, rate), None
+
+    start = {name: jnp.zeros(x.shape[2]) for name in ("first", "second")}
+    after, _ = jax.lax.scan(step, start, length=steps)
+    expected = solve(x, y, strength)
+    found = jnp.stack([after["first"], after["second"]])
+    slip = solve(x, y, 2 * strength)  # the strength of |w_1 - w_2|^2 without its half
+    return {
+        "proximal_distance": jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected),
+        "without_half_distance": jnp.linalg.norm(found - slip) / jnp.linalg.norm(expected),
+    }
+
+
+def shared_gradient(task):
+    """A network with one matrix in two layers: the gradient of the shared one, and the sum of those of its places."""
+    x, y, truth = task
+    features = x.shape[2]
+    params = {
+        "first": jnp.outer(truth[0], truth[1]) + jnp.eye(features),
+        "second": jnp.zeros((features, features)),  # not used while it is shared
+        "last": truth[0],
+    }
+
+    def loss(params):
+        hidden = jnp.tanh(jnp.tanh(x[0] @ params["first"]) @ params["second"])
+        return jnp.mean(jnp.square(y[0] - hidden @ params["last"])) / 2
+
+    shared = jax.grad(lambda params: loss(penalties.share(params, "first", "second")))(params)
+    places = jax.grad(loss)(penalties.share(params, "first", "second"))
+    total = places["first"] + places["second"]
+    return {
+        "gradient_of_sum": jnp.linalg.norm(shared["first"] - total) / jnp.linalg.norm(total),
+        "gradient_of_one": jnp.linalg.norm(places["first"] - total) / jnp.linalg.norm(total),
+    }
+
+
+def figure(arrays):
+    """Weights of the two tasks over the strength, and their mean error."""
+    drawing = Figure(figsize=(11, 4.4), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    order = np.argsort(-np.abs(arrays["separate"][0] - arrays["separate"][1]))[:3]
+    for place, color in zip(order, (BLUE, ORANGE, GREEN), strict=False):
+        for task, style in ((0, "-"), (1, "--")):
+            left.semilogx(STRENGTHS, arrays["path"][:, task, place], style, color=color)
+            left.plot(STRENGTHS[0] / 2.5, arrays["separate"][task, place], "o", color=color)
+        left.plot(STRENGTHS[-1] * 2.5, arrays["pooled"][place], "s", color=color)
+    left.set(xlabel="strength of the tie", ylabel="weight")
+    left.set_title(
+        "three weights of two tasks (solid, dashed)\ndots: separate least squares, squares: pooled", fontsize=11
+    )
+    error, band = arrays["error"], 2 * arrays["band"]
+    right.semilogx(STRENGTHS, error, color=BLUE)
+    right.fill_between(STRENGTHS, error - band, error + band, color=BLUE, alpha=0.2, lw=0)
+    best = np.argmin(error)
+    right.plot(STRENGTHS[best], error[best], "o", color=BLUE)
+    for words, at, offset, align in (
+        ("separate", 0, (0, 8), "left"),
+        ("one for both", -1, (0, 8), "right"),
+        ("best", best, (0, -16), "center"),
+    ):
+        right.annotate(
+            words,
+            (STRENGTHS[at], error[at] + (band[at] if at != best else 0)),
+            offset,
+            textcoords="offset points",
+            ha=align,
+        )
+    right.set(xlabel="strength of the tie", ylabel="squared error of the weights")
+    right.set_ylim(0, 1.15 * np.max(error + band))
+    right.set_title("mean over pairs of tasks (band: two standard errors)", fontsize=11)
+    return drawing
+
+
+def claims(arrays):
+    """The two ends, the optimum between, the prox, and the gradient of what is shared."""
+    gain, error = arrays["gain"], arrays["gain_error"]
+    return [
+        Claim(
+            "strength 1e-9: distance to separate least squares, relative", BOOK, 0.0, float(arrays["to_separate"]), 1e-6
+        ),
+        Claim("strength 1e9: distance to pooled least squares, relative", BOOK, 0.0, float(arrays["to_pooled"]), 1e-6),
+        Claim(
+            "error at the best strength below that of separate weights, in standard errors",
+            BOOK,
+            4.0,
+            float(gain[0] / error[0]),
+            relation="at least",
+        ),
+        Claim(
+            "and below that of one for both",
+            BOOK,
+            4.0,
+            float(gain[1] / error[1]),
+            relation="at least",
+        ),
+        Claim(
+            "proximal steps with strength / 2 |w_A - w_B|^2: distance to the linear equations' weights, relative",
+            "Parikh & Boyd (2014), section 4.2",
+            0.0,
+            float(arrays["proximal_distance"]),
+            tolerance=1e-9,
+        ),
+        Claim(
+            "the same, to the weights for strength |w_A - w_B|^2 without the half",
+            BOOK,
+            0.01,
+            float(arrays["without_half_distance"]),
+            relation="at least",
+        ),
+        Claim(
+            "gradient of a shared matrix, less the sum over its two places, relative",
+            BOOK,
+            0.0,
+            float(arrays["gradient_of_sum"]),
+            tolerance=1e-12,
+        ),
+        Claim(
+            "gradient at one place alone, less that sum, relative",
+            BOOK,
+            0.1,
+            float(arrays["gradient_of_one"]),
+            relation="at least",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
