@@ -75,6 +75,22 @@ def test_a_living_holder_is_respected_where_the_system_locks_for_everyone(tmp_pa
         pass
 
 
+def test_a_lock_file_that_its_holder_has_just_removed_does_not_count(tmp_path, monkeypatch):
+    system, calls = lock.fcntl.flock, 0
+
+    def lock_late(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            (tmp_path / "lock").unlink()  # as the holder does between our opening of the file and our lock
+        return system(*arguments)
+
+    monkeypatch.setattr(lock.fcntl, "flock", lock_late)
+    with opened(tmp_path):
+        assert calls == 2
+        assert store.holder(tmp_path).pid == os.getpid()
+
+
 RACE = """
 import os, sys
 from pathlib import Path

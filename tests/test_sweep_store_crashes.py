@@ -2,9 +2,12 @@
 
 import ast
 import errno
+import json
 import os
 import random
 import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -84,6 +87,21 @@ def test_a_damaged_state_is_replaced_by_the_next(tmp_path, unsynced):
         check_numbered(kept)
 
 
+@pytest.mark.parametrize("change", [("number", 7), ("done", True), ("tables", {}), ("identity", {}), ("leaves", [])])
+def test_a_manifest_vouches_for_itself(tmp_path, unsynced, change):
+    with opened(tmp_path) as kept:
+        save_numbered(kept, 1, 2)
+    manifest = tmp_path / "states/000001/manifest.json"
+    whole = json.loads(manifest.read_text())
+    whole["content"].update([change])
+    manifest.write_text(json.dumps(whole))
+    said = []
+    with opened(tmp_path, say=said.append) as kept:
+        assert kept.number == 1
+        check_numbered(kept)
+    assert "states/000001 (manifest.json) is damaged" in said[0]
+
+
 def test_an_unreadable_state_is_not_started_over(tmp_path, unsynced):
     with opened(tmp_path) as kept:
         save_numbered(kept, 1, 2)
@@ -137,6 +155,7 @@ def test_a_save_that_fails_anywhere_leaves_a_good_state(tmp_path, monkeypatch):
             before = kept.number
             error = errors[fails_at % 4]
             refusal, calls = save_with_failure(kept, before + 1, error, fails_at, monkeypatch)
+            assert refusal is None or rubbish(tmp_path) == []
             check_numbered(kept)
             if refusal is None:  # all that failed was to remove what is old
                 assert kept.number == before + 1
@@ -214,12 +233,16 @@ import numpy as np, pandas
 from regopt.sweep import store
 from regopt.sweep.store import leaves
 
-leaves._checkpointer()
+with leaves._quiet():
+    leaves._checkpointer()
 folder, kills = sys.argv[1], int(sys.argv[2])
 draw = random.Random(kills)
 
+def say(line):
+    assert line.endswith("which is gone: taking over"), line  # and no state is ever seen half written
+
 def work(tell):
-    with store.opened(folder, {}, say=lambda line: None) as kept:
+    with store.opened(folder, {}, say=say) as kept:
         number = kept.number or 0
         if number:
             assert (kept.load({"a": np.zeros(1000)})["a"] == number).all()
@@ -261,12 +284,23 @@ print(acknowledged)
 def test_a_process_killed_while_it_saves_loses_nothing_acknowledged(tmp_path, kills):
     acknowledged = int(run_script(KILLED, tmp_path, kills)[0])
     with opened(tmp_path, {}, say=lambda line: None) as kept:
+        assert rubbish(tmp_path) == []
         assert kept.number in (acknowledged, acknowledged + 1)
         assert acknowledged >= 3 * kills // 4
         assert set(kept.load({"a": np.zeros(1000)})["a"]) == {kept.number}
         kept.save(kept.number + 1, {"a": np.zeros(1000)})
-    assert rubbish(tmp_path) == []
     assert len(reading.state_folders(tmp_path)) == 2
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path, unsynced):
+    with opened(tmp_path) as kept:
+        save_numbered(kept, 1)
+    for parent in ("states", "tables"):
+        (tmp_path / parent / f"{files.TEMPORARY}000001" / "arrays").mkdir(parents=True)
+        (tmp_path / parent / f"{files.TEMPORARY}rows.000001.parquet").write_text("half")
+    with opened(tmp_path) as kept:
+        assert rubbish(tmp_path) == []
+        check_numbered(kept)
 
 
 # Nothing in a store runs
@@ -319,3 +353,33 @@ def test_memory_stays_flat_over_many_saves(tmp_path, unsynced):
             if number == 500:
                 before = resident_pages()
     assert resident_pages() < 1.01 * before
+
+
+GROUP = """
+import sys
+import jax
+import numpy as np
+
+folder, port, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(f"localhost:{port}", 2, number)
+from regopt.sweep import store
+
+tree = {"numpy": np.arange(5) + number, "jax": jax.device_put(np.float32(number), jax.local_devices()[1])}
+with store.opened(f"{folder}/{number}", {}) as kept:
+    kept.save(0, tree)
+with store.opened(f"{folder}/{number}", {}) as kept:
+    found = kept.load(tree)
+assert found["jax"].sharding == tree["jax"].sharding
+print(found["numpy"][0], found["jax"])
+"""
+
+
+@pytest.mark.long
+def test_each_of_a_group_of_processes_has_a_store_of_its_own(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with ThreadPoolExecutor() as pool:
+        ran = [pool.submit(run_script, GROUP, tmp_path, port, number) for number in range(2)]
+        assert [one.result() for one in ran] == [["0", "0.0"], ["1", "1.0"]]
