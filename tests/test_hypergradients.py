@@ -73,17 +73,16 @@ def test_both_modes_against_central_differences():
             h = with_numbers(SETTING, numbers)
             found = [
                 sweep.hypergradient(NETWORK, h, DATA, **how, **RUN)
-                for how in ({"mode": "reverse"}, {"mode": "reverse", "segment": STEPS}, {"mode": "forward"})
+                for how in ({"mode": "reverse", "segment": 3}, {"mode": "forward"})
             ]
             return value(numbers), jax.lax.map(value, moved), found
 
-        at, values, (reverse, whole, forward) = everything(numbers)
+        at, values, (reverse, forward) = everything(numbers)
         differences = (values[: numbers.size] - values[numbers.size :]) / (2 * step)
         close(reverse.value, at)
         close(flat(reverse.gradient), differences, rtol=1e-3, atol=1e-8)
         assert sorted(np.abs(differences))[1] > 1e-5  # or the last line says nothing; the bias alone has no penalty
         close(reverse.gradient, forward.gradient, atol=1e-14)
-        close(reverse.gradient, whole.gradient, atol=1e-14)
         close((reverse.value, reverse.metrics), (forward.value, forward.metrics))
 
 
@@ -220,12 +219,11 @@ NOISY = Task(noisy_init, noisy_step, noisy_evaluate)  # every key in use, and an
 NOISY_RUN: Any = {"steps": 12, "batch_size": 7, "metric": "validation_loss"}
 
 
-@pytest.mark.parametrize("mode", ["reverse", "forward"])
-def test_jit_and_vmap_over_settings_and_keys(mode):
+def test_jit_and_vmap_over_settings_and_keys():
     def one(start, noise, key):
         h = {"start": start, "noise": noise, "strength": 0.1}
         return sweep.hypergradient(
-            NOISY, h, RIDGE.data, fixed={"rate": 0.1, "seed": 2}, key=key, mode=mode, **NOISY_RUN
+            NOISY, h, RIDGE.data, fixed={"rate": 0.1, "seed": 2}, key=key, mode="reverse", **NOISY_RUN
         )
 
     def again(x):
@@ -241,11 +239,13 @@ def test_jit_and_vmap_over_settings_and_keys(mode):
 
 
 def test_implicit_vmaps_over_points_and_damping():
-    implicit = jax.jit(partial(sweep.implicit_hypergradient, RIDGE.objective, RIDGE.validation))
-    points = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4)))
-    damping = jnp.array([0.0, 0.1])
-    many = jax.vmap(lambda w, damping: implicit(w, RIDGE.strengths, damping=damping))(points, damping)
-    close(many.gradient[1], implicit(points[1], RIDGE.strengths, damping=damping[1]).gradient, rtol=1e-4)
+    with jax.enable_x64(True):
+        implicit = jax.jit(partial(sweep.implicit_hypergradient, RIDGE.objective, RIDGE.validation, tolerance=1e-12))
+        points = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4)))
+        damping = jnp.array([0.0, 0.1])
+        many = jax.vmap(lambda w, damping: implicit(w, RIDGE.strengths, damping=damping))(points, damping)
+        one = implicit(points[1], RIDGE.strengths, damping=damping[1])
+        close(jax.tree.map(lambda x: x[1], (many.gradient, many.residual)), (one.gradient, one.residual), rtol=1e-8)
 
 
 def test_a_run_is_the_sweep_s_own():
@@ -325,6 +325,8 @@ def test_tune_finds_the_best_strength_of_ridge():
             assert jax.tree.all(jax.tree.map(np.array_equal, found, again))
             assert found.values[found.round] == found.value == np.min(found.values)
             close(found.path["s"][found.round], found.h["s"])
+            if source is by_run:
+                close(found.metrics["validation_loss"], found.values)
 
 
 def test_tune_moves_each_number_on_its_scale():
@@ -360,8 +362,9 @@ def test_tune_halves_its_way_back_from_where_nothing_is_finite():
         both = jax.vmap(lambda h: sweep.tune(source, h, optax.sgd(1.0), rounds=3, scale="linear"))(jnp.array([0.5, 2]))
         np.testing.assert_array_equal(both.value, [-0.5, np.inf])
         # the optimizer does not see what was not finite: a velocity goes on from the last point accepted
-        heavy = sweep.tune(source, 0.0, optax.sgd(0.3, momentum=0.9), rounds=5, scale="linear")
-        close(heavy.path, np.array([0, 0.3, 0.87, 0.87 + 0.813, (0.87 + 0.87 + 0.813) / 2]))
+        heavy = sweep.tune(source, 0.0, optax.sgd(0.3, momentum=0.9), rounds=8, scale="linear")
+        back = [0.87 + 0.813 / 2**halvings for halvings in range(4)]
+        close(heavy.path, np.array([0, 0.3, 0.87, *back, back[-1] + 0.9 * 0.813 + 0.3]))
 
 
 def test_tune_survives_a_learning_rate_that_makes_training_diverge():
@@ -408,7 +411,7 @@ BAD = [
     (run_with, {"segment": 0}, "segment must be a whole number in [1, inf), got 0"),
     (run_with, {"steps": 0}, "steps must be a whole number in [1, inf), got 0"),
     (run_with, {"steps": 1.5}, "steps must be a whole number in [1, inf), got 1.5"),
-    (run_with, {"batch_size": 13}, "batch_size must lie in [1, 12]"),
+    (tiny_with, {"batch_size": 13}, "batch_size must lie in [1, 12]"),
     (run_with, {"mode": "backward"}, 'mode must be "reverse" or "forward", got \'backward\''),
     (tiny_with, {"metric": "loss"}, "metric must be one of ['validation_loss'], got 'loss'"),
     (run_with, {"key": 0}, "key must be a typed key"),
@@ -447,6 +450,7 @@ def test_a_metric_that_is_no_float_scalar_is_refused():
         sweep.hypergradient(task, 0.1, DATA, steps=1)
 
 
+@pytest.mark.long
 def test_a_batch_normalised_network_has_a_hypergradient():
     task = sweep.supervised(
         lambda h, rngs: nnx.Sequential(nnx.Linear(4, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)),

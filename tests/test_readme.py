@@ -19,7 +19,7 @@ for heading, code in BLOCKS:
 
 
 def test_each_use_has_a_code_block():
-    assert list(CODE) == ["Compose", "Optimizers", "Sweep", "Replicas", "Understand"]
+    assert list(CODE) == ["Compose", "Optimizers", "Sweep", "Replicas", "Hypergradients", "Understand"]
 
 
 @pytest.mark.parametrize("section", CODE)
@@ -38,6 +38,7 @@ def test_the_code_runs_as_printed(section, tmp_path):
         "Optimizers": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
         "Sweep": r"validation_accuracy",
         "Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
+        "Hypergradients": r"strengths: 0\.\d+ where it matters, [1-9]",
         "Understand": r"holds: test accuracy",
     }[section]
     assert re.search(expected, done.stdout), done.stdout

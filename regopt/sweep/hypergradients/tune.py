@@ -33,6 +33,7 @@ class Tuned(NamedTuple):
     round: jax.Array  # shape (), int32: its place in the path
     path: Tree  # h of every round, with a leading axis [rounds]
     values: jax.Array  # [rounds], float: the metric at each
+    metrics: Tree  # the results' field ``metrics``, each with a leading axis [rounds]; () where they have none
     accepted: jax.Array  # [rounds], bool: False where value or gradient was not finite, and the step was halved
 
 
@@ -94,11 +95,12 @@ def tune(
                 f"hypergradient_of must return a result with value and gradient, got a {type(found).__name__}"
             )
         gradient = pull_back(found.gradient)[0]
-        return h, found.value, gradient, jnp.isfinite(found.value) & (tree.count_not_finite(gradient) == 0)
+        seen = h, found.value, getattr(found, "metrics", ())
+        return seen, gradient, jnp.isfinite(found.value) & (tree.count_not_finite(gradient) == 0)
 
     def one_round(descent, _):
-        h, value, gradient, good = evaluate(descent.trial)
-        updates, opt_state = transform.update(gradient, descent.opt_state, descent.trial, value=value)
+        seen, gradient, good = evaluate(descent.trial)
+        updates, opt_state = transform.update(gradient, descent.opt_state, descent.trial, value=seen[1])
         onward = optax.apply_updates(descent.trial, updates)
         back = jax.tree.map(lambda a, b: (a + b) / 2, descent.accepted, descent.trial)
         after = tree.where(
@@ -106,15 +108,15 @@ def tune(
             _Descent(descent.trial, onward, opt_state),
             _Descent(descent.accepted, back, descent.opt_state),
         )
-        return after, (h, value, good)
+        return after, (*seen, good)
 
     first = _Descent(start, start, transform.init(start))
-    path, values, accepted = jax.lax.scan(one_round, first, length=rounds)[1]
+    path, values, metrics, accepted = jax.lax.scan(one_round, first, length=rounds)[1]
     if not isinstance(accepted, Tracer) and not np.any(accepted):
         raise ValueError(f"h must start where the metric and its gradient are finite, got {h}")
     found = jnp.where(accepted, values, jnp.inf)
     best = jnp.argmin(found).astype(jnp.int32)
-    return Tuned(jax.tree.map(lambda x: x[best], path), found[best], best, path, values, accepted)
+    return Tuned(jax.tree.map(lambda x: x[best], path), found[best], best, path, values, metrics, accepted)
 
 
 def _scales_of(scale: Any, h: Tree) -> Tree:
