@@ -1,6 +1,7 @@
 """The progress of a sweep: everything on a terminal, nothing anywhere else."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,23 +12,24 @@ from regopt.sweep.progress import SweepProgress
 
 
 def shown(monkeypatch, *updates, terminal=True, enabled=True):
-    """What a terminal of 80 columns shows at the end, one string."""
+    """The lines that a terminal of 80 columns was given, in their order."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=80, color_system=None, legacy_windows=False)
     monkeypatch.setattr(progress, "Console", lambda **_: console)
     with SweepProgress(enabled, segments=400, settings=40, monitor="validation_loss") as bar:
         for update in updates:
             bar.update(**update)
-    return stream.getvalue()
+    frames = re.sub(r"\x1b\[[?\d;]*[A-Za-z]|\r", "\n", stream.getvalue())  # without what moves the cursor
+    return [line for line in frames.splitlines() if line.strip()]
 
 
 def test_a_terminal_shows_all_of_it(monkeypatch):
-    text = shown(
+    lines = shown(
         monkeypatch,
         {"completed": 10, "done": 0, "best": 2.5},
         {"completed": 200, "done": 12, "best": 0.12345, "running": 20, "cut": 7, "diverged": 3},
     )
-    last = text.splitlines()[-2:]
+    last = lines[-2:]
     assert "12/40 settings" in last[0]
     assert "50%" in last[0]
     assert "left" in last[0]
@@ -37,7 +39,7 @@ def test_a_terminal_shows_all_of_it(monkeypatch):
 
 
 def test_what_is_not_known_is_not_shown(monkeypatch):
-    last = shown(monkeypatch, {"completed": 10, "done": 4, "best": np.inf}).splitlines()[-1]
+    last = shown(monkeypatch, {"completed": 10, "done": 4, "best": np.inf})[-1]
     assert "36 running" in last
     assert "best" not in last
     assert "cut" not in last
@@ -46,4 +48,4 @@ def test_what_is_not_known_is_not_shown(monkeypatch):
 @pytest.mark.parametrize(("terminal", "enabled"), [(False, True), (True, False)])
 def test_it_is_silent_where_nobody_looks(monkeypatch, terminal, enabled):
     update = {"completed": 10, "done": 4, "best": 0.5}
-    assert shown(monkeypatch, update, terminal=terminal, enabled=enabled).strip() == ""
+    assert shown(monkeypatch, update, terminal=terminal, enabled=enabled) == []

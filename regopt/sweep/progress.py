@@ -76,5 +76,6 @@ class _TwoLines(Progress):
             if math.isfinite(task.fields["best"]):
                 parts.append(f"best {task.fields['monitor']} {task.fields['best']:.4g}")
             if task.speed and task.total:
-                parts.append(f"{task.speed * task.fields['settings'] / task.total:.3g} settings/s")
+                speed = task.speed * task.fields["settings"] / task.total
+                parts.append(f"{speed:,.0f} settings/s" if speed >= 100 else f"{speed:.2g} settings/s")
             yield Text(", ".join(parts), no_wrap=True, overflow="ellipsis")
