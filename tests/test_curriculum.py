@@ -1,5 +1,7 @@
 """A curriculum: its pacing, its easy examples first, and the usual batches once all examples are in play."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,11 @@ from regopt.data import batch_indices, curriculum_indices, pacing
 
 KEY = jax.random.key(4)
 DIFFICULTY = np.random.default_rng(2).permutation(50).astype(np.float32) / 7 - 3
+
+
+@partial(jax.jit, static_argnames="steps", compiler_options={"xla_backend_optimization_level": 0})
+def indices(start, length, first=0, steps=60):
+    return curriculum_indices(KEY, first, steps, DIFFICULTY, batch_size=6, start=start, length=length)
 
 
 def test_the_pace_is_that_of_its_paper():
@@ -32,7 +39,7 @@ def test_the_slopes_of_the_pace_are_finite():
 
 def test_only_the_easiest_are_in_play_and_no_example_twice_in_a_batch():
     rank = np.argsort(np.argsort(DIFFICULTY))
-    batches = np.asarray(curriculum_indices(KEY, 0, 60, DIFFICULTY, batch_size=6, start=0.2, length=50))
+    batches = np.asarray(indices(0.2, 50.0))
     assert batches.shape == (60, 6)
     assert batches.dtype == np.int32
     hardest = []
@@ -45,17 +52,17 @@ def test_only_the_easiest_are_in_play_and_no_example_twice_in_a_batch():
 
 
 def test_with_all_examples_in_play_the_batches_are_the_usual_ones():
-    usual = batch_indices(KEY, 0, 40, examples=50, batch_size=6)
-    always = curriculum_indices(KEY, 0, 40, DIFFICULTY, batch_size=6, start=1.0, length=30)
+    usual = batch_indices(KEY, 0, 60, examples=50, batch_size=6)
+    always = indices(1.0, 30.0)
     np.testing.assert_array_equal(always, usual)
-    later = curriculum_indices(KEY, 0, 40, DIFFICULTY, batch_size=6, start=0.1, length=20)
+    later = indices(0.1, 20.0)
     np.testing.assert_array_equal(later[20:], usual[20:])
     assert not np.array_equal(later[:20], usual[:20])
 
 
 def test_an_epoch_of_what_is_in_play_meets_each_once():
     """30 of 50 examples for ever, in batches of 6: five steps at the beginning of an epoch are all of them."""
-    batches = curriculum_indices(KEY, 0, 21, DIFFICULTY, batch_size=6, start=0.6, length=1e9)
+    batches = indices(0.6, 1e9)
     easiest = np.sort(np.argsort(DIFFICULTY)[:30])
     for first in (0, 8, 16):  # an epoch has 50 // 6 = 8 steps
         np.testing.assert_array_equal(np.sort(np.ravel(batches[first : first + 5])), easiest)
@@ -73,16 +80,12 @@ def test_those_in_play_are_equally_likely():
 
 
 def test_lanes_and_segments_see_what_one_run_sees():
-    def run(first, steps, start, length):
-        return curriculum_indices(KEY, first, steps, DIFFICULTY, batch_size=6, start=start, length=length)
-
     starts, lengths = jnp.array([0.1, 0.4, 1.0]), jnp.array([30.0, 12.0, 5.0])
-    lanes = jax.jit(jax.vmap(lambda start, length: run(0, 21, start, length)))(starts, lengths)
+    lanes = jax.vmap(indices)(starts, lengths)
     for lane, start, length in zip(lanes, starts, lengths, strict=True):
-        np.testing.assert_array_equal(lane, run(0, 21, start, length))
-    segment = jax.jit(lambda first: run(first, 7, 0.4, 12.0))
+        np.testing.assert_array_equal(lane, indices(start, length))
     for first in (0, 7, 14):
-        np.testing.assert_array_equal(segment(first), lanes[1, first : first + 7])
+        np.testing.assert_array_equal(indices(0.4, 12.0, first, steps=7), lanes[1, first : first + 7])
 
 
 def test_what_does_not_fit_is_named():
