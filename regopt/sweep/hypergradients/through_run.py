@@ -44,7 +44,7 @@ def hypergradient(
 ) -> Hypergradient:
     """``d metric / d h`` after ``steps`` steps of training, the initial state's dependence on h included.
 
-    Reverse mode costs about four runs, whatever the number of numbers. The run is cut into segments of which only the
+    Reverse mode costs about three runs, whatever the number of numbers. The run is cut into segments of which only the
     first states are kept and which are trained again on the way back: memory for ``steps / segment`` states and for
     what ``segment`` steps compute, least near ``segment = sqrt(steps)``. Forward mode carries one derivative of the
     state for each number, all side by side: about two runs more for each, and memory that does not grow with the steps.
