@@ -11,6 +11,7 @@ from regopt import layers, losses, sweep
 from regopt.data import Splits
 
 X = np.random.default_rng(0).normal(1.5, 2.0, (8, 3))
+DY = np.random.default_rng(1).normal(size=X.shape)
 SCALE, BIAS = np.array([0.5, -1.5, 2.0]), np.array([0.3, 0.0, -1.0])
 
 
@@ -75,6 +76,28 @@ def test_it_is_torch_where_there_is_torch():
             np.testing.assert_allclose(layer(jnp.asarray(x)), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-12)
         np.testing.assert_allclose(layer.mean[...], theirs.running_mean.numpy(), rtol=1e-13)
         np.testing.assert_allclose(layer.var[...], theirs.running_var.numpy(), rtol=1e-13)
+        x = torch.tensor(X, requires_grad=True)
+        theirs(x).backward(torch.tensor(DY))
+        for ours, gradient in zip(slopes_of(layer), (x.grad, theirs.weight.grad, theirs.bias.grad), strict=True):
+            np.testing.assert_allclose(ours, gradient.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def slopes_of(module):
+    """The slopes of the outputs, weighted by DY, in x, scale and bias; under x64."""
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    _, pull = jax.vjp(lambda x, params: nnx.merge(graph, params, rest, copy=True)(x), jnp.asarray(X), params)
+    dx, d_params = pull(jnp.asarray(DY))
+    return dx, d_params["scale"][...], d_params["bias"][...]
+
+
+def test_the_slopes_are_those_of_flax():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # flax mixes dtypes
+        theirs = nnx.BatchNorm(3, epsilon=0.01, param_dtype=jnp.float64, use_fast_variance=False, rngs=nnx.Rngs(0))
+        theirs.mean, theirs.var = nnx.BatchStat(jnp.zeros(3)), nnx.BatchStat(jnp.ones(3))
+        ours = norm(jnp.float64, eps=0.01)
+        theirs.scale[...], theirs.bias[...] = ours.scale[...], ours.bias[...]
+        for ours_slope, theirs_slope in zip(slopes_of(ours), slopes_of(theirs), strict=True):
+            np.testing.assert_allclose(ours_slope, theirs_slope, rtol=1e-13, atol=1e-14)
 
 
 def backward(x, dy, eps):
@@ -89,14 +112,19 @@ def backward(x, dy, eps):
     return dx, np.sum(dy * normalised, axis=0), np.sum(dy, axis=0)
 
 
-def test_the_slopes_are_the_printed_backward_formulas(generator):
-    dy = generator.normal(size=X.shape)
+def test_the_slopes_are_the_printed_backward_formulas():
     with jax.enable_x64(True):
-        graph, params, rest = nnx.split(norm(jnp.float64, eps=0.01), nnx.Param, ...)
-        _, pull = jax.vjp(lambda x, params: nnx.merge(graph, params, rest, copy=True)(x), jnp.asarray(X), params)
-        dx, d_params = pull(jnp.asarray(dy))
-    for ours, printed in zip((dx, d_params["scale"][...], d_params["bias"][...]), backward(X, dy, 0.01), strict=True):
-        np.testing.assert_allclose(ours, printed, rtol=1e-13, atol=1e-14)
+        slopes = slopes_of(norm(jnp.float64, eps=0.01))
+    for ours, printed in zip(slopes, backward(X, DY, 0.01), strict=True):
+        np.testing.assert_allclose(ours, printed, rtol=1e-14, atol=1e-14)
+
+
+def test_the_output_variance_is_slightly_below_the_scale_squared():
+    """v / (v + eps), not 1: .9997 for eps = 1e-3 and v near 3.5."""
+    with jax.enable_x64(True):
+        output = np.asarray(norm(jnp.float64, eps=1e-3)(jnp.asarray(X)))
+    v = X.var(axis=0)
+    np.testing.assert_allclose(output.var(axis=0) / SCALE**2, v / (v + 1e-3), rtol=1e-12)
 
 
 def test_the_biased_batch_variance_is_low_by_one_over_m_and_the_running_one_is_not():
