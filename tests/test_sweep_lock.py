@@ -68,6 +68,16 @@ def test_the_lock_of_another_host_is_refused_with_what_to_do(tmp_path):
         pass
 
 
+def test_a_holder_that_was_taken_for_gone_saves_no_more(tmp_path):
+    with opened(tmp_path) as kept:
+        kept.save(0, {})
+        leave_lock(tmp_path, host="elsewhere")
+        with pytest.raises(StoreError, match=r"taken over by process \d+ on elsewhere since .*: nothing is saved"):
+            kept.save(1, {})
+        assert kept.number == 0
+    assert store.holder(tmp_path).host == "elsewhere"  # whose lock stays
+
+
 def test_a_living_holder_is_respected_where_the_system_locks_for_everyone(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.fcntl, "flock", lambda *arguments: None)
     leave_lock(tmp_path)

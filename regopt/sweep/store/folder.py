@@ -65,8 +65,8 @@ def opened(
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {reason(error)}") from error
-    with held(folder, say):
-        store = Store(folder, json.loads(json.dumps(identity, allow_nan=False)), say)
+    with held(folder, say) as check_ours:
+        store = Store(folder, json.loads(json.dumps(identity, allow_nan=False)), say, check_ours)
         store.check_identity(allow_different, say)
         yield store
 
@@ -74,8 +74,10 @@ def opened(
 class Store:
     """An open store; see ``opened``."""
 
-    def __init__(self, folder: Path, identity: dict[str, Any], say: Callable[[str], Any]):
-        self._folder, self._identity = folder, identity
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], say: Callable[[str], Any], check_ours: Callable[[], None]
+    ):
+        self._folder, self._identity, self._check_ours = folder, identity, check_ours
         for parent in (folder / STATES, folder / TABLES):
             for rubbish in parent.glob(f"{TEMPORARY}*"):
                 remove(rubbish)
@@ -130,7 +132,8 @@ class Store:
             done: nothing is left to do.
 
         Raises:
-            StoreError: it could not be written; the states before are as they were.
+            StoreError: it could not be written, or another host took this process for gone; the states before are as
+                they were.
         """
         form, arrays = leaves.describe(tree), leaves.pack(tree)
         states = state_folders(self._folder)
@@ -150,6 +153,7 @@ class Store:
                 path = self._folder / STATES / label
                 saved = Snapshot(path, int(number), done, now, self._identity, tables_now, files, form)
                 write_json(temporary / MANIFEST, saved.to_json())
+                self._check_ours()
         except OSError as error:
             needed = sum(array.nbytes for array in arrays.values())
             needed += sum(int(table.memory_usage().sum()) for table in (tables or {}).values())

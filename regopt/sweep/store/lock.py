@@ -43,16 +43,16 @@ class Holder(NamedTuple):
 
 
 @contextlib.contextmanager
-def held(folder: Path, say: Callable[[str], Any], abandoned_after: float = 3600.0) -> Iterator[None]:
+def held(folder: Path, say: Callable[[str], Any], abandoned_after: float = 3600.0) -> Iterator[Callable[[], None]]:
     """Hold the folder's lock within the block.
 
     Args:
         folder: what is locked; it exists.
-        abandoned_after: seconds without a sign of life from a holder on another host after which it counts as gone.
         say: told when the lock of a process that is gone is taken over.
+        abandoned_after: seconds without a sign of life from a holder on another host after which it counts as gone.
 
     Yields:
-        Nothing.
+        A function that raises ``StoreError`` once another host has taken this process for gone.
 
     Raises:
         StoreError: another process holds the lock, may hold it on another host, or it cannot be written.
@@ -73,10 +73,17 @@ def held(folder: Path, say: Callable[[str], Any], abandoned_after: float = 3600.
             os.fsync(descriptor)
         except OSError as error:
             raise StoreError(f"cannot lock {folder}: {reason(error)}") from error
+
+        def check_ours() -> None:
+            found = _parse(path.read_bytes())
+            if found != own:
+                raise StoreError(f"{folder} has been taken over by {found or 'another process'}: nothing is saved")
+
         try:
-            yield
+            yield check_ours
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StoreError):
+                check_ours()
                 path.unlink()  # before the lock is free: whoever waits for this file sees that it is gone
     finally:
         os.close(descriptor)
