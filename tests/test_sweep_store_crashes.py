@@ -170,6 +170,27 @@ def test_a_save_that_fails_anywhere_leaves_a_good_state(tmp_path, monkeypatch):
     assert calls > 12  # the failures went through all of a save
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    events, rename = [], Path.rename
+
+    def record_rename(path, target):
+        there = [Path(one) for one in (path, *path.rglob("*"))]
+        events.append((path, there))
+        return rename(path, target)
+
+    with opened(tmp_path) as kept, monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        patch.setattr(Path, "rename", record_rename)
+        save_numbered(kept, 1)
+    renames = [at for at, event in enumerate(events) if isinstance(event, tuple)]
+    assert [events[at][0].parent.name for at in renames] == ["tables", "tables", "states"]
+    for at in renames:
+        path, there = events[at]
+        assert set(there) <= set(events[:at])
+        assert events[at + 1] == path.parent  # and its name right after
+
+
 def test_a_full_disk_within_orbax_is_called_by_its_name(tmp_path, monkeypatch, capfd):
     def fail(*arguments):
         raise ValueError("RESOURCE_EXHAUSTED: Failed to write 6 bytes: No space [os_error_code='28']")
