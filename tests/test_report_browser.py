@@ -97,6 +97,8 @@ def test_the_page_opens_in_silence_sorts_and_answers_the_pointer(browser, tmp_pa
         assert values == sorted(values, reverse=turn < 0)
         assert len(set(values)) > 10
         assert head.get_attribute("aria-sort") == ("ascending" if turn > 0 else "descending")
+    click(browser, column(browser, "setting")[0].find_element("tag name", "button"))
+    assert column(browser, "setting")[1] == list(range(30))  # as numbers, not as text
     browser.find_element("css selector", "#filter").send_keys("diverged")
     assert 0 < len(browser.find_elements("css selector", "#settings tbody tr")) < 20
 
