@@ -22,6 +22,7 @@ CASE = Case(  # neighbours of a zero move it; a tie between pieces is decided by
 )
 
 
+@pytest.mark.long  # what they say is also tested below
 @prox_laws.settings
 @hypothesis.given(st.data())
 def test_laws(data):
@@ -49,10 +50,10 @@ def denoise():
 
 def test_the_prox_is_the_solution_of_the_quadratic_program(denoise):
     """SciPy's bounded least squares on the dual, ``min |S^(1/2) D'z - S^(-1/2) y|`` over ``|z| <= strength``."""
-    y, steps, strengths = signals(50, 12, 0)
+    y, steps, strengths = signals(50, 60, 0)
     with jax.enable_x64(True):
         found = np.asarray(denoise(*map(jnp.asarray, (y, steps, strengths))))
-    difference = np.diff(np.eye(12), axis=0)
+    difference = np.diff(np.eye(60), axis=0)
     for row, s, reach, u in zip(y, steps, strengths, found, strict=True):
         if reach == 0:
             np.testing.assert_array_equal(u, row)
@@ -64,7 +65,7 @@ def test_the_prox_is_the_solution_of_the_quadratic_program(denoise):
 
 def test_the_optimality_conditions_hold_to_rounding(denoise):
     """``z_i = sum_{k <= i} (u_k - y_k) / step_k`` is ``strength sign(u_{i+1} - u_i)``, or less if they are equal."""
-    y, steps, strengths = signals(50, 200, 1)
+    y, steps, strengths = signals(50, 60, 1)
     with jax.enable_x64(True):
         u = np.asarray(denoise(*map(jnp.asarray, (y, steps, strengths))))
     z, jumps = np.cumsum((u - y) / steps, axis=1), np.sign(np.diff(u, axis=1))
@@ -74,12 +75,12 @@ def test_the_optimality_conditions_hold_to_rounding(denoise):
     settled = (jumps != 0) & (np.abs(np.diff(u, axis=1)) > 1e-12)
     gap = np.abs(z[:, :-1] - strengths[:, None] * jumps)[settled]
     assert np.all(gap <= (1e-13 * np.broadcast_to(scale, jumps.shape))[settled])
-    assert np.sum(jumps == 0) > 2000  # whole pieces are equal, bit for bit
-    assert np.sum(jumps != 0) > 600
+    assert np.sum(jumps == 0) > 700  # whole pieces are equal, bit for bit
+    assert np.sum(jumps != 0) > 200
 
 
 def test_in_single_precision_the_objective_is_as_low(denoise):
-    y, steps, strengths = signals(50, 200, 2)
+    y, steps, strengths = signals(50, 60, 2)
     single = np.asarray(denoise(*(jnp.asarray(x, jnp.float32) for x in (y, steps, strengths))), np.float64)
     with jax.enable_x64(True):
         double = np.asarray(denoise(*map(jnp.asarray, (y, steps, strengths))))
@@ -115,15 +116,15 @@ def test_the_slopes_are_differences():
 
 
 def test_lines_are_independent_and_an_entry_with_step_0_stays(denoise):
-    w = np.random.default_rng(5).normal(size=(10, 12, 5))
-    lines = w.transpose(0, 2, 1).reshape(50, 12)
+    w = np.random.default_rng(5).normal(size=(10, 60, 5))
+    lines = w.transpose(0, 2, 1).reshape(50, 60)
     with jax.enable_x64(True):
         penalty = penalties.total_variation(0.3, axis=1)
         after = jax.jit(penalty.prox)(jnp.asarray(w), 0.8)
-        expected = np.asarray(denoise(jnp.asarray(lines), jnp.ones((50, 12)), jnp.full(50, 0.24)))
-        np.testing.assert_allclose(after, expected.reshape(10, 5, 12).transpose(0, 2, 1), rtol=1e-13)
+        expected = np.asarray(denoise(jnp.asarray(lines), jnp.ones((50, 60)), jnp.full(50, 0.24)))
+        np.testing.assert_allclose(after, expected.reshape(10, 5, 60).transpose(0, 2, 1), rtol=1e-13)
         assert penalty.value(jnp.asarray(w)) == pytest.approx(0.3 * np.abs(np.diff(w, axis=1)).sum(), rel=1e-13)
-        steps = jnp.ones((50, 12)).at[0, 2].set(0)
+        steps = jnp.ones((50, 60)).at[0, 2].set(0)
         fixed = np.asarray(denoise(jnp.asarray(lines), steps, jnp.full(50, 1e4)))[0]
     np.testing.assert_allclose(fixed, lines[0, 2], rtol=1e-10)  # all follow the one that cannot move
     assert fixed[2] == lines[0, 2]
@@ -132,7 +133,7 @@ def test_lines_are_independent_and_an_entry_with_step_0_stays(denoise):
 
 
 def test_a_large_strength_leaves_the_mean(denoise):
-    y, steps = np.random.default_rng(6).normal(size=(50, 12)), np.random.default_rng(7).uniform(0.1, 3, (50, 12))
+    y, steps = np.random.default_rng(6).normal(size=(50, 60)), np.random.default_rng(7).uniform(0.1, 3, (50, 60))
     steps[0] = 1
     with jax.enable_x64(True):
         after = np.asarray(denoise(jnp.asarray(y), jnp.asarray(steps), jnp.full(50, 1e3)))

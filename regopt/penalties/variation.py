@@ -26,8 +26,8 @@ def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
-        The penalty, with a prox, also for a step for each entry; where such steps differ by more than about 1e5, float32
-        is too coarse for the exact pieces.
+        The penalty, with a prox, also for a step for each entry; where these differ by more than about 1e5, float32 is
+        too coarse for the exact pieces.
 
     Raises:
         ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
