@@ -307,8 +307,9 @@ def test_the_program_has_no_transposes(monkeypatch):
     compile_group = Group._compile
 
     def spy(self, *arguments):
-        compile_group(self, *arguments)
-        programs.append(self._segment.as_text())
+        made = compile_group(self, *arguments)
+        programs.append(made.segment.as_text())
+        return made
 
     def loop_transposes(task):
         programs.clear()

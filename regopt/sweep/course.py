@@ -80,9 +80,10 @@ class Course:
             with interruptible(terminable=saving is not None) as asked_to_end, bar:
                 interrupted = rounds.run(watcher.showing(bar, saving), asked_to_end)
         result = self.result(record, watcher, interrupted=interrupted)
-        if saving is not None and not done:
-            saving.save(rounds, watcher.kept, watcher.spent_now(), done=not interrupted)
-            result.save(saving.folder)
+        if saving is not None:
+            if not done:
+                saving.save(rounds, watcher.kept, watcher.spent_now(), done=not interrupted)
+            result.save(saving.folder)  # also where a kill came between the two
         return result
 
     def _slots_again(self, only: int, slots: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The sweep: settings in groups, each with its program, trained round by round."""
+"""The sweep: settings in groups, each with its program, trained round by round, on one host or on several."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,19 +9,16 @@ import jax
 import numpy as np
 
 from regopt.data import Splits
-from regopt.numerics import check_range
-from regopt.sweep.checks import as_resamples, check, check_replicas
-from regopt.sweep.course import Course
-from regopt.sweep.group import Group, on_each
+from regopt.sweep.checks import check_saving
 from regopt.sweep.hosts import as_hosts, merge, share, shares_in, train_shares
 from regopt.sweep.loaded import load
-from regopt.sweep.program import Keys, Recipe, Shared
+from regopt.sweep.prepared import Prepared
 from regopt.sweep.saved import NAME
 from regopt.sweep.saving import Saving
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.store import StoreError, digest, environment, opened
-from regopt.sweep.table import Result, better
+from regopt.sweep.store import StoreError, opened
+from regopt.sweep.table import Result
 from regopt.types import Device, Key, Number, Task
 
 _LOG = logging.getLogger(__name__)
@@ -109,100 +106,53 @@ def run(
             fit the settings.
         StoreError: the folder ``out`` is in use, holds another sweep, is damaged, or cannot be written.
     """
-    check(
-        settings=settings,
-        data=data,
-        key=key,
-        devices=devices,
+    prepared = Prepared(
+        task,
+        settings,
+        data,
         steps=steps,
         eval_every=eval_every,
         batch_size=batch_size,
-        chunk=chunk,
-        slots=slots,
-        noise=noise,
+        key=key,
+        patience=patience,
+        monitor=monitor,
         mode=mode,
+        noise=noise,
+        resamples=resamples,
         scheduler=scheduler,
+        slots=slots,
+        chunk=chunk,
+        devices=devices,
     )
-    places = None if resamples is None else as_resamples(resamples, data)
-    check_replicas(settings, places)
-    mode = better(monitor) if mode is None else mode
-    devices = jax.local_devices() if devices is None else list(devices)
-    key = jax.random.key(0) if key is None else key
-    keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
-    shared = on_each(devices, Shared(data, keys, places))
-    whole = {"data": digest(tuple(data)), "resamples": None if places is None else digest(places), "key": digest(key)}
-
-    def train(rows: np.ndarray | None, folder: Path | None) -> Result:
-        """All settings, or a host's share of them."""
-        given = settings if rows is None else settings.take(rows)
-        groups = [
-            Group(
-                Recipe(task, static, eval_every, batch_size, _of_setting(patience), monitor, mode, noise),
-                given.numbers,
-                indices,
-                shared,
-                devices,
-                chunk,
-                slots,
-                indices if rows is None else rows[indices],
-            )
-            for static, indices in given.groups()
-        ]
-        evaluated = np.arange(eval_every, steps + 1, eval_every)
-        course = Course(groups, given, evaluated, scheduler, monitor, mode, patience is not None)
-        if folder is None:
-            return course.train(progress=progress)
-        config = {
-            "steps": steps,
-            "eval_every": eval_every,
-            "batch_size": batch_size,
-            "monitor": monitor,
-            "mode": mode,
-            "noise": noise,
-            "patience": patience is not None,
-            "scheduler": None if scheduler is None else scheduler.name,
-            "slots": [group.size for group in groups],
-            "chunk": [group.chunk for group in groups],
-        }
-        identity = {**environment(devices), "config": config, "settings": _digests(given), **whole}
-        identity["programs"] = [group.programs for group in groups]
-        with opened(folder, identity, allow_different=allow_different) as store:
-            return course.train(progress=progress, saving=Saving(store, folder, save_every))
-
+    check_saving(out, save_every, allow_different=allow_different, progress=progress)
     if hosts is None and jax.process_count() > 1:
         hosts = (jax.process_index(), jax.process_count())
-    if hosts is None:
-        return train(None, None if out is None else Path(out))
     if out is None:
-        raise ValueError("hosts need a folder that all of them see: pass out")
-    host, count = as_hosts(hosts)
-    if count > len(settings):
-        raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {count}")
-    parts = dict(
-        train_shares(
-            lambda number, folder: train(share(len(settings), number, count), folder),
-            Path(out),
-            host,
-            count,
-            _LOG.warning,
-        )
-    )
-    found = {number: folder for number, folder in shares_in(Path(out)).items() if number not in parts}
+        if hosts is not None:
+            raise ValueError("hosts need a folder that all of them see: pass out")
+        return prepared.course().train(progress=progress)
+
+    def train(rows: np.ndarray | None, folder: Path) -> Result:
+        course = prepared.course(rows)
+        with opened(folder, prepared.identity(course), allow_different=allow_different) as store:
+            return course.train(progress=progress, saving=Saving(store, folder, save_every))
+
+    return train(None, Path(out)) if hosts is None else _together(train, settings, Path(out), *as_hosts(hosts))
+
+
+def _together(
+    train: Callable[[np.ndarray, Path], Result], settings: Settings, out: Path, host: int, hosts: int
+) -> Result:
+    """What one host has trained, and what the others have come to."""
+    if hosts > len(settings):
+        raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
+
+    def train_share(number, folder):
+        return train(share(len(settings), number, hosts), folder)
+
+    parts = dict(train_shares(train_share, out, host, hosts, _LOG.warning))
+    found = {number: folder for number, folder in shares_in(out).items() if number not in parts}
     others = {number: load(folder) for number, folder in found.items() if (folder / NAME).exists()}
     if not parts and not others:
         raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
-    return merge(parts | others, count, settings)
-
-
-def _digests(settings: Settings) -> dict[str, str]:
-    """Of each column."""
-    numbers = {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
-    return numbers | {name: digest(np.frombuffer(repr(c).encode(), np.uint8)) for name, c in settings.static.items()}
-
-
-def _of_setting(patience: Number | Callable[[dict[str, Any]], Number] | None) -> Callable[..., Number] | None:
-    """The patience as a function of the setting; None stays None."""
-    if patience is None or callable(patience):
-        return patience
-    check_range("patience", patience, "[0, inf)")
-    return lambda _: patience
+    return merge(parts | others, hosts, settings)

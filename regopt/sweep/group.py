@@ -1,7 +1,9 @@
 """Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
 
+import dataclasses
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -25,9 +27,37 @@ from regopt.sweep.program import (
     build_take_over,
     lane_shapes,
 )
+from regopt.sweep.store import environment
 from regopt.types import Device, Tree
 
 Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and what it found of each
+
+
+class Programs(NamedTuple):
+    """What a group runs."""
+
+    chunk: int
+    segment: Any
+    start: Any
+    predict: Any
+    lowered: tuple[Any, Any]  # segment and start, before XLA compiled them
+
+
+_COMPILED: OrderedDict[tuple[Any, ...], Programs] = OrderedDict()
+
+
+def compiled(name: tuple[Any, ...], make: Callable[[], Programs]) -> Programs:
+    """The programs of this name, made but once as long as eight others have not been made since."""
+    try:
+        hash(name)
+    except TypeError:  # a static value or a patience that has no hash
+        return make()
+    if name not in _COMPILED:
+        _COMPILED[name] = make()
+    _COMPILED.move_to_end(name)
+    while len(_COMPILED) > 8:
+        _COMPILED.popitem(last=False)
+    return _COMPILED[name]
 
 
 class Held(NamedTuple):
@@ -71,10 +101,7 @@ class Group:
         self._shared = shared
         self.recipe, self._mesh = recipe, mesh
         self.held: Any = None
-        self.metrics: list[str] = []
         self._placed: dict[bytes, jax.Array] = {}
-        self._lowered: dict[str, Any] = {}
-        self._predict: Any = build_predict(recipe, mesh)
         self._take_over: Any = build_take_over(self._spread)
         self.trace_seconds = self.compile_seconds = 0.0
         given = self._given(np.zeros(1, int))
@@ -84,13 +111,16 @@ class Group:
         if slots is None:
             held = max(min(held, int(resting_room(devices) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
-        self._compile(chunk, devices[0])
+        self._programs = compiled(self._name(chunk), lambda: self._compile(chunk, devices[0]))
+        self.chunk, self._segment, self._start, self._predict, _ = self._programs
+        self.metrics = list(self._segment.out_info[1])
+        self.temporary_bytes = temporary_bytes(self._segment)
 
     @property
     def programs(self) -> dict[str, str]:
         """SHA-256 of the programs before XLA compiles them: what they compute, and on which shapes."""
-        texts = {name: lowered.as_text() for name, lowered in self._lowered.items()}
-        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+        texts = zip(("segment", "start"), self._programs.lowered, strict=True)
+        return {name: hashlib.sha256(lowered.as_text().encode()).hexdigest() for name, lowered in texts}
 
     @property
     def size(self) -> int:
@@ -208,7 +238,7 @@ class Group:
             self._placed[name] = jax.device_put(ids, self._spread)
         return self._placed[name]
 
-    def _compile(self, chunk: int | None, device: Device) -> None:
+    def _compile(self, chunk: int | None, device: Device) -> Programs:
         """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
         segment: Any = build_segment(self.recipe, self._mesh)
 
@@ -224,30 +254,38 @@ class Group:
 
         def compile_at(lanes: int):
             step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            program = self._timed("segment", segment, buffer, constants, ids(lanes), step, self._shared)
-            self.metrics = list(program.out_info[1])
+            program, lowered[lanes] = self._timed(segment, buffer, constants, ids(lanes), step, self._shared)
             return program
 
-        if chunk is not None:
-            self.chunk = min(chunk, self.capacity)
-            self._segment = compile_at(self.chunk)
+        lowered: dict[int, Any] = {}
+        if chunk is None:
+            chunk, program = fit_chunk(compile_at, self.capacity, self.lane_bytes, device)
         else:
-            self.chunk, self._segment = fit_chunk(compile_at, self.capacity, self.lane_bytes, device)
-        given = many(self.devices * self.chunk)[1]
-        start = build_start(self.recipe, self._mesh)
-        self._start = self._timed("start", start, buffer, constants, ids(self.chunk), given, self._shared.keys)
-        self.temporary_bytes = temporary_bytes(self._segment)
+            chunk = min(chunk, self.capacity)
+            program = compile_at(chunk)
+        given = many(self.devices * chunk)[1]
+        start, start_lowered = self._timed(
+            build_start(self.recipe, self._mesh), buffer, constants, ids(chunk), given, self._shared.keys
+        )
+        return Programs(chunk, program, start, build_predict(self.recipe, self._mesh), (lowered[chunk], start_lowered))
 
-    def _timed(self, name: str, program: Any, *arguments: Any) -> Any:
-        """Compile ahead of time, adding to the seconds that tracing and XLA have taken."""
+    def _name(self, chunk: int | None) -> tuple[Any, ...]:
+        """Two groups of one name have the same programs."""
+        recipe = dataclasses.replace(self.recipe, static=tuple(sorted(self.recipe.static.items())))  # type: ignore
+        leaves, form = jax.tree.flatten((self._shared, self._shapes))
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in map(_as_array, leaves))
+        options = tuple(environment(list(self._mesh.devices.flat))["options"].items())
+        return recipe, tuple(self._mesh.devices.flat), self.capacity, chunk, form, shapes, options
+
+    def _timed(self, program: Any, *arguments: Any) -> Any:
+        """Compile ahead of time, adding to the seconds that tracing and XLA have taken; also what is compiled."""
         began = time.perf_counter()
         lowered = program.lower(*arguments)
-        self._lowered[name] = lowered
         traced = time.perf_counter()
         compiled = lowered.compile()
         self.trace_seconds += traced - began
         self.compile_seconds += time.perf_counter() - traced
-        return compiled
+        return compiled, lowered
 
 
 def on_each(devices: list[Device], tree: Tree) -> Tree:
@@ -258,6 +296,10 @@ def on_each(devices: list[Device], tree: Tree) -> Tree:
 def _entry(tree: Tree) -> Tree:
     """Shapes of an entry of arrays with a leading axis."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
+
+
+def _as_array(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
 
 def _bytes(shape: jax.ShapeDtypeStruct) -> int:
