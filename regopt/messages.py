@@ -14,13 +14,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
-class _Short(reprlib.Repr):
-    """Values spelled as in TOML, a few elements of each."""
+class _Brief(reprlib.Repr):
+    """Values spelled as in Python, a few elements of each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maxstring = self.maxother = self.maxlong = 60
         self.maxlevel = 3
+
+
+class _Short(_Brief):
+    """Values spelled as in TOML."""
 
     def repr_tuple(self, x: tuple[Any, ...], level: int) -> str:
         return self.repr_list(list(x), level)
@@ -46,6 +50,19 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
 
 
+def cut(text: str) -> str:
+    """Bring a text of any length to one that fits a line.
+
+    Args:
+        text: anything.
+
+    Returns:
+        Its first 80 characters or so, on one line.
+    """
+    text = one_line(text[:1000])
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def shown(value: object) -> str:
     """Write a value the way a person would have typed it, cut to a length that fits a line.
 
@@ -55,11 +72,40 @@ def shown(value: object) -> str:
     Returns:
         At most about 80 characters.
     """
-    try:
-        text = _Short().repr(value)
-    except ValueError:  # an integer with more digits than Python agrees to print
-        text = "an integer of thousands of digits"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return _spelled(value, _Short())
+
+
+def brief(value: object) -> str:
+    """Write an argument the way Python writes it, cut to a length that fits a line.
+
+    Args:
+        value: anything that a function was given.
+
+    Returns:
+        At most about 80 characters, on one line.
+
+    >>> brief({"rate": True, "name": "x" * 100})
+    "{'name': 'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'rate'..."
+    """
+    return _spelled(value, _Brief())
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """Find the valid name that a wrong one was meant to be.
+
+    Args:
+        name: what was written.
+        valid: the names that would have been right.
+
+    Returns:
+        The nearest of them, None when none is near.
+
+    >>> nearest("lerning_rate", ["learning_rate", "seed"])
+    'learning_rate'
+    """
+    names = {candidate.casefold(): candidate for candidate in valid}
+    near = difflib.get_close_matches(name.casefold()[:200], names, n=1)
+    return names[near[0]] if near else None
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:
@@ -75,11 +121,10 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     >>> suggestion("lerning_rate", ["learning_rate", "seed"])
     "did you mean 'learning_rate'?"
     """
-    names = {candidate.casefold(): candidate for candidate in valid}
-    near = difflib.get_close_matches(name.casefold()[:200], names, n=1)
-    if near:
-        return f"did you mean {names[near[0]]!r}?"
-    listed = sorted(names.values())
+    listed = sorted(valid)
+    near = nearest(name, listed)
+    if near is not None:
+        return f"did you mean {near!r}?"
     return f"valid: {', '.join(listed[:20])}{', ...' if len(listed) > 20 else ''}" if listed else "there is none"
 
 
@@ -162,3 +207,10 @@ def _limits(extras: Iterable[Any]) -> Iterator[str]:
         yield f", of length {limits.get('min_length', 0)} to {limits.get('max_length', 'any')}"
     if "pattern" in limits:
         yield f", matching {limits['pattern']}"
+
+
+def _spelled(value: object, spelling: reprlib.Repr) -> str:
+    try:
+        return cut(spelling.repr(value))
+    except ValueError:  # an integer with more digits than Python agrees to print
+        return "an integer of thousands of digits"

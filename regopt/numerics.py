@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from regopt.messages import brief, cut
 from regopt.types import Number
 
 _EXTENDED_FLOATS = "V"  # how NumPy sees bfloat16
@@ -218,19 +219,56 @@ def check_range(name: str, value: Any, interval: str) -> None:
     Raises:
         ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
     """
-    match = _INTERVAL.fullmatch(interval)
-    assert match, interval
-    low, high = float(match[2]), float(match[3])
     for number in jax.tree.leaves(value, is_leaf=lambda x: x is None):
         if callable(number) or _is_traced(number):
             continue
         if isinstance(number, bool) or np.asarray(number).dtype.kind not in "iuf" + _EXTENDED_FLOATS:
-            raise ValueError(f"{name} must be a number in {interval}, got {number!r}")
-        numbers = np.asarray(number, dtype=np.float64)
-        above = numbers >= low if match[1] == "[" else numbers > low
-        below = numbers <= high if match[4] == "]" else numbers < high
-        if not np.all(above & below):
-            raise ValueError(f"{name} must lie in {interval}, got {number}")
+            raise ValueError(f"{name} must be a number in {interval}, got {brief(number)}")
+        if not _inside(np.asarray(number, dtype=np.float64), interval):
+            raise ValueError(f"{name} must lie in {interval}, got {cut(str(number))}")
+
+
+def check_number(name: str, value: Any, interval: str) -> None:
+    """As ``check_range``, for what is neither a schedule nor a tree; a traced number passes.
+
+    Args:
+        name: the argument's name, for the message.
+        value: a number.
+        interval: as written in mathematics, ``"[0, 1)"`` or ``"(0, inf)"``.
+
+    Raises:
+        ValueError: it is something else, lies outside or is NaN.
+    """
+    if not jax.tree_util.all_leaves([value]) or callable(value) or np.ndim(value):
+        raise ValueError(f"{name} must be a number in {interval}, got {brief(value)}")
+    check_range(name, value, interval)
+
+
+def check_whole(name: str, value: Any, interval: str) -> None:
+    """Check that a static argument is a whole number in an interval, and below 2**31; True and 2.0 are none.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was given.
+        interval: as written in mathematics, ``"[1, inf)"``.
+
+    Raises:
+        ValueError: it is something else, or lies outside.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not _inside(min(value, 2**31), interval):
+        raise ValueError(f"{name} must be a whole number in {interval}, got {brief(value)}")
+    if value >= 2**31:
+        raise ValueError(f"{name} must be a whole number below 2**31, got {brief(value)}")
+
+
+def _inside(numbers: Any, interval: str) -> bool:
+    match = _INTERVAL.fullmatch(interval)
+    assert match, interval
+    low, high = float(match[2]), float(match[3])
+    above = numbers >= low if match[1] == "[" else numbers > low
+    below = numbers <= high if match[4] == "]" else numbers < high
+    return bool(np.all(above & below))
 
 
 def _is_traced(number: Any) -> bool:

@@ -275,8 +275,8 @@ def test_halving_of_more_settings_than_slots_ends():
     [
         (lambda: sweep.successive_halving(1.0), r"eta must lie in \(1, inf\), got 1.0"),
         (lambda: sweep.hyperband(np.nan), "eta must lie in"),
-        (lambda: sweep.asynchronous_halving(3, 0), r"first must lie in \[1, inf\), got 0"),
-        (lambda: sweep.median_rule(0), "grace must lie in"),
+        (lambda: sweep.asynchronous_halving(3, 0), r"first must be a whole number in \[1, inf\), got 0"),
+        (lambda: sweep.median_rule(0), "grace must be a whole number in"),
         (lambda: sweep.population({}), "explore must name at least one number"),
         (lambda: sweep.population({"seed": sweep.seeds(3)}), "explore must name numbers that may change"),
         (lambda: sweep.population({"a": sweep.uniform(0, 1)}, fraction=0.6), "fraction must lie in"),

@@ -276,7 +276,7 @@ def test_replicas_are_a_crossed_dimension():
     assert settings.numbers["seed"].tolist() == [0, 1] * 12
     assert len(np.unique(settings.numbers["learning_rate"])) == 4
     assert len(sweep.grid(space, points=5)) == 30
-    with pytest.raises(ValueError, match=r"count must lie in \[1, inf\), got 0"):
+    with pytest.raises(ValueError, match=r"count must be a whole number in \[1, inf\), got 0"):
         sweep.replicas(0)
 
 
@@ -322,7 +322,7 @@ def test_resamples_need_a_column_and_replicate_makes_its_own():
     settings = sweep.from_columns({"learning_rate": [0.1]})
     with pytest.raises(ValueError, match=WHOLE + r"object of shape \(\)"):
         sweep.replicate(TASK, settings, DATA, None, inputs=POINTS, **SCHEDULE)
-    with pytest.raises(ValueError, match=r"seeds must lie in \[1, inf\), got 0"):
+    with pytest.raises(ValueError, match=r"seeds must be a whole number in \[1, inf\), got 0"):
         sweep.replicate(TASK, settings, DATA, RESAMPLES, seeds=0, inputs=POINTS, **SCHEDULE)
     with pytest.raises(ValueError, match="the task has no predict"):
         sweep.replicate(TASK._replace(predict=None), settings, DATA, RESAMPLES, inputs=POINTS, **SCHEDULE)

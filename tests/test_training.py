@@ -449,7 +449,7 @@ def bad_input(function=fit, *arguments, **changes):
         ({"batch_size": 2.0}, r"batch_size must be a whole number in \[1, inf\), got 2.0"),
         ({"batch_size": 15}, r"batch_size must lie in \[1, 14\], the number of examples, got 15"),
         ({"patience": -1}, r"patience must lie in \[0, inf\), got -1"),
-        ({"patience": lambda h: 3}, "patience must be a number of this one setting, got the function"),
+        ({"patience": lambda h: 3}, r"patience must be a number in \[0, inf\), got <function"),
         ({"mode": "best"}, 'mode must be "min" or "max", got \'best\''),
         ({"key": 3}, "key must be a typed key"),
         (

@@ -1,32 +1,81 @@
 """What a sweep is given, checked before a program is built: one clear line names what is wrong."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from regopt.messages import brief, cut, suggestion
+from regopt.numerics import check_number
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.training.checks import check_data, check_key, check_steps
+from regopt.training.checks import check_data, check_key, check_metric, check_steps, check_task
 from regopt.types import Task
 
 
-def check(*, settings, data, key, devices, steps, eval_every, batch_size, chunk, slots, noise, mode, scheduler) -> None:
+def check(
+    *,
+    task,
+    settings,
+    data,
+    key,
+    devices,
+    steps,
+    eval_every,
+    batch_size,
+    chunk,
+    slots,
+    patience,
+    monitor,
+    mode,
+    noise,
+    scheduler,
+) -> None:
     """Everything that can be said before a program is built."""
+    check_task(task)
     _check_settings(settings)
     check_data(data)
     check_key(key)
-    if devices is not None and not (isinstance(devices, list | tuple) and devices):
-        raise ValueError(f"devices must be a list of at least one device, got {devices!r}")
+    _check_devices(devices)
     check_steps(steps, eval_every, batch_size=batch_size, chunk=chunk, slots=slots)
+    check_metric(monitor, mode)
+    if not (patience is None or callable(patience)):
+        check_number("patience", patience, "[0, inf)")
     if not isinstance(scheduler, Scheduler | None):
-        raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {scheduler!r}")
+        raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
     if scheduler is not None and (unknown := set(scheduler.changes) - set(settings.numbers)):
-        raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings")
-    if noise not in ("shared", "per lane"):
-        raise ValueError(f'noise must be "shared" or "per lane", got {noise!r}')
-    if mode not in ("min", "max", None):
-        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+        known = suggestion(min(unknown), settings.numbers)
+        raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings; {known}")
+    if not (isinstance(noise, str) and noise in ("shared", "per lane")):
+        raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
+
+
+def check_saving(out: Any, save_every: Any, **switches: Any) -> None:
+    """The folder may be made, or is one; the seconds are a number; a switch is true or false."""
+    check_number("save_every", save_every, "[0, inf)")
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {brief(value)}")
+    if out is None:
+        return
+    if not isinstance(out, str | Path) or not str(out):
+        raise ValueError(f"out must be the path of a folder, got {brief(out)}")
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise ValueError(f"out must be the path of a folder, and {cut(str(out))} is none")
+
+
+def _check_devices(devices: Any) -> None:
+    if devices is None:
+        return
+    if not (isinstance(devices, list | tuple) and devices):
+        raise ValueError(f"devices must be a list of at least one device, got {brief(devices)}")
+    for device in devices:
+        if not isinstance(device, jax.Device):
+            raise ValueError(f"devices must be a list of devices, as jax.devices() is, got {brief(device)} in it")
+        if devices.count(device) > 1:
+            raise ValueError(f"devices must be distinct, got {brief(device)} more than once")
 
 
 def _check_settings(settings: Any) -> None:

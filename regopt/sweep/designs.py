@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from regopt.numerics import check_range
-from regopt.sweep.space import Settings, Space, choice
+from regopt.messages import brief, suggestion
+from regopt.numerics import check_whole
+from regopt.sweep.space import Settings, Space, check_space, choice
 
 
 def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Settings:
@@ -23,9 +24,11 @@ def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Setting
     Raises:
         ValueError: a continuous dimension has no number of points, or ``points`` names no dimension.
     """
+    check_space(space)
     by_name = points if isinstance(points, Mapping) else dict.fromkeys(space, points)
     if unknown := set(by_name) - set(space):
-        raise ValueError(f"points names {sorted(unknown)}, which the space has not; it has {list(space)}")
+        name = min(unknown, key=str)
+        raise ValueError(f"points names {brief(name)}, which the space has not; {suggestion(str(name), space)}")
     levels = [dimension.levels(by_name.get(name)) for name, dimension in space.items()]
     indices = np.meshgrid(*(np.arange(len(level)) for level in levels), indexing="ij")
     return _settings(space, [_take(level, i.ravel()) for level, i in zip(levels, indices, strict=True)])
@@ -37,15 +40,15 @@ def random(space: Space, count: int, seed: int = 0) -> Settings:
     Args:
         space: dimensions by name.
         count: how many settings, >= 1.
-        seed: of the draw.
+        seed: of the draw, >= 0.
 
     Returns:
         The settings.
 
     Raises:
-        ValueError: count is below 1.
+        ValueError: count is below 1, or seed below 0.
     """
-    return _design(space, count, lambda dims: np.random.default_rng(seed).random((count, dims)))
+    return _design(space, count, seed, lambda dims: np.random.default_rng(seed).random((count, dims)))
 
 
 def sobol(space: Space, count: int, seed: int = 0) -> Settings:
@@ -56,13 +59,13 @@ def sobol(space: Space, count: int, seed: int = 0) -> Settings:
     Args:
         space: dimensions by name.
         count: how many settings, >= 1.
-        seed: of the scrambling.
+        seed: of the scrambling, >= 0.
 
     Returns:
         The settings.
 
     Raises:
-        ValueError: count is below 1.
+        ValueError: count is below 1, or seed below 0.
 
     References: Sobol (1967); Owen (1998), as in ``scipy.stats.qmc.Sobol``.
     """
@@ -72,7 +75,7 @@ def sobol(space: Space, count: int, seed: int = 0) -> Settings:
         power = max(count - 1, 0).bit_length()
         return qmc.Sobol(dims, rng=seed).random_base2(power)[:count]
 
-    return _design(space, count, draw)
+    return _design(space, count, seed, draw)
 
 
 def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
@@ -81,19 +84,19 @@ def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
     Args:
         space: dimensions by name.
         count: how many settings, >= 1.
-        seed: of the draw.
+        seed: of the draw, >= 0.
 
     Returns:
         The settings.
 
     Raises:
-        ValueError: count is below 1.
+        ValueError: count is below 1, or seed below 0.
 
     References: McKay, Beckman & Conover (1979), as in ``scipy.stats.qmc.LatinHypercube``.
     """
     from scipy.stats import qmc
 
-    return _design(space, count, lambda dims: qmc.LatinHypercube(dims, rng=seed).random(count))
+    return _design(space, count, seed, lambda dims: qmc.LatinHypercube(dims, rng=seed).random(count))
 
 
 def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
@@ -108,6 +111,8 @@ def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
     Raises:
         ValueError: the columns differ in length or are empty.
     """
+    if not isinstance(columns, Mapping):
+        raise ValueError(f"columns must be a dict from names to lists, got {brief(columns)}")
     space = {name: choice(column) for name, column in columns.items()}
     return _settings(space, [space[name].levels(None) for name in columns])
 
@@ -116,9 +121,11 @@ def _take(values: Any, indices: np.ndarray) -> Any:
     return values[indices] if isinstance(values, np.ndarray) else tuple(values[i] for i in indices)
 
 
-def _design(space: Space, count: int, draw: Callable[[int], np.ndarray]) -> Settings:
+def _design(space: Space, count: int, seed: int, draw: Callable[[int], np.ndarray]) -> Settings:
     """Points of the unit cube mapped to the drawn dimensions, crossed with the others."""
-    check_range("count", count, "[1, inf)")
+    check_space(space)
+    check_whole("count", count, "[1, inf)")
+    check_whole("seed", seed, "[0, inf)")
     crossed = {name: dimension for name, dimension in space.items() if dimension.crossed}
     drawn = [name for name in space if name not in crossed]
     cube = draw(len(drawn)) if drawn else np.zeros((1, 0))

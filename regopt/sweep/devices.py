@@ -4,6 +4,8 @@ import os
 
 import jax
 
+from regopt.numerics import check_whole
+
 
 def use_all_cores(count: int | None = None) -> int:
     """Split the CPU into one JAX device per core; call it before anything else touches JAX's devices.
@@ -24,8 +26,7 @@ def use_all_cores(count: int | None = None) -> int:
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return 0
     count = available_cores() if count is None else count
-    if count < 1:
-        raise ValueError(f"count must lie in [1, inf), got {count}")
+    check_whole("count", count, "[1, inf)")
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:

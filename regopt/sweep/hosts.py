@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regopt.messages import brief
 from regopt.sweep.record import ARRAYS, Record
 from regopt.sweep.space import Settings
 from regopt.sweep.store import StoreError, read
@@ -28,8 +29,8 @@ def as_hosts(hosts: tuple[int, int] | str) -> tuple[int, int]:
         pair = (int(found[1]) - 1, int(found[2])) if found else None
     else:
         pair = (hosts[0], hosts[1]) if isinstance(hosts, tuple | list) and len(hosts) == 2 else None
-    if pair is None or not all(isinstance(number, int) for number in pair) or not 0 <= pair[0] < pair[1]:
-        raise ValueError(f'hosts must be (host, hosts) with 0 <= host < hosts, or text like "1/4", got {hosts!r}')
+    if pair is None or not all(type(number) is int for number in pair) or not 0 <= pair[0] < pair[1]:
+        raise ValueError(f'hosts must be (host, hosts) with 0 <= host < hosts, or text like "1/4", got {brief(hosts)}')
     return pair
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from regopt.numerics import check_range
+from regopt.messages import brief
+from regopt.numerics import check_number, check_whole
 from regopt.sweep.schedulers import Decision, Scheduler, Standing
-from regopt.sweep.space import Dimension
+from regopt.sweep.space import Dimension, check_space
 
 
 def population(
@@ -42,17 +43,20 @@ def population(
 
     References: Jaderberg et al. (2017), algorithm 1 and section 4.1.
     """
-    check_range("every", every, "[1, inf)")
-    check_range("fraction", fraction, "(0, 0.5]")
-    check_range("resample", resample, "[0, 1]")
-    check_range("seed", seed, "[0, inf)")
+    check_whole("every", every, "[1, inf)")
+    check_number("fraction", fraction, "(0, 0.5]")
+    check_number("resample", resample, "[0, 1]")
+    check_whole("seed", seed, "[0, inf)")
+    if not (isinstance(factors, tuple | list) and factors):
+        raise ValueError(f"factors must be a tuple of numbers in (0, inf), got {brief(factors)}")
     for factor in factors:
-        check_range("factors", factor, "(0, inf)")
+        check_number("factors", factor, "(0, inf)")
+    check_space(explore)
     if not explore:
         raise ValueError("explore must name at least one number, got none")
     for name, dimension in explore.items():
         if dimension.static or dimension.crossed:
-            raise ValueError(f"explore must name numbers that may change in training, got {name!r}")
+            raise ValueError(f"explore must name numbers that may change in training, got {brief(name)}")
 
     def decide(standing: Standing) -> Decision:
         nobody = np.zeros_like(standing.going)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regopt.data import Splits
-from regopt.numerics import check_range
+from regopt.numerics import check_whole
 from regopt.sweep.checks import as_resamples, check_predicts
 from regopt.sweep.designs import grid
 from regopt.sweep.engine import run
@@ -50,7 +50,7 @@ def replicate(
         ValueError: ``seeds`` is out of range, the settings have a column ``replica`` or ``seed`` of their own, the
             task has no ``predict``, or ``run`` refuses an argument.
     """
-    check_range("seeds", seeds, "[1, inf)")
+    check_whole("seeds", seeds, "[1, inf)")
     listed = settings if isinstance(settings, Settings) else grid(settings)
     if taken := {"replica", "seed"} & set(listed.columns):
         raise ValueError(f"settings must have no column {min(taken)}: replicate makes the replicas and the seeds")

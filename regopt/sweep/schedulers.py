@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regopt.numerics import check_range
+from regopt.numerics import check_number, check_whole
 
 
 class Standing(NamedTuple):
@@ -63,8 +63,8 @@ def median_rule(grace: int = 1, minimum: int = 5) -> Scheduler:
     References: Golovin et al. (2017), section 3.2.1. There the median is over finished trials; in a sweep that trains
     all at once it is over those that have come as far.
     """
-    check_range("grace", grace, "[1, inf)")
-    check_range("minimum", minimum, "[1, inf)")
+    check_whole("grace", grace, "[1, inf)")
+    check_whole("minimum", minimum, "[1, inf)")
 
     def decide(standing):
         nobody = np.zeros_like(standing.going)
@@ -176,8 +176,8 @@ def asynchronous_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
 
 
 def _check_halving(eta: float, first: int) -> None:
-    check_range("eta", eta, "(1, inf)")
-    check_range("first", first, "[1, inf)")
+    check_number("eta", eta, "(1, inf)")
+    check_whole("first", first, "[1, inf)")
 
 
 def _rungs(standing: Standing, eta: float, first: float) -> list[int]:

@@ -6,12 +6,13 @@ that draw settings from a space are in ``designs.py``.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from regopt.numerics import check_range
+from regopt.messages import brief
+from regopt.numerics import check_number, check_whole
 
 
 class Dimension(NamedTuple):
@@ -46,6 +47,9 @@ class Settings:
             raise ValueError("a sweep needs at least one column of settings, got none")
         if len(set(sizes.values())) > 1 or 0 in sizes.values():
             raise ValueError(f"columns of settings must have one length, at least 1, got {sizes}")
+        for name in sizes:
+            if not isinstance(name, str):
+                raise ValueError(f"the names of columns must be strings, got {brief(name)}")
         if taken := RESERVED & set(sizes):
             raise ValueError(f"a column of settings must not be named {sorted(taken)}: the results have such columns")
 
@@ -90,8 +94,8 @@ def log_uniform(low: float, high: float) -> Dimension:
     Raises:
         ValueError: the ends are not 0 < low < high, or not finite.
     """
-    check_range("low", low, "(0, inf)")
-    check_range("high", high, f"({low}, inf)")
+    check_number("low", low, "(0, inf)")
+    check_number("high", high, f"({low}, inf)")
     return Dimension(
         at=lambda u: np.exp(np.log(low) + u * np.log(high / low)),
         levels=lambda points: np.geomspace(low, high, _points(points)),
@@ -111,8 +115,8 @@ def uniform(low: float, high: float) -> Dimension:
     Raises:
         ValueError: the ends are not low < high, or not finite.
     """
-    check_range("low", low, "(-inf, inf)")
-    check_range("high", high, f"({low}, inf)")
+    check_number("low", low, "(-inf, inf)")
+    check_number("high", high, f"({low}, inf)")
     return Dimension(
         at=lambda u: low + u * (high - low),
         levels=lambda points: np.linspace(low, high, _points(points)),
@@ -132,12 +136,15 @@ def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
         The dimension.
 
     Raises:
-        ValueError: there are no values.
+        ValueError: there are no values, or they are no list.
     """
+    _check_list(values)
     is_array = hasattr(values, "dtype")  # NumPy's or JAX's
     if not is_array and any(isinstance(v, bool) or not isinstance(v, int | float | np.number) for v in values):
         return static(values)
     column = np.asarray(values)
+    if not is_array and column.dtype.kind == "O":
+        raise ValueError(f"whole numbers must lie in [-2**31, 2**31), got {brief(max(values, key=abs))}")
     if column.dtype.kind not in "iuf":
         return static(column.tolist())
     return _listed(column, lambda indices: column[indices], static=False)
@@ -153,8 +160,11 @@ def static(values: Sequence[Any] | np.ndarray) -> Dimension:
         The dimension.
 
     Raises:
-        ValueError: there are no values.
+        ValueError: there are no values, they are no list, or one is not hashable.
     """
+    _check_list(values)
+    if unhashable := [value for value in values if not isinstance(value, Hashable)]:
+        raise ValueError(f"static values must be hashable, got {brief(unhashable[0])}")
     return _listed(values, lambda indices: tuple(values[i] for i in indices), static=True)
 
 
@@ -173,8 +183,8 @@ def seeds(count: int, first: int = 0) -> Dimension:
     Raises:
         ValueError: an argument lies outside its range.
     """
-    check_range("count", count, "[1, inf)")
-    check_range("first", first, "[0, inf)")
+    check_whole("count", count, "[1, inf)")
+    check_whole("first", first, "[0, inf)")
     return _crossed(np.arange(first, first + count))
 
 
@@ -193,14 +203,30 @@ def replicas(count: int) -> Dimension:
     Raises:
         ValueError: the count lies outside its range.
     """
-    check_range("count", count, "[1, inf)")
+    check_whole("count", count, "[1, inf)")
     return _crossed(np.arange(count))
+
+
+def check_space(space: Any) -> None:
+    """It maps names to dimensions."""
+    if not isinstance(space, Mapping):
+        raise ValueError(f"space must be a dict from names to dimensions, got {brief(space)}")
+    for name, dimension in space.items():
+        if not isinstance(dimension, Dimension):
+            raise ValueError(f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}")
+
+
+def _check_list(values: Any) -> None:
+    """A list, a tuple or the like, or an array ``[n]``."""
+    is_list = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    if not is_list and getattr(values, "ndim", None) != 1:
+        raise ValueError(f"values must be a list or a one-dimensional array, got {brief(values)}")
 
 
 def _points(points: int | None) -> int:
     if points is None:
         raise ValueError("a grid needs points for each continuous dimension: grid(space, points=8)")
-    check_range("points", points, "[1, inf)")
+    check_whole("points", points, "[1, inf)")
     return points
 
 

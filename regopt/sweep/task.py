@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import linen, nnx
 
+from regopt.messages import brief
 from regopt.transforms.evaluation import evaluation_params, final_params
 from regopt.types import Key, Task, Tree
 
@@ -63,6 +64,8 @@ def supervised(
     Raises:
         ValueError: a linen module comes without ``inputs``, or a metric is named ``loss``.
     """
+    _check_functions({"model": model, "loss": loss, "optimizer": optimizer})
+    _check_functions({} if metrics is None else metrics)
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
     measures = {name: _with_setting(measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
@@ -98,6 +101,14 @@ def supervised(
         return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
 
     return Task(init, step, evaluate, predict)
+
+
+def _check_functions(functions: Any) -> None:
+    if not isinstance(functions, Mapping):
+        raise ValueError(f"metrics must be a dict from names to functions, got {brief(functions)}")
+    for name, function in functions.items():
+        if not callable(function):
+            raise ValueError(f"{name} must be a function, got {brief(function)}")
 
 
 def _pair(name: str, examples: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from regopt import tree
 from regopt.data import Splits
 from regopt.numerics import check_range
+from regopt.training.checks import check_metric, check_task
 from regopt.training.segments import (
     checked,
     first_bad_step,
@@ -81,6 +82,7 @@ def retrain(
 
     References: Goodfellow et al. (2016), Algorithm 7.2.
     """
+    check_task(task)
     data = checked(data, steps=steps, eval_every=1, batch_size=batch_size)
     check_range("best_step", best_step, f"[0, {steps}]")
     updates = _updates(data, steps, by, batch_size)
@@ -158,6 +160,8 @@ def continue_training(
 
     References: Goodfellow et al. (2016), Algorithm 7.3.
     """
+    check_task(task)
+    check_metric(monitor, None)
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
     check_range("best_step", best_step, "[0, inf)")
     together = _together(data)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 
 from regopt import tree
 from regopt.data import Splits
+from regopt.numerics import check_number
 from regopt.stopping import early_stopping
+from regopt.training.checks import asking_for, check_metric, check_task
 from regopt.training.segments import checked, keys_of, scan_while, train_segment
 from regopt.types import Key, Number, Task, Tree
 
@@ -87,14 +89,17 @@ def fit(
 
     References: Goodfellow et al. (2016), Algorithm 7.1.
     """
+    check_task(task)
+    check_metric(monitor, mode)
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
-    if callable(patience):
-        raise ValueError(f"patience must be a number of this one setting, got the function {patience}")
     keeps_best = patience is not None
+    if keeps_best:
+        check_number("patience", patience, "[0, inf)")
     mode = ("max" if "accuracy" in monitor else "min") if mode is None else mode
     rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
     keys = keys_of(key, h)
-    state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
+    with asking_for(h):
+        state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
     infinite = tree.count_not_finite(state)
 
     def candidate(state):

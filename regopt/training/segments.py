@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from regopt import tree
 from regopt.data import Splits
+from regopt.data.batching import check_batch
+from regopt.messages import brief, nearest
 from regopt.numerics import as_float
 from regopt.training.checks import check_data, check_key, check_steps
 from regopt.training.steps import train_steps
@@ -153,6 +155,8 @@ def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -
     """The data as JAX arrays, after everything that can be said of the static arguments before tracing."""
     check_data(data)
     check_steps(steps, eval_every, batch_size=batch_size)
+    if batch_size is not None:
+        check_batch(batch_size, size_of(data.train))
     return jax.tree.map(jnp.asarray, data)
 
 
@@ -163,7 +167,9 @@ def size_of(examples: Tree) -> int:
 
 def _check_metrics(metrics: Metrics, monitor: str) -> None:
     if monitor not in metrics:
-        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
+        near = nearest(monitor, metrics)
+        meant = "" if near is None else f"; did you mean {near!r}?"
+        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {brief(monitor)}{meant}")
     for name, value in metrics.items():
         if value.shape:
             raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {value.shape}")

@@ -3,6 +3,7 @@
 Exact for the run as it is, converged or not; ``implicit.py`` needs only where a run ends, but its end to be a minimum.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -134,10 +135,7 @@ def _check_fixed(h: Tree, fixed: Any) -> None:
 
 def _checked_segment(steps: int, segment: int | None, batch_size: int | None) -> int:
     check_steps(steps, 1, segment=segment, batch_size=batch_size)
-    nearest = min(
-        (divisor for divisor in range(1, steps + 1) if steps % divisor == 0),
-        key=lambda divisor: max(divisor, steps // divisor),
-    )
+    nearest = next(divisor for divisor in range(math.isqrt(steps), 0, -1) if steps % divisor == 0)
     if segment is None:
         return nearest
     if steps % segment:
