@@ -13,6 +13,7 @@ from regopt.sweep.hypergradients import (
     tune,
 )
 from regopt.sweep.loaded import load
+from regopt.sweep.planning import Plan, plan
 from regopt.sweep.population import population
 from regopt.sweep.replication import Replication, replicate
 from regopt.sweep.schedulers import (
@@ -33,6 +34,7 @@ __all__ = [
     "Hypergradient",
     "ImplicitHypergradient",
     "Importance",
+    "Plan",
     "Replication",
     "Result",
     "Scheduler",
@@ -52,6 +54,7 @@ __all__ = [
     "load",
     "log_uniform",
     "median_rule",
+    "plan",
     "population",
     "random",
     "repeats",

@@ -123,6 +123,26 @@ class Group:
         return {name: hashlib.sha256(lowered.as_text().encode()).hexdigest() for name, lowered in texts}
 
     @property
+    def flops(self) -> float:
+        """Arithmetic of one lane's segment, as XLA counts it; NaN where it does not.
+
+        XLA counts the body of a loop once, so the other steps are added.
+        """
+        state, batch, key = self._shapes[0].state, self._batch(), jax.random.key(0)
+        step = jax.jit(
+            lambda state, batch, key, own: self.recipe.task.step(state, batch, key, self.recipe.setting(own))
+        )
+        counted = step.lower(state, batch, key, self._shapes[1]).cost_analysis(), self._segment.cost_analysis()
+        one_step, call = (float((count or {}).get("flops", np.nan)) for count in counted)
+        return call / self.chunk + (self.recipe.eval_every - 1) * one_step
+
+    def _batch(self) -> Tree:
+        size = self.recipe.batch_size
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((size or len(x), *x.shape[1:]), x.dtype), self._shared.data.train
+        )
+
+    @property
     def size(self) -> int:
         """Entries of the buffer."""
         return self.devices * self.capacity
