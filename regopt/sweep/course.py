@@ -194,6 +194,9 @@ class Watching:
                 completed=int(segments.sum()),
                 done=int(np.sum(self._asked & ~record.training)),
                 best=float(best if self._course.mode == "min" else -best),
+                running=int(np.sum(self._asked & record.training & (record.segments > 0))),
+                cut=int(np.sum(self._asked & record.cut)),
+                diverged=int(np.sum(self._asked & record.diverged)),
             )
 
     def round_done(self, rounds: Rounds) -> None:
