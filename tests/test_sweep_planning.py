@@ -21,7 +21,7 @@ def test_a_plan_counts_settings_bytes_and_arithmetic():
     assert "11 settings in 1 program(s) on 2 device(s), 3 segments each" in str(plan)
     two = sweep.plan(TASK, settings, DATA, **(SCHEDULE | {"chunk": 3}))
     assert [each.static for each in two.groups] == [{"name": "narrow"}, {"name": "wide"}]
-    assert 'name = "wide", 7 settings' in str(two)
+    assert "name = 'wide', 7 settings" in str(two)
 
 
 def test_a_run_after_its_plan_compiles_nothing():

@@ -25,6 +25,7 @@ from regopt.sweep.schedulers import (
 )
 from regopt.sweep.space import Dimension, Settings, choice, log_uniform, replicas, seeds, static, uniform
 from regopt.sweep.statistics import compare, repeats, separations
+from regopt.sweep.suggest import ask, tell
 from regopt.sweep.table import Best, Result
 from regopt.sweep.task import SupervisedState, supervised
 
@@ -41,6 +42,7 @@ __all__ = [
     "Settings",
     "SupervisedState",
     "Tuned",
+    "ask",
     "asynchronous_halving",
     "choice",
     "compare",
@@ -67,6 +69,7 @@ __all__ = [
     "static",
     "successive_halving",
     "supervised",
+    "tell",
     "tune",
     "uniform",
     "use_all_cores",

@@ -6,7 +6,7 @@ that draw settings from a space are in ``designs.py``.
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ class Dimension(NamedTuple):
 
     ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. A static
     dimension's values stay Python objects; a crossed one (seeds, replicas) is combined with every setting of a design;
-    a listed one has no values between those that were given.
+    a listed one has no values between those that were given; one with ``log`` is even in its logarithm.
     """
 
     at: Callable[[np.ndarray], Any]
@@ -28,6 +28,7 @@ class Dimension(NamedTuple):
     static: bool = False
     crossed: bool = False
     listed: bool = False
+    log: bool = False
 
 
 Space = Mapping[str, Dimension]
@@ -99,6 +100,7 @@ def log_uniform(low: float, high: float) -> Dimension:
     return Dimension(
         at=lambda u: np.exp(np.log(low) + u * np.log(high / low)),
         levels=lambda points: np.geomspace(low, high, _points(points)),
+        log=True,
     )
 
 
@@ -163,8 +165,11 @@ def static(values: Sequence[Any] | np.ndarray) -> Dimension:
         ValueError: there are no values, they are no list, or one is not hashable.
     """
     _check_list(values)
-    if unhashable := [value for value in values if not isinstance(value, Hashable)]:
-        raise ValueError(f"static values must be hashable, got {brief(unhashable[0])}")
+    for value in values:
+        try:
+            hash(value)
+        except TypeError as error:
+            raise ValueError(f"static values must be hashable, got {brief(value)}") from error
     return _listed(values, lambda indices: tuple(values[i] for i in indices), static=True)
 
 
