@@ -41,7 +41,8 @@ class ConfigError(ValueError):
 
     def __str__(self) -> str:
         key = self.key if len(self.key) <= 60 else self.key[:57] + "..."
-        return one_line(": ".join(part for part in (self.file, key, self.message) if part))
+        file = self.file if len(self.file) <= 300 else "..." + self.file[-297:]
+        return one_line(": ".join(part for part in (file, key, self.message) if part))
 
 
 def check_file(path: Path, suffix: str = "") -> None:

@@ -1,13 +1,13 @@
 """What a sweep is given, checked before a program is built: one clear line names what is wrong."""
 
 import os
-from pathlib import Path
+import stat
 from typing import Any
 
 import jax
 import numpy as np
 
-from regopt.messages import brief, cut, suggestion
+from regopt.messages import brief, suggestion
 from regopt.numerics import check_number
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
@@ -60,10 +60,17 @@ def check_saving(out: Any, save_every: Any, **switches: Any) -> None:
             raise ValueError(f"{name} must be True or False, got {brief(value)}")
     if out is None:
         return
-    if not isinstance(out, str | Path) or not str(out):
+    if not (isinstance(out, str | os.PathLike) and os.fspath(out)):
         raise ValueError(f"out must be the path of a folder, got {brief(out)}")
-    if os.path.exists(out) and not os.path.isdir(out):
-        raise ValueError(f"out must be the path of a folder, and {cut(str(out))} is none")
+    try:
+        is_folder = stat.S_ISDIR(os.stat(out).st_mode)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # ValueError of a character that no path may have
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"out must be the path of a folder, got {brief(out)}: {reason}") from error
+    if not is_folder:
+        raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is none")
 
 
 def _check_devices(devices: Any) -> None:
