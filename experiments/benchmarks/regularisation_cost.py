@@ -1,0 +1,254 @@
+"""What does a regulariser add to the time of a training step?
+
+The step of a network with each penalty in each way, and with dropout, against the same step without; the contenders
+take turns in one process, and each ratio is the median over the rounds of the ratio in one. Run it on an otherwise idle
+machine:
+
+    taskset -c 0,1 python experiments/benchmarks/regularisation_cost.py configs/regularisation_cost/default.toml
+
+A claim here is a bar that regopt should clear; what fails is printed as failing.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+from pydantic import Field
+
+import regopt
+from regopt import augment, losses, noise, penalties, projections
+from regopt.claims import Claim
+
+NETWORKS = {"64-128-10": ((64, 128, 10), 128), "10 layers of 512": ((64, *[512] * 9, 10), 128)}
+RATE, BASE = 1e-3, "nothing"
+FIVE = ("translation", "rotation", "brightness", "cutout", "noise")
+
+
+def proximal(penalty):
+    """Applied as a proximal step in the optimizer's own metric."""
+    return regopt.regularize(regopt.adam(RATE), penalty, "proximal", learning_rate=RATE)
+
+
+SEPARABLE = {
+    "L2 in the gradient": lambda: regopt.regularize(regopt.adam(RATE), penalties.l2(1e-3)),
+    "L1 in the gradient": lambda: regopt.regularize(regopt.adam(RATE), penalties.l1(1e-4)),
+    "L2 decoupled": lambda: regopt.regularize(regopt.adam(RATE), penalties.l2(1e-3), "decoupled", learning_rate=RATE),
+    "L1 proximal": lambda: proximal(penalties.l1(1e-4)),
+    "elastic net proximal": lambda: proximal(penalties.elastic_net(1e-4, 0.5)),
+    "box as a constraint": lambda: regopt.regularize(
+        regopt.adam(RATE), how="constraint", constraint=lambda w: projections.projection_box(w, -1.0, 1.0)
+    ),
+}
+GROUPS = {
+    "group lasso in the gradient": lambda: regopt.regularize(regopt.adam(RATE), penalties.group_lasso(1e-4)),
+    "group lasso proximal, Adam's metric": lambda: proximal(penalties.group_lasso(1e-4)),
+    "sparse group lasso proximal": lambda: proximal(penalties.sparse_group_lasso(1e-4, 0.5)),
+    "max-norm per unit": lambda: regopt.regularize(
+        regopt.adam(RATE), how="constraint", constraint=lambda w: projections.projection_max_norm(w, 3.0, unit_axis=-1)
+    ),
+}
+BARS = {"separable": 1.15, "groups": 1.3, "dropout": 1.2}
+
+
+@dataclass(frozen=True)
+class Config:
+    """How much is measured.
+
+    Attributes:
+        steps: training steps in one measurement of the small network; a tenth of it for the large one.
+        rounds: measurements of each contender, in turn.
+    """
+
+    steps: Annotated[int, Field(ge=10)] = 200
+    rounds: Annotated[int, Field(ge=1)] = 7
+
+
+def run(config, key):
+    """Seconds of a step ``[network, contender, round]``, of the augmentation of a batch, and of proximal operators."""
+    contenders = [BASE, *SEPARABLE, *GROUPS, "dropout"]
+    seconds = np.zeros((len(NETWORKS), len(contenders), config.rounds))
+    for i, (widths, batch) in enumerate(NETWORKS.values()):
+        steps = config.steps if i == 0 else config.steps // 10
+        programs = [Contender(key, widths, batch, steps, name) for name in contenders]
+        for turn in range(config.rounds):
+            for j, program in enumerate(programs):
+                seconds[i, j, turn] = program.run()
+    return {
+        "contenders": np.array(contenders),
+        "seconds": seconds,
+        "augmentation": np.array(augmentation(config, key)),
+        "prox": prox_seconds(config, key),
+    }
+
+
+def apply(params, x, key, rate):
+    """A feature-major multilayer perceptron, with dropout behind the activations where there is a rate."""
+    for number, (kernel, bias) in enumerate(params):
+        x = kernel.T @ x + bias[:, None]
+        if number < len(params) - 1:
+            x = jax.nn.relu(x)
+            x = x if rate is None else noise.dropout(jax.random.fold_in(key, number), x, rate)
+    return x
+
+
+class Contender:
+    """Training steps in one program, compiled."""
+
+    def __init__(self, key, widths, batch, steps, name):
+        make = {**SEPARABLE, **GROUPS}.get(name, lambda: regopt.adam(RATE))
+        optimizer, rate = make(), 0.5 if name == "dropout" else None
+        keys = jax.random.split(key, len(widths) + 1)
+        params = [
+            (jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), jnp.zeros(b))
+            for k, a, b in zip(keys, widths[:-1], widths[1:], strict=False)
+        ]
+        x, labels = jax.random.normal(keys[-1], (widths[0], batch)), jnp.arange(batch) % widths[-1]
+
+        def loss(params, key):
+            return losses.cross_entropy(apply(params, x, key, rate).T, labels)
+
+        def step(carry, key):
+            params, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(params, key), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        def train(carry, key):
+            return jax.lax.scan(step, carry, jax.random.split(key, steps))[0]
+
+        self.steps, self.key, self.carry = steps, jax.random.clone(key), (params, optimizer.init(params))
+        self.program = jax.jit(train, donate_argnums=0).lower(self.carry, self.key).compile()
+
+    def run(self):
+        """Seconds of a step."""
+        began = time.perf_counter()
+        self.carry = jax.block_until_ready(self.program(self.carry, self.key))
+        return (time.perf_counter() - began) / self.steps
+
+
+def augmentation(config, key):
+    """Seconds of five changes of a batch of 128 images of 8 x 8, one channel; each round."""
+    change = augment.compose(
+        augment.translation(1.0),
+        augment.rotation(10.0),
+        augment.brightness(0.1),
+        augment.cutout(2.0),
+        augment.additive_noise(0.05),
+    )
+    images = jax.random.uniform(key, (128, 8, 8, 1))
+    keys = jax.random.split(jax.random.clone(key), config.steps)
+
+    def many(images, keys):
+        return jax.lax.scan(lambda total, key: (total + change(key, images), None), jnp.zeros_like(images), keys)[0]
+
+    program = jax.jit(many).lower(images, keys).compile()
+    return [timed(lambda: program(images, keys)) / config.steps for _ in range(config.rounds)]
+
+
+def prox_seconds(config, key):
+    """Seconds of proximal operators of a 1000 x 1000 matrix ``[operator, ours and NumPy's, round]``."""
+    w = jax.random.normal(key, (1000, 1000))
+    host = np.asarray(w)
+
+    def groups(w):
+        sizes = np.sqrt((w * w).sum(0))
+        return w * np.maximum(1 - 0.5 / np.maximum(sizes, 1e-30), 0)
+
+    def nuclear(w):
+        u, s, v = np.linalg.svd(w, full_matrices=False)
+        return (u * np.maximum(s - 0.5, 0)) @ v
+
+    rows = []
+    for penalty, reference in (
+        (penalties.l1(0.5), lambda w: np.sign(w) * np.maximum(np.abs(w) - 0.5, 0)),
+        (penalties.group_lasso(0.5), groups),
+        (penalties.nuclear(0.5), nuclear),
+    ):
+        prox: Any = penalty.prox
+        program = jax.jit(lambda w, prox=prox: prox(w, 1.0)).lower(w).compile()
+        np.testing.assert_allclose(program(w), reference(host), atol=2e-3)
+        rounds = range(min(config.rounds, 3) if reference is nuclear else config.rounds)
+        pairs = [(timed(lambda p=program: p(w)), timed(lambda r=reference: r(host))) for _ in rounds]
+        rows.append(np.median(np.array(pairs), axis=0))
+    return np.array(rows)
+
+
+def timed(call):
+    """Seconds of a call, to the end of its arrays."""
+    began = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - began
+
+
+def ratio(arrays, network, name):
+    """Median over the rounds of the time over that of the step without."""
+    names = list(arrays["contenders"])
+    seconds = arrays["seconds"][network]
+    return float(np.median(seconds[names.index(name)] / seconds[names.index(BASE)]))
+
+
+def table(arrays):
+    """The ratio of each contender on each network."""
+    import pandas
+
+    return pandas.DataFrame(
+        {
+            "with": list(arrays["contenders"]),
+            **{n: [ratio(arrays, i, c) for c in arrays["contenders"]] for i, n in enumerate(NETWORKS)},
+        }
+    )
+
+
+def figure(arrays):
+    """Time over that without, for each regulariser."""
+    drawing = Figure(figsize=(8.5, 4.6), layout="constrained")
+    axes = drawing.subplots()
+    names = [name for name in arrays["contenders"] if name != BASE]
+    rows = np.arange(len(names))[::-1]
+    axes.axvline(1, color="0.6", linewidth=1)
+    for i, (network, colour) in enumerate(zip(NETWORKS, ("#0072B2", "#E69F00"), strict=True)):
+        values = [ratio(arrays, i, name) for name in names]
+        axes.plot(values, rows + 0.1 - 0.2 * i, "o", color=colour, label=network)
+    axes.set_yticks(rows, names)
+    axes.set(xlabel="time of a training step over that without")
+    axes.legend(title="network")
+    return drawing
+
+
+def claims(arrays):
+    """The bars."""
+    source = "medians of alternating rounds"
+    result = []
+    for i, network in enumerate(NETWORKS):
+        for family, names in (("separable", SEPARABLE), ("groups", GROUPS)):
+            worst = max(names, key=lambda name, i=i: ratio(arrays, i, name))
+            statement = f"{network}: the dearest of the {family}, {worst}: time of a step over that without"
+            result.append(Claim(statement, source, BARS[family], ratio(arrays, i, worst), relation="at most"))
+    step = np.median(arrays["seconds"][0, 0])
+    return [
+        *result,
+        Claim(
+            f"{', '.join(FIVE)} of 128 images, over the step of 64-128-10 on them: time",
+            source,
+            1.0,
+            float(np.median(arrays["augmentation"]) / step),
+            relation="at most",
+        ),
+        *(
+            Claim(
+                f"prox of {name}, 1000 x 1000: time over NumPy's", source, 1.0, float(ours / theirs), relation="at most"
+            )
+            for name, (ours, theirs) in zip(("l1", "group lasso", "nuclear"), arrays["prox"], strict=True)
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
