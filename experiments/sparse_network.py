@@ -211,20 +211,18 @@ def figure(arrays):
         f"chosen on validation images:\n{units[at].mean():.0f} of {total} units, {test[at].mean():.1f} %\n"
         f"(without a penalty {test[0].mean():.1f} %)",
         (units[at].mean(), test[at].mean()),
-        (60, -90),
-        textcoords="offset points",
+        (0.42, 0.3),
+        textcoords="axes fraction",
         arrowprops={"arrowstyle": "->"},
     )
     left.set(xlabel="hidden units left", ylabel="test accuracy (%)", xlim=(0, 1.03 * total))
     left.set_title(f"proximal steps, {len(units)} strengths: dots, {units.shape[1]} seeds; line, their means")
-    for way, color, text in ((0, BLUE, "proximal"), (1, GREY, "in the gradient")):
+    for way, color, text, height in ((0, BLUE, "proximal", 0.64), (1, GREY, "in the gradient", 0.57)):
         values = np.sort(arrays["norms"][way, at, 0])[::-1]
         shown = values[values > 0]
         right.semilogy(np.arange(1, 1 + len(shown)), shown, "o", color=color, ms=4)
-        gone = total - len(shown)
-        what = f"{text}: {gone} exactly 0" if gone else f"{text}: none is 0"
-        near = (10, -4, "left") if gone else (0, 34, "right")
-        right.annotate(what, (len(shown), shown[-1]), near[:2], textcoords="offset points", color=color, ha=near[2])
+        what = f"{text}: {total - len(shown)} units exactly 0"
+        right.text(0.97, height, what, color=color, ha="right", transform=right.transAxes)
     right.set(xlabel="hidden units, by norm", ylabel="norm of the incoming weights", xlim=(0, 1.1 * total))
     right.set_title(f"one seed at the chosen strength, {arrays['strengths'][at]:.3g}")
     return drawing
