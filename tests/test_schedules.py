@@ -416,6 +416,7 @@ HARD: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("differentiate", [jax.jacrev, jax.jacfwd])
 @pytest.mark.parametrize(("factory", "numbers"), HARD + [(factory, numbers) for factory, _, numbers in CASES])
 def test_values_and_slopes_are_finite(factory, numbers, differentiate):

@@ -53,6 +53,7 @@ def test_the_state_does_not_depend_on_the_values_and_init_works_on_abstract_para
     assert shapes(first) == shapes(second) == shapes(jax.eval_shape(row.make().init, params))
 
 
+@pytest.mark.sampled(2)
 @each_row
 def test_a_scan_over_lanes_of_strengths_is_the_loop_and_a_nan_stays_in_its_lane(row: Row):
     """Lanes with their own L2 strength; the least-squares methods see it as residuals."""
@@ -117,6 +118,7 @@ def test_long_after_convergence_everything_is_finite_and_still(row: Row):
     np.testing.assert_allclose(path[-1], path[-100], atol=2e-3)  # in float32 a flat minimum is wide
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("row", SLEEPERS, ids=laws.identify)
 @pytest.mark.parametrize("curvature", [(-1.0, 2.0), (0.0, 2.0), (0.0, 0.0), (-1.0, -3.0)], ids=str)
 def test_an_indefinite_or_singular_hessian_gives_a_finite_step(row: Row, curvature):
