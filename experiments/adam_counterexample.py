@@ -52,7 +52,7 @@ class Config:
     runs: Annotated[int, Field(ge=1)] = 8
     blocks: Annotated[int, Field(ge=10)] = 1000
     learning_rates: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.1, 0.5)
-    large: tuple[Annotated[float, Field(gt=2)], ...] = (2.5, 4.0, 10.0, 50.0)
+    large: Annotated[tuple[Annotated[float, Field(gt=2)], ...], Field(min_length=1)] = (2.5, 4.0, 10.0, 50.0)
     periods: Annotated[int, Field(ge=1)] = 100_000
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 

@@ -48,10 +48,17 @@ class Config:
     replicas: Annotated[int, Field(ge=3)] = 60
     examples: Annotated[int, Field(ge=10)] = 40
     noise: Annotated[float, Field(gt=0)] = 0.3
-    degrees: tuple[Annotated[int, Field(ge=0, le=15)], ...] = tuple(range(9))
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 32)
-    strengths: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
-    times: tuple[Annotated[int, Field(ge=1)], ...] = (10, 30, 100, 300, 1000, 3000)
+    degrees: Annotated[tuple[Annotated[int, Field(ge=0, le=15)], ...], Field(min_length=1)] = tuple(range(9))
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 32)
+    strengths: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
+        0.0,
+        1e-4,
+        1e-3,
+        1e-2,
+        0.1,
+        1.0,
+    )
+    times: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 30, 100, 300, 1000, 3000)
     steps: Annotated[int, Field(ge=1)] = 3000
     seeds: Annotated[int, Field(ge=2)] = 3
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

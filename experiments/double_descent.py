@@ -41,7 +41,7 @@ class Config:
 
     features: tuple[Annotated[int, Field(ge=1, le=100)], ...] = CHECKED
     replicas: Annotated[int, Field(ge=100)] = 6000
-    ratios: tuple[Annotated[float, Field(gt=0, le=10)], ...] = (0.6, 2.0)
+    ratios: Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(min_length=1)] = (0.6, 2.0)
     examples: Annotated[int, Field(ge=20)] = 200
     designs: Annotated[int, Field(ge=2)] = 40
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -40,7 +40,7 @@ class Config:
     """
 
     learning_rate: Annotated[float, Field(gt=0, lt=0.25)] = 0.01
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = (50, 100, 200, 400, 800)
+    steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (50, 100, 200, 400, 800)
     designs: Annotated[int, Field(ge=2)] = 200
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 

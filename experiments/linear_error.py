@@ -38,9 +38,17 @@ class Config:
     """
 
     examples: Annotated[int, Field(ge=2)] = 60
-    features: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10, 15, 20, 30)
-    alphas: tuple[Annotated[float, Field(gt=0)], ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-    neighbours: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3, 5, 8, 12, 20, 30)
+    features: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (5, 10, 15, 20, 30)
+    alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+        0.1,
+        0.3,
+        1.0,
+        3.0,
+        10.0,
+        30.0,
+        100.0,
+    )
+    neighbours: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 3, 5, 8, 12, 20, 30)
     noise: Annotated[float, Field(gt=0)] = 1.0
     draws: Annotated[int, Field(ge=2)] = 100_000
     seed: Annotated[int, Field(ge=0)] = 0

@@ -74,18 +74,31 @@ class Config:
     """
 
     iterations: Annotated[int, Field(ge=10)] = 200
-    momenta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    momenta: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    )
     convex_rates: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1e-3, 30.0)
     convex_points: Annotated[int, Field(ge=2)] = 60
-    optimizers: tuple[Name, ...] = get_args(Name)
+    optimizers: Annotated[tuple[Name, ...], Field(min_length=1)] = get_args(Name)
     learning_rates: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1e-4, 3.0)
     points: Annotated[int, Field(ge=3)] = 16
     seeds: Annotated[int, Field(ge=1)] = 3
     steps: Annotated[int, Field(ge=1)] = 300
     eval_every: Annotated[int, Field(ge=1)] = 20
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1, le=1077)] = 64
     width: Annotated[int, Field(ge=1)] = 64
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self):
+        if self.steps % self.eval_every:
+            raise ValueError(f"steps must be a multiple of eval_every = {self.eval_every}, got {self.steps}")
 
 
 def run(config, key):

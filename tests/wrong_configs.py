@@ -32,7 +32,7 @@ def _plain(hint: Any) -> tuple[Any, dict[str, float]]:
         return hint, {}
     base, *extras = get_args(hint)
     atoms = [atom for extra in extras for atom in (getattr(extra, "metadata", None) or [extra])]
-    names = ("gt", "ge", "lt", "le")
+    names = ("gt", "ge", "lt", "le", "min_length")
     return base, {name: getattr(atom, name) for atom in atoms for name in names if hasattr(atom, name)}
 
 
@@ -80,6 +80,7 @@ def wrong_values(hint: Any, draw: random.Random) -> Iterator[tuple[str, str]]:
     elif get_origin(kind) is tuple:
         first, *others = get_args(kind)
         yield from ((text, "a list") for text in ("1", "'a'", "true", "{a = 1}", "nan"))
+        yield from (("[]", "of length 1 to any") for _ in range(int(limits.get("min_length", 0))))
         fill = ", 1" * len([part for part in others if part is not ...])
         yield from ((f"[{text}{fill}]", word) for text, word in wrong_values(first, draw))
         if ... not in others:
