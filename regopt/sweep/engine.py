@@ -53,7 +53,8 @@ def run(
     The settings' numbers are traced, so any value runs in the same program. A setting diverges when a metric of a
     step, the monitor, or a number of its state that was finite is so no longer; it is recorded with its first bad
     step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``
-    and devices, a setting has the same bits whatever the others are.
+    and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
+    it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
 
     Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
     saved, and SIGTERM does the same.

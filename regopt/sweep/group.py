@@ -79,6 +79,7 @@ class Group:
         devices: what to run on.
         chunk: lanes that a device trains at once; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
+        packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
         names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
     """
 
@@ -91,8 +92,10 @@ class Group:
         devices: list[Device],
         chunk: int | None,
         slots: int | None = None,
+        packed: bool = False,
         names: np.ndarray | None = None,
     ):
+        self._packed = packed
         self.indices, self._names = indices, indices if names is None else names
         self.devices = len(devices)
         mesh = Mesh(np.array(devices), (LANES,))
@@ -149,7 +152,7 @@ class Group:
 
     def clear(self) -> None:
         """Nothing is held, and all lanes wait for a place; what was held before stays as it is."""
-        places = Places(len(self.indices), self.devices, self.capacity, self.chunk)
+        places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         buffer, constants = build_empty(self._shapes, self.size, self._spread)
         self.held = Held(buffer, constants, places)
 

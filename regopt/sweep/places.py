@@ -1,8 +1,8 @@
 """Which lane lies where, and which lanes are trained together: bookkeeping in NumPy, of no device.
 
 Where all lanes find room, lane i lies on device ``i % devices`` for good and has one slot in every call, so that its
-bits don't depend on who trains beside it. Where lanes wait for room, a lane lies where it comes in and takes the next
-slot of each call, so that calls are full; who gets which slot depends on the course so far and nothing else.
+bits don't depend on who trains beside it. Where lanes are cut or wait for room, a lane takes the next slot of each
+call, so that calls are full; who gets which slot depends on the course so far and nothing else.
 """
 
 from collections import deque
@@ -30,11 +30,13 @@ class Places:
         devices: among how many devices they are divided.
         capacity: places of a device.
         chunk: slots of a device in a call.
+        packed: whether a lane takes the next slot of each call, also where all find room.
     """
 
-    def __init__(self, lanes: int, devices: int, capacity: int, chunk: int):
+    def __init__(self, lanes: int, devices: int, capacity: int, chunk: int, *, packed: bool = False):
         self.devices, self.capacity, self.chunk = devices, capacity, chunk
         self.streams = lanes > devices * capacity
+        self.packed = packed or self.streams
         self.device = np.full(lanes, -1)  # [lanes], -1 before it has begun
         self.place = np.full(lanes, -1)  # [lanes]: on its device, -1 where it holds none
         if self.streams:
@@ -131,7 +133,7 @@ class Places:
         Yields:
             Calls in which no two lanes have one slot.
         """
-        if slots is None and self.streams:
+        if slots is None and self.packed:
             rank = _rank(self.device[lanes])
             turns, slots = rank // self.chunk, self.device[lanes] * self.chunk + rank % self.chunk
         else:
@@ -147,7 +149,7 @@ class Places:
 
     def _could_fill(self, going: np.ndarray) -> int:
         """Slots of a call for which a lane that has not ended is left."""
-        if self.streams:
+        if self.packed:
             return min(self.devices * self.chunk, int(going.sum()))
         lanes = np.flatnonzero(going)
         return len(np.unique(lanes % self.devices * self.chunk + lanes // self.devices % self.chunk))

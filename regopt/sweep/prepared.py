@@ -86,6 +86,7 @@ class Prepared:
                     self.devices,
                     self._chunk,
                     self._slots,
+                    self.scheduler is not None,
                     indices if rows is None else rows[indices],
                 )
                 for static, indices in given.groups()
