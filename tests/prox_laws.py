@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as drawn
 SHAPE = (3, 4)
 DTYPES = (jnp.float32, jnp.float64)
 settings = hypothesis.settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     database=None,

@@ -105,6 +105,7 @@ def test_the_exact_error_is_infinite_around_interpolation():
     np.testing.assert_array_equal(np.isinf(found), (at >= 39) & (at <= 41))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("gamma", [0.3, 0.6, 1.5, 2.0, 4.0])
 def test_the_asymptotic_error_is_that_of_random_inputs(gamma):
     generator = np.random.default_rng(3)

@@ -476,6 +476,7 @@ SMOOTH: list[tuple[Any, dict[str, Any]]] = [  # horizons between the integers, s
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("factory", "numbers"), SMOOTH)
 def test_slopes_agree_with_central_differences(factory, numbers):
     with jax.enable_x64(True):

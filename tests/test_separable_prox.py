@@ -57,6 +57,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", prox_laws.DTYPES, ids=lambda d: d.__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @prox_laws.settings
