@@ -23,8 +23,12 @@ def average_of_squares(decay: Number, old: Tree, new: Tree) -> Tree:
 
 
 def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
-    """``moment / (1 - decay**count)``: the moving average of ``count`` values, as if it had not begun at 0."""
-    return tree.lift_wide(lambda m, bias: m / bias, moment, numbers=(one_minus_power(decay, count),))
+    """``moment / (1 - decay**count)``: the moving average of ``count`` values, as if it had not begun at 0.
+
+    Times the reciprocal, as XLA joins this division with one that follows in some leaves and not in others, depending
+    on the number of devices.
+    """
+    return tree.lift_wide(lambda m, factor: m * factor, moment, numbers=(1 / one_minus_power(decay, count),))
 
 
 def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number) -> Tree:
@@ -50,7 +54,7 @@ class Denominator(NamedTuple):
 
     def divide(self, rates: Tree, second: Tree) -> Tree:
         """``rates / (sqrt(second / bias + eps_root) + eps)``: what multiplied the gradient, or its average."""
-        corrected = tree.lift_wide(lambda r, bias: r / bias, second, numbers=(self.bias,))
+        corrected = tree.lift_wide(lambda r, factor: r * factor, second, numbers=(1 / self.bias,))
         return divide_by_root(rates, corrected, self.eps, self.eps_root)
 
 
