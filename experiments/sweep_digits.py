@@ -101,7 +101,7 @@ def run(config, key, saved):
         return arrays | {"interrupted": np.array(True)}
     poisoned, rows = _poison(settings, best.index)
     others = np.setdiff1d(np.arange(len(settings)), rows)
-    after = train(poisoned)
+    after = train(poisoned, **saved | {"out": saved["out"].with_name("poisoned")})
     arrays["interrupted"] = np.array(after.interrupted)
     arrays["poisoned_diverged"] = np.array(sum(after.status[rows] == "diverged"))
     arrays["others_differ"] = np.array(_differing(result, after, others))

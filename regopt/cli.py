@@ -25,7 +25,7 @@ from regopt import __version__
 from regopt.claims import Claim
 from regopt.claims import table as claims_table
 from regopt.config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml
-from regopt.experiment import Listing, Outcome, discover, execute, load, run_folder
+from regopt.experiment import SWEEP, Listing, Outcome, discover, execute, load, run_folder
 from regopt.messages import one_line, suggestion
 
 HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -87,12 +87,16 @@ def _parse(words: list[str]) -> argparse.Namespace:
         help="run one experiment and print its claims",
         description="Every field of the config can be overridden: --rate 0.1 --steps 10 30 --no-nesterov",
         epilog=_CODES,
-        usage="%(prog)s [-h] [--out DIR] [--allow-different] [--debug] EXPERIMENT CONFIG [--FIELD VALUE ...]",
+        usage="%(prog)s [-h] [--out DIR] [--hosts I/N] [--allow-different] [--debug] "
+        "EXPERIMENT CONFIG [--FIELD VALUE ...]",
     )
     run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
     different = "go on from what other versions, devices or data began"
     run.add_argument("--allow-different", action="store_true", help=different)
+    run.add_argument(
+        "--hosts", metavar="I/N", type=_hosts, help="train the I-th of N shares of its sweep, then what others left"
+    )
     _add_options(run, _run)
     every = "run all experiments and print one table of claims"
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
@@ -188,19 +192,42 @@ def _run(arguments: argparse.Namespace) -> int:
     config = read_config(config_path, experiment.config_class, arguments.overrides)
     folder = run_folder(experiment, config, arguments.out)
     try:
-        outcome = execute(experiment, config, arguments.out, allow_different=arguments.allow_different)
+        outcome = execute(
+            experiment, config, arguments.out, allow_different=arguments.allow_different, hosts=arguments.hosts
+        )
     except KeyboardInterrupt:
         return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
     except SystemExit as error:
         if error.code == TERMINATED:
             return _complain(f"terminated; what was saved is in {folder}", TERMINATED, arguments.debug)
         raise RuntimeError(f"the experiment called exit({error.code!r})") from error
+    if outcome.interrupted and arguments.hosts and _share_is_done(folder, arguments.hosts):
+        print(
+            f"share {arguments.hosts} is done; others are not yet, and the same command then ends the run in {folder}"
+        )
+        return HOLDS
     if outcome.interrupted:
         missing = "".join(f"; no {reason}" for reason in outcome.skipped)
         return _complain(f"interrupted; what was finished is in {folder}{missing}", INTERRUPTED, debug=False)
     _console().print(claims_table(outcome.claims, experiment.question))
     print(f"{folder} ({outcome.seconds:.1f} s)")
     return HOLDS if all(claim.holds for claim in outcome.claims) else FAILS
+
+
+def _hosts(text: str) -> str:
+    from regopt.sweep.hosts import as_hosts
+
+    try:
+        as_hosts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _share_is_done(folder: Path, hosts: str) -> bool:
+    from regopt.sweep.hosts import as_hosts, folder_of, is_done
+
+    return is_done(folder_of(folder / SWEEP, *as_hosts(hosts)))
 
 
 def _claims(arguments: argparse.Namespace) -> int:

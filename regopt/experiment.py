@@ -28,9 +28,10 @@ from typing import Any
 from regopt import artifacts
 from regopt.artifacts import Arrays
 from regopt.claims import Claim
-from regopt.config import ConfigError, check_fields, check_file, config_values, to_toml
+from regopt.config import COMMAND_LINE, ConfigError, check_fields, check_file, config_values, to_toml
 
 PIECES = ("run", "figure", "claims")
+SWEEP = "sweep"  # the folder of an experiment's saved sweep, in that of its run
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
     return out / f"{experiment.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def execute(experiment: Experiment, config: Any, out: Path, *, allow_different: bool = False) -> Outcome:
+def execute(
+    experiment: Experiment, config: Any, out: Path, *, allow_different: bool = False, hosts: str | None = None
+) -> Outcome:
     """Run an experiment and write what it found.
 
     The folder is proven writable before anything is computed. Arrays and table are written first, then
@@ -165,17 +168,22 @@ def execute(experiment: Experiment, config: Any, out: Path, *, allow_different: 
         config: an instance of its ``Config``; the random key comes from its ``seed`` (0 without one).
         out: the folder of all runs.
         allow_different: go on from a sweep that other versions, devices or data began.
+        hosts: which host this is and of how many, as in "1/4", where several train shares of its sweep.
 
     Returns:
         Where the files are, the claims, and whether the run was interrupted.
 
     Raises:
-        ConfigError: the folder cannot be written or holds another sweep, or the seed is none.
+        ConfigError: the folder cannot be written or holds another sweep, the seed is none, or ``hosts`` are given and
+            the experiment has no sweep that they could share.
     """
     folder = run_folder(experiment, config, out)
     seed = getattr(config, "seed", 0)
     if not 0 <= seed < 2**32:  # jax.random.key would drop the higher bits and repeat another seed
         raise ConfigError(folder.name, "seed", f"must be an integer in [0, 2**32), got {seed}")
+    shares = "saved" in inspect.signature(experiment.run).parameters
+    if hosts is not None and not shares:
+        raise ConfigError(COMMAND_LINE, "--hosts", f"{experiment.name} has no sweep that hosts could share")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         artifacts.write_text(folder / "config.toml", to_toml(config, f"Experiment: {experiment.name}"))
@@ -185,7 +193,8 @@ def execute(experiment: Experiment, config: Any, out: Path, *, allow_different: 
     import jax
 
     start = time.perf_counter()
-    result = _run(experiment, config, jax.random.key(seed), folder, allow_different=allow_different)
+    saved = {"out": folder / SWEEP, "allow_different": allow_different} | ({"hosts": hosts} if hosts else {})
+    result = _run(experiment, config, jax.random.key(seed), saved if shares else None)
     seconds = time.perf_counter() - start
     artifacts.remove_results(folder)
     arrays = artifacts.write_arrays(folder / "arrays.npz", result)
@@ -203,16 +212,16 @@ def execute(experiment: Experiment, config: Any, out: Path, *, allow_different: 
     return Outcome(folder, claims, interrupted, seconds, tuple(skipped))
 
 
-def _run(experiment: Experiment, config: Any, key: Any, folder: Path, *, allow_different: bool) -> Mapping[str, Any]:
+def _run(experiment: Experiment, config: Any, key: Any, saved: dict[str, Any] | None) -> Mapping[str, Any]:
     """The experiment's arrays; if it saves a sweep, in a folder inside its own."""
-    if "saved" not in inspect.signature(experiment.run).parameters:
+    if saved is None:
         return experiment.run(config, key)
     from regopt.sweep.store import StoreError
 
     try:
-        return experiment.run(config, key, {"out": folder / "sweep", "allow_different": allow_different})
+        return experiment.run(config, key, saved)
     except StoreError as error:
-        raise ConfigError(folder, "", str(error)) from error
+        raise ConfigError(saved["out"].parent, "", str(error)) from error
 
 
 @contextlib.contextmanager

@@ -123,6 +123,8 @@ def test_a_failed_claim_is_exit_code_one(project, capsys):
         (["run", "toy", "smoke", "--ou", "x"], ["--ou", "no such option"]),
         (["run", "toy", "smoke", "--out", "experiments/toy.py"], ["experiments/toy.py", "cannot be written"]),
         (["run", "toy", "smoke", "--out"], ["--out", "expected one argument"]),
+        (["run", "toy", "smoke", "--hosts", "3/2"], ["--hosts", 'text like "1/4"', "got '3/2'"]),
+        (["run", "toy", "smoke", "--hosts", "1/2"], ["--hosts", "toy has no sweep"]),
         (["run", "toy"], ["CONFIG"]),
         (["claims", "--config", "smok"], ["configs", "smok", "did you mean 'smoke'?"]),
         (["claims", "--number", "3"], ["unrecognized arguments: --number 3"]),
@@ -181,6 +183,20 @@ def test_an_interrupted_run_says_where_its_results_are(project, capsys, mode, st
     assert f"interrupted; what was finished is in {folder}" in line
     assert (folder / "arrays.npz").exists() is stored
     assert not (folder / "claims.json").exists()
+
+
+def test_a_host_whose_share_is_done_says_so_while_others_train(project, capsys, monkeypatch):
+    sharing = MODES.replace("run(config, key)", "run(config, key, saved)").replace(
+        '"late": np.array', '"hosts": np.array(saved["hosts"]),\n        "late": np.array'
+    )
+    add(project, "sharing", sharing, smoke=SMOKE)
+    words = ["run", "sharing", "smoke", "--hosts", "2/3", "--mode", "early"]
+    assert "interrupted" in complaint(capsys, 130, *words)
+    monkeypatch.setattr("regopt.sweep.hosts.is_done", lambda folder: folder.name == "share-2-of-3")
+    assert main(words) == 0
+    assert "share 2/3 is done" in capsys.readouterr().out
+    (arrays,) = Path("runs").glob("sharing-*/arrays.npz")
+    assert np.load(arrays)["hosts"] == "2/3"
 
 
 def test_claims_go_on_after_an_experiment_that_breaks(project, capsys):

@@ -67,7 +67,11 @@ def test_two_hosts_of_which_one_is_killed(whole, tmp_path):
     best = first.best()
     assert first.state(best)["count"] == best.step
     refit = first.refit(best.index)
-    assert refit.record.curves["validation_loss"].shape[0] == killed_sweep.SETTINGS // 2
+    np.testing.assert_array_equal(
+        refit.record.curves["validation_loss"][best.index], first.record.curves["validation_loss"][best.index]
+    )
+    assert set(refit.status[1 - best.index % 2 :: 2]) == {"unfinished"}  # of the other share
+    assert not refit.interrupted
 
 
 def test_a_host_leaves_a_share_alone_that_another_trains(whole, tmp_path, caplog):

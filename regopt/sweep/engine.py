@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from regopt.data import Splits
 from regopt.sweep.checks import check_saving
-from regopt.sweep.hosts import as_hosts, merge, share, shares_in, train_shares
+from regopt.sweep.hosts import as_hosts, is_done, merge, opened_when_asked, share, shares_in, train_shares
 from regopt.sweep.loaded import load
 from regopt.sweep.prepared import Prepared
 from regopt.sweep.saved import NAME
@@ -154,6 +155,9 @@ def _together(
     parts = dict(train_shares(train_share, out, host, hosts, _LOG.warning))
     found = {number: folder for number, folder in shares_in(out).items() if number not in parts}
     others = {number: load(folder) for number, folder in found.items() if (folder / NAME).exists()}
+    for number in others:
+        if is_done(found[number]):
+            others[number] = opened_when_asked(others[number], partial(train_share, number, found[number]))
     if not parts and not others:
         raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
     return merge(parts | others, hosts, settings)

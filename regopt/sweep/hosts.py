@@ -5,6 +5,7 @@ for anybody; whoever reads the folder puts the shares together.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,23 @@ def shares_in(out: Path) -> dict[int, Path]:
     return found
 
 
+def is_done(folder: Path) -> bool:
+    """Whether a share is trained to its end."""
+    found = read(folder) if folder.exists() else None
+    return found is not None and found.done
+
+
+def opened_when_asked(result: Result, open_share: Callable[[], Result]) -> Result:
+    """A share that another host has finished, whose states are read when the first is asked for."""
+    opened = functools.cache(open_share)
+    return dataclasses.replace(
+        result,
+        state_of=lambda index: opened().state_of(index),
+        refit_of=lambda index: opened().refit_of(index),
+        outputs_of=lambda wanted, inputs: opened().outputs_of(wanted, inputs),
+    )
+
+
 def train_shares(
     train: Callable[[int, Path], Result], out: Path, host: int, hosts: int, say: Callable[[str], object]
 ) -> Iterator[tuple[int, Result]]:
@@ -70,10 +88,8 @@ def train_shares(
     """
     for number in [host, *range(host + 1, hosts), *range(host)]:
         folder = folder_of(out, number, hosts)
-        if number != host:
-            found = read(folder) if folder.exists() else None
-            if found is not None and found.done:
-                continue
+        if number != host and is_done(folder):
+            continue
         try:
             result = train(number, folder)
         except StoreError as error:
@@ -119,22 +135,23 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
         for ours, theirs in ((whole.curves, part.record.curves), (whole.used, part.record.used)):
             for name, values in theirs.items():
                 ours[name][rows[host]] = values
-    owner = {int(row): (part, place) for host, part in parts.items() for place, row in enumerate(rows[host])}
+    owner = {int(row): (host, place) for host in parts for place, row in enumerate(rows[host])}
 
-    def find(index: int) -> tuple[Result, int]:
+    def find(index: int) -> tuple[int, int]:
         if index not in owner:
             raise ValueError(f"setting {index} is of a share that is not here")
         return owner[index]
 
     def state_of(index: int):
-        part, place = find(index)
-        return part.state_of(place)
+        host, place = find(index)
+        return parts[host].state_of(place)
 
     def refit_of(index: int | None) -> Result:
         if index is None:
             raise ValueError("shares of several hosts are trained again one setting at a time: refit(setting)")
-        part, place = find(index)
-        return part.refit_of(place)
+        host, place = find(index)
+        again = parts[host].refit_of(place)
+        return dataclasses.replace(merge({host: again}, hosts, whole.settings), interrupted=again.interrupted)
 
     def outputs_of(wanted: np.ndarray, inputs):
         if absent := set(np.flatnonzero(wanted)) - set(owner):

@@ -94,7 +94,7 @@ def _moved(params: Tree, updates: Tree, state: Any, move: Callable[[Tree], Tree]
     targets = move(moved)
 
     def update(u, w, before, after):
-        return jnp.where(after == 0, -w, jnp.where(after == before, u, after - w))
+        return jnp.where(after == before, u, after - w)
 
     after = tree.lift(update, updates, params, moved, targets)
     return after, displaced(state, tree.lift_wide(jnp.subtract, after, updates))
@@ -103,5 +103,5 @@ def _moved(params: Tree, updates: Tree, state: Any, move: Callable[[Tree], Tree]
 def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
     """How many penalised parameters the updates make exactly 0."""
     after = optax.apply_updates(params, updates)
-    counts = jax.tree.map(lambda w, chosen: jnp.where(chosen, w == 0, False), after, penalty.mask(params))
-    return jnp.asarray(sum(jnp.sum(x, dtype=jnp.int32) for x in jax.tree.leaves(counts)), jnp.int32)
+    counts = jax.tree.map(lambda w, chosen: jnp.sum(jnp.sum(jnp.where(chosen, w == 0, False).astype(jnp.float32), axis=0).astype(jnp.int32)), after, penalty.mask(params))
+    return jnp.asarray(sum(jax.tree.leaves(counts)), jnp.int32)
