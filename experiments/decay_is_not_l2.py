@@ -258,7 +258,9 @@ def _sweep(config, name, how, data, key):
         "seed": sweep.seeds(config.seeds),
     }
     settings = sweep.grid(space, points=dict(zip(("learning_rate", "strength"), config.points, strict=True)))
+    # as many slots in both sweeps: one program serves them
     common = {"steps": config.steps, "eval_every": config.steps, "batch_size": config.batch_size}
+    common |= {"slots": min(config.fresh_seeds, len(settings))}
     result = sweep.run(task, settings, data, key=key, progress=True, **common)
     loss = np.where(result.status == "diverged", np.nan, result.kept_metrics()["validation_loss"])
     shape = (*config.points, config.seeds)

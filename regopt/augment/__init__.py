@@ -7,7 +7,7 @@ in the strength (for fixed draws) are finite. Nothing is clipped.
 """
 
 from regopt.augment.colour import brightness, contrast, hue, saturation
-from regopt.augment.combine import Transform, compose, sometimes
+from regopt.augment.combine import compose, sometimes
 from regopt.augment.geometry import (
     crop_and_scale,
     flip_horizontal,
@@ -19,6 +19,7 @@ from regopt.augment.geometry import (
 )
 from regopt.augment.mixing import mixup
 from regopt.augment.pixels import additive_noise, cutout, multiplicative_noise
+from regopt.augment.rule import Transform
 
 __all__ = [
     "Transform",

@@ -8,7 +8,7 @@ is.
 import jax
 import jax.numpy as jnp
 
-from regopt.augment.combine import Transform, per_example, uniform
+from regopt.augment.rule import Transform, of_batch, over, uniform
 from regopt.numerics import check_range
 from regopt.types import Number
 
@@ -26,7 +26,7 @@ def brightness(strength: Number) -> Transform:
         ValueError: a concrete strength is negative.
     """
     check_range("strength", strength, "[0, inf)")
-    return per_example(lambda key, image, reach: image + reach * uniform(key, image), strength)
+    return of_batch(lambda key, images, reach: images + over(reach * uniform(key, images), images), strength)
 
 
 def contrast(strength: Number) -> Transform:
@@ -43,11 +43,11 @@ def contrast(strength: Number) -> Transform:
     """
     check_range("strength", strength, "[0, 1]")
 
-    def rule(key, image, reach):
-        mean = jnp.mean(image, axis=(0, 1), keepdims=True)
-        return mean + (1 + reach * uniform(key, image)) * (image - mean)
+    def rule(key, images, reach):
+        mean = jnp.mean(images, axis=(1, 2), keepdims=True)
+        return mean + over(1 + reach * uniform(key, images), images) * (images - mean)
 
-    return per_example(rule, strength)
+    return of_batch(rule, strength)
 
 
 def saturation(strength: Number) -> Transform:
@@ -68,10 +68,10 @@ def saturation(strength: Number) -> Transform:
     check_range("strength", strength, "[0, 1]")
     adjust = _dm_pix("saturation").adjust_saturation
 
-    def rule(key, image, reach):
-        return _coloured(image, lambda rgb: adjust(rgb, 1 + reach * uniform(key, image)))
+    def rule(key, images, reach):
+        return _coloured(adjust, images, 1 + reach * uniform(key, images))
 
-    return per_example(rule, strength)
+    return of_batch(rule, strength)
 
 
 def hue(strength: Number) -> Transform:
@@ -92,10 +92,10 @@ def hue(strength: Number) -> Transform:
     check_range("strength", strength, "[0, 0.5]")
     adjust = _dm_pix("hue").adjust_hue
 
-    def rule(key, image, reach):
-        return _coloured(image, lambda rgb: adjust(rgb, reach * uniform(key, image)))
+    def rule(key, images, reach):
+        return _coloured(adjust, images, reach * uniform(key, images))
 
-    return per_example(rule, strength)
+    return of_batch(rule, strength)
 
 
 def _dm_pix(name: str):
@@ -106,12 +106,12 @@ def _dm_pix(name: str):
     return dm_pix
 
 
-def _coloured(image: jax.Array, adjust) -> jax.Array:
-    """``adjust`` on an image with colours, in the promotion of dtypes that dm-pix is written for."""
-    channels = image.shape[-1]
+def _coloured(adjust, images: jax.Array, amounts: jax.Array) -> jax.Array:
+    """``adjust(image, amount)`` for images with colours, in the promotion of dtypes that dm-pix is written for."""
+    channels = images.shape[-1]
     if channels not in (1, 3):
         raise ValueError(f"hue and saturation need images with 3 channels, or with 1, got {channels}")
     if channels == 1:
-        return image
+        return images
     with jax.numpy_dtype_promotion("standard"):
-        return adjust(image)
+        return jax.vmap(adjust)(images, amounts)

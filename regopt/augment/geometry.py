@@ -7,17 +7,15 @@ centre or in the edge of its border's pixels. These are SciPy's "grid-constant",
 and "reflect".
 """
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 
-from regopt.augment.combine import Rule, Transform, per_example, uniform
+from regopt.augment.affine import Affine, Map, Mode
+from regopt.augment.rule import Transform, of_batch, over, uniform
 from regopt.numerics import as_float, check_range
 from regopt.types import Number
-
-Mode: TypeAlias = Literal["constant", "nearest", "wrap", "mirror", "reflect"]
 
 
 def flip_horizontal(probability: Number = 0.5) -> Transform:
@@ -32,7 +30,7 @@ def flip_horizontal(probability: Number = 0.5) -> Transform:
     Raises:
         ValueError: a concrete probability lies outside [0, 1].
     """
-    return _flip(probability, axis=1)
+    return _flip(probability, axis=2)
 
 
 def flip_vertical(probability: Number = 0.5) -> Transform:
@@ -47,7 +45,7 @@ def flip_vertical(probability: Number = 0.5) -> Transform:
     Raises:
         ValueError: a concrete probability lies outside [0, 1].
     """
-    return _flip(probability, axis=0)
+    return _flip(probability, axis=1)
 
 
 def translation(strength: Number, *, mode: Mode = "constant") -> Transform:
@@ -65,9 +63,9 @@ def translation(strength: Number, *, mode: Mode = "constant") -> Transform:
     """
     check_range("strength", strength, "[0, inf)")
 
-    def rule(key, image, reach):
-        down, right = reach * uniform(key, image, 2)
-        return affine(image, ((1, 0), (0, 1)), (-down, -right), mode)
+    def rule(key, images, reach):
+        down, right = (reach * uniform(key, images, 2)).T
+        return Map(((1, 0), (0, 1)), (-down, -right))
 
     return _affine(rule, strength, mode)
 
@@ -87,9 +85,9 @@ def scaling(strength: Number, *, mode: Mode = "constant") -> Transform:
     """
     check_range("strength", strength, "[0, inf)")
 
-    def rule(key, image, reach):
-        shrink = jnp.exp(-reach * uniform(key, image))
-        return affine(image, ((shrink, 0), (0, shrink)), (0, 0), mode)
+    def rule(key, images, reach):
+        shrink = jnp.exp(-reach * uniform(key, images))
+        return Map(((shrink, 0), (0, shrink)))
 
     return _affine(rule, strength, mode)
 
@@ -109,10 +107,10 @@ def rotation(strength: Number, *, mode: Mode = "constant") -> Transform:
     """
     check_range("strength", strength, "[0, inf)")
 
-    def rule(key, image, reach):
-        angle = jnp.deg2rad(reach * uniform(key, image))
+    def rule(key, images, reach):
+        angle = jnp.deg2rad(reach * uniform(key, images))
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        return affine(image, ((cos, sin), (-sin, cos)), (0, 0), mode)
+        return Map(((cos, sin), (-sin, cos)))
 
     return _affine(rule, strength, mode)
 
@@ -135,10 +133,9 @@ def shear(strength: Number, *, along: Literal["width", "height"] = "width", mode
     if along not in ("width", "height"):
         raise ValueError(f'along must be "width" or "height", got {along!r}')
 
-    def rule(key, image, reach):
-        slope = reach * uniform(key, image)
-        matrix = ((1, 0), (-slope, 1)) if along == "width" else ((1, -slope), (0, 1))
-        return affine(image, matrix, (0, 0), mode)
+    def rule(key, images, reach):
+        slope = reach * uniform(key, images)
+        return Map(((1, 0), (-slope, 1)) if along == "width" else ((1, -slope), (0, 1)))
 
     return _affine(rule, strength, mode)
 
@@ -162,50 +159,27 @@ def crop_and_scale(strength: Number) -> Transform:
     """
     check_range("strength", strength, "[0, 1]")
 
-    def rule(key, image, reach):
-        cut_key, place_key = jax.random.split(key)
-        cut = reach * jax.random.uniform(cut_key, dtype=image.dtype)
-        places = uniform(place_key, image, 2)  # of the window's centre, from one end of its range to the other
-        top, left = (cut * place * (size - 1) / 2 for place, size in zip(places, image.shape[:2], strict=True))
-        return affine(image, ((1 - cut, 0), (0, 1 - cut)), (top, left), "nearest")
+    def rule(key, images, reach):
+        share, *places = uniform(key, images, 3).T
+        cut = reach * (1 + share) / 2
+        # the window's centre, from one end of its range to the other
+        top, left = (cut * place * (size - 1) / 2 for place, size in zip(places, images.shape[1:3], strict=True))
+        return Map(((1 - cut, 0), (0, 1 - cut)), (top, left))
 
-    return per_example(rule, strength)
-
-
-def affine(image: jax.Array, matrix, offset, mode: Mode) -> jax.Array:
-    """The image read at ``matrix (p - c) + c + offset`` for every pixel p, by linear interpolation; c is the centre.
-
-    Args:
-        image: ``[height, width, channels]``.
-        matrix: two rows of two numbers; the first coordinate counts rows, downwards.
-        offset: two numbers, in pixels.
-        mode: what lies outside the image.
-
-    Returns:
-        An array with the shape and dtype of the image.
-    """
-    centre = [(size - 1) / 2 for size in image.shape[:2]]
-    axes = [jnp.arange(size, dtype=image.dtype) - middle for size, middle in zip(image.shape[:2], centre, strict=True)]
-    rows, columns = jnp.meshgrid(*axes, indexing="ij")
-    places = [
-        by_row * rows + by_column * columns + (middle + shift)
-        for (by_row, by_column), middle, shift in zip(matrix, centre, offset, strict=True)
-    ]
-    read = jax.vmap(lambda plane: map_coordinates(plane, places, order=1, mode=mode), in_axes=2, out_axes=2)
-    return read(image)
+    return Affine(rule, strength, "constant")  # alone it reads nothing outside; so it shares the others' mode
 
 
-def _affine(rule: Rule, strength: Number, mode: Mode) -> Transform:
+def _affine(rule, strength: Number, mode: Mode) -> Transform:
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {list(get_args(Mode))}, got {mode!r}")
-    return per_example(rule, strength)
+    return Affine(rule, strength, mode)
 
 
 def _flip(probability: Number, axis: int) -> Transform:
     check_range("probability", probability, "[0, 1]")
 
-    def rule(key, image, share):
-        flipped = jax.random.bernoulli(key, jax.lax.stop_gradient(as_float(share)))
-        return jnp.where(flipped, jnp.flip(image, axis), image)
+    def rule(key, images, share):
+        flipped = jax.random.bernoulli(key, jax.lax.stop_gradient(as_float(share)), (len(images),))
+        return jnp.where(over(flipped, images), jnp.flip(images, axis), images)
 
-    return per_example(rule, probability)
+    return of_batch(rule, probability)

@@ -1,10 +1,8 @@
 """Pixels lost or disturbed: a square cut out, noise added or multiplied."""
 
-import jax
 import jax.numpy as jnp
 
-from regopt import noise
-from regopt.augment.combine import Transform, per_example
+from regopt.augment.rule import Transform, normal, of_batch, uniform
 from regopt.numerics import check_range
 from regopt.types import Number
 
@@ -28,18 +26,18 @@ def cutout(strength: Number) -> Transform:
     """
     check_range("strength", strength, "[0, inf)")
 
-    def rule(key, image, side):
-        keys = jax.random.split(key)
+    def rule(key, images, side):
+        sizes = images.shape[1:3]
 
-        def covered(key, size):
-            place = jnp.arange(size) - jax.random.randint(key, (), 0, size)
-            place = place.astype(image.dtype)
+        def covered(draw, size):
+            centre = jnp.floor(size * (draw + 1) / 2)
+            place = jnp.arange(size, dtype=images.dtype)[None, :] - centre[:, None]
             return (place >= -side / 2) & (place < side / 2)
 
-        rows, columns = (covered(each, size) for each, size in zip(keys, image.shape[:2], strict=True))
-        return jnp.where((rows[:, None] & columns[None, :])[..., None], 0, image)
+        rows, columns = (covered(*pair) for pair in zip(uniform(key, images, 2).T, sizes, strict=True))
+        return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], 0, images)
 
-    return per_example(rule, strength)
+    return of_batch(rule, strength)
 
 
 def additive_noise(strength: Number) -> Transform:
@@ -57,7 +55,7 @@ def additive_noise(strength: Number) -> Transform:
     References: Bishop (1995); Goodfellow et al. (2016), section 7.5.
     """
     check_range("strength", strength, "[0, inf)")
-    return per_example(noise.gaussian_noise, strength)
+    return of_batch(lambda key, images, deviation: images + deviation * normal(key, images), strength)
 
 
 def multiplicative_noise(strength: Number) -> Transform:
@@ -74,7 +72,4 @@ def multiplicative_noise(strength: Number) -> Transform:
     """
     check_range("strength", strength, "[0, inf)")
 
-    def rule(key, image, deviation):
-        return image * (1 + deviation * jax.random.normal(key, image.shape, image.dtype))
-
-    return per_example(rule, strength)
+    return of_batch(lambda key, images, deviation: images * (1 + deviation * normal(key, images)), strength)

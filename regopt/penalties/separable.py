@@ -38,7 +38,7 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         (strength,),
         mask,
         lambda w, strength: strength * (w * w) / 2,
-        lambda w, step, strength: w / (1 + step * strength),
+        lambda w, step, strength: w * (1 / (1 + step * strength)),  # XLA computes a quotient apart from what uses it
         ball=projection_l2_ball,
         stage=SQUARE,
     )
@@ -108,7 +108,7 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
 
     def prox_at(w, step, strength, l1_ratio):
         reach = step * strength
-        return soft_threshold(w, reach * l1_ratio) / (1 + reach * (1 - l1_ratio))
+        return soft_threshold(w, reach * l1_ratio) * (1 / (1 + reach * (1 - l1_ratio)))  # a quotient is not fused
 
     def strength_max_at(g, l1_ratio):
         never = (l1_ratio == 0) & (largest(g) > 0)
