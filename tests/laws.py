@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from catalogue import augment as augment_rows
 from catalogue import first_order as first_order_rows
 from catalogue import initializers as initializer_rows
 from catalogue import noise as noise_rows
@@ -23,7 +24,7 @@ from catalogue import transforms as transform_rows
 from catalogue import wrappers as wrapper_rows
 from catalogue.row import Row
 
-from regopt import initializers, layers, noise, optimizers, penalties, schedules, stopping, transforms
+from regopt import augment, initializers, layers, noise, optimizers, penalties, schedules, stopping, transforms
 
 CATALOGUE: list[Row] = [
     *optimizer_rows.ROWS,
@@ -34,14 +35,15 @@ CATALOGUE: list[Row] = [
     *penalty_rows.ROWS,
     *schedule_rows.ROWS,
     *noise_rows.ROWS,
+    *augment_rows.ROWS,
     *initializer_rows.ROWS,
     *stopping_rows.ROWS,
 ]
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
-NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune"}
-MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, initializers, layers, stopping]
+NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
+MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, augment, initializers, layers, stopping]
 
 NUMBERS = [(row, number) for row in CATALOGUE for number in row.numbers]
 

@@ -1,9 +1,9 @@
 """Random changes of images that leave their labels true, ``transform(key, images)``, with strengths that may be traced.
 
 A factory takes a strength and returns a function of a key and images ``[batch, height, width, channels]`` in any
-floating dtype, which they keep. Each example has a draw of its own, from the key folded with its place in the batch, so
-lanes that share a key share the draws and differ in their strengths alone. A strength of 0 changes no bit, and slopes
-in the strength (for fixed draws) are finite. Nothing is clipped.
+floating dtype, which they keep. Each example has a draw of its own, the same whatever the strength and however many
+examples follow, so lanes that share a key share the draws. A key is used once. A strength of 0 changes no bit, and
+slopes in the strength (for fixed draws) are finite. Nothing is clipped.
 """
 
 from regopt.augment.colour import brightness, contrast, hue, saturation

@@ -1,6 +1,7 @@
 """From transforms to one transform."""
 
 from itertools import groupby
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from regopt.augment.affine import Affine, move
 from regopt.augment.rule import Transform, over
 from regopt.numerics import as_float, check_range
-from regopt.types import Number
+from regopt.types import Key, Number
 
 
 def compose(*transforms: Transform) -> Transform:
@@ -26,10 +27,11 @@ def compose(*transforms: Transform) -> Transform:
     """
 
     def transform(key, images):
-        keyed = [(jax.random.fold_in(key, place), each) for place, each in enumerate(transforms)]
+        keyed: list[tuple[Key, Any]] = [(jax.random.fold_in(key, place), each) for place, each in enumerate(transforms)]
+        given = images
         for mode, neighbours in groupby(keyed, lambda pair: pair[1].mode if isinstance(pair[1], Affine) else None):
             if mode is not None:
-                images = move(list(neighbours), images)
+                images = move(list(neighbours), images, fused=images is given)
             else:
                 for own_key, each in neighbours:
                     images = each(own_key, images)

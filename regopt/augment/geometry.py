@@ -1,7 +1,6 @@
 """Where the pixels of an image go: flips and, by linear interpolation, affine maps.
 
-A pixel of the result is read at the place in the image that the inverse map sends it to, so every map is written as
-the matrix and the offset of that. ``mode`` says what lies outside the image: "constant" is 0 (a pixel on the border
+The affine maps that follow one another in ``compose`` are one, ``affine.py`` says how. ``mode`` says what lies outside the image: "constant" is 0 (a pixel on the border
 fades into it), "nearest" the border's pixel, "wrap" the other side, "mirror" and "reflect" the image reflected in the
 centre or in the edge of its border's pixels. These are SciPy's "grid-constant", "nearest", "grid-wrap", "mirror"
 and "reflect".
