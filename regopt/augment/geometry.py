@@ -1,9 +1,9 @@
 """Where the pixels of an image go: flips and, by linear interpolation, affine maps.
 
-The affine maps that follow one another in ``compose`` are one, ``affine.py`` says how. ``mode`` says what lies outside the image: "constant" is 0 (a pixel on the border
-fades into it), "nearest" the border's pixel, "wrap" the other side, "mirror" and "reflect" the image reflected in the
-centre or in the edge of its border's pixels. These are SciPy's "grid-constant", "nearest", "grid-wrap", "mirror"
-and "reflect".
+Affine maps that follow one another in ``compose`` become one (``affine.py``). ``mode`` says what lies outside the
+image: "constant" is 0 (a pixel on the border fades into it), "nearest" the border's pixel, "wrap" the other side,
+"mirror" and "reflect" the image reflected in the centre or in the edge of its border's pixels. These are SciPy's
+"grid-constant", "nearest", "grid-wrap", "mirror" and "reflect".
 """
 
 from typing import Literal, get_args

@@ -52,7 +52,7 @@ ROWS = [
         {"degrees": (50.0, 20.0), "pixels": (1.3, 0.6)},
         {"degrees": (0.0,), "pixels": (0.0,)},
         build=lambda degrees, pixels: on_images(
-            augment.compose(augment.rotation(degrees), augment.translation(pixels), augment.brightness(0.1))
+            augment.compose(augment.brightness(0.1), augment.rotation(degrees), augment.translation(pixels))
         ),
     ),
     Row(
