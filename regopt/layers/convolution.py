@@ -1,0 +1,98 @@
+"""A convolution as one matrix product of patches, for lanes on a CPU."""
+
+from collections.abc import Sequence
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def convolution_by_product(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: jax.lax.ConvGeneralDilatedDimensionNumbers = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: jax.lax.PrecisionLike = None,
+    preferred_element_type: jax.typing.DTypeLike | None = None,
+    out_sharding: jax.sharding.NamedSharding | None = None,
+) -> jax.Array:
+    """What ``jax.lax.conv_general_dilated`` computes, by a product of the kernel with patches of the input.
+
+    ::
+
+        nnx.Conv(1, 16, (3, 3), conv_general_dilated=layers.convolution_by_product, rngs=rngs)
+
+    Settings with a kernel each make ``vmap`` write a convolution in groups, for which XLA's CPU backend has only slow
+    loops; a product of matrices stays one. The patches take as much memory as the input times the size of the window.
+
+    Args:
+        lhs: the input, ``[batch, features, *space]`` unless ``dimension_numbers`` say otherwise.
+        rhs: the kernel, ``[out features, features / groups, *window]``.
+        window_strides: steps of the window, one for each dimension of space.
+        padding: "SAME", "SAME_LOWER", "VALID", or numbers of zeros before and after, for each dimension of space.
+        lhs_dilation: spacing of the input's elements; 1 by default.
+        rhs_dilation: spacing of the kernel's elements; 1 by default.
+        dimension_numbers: where batch, features and space lie; see ``jax.lax.conv_dimension_numbers``.
+        feature_group_count: groups of features that see only their own inputs.
+        batch_group_count: must be 1.
+        precision: of the product.
+        preferred_element_type: of the result.
+        out_sharding: must be None.
+
+    Returns:
+        The convolution, laid out as ``dimension_numbers`` say.
+
+    Raises:
+        ValueError: shapes or groups do not fit, or an argument that must be 1 or None is not.
+    """
+    if batch_group_count != 1:
+        raise ValueError(f"batch_group_count must be 1, got {batch_group_count}")
+    if out_sharding is not None:
+        raise ValueError(f"out_sharding must be None, got {out_sharding}")
+    numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    ones = (1,) * (lhs.ndim - 2)
+    x = lhs.transpose(numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
+    kernel = rhs.transpose(*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
+    *window, inputs, outputs = kernel.shape
+    if x.shape[-1] != inputs * feature_group_count or outputs % feature_group_count:
+        raise ValueError(
+            f"lhs must have {inputs} x {feature_group_count} features, and rhs a multiple of {feature_group_count} "
+            f"output features, got {x.shape[-1]} and {outputs}"
+        )
+    patches = _patches(x, window, window_strides, padding, lhs_dilation or ones, rhs_dilation or ones)
+    product = {"precision": precision, "preferred_element_type": preferred_element_type}
+    if feature_group_count == 1:
+        y = jnp.matmul(patches.reshape(*patches.shape[:-2], -1), kernel.reshape(-1, outputs), **product)
+    else:
+        groups = patches.reshape(*patches.shape[:-1], feature_group_count, inputs)
+        kernels = kernel.reshape(prod(window), inputs, feature_group_count, -1)
+        y = jnp.einsum("...kgi,kigo->...go", groups, kernels, **product)
+        y = y.reshape(*patches.shape[:-2], outputs)
+    order = np.argsort([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
+    return y.transpose(*order.tolist())
+
+
+def _patches(x, window, strides, padding, lhs_dilation, rhs_dilation):
+    """``[batch, *space, features] -> [batch, *places, window, features]``: what the window sees at each place."""
+    reach = [(size - 1) * spacing + 1 for size, spacing in zip(window, rhs_dilation, strict=True)]
+    if isinstance(padding, str):
+        space = [(size - 1) * spacing + 1 for size, spacing in zip(x.shape[1:-1], lhs_dilation, strict=True)]
+        padding = jax.lax.padtype_to_pads(space, reach, strides, padding)
+    margins = [(before, after, spacing - 1) for (before, after), spacing in zip(padding, lhs_dilation, strict=True)]
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+    space = zip(x.shape[1:-1], reach, strides, strict=True)
+    last = [(size - seen) // stride * stride for size, seen, stride in space]
+    if min(last, default=0) < 0:
+        raise ValueError(f"lhs must be at least as large as the window, {reach}, got {x.shape[1:-1]} with its padding")
+    seen = []
+    for offset in np.ndindex(*window):
+        first = [at * spacing for at, spacing in zip(offset, rhs_dilation, strict=True)]
+        end = [start + far + 1 for start, far in zip(first, last, strict=True)]
+        seen.append(jax.lax.slice(x, (0, *first, 0), (x.shape[0], *end, x.shape[-1]), (1, *strides, 1)))
+    return jnp.stack(seen, axis=-2)

@@ -1,0 +1,93 @@
+"""The convolution by a matrix product: against XLA's own, in every option, with its slopes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from regopt.layers import convolution_by_product
+
+CASES = {
+    "plain": {"padding": "VALID"},
+    "same": {"padding": "SAME"},
+    "same, strides": {"padding": "SAME", "window_strides": (2, 3)},
+    "same lower": {"padding": "SAME_LOWER", "window_strides": (2, 1)},
+    "margins": {"padding": [(2, 0), (1, 3)], "window_strides": (3, 2)},
+    "cut": {"padding": [(-1, 0), (0, -2)]},
+    "kernel spread": {"padding": "SAME", "rhs_dilation": (2, 1)},
+    "input spread": {"padding": [(1, 1), (2, 2)], "lhs_dilation": (2, 3)},
+    "groups": {"padding": "SAME", "feature_group_count": 2},
+    "depthwise": {"padding": "VALID", "feature_group_count": 4, "window_strides": (2, 2)},
+    "channels last": {"padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")},
+    "mixed": {"padding": "SAME", "dimension_numbers": ("HNWC", "OHWI", "CHNW"), "window_strides": (1, 2)},
+}
+
+
+def arrays(case, dtype):
+    rng = np.random.default_rng(0)
+    groups = case.get("feature_group_count", 1)
+    lhs, rhs, _ = case.get("dimension_numbers", ("NCHW", "OIHW", "NCHW"))
+    x = rng.normal(size=[{"N": 3, "C": 4, "H": 7, "W": 8}[axis] for axis in lhs])
+    kernel = rng.normal(size=[{"O": 8, "I": 4 // groups, "H": 3, "W": 2}[axis] for axis in rhs])
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_it_is_the_convolution_of_xla_with_its_slopes(case):
+    with jax.enable_x64(True):
+        x, kernel = arrays(case, jnp.float64)
+        options = {"window_strides": (1, 1)} | case
+        ours, backward = jax.vjp(lambda *given: convolution_by_product(*given, **options), x, kernel)
+        theirs, their_backward = jax.vjp(lambda *given: jax.lax.conv_general_dilated(*given, **options), x, kernel)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+        weights = jnp.asarray(np.random.default_rng(1).normal(size=ours.shape))
+        for a, b in zip(backward(weights), their_backward(weights), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("space", [(9,), (4, 5, 6)])
+def test_any_number_of_dimensions(space):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 3, *space)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(5, 3, *(2,) * len(space))), jnp.float32)
+    given = (x, kernel, (1,) * len(space), "SAME")
+    np.testing.assert_allclose(
+        convolution_by_product(*given), jax.lax.conv_general_dilated(*given), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_in_a_module_of_flax_under_jit_and_in_lanes(dtype):
+    """Each lane has its own kernel, as in a sweep."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 8, 2)), dtype)
+
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    def outputs(key, convolution):
+        layer = nnx.Conv(
+            2, 4, (3, 3), strides=2, conv_general_dilated=convolution, param_dtype=dtype, rngs=nnx.Rngs(key)
+        )
+        return layer(x)
+
+    ours = jax.jit(jax.vmap(lambda key: outputs(key, convolution_by_product)))(keys)
+    assert ours.dtype == dtype
+    for lane, key in enumerate(keys):
+        theirs = outputs(jax.random.clone(key), jax.lax.conv_general_dilated)
+        tolerance = 8 * float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(ours[lane].astype(float), theirs.astype(float), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_group_count": 2}, "batch_group_count must be 1, got 2"),
+        ({"feature_group_count": 3}, "lhs must have 4 x 3 features"),
+        ({"rhs_dilation": (4, 1)}, r"lhs must be at least as large as the window, \[9, 2\], got \(7, 8\)"),
+        ({"out_sharding": "spread"}, "out_sharding must be None, got spread"),
+    ],
+)
+def test_what_does_not_fit_is_named(options, words):
+    x, kernel = arrays({}, jnp.float32)
+    with pytest.raises(ValueError, match=words):
+        convolution_by_product(x, kernel, (1, 1), "VALID", **options)
