@@ -242,6 +242,7 @@ def _import(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their annotations up there
+    sys.path.append(str(path.parent))  # so that it imports what lies beside it, as a script does
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -251,6 +252,8 @@ def _import(path: Path) -> ModuleType:
             raise ConfigError(path, line, f"is no Python: {error.msg}") from error
         mend = "; pip install 'regopt[experiments]'" if isinstance(error, ModuleNotFoundError) else ""
         raise ConfigError(path, "", f"does not import: {type(error).__name__}: {error}{mend}") from error
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,15 @@ def test_a_file_that_is_no_experiment_is_refused_in_one_line(tmp_path, text, wor
     assert line.splitlines() == [line]
     for word in words:
         assert word in line
+
+
+def test_an_experiment_imports_what_lies_beside_it(tmp_path):
+    text = TOY.replace("from matplotlib", "from beside_the_toy import SIZE\nfrom matplotlib", 1)
+    path = write(tmp_path, text.replace("(3, 2)", "SIZE"))
+    (path.parent / "beside_the_toy.py").write_text("SIZE = (4, 5)\n")
+    before = list(sys.path)
+    assert load(path).config_class(1.0).size == (4, 5)
+    assert sys.path == before
 
 
 def test_bytes_and_other_suffixes_are_no_python(tmp_path):

@@ -76,6 +76,8 @@ def run(config, key):
     for i, (widths, batch) in enumerate(NETWORKS.values()):
         steps = config.steps if i == 0 else config.steps // 10
         programs = [Contender(key, widths, batch, steps, name) for name in contenders]
+        for program in programs:
+            program.run()  # the first run is slower
         for turn in range(config.rounds):
             for j, program in enumerate(programs):
                 seconds[i, j, turn] = program.run()

@@ -19,17 +19,13 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from contenders import digits_task, engine, looped, ratio, sgemm_peak, swept, timed, training_by_hand, vmapped
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 from pydantic import Field
 
-import regopt
-from regopt import sweep
 from regopt.claims import Claim
-from regopt.data import batch_indices, digits
-from regopt.layers import MLP
-from regopt.losses import cross_entropy
+from regopt.data import digits
 
 ENGINE, LOOP, VMAP, SINGLE = "regopt engine", "compiled scan, Python loop", "jit(vmap(train))", "one jit per setting"
 DROPOUT, DROPOUT_PER_LANE = "engine with dropout, shared field", "engine with dropout, keys per lane"
@@ -75,12 +71,12 @@ def run(config, key):
         "weight_decay": np.geomspace(1e-3, 1.0, config.settings),
     }
     contenders = {
-        ENGINE: _engine(config, key, data, numbers),
-        LOOP: _looped(config, key, data, numbers),
-        VMAP: _vmapped(config, key, data, numbers),
+        ENGINE: engine(config, key, data, numbers),
+        LOOP: looped(config, key, data, numbers),
+        VMAP: vmapped(config, key, data, numbers),
         SINGLE: _single(config, key, data, numbers),
-        DROPOUT: _engine(config, key, data, {**numbers, "rate": np.linspace(0.1, 0.5, config.settings)}),
-        DROPOUT_PER_LANE: _engine(
+        DROPOUT: engine(config, key, data, {**numbers, "rate": np.linspace(0.1, 0.5, config.settings)}),
+        DROPOUT_PER_LANE: engine(
             config, key, data, {**numbers, "rate": np.linspace(0.1, 0.5, config.settings)}, noise="per lane"
         ),
         BARE: _bare(config, key, data, numbers),
@@ -88,7 +84,7 @@ def run(config, key):
     seconds = {name: [] for name in contenders}
     peaks = []
     for _ in range(config.rounds):
-        peaks.append(_sgemm_peak())
+        peaks.append(sgemm_peak())
         for name, contender in contenders.items():
             seconds[name].append(contender())
     memory = {
@@ -117,7 +113,7 @@ def table(arrays):
     return pandas.DataFrame(
         {
             "settings/s": rates,
-            "engine is faster by": {name: _ratio(arrays, name, ENGINE) for name in rates},
+            "engine is faster by": {name: ratio(arrays, name, ENGINE) for name in rates},
             "GFLOP/s": gflops,
             "share of peak": {name: value / float(arrays["peak"]) for name, value in gflops.items()},
         }
@@ -146,14 +142,14 @@ def claims(arrays):
             "engine: settings a second over jit(vmap(train))",
             source,
             2.5,
-            _ratio(arrays, VMAP, ENGINE),
+            ratio(arrays, VMAP, ENGINE),
             relation="at least",
         ),
         Claim(
             "engine: settings a second over the looped scan",
             source,
             2.0,
-            _ratio(arrays, LOOP, ENGINE),
+            ratio(arrays, LOOP, ENGINE),
             relation="at least",
         ),
         Claim(
@@ -191,12 +187,12 @@ def claims(arrays):
             memory["256 settings, chunk 32"] / memory["256 settings, chunk 8"],
             0.4,
         ),
-        Claim("time with dropout over without", source, 1.25, _ratio(arrays, DROPOUT, ENGINE), relation="at most"),
+        Claim("time with dropout over without", source, 1.25, ratio(arrays, DROPOUT, ENGINE), relation="at most"),
         Claim(
             "share of a sweep that is the engine's own",
             source,
             0.05,
-            1 - 1 / _ratio(arrays, ENGINE, BARE),
+            1 - 1 / ratio(arrays, ENGINE, BARE),
             relation="at most",
         ),
     ]
@@ -210,45 +206,11 @@ def _rates(arrays):
     }
 
 
-def _ratio(arrays, slow, fast):
-    """Median over the rounds of the time of one contender over that of another, in the same round."""
-    names = arrays["contenders"].tolist()
-    return float(np.median(arrays["seconds"][names.index(slow)] / arrays["seconds"][names.index(fast)]))
-
-
-def _task(config):
-    return sweep.supervised(
-        lambda h, rngs: MLP((64, config.width, 10), rate=h.get("rate"), rngs=rngs),
-        cross_entropy,
-        lambda h: regopt.adamw(h["learning_rate"], weight_decay=h["weight_decay"]),
-    )
-
-
-def _sweep(config, key, data, numbers, **options):
-    return sweep.run(
-        _task(config),
-        sweep.from_columns(numbers),
-        data,
-        steps=config.steps,
-        eval_every=config.eval_every,
-        batch_size=config.batch_size,
-        key=jax.random.clone(key),
-        progress=True,
-        **options,
-    )
-
-
-def _engine(config, key, data, numbers, **options):
-    """The engine; a refit of everything reuses the compiled program, so only training is timed."""
-    result = _sweep(config, key, data, numbers, **options)
-    return lambda: result.refit().run_seconds
-
-
 def _engine_memory(config, key, data, settings, chunk):
     """Bytes of temporaries on a device, as the compiler counts them."""
     numbers = {name: np.geomspace(1e-3, 1e-2, settings) for name in ("learning_rate", "weight_decay")}
     short = replace(config, steps=config.eval_every)
-    return _sweep(short, key, data, numbers, chunk=chunk).temporary_bytes
+    return swept(short, key, data, numbers, chunk=chunk).temporary_bytes
 
 
 def _compile_seconds(config, key, data, numbers):
@@ -262,7 +224,7 @@ def _compile_seconds(config, key, data, numbers):
             for where, seconds in ((None, cold), (folder, []), (folder, cached)):
                 _use_cache(where)
                 jax.clear_caches()
-                result = _sweep(short, key, data, numbers)
+                result = swept(short, key, data, numbers)
                 seconds.append(result.compile_seconds)
                 traced.append(result.trace_seconds)
         _use_cache(before)
@@ -284,10 +246,12 @@ def _bare(config, key, data, numbers):
     """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
     from regopt.sweep.program import Constants, Keys, Recipe, start_lane, train_lane
 
-    result = _sweep(config, key, data, numbers)
+    result = swept(config, key, data, numbers)
     devices = np.array(jax.local_devices())
     lanes, calls = result.chunk * len(devices), -(-config.settings // (result.chunk * len(devices)))
-    recipe = Recipe(_task(config), {}, config.eval_every, config.batch_size, None, "validation_loss", "min", "shared")
+    recipe = Recipe(
+        digits_task(config), {}, config.eval_every, config.batch_size, None, "validation_loss", "min", "shared"
+    )
     keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
     mesh = Mesh(devices, ("lanes",))
     spread, same = PartitionSpec("lanes"), PartitionSpec()
@@ -322,92 +286,16 @@ def _bare(config, key, data, numbers):
     return contender
 
 
-def _by_hand(config, key, data):
-    """The obvious training function of two numbers: a row-major MLP on optax.adamw, in a scan."""
-    x, y = jnp.asarray(data.train[0]), jnp.asarray(data.train[1])
-    x_validation, y_validation = (jnp.asarray(part) for part in data.validation)
-    order = batch_indices(jax.random.clone(key), 0, config.steps, examples=len(x), batch_size=config.batch_size)
-    keys = jax.random.split(jax.random.clone(key))
-    normal = jax.nn.initializers.lecun_normal()
-    start = {
-        "w1": normal(keys[0], (64, config.width)),
-        "b1": jnp.zeros(config.width),
-        "w2": normal(keys[1], (config.width, 10)),
-        "b2": jnp.zeros(10),
-    }
-
-    def loss(params, x, y):
-        hidden = jax.nn.relu(x @ params["w1"] + params["b1"])
-        logits = hidden @ params["w2"] + params["b2"]
-        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-    def train(learning_rate, weight_decay):
-        optimizer = optax.adamw(learning_rate, weight_decay=weight_decay)
-
-        def step(carry, rows):
-            params, state = carry
-            grads = jax.grad(loss)(params, x[rows], y[rows])
-            updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), order)
-        return loss(params, x_validation, y_validation)
-
-    return train
-
-
-def _looped(config, key, data, numbers):
-    """Compiled once, called for one setting after another."""
-    train = jax.jit(_by_hand(config, key, data))
-    pairs = [tuple(jnp.float32(column[i]) for column in numbers.values()) for i in range(config.settings)]
-    return _timed(lambda: [train(*pair) for pair in pairs])
-
-
-def _vmapped(config, key, data, numbers):
-    """All settings in one vmap."""
-    train = jax.jit(jax.vmap(_by_hand(config, key, data)))
-    columns = [jnp.asarray(column, jnp.float32) for column in numbers.values()]
-    return _timed(lambda: train(*columns))
-
-
 def _single(config, key, data, numbers):
     """A jit for each setting, as with constants in a script; compiling is part of it. Extrapolated."""
 
     def train():
         for i in range(config.singles):
             pair = [float(column[i]) for column in numbers.values()]
-            jax.block_until_ready(jax.jit(partial(_by_hand(config, key, data), *pair))())
+            jax.block_until_ready(jax.jit(partial(training_by_hand(config, key, data), *pair))())
 
-    timed = _timed(train, warm=False)
-    return lambda: timed() * config.settings / config.singles
-
-
-def _timed(work, *, warm=True):
-    """A function that runs the work and returns its seconds; compiled beforehand."""
-
-    def timed():
-        began = time.perf_counter()
-        jax.block_until_ready(work())
-        return time.perf_counter() - began
-
-    if warm:
-        timed()
-    return timed
-
-
-def _sgemm_peak():
-    """GFLOP/s of float32 matrix products, one on each device at once: the best median over three sizes."""
-    devices = np.array(jax.local_devices())
-    mesh = Mesh(devices, ("devices",))
-    spec = PartitionSpec("devices")
-    multiply = jax.jit(jax.shard_map(lambda a: a @ a, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
-    best = 0.0
-    for size in (512, 1024, 2048):
-        a = jax.device_put(jnp.ones((len(devices), size, size)), NamedSharding(mesh, spec))
-        timed = _timed(partial(multiply, a))
-        seconds = np.median([timed() for _ in range(9)])
-        best = max(best, len(devices) * 2 * size**3 / seconds / 1e9)
-    return best
+    once = timed(train, warm=False)
+    return lambda: once() * config.settings / config.singles
 
 
 if __name__ == "__main__":

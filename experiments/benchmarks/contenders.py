@@ -1,0 +1,126 @@
+"""What the sweep benchmarks share: a training function as one would write it by hand, clocks and the machine's peak."""
+
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import regopt
+from regopt import sweep
+from regopt.data import batch_indices
+from regopt.layers import MLP
+from regopt.losses import cross_entropy
+
+
+def digits_task(config):
+    return sweep.supervised(
+        lambda h, rngs: MLP((64, config.width, 10), rate=h.get("rate"), rngs=rngs),
+        cross_entropy,
+        lambda h: regopt.adamw(h["learning_rate"], weight_decay=h["weight_decay"]),
+    )
+
+
+def swept(config, key, data, numbers, **options):
+    return sweep.run(
+        digits_task(config),
+        sweep.from_columns(numbers),
+        data,
+        steps=config.steps,
+        eval_every=config.eval_every,
+        batch_size=config.batch_size,
+        key=jax.random.clone(key),
+        progress=True,
+        **options,
+    )
+
+
+def engine(config, key, data, numbers, **options):
+    """The engine; a refit of everything reuses the compiled program, so only training is timed."""
+    result = swept(config, key, data, numbers, **options)
+    return lambda: result.refit().run_seconds
+
+
+def training_by_hand(config, key, data):
+    """The obvious training function of two numbers: a row-major MLP on optax.adamw, in a scan."""
+    x, y = jnp.asarray(data.train[0]), jnp.asarray(data.train[1])
+    x_validation, y_validation = (jnp.asarray(part) for part in data.validation)
+    order = batch_indices(jax.random.clone(key), 0, config.steps, examples=len(x), batch_size=config.batch_size)
+    keys = jax.random.split(jax.random.clone(key))
+    normal = jax.nn.initializers.lecun_normal()
+    start = {
+        "w1": normal(keys[0], (64, config.width)),
+        "b1": jnp.zeros(config.width),
+        "w2": normal(keys[1], (config.width, 10)),
+        "b2": jnp.zeros(10),
+    }
+
+    def loss(params, x, y):
+        hidden = jax.nn.relu(x @ params["w1"] + params["b1"])
+        logits = hidden @ params["w2"] + params["b2"]
+        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def train(learning_rate, weight_decay):
+        optimizer = optax.adamw(learning_rate, weight_decay=weight_decay)
+
+        def step(carry, rows):
+            params, state = carry
+            grads = jax.grad(loss)(params, x[rows], y[rows])
+            updates, state = optimizer.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), order)
+        return loss(params, x_validation, y_validation)
+
+    return train
+
+
+def looped(config, key, data, numbers):
+    """Compiled once, called for one setting after another."""
+    train = jax.jit(training_by_hand(config, key, data))
+    pairs = [tuple(jnp.float32(column[i]) for column in numbers.values()) for i in range(config.settings)]
+    return timed(lambda: [train(*pair) for pair in pairs])
+
+
+def vmapped(config, key, data, numbers):
+    """All settings in one vmap."""
+    train = jax.jit(jax.vmap(training_by_hand(config, key, data)))
+    columns = [jnp.asarray(column, jnp.float32) for column in numbers.values()]
+    return timed(lambda: train(*columns))
+
+
+def timed(work, *, warm=True):
+    """A function that runs the work and returns its seconds; compiled beforehand."""
+
+    def once():
+        began = time.perf_counter()
+        jax.block_until_ready(work())
+        return time.perf_counter() - began
+
+    if warm:
+        once()
+    return once
+
+
+def sgemm_peak():
+    """GFLOP/s of float32 matrix products, one on each device at once: the best median over three sizes."""
+    devices = np.array(jax.local_devices())
+    mesh = Mesh(devices, ("devices",))
+    spec = PartitionSpec("devices")
+    multiply = jax.jit(jax.shard_map(lambda a: a @ a, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
+    best = 0.0
+    for size in (512, 1024, 2048):
+        a = jax.device_put(jnp.ones((len(devices), size, size)), NamedSharding(mesh, spec))
+        once = timed(partial(multiply, a))
+        seconds = np.median([once() for _ in range(9)])
+        best = max(best, len(devices) * 2 * size**3 / seconds / 1e9)
+    return best
+
+
+def ratio(arrays, slow, fast):
+    """Median over the rounds of the time of one contender over that of another, in the same round."""
+    names = arrays["contenders"].tolist()
+    return float(np.median(arrays["seconds"][names.index(slow)] / arrays["seconds"][names.index(fast)]))
