@@ -1,0 +1,132 @@
+"""What is the same to the last bit, and by how much the rest differs.
+
+Promised: the same call twice, in another process, on any number of devices with the same chunk, a setting trained again
+alone, and a setting among others with other values. Not promised, and measured here: another chunk, settings that
+stream through few slots, and a run of its own instead of a lane.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reproducible_sweep as sweeps
+from every_optimizer import FIRST_ORDER, SECOND_ORDER
+
+from regopt import training
+
+HERE = Path(__file__).parent
+ONE_DEVICE_DIFFERS = {"sam"}  # by a few ulps: XLA joins two divisions of its norm in the program of one device alone
+# these compare numbers in loops, so that rounding may change a decision and then everything after it
+DECIDING = {"newton_cg", "nonlinear_cg", "bfgs", "lbfgs"}
+ULPS = 12  # four times the largest of all optimizers but the deciding, 3 ulps after 20 steps
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return sweeps.run()
+
+
+def other_process(names, devices, **environment):
+    """Digests of sweeps in a process with so many CPU devices."""
+    paths = os.pathsep.join([str(HERE), *(part for part in sys.path if part)])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "reproducible_sweep.py"), json.dumps(list(names))],
+        env={**os.environ, "PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": str(devices), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, digests = json.loads(done.stdout)
+    assert count == devices
+    return digests
+
+
+def ulps(a, b):
+    """Distances in units of the last place of the larger; infinite where only one is finite."""
+    size = np.maximum(np.abs(a), np.abs(b))
+    distance = np.abs(a.astype(float) - b) / np.spacing(np.where(np.isfinite(size), size, 1))
+    return np.where(np.isfinite(a) & np.isfinite(b), distance, np.where(np.isfinite(a) == np.isfinite(b), 0, np.inf))
+
+
+def largest(one, other):
+    """The largest distance of two sweeps' curves, in ulps of float32."""
+    return ulps(sweeps.curves(one).astype(np.float32), sweeps.curves(other).astype(np.float32)).max()
+
+
+def test_the_same_call_twice(whole):
+    assert sweeps.digest(sweeps.run()) == sweeps.digest(whole)
+    assert len(set(whole.status)) > 1  # patience ends some
+
+
+@pytest.mark.parametrize(
+    "devices", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(8, marks=pytest.mark.long)]
+)
+def test_another_process_and_number_of_devices(whole, devices):
+    assert jax.device_count() == 2
+    assert other_process(["adam"], devices) == {"adam": sweeps.digest(whole)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("order", [FIRST_ORDER, SECOND_ORDER])
+def test_every_optimizer_on_one_device_two_and_eight(order):
+    one, two, eight = (other_process(order, devices) for devices in (1, 2, 8))
+    assert two == eight
+    assert {name for name in order if one[name] != two[name]} <= ONE_DEVICE_DIFFERS
+
+
+@pytest.mark.long
+def test_one_core_gives_the_bits_of_all():
+    names = ["adam", "sgd", "newton"]
+    given = os.sched_getaffinity(0)
+    all_cores = other_process(names, 2)
+    try:
+        os.sched_setaffinity(0, {min(given)})  # a child inherits it
+        assert other_process(names, 2) == all_cores
+    finally:
+        os.sched_setaffinity(0, given)
+
+
+@pytest.mark.parametrize("row", [0, 13, 31])
+def test_a_setting_trained_again_alone(whole, row):
+    alone = whole.refit(row)
+    np.testing.assert_array_equal(sweeps.curves(alone)[row], sweeps.curves(whole)[row])
+    assert alone.record.last_step[row] == whole.record.last_step[row]
+    for a, b in zip(jax.tree.leaves(alone.state(row)), jax.tree.leaves(whole.state(row)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_setting_among_others_with_other_values(whole):
+    odd = np.arange(sweeps.SETTINGS) % 2 == 1
+    columns = {name: np.where(odd, column[::-1], column) for name, column in sweeps.COLUMNS.items()}
+    columns["rate"] = np.where(odd, np.nan, columns["rate"])
+    others = sweeps.run(columns=columns)
+    assert set(others.status[odd]) == {"diverged"}
+    np.testing.assert_array_equal(sweeps.curves(others)[~odd], sweeps.curves(whole)[~odd])
+    np.testing.assert_array_equal(sweeps.states(others)[~odd], sweeps.states(whole)[~odd])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted({*FIRST_ORDER, *SECOND_ORDER} - DECIDING))
+def test_every_optimizer_differs_by_little_in_other_chunks_slots_and_devices(name):
+    base = sweeps.run(name)
+    for options in ({"chunk": 1}, {"chunk": 16}, {"slots": 12}, {"devices": jax.devices()[:1]}):
+        assert largest(sweeps.run(name, **options), base) <= ULPS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["adam", "sgd", "lion", "nadam", "guard"])
+def test_a_run_of_its_own_differs_from_a_lane_by_little(name):
+    lanes = sweeps.run(name, noise="shared", patience=None)
+    task = sweeps.task_of(name)
+    alone = jax.jit(lambda h: training.fit(task, h, sweeps.DATA, steps=20, eval_every=5, batch_size=8).metrics)
+    for row in range(0, sweeps.SETTINGS, 5):
+        h = lanes.record.settings.row(row)
+        metrics = alone({key: jnp.asarray(value) for key, value in h.items()})
+        for key, curve in lanes.record.curves.items():
+            assert ulps(np.asarray(metrics[key], np.float32), curve[row].astype(np.float32)).max() <= ULPS
