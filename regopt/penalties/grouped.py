@@ -60,8 +60,8 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
             after = shrink(wide, like(step, wide[0]) * like(strength, wide[0]))
         else:
             steps = jax.tree.leaves(tree.by_leaf(step, params))
-            wide_steps = [like(steps[i], w) for i, w in zip(places, wide, strict=False)]
-            after = shrink_by_coordinate(wide, wide_steps, like(strength, wide[0]))
+            reaches = [like(steps[i], w) * like(strength, w) for i, w in zip(places, wide, strict=False)]
+            after = shrink_by_coordinate(wide, reaches)
         for i, w in zip(places, after, strict=False):
             leaves[i] = w.astype(jnp.asarray(leaves[i]).dtype)
         return jax.tree.unflatten(structure, leaves)
@@ -103,7 +103,7 @@ def group_lasso(
         return strength * weight * direction_and_norm((w,), axes)[1]
 
     def prox_at(w, step, strength):
-        return _shrink_groups(w, step, strength * _weight(axis, weighted, w), _axes(axis, w))
+        return _shrink_groups(w, step * strength * _weight(axis, weighted, w), _axes(axis, w))
 
     def strength_max_at(g):
         return jnp.max(direction_and_norm((g,), _axes(axis, g))[1], initial=0) / _weight(axis, weighted, g)
@@ -150,8 +150,10 @@ def sparse_group_lasso(
         return strength * (l1_ratio * jnp.sum(magnitude(w)) + (1 - l1_ratio) * jnp.sum(norms))
 
     def prox_at(w, step, strength, l1_ratio):
-        kept = soft_threshold(w, step * (strength * l1_ratio))
-        return _shrink_groups(kept, step, strength * (1 - l1_ratio) * _weight(axis, weighted, w), _axes(axis, w))
+        reach = step * strength
+        kept = soft_threshold(w, reach * l1_ratio)
+        reach = reach * (1 - l1_ratio) * _weight(axis, weighted, w)
+        return _shrink_groups(kept, reach, _axes(axis, w))
 
     def strength_max_at(g, l1_ratio):
         return _sparse_group_max(_rows(g, _axes(axis, g)), l1_ratio, (1 - l1_ratio) * _weight(axis, weighted, g))
@@ -199,12 +201,12 @@ def exclusive(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask
     return leafwise((strength,), mask, value_at, prox_at)
 
 
-def _shrink_groups(w: jax.Array, step: jax.Array, strength: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     if math.prod(w.shape[each] for each in axes) == 1:
-        return soft_threshold(w, step * strength)
-    if step.ndim == 0:
-        return shrink((w,), step * strength, axes)[0]
-    return shrink_by_coordinate((w,), (step,), strength, axes)[0]
+        return soft_threshold(w, reach)
+    if reach.ndim == 0:
+        return shrink((w,), reach, axes)[0]
+    return shrink_by_coordinate((w,), (reach,), axes)[0]
 
 
 def _axes(axis: Axis, w: jax.Array) -> tuple[int, ...]:

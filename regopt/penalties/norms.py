@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from regopt.numerics import direction_and_norm, safe_divide
 
-_SECANT_STEPS = 50  # at most: one or two where reaches are small beside the norm, seldom more than ten
+_NEWTON_STEPS = 20  # at most: none where reaches are small beside the norm, else some four
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -49,75 +49,78 @@ def _shrink_jvp(axis, primals, tangents):
 
 
 def shrink_by_coordinate(
-    arrays: Sequence[jax.Array],
-    steps: Sequence[jax.Array],
-    strength: jax.Array,
-    axis: tuple[int, ...] | None = None,
+    arrays: Sequence[jax.Array], reaches: Sequence[jax.Array], axis: tuple[int, ...] | None = None
 ) -> list[jax.Array]:
-    """``argmin_u sum_i (u_i - w_i)**2 / (2 reach_i) + |u|``, ``reach = strength * step``: the prox in a diagonal metric.
+    """``argmin_u sum_i (u_i - w_i)**2 / (2 reach_i) + |u|``: the norm's prox in a diagonal metric.
 
     ``u = w n / (n + reach)``, where ``n = |u|`` solves ``|w / (n + reach)| = 1``; 0 where ``|w / reach| <= 1``.
 
     Args:
         arrays: w, of one dtype.
-        steps: >= 0, each of shape () or of its array's shape.
-        strength: >= 0, shape ().
+        reaches: >= 0, each of shape () or of its array's shape.
         axis: for a single array, the axes of the norm; None for all entries of all arrays.
 
     Returns:
         The arrays after it.
     """
-    n = _norm_after(tuple(arrays), tuple(steps), strength, axis)
+    n = _norm_after(tuple(arrays), tuple(reaches), axis)
     positive = jnp.where(n > 0, n, 1)
-    return [w * (n / (positive + strength * step)) for w, step in zip(arrays, steps, strict=True)]
+    return [w * (n / (positive + reach)) for w, reach in zip(arrays, reaches, strict=True)]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _norm_after(
-    arrays: tuple[jax.Array, ...], steps: tuple[jax.Array, ...], strength: jax.Array, axis: tuple[int, ...] | None
+    arrays: tuple[jax.Array, ...], reaches: tuple[jax.Array, ...], axis: tuple[int, ...] | None
 ) -> jax.Array:
-    """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``, by the secant method.
+    """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
 
-    f rises and is concave, nearly a line of slope ``1 / |w|``, and its root lies below ``|w|``. Each step of the method
-    is one pass over the arrays.
+    f rises and is concave, with a slope between ``1 / |w|`` and ``f(n) / n``: where reaches are small beside the norm
+    one step from ``|w|`` ends at the root to rounding, and always left of it; from there Newton never overshoots.
     """
     limits = jnp.finfo(arrays[0].dtype)
-
-    def f(n):
-        n = jnp.maximum(n, limits.tiny)
-        ratios = [w / (n + strength * step) for w, step in zip(arrays, steps, strict=True)]
-        return 1 / jnp.sqrt(jnp.clip(_total([jnp.square(x) for x in ratios], axis), limits.tiny, limits.max))
-
-    def goes_on(carry):
-        count, a, _, b = carry
-        return (count < _SECANT_STEPS) & jnp.any(jnp.abs(a - b) > 0)
-
-    def secant(carry):
-        count, a, f_a, b = carry
-        f_b = f(b)
-        c = jnp.maximum(b + safe_divide((1 - f_b) * (b - a), f_b - f_a), 0)
-        # |f''| <= 3 f' / n: the error of c is at most 3/2 of this product, as a part of n
-        low = jnp.maximum(jnp.minimum(a, b), limits.tiny)
-        moves = jnp.abs(c - a) / low * (jnp.abs(c - b) / low) > limits.eps / 4
-        return count + 1, jnp.where(moves, b, c), f_b, c
-
     squares = _total([jnp.square(w) for w in arrays], axis)
     start = jnp.sqrt(jnp.clip(squares, limits.tiny, limits.max))
-    f_start = f(start)
-    first = jnp.maximum(start * (2 - f_start), 0)
-    return jax.lax.while_loop(goes_on, secant, secant((0, start, f_start, first)))[-1]
+    floor = start * limits.eps**2  # n is at least this in the loop, which carries what it is above
+
+    def terms(n):
+        sums = [n + reach for reach in reaches]
+        return sums, [w / m for w, m in zip(arrays, sums, strict=True)]
+
+    def newton(n):
+        sums, ratios = terms(n)
+        squares = _total([jnp.square(t) for t in ratios], axis)
+        slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
+        ahead = [(jnp.abs(t) - 1) * m for m, t in zip(sums, ratios, strict=True)]  # |u| >= |u_i|
+        ahead = reduce(jnp.maximum, [jnp.max(x, axis=axis, keepdims=axis is not None, initial=0) for x in ahead])
+        return jnp.maximum(n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope), ahead)
+
+    def goes_on(carry):
+        count, _, moves = carry
+        return (count < _NEWTON_STEPS) & jnp.any(moves)
+
+    def move(carry):
+        count, above, moves = carry
+        n = floor + above
+        step = jnp.where(moves, newton(n), 0)
+        # |f''| <= 3 f' / n: what is left is at most 3/2 of the square, as a part of n
+        return count + 1, above + step, jnp.square(step / n) > limits.eps / 4
+
+    excess = 1 / jnp.sqrt(jnp.clip(_total([jnp.square(t) for t in terms(start)[1]], axis), limits.tiny, limits.max)) - 1
+    above = jnp.maximum(start * (1 - excess), 0)
+    moves = excess * (start - above) > limits.eps / 4 * above
+    return jax.lax.while_loop(goes_on, move, (0, above, moves))[1]
 
 
 @_norm_after.defjvp
 def _norm_after_jvp(axis, primals, tangents):
-    (arrays, steps, strength), (arrays_dot, steps_dot, strength_dot) = primals, tangents
-    n = _norm_after(arrays, steps, strength, axis)
+    (arrays, reaches), (arrays_dot, reaches_dot) = primals, tangents
+    n = _norm_after(arrays, reaches, axis)
     positive = jnp.where(n > 0, n, 1)
     moves, weights = [], []
-    for w, step, w_dot, step_dot in zip(arrays, steps, arrays_dot, steps_dot, strict=True):
-        m = positive + strength * step
+    for w, reach, w_dot, reach_dot in zip(arrays, reaches, arrays_dot, reaches_dot, strict=True):
+        m = positive + reach
         t = w / m
-        moves.append(t * (w_dot - t * (strength * step_dot + strength_dot * step)) / m)
+        moves.append(t * (w_dot - t * reach_dot) / m)
         weights.append(t * t / m)
     return n, jnp.where(n > 0, safe_divide(_total(moves, axis), _total(weights, axis)), 0)
 
