@@ -33,8 +33,7 @@ def swept(config, key, data, numbers, **options):
         eval_every=config.eval_every,
         batch_size=config.batch_size,
         key=jax.random.clone(key),
-        progress=True,
-        **options,
+        **{"progress": True, **options},
     )
 
 

@@ -31,6 +31,18 @@ def folded():
     return apply
 
 
+def convolved():
+    """A window of two over the examples, in flax's layer."""
+
+    def apply(key, x):
+        layer = nnx.Conv(
+            3, 2, 2, conv_general_dilated=layers.convolution_by_product, param_dtype=x.dtype, rngs=nnx.Rngs(0)
+        )
+        return layer(x[None])
+
+    return apply
+
+
 def two_heads(dtype):
     """Two tasks on one trunk."""
     rngs = nnx.Rngs(0)
@@ -79,6 +91,7 @@ ROWS = [
         {"momentum": (0.0, 1.0), "eps": (0.0,)},
         build=normalised,
     ),
+    Row(layers.convolution_by_product, "noise", {}, build=convolved),
     Row(layers.estimate_statistics, "noise", {}, build=folded),
     Row(layers.fold_batch_norm, "noise", {}, build=folded),
     rate_row(

@@ -1,0 +1,148 @@
+"""What do saving, progress, halving, refill and population based training cost or save in a sweep?
+
+The same settings of AdamW on an MLP on handwritten digits are trained plainly and with each part, in turn, by programs
+that were compiled before; each figure is a median of ratios within a round. Run it on an otherwise idle machine:
+
+    python experiments/benchmarks/sweep_parts.py configs/sweep_parts/default.toml
+"""
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+from contenders import ratio, swept
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from regopt import sweep
+from regopt.claims import Claim
+from regopt.data import digits
+
+PLAIN, SAVED = "plain", "saved in a folder, with progress"
+HALVED, POPULATION = "successive halving", "population based training"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The job and how often it is measured.
+
+    Attributes:
+        settings: how many are trained.
+        streamed: how many stream through fewer slots, once.
+        slots: how many of these are held.
+        patience: evaluations without improvement that end one of these.
+        eta: of the halving.
+        steps: training steps of each.
+        eval_every: steps between evaluations.
+        batch_size: images in a batch.
+        width: hidden units.
+        rounds: measurements of each, in turn.
+        seed: of weights and batches.
+    """
+
+    settings: Annotated[int, Field(ge=16)] = 256
+    streamed: Annotated[int, Field(ge=16)] = 1000
+    slots: Annotated[int, Field(ge=1)] = 160
+    patience: Annotated[int, Field(ge=1)] = 2
+    eta: Annotated[float, Field(gt=1)] = 3.0
+    steps: Annotated[int, Field(ge=1)] = 300
+    eval_every: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
+    width: Annotated[int, Field(ge=1)] = 128
+    rounds: Annotated[int, Field(ge=1)] = 5
+    seed: int = 0
+
+
+def run(config, key):
+    """Seconds of each kind of sweep, ``[kinds, rounds]``, and what they found."""
+    data = digits()
+    space = {"learning_rate": sweep.log_uniform(1e-4, 1e-2), "weight_decay": sweep.log_uniform(1e-3, 1.0)}
+    numbers, many = (sweep.random(space, count, config.seed).numbers for count in (config.settings, config.streamed))
+    kinds = {
+        PLAIN: {"progress": False},
+        SAVED: {"progress": True},
+        HALVED: {"scheduler": sweep.successive_halving(config.eta)},
+        POPULATION: {"scheduler": sweep.population(space)},
+    }
+    seconds, results = {name: [] for name in kinds}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(config.rounds + 1):  # the first compiles
+            for name, options in kinds.items():
+                saved = {"out": Path(folder) / str(turn)} if name == SAVED else {}
+                began = time.perf_counter()
+                results[name] = swept(config, key, data, numbers, **options, **saved)
+                seconds[name].append(time.perf_counter() - began)
+    streamed = swept(config, key, data, many, slots=config.slots, patience=config.patience)
+    return {
+        "contenders": np.array(list(kinds)),
+        "seconds": np.array(list(seconds.values()))[:, 1:],
+        "segments": np.array([result.record.segments.sum() for result in results.values()]),
+        "busy_share": np.array([result.busy_share for result in results.values()]),
+        "streamed_busy_share": np.array(streamed.busy_share),
+        "best_loss": np.array([result.best().metrics["validation_loss"] for result in results.values()]),
+        "devices": np.array(jax.local_device_count()),
+    }
+
+
+def table(arrays):
+    """Medians: seconds, segments trained, busy slots, the best validation loss."""
+    import pandas
+
+    return pandas.DataFrame(
+        {
+            "seconds": np.median(arrays["seconds"], axis=1),
+            "segments": arrays["segments"],
+            "busy slots": arrays["busy_share"],
+            "best validation loss": arrays["best_loss"],
+        },
+        index=pandas.Index(arrays["contenders"].tolist(), name="sweep"),
+    )
+
+
+def figure(arrays):
+    """Seconds of each kind of sweep."""
+    drawing = Figure(figsize=(9, 3), layout="constrained")
+    axes = drawing.subplots()
+    bars = axes.barh(arrays["contenders"].tolist()[::-1], np.median(arrays["seconds"], axis=1)[::-1], color="#0072B2")
+    axes.bar_label(bars, fmt="{:.3g} s", padding=3)
+    axes.set(xlabel=f"seconds of a sweep on {int(arrays['devices'])} CPU cores, median of rounds")
+    axes.margins(x=0.12)
+    return drawing
+
+
+def claims(arrays):
+    """The bars."""
+    source = "medians of alternating rounds"
+    at = {name: place for place, name in enumerate(arrays["contenders"].tolist())}
+    loss, segments = arrays["best_loss"], arrays["segments"]
+    generation = ratio(arrays, POPULATION, PLAIN) * segments[at[PLAIN]] / segments[at[POPULATION]]
+    return [
+        Claim("time with saving and progress over without", source, 1.03, ratio(arrays, SAVED, PLAIN), 0.0, "at most"),
+        Claim("time of all settings over that of halving", source, 2.5, ratio(arrays, PLAIN, HALVED), 0.0, "at least"),
+        Claim(
+            "best validation loss of halving minus that of all settings (nats)",
+            "same settings and batches",
+            0.002,
+            float(loss[at[HALVED]] - loss[at[PLAIN]]),
+            relation="at most",
+        ),
+        Claim("time of a generation over a plain segment", source, 1.05, float(generation), relation="at most"),
+        Claim(
+            "share of slots that are busy while settings stream through",
+            "counted",
+            0.95,
+            float(arrays["streamed_busy_share"]),
+            relation="at least",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.cli import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
