@@ -6,7 +6,7 @@ Who trains, and when, is the engine's business.
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -178,6 +178,7 @@ def build_start(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, Constan
     )
 
 
+@cache  # the jitted function, so that the next sweep finds its programs
 def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
     """``(buffer, constants, to, parents, numbers) -> buffer, constants``: entries go on from others' states.
 
