@@ -161,7 +161,7 @@ def test_other_data_and_settings_are_refused_or_said_aloud(tmp_path, monkeypatch
 
 @pytest.mark.long
 def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
-    """Resident memory after the first thousand and after all: less than 8 MB apart."""
+    """Resident memory over the second thousand segments and over the last: 1 % more at most."""
     from regopt.sweep.record import Record
 
     sizes, add = [], Record.add
@@ -175,4 +175,4 @@ def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
     killed_sweep.run(tmp_path, steps=10_000, eval_every=1, patience=None, scheduler=None, slots=None, save_every=1.0)
     patch.undo()
     assert len(sizes) > 10_000
-    assert abs(np.median(sizes[-1000:]) - np.median(sizes[5000:6000])) < 8 * 2**20
+    assert np.median(sizes[-1000:]) <= 1.01 * np.median(sizes[1000:2000])

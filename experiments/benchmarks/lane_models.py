@@ -155,7 +155,7 @@ def figure(arrays):
 
 
 def claims(arrays):
-    """What the layout of a convolution is worth, and what batch normalisation costs."""
+    """What the layout of a convolution is worth, and that lanes are."""
     source = "medians of alternating rounds"
     return [
         Claim(
@@ -175,14 +175,6 @@ def claims(arrays):
                 "at least",
             )
             for name in (DENSE, NORMALISED, BY_PRODUCT, NORMALISED_CNN)
-        ),
-        Claim(
-            "lanes of an MLP: time with batch norm over without",
-            source,
-            2.0,
-            ratio(arrays, NORMALISED, DENSE),
-            0.0,
-            "at most",
         ),
     ]
 

@@ -130,6 +130,9 @@ def ray_tune(config, data, order):
         def step(self):
             return {"validation_loss": train(*self.pair), "done": True}
 
+        def save_checkpoint(self, checkpoint_dir):
+            del checkpoint_dir  # nothing to keep
+
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         ray.init(num_cpus=available_cores(), include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
