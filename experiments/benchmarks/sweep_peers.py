@@ -139,7 +139,7 @@ def figure(arrays):
     rates = float(arrays["settings"]) / np.median(arrays["seconds"], axis=1)[::-1]
     bars = left.barh(names, rates, color=["#D55E00" if name == ENGINE else "#0072B2" for name in names])
     left.bar_label(bars, fmt="{:.3g}", padding=3)
-    left.set(xscale="log", xlabel=f"settings a second on {int(arrays['devices'])} CPU cores, median of rounds")
+    left.set(xlabel=f"settings a second on {int(arrays['devices'])} CPU cores, median of rounds")
     left.margins(x=0.12)
     chosen = {ENGINE: "#D55E00", JOBLIB: "#0072B2", FUNC: "#009E73"}
     for name, losses in zip(arrays["loss_names"].tolist(), arrays["losses"], strict=True):
