@@ -24,9 +24,10 @@ def digits_task(config):
     )
 
 
-def swept(config, key, data, numbers, **options):
+def swept(config, key, data, numbers, *, task=None, **options):
+    """The sweep; with the same task its programs are compiled once."""
     return sweep.run(
-        digits_task(config),
+        task or digits_task(config),
         sweep.from_columns(numbers),
         data,
         steps=config.steps,

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import jax
 import numpy as np
-from contenders import ratio, swept
+from contenders import digits_task, ratio, swept
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -60,7 +60,7 @@ class Config:
 
 def run(config, key):
     """Seconds of each kind of sweep, ``[kinds, rounds]``, and what they found."""
-    data = digits()
+    data, task = digits(), digits_task(config)
     space = {"learning_rate": sweep.log_uniform(1e-4, 1e-2), "weight_decay": sweep.log_uniform(1e-3, 1.0)}
     numbers, many = (sweep.random(space, count, config.seed).numbers for count in (config.settings, config.streamed))
     kinds = {
@@ -75,7 +75,7 @@ def run(config, key):
             for name, options in kinds.items():
                 saved = {"out": Path(folder) / str(turn)} if name == SAVED else {}
                 began = time.perf_counter()
-                results[name] = swept(config, key, data, numbers, **options, **saved)
+                results[name] = swept(config, key, data, numbers, task=task, **options, **saved)
                 seconds[name].append(time.perf_counter() - began)
     streamed = swept(config, key, data, many, slots=config.slots, patience=config.patience)
     return {
