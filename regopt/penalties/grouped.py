@@ -138,9 +138,9 @@ def sparse_group_lasso(
 
     References: Simon, Friedman, Hastie & Tibshirani (2013), section 2 (weighted). The order of the two: Yu (2013).
 
-    >>> sparse_group_lasso(1.0, 0.5).prox(jnp.array([[3.5, 0.3], [4.5, 0.9]]), 1.0)
-    Array([[2.7, 0. ],
-           [3.6, 0. ]], dtype=float32)
+    >>> sparse_group_lasso(10.0, 0.5).prox(jnp.array([[11.0, 0.3], [13.0, 0.9]]), 1.0)
+    Array([[3., 0.],
+           [4., 0.]], dtype=float32)
     """
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")

@@ -150,11 +150,13 @@ def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
 
 def build_empty(shapes: Tree, size: int, spread: Any) -> Tree:
     """A buffer of so many entries, all zeros, spread over the devices."""
+    leaves, structure = jax.tree.flatten(shapes)
+    return structure.unflatten(_zeros(tuple((x.shape, x.dtype) for x in leaves), size, spread)())
 
-    def zeros():
-        return jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), shapes)
 
-    return jax.jit(zeros, out_shardings=spread)()
+@cache  # the jitted functions, so that the next sweep finds their programs
+def _zeros(leaves: tuple[tuple[tuple[int, ...], Any], ...], size: int, spread: Any) -> Callable[[], list[jax.Array]]:
+    return jax.jit(lambda: [jnp.zeros((size, *shape), dtype) for shape, dtype in leaves], out_shardings=spread)
 
 
 def build_start(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, Constants]]:
@@ -178,7 +180,7 @@ def build_start(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, Constan
     )
 
 
-@cache  # the jitted function, so that the next sweep finds its programs
+@cache
 def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
     """``(buffer, constants, to, parents, numbers) -> buffer, constants``: entries go on from others' states.
 
