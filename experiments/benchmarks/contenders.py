@@ -1,19 +1,49 @@
 """What the sweep benchmarks share: a training function as one would write it by hand, clocks and the machine's peak."""
 
 import time
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from pydantic import Field
 
 import regopt
 from regopt import sweep
 from regopt.data import batch_indices
 from regopt.layers import MLP
 from regopt.losses import cross_entropy
+
+
+@dataclass(frozen=True)
+class Job:
+    """Settings of AdamW on a multilayer perceptron on handwritten digits.
+
+    Attributes:
+        settings: how many are trained.
+        steps: training steps of each.
+        eval_every: steps between the engine's evaluations; others evaluate at the end.
+        batch_size: images in a batch.
+        width: hidden units.
+        seed: of weights and batches.
+    """
+
+    settings: Annotated[int, Field(ge=16)] = 256
+    steps: Annotated[int, Field(ge=1)] = 300
+    eval_every: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
+    width: Annotated[int, Field(ge=1)] = 128
+    seed: int = 0
+
+    @property
+    def gflop(self):
+        """Floating-point operations of one setting's matrix products, in 10^9."""
+        weights = 64 * self.width + self.width * 10
+        return self.steps * 2 * self.batch_size * (2 * weights + self.width * 10) / 1e9
 
 
 def digits_task(config):

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import jax
 import numpy as np
-from contenders import digits_task, ratio, swept
+from contenders import Job, digits_task, ratio, swept
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -28,34 +28,22 @@ HALVED, POPULATION = "successive halving", "population based training"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        settings: how many are trained.
         streamed: how many stream through fewer slots, once.
         slots: how many of these are held.
         patience: evaluations without improvement that end one of these.
         eta: of the halving.
-        steps: training steps of each.
-        eval_every: steps between evaluations.
-        batch_size: images in a batch.
-        width: hidden units.
         rounds: measurements of each, in turn.
-        seed: of weights and batches.
     """
 
-    settings: Annotated[int, Field(ge=16)] = 256
     streamed: Annotated[int, Field(ge=16)] = 1000
     slots: Annotated[int, Field(ge=1)] = 160
     patience: Annotated[int, Field(ge=1)] = 2
     eta: Annotated[float, Field(gt=1)] = 3.0
-    steps: Annotated[int, Field(ge=1)] = 300
-    eval_every: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
-    width: Annotated[int, Field(ge=1)] = 128
     rounds: Annotated[int, Field(ge=1)] = 5
-    seed: int = 0
 
 
 def run(config, key):

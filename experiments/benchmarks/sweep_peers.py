@@ -18,7 +18,7 @@ from typing import Annotated
 import jax
 import numpy as np
 import torch_peers
-from contenders import engine, looped, ratio, sgemm_peak, swept, vmapped
+from contenders import Job, engine, looped, ratio, sgemm_peak, swept, vmapped
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -38,41 +38,23 @@ PEERS = {  # name, contender, and settings of a turn by the config
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        settings: how many are trained.
         sample: of them, how many the peers train that take one at a time.
         stack: of them, how many ``torch.func.vmap`` trains at once.
-        steps: training steps of each.
-        eval_every: steps between the evaluations of the engine; the others evaluate at the end.
-        batch_size: images in a batch.
-        width: hidden units.
         rounds: measurements of each contender, in turn.
-        seed: of weights and batches.
     """
 
-    settings: Annotated[int, Field(ge=16)] = 256
     sample: Annotated[int, Field(ge=2)] = 32
     stack: Annotated[int, Field(ge=2)] = 64
-    steps: Annotated[int, Field(ge=1)] = 300
-    eval_every: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
-    width: Annotated[int, Field(ge=1)] = 128
     rounds: Annotated[int, Field(ge=1)] = 3
-    seed: int = 0
 
     def __post_init__(self):
         for name in ("sample", "stack"):
             if getattr(self, name) > self.settings:
                 raise ValueError(f"{name} must be at most settings = {self.settings}, got {getattr(self, name)}")
-
-    @property
-    def gflop(self):
-        """Floating-point operations of one setting's matrix products, in 10^9."""
-        weights = 64 * self.width + self.width * 10
-        return self.steps * 2 * self.batch_size * (2 * weights + self.width * 10) / 1e9
 
 
 def run(config, key):

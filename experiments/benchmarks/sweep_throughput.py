@@ -19,7 +19,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import numpy as np
-from contenders import digits_task, engine, looped, ratio, sgemm_peak, swept, timed, training_by_hand, vmapped
+from contenders import Job, digits_task, engine, looped, ratio, sgemm_peak, swept, timed, training_by_hand, vmapped
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -33,34 +33,16 @@ BARE = "the engine's program without the engine"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        settings: how many are trained.
-        steps: training steps of each.
-        eval_every: steps between the engine's evaluations.
-        batch_size: images in a batch.
-        width: hidden units.
         rounds: measurements of each contender, in turn.
         singles: settings of "one jit per setting", extrapolated to all.
-        seed: of weights and batches.
     """
 
-    settings: Annotated[int, Field(ge=16)] = 256
-    steps: Annotated[int, Field(ge=1)] = 300
-    eval_every: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1, le=1077)] = 128
-    width: Annotated[int, Field(ge=1)] = 128
     rounds: Annotated[int, Field(ge=1)] = 5
     singles: Annotated[int, Field(ge=1)] = 8
-    seed: int = 0
-
-    @property
-    def gflop(self):
-        """Floating-point operations of one setting's matrix products, in 10^9."""
-        weights = 64 * self.width + self.width * 10
-        return self.steps * 2 * self.batch_size * (2 * weights + self.width * 10) / 1e9
 
 
 def run(config, key):
