@@ -98,7 +98,7 @@ def same_bits(a, b):
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_optimizer
 def test_every_optimizer_recovers_from_every_attack(row):
     optimizer = regopt.guard(row.make(), MAX_NORM)
@@ -117,7 +117,7 @@ def test_every_optimizer_recovers_from_every_attack(row):
             assert (end.state.skipped, end.state.first_bad_step) == (0, -1), name
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_optimizer
 def test_a_spike_cannot_freeze_a_guarded_optimizer_without_a_norm_either(row):
     for name, end in under_attack(regopt.guard(row.make()), ["1e30", "3e38"]).items():
@@ -125,7 +125,7 @@ def test_a_spike_cannot_freeze_a_guarded_optimizer_without_a_norm_either(row):
         assert np.isfinite(floats((end.params, end.state))).all(), name
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_optimizer
 def test_an_optimizer_that_is_frozen_is_reported(row):
     """Bare optimizers after a spike; those whose parameters are finite and no longer move are to be found."""
@@ -168,7 +168,7 @@ def no_alarm(state):
     return bool((state.skipped == 0).all() & (state.still < 5).all() & ~state.overflowed.any())
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_optimizer
 def test_clean_runs_raise_no_alarm(row):
     assert no_alarm(clean_runs(row, 16))
@@ -217,7 +217,7 @@ def check_bombarded(row, dtype, lanes, steps, max_norm):
         assert alive.mean() >= 0.999
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each_optimizer
 def test_random_bits_leave_every_parameter_finite(row):
     check_bombarded(row, jnp.float32, lanes=4, steps=300, max_norm=MAX_NORM)

@@ -64,7 +64,7 @@ def test_samples_are_not_only_the_identity(row: Row):
         assert set(values) - {0.0, 1.0}, name
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(14)
 @each_transform
 @each_dtype
 @pytest.mark.parametrize("gradient_dtype", [None, jnp.float32], ids=["own gradients", "float32 gradients"])
@@ -108,7 +108,7 @@ def test_schedules_have_the_default_float_dtype(row: Row):
             assert outcome.dtype == jnp.result_type(float)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(14)
 @each_number
 def test_a_traced_number_gives_what_the_python_number_gives(row: Row, number):
     for value in row.numbers[number]:
@@ -116,7 +116,7 @@ def test_a_traced_number_gives_what_the_python_number_gives(row: Row, number):
         assert_close(traced, exercise(row, **{number: value}), rtol=1e-5)  # the float32 rounding of the number
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(14)
 @each_number
 def test_vmap_over_a_number_is_the_loop(row: Row, number):
     values = jnp.array(row.numbers[number], jnp.float32)
@@ -125,7 +125,7 @@ def test_vmap_over_a_number_is_the_loop(row: Row, number):
         assert_close(jax.tree.map(lambda x, i=i: x[i], lanes), exercise(row, **{number: value}), rtol=1e-5)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(14)
 @each_number
 @pytest.mark.parametrize("size", [1.0, 0.0], ids=["", "zero gradient"])
 def test_the_slope_in_every_number_is_finite(row: Row, number, size):
@@ -143,7 +143,7 @@ def test_the_slope_in_every_number_is_finite(row: Row, number, size):
         assert np.isfinite(backward), value
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(14)
 @each_number
 def test_a_number_changes_the_result(row: Row, number):
     first, second = (exercise(row, **{number: value}) for value in row.numbers[number][:2])
@@ -224,7 +224,7 @@ def test_a_scan_runs(row: Row):
     assert np.isfinite(floats(final)).all()
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(14)
 @each_transform
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("lanes", [8, 64])
