@@ -83,7 +83,16 @@ def attempt(do):
 def run_script(script, *arguments):
     """What a process of its own prints; it forks, which one with JAX's threads must not."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-W", "ignore:os.fork:RuntimeWarning", "-c", script, *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore:os.fork:RuntimeWarning",
+        "-W",
+        "ignore:This process:DeprecationWarning",
+        "-c",
+        script,
+        *map(str, arguments),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.split()

@@ -50,7 +50,7 @@ def load(folder: str | Path) -> Result:
         record = Record(settings=Settings(parts.pop("numbers", {}), columns), **parts)
     except Exception as error:
         raise ValueError(
-            one_line(f"{path}: the saved sweep cannot be read: {error or type(error).__name__}")
+            one_line(f"{path}: the saved sweep cannot be read: {str(error) or type(error).__name__}")
         ) from error
 
     def absent(*_: Any) -> NoReturn:
