@@ -150,6 +150,29 @@ def sgemm_peak():
     return best
 
 
+def rates_and_decays(config):
+    """A learning rate and a weight decay for each setting, both from small to large."""
+    return {
+        "learning_rate": np.geomspace(1e-4, 1e-2, config.settings),
+        "weight_decay": np.geomspace(1e-3, 1.0, config.settings),
+    }
+
+
+def in_turns(contenders, rounds):
+    """The seconds of each contender, ``[contenders, rounds]``, and the median peak of the machine in between."""
+    seconds, peaks = {name: [] for name in contenders}, []
+    for _ in range(rounds):
+        peaks.append(sgemm_peak())
+        for name, contender in contenders.items():
+            seconds[name].append(contender())
+    return {
+        "contenders": np.array(list(seconds)),
+        "seconds": np.array(list(seconds.values())),
+        "peak": np.array(np.median(peaks)),
+        "devices": np.array(jax.local_device_count()),
+    }
+
+
 def ratio(arrays, slow, fast):
     """Median over the rounds of the time of one contender over that of another, in the same round."""
     names = arrays["contenders"].tolist()

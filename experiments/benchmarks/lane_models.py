@@ -14,7 +14,7 @@ from typing import Annotated
 
 import jax
 import numpy as np
-from contenders import ratio, sgemm_peak, timed
+from contenders import engine, in_turns, ratio, timed
 from flax import nnx
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -94,6 +94,11 @@ class Config:
     rounds: Annotated[int, Field(ge=1)] = 3
     seed: int = 0
 
+    @property
+    def eval_every(self):
+        """Steps between evaluations: one, at the end."""
+        return self.steps
+
 
 def run(config, key):
     """Seconds for all settings, ``[models and ways, rounds]``."""
@@ -101,20 +106,12 @@ def run(config, key):
     contenders = {}
     for name, model in MODELS.items():
         task = sweep.supervised(model, cross_entropy, lambda h: regopt.adamw(h["learning_rate"]))
-        contenders[name] = _lanes(config, key, data, task)
+        contenders[name] = engine(config, key, data, {"learning_rate": _rates(config)}, task=task)
         contenders[_alone(name)] = _one_by_one(config, key, data, task)
-    seconds, peaks = {name: [] for name in contenders}, []
-    for _ in range(config.rounds):
-        peaks.append(sgemm_peak())
-        for name, contender in contenders.items():
-            seconds[name].append(contender())
     return {
-        "contenders": np.array(list(seconds)),
-        "seconds": np.array(list(seconds.values())),
+        **in_turns(contenders, config.rounds),
         "steps": np.array(config.steps * config.settings),
         "gflop": np.array([2e-9 * config.batch_size * WORK[name] for name in MODELS]),  # of a step
-        "peak": np.array(np.median(peaks)),
-        "devices": np.array(jax.local_device_count()),
     }
 
 
@@ -189,20 +186,6 @@ def _milliseconds(arrays):
 
 def _rates(config):
     return np.geomspace(1e-4, 1e-2, config.settings)
-
-
-def _lanes(config, key, data, task):
-    """The engine; a refit reuses the compiled program, so only training is timed."""
-    result = sweep.run(
-        task,
-        sweep.from_columns({"learning_rate": _rates(config)}),
-        data,
-        steps=config.steps,
-        eval_every=config.steps,
-        batch_size=config.batch_size,
-        key=jax.random.clone(key),
-    )
-    return lambda: result.refit().run_seconds
 
 
 def _one_by_one(config, key, data, task):

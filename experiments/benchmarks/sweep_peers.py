@@ -18,7 +18,7 @@ from typing import Annotated
 import jax
 import numpy as np
 import torch_peers
-from contenders import Job, engine, looped, ratio, sgemm_peak, swept, vmapped
+from contenders import Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -60,10 +60,7 @@ class Config(Job):
 def run(config, key):
     """Every contender in turn, ``rounds`` times; seconds for all settings, and the losses that they reach."""
     data = digits()
-    numbers = {
-        "learning_rate": np.geomspace(1e-4, 1e-2, config.settings),
-        "weight_decay": np.geomspace(1e-3, 1.0, config.settings),
-    }
+    numbers = rates_and_decays(config)
     order = batch_indices(
         jax.random.clone(key), 0, config.steps, examples=len(data.train[0]), batch_size=config.batch_size
     )
@@ -81,20 +78,13 @@ def run(config, key):
             losses[name] = np.full(config.settings, np.nan)
             losses[name][rows] = train(pairs)  # starts workers, imports and caches
             contenders[name] = _scaled(train, pairs, config.settings)
-        seconds, peaks = {name: [] for name in contenders}, []
-        for _ in range(config.rounds):
-            peaks.append(sgemm_peak())
-            for name, contender in contenders.items():
-                seconds[name].append(contender())
+        measured = in_turns(contenders, config.rounds)
     return {
-        "contenders": np.array(list(seconds)),
-        "seconds": np.array(list(seconds.values())),
+        **measured,
         "loss_names": np.array(list(losses)),
         "losses": np.array(list(losses.values())),
         "settings": np.array(config.settings),
         "gflop": np.array(config.gflop),
-        "peak": np.array(np.median(peaks)),
-        "devices": np.array(jax.local_device_count()),
         **numbers,
     }
 

@@ -19,7 +19,19 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import numpy as np
-from contenders import Job, digits_task, engine, looped, ratio, sgemm_peak, swept, timed, training_by_hand, vmapped
+from contenders import (
+    Job,
+    digits_task,
+    engine,
+    in_turns,
+    looped,
+    rates_and_decays,
+    ratio,
+    swept,
+    timed,
+    training_by_hand,
+    vmapped,
+)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -48,10 +60,7 @@ class Config(Job):
 def run(config, key):
     """Every contender in turn, ``rounds`` times; seconds for all settings."""
     data = digits()
-    numbers = {
-        "learning_rate": np.geomspace(1e-4, 1e-2, config.settings),
-        "weight_decay": np.geomspace(1e-3, 1.0, config.settings),
-    }
+    numbers = rates_and_decays(config)
     contenders = {
         ENGINE: engine(config, key, data, numbers),
         LOOP: looped(config, key, data, numbers),
@@ -63,23 +72,15 @@ def run(config, key):
         ),
         BARE: _bare(config, key, data, numbers),
     }
-    seconds = {name: [] for name in contenders}
-    peaks = []
-    for _ in range(config.rounds):
-        peaks.append(sgemm_peak())
-        for name, contender in contenders.items():
-            seconds[name].append(contender())
+    measured = in_turns(contenders, config.rounds)
     memory = {
         f"{settings} settings, chunk {chunk}": _engine_memory(config, key, data, settings, chunk)
         for settings, chunk in ((64, 8), (64, 16), (256, 8), (256, 16), (256, 32))
     }
     return {
-        "contenders": np.array(list(seconds)),
-        "seconds": np.array(list(seconds.values())),
+        **measured,
         "settings": np.array(config.settings),
         "gflop": np.array(config.gflop),
-        "peak": np.array(np.median(peaks)),
-        "devices": np.array(jax.local_device_count()),
         **_compile_seconds(config, key, data, numbers),
         "memory_names": np.array(list(memory)),
         "memory_bytes": np.array(list(memory.values())),
