@@ -6,6 +6,7 @@ One function per format. This file is not for deciding what is written when (`re
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -64,6 +65,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@functools.cache
+def packages() -> dict[str, str]:
+    """Versions of Python, of this package, and of those that its numbers may depend on."""
+    others = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "regopt": __version__, **others}
+
+
 def versions() -> dict[str, Any]:
     """List what the numbers of a run may depend on besides its config; starts jax's devices.
 
@@ -74,9 +82,7 @@ def versions() -> dict[str, Any]:
 
     devices = jax.devices()
     return {
-        "python": platform.python_version(),
-        "regopt": __version__,
-        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        **packages(),
         "platform": devices[0].platform,
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),

@@ -186,18 +186,19 @@ class Watching:
     def call_done(self, group: Group, rows: np.ndarray) -> None:
         """Count the call, and show what is done."""
         self.spent += [0, len(rows), group.devices * group.chunk]
+        if self._bar is None or not self._bar.shown:
+            return
         record = self._record
         segments = np.where(record.training, record.segments, len(record.steps))[self._asked]
-        if self._bar is not None:
-            best = np.nanmin(np.append(self._scores(), np.inf))
-            self._bar.update(
-                completed=int(segments.sum()),
-                done=int(np.sum(self._asked & ~record.training)),
-                best=float(best if self._course.mode == "min" else -best),
-                running=int(np.sum(self._asked & record.training & (record.segments > 0))),
-                cut=int(np.sum(self._asked & record.cut)),
-                diverged=int(np.sum(self._asked & record.diverged)),
-            )
+        best = np.nanmin(np.append(self._scores(), np.inf))
+        self._bar.update(
+            completed=int(segments.sum()),
+            done=int(np.sum(self._asked & ~record.training)),
+            best=float(best if self._course.mode == "min" else -best),
+            running=int(np.sum(self._asked & record.training & (record.segments > 0))),
+            cut=int(np.sum(self._asked & record.cut)),
+            diverged=int(np.sum(self._asked & record.diverged)),
+        )
 
     def round_done(self, rounds: Rounds) -> None:
         """Save, if it is time."""

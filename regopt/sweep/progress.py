@@ -38,6 +38,11 @@ class SweepProgress:
             "sweep", total=segments, done=0, settings=settings, monitor=monitor, best=math.nan, counts={}
         )
 
+    @property
+    def shown(self) -> bool:
+        """Whether anybody sees it."""
+        return not self._progress.disable
+
     def __enter__(self) -> Self:
         self._progress.start()
         return self

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,14 @@ def fingerprint(path: Path) -> Print:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Print(file.tell(), sha256)
+
+
+def fingerprints(folder: Path) -> dict[str, Print]:
+    """Of each file below a folder, by its path from there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor() as threads:  # hashing leaves Python to others
+        names = (path.relative_to(folder).as_posix() for path in paths)
+        return dict(zip(names, threads.map(fingerprint, paths), strict=True))
 
 
 def is_whole(path: Path, expected: Print) -> bool:

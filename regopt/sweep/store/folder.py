@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from regopt.sweep.store import leaves
 from regopt.sweep.store.errors import StoreError, reason
-from regopt.sweep.store.files import TEMPORARY, Print, arriving, fingerprint, free_bytes, remove, write_json
+from regopt.sweep.store.files import (
+    TEMPORARY,
+    Print,
+    arriving,
+    fingerprint,
+    fingerprints,
+    free_bytes,
+    remove,
+    write_json,
+)
 from regopt.sweep.store.identity import differences
 from regopt.sweep.store.lock import held
 from regopt.sweep.store.reading import (
@@ -143,11 +152,7 @@ class Store:
             with arriving(self._folder / STATES / label) as temporary:
                 temporary.mkdir()
                 leaves.write(temporary / ARRAYS, arrays)
-                files = {
-                    path.relative_to(temporary).as_posix(): fingerprint(path)
-                    for path in sorted(temporary.rglob("*"))
-                    if path.is_file()
-                }
+                files = fingerprints(temporary)
                 now = time.strftime("%Y-%m-%d %H:%M:%S")
                 tables_now = {**(self._newest.tables if self._newest else {}), **written}
                 path = self._folder / STATES / label

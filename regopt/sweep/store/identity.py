@@ -1,7 +1,7 @@
 """What the numbers of a run depend on, compared leaf by leaf before it goes on."""
 
+import functools
 import hashlib
-import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from regopt import __version__
+from regopt.artifacts import packages
 from regopt.messages import shown
 from regopt.sweep.store.leaves import on_host
 from regopt.types import Device, Tree
 
-PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy")
 OPTIONS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
@@ -39,11 +38,7 @@ def environment(devices: Sequence[Device] | None = None) -> dict[str, Any]:
     devices = jax.local_devices() if devices is None else list(devices)
     first = devices[0]
     return {
-        "versions": {
-            "python": platform.python_version(),
-            "regopt": __version__,
-            **{package: importlib.metadata.version(package) for package in PACKAGES},
-        },
+        "versions": dict(packages()),
         "device": {
             "platform": first.platform,
             "kind": _processor() if first.platform == "cpu" else first.device_kind,
@@ -103,6 +98,7 @@ def _word(value: Any) -> str:
     return "nothing" if value is _MISSING else shown(value)
 
 
+@functools.cache
 def _processor() -> str:
     """The model of the CPU: XLA compiles for its instructions, so that another model may round otherwise."""
     try:

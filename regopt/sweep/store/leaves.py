@@ -21,7 +21,7 @@ from regopt.sweep.store.errors import StoreError
 from regopt.types import Tree
 
 Arrays = dict[str, np.ndarray]  # names and bytes
-LARGE = 2**24  # bytes from which a leaf is an array of its own, written without a copy
+LARGE = 2**22  # bytes from which a leaf is an array of its own, written without a copy and beside the others
 SMALL = "small"  # all other leaves, one behind the other
 
 
@@ -85,7 +85,7 @@ def unpack(arrays: Arrays, like: Tree) -> Tree:
         form = jax.eval_shape(jax.random.key_data, _shape(wanted)) if keys else wanted
         array: Any = np.empty(form.shape, form.dtype)
         room = array.reshape(-1).view(np.uint8)
-        if room.size >= LARGE:
+        if str(number) in arrays:
             room[:] = arrays[str(number)]
         else:
             room[:] = arrays[SMALL][small : small + room.size]
