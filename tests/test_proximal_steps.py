@@ -197,7 +197,8 @@ def test_zero_is_zero_in_every_dtype(dtype):
     assert state.zeros == np.sum(np.asarray(after) == 0) > 10
 
 
-def test_without_strength_the_optimizer_is_itself_bit_by_bit():
+def test_without_strength_the_optimizer_is_itself():
+    """To the rounding of one addition, and bit by bit where a mask leaves a leaf alone."""
     params, loss = mlp_problem()
     grads = jax.grad(loss)(params)
     plain = regopt.adam(0.01)
@@ -206,7 +207,10 @@ def test_without_strength_the_optimizer_is_itself_bit_by_bit():
     for _ in range(3):
         updates, state = optimizer.update(grads, state, params)
         expected, inner = plain.update(grads, inner, params)
-        jax.tree.map(np.testing.assert_array_equal, updates, expected)
+        for layer, own in updates.items():
+            np.testing.assert_array_equal(own["bias"], expected[layer]["bias"])
+            w = params[layer]["kernel"]
+            np.testing.assert_array_max_ulp(w + own["kernel"], w + expected[layer]["kernel"], 1)
 
 
 AROUND = {

@@ -138,7 +138,7 @@ def apply(params, x, key, rate):
 
 
 class Contender:
-    """Training steps in one program, compiled."""
+    """Training steps in one program, compiled: new images and random labels in each, so that gradients stay large."""
 
     def __init__(self, key, widths, batch, steps, name):
         make = {**SEPARABLE, **GROUPS}.get(name, lambda: regopt.adam(RATE))
@@ -148,26 +148,29 @@ class Contender:
             (jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), jnp.zeros(b))
             for k, a, b in zip(keys, widths[:-1], widths[1:], strict=False)
         ]
-        x, labels = jax.random.normal(keys[-1], (widths[0], batch)), jnp.arange(batch) % widths[-1]
+        of_images, of_labels = jax.random.split(keys[-1])
+        images = jax.random.normal(of_images, (steps, widths[0], batch))
+        labels = jax.random.randint(of_labels, (steps, batch), 0, widths[-1])
 
-        def loss(params, key):
+        def loss(params, key, x, labels):
             return losses.cross_entropy(apply(params, x, key, rate).T, labels)
 
-        def step(carry, key):
+        def step(carry, each):
             params, state = carry
-            updates, state = optimizer.update(jax.grad(loss)(params, key), state, params)
+            updates, state = optimizer.update(jax.grad(loss)(params, *each), state, params)
             return (optax.apply_updates(params, updates), state), None
 
-        def train(carry, key):
-            return jax.lax.scan(step, carry, jax.random.split(key, steps))[0]
+        def train(carry, key, images, labels):
+            return jax.lax.scan(step, carry, (jax.random.split(key, steps), images, labels))[0]
 
-        self.steps, self.key, self.carry = steps, jax.random.clone(key), (params, optimizer.init(params))
-        self.program = jax.jit(train, donate_argnums=0).lower(self.carry, self.key).compile()
+        self.steps, self.carry, self.batches = steps, (params, optimizer.init(params)), (images, labels)
+        self.key = jax.random.clone(key)
+        self.program = jax.jit(train, donate_argnums=0).lower(self.carry, self.key, *self.batches).compile()
 
     def run(self):
         """Seconds of a step."""
         began = time.perf_counter()
-        self.carry = jax.block_until_ready(self.program(self.carry, self.key))
+        self.carry = jax.block_until_ready(self.program(self.carry, self.key, *self.batches))
         return (time.perf_counter() - began) / self.steps
 
 

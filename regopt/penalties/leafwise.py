@@ -91,7 +91,7 @@ def magnitude(w: jax.Array) -> jax.Array:
 
 def soft_threshold(w: jax.Array, reach: jax.Array) -> jax.Array:
     """``sign(w) max(|w| - reach, 0)``: exact zeros, and w itself for a reach of 0."""
-    return w - jnp.clip(w, -reach, reach)
+    return w - jax.lax.clamp(*jnp.broadcast_arrays(-reach, w, reach))
 
 
 def largest(g: jax.Array) -> jax.Array:

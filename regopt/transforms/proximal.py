@@ -49,7 +49,7 @@ def proximal(
             raise ValueError("a proximal step needs the parameters: call update(grads, state, params)")
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         steps = _steps(at_count(learning_rate, state.count), params, inner)
-        updates, inner = _moved(params, updates, inner, lambda moved: prox(moved, steps))
+        updates, inner, _ = _moved(params, updates, inner, lambda moved: prox(moved, steps))
         zeros = _zeros(params, updates, penalty)
         return updates, ProximalState(inner, optax.safe_increment(state.count), zeros)
 
@@ -68,10 +68,9 @@ def constrained(
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("a projection needs the parameters: call update(grads, state, params)")
-        before, inner = optimizer.update(updates, state.inner, params, **extra_args)
-        updates, inner = _moved(params, before, inner, project)
-        differs = [_count(a != b) for a, b in zip(*map(jax.tree.leaves, (before, updates)), strict=True)]
-        active = jnp.asarray(sum(differs), jnp.int32) > 0
+        updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        updates, inner, differs = _moved(params, updates, inner, project)
+        active = jnp.asarray(sum(map(_count, differs)), jnp.int32) > 0
         count = optax.safe_increment(state.count)
         return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
 
@@ -85,19 +84,23 @@ def _steps(rate: NumberTree, params: Tree, state: Any) -> NumberTree:
     return rate if steps is rates else steps
 
 
-def _moved(params: Tree, updates: Tree, state: Any, move: Callable[[Tree], Tree]) -> tuple[Tree, Any]:
-    """The update to ``move(params + updates)``, and the optimizer's state after it.
+def _moved(
+    params: Tree, updates: Tree, state: Any, move: Callable[[Tree], Tree]
+) -> tuple[Tree, Any, list[jax.Array]]:
+    """The update to ``move(params + updates)``, the optimizer's state after it, and where that differs.
 
-    A parameter that ends at 0 does so exactly, one that is not moved keeps its update bit for bit.
+    A parameter that ends at 0 does so exactly, a leaf that is not moved keeps its update.
     """
-    moved = tree.lift_wide(jnp.add, params, updates)
-    targets = move(moved)
+    stepped = tree.lift_wide(jnp.add, params, updates)
+    targets = move(stepped)
 
-    def update(u, w, before, after):
-        return jnp.where(after == before, u, after - w)
+    def update(u, w, before, after):  # of one leaf; what no penalty touches comes back as it went in
+        return u if after is before else tree.lift(lambda _, w, after: after - w, u, w, after)
 
-    after = tree.lift(update, updates, params, moved, targets)
-    return after, displaced(state, tree.lift_wide(jnp.subtract, after, updates))
+    after = jax.tree.map(update, updates, params, stepped, targets)
+    pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
+    differs = [a != b for a, b in pairs if a is not b]
+    return after, displaced(state, tree.lift_wide(jnp.subtract, after, updates)), differs
 
 
 def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
