@@ -76,9 +76,9 @@ def _norm_after(
 ) -> jax.Array:
     """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
 
-    f rises and is concave, with a slope between ``1 / |w|`` and ``f(n) / n``: a step by the former from ``|w|`` ends left
-    of the root, and one by the latter from there, to ``n / f(n)``, does so again. Where reaches are small beside the
-    norm each of these adds as many digits as the first; elsewhere Newton goes on, which never overshoots.
+    f rises and is concave, with a slope between ``1 / |w|`` and ``f(n) / n``: a step by the former from ``|w|`` ends
+    left of the root, and one by the latter from there, to ``n / f(n)``, does so again. Where reaches are small beside
+    the norm each of these adds as many digits as the first; elsewhere Newton goes on, which never overshoots.
     """
     limits = jnp.finfo(arrays[0].dtype)
     close = limits.eps / 4

@@ -107,8 +107,7 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
         return strength * (l1_ratio * magnitude(w) + (1 - l1_ratio) * (w * w) / 2)
 
     def prox_at(w, step, strength, l1_ratio):
-        kept = soft_threshold(w, step * (strength * l1_ratio))
-        return kept * (1 / (1 + step * (strength * (1 - l1_ratio))))  # a quotient is not fused
+        return soft_threshold(w, step * (strength * l1_ratio)) / (1 + step * (strength * (1 - l1_ratio)))
 
     def strength_max_at(g, l1_ratio):
         never = (l1_ratio == 0) & (largest(g) > 0)

@@ -3,6 +3,7 @@
 The wrappers behind ``regularize(..., how="proximal")`` and ``how="constraint"``. Not for penalties in the gradient.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -49,7 +50,8 @@ def proximal(
             raise ValueError("a proximal step needs the parameters: call update(grads, state, params)")
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         steps = _steps(at_count(learning_rate, state.count), params, inner)
-        updates, inner, _ = _moved(params, updates, inner, lambda moved: prox(moved, steps))
+        stepped = tree.lift_wide(jnp.add, params, updates)
+        updates, inner = _moved(params, updates, inner, stepped, prox(stepped, steps))
         zeros = _zeros(params, updates, penalty)
         return updates, ProximalState(inner, optax.safe_increment(state.count), zeros)
 
@@ -69,8 +71,11 @@ def constrained(
         if params is None:
             raise ValueError("a projection needs the parameters: call update(grads, state, params)")
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
-        updates, inner, differs = _moved(params, updates, inner, project)
-        active = jnp.asarray(sum(map(_count, differs)), jnp.int32) > 0
+        stepped = tree.lift_wide(jnp.add, params, updates)
+        targets = project(stepped)
+        updates, inner = _moved(params, updates, inner, stepped, targets)
+        pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
+        active = jnp.asarray(sum(_count(a != b) for a, b in pairs if a is not b), jnp.int32) > 0
         count = optax.safe_increment(state.count)
         return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
 
@@ -84,23 +89,17 @@ def _steps(rate: NumberTree, params: Tree, state: Any) -> NumberTree:
     return rate if steps is rates else steps
 
 
-def _moved(
-    params: Tree, updates: Tree, state: Any, move: Callable[[Tree], Tree]
-) -> tuple[Tree, Any, list[jax.Array]]:
-    """The update to ``move(params + updates)``, the optimizer's state after it, and where that differs.
+def _moved(params: Tree, updates: Tree, state: Any, stepped: Tree, targets: Tree) -> tuple[Tree, Any]:
+    """The updates that end at the targets instead of where they stepped to, and the optimizer's state after them.
 
     A parameter that ends at 0 does so exactly, a leaf that is not moved keeps its update.
     """
-    stepped = tree.lift_wide(jnp.add, params, updates)
-    targets = move(stepped)
 
     def update(u, w, before, after):  # of one leaf; what no penalty touches comes back as it went in
         return u if after is before else tree.lift(lambda _, w, after: after - w, u, w, after)
 
     after = jax.tree.map(update, updates, params, stepped, targets)
-    pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
-    differs = [a != b for a, b in pairs if a is not b]
-    return after, displaced(state, tree.lift_wide(jnp.subtract, after, updates)), differs
+    return after, displaced(state, tree.lift_wide(jnp.subtract, after, updates))
 
 
 def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
@@ -113,6 +112,7 @@ def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
 
 def _count(condition: jax.Array) -> jax.Array:
     """How many entries are true; int32 of shape ()."""
-    # columns in floats, exact to 2**24 rows: XLA sums those many times faster than integers
-    columns = jnp.sum(jnp.atleast_1d(condition).astype(jnp.float32), axis=0)
+    # columns in floats, exact to 2**24 rows, as a product with ones: XLA is slower to sum them, and slowest in integers
+    ones = jnp.atleast_1d(condition).astype(jnp.float32)
+    columns = jnp.ones((1, ones.shape[0]), jnp.float32) @ ones.reshape(ones.shape[0], math.prod(ones.shape[1:]))
     return jnp.sum(columns.astype(jnp.int32), dtype=jnp.int32)
