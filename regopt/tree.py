@@ -93,7 +93,7 @@ def count_not_finite(tree: Tree) -> jax.Array:
 
 def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:
     """``if_true`` where the scalar condition holds, else ``if_false``, leaf by leaf."""
-    return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), if_true, if_false)
+    return jax.tree.map(lambda a, b: a if a is b else jax.lax.select(condition, a, b), if_true, if_false)
 
 
 def no_move(updates: Tree) -> Tree:

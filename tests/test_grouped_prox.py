@@ -8,7 +8,7 @@ import numpy as np
 import prox_laws
 import pytest
 from prox_laws import Case, strength
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from regopt import penalties
 
@@ -85,6 +85,26 @@ def test_the_prox_is_what_scipy_finds(penalty, formula, steps):
     np.testing.assert_allclose(
         best.x[:12].reshape(3, 4) - best.x[12:].reshape(3, 4), found, atol=0.008
     )  # sqrt(2 steps 1e-5)
+
+
+@pytest.mark.parametrize("reach", [1e-6, 1e-4, 1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_weighted_group_ends_at_the_root_to_rounding(dtype, reach):
+    """n with |w / (n + reach)| = 1 as SciPy's bracketing finds it: without, with short and with Newton's steps."""
+    rng = np.random.default_rng(0)
+    w = (rng.normal(size=(40, 30)) * 10.0 ** rng.uniform(-2, 1, 30)).astype(dtype)
+    steps = (reach * np.exp(rng.normal(size=w.shape))).astype(dtype)
+    with jax.enable_x64(dtype is np.float64):
+        found = np.asarray(penalties.group_lasso(1.0).prox(jnp.asarray(w), jnp.asarray(steps)), np.float64)
+    w, steps = w.astype(np.float64), steps.astype(np.float64)
+    for group in range(30):
+        x, r = w[:, group], steps[:, group]
+        if np.linalg.norm(x / r) <= 1:
+            assert (found[:, group] == 0).all()
+            continue
+        n = brentq(lambda n, x=x, r=r: np.linalg.norm(x / (n + r)) - 1, 0, np.linalg.norm(x), xtol=1e-300, rtol=1e-15)
+        room = 4 * np.finfo(dtype).eps * (1 + r.max() / n)  # n itself is worse conditioned where it is small
+        np.testing.assert_allclose(found[:, group], x * n / (n + r), rtol=2 * room)
 
 
 def test_a_group_is_zero_as_a_whole_or_not_at_all():

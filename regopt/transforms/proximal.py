@@ -73,9 +73,10 @@ def constrained(
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         stepped = tree.lift_wide(jnp.add, params, updates)
         targets = project(stepped)
-        updates, inner = _moved(params, updates, inner, stepped, targets)
         pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
         active = jnp.asarray(sum(_count(a != b) for a, b in pairs if a is not b), jnp.int32) > 0
+        # while it is inactive the optimizer is itself; and XLA, as the step waits, need not copy the parameters
+        updates, inner = tree.where(active, _moved(params, updates, inner, stepped, targets), (updates, inner))
         count = optax.safe_increment(state.count)
         return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
 
