@@ -14,6 +14,7 @@ import pytest
 
 from regopt import sweep
 from regopt.sweep import hosts as sharing
+from regopt.sweep.elsewhere import Elsewhere
 from regopt.sweep.saved import NAME
 from regopt.sweep.store import lock
 
@@ -85,6 +86,48 @@ def test_a_host_leaves_a_share_alone_that_another_trains(whole, tmp_path, caplog
     with pytest.raises(ValueError, match="setting 1 is of a share that is not here"):
         alone.state(1)
     close(killed_sweep.run(tmp_path, hosts=(1, 2), **ALL), whole)
+
+
+def test_asynchronous_halving_cuts_what_another_host_has_beaten(tmp_path):
+    """The first host alone would let its best third pass; the second one has met better settings before it."""
+    columns = {"rate": np.where(np.arange(12) % 2, 0.3, np.linspace(0.01, 0.02, 12))}
+    settings = sweep.from_columns(columns)
+
+    def run(which, out=tmp_path):
+        return sweep.run(
+            killed_sweep.task(),
+            settings if which else settings.take(np.arange(0, 12, 2)),
+            killed_sweep.DATA,
+            steps=80,
+            eval_every=2,
+            batch_size=4,
+            scheduler=sweep.asynchronous_halving(3, 4),
+            hosts=which,
+            out=out,
+        )
+
+    alone = run(None, None)
+    assert 0 < np.sum(alone.status == "cut") < 6
+    folder = sharing.folder_of(tmp_path, 0, 2)
+    folder.mkdir(parents=True)
+    with lock.held(folder, print):
+        run((1, 2))
+    both = run((0, 2))
+    assert (both.status[::2] == "cut").all()
+    assert (both.record.segments[::2] == 4).all()
+    assert (both.status[1::2] == "done").all()  # all alike
+
+
+def test_the_scores_elsewhere_are_read_when_they_were_saved_anew(tmp_path):
+    share, other = (sharing.folder_of(tmp_path, number, 2) for number in (0, 1))
+    elsewhere = Elsewhere(share, lambda record: record.scores("validation_loss", "min", keeps_best=False))
+    assert elsewhere().size == 0
+    result = killed_sweep.run(**ALL)
+    result.save(other)
+    result.save(share)
+    assert elsewhere().shape == (killed_sweep.SETTINGS, killed_sweep.EVALUATIONS)
+    (other / NAME).write_bytes(b"half of it")
+    assert elsewhere().shape == (killed_sweep.SETTINGS, killed_sweep.EVALUATIONS)  # as it was read before
 
 
 def test_a_holder_on_another_host_counts_as_gone_after_an_hour_of_silence(tmp_path):

@@ -1,6 +1,7 @@
 """One course of a sweep: its settings from the first step to the result."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -52,8 +53,17 @@ class Course:
         *,
         progress: bool = False,
         saving: Saving | None = None,
+        others: Callable[[], np.ndarray] | None = None,
     ) -> Result:
-        """Train all settings, or one of them alone, in the slots that it had before."""
+        """Train all settings, or one of them alone, in the slots that it had before.
+
+        Args:
+            only: the one.
+            before: what is known of it from then.
+            progress: show it.
+            saving: where to; None saves nothing.
+            others: scores of other hosts' settings, for a scheduler that compares with them.
+        """
         if only is not None and self.scheduler is not None and self.scheduler.changes:
             raise ValueError("a setting that took over others' states can't be trained alone: run the sweep again")
         record = self._record()
@@ -70,6 +80,7 @@ class Course:
             mode=self.mode,
             keeps_best=self.keeps_best,
             slots=slots,
+            others=others,
         )
         watcher = Watching(self, record)
         done = saving is not None and saving.restore(rounds, watcher.kept, watcher.spent)
@@ -106,6 +117,10 @@ class Course:
         metrics = list(dict.fromkeys(name for group in self.groups for name in group.metrics))
         changes = () if self.scheduler is None else self.scheduler.changes
         return Record.empty(self.settings, metrics, self.steps, changes)
+
+    def scores(self, record: Record) -> np.ndarray:
+        """``[settings, evaluations]``: how good settings were; smaller is better."""
+        return record.scores(self.monitor, self.mode, keeps_best=self.keeps_best)
 
     def result(self, record: Record, watcher: "Watching", *, interrupted: bool) -> Result:
         """What is known so far."""
@@ -202,15 +217,17 @@ class Watching:
 
     def round_done(self, rounds: Rounds) -> None:
         """Save, if it is time."""
-        if self._saving is not None and self._saving.due():
+        if self._saving is None:
+            return
+        if due := self._saving.due():
             self._saving.save(rounds, self.kept, self.spent_now(), done=False)
-            result = self._course.result(rounds.record, self, interrupted=True)
-            result.save(self._saving.folder)
+        if due or self._saving.table_due():
+            self._course.result(rounds.record, self, interrupted=True).save(self._saving.folder)
 
     def _scores(self) -> np.ndarray:
         """[settings]: the score of each at its kept step; smaller is better."""
-        course, record = self._course, self._record
-        scores = record.scores(course.monitor, course.mode, keeps_best=course.keeps_best)
+        record = self._record
+        scores = self._course.scores(record)
         at = np.maximum(record.segments - 1, 0)
         return np.where(record.segments > 0, scores[np.arange(len(at)), at], np.inf)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from regopt.data import Splits
 from regopt.sweep.checks import check_saving
+from regopt.sweep.elsewhere import Elsewhere
 from regopt.sweep.hosts import as_hosts, is_done, merge, opened_when_asked, share, shares_in, train_shares
 from regopt.sweep.loaded import load
 from regopt.sweep.prepared import Prepared
@@ -136,8 +137,12 @@ def run(
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
         course = prepared.course(rows)
+        others, table_seconds = None, np.inf
+        if rows is not None and scheduler is not None and scheduler.meets_others:
+            others, table_seconds = Elsewhere(folder, course.scores), min(save_every, 1.0)
         with opened(folder, prepared.identity(course), allow_different=allow_different) as store:
-            return course.train(progress=progress, saving=Saving(store, folder, save_every))
+            saving = Saving(store, folder, save_every, table_seconds)
+            return course.train(progress=progress, saving=saving, others=others)
 
     return train(None, Path(out)) if hosts is None else _together(train, settings, Path(out), *as_hosts(hosts))
 

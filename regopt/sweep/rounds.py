@@ -1,7 +1,8 @@
 """The course of a sweep: rounds of calls, and between them the decisions who goes on.
 
 A round is fixed before its first call, and decisions are made only when all of its calls have been read: what is
-decided depends on the table alone, not on time, nor on where an earlier process was interrupted.
+decided depends on the table alone, not on time, nor on where an earlier process was interrupted; but for a scheduler
+that asks for the tables of other hosts.
 """
 
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Rounds:
         mode: whether a smaller or a larger one is better.
         keeps_best: the best value so far counts, rather than the last.
         slots: ``[settings, evaluations]``: in which slot to train each segment; by default as ``Places`` says.
+        others: scores of the settings of other hosts, as they are when asked.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Rounds:
         mode: Literal["min", "max"],
         keeps_best: bool,
         slots: np.ndarray | None = None,
+        others: Callable[[], np.ndarray] | None = None,
     ):
+        self._others = others
         self.groups, self.record, self.scheduler = groups, record, scheduler
         self._scores: Callable[[], np.ndarray] = lambda: record.scores(monitor, mode, keeps_best=keeps_best)
         self._slots = slots
@@ -109,6 +113,7 @@ class Rounds:
             self._group,
             record.settings.numbers,
             record.parents,
+            *([] if self._others is None else [self._others()]),
         )
         decision = scheduler.decide(standing)
         record.end(decision.cut)

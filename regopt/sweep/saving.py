@@ -27,11 +27,12 @@ class Saving:
         store: open.
         folder: where it is.
         seconds: between saves.
+        table_seconds: between saves of the table alone, which other hosts wait for.
     """
 
-    def __init__(self, store: Store, folder: Path, seconds: float):
-        self._store, self.folder, self._seconds = store, folder, seconds
-        self._last = self._seen = time.monotonic()
+    def __init__(self, store: Store, folder: Path, seconds: float, table_seconds: float = np.inf):
+        self._store, self.folder, self._seconds, self._table_seconds = store, folder, seconds, table_seconds
+        self._last = self._seen = self._shown = time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to save; asking is a sign of life to other hosts."""
@@ -39,6 +40,13 @@ class Saving:
             self._seen = time.monotonic()
             alive(self.folder)
         return time.monotonic() - self._last >= self._seconds
+
+    def table_due(self) -> bool:
+        """Whether it is time to save the table for others."""
+        if time.monotonic() - self._shown < self._table_seconds:
+            return False
+        self._shown = time.monotonic()
+        return True
 
     def save(self, rounds: Rounds, kept: list[Kept], spent: np.ndarray, *, done: bool) -> None:
         """Save everything that the sweep has come to; ``spent`` is what it has cost."""

@@ -22,6 +22,7 @@ class Standing(NamedTuple):
     group: np.ndarray  # [settings], int: those of one group have the same static values
     numbers: Mapping[str, np.ndarray]  # each [settings]: the traced columns
     parents: np.ndarray  # [settings, evaluations], int: whose state a segment began with, -1 where not decided
+    others: np.ndarray = np.empty((0, 0))  # as scores, of the settings of other hosts
 
 
 class Decision(NamedTuple):
@@ -39,6 +40,7 @@ class Scheduler(NamedTuple):
     decide: Callable[[Standing], Decision]
     name: str  # with all its arguments: two schedulers of one name decide alike
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
+    meets_others: bool = False  # wants the settings of other hosts in the standing
 
 
 def everyone(standing: Standing) -> Decision:
@@ -144,7 +146,8 @@ def asynchronous_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
 
     It ends at a rung unless its score lies in the best ``1/eta`` of those that have come to it by then. Within one
     program, where all come to a rung together, ``successive_halving`` wastes less; this one is for settings that
-    stream through the devices or are divided among hosts.
+    stream through the devices or are divided among hosts. There it compares with the settings of all hosts, as these
+    were last saved: who is cut then depends on who was faster, also after an interruption.
 
     Args:
         eta: > 1; see ``successive_halving``.
@@ -165,14 +168,15 @@ def asynchronous_halving(eta: float = 3.0, first: int = 1) -> Scheduler:
         cut = nobody.copy()
         for rung in _rungs(standing, eta, first):
             there = standing.segments >= rung
-            scores = np.sort(standing.scores[there, rung - 1])
+            others = standing.others[:, rung - 1 : rung].ravel()
+            scores = np.sort(np.append(standing.scores[there, rung - 1], others[~np.isnan(others)]))
             if len(scores):
                 bar = scores[max(int(len(scores) / eta), 1) - 1]
                 at = standing.going & (standing.segments == rung)
                 cut |= at & (standing.scores[:, rung - 1] > bar)
         return Decision(nobody, cut)
 
-    return Scheduler(decide, f"asynchronous_halving(eta={eta}, first={first})")
+    return Scheduler(decide, f"asynchronous_halving(eta={eta}, first={first})", meets_others=True)
 
 
 def _check_halving(eta: float, first: int) -> None:
