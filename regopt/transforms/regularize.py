@@ -22,7 +22,7 @@ from regopt.types import Number, NumberOrSchedule, Penalty, Schedule, Tree
 class AddPenaltyGradientState(NamedTuple):
     """State of ``add_penalty_gradient``."""
 
-    count: Number  # shape (), int32: updates so far
+    count: Any  # shape (), int32: updates so far; None where no schedule asks for it
 
 
 def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> optax.GradientTransformationExtraArgs:
@@ -43,18 +43,20 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
     """
     check_range("scale", scale, "(-inf, inf)")
 
+    scheduled = any(map(callable, jax.tree.leaves(scale)))
+
     def init(params):
         del params
-        return AddPenaltyGradientState(jnp.zeros((), jnp.int32))
+        return AddPenaltyGradientState(jnp.zeros((), jnp.int32) if scheduled else None)
 
     def update(updates, state, params=None, **extra_args):
         del extra_args
         if params is None:
             raise ValueError("the gradient of a penalty needs the parameters: call update(grads, state, params)")
-        factor = at_count(scale, state.count)
+        factor = at_count(scale, state.count) if scheduled else scale
         slopes = jax.grad(penalty.value)(params)
         updates = tree.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers=(factor,))
-        return updates, AddPenaltyGradientState(optax.safe_increment(state.count))
+        return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
