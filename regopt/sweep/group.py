@@ -1,6 +1,7 @@
 """Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
 
 import dataclasses
+import functools
 import hashlib
 import time
 from collections import OrderedDict
@@ -122,8 +123,7 @@ class Group:
     @property
     def programs(self) -> dict[str, str]:
         """SHA-256 of the programs before XLA compiles them: what they compute, and on which shapes."""
-        texts = zip(("segment", "start"), self._programs.lowered, strict=True)
-        return {name: hashlib.sha256(lowered.as_text().encode()).hexdigest() for name, lowered in texts}
+        return dict(zip(("segment", "start"), map(_digest, self._programs.lowered), strict=True))
 
     @property
     def flops(self) -> float:
@@ -309,6 +309,11 @@ class Group:
         self.trace_seconds += traced - began
         self.compile_seconds += time.perf_counter() - traced
         return compiled, lowered
+
+
+@functools.lru_cache(16)  # as many as there are programs
+def _digest(lowered: Any) -> str:
+    return hashlib.sha256(lowered.as_text().encode()).hexdigest()
 
 
 def on_each(devices: list[Device], tree: Tree) -> Tree:
