@@ -82,11 +82,14 @@ def killed(folder, environment, times, draw):
             process.kill()
 
 
-@pytest.mark.parametrize("times", [10, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [10, pytest.param(int(os.environ.get("KILLS", "50")), marks=pytest.mark.long)])
 def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment, tmp_path, times):
-    folder = tmp_path / "sweep"
-    killed(folder, environment, times, np.random.default_rng(times))
-    same(killed_sweep.run(folder), whole)
+    """Fifty times to a sweep; a thousand times, in about an hour, by KILLS=1000 pytest -m long on this file."""
+    draw = np.random.default_rng(times)
+    for begun in range(0, times, 50):
+        folder = tmp_path / f"sweep-{begun}"
+        killed(folder, environment, min(times - begun, 50), draw)
+        same(killed_sweep.run(folder), whole)
     same(killed_sweep.run(folder), whole)  # which trains nothing
     loaded = sweep.load(folder)
     assert not loaded.interrupted
