@@ -126,7 +126,7 @@ def _norm_after(
     n = jnp.maximum(start * (2 - 1 / inverse), 0)
     # of a group that is zero already the norm is at its smallest
     moves = ((1 / inverse - 1) * (start - n) > close * n) & (inverse > jnp.sqrt(limits.tiny))
-    count = jnp.any(moves).astype(jnp.int32)
+    count = jnp.any(moves).astype(jnp.int32)  # the step that did not suffice; a constant would be a kernel of its own
     return jax.lax.while_loop(goes_on, move, jax.lax.while_loop(is_near, move_near, (count, n, moves)))[1]
 
 
