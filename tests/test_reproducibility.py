@@ -5,6 +5,7 @@ alone, and a setting among others with other values. Not promised, and measured 
 stream through few slots, and a run of its own instead of a lane.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -32,15 +33,16 @@ def whole():
     return sweeps.run()
 
 
-def other_process(names, devices, **environment):
+def other_process(names, devices, timeout=1800):
     """Digests of sweeps in a process with so many CPU devices."""
     paths = os.pathsep.join([str(HERE), *(part for part in sys.path if part)])
     done = subprocess.run(
         [sys.executable, str(HERE / "reproducible_sweep.py"), json.dumps(list(names))],
-        env={**os.environ, "PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": str(devices), **environment},
+        env={**os.environ, "PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": str(devices)},
         capture_output=True,
         text=True,
         check=True,
+        timeout=timeout,
     )
     count, digests = json.loads(done.stdout)
     assert count == devices
@@ -80,16 +82,29 @@ def test_every_optimizer_on_one_device_two_and_eight(order):
     assert {name for name in order if one[name] != two[name]} <= ONE_DEVICE_DIFFERS
 
 
+@contextlib.contextmanager
+def cores(count):
+    """Children run on so many cores."""
+    given = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, sorted(given)[:count])
+        yield
+    finally:
+        os.sched_setaffinity(0, given)
+
+
+def test_newton_on_as_many_devices_as_cores_comes_to_its_end():
+    """All threads of XLA's pool would wait for each other's parts of a batch of eigenvalues."""
+    with cores(2):
+        assert other_process(["newton"], 2, timeout=180).keys() == {"newton"}
+
+
 @pytest.mark.long
 def test_one_core_gives_the_bits_of_all():
     names = ["adam", "sgd", "newton"]
-    given = os.sched_getaffinity(0)
     all_cores = other_process(names, 2)
-    try:
-        os.sched_setaffinity(0, {min(given)})  # a child inherits it
+    with cores(1):
         assert other_process(names, 2) == all_cores
-    finally:
-        os.sched_setaffinity(0, given)
 
 
 @pytest.mark.parametrize("row", [0, 13, 31])

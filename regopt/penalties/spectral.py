@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt import decompositions
 from regopt.numerics import check_range, direction_and_norm, like
 from regopt.penalties.leafwise import leafwise
 from regopt.projections.balls import threshold_to_sum
@@ -174,7 +175,7 @@ def _norm(rule: Callable[[jax.Array, jax.Array], jax.Array], w: jax.Array) -> ja
 
     @jax.custom_jvp
     def norm(matrix):
-        s = jnp.linalg.svd(matrix, compute_uv=False)
+        s = decompositions.singular_values(matrix)
         return jnp.sum(rule(s, like(rounding, s)) * s)
 
     @norm.defjvp

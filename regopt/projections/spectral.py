@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from regopt import tree
+from regopt import decompositions, tree
 from regopt.numerics import check_range, like, safe_divide
 from regopt.projections.balls import threshold_to_sum
 from regopt.types import Mask, NumberTree, Tree
@@ -107,14 +107,14 @@ def map_singular_values(
 
     @jax.custom_jvp
     def mapped(matrix, number):
-        u, s, vh = jnp.linalg.svd(matrix, full_matrices=False)
+        u, s, vh = decompositions.svd(matrix)
         after = rule(s, number)
         return jnp.where(jnp.all(after == s), matrix, (u * after[None]) @ vh)
 
     @mapped.defjvp
     def slope(primals, tangents):
         (matrix, number), (matrix_dot, number_dot) = primals, tangents
-        u, s, vh = jnp.linalg.svd(matrix, full_matrices=False)
+        u, s, vh = decompositions.svd(matrix)
         along = u.T @ matrix_dot @ vh.T  # [k, k]
         after, after_dot = jax.jvp(rule, (s, number), (jnp.diagonal(along), number_dot))
         jacobian = jax.jacfwd(rule)(s, number)

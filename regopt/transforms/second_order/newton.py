@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regopt import decompositions
 from regopt.curvature import hessian_product
 from regopt.numerics import check_range, like, safe_divide
 from regopt.transforms.gradients import scale_by_learning_rate
@@ -128,7 +129,7 @@ def _solve_symmetric_jvp(absolute, primals, tangents):
 
 def _spectrum(matrix: jax.Array, regularization: jax.Array, absolute: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Eigenvalues, eigenvectors, and the eigenvalues of the inverse."""
-    values, vectors = jnp.linalg.eigh(matrix)
+    values, vectors = decompositions.eigh(matrix)
     curvatures = (jnp.abs(values) if absolute else values) + regularization
     rounding = values.size * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(curvatures))
     present = jnp.abs(curvatures) > rounding
