@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"types", "messages"},
-    {"numerics", "tree"},
+    {"numerics", "tree", "decompositions"},
     {"schedules", "penalties", "projections", "noise", "augment", "initializers", "losses", "data", "curvature"},
     {"transforms", "layers", "stopping"},
     {"optimizers", "training", "analysis", "solvers"},
