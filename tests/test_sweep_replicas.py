@@ -59,7 +59,8 @@ def interrupt_after(monkeypatch, count):
 
 
 @pytest.mark.parametrize(
-    ("extra", "batch_size"), [({}, 10), ({"seed": SEED}, 10), ({"rate": [0.3] * 11}, 25), ({}, None)]
+    ("extra", "batch_size"),
+    [pytest.param({}, 10, marks=pytest.mark.long), ({"seed": SEED}, 10), ({"rate": [0.3] * 11}, 25), ({}, None)],
 )
 def test_a_replica_is_a_run_on_a_copy_of_its_training_set(extra, batch_size):
     """To a few roundings: XLA lays a batch that all lanes share out in another way."""
