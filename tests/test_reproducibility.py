@@ -20,6 +20,7 @@ import reproducible_sweep as sweeps
 from every_optimizer import FIRST_ORDER, SECOND_ORDER
 
 from regopt import training
+from regopt.sweep.program import decomposes_batches, one_by_one
 
 HERE = Path(__file__).parent
 ONE_DEVICE_DIFFERS = {"sam"}  # by a few ulps: XLA joins two divisions of its norm in the program of one device alone
@@ -97,6 +98,48 @@ def test_newton_on_as_many_devices_as_cores_comes_to_its_end():
     """All threads of XLA's pool would wait for each other's parts of a batch of eigenvalues."""
     with cores(2):
         assert other_process(["newton"], 2, timeout=180).keys() == {"newton"}
+
+
+ORTHOGONAL = """
+import jax, numpy as np, regopt
+from regopt import layers, losses, sweep
+from regopt.data import Splits
+x, y = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), np.arange(60) % 3
+def model(h, rngs):
+    return layers.MLP((8, 64, 64, 3), kernel_init=jax.nn.initializers.orthogonal(), rngs=rngs)
+task = sweep.supervised(model, losses.cross_entropy, lambda h: regopt.sgd(h["rate"]))
+settings = sweep.from_columns({"rate": np.geomspace(0.01, 0.1, 32), "seed": np.arange(32)})
+result = sweep.run(task, settings, Splits((x[:40], y[:40]), (x[40:], y[40:])), steps=4, eval_every=2, chunk=16)
+kernel = result.state(5).params["layers"][1]["kernel"]
+print(np.abs(kernel @ kernel.T - np.eye(64)).max() < 0.1)
+"""
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_model_that_decomposes_matrices_comes_to_its_end(devices):
+    """Several layers' orthogonal weights in a batch of lanes: the same on one device."""
+    with cores(2):
+        done = subprocess.run(
+            [sys.executable, "-c", ORTHOGONAL],
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=180,
+        )
+    assert done.stdout.split() == ["True"]
+
+
+def test_a_batch_for_lapack_is_told_from_a_matrix():
+    def text(function, *shape):
+        return jax.jit(function).lower(jnp.zeros(shape)).as_text()
+
+    for batch in (jnp.linalg.qr, jnp.linalg.eigh, jnp.linalg.svd, jnp.linalg.inv):
+        assert decomposes_batches(text(batch, 2, 4, 4))
+        assert not decomposes_batches(text(batch, 4, 4))
+        assert not decomposes_batches(text(batch, 1, 4, 4))
+        assert not decomposes_batches(text(one_by_one(batch), 2, 4, 4))
+    assert not decomposes_batches(text(jnp.sin, 2, 4, 4))
 
 
 @pytest.mark.long

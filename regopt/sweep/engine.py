@@ -58,6 +58,9 @@ def run(
     and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
     it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
 
+    On a CPU the lanes of a program that decomposes matrices (orthogonal weights, ``jnp.linalg``) run one after the
+    other, as LAPACK's batches would wait for each other without end.
+
     Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
     saved, and SIGTERM does the same.
 

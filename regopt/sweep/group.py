@@ -19,6 +19,7 @@ from regopt.sweep.places import Places
 from regopt.sweep.program import (
     LANES,
     Constants,
+    Each,
     Recipe,
     Shared,
     build_empty,
@@ -26,7 +27,9 @@ from regopt.sweep.program import (
     build_segment,
     build_start,
     build_take_over,
+    decomposes_batches,
     lane_shapes,
+    one_by_one,
 )
 from regopt.sweep.store import environment
 from regopt.types import Device, Tree
@@ -263,7 +266,6 @@ class Group:
 
     def _compile(self, chunk: int | None, device: Device) -> Programs:
         """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
-        segment: Any = build_segment(self.recipe, self._mesh)
 
         def many(size):
             return jax.tree.map(
@@ -277,20 +279,20 @@ class Group:
 
         def compile_at(lanes: int):
             step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            program, lowered[lanes] = self._timed(segment, buffer, constants, ids(lanes), step, self._shared)
-            return program
+            made[lanes] = self._timed(build_segment, buffer, constants, ids(lanes), step, self._shared)
+            return made[lanes][0]
 
-        lowered: dict[int, Any] = {}
+        made: dict[int, Any] = {}
         if chunk is None:
             chunk, program = fit_chunk(compile_at, self.capacity, self.lane_bytes, device)
         else:
             chunk = min(chunk, self.capacity)
             program = compile_at(chunk)
         given = many(self.devices * chunk)[1]
-        start, start_lowered = self._timed(
-            build_start(self.recipe, self._mesh), buffer, constants, ids(chunk), given, self._shared.keys
-        )
-        return Programs(chunk, program, start, build_predict(self.recipe, self._mesh), (lowered[chunk], start_lowered))
+        _, lowered, each = made[chunk]
+        start, start_lowered, _ = self._timed(build_start, buffer, constants, ids(chunk), given, self._shared.keys)
+        predict = build_predict(self.recipe, self._mesh, each)
+        return Programs(chunk, program, start, predict, (lowered, start_lowered))
 
     def _name(self, chunk: int | None) -> tuple[Any, ...]:
         """Two groups of one name have the same programs."""
@@ -300,15 +302,23 @@ class Group:
         options = tuple(environment(list(self._mesh.devices.flat))["options"].items())
         return recipe, tuple(self._mesh.devices.flat), self.capacity, chunk, form, shapes, options
 
-    def _timed(self, program: Any, *arguments: Any) -> Any:
-        """Compile ahead of time, adding to the seconds that tracing and XLA have taken; also what is compiled."""
+    def _timed(self, build: Callable[..., Any], *arguments: Any) -> tuple[Any, Any, Each]:
+        """Compile ahead of time, adding to the seconds that tracing and XLA have taken.
+
+        Returns:
+            The program, what was compiled, and how its lanes run.
+        """
         began = time.perf_counter()
-        lowered = program.lower(*arguments)
+        each: Each = jax.vmap
+        lowered = build(self.recipe, self._mesh).lower(*arguments)
+        if decomposes_batches(lowered.as_text()):
+            each = one_by_one
+            lowered = build(self.recipe, self._mesh, each).lower(*arguments)
         traced = time.perf_counter()
         compiled = lowered.compile()
         self.trace_seconds += traced - began
         self.compile_seconds += time.perf_counter() - traced
-        return compiled, lowered
+        return compiled, lowered, each
 
 
 @functools.lru_cache(16)  # as many as there are programs

@@ -5,6 +5,8 @@ Who trains, and when, is the engine's business.
 """
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple
@@ -21,6 +23,7 @@ from regopt.types import Key, Number, Stopping, Task, Tree
 
 LANES = "lanes"  # name of the mesh axis
 Setting = dict[str, Any]
+Each = Callable[[Callable[..., Any]], Callable[..., Any]]  # lifts a function of one lane to many: vmap, one_by_one
 
 
 class Lane(NamedTuple):
@@ -159,7 +162,22 @@ def _zeros(leaves: tuple[tuple[tuple[int, ...], Any], ...], size: int, spread: A
     return jax.jit(lambda: [jnp.zeros((size, *shape), dtype) for shape, dtype in leaves], out_shardings=spread)
 
 
-def build_start(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, Constants]]:
+def one_by_one(train: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``jax.vmap``, but a lane begins when the one before has ended."""
+    return lambda *lanes: jax.lax.map(lambda lane: train(*lane), lanes)
+
+
+def decomposes_batches(text: str) -> bool:
+    """Whether a program for the CPU calls LAPACK for several matrices at a time.
+
+    Such a call waits, in a thread of XLA's pool, for parts of it that it gave to the pool. Where all threads wait so at
+    once, for one layer's orthogonal weights and the next one's, say, or on one device and the next, it never ends.
+    """
+    shapes = re.findall(r"custom_call @lapack_\w+\(.*: \(tensor<([\dx]+)x[a-z]", text)
+    return any(math.prod(map(int, shape.split("x")[:-2])) > 1 for shape in shapes)
+
+
+def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., tuple[Lane, Constants]]:
     """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
 
     Each device puts lanes before their first step, with the constants given, at the places ``ids`` of its share; an
@@ -167,7 +185,7 @@ def build_start(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, Constan
     """
 
     def start(buffer, constants, ids, given, keys):
-        lanes = jax.vmap(partial(start_lane, recipe, keys))(given)
+        lanes = each(partial(start_lane, recipe, keys))(given)
         return _put((buffer, constants), ids, (lanes, given))
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
@@ -195,7 +213,9 @@ def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
     return jax.jit(take_over, donate_argnums=(0, 1), out_shardings=spread)
 
 
-def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
+def build_segment(
+    recipe: Recipe, mesh: Mesh, each: Each = jax.vmap
+) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
     """``(buffer, constants, ids, first_step, shared) -> buffer, metrics, marks``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
@@ -205,7 +225,7 @@ def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[
     def segment(buffer, constants, ids, first_step, shared):
         gathered, given = _lanes((buffer, constants), ids)
         train = partial(train_lane, recipe, shared.keys, first_step, shared.data, resamples=shared.resamples)
-        trained, metrics, marks = jax.vmap(train)(given, gathered)
+        trained, metrics, marks = each(train)(given, gathered)
         return _put(buffer, ids, trained), metrics, marks
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
@@ -221,7 +241,7 @@ def build_segment(recipe: Recipe, mesh: Mesh) -> Callable[..., tuple[Lane, dict[
     )
 
 
-def build_predict(recipe: Recipe, mesh: Mesh) -> Callable[..., jax.Array]:
+def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., jax.Array]:
     """``(buffer, constants, ids, inputs) -> outputs`` of the lanes ``ids``, ``[lanes, ...]``, at their kept states."""
 
     def predict_lane(inputs, constants, lane):
@@ -230,7 +250,7 @@ def build_predict(recipe: Recipe, mesh: Mesh) -> Callable[..., jax.Array]:
 
     def predict(buffer, constants, ids, inputs):
         gathered, given = _lanes((buffer, constants), ids)
-        return jax.vmap(partial(predict_lane, inputs))(given, gathered)
+        return each(partial(predict_lane, inputs))(given, gathered)
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
