@@ -24,8 +24,8 @@ from regopt.sweep.program import decomposes_batches, one_by_one
 
 HERE = Path(__file__).parent
 ONE_DEVICE_DIFFERS = {"sam"}  # by a few ulps: XLA joins two divisions of its norm in the program of one device alone
-# these compare numbers in loops, so that rounding may change a decision and then everything after it
-DECIDING = {"newton_cg", "nonlinear_cg", "bfgs", "lbfgs"}
+# these compare numbers in loops, or eigenvalues with their rounding, which may change a decision and then all after it
+DECIDING = {"newton", "newton_cg", "nonlinear_cg", "bfgs", "lbfgs"}
 ULPS = 12  # four times the largest of all optimizers but the deciding, 3 ulps after 20 steps
 
 
