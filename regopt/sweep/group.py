@@ -1,7 +1,6 @@
 """Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
 
 import dataclasses
-import functools
 import hashlib
 import time
 from collections import OrderedDict
@@ -44,7 +43,7 @@ class Programs(NamedTuple):
     segment: Any
     start: Any
     predict: Any
-    lowered: tuple[Any, Any]  # segment and start, before XLA compiled them
+    digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
 
 
 _COMPILED: OrderedDict[tuple[Any, ...], Programs] = OrderedDict()
@@ -126,7 +125,7 @@ class Group:
     @property
     def programs(self) -> dict[str, str]:
         """SHA-256 of the programs before XLA compiles them: what they compute, and on which shapes."""
-        return dict(zip(("segment", "start"), map(_digest, self._programs.lowered), strict=True))
+        return self._programs.digests
 
     @property
     def flops(self) -> float:
@@ -289,10 +288,10 @@ class Group:
             chunk = min(chunk, self.capacity)
             program = compile_at(chunk)
         given = many(self.devices * chunk)[1]
-        _, lowered, each = made[chunk]
-        start, start_lowered, _ = self._timed(build_start, buffer, constants, ids(chunk), given, self._shared.keys)
+        _, of_segment, each = made[chunk]
+        start, of_start, _ = self._timed(build_start, buffer, constants, ids(chunk), given, self._shared.keys)
         predict = build_predict(self.recipe, self._mesh, each)
-        return Programs(chunk, program, start, predict, (lowered, start_lowered))
+        return Programs(chunk, program, start, predict, {"segment": of_segment, "start": of_start})
 
     def _name(self, chunk: int | None) -> tuple[Any, ...]:
         """Two groups of one name have the same programs."""
@@ -302,28 +301,25 @@ class Group:
         options = tuple(environment(list(self._mesh.devices.flat))["options"].items())
         return recipe, tuple(self._mesh.devices.flat), self.capacity, chunk, form, shapes, options
 
-    def _timed(self, build: Callable[..., Any], *arguments: Any) -> tuple[Any, Any, Each]:
+    def _timed(self, build: Callable[..., Any], *arguments: Any) -> tuple[Any, str, Each]:
         """Compile ahead of time, adding to the seconds that tracing and XLA have taken.
 
         Returns:
-            The program, what was compiled, and how its lanes run.
+            The program, the SHA-256 of what was compiled, and how its lanes run.
         """
         began = time.perf_counter()
         each: Each = jax.vmap
         lowered = build(self.recipe, self._mesh).lower(*arguments)
-        if decomposes_batches(lowered.as_text()):
+        text = lowered.as_text()
+        if decomposes_batches(text):
             each = one_by_one
             lowered = build(self.recipe, self._mesh, each).lower(*arguments)
+            text = lowered.as_text()
         traced = time.perf_counter()
         compiled = lowered.compile()
         self.trace_seconds += traced - began
         self.compile_seconds += time.perf_counter() - traced
-        return compiled, lowered, each
-
-
-@functools.lru_cache(16)  # as many as there are programs
-def _digest(lowered: Any) -> str:
-    return hashlib.sha256(lowered.as_text().encode()).hexdigest()
+        return compiled, hashlib.sha256(text.encode()).hexdigest(), each
 
 
 def on_each(devices: list[Device], tree: Tree) -> Tree:
