@@ -42,7 +42,6 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         ValueError: a concrete scale is not finite.
     """
     check_range("scale", scale, "(-inf, inf)")
-
     scheduled = any(map(callable, jax.tree.leaves(scale)))
 
     def init(params):
@@ -53,7 +52,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         del extra_args
         if params is None:
             raise ValueError("the gradient of a penalty needs the parameters: call update(grads, state, params)")
-        factor = at_count(scale, state.count) if scheduled else scale
+        factor = at_count(scale, state.count)
         slopes = jax.grad(penalty.value)(params)
         updates = tree.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers=(factor,))
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
