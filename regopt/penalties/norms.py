@@ -3,14 +3,13 @@
 A *reach* is step times strength. Values take as few passes over the arrays as they can, slopes have rules of their own.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 
-from regopt.numerics import direction_and_norm, safe_divide
+from regopt.numerics import direction_and_norm, safe_divide, sum_leading
 
 _NEAR, _NEAR_STEPS = 0.98, 3  # cheaper steps than Newton's, for norms that shrink by less than this
 _STEPS = 24  # at most: none where reaches are small beside the norm, else some four
@@ -146,14 +145,6 @@ def _norm_after_jvp(axis, primals, tangents):
 
 def _total(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Array:
     """The sum over the axes, which stay with length 1, or over all entries of all arrays."""
-    return reduce(jnp.add, [_sum(x, axis) for x in arrays])
-
-
-def _sum(x: jax.Array, axis: tuple[int, ...] | None) -> jax.Array:
-    """As a product with ones where the axes are the first: XLA takes twice as long on a CPU for the sum itself."""
-    axes = () if axis is None else axis
-    rows = math.prod(x.shape[: len(axes)])
-    if not axes or axes != tuple(range(len(axes))) or x.size == 0:
-        return jnp.sum(x, axis=axis, keepdims=axis is not None)
-    sums = jnp.matmul(jnp.ones((1, rows), x.dtype), x.reshape(rows, -1), precision=jax.lax.Precision.HIGHEST)
-    return sums.reshape(*(1,) * len(axes), *x.shape[len(axes) :])
+    if axis and axis == tuple(range(len(axis))):
+        return reduce(jnp.add, [sum_leading(x, len(axis)) for x in arrays])
+    return reduce(jnp.add, [jnp.sum(x, axis=axis, keepdims=axis is not None) for x in arrays])

@@ -3,7 +3,6 @@
 The wrappers behind ``regularize(..., how="proximal")`` and ``how="constraint"``. Not for penalties in the gradient.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt import tree
-from regopt.numerics import at_count
+from regopt.numerics import at_count, sum_leading
 from regopt.transforms.evaluation import displaced, proximal_steps
 from regopt.types import Number, NumberOrSchedule, NumberTree, Penalty, Tree
 
@@ -113,7 +112,6 @@ def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
 
 def _count(condition: jax.Array) -> jax.Array:
     """How many entries are true; int32 of shape ()."""
-    # columns in floats, exact to 2**24 rows, as a product with ones: XLA is slower to sum them, and slowest in integers
-    ones = jnp.atleast_1d(condition).astype(jnp.float32)
-    columns = jnp.ones((1, ones.shape[0]), jnp.float32) @ ones.reshape(ones.shape[0], math.prod(ones.shape[1:]))
+    # columns in floats, exact to 2**24 rows: XLA is slowest to sum integers
+    columns = sum_leading(jnp.atleast_1d(condition).astype(jnp.float32), 1)
     return jnp.sum(columns.astype(jnp.int32), dtype=jnp.int32)
