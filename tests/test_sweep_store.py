@@ -21,13 +21,20 @@ def unsynced(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
+def over(devices, *, axis=0, backwards=False):
+    """One axis over so many devices."""
+    found = jax.devices()[:devices]
+    mesh = Mesh(np.array(found[::-1] if backwards else found), ("lanes",))
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "lanes"))
+
+
 # Bits
 
 
 def every_dtype(devices):
     """Leaves of random bits, NaNs with payloads among them: JAX arrays on the devices, and NumPy arrays."""
     rng = np.random.default_rng(3)
-    spread = NamedSharding(Mesh(np.array(jax.devices()[:devices]), ("lanes",)), PartitionSpec("lanes"))
+    spread = over(devices)
     names = ["int4", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
     names += ["float8_e4m3fn", "float16", "bfloat16", "float32", "complex64"]
     if jax.config.read("jax_enable_x64"):
@@ -42,6 +49,8 @@ def every_dtype(devices):
     return {
         **tree,
         "large": jax.device_put(draw(np.dtype(np.float32), (8, 100)), spread),
+        "backwards": jax.device_put(draw(np.dtype(np.float32), (8, 100)), over(devices, backwards=True)),
+        "by columns": jax.device_put(draw(np.dtype(np.float32), (8, 100)), over(devices, axis=1)),
         "bool": jax.device_put(rng.random(4) < 0.5, spread),
         "scalar": jax.device_put(draw(np.dtype(np.float32), ())),
         "empty": jnp.zeros((0, 3)),
@@ -87,9 +96,11 @@ def test_what_is_loaded_has_the_bits_dtypes_and_devices_of_what_was_saved(tmp_pa
     assert again["numpy"][0].flags.writeable
 
 
-def test_a_saved_array_may_be_donated_at_once(tmp_path):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_saved_array_may_be_donated_at_once(tmp_path, devices, monkeypatch):
+    monkeypatch.setattr(leaves, "LARGE", 4)  # pieces are saved as they lie on the devices
     step = jax.jit(lambda x: x * 2, donate_argnums=0)
-    x = jnp.arange(8.0)
+    x = jax.device_put(jnp.arange(8.0), over(devices))
     with opened(tmp_path) as kept:
         for number in range(3):
             kept.save(number, {"x": x})

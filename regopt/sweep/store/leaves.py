@@ -6,6 +6,7 @@ one; and it is given bytes alone, since it has no place for random keys, nor for
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import re
@@ -64,14 +65,14 @@ def on_host(leaf: Any) -> np.ndarray:
 
 
 def pack(tree: Tree) -> Arrays:
-    """The bytes of all leaves: a large one by its number, the small ones together."""
+    """The bytes of all leaves: a large one by its number and that of the piece, the small ones together."""
     arrays, small = {}, [np.zeros(1, np.uint8)]  # orbax refuses an empty array
     for number, leaf in enumerate(jax.tree.leaves(tree)):
-        data = on_host(leaf).reshape(-1).view(np.uint8)
-        if data.size >= LARGE:
-            arrays[str(number)] = data
+        pieces = [on_host(piece).reshape(-1).view(np.uint8) for piece in _pieces(leaf)]
+        if pieces[0].size >= LARGE:
+            arrays |= {_name(number, place): piece for place, piece in enumerate(pieces)}
         else:
-            small.append(data)
+            small += pieces
     return {**arrays, SMALL: np.concatenate(small)}
 
 
@@ -85,8 +86,9 @@ def unpack(arrays: Arrays, like: Tree) -> Tree:
         form = jax.eval_shape(jax.random.key_data, _shape(wanted)) if keys else wanted
         array: Any = np.empty(form.shape, form.dtype)
         room = array.reshape(-1).view(np.uint8)
-        if str(number) in arrays:
-            room[:] = arrays[str(number)]
+        names = (_name(number, place) for place in itertools.count())
+        if pieces := [arrays[name] for name in itertools.takewhile(arrays.__contains__, names)]:
+            np.concatenate(pieces, out=room)
         else:
             room[:] = arrays[SMALL][small : small + room.size]
             small += room.size
@@ -122,6 +124,23 @@ def read(folder: Path) -> Arrays:
         return plain
     with _quiet():
         return _checkpointer().restore(folder.absolute())
+
+
+def _name(number: int, place: int) -> str:
+    return f"{number}-{place}"
+
+
+def _pieces(leaf: Any) -> list[Any]:
+    """What lies on each device of a leaf whose first axis is spread over devices, where it is large; else the leaf.
+
+    On a CPU the pieces are NumPy arrays as they lie, and the whole would be a copy.
+    """
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated or not leaf.is_fully_addressable:
+        return [leaf]
+    shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    pieces = [shard.data for shard in shards]
+    by_rows = all(piece.shape[1:] == leaf.shape[1:] for piece in pieces) and sum(map(len, pieces)) == len(leaf)
+    return pieces if by_rows and min(piece.nbytes for piece in pieces) >= LARGE else [leaf]
 
 
 def _as_array(leaf: Any) -> Any:
