@@ -173,6 +173,9 @@ def test_a_population_takes_over_the_best_and_explores():
     np.testing.assert_array_equal(again.record.used["speed"], used)
     with pytest.raises(ValueError, match="can't be trained alone"):
         outcome.refit(0)
+    refitted = outcome.refit()  # all of them, from the numbers that they began with
+    np.testing.assert_array_equal(refitted.record.used["speed"], used)
+    np.testing.assert_array_equal(refitted.record.curves["validation_loss"], record.curves["validation_loss"])
 
 
 def test_a_diverged_member_of_a_population_is_replaced_and_never_a_parent():
@@ -183,6 +186,19 @@ def test_a_diverged_member_of_a_population_is_replaced_and_never_a_parent():
     assert np.isfinite(outcome.record.curves["validation_loss"][0, 2:]).all()
     everybody = drifting([99.0, 99.0], scheduler=scheduler)
     assert set(everybody.status) == {"diverged"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": 2}, "patience must be None where states go from one setting to another, got 2"),
+        ({"slots": 2, "devices": jax.devices()[:1]}, "slots must be at least the 4 settings .*, got room for 2"),
+    ],
+)
+def test_a_population_has_no_early_stopping_and_needs_all_its_states(options, message):
+    scheduler = sweep.population({"speed": sweep.uniform(0.0, 4.0)}, every=2)
+    with pytest.raises(ValueError, match=message):
+        drifting([0.1, 0.2, 0.3, 0.4], scheduler=scheduler, **options)
 
 
 def engine_run(columns=NUMBERS, **options):

@@ -205,6 +205,30 @@ def test_static_values_are_groups_of_one_program_each():
     assert len(np.unique(outcome.record.curves["validation_loss"][:, -1])) == 5
 
 
+def test_static_values_that_compare_equal_have_programs_of_their_own():
+    def init(key, h):
+        del key
+        return {"w": jnp.full(2, 10.0 if h["flag"] is True else 20.0)}
+
+    def step(state, batch, key, h):
+        del batch, key, h
+        return state, {"loss": jnp.sum(state["w"])}
+
+    task = Task(init, step, lambda state, data, h: {"validation_loss": state["w"][0]})
+    outcome = run({"flag": [1, True, 1.0], "learning_rate": [0.1] * 3}, task)
+    np.testing.assert_array_equal(outcome.record.curves["validation_loss"][:, -1], [20, 10, 20])
+
+
+def test_a_setting_trained_again_alone_is_the_only_one_with_a_state():
+    outcome = run({"learning_rate": [0.01, 0.02, 0.03, 0.04], "kind": ["a", "b", "a", "b"]})
+    alone = outcome.refit(3)
+    assert alone.status.tolist() == ["unfinished"] * 3 + ["done"]
+    same_bits(outcome, alone, [3])
+    for row in range(3):
+        with pytest.raises(ValueError, match=f"the state of setting {row} is not kept"):
+            alone.state(row)
+
+
 def test_one_trace_serves_all_values_and_all_segments():
     traces = []
 

@@ -48,6 +48,8 @@ def check(
     if scheduler is not None and (unknown := set(scheduler.changes) - set(settings.numbers)):
         known = suggestion(min(unknown), settings.numbers)
         raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings; {known}")
+    if scheduler is not None and scheduler.changes and patience is not None:
+        raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
     if not (isinstance(noise, str) and noise in ("shared", "per lane")):
         raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
 
@@ -101,6 +103,15 @@ def _check_whole(settings: Settings, name: str) -> None:
     column = settings.columns.get(name)
     if column is not None and np.asarray(column).dtype.kind not in "iu":
         raise ValueError(f"the column {name} must hold whole numbers, got {column[0]!s}")
+
+
+def check_held(held: int, settings: int) -> None:
+    """All settings of a group are on the devices, where one may go on from the state of another."""
+    if held < settings:
+        raise ValueError(
+            f"slots must be at least the {settings} settings of a program where states go from one setting to another, "
+            f"got room for {held}"
+        )
 
 
 def check_replicas(settings: Settings, places: np.ndarray | None) -> None:

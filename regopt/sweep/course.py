@@ -101,7 +101,7 @@ class Course:
         """In which slots to train one setting again, which is held by itself from now on; the first if it had none."""
         slots = np.where(slots < 0, np.maximum(slots[:, :1], 0), slots)
         for group in self.groups:
-            group.held.places.alone(0, 0)
+            group.held.places.alone(None)
         number, lane = self._find(only)
         group = self.groups[number]
         group.held.places.alone(lane, int(slots[only, 0]) // group.chunk)

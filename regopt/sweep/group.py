@@ -103,7 +103,8 @@ class Group:
         self.devices = len(devices)
         mesh = Mesh(np.array(devices), (LANES,))
         self._spread, self._same = NamedSharding(mesh, PartitionSpec(LANES)), _same(devices)
-        self.numbers = {name: column[indices] for name, column in numbers.items()}
+        self._numbers = {name: column[indices] for name, column in numbers.items()}
+        self.numbers = dict(self._numbers)  # as they are now
         self._shared = shared
         self.recipe, self._mesh = recipe, mesh
         self.held: Any = None
@@ -156,6 +157,7 @@ class Group:
         """Nothing is held, and all lanes wait for a place; what was held before stays as it is."""
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         buffer, constants = build_empty(self._shapes, self.size, self._spread)
+        self.numbers = dict(self._numbers)
         self.held = Held(buffer, constants, places)
 
     def start(self, lanes: np.ndarray) -> None:
@@ -295,7 +297,8 @@ class Group:
 
     def _name(self, chunk: int | None) -> tuple[Any, ...]:
         """Two groups of one name have the same programs."""
-        recipe = dataclasses.replace(self.recipe, static=tuple(sorted(self.recipe.static.items())))  # type: ignore
+        static = tuple((name, type(value), value) for name, value in sorted(self.recipe.static.items()))
+        recipe = dataclasses.replace(self.recipe, static=static)  # type: ignore  # True is another value than 1
         leaves, form = jax.tree.flatten((self._shared, self._shapes))
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in map(_as_array, leaves))
         options = tuple(environment(list(self._mesh.devices.flat))["options"].items())

@@ -58,10 +58,11 @@ class Places:
         if self.streams:
             self._arrange()
 
-    def alone(self, lane: int, device: int) -> None:
-        """Hold one lane and nothing else, as if it had just come."""
+    def alone(self, lane: int | None, device: int = 0) -> None:
+        """Hold one lane and nothing else, as if it had just come, or none at all."""
         self.device[:], self.place[:] = 0, -1
-        self.device[lane], self.place[lane] = device, 0
+        if lane is not None:
+            self.device[lane], self.place[lane] = device, 0
         if self.streams:
             self._arrange()
 

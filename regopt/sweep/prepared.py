@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from regopt.data import Splits
-from regopt.sweep.checks import as_resamples, check, check_replicas
+from regopt.sweep.checks import as_resamples, check, check_held, check_replicas
 from regopt.sweep.course import Course
 from regopt.sweep.group import Group, on_each
 from regopt.sweep.program import Keys, Recipe, Shared
@@ -91,6 +91,9 @@ class Prepared:
                 )
                 for static, indices in given.groups()
             ]
+        if self.scheduler is not None and self.scheduler.changes:
+            for group in groups:
+                check_held(group.size, len(group.indices))
         recipe = self._recipe
         keeps_best = recipe.patience is not None
         return Course(groups, given, self.evaluated, self.scheduler, recipe.monitor, recipe.mode, keeps_best)
@@ -123,9 +126,10 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class _Constant:
-    """The same patience for every setting; equal to another one of the same value."""
+    """The same patience for every setting; equal to another one of the same value and type."""
 
     value: Any
+    kind: type
 
     def __call__(self, h: dict[str, Any]) -> Number:
         del h
@@ -136,7 +140,7 @@ def _of_setting(patience: Number | Callable[[dict[str, Any]], Number] | None) ->
     """The patience as a function of the setting; None stays None."""
     if patience is None or callable(patience):
         return patience
-    return _Constant(patience)
+    return _Constant(patience, type(patience))
 
 
 def _digests(settings: Settings) -> dict[str, str]:

@@ -61,7 +61,7 @@ class Result:
         """[settings], str: done, stopped (by patience), cut (by the scheduler), diverged or unfinished."""
         record = self.record
         return np.select(
-            [record.diverged, record.stopped, record.cut, ~record.training],
+            [record.diverged, record.stopped, record.cut, ~record.training & (record.last_step > 0)],
             ["diverged", "stopped", "cut", "done"],
             "unfinished",
         )
