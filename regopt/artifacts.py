@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import socket
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,9 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields:
         The name to write to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # a name must not outlive a power cut without its bytes
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -98,7 +101,7 @@ def remove_results(folder: Path) -> None:
     """
     for path in folder.iterdir():
         if path.name in ("arrays.npz", "claims.json", "table.parquet") or path.suffix == ".png":
-            path.unlink()
+            path.unlink(missing_ok=True)  # another host may have
 
 
 def write_arrays(path: Path, result: Any) -> Arrays:

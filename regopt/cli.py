@@ -28,7 +28,7 @@ from regopt.config import COMMAND_LINE, ConfigError, check_file, read_config, re
 from regopt.experiment import SWEEP, Listing, Outcome, discover, execute, load, run_folder
 from regopt.messages import one_line, suggestion
 
-HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 _CODES = """exit codes:
   0    all claims hold
@@ -36,7 +36,7 @@ _CODES = """exit codes:
   2    bad input, said in one line
   3    an unexpected error inside an experiment, said in one line
   130  interrupted; what was finished is on disk, and the same command goes on from there
-  143  terminated by a second signal
+  143  ended by a second SIGTERM; what was saved is on disk
 """
 
 
@@ -198,8 +198,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
     except SystemExit as error:
-        if error.code == TERMINATED:
-            return _complain(f"terminated; what was saved is in {folder}", TERMINATED, arguments.debug)
         raise RuntimeError(f"the experiment called exit({error.code!r})") from error
     if outcome.interrupted and arguments.hosts and _share_is_done(folder, arguments.hosts):
         print(

@@ -22,7 +22,8 @@ from regopt.messages import describe, element, one_line, shown, suggestion, supp
 C = TypeVar("C")
 
 MAX_BYTES = 65_536  # a person's config is far smaller, and tomllib is quadratic on hostile files
-RESERVED = ("debug", "help", "out")  # options of `regopt run`, so no field can be overridden by that name
+# options of `regopt run`, so no field can be overridden by that name
+RESERVED = ("allow_different", "debug", "help", "hosts", "out")
 COMMAND_LINE = "command line"
 
 

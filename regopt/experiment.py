@@ -161,7 +161,8 @@ def execute(
 
     The folder is proven writable before anything is computed. Arrays and table are written first, then
     claims and figure, each file whole or not at all, so an error in a later piece loses nothing of an
-    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims.
+    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims; one of
+    several hosts whose shares are not all done leaves its share alone.
 
     Args:
         experiment: from `load`.
@@ -196,9 +197,11 @@ def execute(
     saved = {"out": folder / SWEEP, "allow_different": allow_different} | ({"hosts": hosts} if hosts else {})
     result = _run(experiment, config, jax.random.key(seed), saved if shares else None)
     seconds = time.perf_counter() - start
+    if hosts is not None and _interrupted(result):  # the host that ends last writes, over nothing of another's
+        return Outcome(folder, (), True, seconds)
     artifacts.remove_results(folder)
     arrays = artifacts.write_arrays(folder / "arrays.npz", result)
-    interrupted = bool(arrays["interrupted"].any()) if "interrupted" in arrays else False
+    interrupted = _interrupted(arrays)
     claims: tuple[Claim, ...] = ()
     skipped: list[str] = []
     if experiment.table is not None:
@@ -222,6 +225,13 @@ def _run(experiment: Experiment, config: Any, key: Any, saved: dict[str, Any] | 
         return experiment.run(config, key, saved)
     except StoreError as error:
         raise ConfigError(saved["out"].parent, "", str(error)) from error
+
+
+def _interrupted(arrays: Mapping[str, Any]) -> bool:
+    """Whether a sweep among the results was ended early, or has shares that others still train."""
+    import numpy as np
+
+    return bool(np.any(arrays.get("interrupted", False)))
 
 
 @contextlib.contextmanager

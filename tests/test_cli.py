@@ -195,6 +195,8 @@ def test_a_host_whose_share_is_done_says_so_while_others_train(project, capsys, 
     monkeypatch.setattr("regopt.sweep.hosts.is_done", lambda folder: folder.name == "share-2-of-3")
     assert main(words) == 0
     assert "share 2/3 is done" in capsys.readouterr().out
+    assert not list(Path("runs").glob("sharing-*/arrays.npz"))  # for the host that ends last
+    assert main(words[:-2]) == 0
     (arrays,) = Path("runs").glob("sharing-*/arrays.npz")
     assert np.load(arrays)["hosts"] == "2/3"
 

@@ -16,7 +16,7 @@ from regopt import sweep
 from regopt.sweep import hosts as sharing
 from regopt.sweep.elsewhere import Elsewhere
 from regopt.sweep.saved import NAME
-from regopt.sweep.store import lock
+from regopt.sweep.store import StoreError, lock
 
 ALL = {"slots": None, "scheduler": None, "patience": 20, "save_every": 0.1}
 SCRIPT = """
@@ -86,6 +86,44 @@ def test_a_host_leaves_a_share_alone_that_another_trains(whole, tmp_path, caplog
     with pytest.raises(ValueError, match="setting 1 is of a share that is not here"):
         alone.state(1)
     close(killed_sweep.run(tmp_path, hosts=(1, 2), **ALL), whole)
+
+
+def test_a_sweep_is_divided_in_one_way(tmp_path):
+    divided, plain = tmp_path / "divided", tmp_path / "plain"
+    short = {**ALL, "patience": 1}
+    killed_sweep.run(divided, hosts=(0, 3), **short)
+    with pytest.raises(StoreError, match="holds shares of 3 hosts: go on with 3 hosts, or use another folder"):
+        killed_sweep.run(divided, hosts=(0, 2), **short)
+    with pytest.raises(StoreError, match="holds shares of 3 hosts"):
+        killed_sweep.run(divided, **short)
+    killed_sweep.run(plain, **short)
+    with pytest.raises(StoreError, match="holds a sweep of one host: go on with no hosts"):
+        killed_sweep.run(plain, hosts=(0, 2), **short)
+    sharing.folder_of(divided, 0, 2).mkdir()
+    with pytest.raises(ValueError, match="shares of 2 and of 3 hosts"):
+        sweep.load(divided)
+
+
+@pytest.mark.parametrize("loss", ["table", "all states", "table damaged"])
+def test_what_another_host_has_lost_takes_nothing_else_along(tmp_path, caplog, loss):
+    """A table that is missing, as after a kill behind the last save, or damaged, is written again from the states."""
+    short = {**ALL, "patience": 1}
+    share = sharing.folder_of(tmp_path, 1, 2)
+    folder = sharing.folder_of(tmp_path, 0, 2)
+    folder.mkdir(parents=True)
+    with lock.held(folder, print):
+        killed_sweep.run(tmp_path, hosts=(1, 2), **short)
+    if loss == "all states":
+        for manifest in share.glob("states/*/manifest.json"):
+            manifest.write_text("{")
+    elif loss == "table":
+        (share / NAME).unlink()
+    else:
+        (share / NAME).write_bytes(b"half of it")
+    found = killed_sweep.run(tmp_path, hosts=(0, 2), **short)
+    assert "unfinished" not in found.status[::2]
+    assert ("unfinished" in found.status[1::2]) == (loss == "all states")
+    assert ("damaged" in caplog.text) == (loss == "all states")
 
 
 def test_asynchronous_halving_cuts_what_another_host_has_beaten(tmp_path):

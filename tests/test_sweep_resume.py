@@ -1,6 +1,8 @@
 """A sweep with a folder goes on from where it was killed, to the bits of one that never was."""
 
 import contextlib
+import errno
+import importlib.util
 import os
 import signal
 import subprocess
@@ -14,8 +16,11 @@ import numpy as np
 import pytest
 
 from regopt import sweep
+from regopt.sweep.progress import SweepProgress
+from regopt.sweep.record import Record
 from regopt.sweep.saved import NAME
-from regopt.sweep.store import StoreError
+from regopt.sweep.saving import Saving
+from regopt.sweep.store import StoreError, read
 
 SCRIPT = Path(killed_sweep.__file__)
 
@@ -109,10 +114,108 @@ def test_a_signal_saves_and_ends_and_the_sweep_goes_on(whole, environment, tmp_p
     same(killed_sweep.run(tmp_path / "sweep"), whole)
 
 
+def test_a_second_sigterm_ends_a_process_that_waits_for_a_long_segment(environment, tmp_path):
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(killed_sweep.__file__).parent)!r})
+import time, jax, killed_sweep
+def wait(x):
+    print("stepping", flush=True)
+    time.sleep(30)
+    return x
+task = killed_sweep.task()
+step = task.step
+def slow(state, batch, key, h):
+    state, metrics = step(state, batch, key, h)
+    return {{**state, "x": jax.pure_callback(wait, state["x"], state["x"], vmap_method="sequential")}}, metrics
+killed_sweep.task = lambda: task._replace(step=slow)
+killed_sweep.run({str(tmp_path)!r})
+"""
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "stepping\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM  # which a shell shows as 143
+
+
+def test_a_signal_in_the_last_save_does_not_cut_it_short(whole, tmp_path, monkeypatch):
+    save = Saving.save
+
+    def save_and_terminate(self, *arguments, **options):
+        if options["done"]:
+            signal.raise_signal(signal.SIGTERM)
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(Saving, "save", save_and_terminate)
+    same(killed_sweep.run(tmp_path, save_every=1e9), whole)
+    assert read(tmp_path).done
+
+
+def test_a_save_does_not_wait_for_the_end_of_a_round(tmp_path, monkeypatch):
+    save, counts = Saving.save, []
+
+    def counted(self, rounds, *arguments, **options):
+        counts.append(int(rounds.owed.sum()))
+        save(self, rounds, *arguments, **options)
+
+    monkeypatch.setattr(Saving, "save", counted)
+    few = {"steps": 20, "slots": None, "scheduler": None, "patience": None}
+    whole = killed_sweep.run(**few)
+    found = killed_sweep.run(tmp_path, save_every=0, **few)
+    for name, curve in whole.record.curves.items():
+        np.testing.assert_array_equal(found.record.curves[name], curve)
+    assert len(set(counts)) > 3  # with many, some, few and none of a round left to train
+
+
+def test_the_progress_of_a_sweep_that_goes_on_counts_what_was_done(tmp_path, monkeypatch):
+    totals, seen = [], []
+    begin = SweepProgress.__init__
+
+    def watch(self, shown, *, segments, settings, monitor):
+        totals.append((segments, settings))
+        begin(self, shown, segments=segments, settings=settings, monitor=monitor)
+
+    monkeypatch.setattr(SweepProgress, "__init__", watch)
+    monkeypatch.setattr(SweepProgress, "shown", True)
+    monkeypatch.setattr(SweepProgress, "update", lambda self, **now: seen.append((now["completed"], now["done"])))
+    add = Record.add
+
+    def add_and_interrupt(self, *report):
+        add(self, *report)
+        if self.segments.sum() == 300:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    partial = killed_sweep.run(tmp_path)
+    assert partial.interrupted
+    killed_sweep.run(tmp_path)
+    assert totals == [(killed_sweep.SETTINGS * killed_sweep.EVALUATIONS, killed_sweep.SETTINGS)] * 2
+    assert max(seen) == totals[0]
+    assert seen == sorted(seen)
+
+
+def test_a_full_disk_under_the_table_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("regopt.sweep.saved.write_arrays", full)
+    with pytest.raises(StoreError, match=r"cannot save the table to .*: No space left .* needs about [\d,]+ bytes"):
+        killed_sweep.run(tmp_path)
+    assert read(tmp_path).done or read(tmp_path).number > 0
+
+
+def test_without_pandas_the_parquet_file_is_left_out(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pandas" else find(name))
+    killed_sweep.run(tmp_path, patience=lambda h: 1)
+    assert not (tmp_path / "table.parquet").exists()
+    assert not sweep.load(tmp_path).interrupted
+
+
 def test_an_interrupted_round_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     """Ctrl-C in the middle of a round, again and again, in one process."""
-    from regopt.sweep.record import Record
-
     add, calls = Record.add, []
 
     def add_and_interrupt(self, *report):

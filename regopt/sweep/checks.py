@@ -94,8 +94,9 @@ def _check_settings(settings: Any) -> None:
             f"settings must come from grid, random, sobol or from_columns, got a {type(settings).__name__}"
         )
     for name, column in settings.numbers.items():
-        if column.dtype.kind in "iu" and not np.array_equal(column, column.astype(np.int32)):
-            raise ValueError(f"whole numbers must lie in [-2**31, 2**31), got {column.max()} in the column {name}")
+        outside = column[column != column.astype(np.int32)] if column.dtype.kind in "iu" else column[:0]
+        if len(outside):
+            raise ValueError(f"whole numbers must lie in [-2**31, 2**31), got {outside[0]} in the column {name}")
     _check_whole(settings, "seed")
 
 

@@ -84,17 +84,19 @@ class Course:
         )
         watcher = Watching(self, record)
         done = saving is not None and saving.restore(rounds, watcher.kept, watcher.spent)
-        asked = int(record.training.sum())
-        bar = SweepProgress(progress, segments=len(self.steps) * asked, settings=asked, monitor=self.monitor)
+        bar = SweepProgress(
+            progress, segments=len(self.steps) * watcher.asked, settings=watcher.asked, monitor=self.monitor
+        )
         interrupted = False
-        if not done:
-            with interruptible(terminable=saving is not None) as asked_to_end, bar:
-                interrupted = rounds.run(watcher.showing(bar, saving), asked_to_end)
-        result = self.result(record, watcher, interrupted=interrupted)
-        if saving is not None:
+        with interruptible(terminable=saving is not None) as asked_to_end:
             if not done:
-                saving.save(rounds, watcher.kept, watcher.spent_now(), done=not interrupted)
-            result.save(saving.folder)  # also where a kill came between the two
+                with bar:
+                    interrupted = rounds.run(watcher.showing(bar, saving), asked_to_end)
+            result = self.result(record, watcher, interrupted=interrupted)
+            if saving is not None:
+                if not done:
+                    saving.save(rounds, watcher.kept, watcher.spent_now(), done=not interrupted)
+                saving.save_table(result)  # also where a kill came between the two
         return result
 
     def _slots_again(self, only: int, slots: np.ndarray) -> np.ndarray:
@@ -179,6 +181,11 @@ class Watching:
         return self
 
     @property
+    def asked(self) -> int:
+        """How many settings are to be trained, those that an earlier process has trained included."""
+        return int(self._asked.sum())
+
+    @property
     def busy_share(self) -> float:
         """Of the slots of all calls, those that trained a setting; NaN before the first call."""
         _, trained, slots = self.spent
@@ -201,6 +208,8 @@ class Watching:
     def call_done(self, group: Group, rows: np.ndarray) -> None:
         """Count the call, and show what is done."""
         self.spent += [0, len(rows), group.devices * group.chunk]
+        if self._saving is not None:
+            self._saving.alive()
         if self._bar is None or not self._bar.shown:
             return
         record = self._record
@@ -215,14 +224,18 @@ class Watching:
             diverged=int(np.sum(self._asked & record.diverged)),
         )
 
-    def round_done(self, rounds: Rounds) -> None:
+    def wants_pause(self) -> bool:
+        """Whether it is time to save."""
+        return self._saving is not None and self._saving.due()
+
+    def paused(self, rounds: Rounds) -> None:
         """Save, if it is time."""
         if self._saving is None:
             return
         if due := self._saving.due():
             self._saving.save(rounds, self.kept, self.spent_now(), done=False)
         if due or self._saving.table_due():
-            self._course.result(rounds.record, self, interrupted=True).save(self._saving.folder)
+            self._saving.save_table(self._course.result(rounds.record, self, interrupted=True))
 
     def _scores(self) -> np.ndarray:
         """[settings]: the score of each at its kept step; smaller is better."""

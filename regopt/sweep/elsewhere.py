@@ -28,7 +28,7 @@ class Elsewhere:
 
     def __call__(self) -> np.ndarray:
         """``[settings, evaluations]``: as ``Standing.scores``; no rows before others have saved anything."""
-        for share in shares_in(self._share.parent).values():
+        for share in shares_in(self._share.parent)[1].values():
             if share != self._share:
                 self._read(share)
         found = [scores for _, scores in self._seen.values()]

@@ -12,7 +12,16 @@ import numpy as np
 from regopt.data import Splits
 from regopt.sweep.checks import check_saving
 from regopt.sweep.elsewhere import Elsewhere
-from regopt.sweep.hosts import as_hosts, is_done, merge, opened_when_asked, share, shares_in, train_shares
+from regopt.sweep.hosts import (
+    as_hosts,
+    check_division,
+    is_done,
+    merge,
+    opened_when_asked,
+    share,
+    shares_in,
+    train_shares,
+)
 from regopt.sweep.loaded import load
 from regopt.sweep.prepared import Prepared
 from regopt.sweep.saved import NAME
@@ -147,7 +156,10 @@ def run(
             saving = Saving(store, folder, save_every, table_seconds)
             return course.train(progress=progress, saving=saving, others=others)
 
-    return train(None, Path(out)) if hosts is None else _together(train, settings, Path(out), *as_hosts(hosts))
+    if hosts is not None:
+        return _together(train, settings, Path(out), *as_hosts(hosts))
+    check_division(Path(out), 0)
+    return train(None, Path(out))
 
 
 def _together(
@@ -156,16 +168,31 @@ def _together(
     """What one host has trained, and what the others have come to."""
     if hosts > len(settings):
         raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
+    check_division(out, hosts)
 
     def train_share(number, folder):
         return train(share(len(settings), number, hosts), folder)
 
-    parts = dict(train_shares(train_share, out, host, hosts, _LOG.warning))
-    found = {number: folder for number, folder in shares_in(out).items() if number not in parts}
-    others = {number: load(folder) for number, folder in found.items() if (folder / NAME).exists()}
-    for number in others:
-        if is_done(found[number]):
-            others[number] = opened_when_asked(others[number], partial(train_share, number, found[number]))
+    parts = dict(train_shares(train_share, _is_finished, out, host, hosts, _LOG.warning))
+    others = {}
+    for number, folder in shares_in(out)[1].items():
+        if number in parts or not (folder / NAME).exists():
+            continue
+        try:
+            found = load(folder)
+            done = is_done(folder)
+        except (StoreError, ValueError) as error:
+            _LOG.warning("%s is left out: %s", folder.name, error)
+            continue
+        others[number] = opened_when_asked(found, partial(train_share, number, folder)) if done else found
     if not parts and not others:
         raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
     return merge(parts | others, hosts, settings)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a share is trained to its end and its table tells so; what is damaged is not."""
+    try:
+        return is_done(folder) and not load(folder).interrupted
+    except (StoreError, FileNotFoundError, ValueError):
+        return False

@@ -67,7 +67,7 @@ class Held(NamedTuple):
     """What lies on the devices, and where."""
 
     buffer: Any  # Lane, each leaf [entries, ...]
-    constants: Constants  # each leaf [entries, ...]
+    constants: Any  # Constants, each leaf [entries, ...]
     places: Places
 
 
@@ -84,6 +84,7 @@ class Group:
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
         packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
         names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
+        share: of the sweep's settings, those of this group: so much of the memory is for it.
     """
 
     def __init__(
@@ -97,8 +98,9 @@ class Group:
         slots: int | None = None,
         packed: bool = False,
         names: np.ndarray | None = None,
+        share: float = 1.0,
     ):
-        self._packed = packed
+        self._packed, self._share = packed, share
         self.indices, self._names = indices, indices if names is None else names
         self.devices = len(devices)
         mesh = Mesh(np.array(devices), (LANES,))
@@ -116,7 +118,7 @@ class Group:
         self.lane_bytes = sum(_bytes(x) for x in jax.tree.leaves(self._shapes))
         held = len(indices) if slots is None else min(slots, len(indices))
         if slots is None:
-            held = max(min(held, int(resting_room(devices) / self.lane_bytes)), 1)
+            held = max(min(held, int(share * resting_room(devices) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
         self._programs = compiled(self._name(chunk), lambda: self._compile(chunk, devices[0]))
         self.chunk, self._segment, self._start, self._predict, _ = self._programs
@@ -285,7 +287,7 @@ class Group:
 
         made: dict[int, Any] = {}
         if chunk is None:
-            chunk, program = fit_chunk(compile_at, self.capacity, self.lane_bytes, device)
+            chunk, program = fit_chunk(compile_at, self.capacity, self.lane_bytes, device, self._taken())
         else:
             chunk = min(chunk, self.capacity)
             program = compile_at(chunk)
@@ -295,6 +297,12 @@ class Group:
         predict = build_predict(self.recipe, self._mesh, each)
         return Programs(chunk, program, start, predict, {"segment": of_segment, "start": of_start})
 
+    def _taken(self) -> float:
+        """Bytes of a device for what lies beside this group's lanes: the data, and other groups as large as this."""
+        return sum(map(_bytes, map(_as_array, jax.tree.leaves(self._shared)))) + (
+            self.capacity * self.lane_bytes * (1 / self._share - 1)
+        )
+
     def _name(self, chunk: int | None) -> tuple[Any, ...]:
         """Two groups of one name have the same programs."""
         static = tuple((name, type(value), value) for name, value in sorted(self.recipe.static.items()))
@@ -302,7 +310,8 @@ class Group:
         leaves, form = jax.tree.flatten((self._shared, self._shapes))
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in map(_as_array, leaves))
         options = tuple(environment(list(self._mesh.devices.flat))["options"].items())
-        return recipe, tuple(self._mesh.devices.flat), self.capacity, chunk, form, shapes, options
+        devices = tuple(self._mesh.devices.flat)
+        return recipe, devices, self.capacity, chunk, self._share, form, shapes, options
 
     def _timed(self, build: Callable[..., Any], *arguments: Any) -> tuple[Any, str, Each]:
         """Compile ahead of time, adding to the seconds that tracing and XLA have taken.
@@ -364,5 +373,9 @@ def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
 
 
 def _read(owners: np.ndarray, outcome: Any) -> Report:
+    pause = 5e-5
+    while not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):  # where JAX waits, Python hears no signal
+        time.sleep(pause)
+        pause = min(2 * pause, 5e-3)
     real = owners >= 0
     return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: x[real], jax.device_get(outcome))

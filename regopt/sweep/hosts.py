@@ -45,13 +45,31 @@ def folder_of(out: Path, host: int, hosts: int) -> Path:
     return out / f"share-{host + 1}-of-{hosts}"
 
 
-def shares_in(out: Path) -> dict[int, Path]:
-    """The shares in a folder, by host; empty where one host alone writes."""
-    found = {}
-    for path in sorted(out.glob("share-*-of-*")):
-        if match := re.fullmatch(r"share-(\d+)-of-\d+", path.name):
-            found[int(match[1]) - 1] = path
-    return found
+def shares_in(out: Path) -> tuple[int, dict[int, Path]]:
+    """Among how many hosts the sweep in a folder is divided, and the shares by host; 0 and none where one alone writes.
+
+    Raises:
+        StoreError: there are shares of several divisions.
+    """
+    names = [re.fullmatch(r"share-(\d+)-of-(\d+)", path.name) for path in sorted(out.glob("share-*-of-*"))]
+    found = [(int(name[1]) - 1, int(name[2]), out / name[0]) for name in names if name]
+    divisions = sorted({hosts for _, hosts, _ in found})
+    if len(divisions) > 1:
+        raise StoreError(f"{out} holds shares of {' and of '.join(map(str, divisions))} hosts: move some away")
+    return max(divisions, default=0), {host: path for host, _, path in found}
+
+
+def check_division(out: Path, hosts: int) -> None:
+    """Refuse a folder with a sweep that is divided otherwise: among so many hosts, 0 where one alone writes.
+
+    Raises:
+        StoreError: it is.
+    """
+    there = shares_in(out)[0]
+    if there == hosts or not (there or read(out)):
+        return
+    what, how = (f"shares of {there} hosts", f"{there} hosts") if there else ("a sweep of one host", "no hosts")
+    raise StoreError(f"{out} holds {what}: go on with {how}, or use another folder")
 
 
 def is_done(folder: Path) -> bool:
@@ -72,12 +90,18 @@ def opened_when_asked(result: Result, open_share: Callable[[], Result]) -> Resul
 
 
 def train_shares(
-    train: Callable[[int, Path], Result], out: Path, host: int, hosts: int, say: Callable[[str], object]
+    train: Callable[[int, Path], Result],
+    finished: Callable[[Path], bool],
+    out: Path,
+    host: int,
+    hosts: int,
+    say: Callable[[str], object],
 ) -> Iterator[tuple[int, Result]]:
     """Train one's own share, and then those that nobody trains.
 
     Args:
         train: ``(host, folder) -> result``: trains the share of a host, or goes on with it.
+        finished: whether the share in a folder is trained and its table written.
         out: the folder that all hosts see.
         host: which this is.
         hosts: of how many.
@@ -88,7 +112,7 @@ def train_shares(
     """
     for number in [host, *range(host + 1, hosts), *range(host)]:
         folder = folder_of(out, number, hosts)
-        if number != host and is_done(folder):
+        if number != host and finished(folder):
             continue
         try:
             result = train(number, folder)

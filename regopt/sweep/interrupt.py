@@ -13,8 +13,8 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
     Outside the main thread, where Python allows no handlers, nothing changes.
 
     Args:
-        terminable: the same for SIGTERM, as job schedulers send it; a second signal of any kind then ends the process
-            with 128 plus its number.
+        terminable: the same for SIGTERM, as job schedulers send it; the second one ends the process at once, whatever
+            it waits for, and a shell sees 143.
 
     Yields:
         A function that tells whether an end has been asked for.
@@ -25,16 +25,12 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
     signals = (signal.SIGINT, signal.SIGTERM) if terminable else (signal.SIGINT,)
     asked = False
 
-    def insist(number, frame):
-        del frame
-        raise SystemExit(128 + number)
-
     def ask(number, frame):
         nonlocal asked
         del number, frame
         asked = True
         for each in signals:
-            signal.signal(each, insist if each == signal.SIGTERM else signal.default_int_handler)
+            signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.default_int_handler)
 
     before = {each: signal.signal(each, ask) for each in signals}
     try:

@@ -30,8 +30,12 @@ def load(folder: str | Path) -> Result:
         FileNotFoundError: nothing was saved there.
         ValueError: what is there is damaged, or of another version.
     """
-    if shares := {host: share for host, share in shares_in(Path(folder)).items() if (share / saved.NAME).is_file()}:
-        return merge({host: load(share) for host, share in shares.items()}, max(shares) + 1)
+    try:
+        hosts, shares = shares_in(Path(folder))
+    except store.StoreError as error:
+        raise ValueError(str(error)) from error
+    if shares := {host: share for host, share in shares.items() if (share / saved.NAME).is_file()}:
+        return merge({host: load(share) for host, share in shares.items()}, hosts)
     path = Path(folder) / saved.NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no sweep was saved here, {saved.NAME} is missing")

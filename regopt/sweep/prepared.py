@@ -88,6 +88,7 @@ class Prepared:
                     self._slots,
                     self.scheduler is not None,
                     indices if rows is None else rows[indices],
+                    len(indices) / len(given),
                 )
                 for static, indices in given.groups()
             ]

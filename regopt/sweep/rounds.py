@@ -5,6 +5,7 @@ decided depends on the table alone, not on time, nor on where an earlier process
 that asks for the tables of other hosts.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -26,8 +27,12 @@ class Watcher(Protocol):
         """A call with these settings has been read and recorded."""
         ...
 
-    def round_done(self, rounds: "Rounds") -> None:
-        """All calls of a round have been read."""
+    def wants_pause(self) -> bool:
+        """Asked before every call but the first after a pause: whether all calls shall be read before the next."""
+        ...
+
+    def paused(self, rounds: "Rounds") -> None:
+        """All calls have been read, in the midst of a round or at its end: nothing is in flight."""
         ...
 
 
@@ -87,7 +92,6 @@ class Rounds:
                 self._train(group, watcher, halt)
                 if halt():
                     return bool(self.record.training.any())
-            watcher.round_done(self)
 
     def _begin_round(self, watcher: Watcher) -> None:
         wait = np.zeros_like(self.owed) if self.scheduler is None else self._decide(self.scheduler)
@@ -134,13 +138,23 @@ class Rounds:
         self.record.take_over(parents, numbers)
 
     def _train(self, group: Group, watcher: Watcher, halt: Callable[[], bool]) -> None:
+        """What the round has yet to train of a group, pausing where the watcher wants to."""
         record = self.record
-        owed, segments = self.owed[group.indices], record.segments[group.indices]
-        for segment in np.unique(segments[owed]):
+        while not halt() and self.owed[group.indices].any():
+            owed, segments = self.owed[group.indices], record.segments[group.indices]
+            segment = int(segments[owed].min())
             lanes = np.flatnonzero(owed & (segments == segment))
             again = None if self._slots is None else self._slots[group.indices[lanes], segment]
-            for owners, slots, (metrics, marks) in group.train(lanes, segment * int(record.steps[0]), halt, again):
+            first_step, stop = segment * int(record.steps[0]), _first_runs(watcher.wants_pause, halt)
+            for owners, slots, (metrics, marks) in group.train(lanes, first_step, stop, again):
                 rows = group.indices[owners]
-                record.add(int(segment), rows, slots, metrics, marks)
+                record.add(segment, rows, slots, metrics, marks)
                 self.owed[rows] = False
                 watcher.call_done(group, rows)
+            watcher.paused(self)
+
+
+def _first_runs(pause: Callable[[], bool], halt: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether to begin no further call: one begins after every pause, unless all is to end."""
+    asked = itertools.count()
+    return lambda: halt() or (next(asked) > 0 and pause())

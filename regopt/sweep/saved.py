@@ -10,6 +10,7 @@ states are not in it. This file is not for reading it (`regopt.sweep.loaded`), n
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,8 +41,9 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
         folder: made where there is none.
         config: the resolved config as JSON values; by default what the result knows of it.
 
+    The parquet file is left out where pandas or pyarrow is not installed.
+
     Raises:
-        ImportError: pandas or pyarrow is not installed.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
@@ -59,7 +61,8 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
     }
     text = json.dumps(about, allow_nan=False)
     write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})
-    write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
+    if all(map(importlib.util.find_spec, ("pandas", "pyarrow"))):
+        write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
     for name in ("config", "versions"):
         write_json(folder / f"{name}.json", about[name])
 

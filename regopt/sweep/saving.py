@@ -4,11 +4,15 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from regopt.sweep.group import Group, Held
 from regopt.sweep.rounds import Rounds
-from regopt.sweep.store import Store, alive
+from regopt.sweep.store import Store, StoreError, alive
+from regopt.sweep.store.errors import reason
+from regopt.sweep.store.files import free_bytes
+from regopt.sweep.table import Result
 from regopt.types import Tree
 
 
@@ -31,14 +35,17 @@ class Saving:
     """
 
     def __init__(self, store: Store, folder: Path, seconds: float, table_seconds: float = np.inf):
-        self._store, self.folder, self._seconds, self._table_seconds = store, folder, seconds, table_seconds
+        self._store, self._folder, self._seconds, self._table_seconds = store, folder, seconds, table_seconds
         self._last = self._seen = self._shown = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether it is time to save; asking is a sign of life to other hosts."""
+    def alive(self) -> None:
+        """A sign of life to other hosts, every ten seconds."""
         if time.monotonic() - self._seen >= 10:
             self._seen = time.monotonic()
-            alive(self.folder)
+            alive(self._folder)
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
         return time.monotonic() - self._last >= self._seconds
 
     def table_due(self) -> bool:
@@ -53,11 +60,26 @@ class Saving:
         self._store.save(int(rounds.record.segments.sum()), _tree(rounds, kept, spent), done=done)
         self._last = time.monotonic()
 
+    def save_table(self, result: Result) -> None:
+        """Save what a person reads; the states are not touched."""
+        try:
+            result.save(self._folder)
+        except OSError as error:
+            needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.record.to_tree()))
+            raise StoreError(
+                f"cannot save the table to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
+                f"{free_bytes(self._folder)} are free; the states saved before are intact"
+            ) from error
+
     def restore(self, rounds: Rounds, kept: list[Kept], spent: np.ndarray) -> bool:
         """Go on from what was saved, if anything was; returns whether nothing is left to do."""
-        tree = self._store.load(_tree(rounds, kept, spent))
-        if tree is None:
+        if self._store.number is None:
             return False
+        form = jax.tree.map(_form, _tree(rounds, kept, spent))
+        for group in rounds.groups:  # make room: what is put back may fill half of the memory
+            group.held = Held(None, None, group.held.places)
+        tree = self._store.load(form)
+        assert tree is not None
         rounds.record.restore(tree["record"])
         rounds.owed = np.array(tree["owed"])
         spent[:] = tree["spent"]
@@ -79,6 +101,13 @@ def _tree(rounds: Rounds, kept: list[Kept], spent: np.ndarray) -> dict[str, Any]
         for group, best in zip(rounds.groups, kept, strict=True)
     ]
     return {"record": rounds.record.to_tree(), "owed": rounds.owed, "spent": spent, "groups": groups}
+
+
+def _form(leaf: Any) -> Any:
+    """What a store needs to know of a leaf in order to bring it back."""
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
 def _put_back(group: Group, rounds: Rounds, saved: dict[str, Any]) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from regopt.numerics import check_range
+from regopt.numerics import check_whole
 from regopt.sweep.designs import grid
-from regopt.sweep.space import Dimension, Settings, Space
+from regopt.sweep.space import Dimension, Settings, Space, check_space
 from regopt.sweep.table import Result
 
 
@@ -38,7 +38,8 @@ def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
             trials, settings = sweep.ask(study, space, 32)
             sweep.tell(study, trials, sweep.run(task, settings, data, steps=300, eval_every=30))
     """
-    check_range("count", count, "[1, inf)")
+    check_whole("count", count, "[1, inf)")
+    check_space(space)
     drawn = {name: dimension for name, dimension in space.items() if not dimension.crossed}
     if not drawn:
         raise ValueError("space must have a dimension to suggest beside the seeds and replicas")
