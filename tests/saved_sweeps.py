@@ -3,8 +3,9 @@
 import numpy as np
 
 from regopt import sweep
+from regopt.sweep.record import Record
 from regopt.sweep.reporting import findings as findings_of
-from regopt.sweep.table import Record, Result
+from regopt.sweep.table import Result
 
 
 def result(settings=40, seeds=2, evaluations=4, names=("activation",), texts=("relu", "tanh"), segments=None):

@@ -15,7 +15,7 @@ from regopt.data import Splits, batch_indices
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 from regopt.sweep.group import Group
-from regopt.sweep.table import Record
+from regopt.sweep.record import Record
 from regopt.types import Task
 
 RNG = np.random.default_rng(0)

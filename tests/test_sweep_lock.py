@@ -1,5 +1,6 @@
 """One process at a time writes into a store; one that was killed does not keep others out."""
 
+import errno
 import json
 import os
 import subprocess
@@ -146,3 +147,19 @@ for number in range(rounds):
 def test_of_processes_that_race_for_a_store_one_wins(tmp_path):
     found = run_script(RACE, tmp_path, 20)
     assert found == ["lllllw", "llllltw"] * 10
+
+
+@pytest.mark.parametrize("missing", ["the file system's", "the system's"])
+def test_the_name_guards_where_there_are_no_locks(tmp_path, monkeypatch, missing):
+    def without(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    if missing == "the system's":
+        monkeypatch.setattr(lock, "fcntl", None)
+    else:
+        monkeypatch.setattr(lock.fcntl, "flock", without)
+    in_use = pytest.raises(StoreError, match=f"in use by process {os.getpid()}")
+    with lock.held(tmp_path, print), in_use, lock.held(tmp_path, print):
+        pass
+    with lock.held(tmp_path, print):
+        pass

@@ -1,10 +1,15 @@
 """What a sweep would take, said before it runs."""
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
 import numpy as np
 import pytest
 from test_sweep_engine import DATA, NUMBERS, SCHEDULE, TASK
 
 from regopt import sweep
+from regopt.sweep import memory
 
 
 def test_a_plan_counts_settings_bytes_and_arithmetic():
@@ -35,3 +40,46 @@ def test_a_run_after_its_plan_compiles_nothing():
 def test_a_plan_refuses_what_a_run_refuses():
     with pytest.raises(ValueError, match="steps must be a multiple"):
         sweep.plan(TASK, sweep.from_columns(NUMBERS), DATA, **(SCHEDULE | {"steps": 13}))
+
+
+def test_groups_share_the_memory(monkeypatch):
+    """What is held of all groups together fits the room for lanes, whatever their sizes."""
+    columns = NUMBERS | {"name": ["narrow"] * 4 + ["wide"] * 7}
+    whole = sweep.plan(TASK, sweep.from_columns(columns), DATA, **(SCHEDULE | {"chunk": 3}))
+    room = sum(group.held * group.lane_bytes for group in whole.groups) / 2
+    monkeypatch.setattr("regopt.sweep.group.resting_room", lambda devices: room)
+    plan = sweep.plan(TASK, sweep.from_columns(columns), DATA, **(SCHEDULE | {"chunk": 3}))
+    assert all(group.held < group.settings for group in plan.groups)
+    rounding = sum(group.lane_bytes for group in plan.groups)  # to the same number on both devices
+    assert sum(group.held * group.lane_bytes for group in plan.groups) <= room + rounding
+
+
+def test_a_container_may_have_less_memory_than_the_machine(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "CONTAINER", limit)
+    whole = memory.resting_room(jax.devices())
+    for text, expected in (("max\n", whole), ("1048576\n", 2**19)):
+        limit.write_text(text)
+        assert memory.resting_room(jax.devices()) == expected
+
+
+def test_what_is_in_use_at_the_moment_does_not_decide_about_the_chunk():
+    class Accelerator(NamedTuple):
+        bytes_in_use: float
+        platform: str = "gpu"
+
+        def memory_stats(self):
+            return {"bytes_limit": 64e9, "bytes_in_use": self.bytes_in_use}
+
+    class Program(NamedTuple):
+        lanes: int
+
+        def memory_analysis(self):
+            return SimpleNamespace(temp_size_in_bytes=self.lanes * 200e6)
+
+    def chunk(in_use, taken):
+        return memory.fit_chunk(Program, 512, 20e6, Accelerator(in_use), taken)[0]
+
+    assert chunk(1e9, 0.0) == chunk(6e9, 0.0)
+    assert chunk(1e9, 0.0) * 200e6 <= 0.8 * (64e9 - 512 * 20e6)
+    assert chunk(1e9, 20e9) * 200e6 <= 0.8 * (64e9 - 512 * 20e6 - 20e9)

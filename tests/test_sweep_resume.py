@@ -268,8 +268,6 @@ def test_other_data_and_settings_are_refused_or_said_aloud(tmp_path, monkeypatch
 @pytest.mark.long
 def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
     """Resident memory over the second thousand segments and over the last: 1 % more at most."""
-    from regopt.sweep.record import Record
-
     sizes, add = [], Record.add
 
     def add_and_measure(self, *report):

@@ -5,7 +5,8 @@ import pytest
 
 from regopt import sweep
 from regopt.sweep.program import Marks
-from regopt.sweep.table import Record, Result
+from regopt.sweep.record import Record
+from regopt.sweep.table import Result
 
 SETTINGS = sweep.from_columns({"rate": [0.1, 0.2, 0.3, 0.4], "name": ["a", "b", "c", "d"]})
 LOSS = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.5], [0.1, np.nan, np.nan], [2.0, 3.0, np.nan]])

@@ -50,7 +50,7 @@ _COMPILED: OrderedDict[tuple[Any, ...], Programs] = OrderedDict()
 
 
 def compiled(name: tuple[Any, ...], make: Callable[[], Programs]) -> Programs:
-    """The programs of this name, made but once as long as eight others have not been made since."""
+    """The programs of this name, made but once as long as 32 others have not been made since."""
     try:
         hash(name)
     except TypeError:  # a static value or a patience that has no hash
@@ -58,7 +58,7 @@ def compiled(name: tuple[Any, ...], make: Callable[[], Programs]) -> Programs:
     if name not in _COMPILED:
         _COMPILED[name] = make()
     _COMPILED.move_to_end(name)
-    while len(_COMPILED) > 8:
+    while len(_COMPILED) > 32:
         _COMPILED.popitem(last=False)
     return _COMPILED[name]
 
@@ -268,7 +268,7 @@ class Group:
         return self._placed[name]
 
     def _compile(self, chunk: int | None, device: Device) -> Programs:
-        """Compile both programs, at the chunk asked for or at one that fits cache and memory."""
+        """Compile the programs, at the chunk asked for or at one that fits cache and memory."""
 
         def many(size):
             return jax.tree.map(

@@ -10,8 +10,9 @@ import numpy as np
 from regopt.messages import one_line
 from regopt.sweep import saved, store
 from regopt.sweep.hosts import merge, shares_in
+from regopt.sweep.record import Record
 from regopt.sweep.space import Settings
-from regopt.sweep.table import Record, Result
+from regopt.sweep.table import Result
 
 
 def load(folder: str | Path) -> Result:

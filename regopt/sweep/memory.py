@@ -9,6 +9,8 @@ import jax
 
 from regopt.types import Device
 
+CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # of the control group that a container is
+
 
 def fit_chunk(
     compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device, taken: float = 0.0
@@ -68,7 +70,7 @@ def _limit(device: Device) -> float:
 def _container_bytes() -> float:
     """What a container may use, as its control group says; infinite without one."""
     try:
-        return float(pathlib.Path("/sys/fs/cgroup/memory.max").read_text())
+        return float(CONTAINER.read_text())
     except (OSError, ValueError):  # no such file, or "max"
         return float("inf")
 

@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 def plan(task: Task, settings: Settings, data: Splits, **options: Any) -> Plan:
     """Compile a sweep's programs, train one segment of each, and tell what the whole would take.
 
-    ``run`` with the same arguments afterwards compiles nothing again.
+    ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups.
 
     Args:
         task: what to train.

@@ -1,4 +1,4 @@
-"""What a sweep found: a record that grows while it trains, and the result that a person reads.
+"""What a sweep found, as a person reads it.
 
 Tables and curves leave as pandas and xarray objects; drawing them is for ``regopt.plots``.
 """

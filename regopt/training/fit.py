@@ -61,9 +61,9 @@ def fit(
 
     A pure function: it may be jitted, mapped over ``h``, ``data``, ``key`` and ``patience``, and differentiated, as
     ``state`` and ``metrics`` in a learning rate. After a stop or a divergence nothing changes, and nothing is computed
-    either: under ``vmap`` once the last lane has ended. A setting has the outcome that ``sweep.run``
-    gives it with the same key, to rounding: the key is split in the same way, and ``h["seed"]``, if there is one,
-    decides the initial state and the order of the data.
+    either: under ``vmap`` once the last lane has ended. A setting has the outcome that ``sweep.run`` gives it with the
+    same key, to rounding (with patience 0 this trains nothing, the sweep one segment): the key is split in the same
+    way, and ``h["seed"]``, if there is one, decides the initial state and the order of the data.
 
     Args:
         task: what to train; see ``sweep.supervised``.

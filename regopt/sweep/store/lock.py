@@ -1,11 +1,11 @@
 """One writer at a time: a lock file that names its holder, under a lock of the system that dies with the holder.
 
 The system's lock (``flock``) decides; a killed process cannot keep it, and a reused process number does not have it.
-The name in the file tells people whom to ask, and guards where file systems keep such locks to one host.
+The name in the file tells people whom to ask, and guards where file systems keep such locks to one host or have none.
 """
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import socket
@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from regopt.sweep.store.errors import StoreError, reason
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 NAME = "lock"
 
@@ -123,7 +128,7 @@ def _locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(descriptor)
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except BlockingIOError:
@@ -135,6 +140,17 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)  # its holder has just ended and removed the name
+
+
+def _flock(descriptor: int) -> None:
+    """Take the system's lock; nothing happens where the system or the file system knows none."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
 
 
 def alive(folder: Path) -> None:
