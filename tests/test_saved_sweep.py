@@ -41,6 +41,8 @@ def test_a_result_that_was_there_is_replaced(tmp_path):
 def test_static_values_that_are_no_text_are_saved_by_their_names(tmp_path):
     result(texts=(sorted, True, (8, 8))).save(tmp_path)
     assert set(sweep.load(tmp_path).record.settings.static["activation"]) == {"sorted", True, "(8, 8)"}
+    result(texts=(np.int64(8), np.float32(0.5), np.True_)).save(tmp_path)
+    assert set(sweep.load(tmp_path).record.settings.static["activation"]) == {8, 0.5, True}
 
 
 def test_damage_is_one_line_and_never_other_numbers(tmp_path):

@@ -188,6 +188,37 @@ def test_a_diverged_member_of_a_population_is_replaced_and_never_a_parent():
     assert set(everybody.status) == {"diverged"}
 
 
+def test_whole_numbers_are_not_explored_as_fractions():
+    columns = {"speed": np.array([1, 2, 3, 4]), "own": np.arange(4)}
+    options = {"steps": 6, "eval_every": 1, "batch_size": 10}
+
+    def step(state, batch, key, h):
+        return task.step(state, batch, key, {**h, "speed": jnp.float32(h["speed"])})
+
+    task = drift()
+
+    def explored(dimension):
+        scheduler = sweep.population({"speed": dimension}, every=2, resample=1.0)
+        return sweep.run(task._replace(step=step), sweep.from_columns(columns), DATA, scheduler=scheduler, **options)
+
+    with pytest.raises(ValueError, match="the column speed must hold floats, as the scheduler draws fractions"):
+        explored(sweep.uniform(0.0, 4.0))
+    assert set(explored(sweep.choice([7, 9])).record.used["speed"][:, -1]) <= {1, 2, 3, 4, 7, 9}
+
+
+def test_the_lineage_is_a_table():
+    scheduler = sweep.population({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25, seed=3)
+    outcome = drifting([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0], scheduler=scheduler)
+    table = outcome.lineage()
+    assert list(table) == ["setting", "step", "parent", "speed"]
+    assert len(table) == 8 * 6
+    others = table[table.parent != table.setting]
+    assert set(others.step) == {2, 4}
+    for row in others.itertuples():
+        assert outcome.record.parents[row.setting, row.step] == row.parent
+        assert outcome.record.used["speed"][row.setting, row.step] == row.speed
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -221,6 +252,51 @@ def test_survivors_of_halving_are_those_of_the_whole_sweep(whole):
         np.testing.assert_allclose(halved.record.curves[name][survivors], curve[survivors], rtol=1e-5, err_msg=name)
     for row in survivors:
         same_bits(halved.refit(int(row)), halved, [row])
+
+
+def poisoned(worst):
+    """A task that is at ``size`` after each step, but for the ``worst`` smallest sizes, which diverge in step 3."""
+
+    def step(state, batch, key, h):
+        del batch, key
+        count = state["count"] + 1
+        value = jnp.where((h["size"] < worst) & (count == 3), jnp.nan, h["size"] / jnp.float32(count))
+        return {"value": value, "count": count}, {"loss": value}
+
+    def init(key, h):
+        del key
+        return {"value": jnp.float32(h["size"]), "count": 0}  # a number of Python's is as good as an array
+
+    return Task(init, step, lambda state, data, h: {"validation_loss": state["value"]})
+
+
+@pytest.mark.parametrize("scheduler", [sweep.successive_halving(3, first=3), sweep.asynchronous_halving(3, 3)])
+@pytest.mark.parametrize("patience", [None, 100])
+def test_a_diverged_setting_outlives_no_other_with_early_stopping_either(scheduler, patience):
+    columns = {"size": np.arange(9.0)}
+    options = {"steps": 9, "eval_every": 1, "batch_size": 10, "patience": patience, "scheduler": scheduler}
+    outcome = sweep.run(poisoned(3), sweep.from_columns(columns), DATA, **options)
+    assert (outcome.status[:3] == "diverged").all()
+    assert outcome.status[3] == "done"
+    assert outcome.best().index == 3
+
+
+def test_the_state_of_the_best_is_kept_among_equals():
+    columns = {"size": np.ones(6)}
+    options = {"steps": 4, "eval_every": 1, "batch_size": 10, "patience": 1, "slots": 2, "devices": jax.devices()[:1]}
+    task = poisoned(0)._replace(evaluate=lambda state, data, h: {"validation_loss": 0 * state["value"] + 1})
+    outcome = sweep.run(task, sweep.from_columns(columns), DATA, **options)
+    assert outcome.best().index == 0
+    assert outcome.state(outcome.best())["value"] == 1
+
+
+def test_a_setting_that_was_cut_is_trained_again_as_far():
+    outcome = engine_run(scheduler=sweep.successive_halving(2, first=1))
+    for row in np.flatnonzero(outcome.status == "cut")[:2]:
+        alone = outcome.refit(int(row))
+        assert alone.status[row] == "cut"
+        assert alone.record.last_step[row] == outcome.record.last_step[row]
+        same_bits(outcome, alone, [row])
 
 
 def streaming(**options):

@@ -74,8 +74,11 @@ def test_static_values_and_another_direction():
 
 
 def test_errors_are_named():
-    with pytest.raises(ValueError, match=r"count must lie in \[1, inf\), got 0"):
-        sweep.ask(study(), SPACE, 0)
+    for count in (0, 2.5):
+        with pytest.raises(ValueError, match=rf"count must be a whole number in \[1, inf\), got {count}"):
+            sweep.ask(study(), SPACE, count)
+    with pytest.raises(ValueError, match="the dimension learning_rate must come from uniform, choice or the like"):
+        sweep.ask(study(), {"learning_rate": 0.1}, 1)
     with pytest.raises(ValueError, match="space must have a dimension to suggest"):
         sweep.ask(study(), {"seed": sweep.seeds(2)}, 1)
     ours = study()
@@ -85,3 +88,13 @@ def test_errors_are_named():
         sweep.tell(ours, trials, result, "loss")
     with pytest.raises(ValueError, match="result must have the same repeats of 3 trials, got 2 settings"):
         sweep.tell(ours, [*trials, trials[0]], result)
+
+
+def test_the_ends_of_a_dimension_are_those_that_were_given():
+    ours = study()
+    for end in (1e-4, 1e-1):
+        ours.enqueue_trial({"learning_rate": end})
+        (trial,), _ = sweep.ask(ours, {"learning_rate": sweep.log_uniform(1e-4, 1e-1)}, 1)
+        distribution = trial.distributions["learning_rate"]
+        assert (distribution.low, distribution.high) == (1e-4, 1e-1)
+        assert trial.params["learning_rate"] == end

@@ -398,6 +398,48 @@ def test_bad_arguments_are_named(options, message):
         run({"learning_rate": [0.1]}, **options)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "train_loss", "status", "step"])
+def test_metrics_and_columns_have_names_of_their_own(name):
+    column = {"learning_rate": [0.1], "train_loss": [0.2]}
+    reports = TASK if name == "train_loss" else extended_by(name)
+    with pytest.raises(ValueError, match=f"a metric must not be named '{name}'"):
+        run(column if name == "train_loss" else {"learning_rate": [0.1]}, reports)
+
+
+def test_an_evaluation_does_not_replace_a_mean_of_training():
+    with pytest.raises(ValueError, match="an evaluation must not report train_loss"):
+        run({"learning_rate": [0.1]}, extended_by("train_loss"))
+
+
+def extended_by(name):
+    return TASK._replace(evaluate=lambda *given: TASK.evaluate(*given) | {name: jnp.float32(1)})
+
+
+def test_metrics_and_patience_are_scalars():
+    def step(*given):
+        state, metrics = TASK.step(*given)
+        return state, metrics | {"norms": jnp.ones(SCHEDULE["eval_every"])}
+
+    with pytest.raises(ValueError, match=r"the metric norms must be a scalar of one setting, got shape \(4,\)"):
+        run({"learning_rate": [0.1]}, TASK._replace(step=step))
+    with pytest.raises(ValueError, match=r"patience must be one number of a setting, got shape \(2,\)"):
+        run({"learning_rate": [0.1]}, patience=lambda h: jnp.ones(2))
+
+
+def test_a_leaf_without_elements_is_named_where_it_cannot_be_spread():
+    def init(key, h):
+        return {"task": TASK.init(key, h), "none": jnp.zeros((0, 3))}
+
+    def step(state, batch, key, h):
+        after, metrics = TASK.step(state["task"], batch, key, h)
+        return {**state, "task": after}, metrics
+
+    task = Task(init, step, lambda state, data, h: TASK.evaluate(state["task"], data, h))
+    with pytest.raises(ValueError, match=r"elements in every leaf, got none of shape \(0, 3\)"):
+        run({"learning_rate": [0.1]}, task)
+    assert run({"learning_rate": [0.1]}, task, devices=jax.devices()[:1]).status == "done"
+
+
 def test_a_seed_must_be_whole():
     with pytest.raises(ValueError, match="the column seed must hold whole numbers"):
         run({"learning_rate": [0.1, 0.2], "seed": [0.5, 1.0]})

@@ -196,6 +196,14 @@ def test_the_progress_of_a_sweep_that_goes_on_counts_what_was_done(tmp_path, mon
     assert seen == sorted(seen)
 
 
+def test_schedules_may_be_numbers_of_numpy(tmp_path):
+    sizes = {"steps": np.int64(8), "eval_every": np.int32(2), "batch_size": np.int64(4), "chunk": np.int64(2)}
+    short = {"slots": None, "scheduler": None, "patience": None}
+    first = killed_sweep.run(tmp_path, **sizes, **short)
+    again = killed_sweep.run(tmp_path, **{name: int(size) for name, size in sizes.items()}, **short)
+    np.testing.assert_array_equal(first.record.curves["validation_loss"], again.record.curves["validation_loss"])
+
+
 def test_a_full_disk_under_the_table_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from regopt.messages import brief, suggestion
 from regopt.numerics import check_number
 from regopt.sweep.schedulers import Scheduler
-from regopt.sweep.space import Settings
+from regopt.sweep.space import RESERVED, Settings
 from regopt.training.checks import check_data, check_key, check_metric, check_steps, check_task
 from regopt.types import Task
 
@@ -48,6 +49,9 @@ def check(
     if scheduler is not None and (unknown := set(scheduler.changes) - set(settings.numbers)):
         known = suggestion(min(unknown), settings.numbers)
         raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings; {known}")
+    for name in () if scheduler is None else scheduler.draws_fractions:
+        if settings.numbers[name].dtype.kind in "iu":
+            raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
     if scheduler is not None and scheduler.changes and patience is not None:
         raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
     if not (isinstance(noise, str) and noise in ("shared", "per lane")):
@@ -104,6 +108,12 @@ def _check_whole(settings: Settings, name: str) -> None:
     column = settings.columns.get(name)
     if column is not None and np.asarray(column).dtype.kind not in "iu":
         raise ValueError(f"the column {name} must hold whole numbers, got {column[0]!s}")
+
+
+def check_metric_names(metrics: Sequence[str], settings: Settings) -> None:
+    """No metric has the name of another column of the results."""
+    if taken := set(metrics) & (set(settings.columns) | RESERVED):
+        raise ValueError(f"a metric must not be named {min(taken)!r}: the results have a column of that name")
 
 
 def check_held(held: int, settings: int) -> None:

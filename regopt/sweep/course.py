@@ -13,7 +13,7 @@ from regopt.sweep.progress import SweepProgress
 from regopt.sweep.record import Record
 from regopt.sweep.rounds import Rounds
 from regopt.sweep.saving import Kept, Saving
-from regopt.sweep.schedulers import Scheduler
+from regopt.sweep.schedulers import Decision, Scheduler, Standing
 from regopt.sweep.space import Settings
 from regopt.sweep.table import Result
 from regopt.types import Tree
@@ -75,7 +75,7 @@ class Course:
         rounds = Rounds(
             self.groups,
             record,
-            self.scheduler if only is None else None,
+            self.scheduler if only is None else _as_before(only, before),
             monitor=self.monitor,
             mode=self.mode,
             keeps_best=self.keeps_best,
@@ -163,6 +163,18 @@ class Course:
         )
 
 
+def _as_before(only: int, before: Record | None) -> Scheduler | None:
+    """Cuts a setting where it was cut before, if it was."""
+    if before is None or not before.cut[only]:
+        return None
+
+    def decide(standing: Standing) -> Decision:
+        nobody = np.zeros_like(standing.going)
+        return Decision(nobody, standing.going & (standing.segments >= before.segments[only]))
+
+    return Scheduler(decide, "as before")
+
+
 class Watching:
     """Looks on while a sweep trains: shows progress, saves, and keeps the best of the states that leave the devices."""
 
@@ -201,7 +213,8 @@ class Watching:
         scores = np.where(self._record.diverged[rows], np.inf, self._scores()[rows])
         best = int(np.argmin(scores))
         number = self._course.groups.index(group)
-        if scores[best] < self.kept[number].score:
+        kept = self.kept[number]
+        if (scores[best], rows[best]) < (kept.score, kept.index):  # of equals the first, as ``Result.best`` has it
             state = group.recipe.kept(group.lane(group.held, int(lanes[best])))
             self.kept[number] = Kept(int(rows[best]), float(scores[best]), state)
 

@@ -59,7 +59,8 @@ def importance(
         The share of each number with its interval, the forest's R^2 on held-out settings, and how many settings.
 
     Raises:
-        ValueError: an argument is out of range, nothing varies, or fewer than 20 settings can be used.
+        ValueError: an argument is out of range, no number varies or the metric does not, or fewer than 20 settings
+            can be used.
 
     References: Breiman (2001), section 10; Gregorutti, Michel & Saint-Pierre (2017), proposition 1; Nadeau & Bengio
         (2003), section 4, the corrected resampled t interval.
@@ -78,6 +79,8 @@ def importance(
     varying = [name for name, column in columns.items() if len(np.unique(column)) > 1]
     if not varying:
         raise ValueError("importance needs a number that varies, got none")
+    if np.ptp(target[rows]) == 0:
+        raise ValueError(f"importance needs a metric that varies, {metric} has one value")
     inputs = np.column_stack([columns[name] for name in varying])
     groups = numbered(table.iloc[rows], [name for name in varying if name not in over] or varying)
     if groups.max() + 1 < 20:

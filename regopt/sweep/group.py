@@ -115,6 +115,7 @@ class Group:
         self.trace_seconds = self.compile_seconds = 0.0
         given = self._given(np.zeros(1, int))
         self._shapes = lane_shapes(recipe, shared.keys, given), _entry(given)
+        _check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = sum(_bytes(x) for x in jax.tree.leaves(self._shapes))
         held = len(indices) if slots is None else min(slots, len(indices))
         if slots is None:
@@ -337,6 +338,14 @@ class Group:
 def on_each(devices: list[Device], tree: Tree) -> Tree:
     """The arrays of a tree, once on each device."""
     return jax.device_put(tree, _same(devices))
+
+
+def _check_leaves(state: Tree, devices: int) -> None:
+    """Every leaf has elements, where there are several devices: JAX spreads no array without any."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if devices > 1 and 0 in leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")
 
 
 def _entry(tree: Tree) -> Tree:

@@ -18,8 +18,8 @@ from regopt.sweep.table import Result
 def load(folder: str | Path) -> Result:
     """Read a result that ``Result.save`` wrote, or ``sweep.run`` in its folder ``out``, also while it runs.
 
-    Static values that are neither text, number nor boolean come back as text. The states are not there, so ``state``,
-    ``predict`` and ``refit`` raise.
+    Static values that are neither text, finite number nor boolean come back as text. The states are not there, so
+    ``state``, ``predict`` and ``refit`` raise.
 
     Args:
         folder: where it is.

@@ -92,4 +92,5 @@ def population(
 
     drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}
     arguments = f"{drawn}, {every}, fraction={fraction}, resample={resample}, factors={factors}, seed={seed}"
-    return Scheduler(decide, f"population({arguments})", tuple(explore))
+    fractions = tuple(name for name, levels in drawn.items() if not all(type(level) is int for level in levels))
+    return Scheduler(decide, f"population({arguments})", tuple(explore), fractions)

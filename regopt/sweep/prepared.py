@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from regopt.data import Splits
-from regopt.sweep.checks import as_resamples, check, check_held, check_replicas
+from regopt.sweep.checks import as_resamples, check, check_held, check_metric_names, check_replicas
 from regopt.sweep.course import Course
 from regopt.sweep.group import Group, on_each
 from regopt.sweep.program import Keys, Recipe, Shared
@@ -66,6 +66,8 @@ class Prepared:
         self.settings, self.scheduler = settings, scheduler
         self.devices = jax.local_devices() if devices is None else list(devices)
         self._key = jax.random.key(0) if key is None else key
+        steps, eval_every = int(steps), int(eval_every)  # of NumPy perhaps
+        batch_size, chunk, slots = (None if size is None else int(size) for size in (batch_size, chunk, slots))
         self._data, self._chunk, self._slots = data, chunk, slots
         self.mode: Literal["min", "max"] = better(monitor) if mode is None else mode
         self._recipe = Recipe(task, {}, eval_every, batch_size, _of_setting(patience), monitor, self.mode, noise)
@@ -92,6 +94,8 @@ class Prepared:
                 )
                 for static, indices in given.groups()
             ]
+        for group in groups:
+            check_metric_names(group.metrics, given)
         if self.scheduler is not None and self.scheduler.changes:
             for group in groups:
                 check_held(group.size, len(group.indices))

@@ -90,13 +90,18 @@ class Recipe:
 
     def stopping(self, h: Setting) -> Stopping | None:
         """The setting's early stopping, counting in training steps; None where there is none."""
-        return None if self.patience is None else early_stopping(self.patience(h), self.eval_every, mode=self.mode)
+        if self.patience is None:
+            return None
+        patience = self.patience(h)
+        if jnp.shape(patience):
+            raise ValueError(f"patience must be one number of a setting, got shape {jnp.shape(patience)}")
+        return early_stopping(patience, self.eval_every, mode=self.mode)
 
 
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """A lane before its first step."""
     h = recipe.setting(constants)
-    state = recipe.task.init(_of_seed(keys.init, h), h)
+    state = jax.tree.map(jnp.asarray, recipe.task.init(_of_seed(keys.init, h), h))
     rule = recipe.stopping(h)
     return Lane(state, () if rule is None else rule.init(state), tree.count_not_finite(state))
 

@@ -101,13 +101,15 @@ class Record:
             keeps_best: the best value so far counts, rather than the last.
 
         Returns:
-            NaN after the last segment of a setting; infinite where its metric is not finite.
+            NaN after the last segment of a setting; infinite where its metric is not finite, and once it has diverged.
         """
         values = (1 if mode == "min" else -1) * self.curves[monitor]
         done = np.arange(1, len(self.steps) + 1) <= self.segments[:, None]
         diverged = self.diverged[:, None] & (self.steps >= self.first_bad_step[:, None])
-        values = np.where(done, np.where(diverged | ~np.isfinite(values), np.inf, values), np.nan)
-        return np.where(done, np.fmin.accumulate(values, axis=1), np.nan) if keeps_best else values
+        values = np.where(diverged | ~np.isfinite(values), np.inf, values)
+        if keeps_best:
+            values = np.where(diverged, np.inf, np.fmin.accumulate(np.where(done, values, np.nan), axis=1))
+        return np.where(done, values, np.nan)
 
     def to_tree(self) -> dict[str, Any]:
         """Everything but steps and static values, as a tree of arrays for a store."""

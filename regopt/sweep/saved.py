@@ -116,6 +116,7 @@ def _number(value: Any) -> Any:
 
 def _word(value: Any) -> str | bool | int | float:
     """A static value as JSON has it; a function by its name, anything else as it is written."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value)):
         return value
     return getattr(value, "__qualname__", None) or repr(value)

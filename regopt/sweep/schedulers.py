@@ -40,6 +40,7 @@ class Scheduler(NamedTuple):
     decide: Callable[[Standing], Decision]
     name: str  # with all its arguments: two schedulers of one name decide alike
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
+    draws_fractions: tuple[str, ...] = ()  # of these, those that need not stay whole numbers
     meets_others: bool = False  # wants the settings of other hosts in the standing
 
 

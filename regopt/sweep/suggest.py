@@ -107,5 +107,5 @@ def _distribution(dimension: Dimension) -> Any:
         raise ImportError("sweep.ask needs Optuna: pip install 'regopt[optuna]'") from error
     if dimension.listed:
         return CategoricalDistribution(tuple(range(len(dimension.levels(None)))))
-    low, high = dimension.at(np.array([0.0, 1.0]))
+    low, high = dimension.levels(2)  # both ends, exactly
     return FloatDistribution(float(low), float(high), log=dimension.log)

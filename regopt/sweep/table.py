@@ -115,6 +115,30 @@ class Result:
             coords={"setting": np.arange(len(record.settings)), "step": record.steps, **coordinates},
         )
 
+    def lineage(self) -> "pandas.DataFrame":
+        """Who went on from whose state, and with which numbers, where a ``population`` was trained.
+
+        Returns:
+            A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the
+            ``parent`` whose state it began with (its own where none was taken over), and the numbers that may change,
+            as the segment used them.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = _import("pandas")
+        record = self.record
+        trained = np.arange(len(record.steps)) < record.segments[:, None]
+        settings, segments = np.nonzero(trained)
+        parents = record.parents[trained]
+        columns = {
+            "setting": settings,
+            "step": segments * int(record.steps[0]),
+            "parent": np.where(parents < 0, settings, parents),
+            **{name: values[trained] for name, values in record.used.items()},
+        }
+        return pandas.DataFrame(columns)
+
     def best(self, metric: str | None = None, mode: Literal["min", "max"] | None = None) -> Best:
         """The setting whose kept state has the best metric; a diverged one never wins, the first of equals does.
 

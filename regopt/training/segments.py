@@ -90,9 +90,14 @@ def train_segment(
         noise_key=noise_key,
         rows=rows,
     )
+    _check_scalars({name: values.shape[1:] for name, values in per_step.items()})
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
-    metrics |= {name: _inexact(value) for name, value in task.evaluate(state, data, h).items()}
-    _check_metrics(metrics, monitor)
+    evaluated = {name: _inexact(value) for name, value in task.evaluate(state, data, h).items()}
+    _check_scalars({name: value.shape for name, value in evaluated.items()})
+    if twice := set(metrics) & set(evaluated):
+        raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
+    metrics |= evaluated
+    _check_monitor(metrics, monitor)
     good = (tree.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
     return state, metrics, first_bad_step(first_step, per_step, steps, good)
 
@@ -165,14 +170,17 @@ def size_of(examples: Tree) -> int:
     return len(jax.tree.leaves(examples)[0])
 
 
-def _check_metrics(metrics: Metrics, monitor: str) -> None:
+def _check_monitor(metrics: Metrics, monitor: str) -> None:
     if monitor not in metrics:
         near = nearest(monitor, metrics)
         meant = "" if near is None else f"; did you mean {near!r}?"
         raise ValueError(f"monitor must be one of {sorted(metrics)}, got {brief(monitor)}{meant}")
-    for name, value in metrics.items():
-        if value.shape:
-            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {value.shape}")
+
+
+def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        if shape:
+            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")
 
 
 def _inexact(value: Any) -> jax.Array:

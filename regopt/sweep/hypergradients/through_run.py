@@ -97,6 +97,7 @@ def hypergradient(
         mode = "forward" if sum(x.size for x in jax.tree.leaves(h)) <= FEW else "reverse"
     slope = jax.jacfwd if mode == "forward" else jax.grad
     gradient, (value, metrics, state) = slope(run, has_aux=True)(h)
+    gradient = jax.tree.map(lambda slope, number: slope.astype(number.dtype), gradient, h)
     return Hypergradient(value, gradient, metrics, state)
 
 

@@ -67,7 +67,8 @@ def tune(
         hypergradient_of: ``h -> result`` with the fields ``value`` (to be made small) and ``gradient``, as
             ``lambda h: sweep.hypergradient(task, h, data, steps=100)`` or an ``implicit_hypergradient``.
         h: where to start, any tree of real numbers and arrays.
-        optimizer: any optax or regopt optimizer; its steps are on the descent's scale, and it gets ``value`` too.
+        optimizer: any optax or regopt optimizer without a line search; its steps are on the descent's scale, and it
+            gets ``value`` too.
         rounds: evaluations of metric and gradient, the first one at the start; >= 1, static.
         scale: what the optimizer moves: the "log" of numbers in (0, inf) (strengths, learning rates), the "logit" of
             numbers in (0, 1) (momentum, dropout rates), or the number itself, "linear"; one for all, or a prefix tree.
