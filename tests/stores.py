@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pandas
 import pytest
 
 from regopt.sweep import store
@@ -24,26 +23,22 @@ def opened(folder, identity=IDENTITY, **options):
 
 
 def numbered(number):
-    """A state and a table that say which they are."""
-    return {"a": np.full(40, number), "b": np.full((2, 3), -number, np.float32)}, pandas.DataFrame(
-        {"row": [number] * 3}
-    )
+    """A state that says which it is."""
+    return {"a": np.full(40, number), "b": np.full((2, 3), -number, np.float32)}
 
 
 def save_numbered(kept, *numbers):
     for number in numbers:
-        tree, table = numbered(number)
-        kept.save(number, tree, {"rows": table, f"part-{number}": table})
+        kept.save(number, numbered(number))
 
 
 def check_numbered(kept):
-    """The state that is loaded is one of those saved, whole, and its tables belong to it."""
-    tree, table = numbered(kept.number)
+    """The state that is loaded is one of those saved, whole."""
+    tree = numbered(kept.number)
     found = kept.load(tree)
     for name, leaf in tree.items():
         assert found[name].dtype == leaf.dtype
         assert found[name].tobytes() == leaf.tobytes()
-    pandas.testing.assert_frame_equal(kept.table("rows"), table)
 
 
 def rubbish(folder):

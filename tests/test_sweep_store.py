@@ -2,14 +2,13 @@
 
 import json
 import os
-import random
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from stores import IDENTITY, check_numbered, damage_file, numbered, opened, rubbish, save_numbered
+from stores import IDENTITY, check_numbered, numbered, opened, rubbish, save_numbered
 
 from regopt.sweep import store
 from regopt.sweep.store import StoreError, leaves, reading
@@ -224,14 +223,12 @@ def test_a_digest_sees_every_bit_the_dtype_the_shape_and_the_name():
 # What is kept, and what is read
 
 
-def test_two_states_are_kept_with_their_tables(tmp_path, unsynced):
+def test_two_states_are_kept(tmp_path, unsynced):
     with opened(tmp_path) as kept:
         assert store.read(tmp_path) is None
         save_numbered(kept, *range(5))
         check_numbered(kept)
     assert len(reading.state_folders(tmp_path)) == 2
-    tables = sorted(path.name.split(".")[0] for path in (tmp_path / "tables").iterdir())
-    assert tables == [*(f"part-{number}" for number in range(5)), "rows", "rows"]
     assert not (tmp_path / "lock").exists()
     assert rubbish(tmp_path) == []
 
@@ -243,32 +240,16 @@ def test_a_running_sweep_can_be_read(tmp_path, unsynced):
         found = store.read(tmp_path)
         assert (found.number, found.done) == (2, False)
         assert found.identity["config"] == IDENTITY["config"]
-        assert store.read_table(tmp_path, "part").row.tolist() == [1] * 3 + [2] * 3
-        assert store.read_table(tmp_path, "rows").row.tolist() == [2] * 3
-        with pytest.raises(StoreError, match=r"no table 'row' in .*, only \['part-1', 'part-2', 'rows'\]"):
-            store.read_table(tmp_path, "row")
-        kept.save(3, *numbered(3)[:1], done=True)
+        kept.save(3, numbered(3), done=True)
     assert store.holder(tmp_path) is None
     with opened(tmp_path) as kept:
         assert (kept.number, kept.done) == (3, True)
-        assert kept.table("rows").row.tolist() == [2] * 3  # an old table stays as it was
-    with pytest.raises(ValueError, match="name of a table must be"), opened(tmp_path) as kept:
-        kept.save(4, {}, {"../rows": numbered(4)[1]})
-
-
-def test_a_damaged_table_is_not_read(tmp_path, unsynced):
-    with opened(tmp_path) as kept:
-        save_numbered(kept, 1)
-    damage_file(next((tmp_path / "tables").glob("rows*")), random.Random(0))
-    with pytest.raises(StoreError, match=r"rows\.000000\.parquet is damaged"):
-        store.read_table(tmp_path, "rows")
-    assert store.read_table(tmp_path, "part").row.tolist() == [1] * 3
 
 
 def test_a_format_of_the_future_is_left_alone(tmp_path, unsynced, monkeypatch):
-    monkeypatch.setattr(reading, "FORMAT", 2)
+    monkeypatch.setattr(reading, "FORMAT", 3)
     with opened(tmp_path) as kept:
         save_numbered(kept, 1)
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="has format 2, of another version"), opened(tmp_path):
+    with pytest.raises(StoreError, match="has format 3, of another version"), opened(tmp_path):
         pass

@@ -81,7 +81,7 @@ def test_a_damaged_state_is_replaced_by_the_next(tmp_path, unsynced):
         check_numbered(kept)
 
 
-@pytest.mark.parametrize("change", [("number", 7), ("done", True), ("tables", {}), ("identity", {}), ("leaves", [])])
+@pytest.mark.parametrize("change", [("number", 7), ("done", True), ("identity", {}), ("leaves", [])])
 def test_a_manifest_vouches_for_itself(tmp_path, unsynced, change):
     with opened(tmp_path) as kept:
         save_numbered(kept, 1, 2)
@@ -177,7 +177,7 @@ def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", lambda descriptor: synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
         patch.setattr(Path, "rename", check_and_rename)
         save_numbered(kept, 1)
-    assert [parent.name for parent, _ in renamed] == ["tables", "tables", "states"]
+    assert [parent.name for parent, _ in renamed] == ["states"]
     assert all(synced[at] == parent for parent, at in renamed)  # and its name right after
 
 

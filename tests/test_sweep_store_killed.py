@@ -23,7 +23,7 @@ def unsynced(monkeypatch):
 
 KILLED = """
 import os, random, signal, sys, time
-import numpy as np, pandas
+import numpy as np
 from regopt.sweep import store
 from regopt.sweep.store import leaves
 
@@ -40,11 +40,10 @@ def work(tell):
         number = kept.number or 0
         if number:
             assert (kept.load({"a": np.zeros(1000)})["a"] == number).all()
-            assert (kept.table("rows").row == number).all()
         os.write(tell, number.to_bytes(8, "little"))
         while True:
             number += 1
-            kept.save(number, {"a": np.full(1000, float(number))}, {"rows": pandas.DataFrame({"row": [number]})})
+            kept.save(number, {"a": np.full(1000, float(number))})
             os.write(tell, number.to_bytes(8, "little"))
 
 acknowledged = 0
@@ -89,9 +88,8 @@ def test_a_process_killed_while_it_saves_loses_nothing_acknowledged(tmp_path, ki
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path, unsynced):
     with opened(tmp_path) as kept:
         save_numbered(kept, 1)
-    for parent in ("states", "tables"):
-        (tmp_path / parent / f"{files.TEMPORARY}000001" / "arrays").mkdir(parents=True)
-        (tmp_path / parent / f"{files.TEMPORARY}rows.000001.parquet").write_text("half")
+    (tmp_path / "states" / f"{files.TEMPORARY}000001" / "arrays").mkdir(parents=True)
+    (tmp_path / "states" / f"{files.TEMPORARY}000002").write_text("half")
     with opened(tmp_path) as kept:
         assert rubbish(tmp_path) == []
         check_numbered(kept)

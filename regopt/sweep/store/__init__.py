@@ -1,10 +1,10 @@
-"""A folder that a sweep can be killed over and go on from: trees of arrays, tables, and who they belong to."""
+"""A folder that a sweep can be killed over and go on from: trees of arrays, and who they belong to."""
 
 from regopt.sweep.store.errors import StoreError
 from regopt.sweep.store.folder import Store, opened
 from regopt.sweep.store.identity import differences, digest, environment
 from regopt.sweep.store.lock import alive, holder
-from regopt.sweep.store.reading import Snapshot, read, read_table
+from regopt.sweep.store.reading import Snapshot, read
 
 __all__ = [
     "Snapshot",
@@ -17,5 +17,4 @@ __all__ = [
     "holder",
     "opened",
     "read",
-    "read_table",
 ]

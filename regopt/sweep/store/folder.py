@@ -1,25 +1,22 @@
 """The writer's side of a store: what was saved is there after any crash, and nothing else is taken for it.
 
-A state and the tables that belong to it appear together, by one rename. Two states are kept: if the newest turns out
+A state appears by one rename. Two states are kept: if the newest turns out
 damaged, the one before is used, and that is said.
 """
 
 import contextlib
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from regopt.sweep.store import leaves
 from regopt.sweep.store.errors import StoreError, reason
 from regopt.sweep.store.files import (
     TEMPORARY,
-    Print,
     arriving,
-    fingerprint,
     fingerprints,
     free_bytes,
     remove,
@@ -31,17 +28,12 @@ from regopt.sweep.store.reading import (
     ARRAYS,
     MANIFEST,
     STATES,
-    TABLES,
     Snapshot,
     damage,
-    load_table,
     snapshot,
     state_folders,
 )
 from regopt.types import Tree
-
-if TYPE_CHECKING:
-    import pandas
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,8 +62,7 @@ def opened(
     """
     folder = Path(folder)
     try:
-        for name in (STATES, TABLES):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / STATES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {reason(error)}") from error
     with held(folder, say) as check_ours:
@@ -87,9 +78,8 @@ class Store:
         self, folder: Path, identity: dict[str, Any], say: Callable[[str], Any], check_ours: Callable[[], None]
     ):
         self._folder, self._identity, self._check_ours = folder, identity, check_ours
-        for parent in (folder / STATES, folder / TABLES):
-            for rubbish in parent.glob(f"{TEMPORARY}*"):
-                remove(rubbish)
+        for rubbish in (folder / STATES).glob(f"{TEMPORARY}*"):
+            remove(rubbish)
         self._newest = _newest_intact(folder, say)
 
     @property
@@ -120,24 +110,12 @@ class Store:
         leaves.check_alike(self._newest.leaves, like, self._folder)
         return leaves.unpack(leaves.read(self._newest.path / ARRAYS), like)
 
-    def table(self, name: str) -> "pandas.DataFrame":
-        """A table as of the newest intact state; see ``read_table``."""
-        return load_table(self._folder, {} if self._newest is None else self._newest.tables, name)
-
-    def save(
-        self,
-        number: int,
-        tree: Tree,
-        tables: "Mapping[str, pandas.DataFrame] | None" = None,
-        *,
-        done: bool = False,
-    ) -> None:
+    def save(self, number: int, tree: Tree, *, done: bool = False) -> None:
         """Save a state; once this returns it survives a crash, and until then the one before does.
 
         Args:
             number: how far it is, such as segments done.
             tree: of NumPy or JAX arrays, numbers, or random keys.
-            tables: new ones and new contents of old ones; the others stay as they are.
             done: nothing is left to do.
 
         Raises:
@@ -148,20 +126,17 @@ class Store:
         states = state_folders(self._folder)
         label = f"{int(states[0].name) + 1 if states else 0:06d}"
         try:
-            written = {name: self._write_table(name, label, table) for name, table in (tables or {}).items()}
             with arriving(self._folder / STATES / label) as temporary:
                 temporary.mkdir()
                 leaves.write(temporary / ARRAYS, arrays)
                 files = fingerprints(temporary)
                 now = time.strftime("%Y-%m-%d %H:%M:%S")
-                tables_now = {**(self._newest.tables if self._newest else {}), **written}
                 path = self._folder / STATES / label
-                saved = Snapshot(path, int(number), done, now, self._identity, tables_now, files, form)
+                saved = Snapshot(path, int(number), done, now, self._identity, files, form)
                 write_json(temporary / MANIFEST, saved.to_json())
                 self._check_ours()
         except OSError as error:
             needed = sum(array.nbytes for array in arrays.values())
-            needed += sum(int(table.memory_usage().sum()) for table in (tables or {}).values())
             raise StoreError(
                 f"cannot save to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
                 f"{free_bytes(self._folder)} are free; "
@@ -183,24 +158,11 @@ class Store:
             )
         say(f"going on in {self._folder} although {'; '.join(found)}: results may differ in their bits")
 
-    def _write_table(self, name: str, label: str, table: "pandas.DataFrame") -> tuple[str, Print]:
-        """Write a table under a name of its own; what it is called, and what it must be."""
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ValueError(f"name of a table must be of letters, digits, - and _, got {name!r}")
-        path = self._folder / TABLES / f"{name}.{label}.parquet"
-        with arriving(path) as temporary:
-            table.to_parquet(temporary)
-        return path.name, fingerprint(path)
-
     def _keep(self, states: list[Snapshot]) -> None:
-        """Remove all other states, and the tables that none of these lists."""
+        """Remove all other states."""
         paths = {state.path for state in states}
         for path in state_folders(self._folder):
             if path not in paths:
-                remove(path)
-        listed = {file for state in states for file, _ in state.tables.values()}
-        for path in (self._folder / TABLES).glob("*.*.parquet"):
-            if path.name not in listed:
                 remove(path)
 
 
@@ -209,7 +171,7 @@ def _newest_intact(folder: Path, say: Callable[[str], Any]) -> Snapshot | None:
     damaged = []
     for path in state_folders(folder):
         found = snapshot(path)
-        broken = MANIFEST if found is None else damage(folder, found)
+        broken = MANIFEST if found is None else damage(found)
         if found is not None and broken is None:
             for before in damaged:
                 say(f"{before} is damaged: going on from number {found.number}, saved {found.saved}")

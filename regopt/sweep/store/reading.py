@@ -1,26 +1,20 @@
 """What lies in a store, and how to read it, also while a sweep writes into it.
 
-    states/000017/manifest.json   what the state is of, its tables, and size and SHA-256 of every file
+    states/000017/manifest.json   what the state is of, and size and SHA-256 of every file
     states/000017/arrays/         its leaves
-    tables/rows.000017.parquet    a table; the states after this one list it until it is written again
     lock                          who is writing
 
 A file never changes once it has its name.
 """
 
-import importlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from regopt.sweep.store.errors import StoreError
 from regopt.sweep.store.files import Print, is_whole, read_json
 
-if TYPE_CHECKING:
-    import pandas
-
-FORMAT = 1
-STATES, TABLES, ARRAYS, MANIFEST = "states", "tables", "arrays", "manifest.json"
+FORMAT = 2
+STATES, ARRAYS, MANIFEST = "states", "arrays", "manifest.json"
 
 
 class Snapshot(NamedTuple):
@@ -31,7 +25,6 @@ class Snapshot(NamedTuple):
     done: bool  # nothing is left to do
     saved: str  # when, for people
     identity: dict[str, Any]  # what it depends on
-    tables: dict[str, tuple[str, Print]]  # names, files in the folder of tables, and what they must be
     files: dict[str, Print]  # in the state's own folder
     leaves: list[list[Any]]  # path, dtype and shape of each
 
@@ -61,44 +54,6 @@ def read(folder: Path | str) -> Snapshot | None:
     return read(folder) if paths else None  # a running sweep has just replaced them
 
 
-def read_table(folder: Path | str, name: str) -> "pandas.DataFrame":
-    """A table as of the newest state, needing no lock.
-
-    Args:
-        folder: the sweep's.
-        name: the table's; of one written in parts, "rows" stands for "rows-0", "rows-1", ... in the order of names.
-
-    Returns:
-        The table.
-
-    Raises:
-        StoreError: there is no such table, or it is damaged.
-        ImportError: pandas is not installed.
-    """
-    while True:
-        found = read(folder)
-        try:
-            return load_table(Path(folder), {} if found is None else found.tables, name)
-        except StoreError:
-            if found is None or found.path.exists():
-                raise  # and not because a running sweep has gone on meanwhile
-
-
-def load_table(folder: Path, tables: Mapping[str, tuple[str, Print]], name: str) -> "pandas.DataFrame":
-    """A table, or the parts of one, from the files that a state lists."""
-    pandas = _pandas()
-    wanted = [tables[key] for key in sorted(tables) if key == name or key.startswith(f"{name}-")]
-    if not wanted:
-        raise StoreError(f"there is no table {name!r} in {folder}, only {sorted(tables)}")
-    frames = []
-    for file, expected in wanted:
-        path = folder / TABLES / file
-        if not is_whole(path, expected):
-            raise StoreError(f"table {path} is damaged or missing")
-        frames.append(pandas.read_parquet(path))
-    return frames[0] if len(frames) == 1 else pandas.concat(frames)
-
-
 def state_folders(folder: Path) -> list[Path]:
     """The folders of the states, newest first."""
     try:
@@ -115,24 +70,13 @@ def snapshot(path: Path) -> Snapshot | None:
     version = content.pop("format", None)
     if version != FORMAT:
         raise StoreError(f"{path} has format {version}, of another version of regopt, which is the one to use")
-    content["tables"] = {name: (file, Print(*expected)) for name, (file, expected) in content["tables"].items()}
     content["files"] = {name: Print(*expected) for name, expected in content["files"].items()}
     return Snapshot(path, **content)
 
 
-def damage(folder: Path, found: Snapshot) -> str | None:
-    """The first file of a state, tables included, that is not as it was written; None if all are."""
+def damage(found: Snapshot) -> str | None:
+    """The first file of a state that is not as it was written; None if all are."""
     for name, expected in found.files.items():
         if not is_whole(found.path / name, expected):
             return name
-    for file, expected in found.tables.values():
-        if not is_whole(folder / TABLES / file, expected):
-            return f"{TABLES}/{file}"
     return None
-
-
-def _pandas() -> Any:
-    try:
-        return importlib.import_module("pandas")
-    except ImportError as error:
-        raise ImportError("this needs pandas: pip install 'regopt[experiments]'") from error
