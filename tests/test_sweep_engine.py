@@ -14,7 +14,7 @@ from regopt import sweep
 from regopt.data import Splits, batch_indices
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
-from regopt.sweep.group import Group
+from regopt.sweep.compiling import Compiler
 from regopt.sweep.record import Record
 from regopt.types import Task
 
@@ -328,7 +328,7 @@ def test_temporary_memory_grows_with_the_chunk_and_not_with_the_settings():
 def test_the_program_has_no_transposes(monkeypatch):
     """On a CPU XLA would transpose the activations of a row-major network at every step."""
     programs = []
-    compile_group = Group._compile
+    compile_group = Compiler._compile
 
     def spy(self, *arguments):
         made = compile_group(self, *arguments)
@@ -341,7 +341,7 @@ def test_the_program_has_no_transposes(monkeypatch):
         lines = [line for line in programs[0].splitlines() if " transpose(" in line]
         return [line for line in lines if "while/body" in line and "f32" in line]
 
-    monkeypatch.setattr(Group, "_compile", spy)
+    monkeypatch.setattr(Compiler, "_compile", spy)
     assert loop_transposes(TASK) == []
 
     class RowMajor(nnx.Module):

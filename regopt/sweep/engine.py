@@ -67,6 +67,10 @@ def run(
     and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
     it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
 
+    On a GPU XLA may choose other kernels when it compiles again, in another process: the same bits after a resume or a
+    refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. The flags are part of what a
+    folder is checked for.
+
     On a CPU the lanes of a program that decomposes matrices (orthogonal weights, ``jnp.linalg``) run one after the
     other, as LAPACK's batches would wait for each other without end.
 

@@ -1,66 +1,21 @@
 """Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
 
-import dataclasses
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt.numerics import as_float
-from regopt.sweep.memory import fit_chunk, resting_room, temporary_bytes
+from regopt.sweep.compiling import Compiler, bytes_of, once_on, spread_over
+from regopt.sweep.memory import resting_room, temporary_bytes
 from regopt.sweep.places import Places
-from regopt.sweep.program import (
-    LANES,
-    Constants,
-    Each,
-    Recipe,
-    Shared,
-    build_empty,
-    build_predict,
-    build_segment,
-    build_start,
-    build_take_over,
-    decomposes_batches,
-    lane_shapes,
-    one_by_one,
-)
-from regopt.sweep.store import environment
+from regopt.sweep.program import Constants, Recipe, Shared, build_empty, build_take_over, lane_shapes
 from regopt.types import Device, Tree
 
 Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and what it found of each
-
-
-class Programs(NamedTuple):
-    """What a group runs."""
-
-    chunk: int
-    segment: Any
-    start: Any
-    predict: Any
-    digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
-
-
-_COMPILED: OrderedDict[tuple[Any, ...], Programs] = OrderedDict()
-
-
-def compiled(name: tuple[Any, ...], make: Callable[[], Programs]) -> Programs:
-    """The programs of this name, made but once as long as 32 others have not been made since."""
-    try:
-        hash(name)
-    except TypeError:  # a static value or a patience that has no hash
-        return make()
-    if name not in _COMPILED:
-        _COMPILED[name] = make()
-    _COMPILED.move_to_end(name)
-    while len(_COMPILED) > 32:
-        _COMPILED.popitem(last=False)
-    return _COMPILED[name]
 
 
 class Held(NamedTuple):
@@ -100,36 +55,29 @@ class Group:
         names: np.ndarray | None = None,
         share: float = 1.0,
     ):
-        self._packed, self._share = packed, share
+        self._packed = packed
         self.indices, self._names = indices, indices if names is None else names
         self.devices = len(devices)
-        mesh = Mesh(np.array(devices), (LANES,))
-        self._spread, self._same = NamedSharding(mesh, PartitionSpec(LANES)), _same(devices)
+        self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # as they are now
-        self._shared = shared
-        self.recipe, self._mesh = recipe, mesh
+        self.recipe, self._shared = recipe, shared
         self.held: Any = None
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over: Any = build_take_over(self._spread)
-        self.trace_seconds = self.compile_seconds = 0.0
         given = self._given(np.zeros(1, int))
         self._shapes = lane_shapes(recipe, shared.keys, given), _entry(given)
         _check_leaves(self._shapes[0].state, len(devices))
-        self.lane_bytes = sum(_bytes(x) for x in jax.tree.leaves(self._shapes))
+        self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))
         if slots is None:
             held = max(min(held, int(share * resting_room(devices) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
-        self._programs = compiled(self._name(chunk), lambda: self._compile(chunk, devices[0]))
-        self.chunk, self._segment, self._start, self._predict, _ = self._programs
+        compiler = Compiler(recipe, devices, shared, self._shapes, self.capacity, share)
+        self.chunk, self._segment, self._start, self._predict, self.programs = compiler.programs(chunk)
+        self.trace_seconds, self.compile_seconds = compiler.trace_seconds, compiler.compile_seconds
         self.metrics = list(self._segment.out_info[1])
         self.temporary_bytes = temporary_bytes(self._segment)
-
-    @property
-    def programs(self) -> dict[str, str]:
-        """SHA-256 of the programs before XLA compiles them: what they compute, and on which shapes."""
-        return self._programs.digests
 
     @property
     def flops(self) -> float:
@@ -268,76 +216,10 @@ class Group:
             self._placed[name] = jax.device_put(ids, self._spread)
         return self._placed[name]
 
-    def _compile(self, chunk: int | None, device: Device) -> Programs:
-        """Compile the programs, at the chunk asked for or at one that fits cache and memory."""
-
-        def many(size):
-            return jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype, sharding=self._spread), self._shapes
-            )
-
-        buffer, constants = many(self.size)
-
-        def ids(lanes):
-            return jax.ShapeDtypeStruct((self.devices * lanes,), jnp.int32, sharding=self._spread)
-
-        def compile_at(lanes: int):
-            step = jax.ShapeDtypeStruct((), jnp.int32, sharding=self._same)
-            made[lanes] = self._timed(build_segment, buffer, constants, ids(lanes), step, self._shared)
-            return made[lanes][0]
-
-        made: dict[int, Any] = {}
-        if chunk is None:
-            chunk, program = fit_chunk(compile_at, self.capacity, self.lane_bytes, device, self._taken())
-        else:
-            chunk = min(chunk, self.capacity)
-            program = compile_at(chunk)
-        given = many(self.devices * chunk)[1]
-        _, of_segment, each = made[chunk]
-        start, of_start, _ = self._timed(build_start, buffer, constants, ids(chunk), given, self._shared.keys)
-        predict = build_predict(self.recipe, self._mesh, each)
-        return Programs(chunk, program, start, predict, {"segment": of_segment, "start": of_start})
-
-    def _taken(self) -> float:
-        """Bytes of a device for what lies beside this group's lanes: the data, and other groups as large as this."""
-        return sum(map(_bytes, map(_as_array, jax.tree.leaves(self._shared)))) + (
-            self.capacity * self.lane_bytes * (1 / self._share - 1)
-        )
-
-    def _name(self, chunk: int | None) -> tuple[Any, ...]:
-        """Two groups of one name have the same programs."""
-        static = tuple((name, type(value), value) for name, value in sorted(self.recipe.static.items()))
-        recipe = dataclasses.replace(self.recipe, static=static)  # type: ignore  # True is another value than 1
-        leaves, form = jax.tree.flatten((self._shared, self._shapes))
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in map(_as_array, leaves))
-        options = tuple(environment(list(self._mesh.devices.flat))["options"].items())
-        devices = tuple(self._mesh.devices.flat)
-        return recipe, devices, self.capacity, chunk, self._share, form, shapes, options
-
-    def _timed(self, build: Callable[..., Any], *arguments: Any) -> tuple[Any, str, Each]:
-        """Compile ahead of time, adding to the seconds that tracing and XLA have taken.
-
-        Returns:
-            The program, the SHA-256 of what was compiled, and how its lanes run.
-        """
-        began = time.perf_counter()
-        each: Each = jax.vmap
-        lowered = build(self.recipe, self._mesh).lower(*arguments)
-        text = lowered.as_text()
-        if decomposes_batches(text):
-            each = one_by_one
-            lowered = build(self.recipe, self._mesh, each).lower(*arguments)
-            text = lowered.as_text()
-        traced = time.perf_counter()
-        compiled = lowered.compile()
-        self.trace_seconds += traced - began
-        self.compile_seconds += time.perf_counter() - traced
-        return compiled, hashlib.sha256(text.encode()).hexdigest(), each
-
 
 def on_each(devices: list[Device], tree: Tree) -> Tree:
     """The arrays of a tree, once on each device."""
-    return jax.device_put(tree, _same(devices))
+    return jax.device_put(tree, once_on(devices))
 
 
 def _check_leaves(state: Tree, devices: int) -> None:
@@ -353,21 +235,9 @@ def _entry(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
-def _as_array(leaf: Any) -> Any:
-    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-
-
-def _bytes(shape: jax.ShapeDtypeStruct) -> int:
-    return int(np.prod(shape.shape)) * shape.dtype.itemsize
-
-
 def _as_number(column: np.ndarray) -> jax.Array:
     is_integer = np.issubdtype(column.dtype, np.integer)
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
-
-
-def _same(devices: list[Device]) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(devices), (LANES,)), PartitionSpec())
 
 
 def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:

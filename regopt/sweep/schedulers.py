@@ -44,12 +44,6 @@ class Scheduler(NamedTuple):
     meets_others: bool = False  # wants the settings of other hosts in the standing
 
 
-def everyone(standing: Standing) -> Decision:
-    """All settings train to their ends."""
-    nobody = np.zeros_like(standing.going)
-    return Decision(nobody, nobody)
-
-
 def median_rule(grace: int = 1, minimum: int = 5) -> Scheduler:
     """End a setting whose best score so far is worse than the median of all mean scores up to there.
 
