@@ -188,10 +188,10 @@ def sum_leading(x: jax.Array, axes: int) -> jax.Array:
 
     As a product with ones: XLA takes twice as long on a CPU for the sum itself.
     """
-    rows, rest = math.prod(x.shape[:axes]), x.shape[axes:]
-    ones = jnp.ones((1, rows), x.dtype)
-    sums = jnp.matmul(ones, x.reshape(rows, math.prod(rest)), precision=jax.lax.Precision.HIGHEST)
-    return sums.reshape((1,) * axes + rest)
+    ones = jnp.ones((1, *x.shape[:axes]), x.dtype)
+    contracted = tuple(range(1, axes + 1)), tuple(range(axes))
+    sums = jax.lax.dot_general(ones, x, (contracted, ((), ())), precision=jax.lax.Precision.HIGHEST)
+    return jnp.expand_dims(sums, tuple(range(1, axes)))
 
 
 def direction_and_norm(

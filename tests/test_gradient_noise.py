@@ -105,3 +105,11 @@ def test_centralisation_is_optax_with_units_on_the_first_axis(dtype):
         assert g.dtype == dtype
         tolerance = 1e-6 if dtype == jnp.float32 else 0.02  # optax rounds on the way
         np.testing.assert_allclose(g.astype(jnp.float32), theirs[name].astype(jnp.float32), atol=tolerance)
+
+
+def test_a_donated_state_leaves_the_key_to_its_owner():
+    key = jax.random.key(0)
+    optimizer = transforms.add_gradient_noise(key, 0.1)
+    state = optimizer.init(jnp.ones(3))
+    jax.jit(optimizer.update, donate_argnums=1)(jnp.ones(3), state)
+    assert not key.is_deleted()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_diabetes
 
 import regopt
@@ -363,3 +364,46 @@ def test_errors_say_what_to_pass():
     ):
         with pytest.raises(ValueError, match="needs the parameters"):
             optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "how", "named"),
+    [
+        (optax.adam(0.1), "proximal", "ScaleByAdam does not tell"),
+        (optax.chain(optax.clip(1.0), optax.rmsprop(0.1)), "proximal", "ScaleByRms does not tell"),
+        (optax.sgd(0.1, momentum=0.9), "proximal", "Trace does not tell"),
+        (optax.inject_hyperparams(optax.adagrad)(0.1), "proximal", "ScaleByRss does not tell"),
+        (regopt.lion(0.1), "proximal", "ScaleByLion does not tell"),
+        (regopt.schedule_free_sgd(0.1), "proximal", "the points that ScheduleFree keeps"),
+        (regopt.schedule_free_adamw(0.1), "constraint", "the points that ScheduleFree keeps"),
+        (regopt.guard(regopt.schedule_free_sgd(0.1)), "decoupled", "the points that ScheduleFree keeps"),
+        (optax.contrib.schedule_free_sgd(0.1), "decoupled", "the points that ScheduleFree keeps"),
+    ],
+)
+def test_what_would_solve_another_problem_is_refused(optimizer, how, named):
+    options = {"radius": 1.0} if how == "constraint" else {"learning_rate": 0.1}
+    wrapped = regopt.regularize(optimizer, penalties.l1(0.5), how, **options)
+    with pytest.raises(ValueError, match=named):
+        wrapped.init(jnp.ones(3))
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.noisy_sgd(0.1, key=jax.random.key(0)), regopt.adam(0.1)])
+def test_what_goes_with_a_proximal_step_is_not_refused(optimizer):
+    regopt.regularize(optimizer, penalties.l1(0.5), "proximal", learning_rate=0.1).init(jnp.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (3, 3, 2, 4)])
+def test_parameters_may_be_spread_over_an_explicit_mesh(shape):
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+
+    def box(params):
+        return projections.projection_box(params, -0.5, 0.5)
+
+    spread = NamedSharding(mesh, PartitionSpec(*[None] * (len(shape) - 1), "x"))
+    for how, options in (("proximal", {"learning_rate": 0.1}), ("constraint", {"constraint": box})):
+        optimizer = regopt.regularize(regopt.adam(0.1), penalties.l1(0.5), how, **options)
+        with jax.sharding.set_mesh(mesh):
+            params = jax.device_put(jnp.ones(shape), spread)
+            updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
+        alone, _ = optimizer.update(jnp.ones(shape), optimizer.init(jnp.ones(shape)), jnp.ones(shape))
+        np.testing.assert_allclose(updates, alone, rtol=1e-6)

@@ -205,3 +205,17 @@ def test_newton_cg_leaves_at_negative_curvature():
     g, h = np.array([4 * 0.5, 0.3**3 - 0.3]), np.diag([4.0, 3 * 0.3**2 - 1])
     np.testing.assert_allclose(later[1], start - g * (g @ g) / (g @ h @ g), rtol=1e-12)
     assert (bool(states.negative_curvature[0]), int(states.products[0])) == (True, 2)
+
+
+def test_a_state_of_bfgs_may_be_donated():
+    optimizer, params = regopt.bfgs(), jnp.zeros(3)
+
+    def step(params, state):
+        options = {"value": loss(params), "grad": jax.grad(loss)(params), "value_fn": loss}
+        updates, state = optimizer.update(options["grad"], state, params, **options)
+        return optax.apply_updates(params, updates), state
+
+    def loss(params):
+        return jnp.sum((params - 1) ** 4)
+
+    assert float(loss(jax.jit(step, donate_argnums=(0, 1))(params, optimizer.init(params))[0])) < 3

@@ -4,7 +4,8 @@ A transformation that wants its gradient elsewhere than at the parameters gives 
 ``evaluation_params(params) -> params``; one whose model is not the parameters themselves, an average, say, a method
 ``final_params(params) -> params``. One that scales the gradient in each coordinate tells how by
 ``proximal_steps(rates) -> steps``, and one with a velocity takes in that the parameters were moved once more by
-``displaced(shift) -> state``. The state is found at any depth: in a chain, behind a guard, in a part of the tree
+``displaced(shift) -> state``. One whose model is made of points of its own, which don't move with the parameters, has
+an attribute ``own_points``. The state is found at any depth: in a chain, behind a guard, in a part of the tree
 that ``optax.masked`` or ``optax.partition`` picks. There the method is given the picked leaves alone, as the
 transformation's own trees have them.
 """

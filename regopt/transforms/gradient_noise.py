@@ -43,7 +43,7 @@ def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.Gra
 
     def init(params):
         del params
-        return AddGradientNoiseState(jnp.zeros((), jnp.int32), key)
+        return AddGradientNoiseState(jnp.zeros((), jnp.int32), jnp.copy(key))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args

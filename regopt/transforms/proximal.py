@@ -13,6 +13,7 @@ import optax
 from regopt import tree
 from regopt.numerics import at_count, sum_leading
 from regopt.transforms.evaluation import displaced, proximal_steps
+from regopt.transforms.signs import ScaleByLionState
 from regopt.types import Number, NumberOrSchedule, NumberTree, Penalty, Tree
 
 
@@ -32,6 +33,40 @@ class ConstraintState(NamedTuple):
     active: Number  # shape (), int32: updates after which the projection moved a parameter
 
 
+def check_moves(state: Any, how: str) -> None:
+    """Refuse an optimizer whose model is made of points of its own, which a step behind its own does not move."""
+    if found := _first(lambda node: hasattr(node, "own_points") or _of_optax(node, "ScheduleFreeState"), state):
+        raise ValueError(
+            f'how="{how}" does not reach the points that {found} keeps: use how="gradient", or its own weight_decay'
+        )
+
+
+def _check_metric(state: Any) -> None:
+    """Refuse an optimizer that scales the gradient and does not tell how: the prox would solve another problem."""
+    if found := _first(_untold, state):
+        raise ValueError(
+            f'how="proximal" has to know what the optimizer multiplies the gradient by, and {found} does not tell: '
+            "take regopt's own adam, rmsprop, heavy_ball and so on"
+        )
+
+
+def _untold(node: Any) -> bool:
+    """Of optax, with a scale or a velocity; or a sign of the gradient, which has no scale."""
+    name = type(node).__name__
+    scales = name.startswith("ScaleBy") and name != "ScaleByScheduleState"
+    return isinstance(node, ScaleByLionState) or _of_optax(node, name if scales else "TraceState")
+
+
+def _of_optax(node: Any, name: str) -> bool:
+    return type(node).__module__.partition(".")[0] == "optax" and type(node).__name__ == name
+
+
+def _first(wanted: Callable[[Any], bool], state: Any) -> str | None:
+    """The name of the first such part of an optimizer's state, at any depth."""
+    nodes = jax.tree.leaves(state, is_leaf=wanted)
+    return next((type(node).__name__.removesuffix("State") for node in nodes if wanted(node)), None)
+
+
 def proximal(
     optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
 ) -> optax.GradientTransformationExtraArgs:
@@ -42,7 +77,10 @@ def proximal(
         raise ValueError('the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"')
 
     def init(params):
-        return ProximalState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        inner = optimizer.init(params)
+        check_moves(inner, "proximal")
+        _check_metric(inner)
+        return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
@@ -64,7 +102,9 @@ def constrained(
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
-        return ConstraintState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        inner = optimizer.init(params)
+        check_moves(inner, "constraint")
+        return ConstraintState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:

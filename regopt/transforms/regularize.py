@@ -15,7 +15,7 @@ import optax
 from regopt import tree
 from regopt.numerics import at_count, check_range, widen
 from regopt.transforms.evaluation import evaluation_params
-from regopt.transforms.proximal import constrained, proximal
+from regopt.transforms.proximal import check_moves, constrained, proximal
 from regopt.types import Number, NumberOrSchedule, Penalty, Schedule, Tree
 
 
@@ -87,7 +87,9 @@ def regularize(
 
     For plain gradient descent the first two are the same step. A proximal step and a projection want to be next to the
     optimizer: what averages parameters or collects several gradients for one step goes around them. The proximal step
-    is for the first-order optimizers with a learning rate, signs of gradients (Lion) excepted.
+    is for regopt's first-order optimizers with a learning rate, signs of gradients (Lion) excepted, and for optax's
+    plain ones; its adaptive ones do not tell their metric. Schedule-free optimizers move points of their own, which
+    only "gradient" reaches. ``init`` refuses what does not go together.
 
     Args:
         optimizer: any optax or regopt transformation.
@@ -104,7 +106,7 @@ def regularize(
 
     Raises:
         ValueError: ``how`` is unknown, what it wants is missing, the penalty has no prox or no projection, or a
-            concrete learning rate or radius is negative or NaN.
+            concrete learning rate or radius is negative or NaN; from ``init``, the optimizer does not go with ``how``.
 
     References: Loshchilov & Hutter (2019), Algorithms 1 and 2; Goodfellow et al. (2016), section 7.1. Proximal: Yun,
     Lozano & Yang (2021), Algorithm 1 (ProxGen), and Melchior, Joseph & Moolekamp (2019), Algorithm 1 (AdaProx), for a
@@ -121,9 +123,7 @@ def regularize(
     if how == "gradient":
         return _in_gradient(optimizer, penalty)
     if how == "decoupled":
-        return optax.chain(
-            optimizer, add_penalty_gradient(penalty, _negative(1.0 if learning_rate is None else learning_rate))
-        )
+        return _decoupled(optimizer, penalty, 1.0 if learning_rate is None else learning_rate)
     if learning_rate is None:
         raise ValueError('how="proximal" needs the step of the prox: pass the optimizer\'s own learning_rate')
     return proximal(optimizer, penalty, learning_rate)
@@ -142,6 +142,19 @@ def _projection(
     if project is None:
         raise ValueError("the penalty has no projection: pass one of regopt.projections as constraint")
     return lambda params: project(params, radius)
+
+
+def _decoupled(
+    optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
+) -> optax.GradientTransformationExtraArgs:
+    chained = optax.chain(optimizer, add_penalty_gradient(penalty, _negative(learning_rate)))
+
+    def init(params):
+        state = chained.init(params)
+        check_moves(state, "decoupled")
+        return state
+
+    return optax.GradientTransformationExtraArgs(init, chained.update)
 
 
 def _in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:

@@ -46,8 +46,8 @@ def bfgs(*, linesearch: LineSearch = "zoom") -> optax.GradientTransformationExtr
     """
 
     def init(x):
-        zero = jnp.zeros((), jnp.int32)
-        return BFGSState(zero, zero, jnp.zeros_like(x), jnp.zeros_like(x), jnp.eye(x.size, dtype=x.dtype))
+        counts = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # of their own, so that a state may be donated
+        return BFGSState(*counts, jnp.zeros_like(x), jnp.zeros_like(x), jnp.eye(x.size, dtype=x.dtype))
 
     def update(gradient, state, x, **extra_args):
         del extra_args
