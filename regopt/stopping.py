@@ -48,13 +48,13 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", 
     worst = jnp.inf if mode == "min" else -jnp.inf
 
     def init(params):
-        zero = jnp.zeros((), jnp.int32)
+        step, waited, best_step = (jnp.zeros((), jnp.int32) for _ in range(3))
         return EarlyStoppingState(
-            step=zero,
-            waited=zero,
+            step=step,
+            waited=waited,
             best_metric=as_float(worst),
-            best_step=zero,
-            best_params=params,
+            best_step=best_step,
+            best_params=jax.tree.map(jnp.copy, params),  # of their own, so that both may be donated
             stop=as_float(patience) <= 0,
         )
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import regopt
 from regopt import layers, penalties, sweep
@@ -220,3 +221,16 @@ def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_mo
         np.testing.assert_allclose(single.metrics["validation_loss"], curve, rtol=1e-5)
         if name in ("schedule-free", "average", "lookahead"):
             assert abs(float(loss(params, DATA.validation)) / curve[-1] - 1) > 1e-3  # the parameters themselves differ
+
+
+def test_the_points_of_an_nnx_optimizer():
+    model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, regopt.nesterov(0.1, momentum=0.9), wrt=nnx.Param)
+    for _ in range(2):
+        optimizer.update(model, nnx.grad(lambda model: jnp.mean(model(jnp.ones((3, 4))) ** 2))(model))
+    params, state = nnx.as_pure(nnx.state(model, nnx.Param)), nnx.as_pure(optimizer.opt_state)
+    point = regopt.evaluation_params(params, state)
+    parts = jax.tree.leaves(state, is_leaf=lambda node: hasattr(node, "velocity"))
+    (velocity,) = (part.velocity for part in parts if hasattr(part, "velocity"))
+    for at, w, v in zip(*map(jax.tree.leaves, (point, params, velocity)), strict=True):
+        np.testing.assert_allclose(at, w + 0.9 * v, rtol=1e-6)

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_diabetes
 
 import regopt
-from regopt import layers, losses, penalties, projections
+from regopt import layers, losses, penalties, projections, transforms
 from regopt.solvers import lasso_path
 from regopt.types import Penalty
 
@@ -374,6 +374,8 @@ def test_errors_say_what_to_pass():
         (optax.sgd(0.1, momentum=0.9), "proximal", "Trace does not tell"),
         (optax.inject_hyperparams(optax.adagrad)(0.1), "proximal", "ScaleByRss does not tell"),
         (regopt.lion(0.1), "proximal", "ScaleByLion does not tell"),
+        (optax.adafactor(0.1), "proximal", "Factored does not tell"),
+        (optax.chain(regopt.sgd(0.1), transforms.reduce_on_plateau()), "proximal", "ReduceOnPlateau does not tell"),
         (regopt.schedule_free_sgd(0.1), "proximal", "the points that ScheduleFree keeps"),
         (regopt.schedule_free_adamw(0.1), "constraint", "the points that ScheduleFree keeps"),
         (regopt.guard(regopt.schedule_free_sgd(0.1)), "decoupled", "the points that ScheduleFree keeps"),
@@ -407,3 +409,21 @@ def test_parameters_may_be_spread_over_an_explicit_mesh(shape):
             updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
         alone, _ = optimizer.update(jnp.ones(shape), optimizer.init(jnp.ones(shape)), jnp.ones(shape))
         np.testing.assert_allclose(updates, alone, rtol=1e-6)
+
+
+def test_a_penalty_does_not_get_lost_beside_residuals():
+    optimizer = regopt.regularize(regopt.gauss_newton(), penalties.l2(1.0))
+    params = jnp.zeros(2)
+    with pytest.raises(ValueError, match="cannot put a penalty into residuals"):
+        optimizer.update(params, optimizer.init(params), params, residual_fn=lambda w: w - 3)
+
+
+@pytest.mark.parametrize("how", ["gradient", "decoupled", "proximal"])
+def test_a_leaf_of_integers_is_left_alone(how):
+    params = {"w": jnp.ones(3), "table": jnp.arange(3)}
+    penalty = penalties.l1(0.1, mask={"w": True, "table": False})
+    options = {} if how == "gradient" else {"learning_rate": 0.1}
+    optimizer = regopt.regularize(regopt.sgd(0.1), penalty, how, **options)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["w"], -0.01, rtol=1e-5)
+    np.testing.assert_array_equal(optax.apply_updates(params, updates)["table"], params["table"])

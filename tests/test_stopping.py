@@ -75,3 +75,10 @@ def test_errors_name_argument_range_and_value():
         early_stopping(3, 0)
     with pytest.raises(ValueError, match='mode must be "min" or "max", got \'best\''):
         early_stopping(3, mode="best")  # pyright: ignore
+
+
+def test_a_first_state_may_be_donated_and_leaves_the_parameters_alone():
+    rule, params = early_stopping(2), jnp.ones(3)
+    state = jax.jit(rule.update, donate_argnums=0)(rule.init(params), params, jnp.float32(1.0))
+    np.testing.assert_array_equal(state.best_params, 1)
+    assert not params.is_deleted()

@@ -19,7 +19,7 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
 
     Args:
         strength: >= 0, in loss units per parameter unit; a number or a prefix tree; may be traced.
-        gamma: > 0, in squared parameter units per loss unit; infinity is ``l1``; may be traced.
+        gamma: > 0, in squared parameter units per loss unit; towards infinity it is ``l1``; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:

@@ -21,6 +21,9 @@ from regopt.types import Tree
 def evaluation_params(params: Tree, opt_state: Any) -> Tree:
     """The point at which the next gradient is asked: the parameters, or where the optimizer's state says.
 
+    Of an ``nnx.Optimizer`` give ``nnx.as_pure`` of both: ``evaluation_params(nnx.as_pure(nnx.state(model, nnx.Param)),
+    nnx.as_pure(optimizer.opt_state))``.
+
     Args:
         params: the current parameters.
         opt_state: the optimizer's state, from ``init`` or ``update``.
@@ -36,6 +39,8 @@ def evaluation_params(params: Tree, opt_state: Any) -> Tree:
 
 def final_params(params: Tree, opt_state: Any) -> Tree:
     """The model to evaluate, predict with and keep: the parameters, or what the optimizer's state says.
+
+    Of an ``nnx.Optimizer`` give ``nnx.as_pure`` of both, as for ``evaluation_params``.
 
     Args:
         params: the current parameters.

@@ -143,7 +143,7 @@ def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradien
     check_range("momentum", momentum, "[0, 1)")
 
     def init(params):
-        return NesterovState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), as_float(momentum))
+        return NesterovState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), jnp.copy(as_float(momentum)))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args

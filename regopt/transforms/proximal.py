@@ -13,6 +13,7 @@ import optax
 from regopt import tree
 from regopt.numerics import at_count, sum_leading
 from regopt.transforms.evaluation import displaced, proximal_steps
+from regopt.transforms.plateau import ReduceOnPlateauState
 from regopt.transforms.signs import ScaleByLionState
 from regopt.types import Number, NumberOrSchedule, NumberTree, Penalty, Tree
 
@@ -46,15 +47,16 @@ def _check_metric(state: Any) -> None:
     if found := _first(_untold, state):
         raise ValueError(
             f'how="proximal" has to know what the optimizer multiplies the gradient by, and {found} does not tell: '
-            "take regopt's own adam, rmsprop, heavy_ball and so on"
+            "take regopt's own adam, rmsprop, heavy_ball and so on, and chain what scales updates behind the whole"
         )
 
 
 def _untold(node: Any) -> bool:
-    """Of optax, with a scale or a velocity; or a sign of the gradient, which has no scale."""
+    """Of optax, with a scale or a velocity; a sign of the gradient, which has no scale; or a plateau's own scale."""
     name = type(node).__name__
     scales = name.startswith("ScaleBy") and name != "ScaleByScheduleState"
-    return isinstance(node, ScaleByLionState) or _of_optax(node, name if scales else "TraceState")
+    scales |= name in ("FactoredState", "ReduceLROnPlateauState", "TraceState")
+    return isinstance(node, ReduceOnPlateauState | ScaleByLionState) or (scales and _of_optax(node, name))
 
 
 def _of_optax(node: Any, name: str) -> bool:

@@ -53,7 +53,8 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         if params is None:
             raise ValueError("the gradient of a penalty needs the parameters: call update(grads, state, params)")
         factor = at_count(scale, state.count)
-        slopes = jax.grad(penalty.value)(params)
+        slopes = jax.grad(penalty.value, allow_int=True)(params)
+        slopes = jax.tree.map(lambda s, w: jnp.zeros(w.shape) if s.dtype == jax.dtypes.float0 else s, slopes, params)
         updates = tree.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers=(factor,))
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
 
@@ -180,6 +181,11 @@ def _in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> o
 
 def _penalized(extra_args: dict[str, Any], penalty: Penalty, point: Tree, grads: Tree) -> dict[str, Any]:
     own = dict(extra_args)
+    if "residual_fn" in own:
+        raise ValueError(
+            'how="gradient" cannot put a penalty into residuals, of which the optimizer makes its own gradient: append '
+            "the penalty's to residual_fn, for l2 sqrt(strength) * params"
+        )
     if "value" in own:
         own["value"] = operator.add(*widen(own["value"], penalty.value(point)))
     if "grad" in own:
