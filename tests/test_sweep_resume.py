@@ -161,7 +161,7 @@ def test_a_save_does_not_wait_for_the_end_of_a_round(tmp_path, monkeypatch):
         save(self, rounds, *arguments, **options)
 
     monkeypatch.setattr(Saving, "save", counted)
-    few = {"steps": 20, "slots": None, "scheduler": None, "patience": None}
+    few = {"steps": 8, "slots": None, "scheduler": None, "patience": None}
     whole = killed_sweep.run(**few)
     found = killed_sweep.run(tmp_path, save_every=0, **few)
     for name, curve in whole.record.curves.items():
