@@ -391,7 +391,8 @@ def test_what_would_solve_another_problem_is_refused(optimizer, how, named):
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.noisy_sgd(0.1, key=jax.random.key(0)), regopt.adam(0.1)])
 def test_what_goes_with_a_proximal_step_is_not_refused(optimizer):
-    regopt.regularize(optimizer, penalties.l1(0.5), "proximal", learning_rate=0.1).init(jnp.ones(3))
+    state = regopt.regularize(optimizer, penalties.l1(0.5), "proximal", learning_rate=0.1).init(jnp.ones(3))
+    assert (int(state.count), int(state.zeros)) == (0, 0)
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (3, 3, 2, 4)])

@@ -1,7 +1,7 @@
 """The writer's side of a store: what was saved is there after any crash, and nothing else is taken for it.
 
-A state appears by one rename. Two states are kept: if the newest turns out
-damaged, the one before is used, and that is said.
+A state appears by one rename. Two states are kept: if the newest turns out damaged, the one before is used, and that
+is said.
 """
 
 import contextlib
