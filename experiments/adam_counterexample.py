@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from regopt.claims import Claim
+from regopt.experiment import Claim
 from regopt.schedules import power
 
 PAPER = "Reddi, Kale & Kumar 2018, "
@@ -285,6 +285,6 @@ def _draw_theorem(axes, arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from regopt import layers
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 PAPER = "Ioffe & Szegedy (2015)"
@@ -346,6 +346,6 @@ def identity_claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -19,8 +19,8 @@ from pydantic import Field
 import regopt
 from regopt import penalties, sweep
 from regopt.analysis import bias_variance
-from regopt.claims import Claim
 from regopt.data import Splits, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import cross_entropy
 
@@ -384,6 +384,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -18,9 +18,10 @@ from matplotlib.ticker import NullLocator
 from pydantic import Field
 
 import regopt
-from regopt import penalties, plots, sweep
-from regopt.claims import Claim
+from _style import heatmap
+from regopt import penalties, sweep
 from regopt.data import Splits, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 
@@ -83,7 +84,7 @@ def figure(arrays):
     for name, row in zip(OPTIMIZERS, drawing.subplots(2, 2), strict=True):
         for how, axes in zip(FORMS, row, strict=True):
             rates, strengths, loss = _map(arrays, name, how)
-            plots.heatmap(
+            heatmap(
                 axes,
                 rates,
                 strengths,
@@ -306,6 +307,6 @@ def _gaps(arrays, name):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

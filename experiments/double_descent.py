@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from regopt.analysis import bias_variance
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 FIXED_N, FEATURES, FIXED_NOISE = 40, 100, 0.25  # of the paper's figure
@@ -234,6 +234,6 @@ def worst(values):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

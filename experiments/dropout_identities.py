@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.special import log_softmax, softmax
 
-from regopt import noise
-from regopt.analysis import dropout
-from regopt.claims import Claim
+from regopt import analysis, noise
+from regopt.experiment import Claim
 
 BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BOOK, BALDI = "Goodfellow et al. (2016)", "Baldi & Sadowski (2013)"
@@ -60,13 +59,13 @@ def linear_unit(config, generator, rates):
     w, inputs, target = generator.normal(size=config.units), generator.normal(size=config.units), 0.7
 
     def at(rate):
-        masks, probabilities = dropout.enumerate_masks(rate, config.units)
+        masks, probabilities = analysis.enumerate_masks(rate, config.units)
 
         def mean_error(w):
-            return probabilities @ dropout.dropout_error(w, inputs, target, masks)
+            return probabilities @ analysis.dropout_error(w, inputs, target, masks)
 
-        right = dropout.expected_dropout_error(w, inputs, target, rate)
-        without = dropout.ensemble_error(w, inputs, target, rate)
+        right = analysis.expected_dropout_error(w, inputs, target, rate)
+        without = analysis.ensemble_error(w, inputs, target, rate)
         slopes = [
             jax.grad(f)(jnp.asarray(w)) for f in (mean_error, lambda w: expected(w, rate), lambda w: mean(w, rate))
         ]
@@ -80,12 +79,12 @@ def linear_unit(config, generator, rates):
         }
 
     def expected(w, rate):
-        return dropout.expected_dropout_error(w, inputs, target, rate)
+        return analysis.expected_dropout_error(w, inputs, target, rate)
 
     def mean(w, rate):
-        return dropout.ensemble_error(w, inputs, target, rate)
+        return analysis.ensemble_error(w, inputs, target, rate)
 
-    masks, probabilities = dropout.enumerate_masks(0.2, config.units)
+    masks, probabilities = analysis.enumerate_masks(0.2, config.units)
     ratio = probabilities @ masks @ (w * inputs) / np.sum(w * inputs)
     return jax.vmap(at)(jnp.asarray(rates)) | {"mean_sum_ratio": ratio}
 
@@ -99,7 +98,7 @@ def ensembles(config, generator, rates):
     wide = generator.normal(size=(config.units, 4)) / 2
     gaps = {"logistic": [], "softmax": [], "linear": [], "relu": [], "arithmetic": []}
     for rate in [*rates, own]:
-        masks, probabilities = dropout.enumerate_masks(rate, config.units)
+        masks, probabilities = analysis.enumerate_masks(rate, config.units)
         masks = np.asarray(masks)
         keep = np.broadcast_to(1 - rate, config.units)
 
@@ -110,11 +109,11 @@ def ensembles(config, generator, rates):
             return (mask * inputs) @ wide
 
         def geometric_gap(outputs, masks=masks, probabilities=probabilities, keep=keep):
-            ensemble = dropout.geometric_ensemble(log_softmax(outputs(masks), axis=-1), probabilities)
+            ensemble = analysis.geometric_ensemble(log_softmax(outputs(masks), axis=-1), probabilities)
             return np.max(np.abs(ensemble - softmax(outputs(keep))))
 
         outputs, once = (1 / (1 + np.exp(-one_layer(mask)[..., 0])) for mask in (masks, keep))
-        gaps["logistic"].append(abs(dropout.normalized_geometric_mean(outputs, probabilities) - once))
+        gaps["logistic"].append(abs(analysis.normalized_geometric_mean(outputs, probabilities) - once))
         gaps["arithmetic"].append(abs(probabilities @ outputs - once))
         gaps["softmax"].append(geometric_gap(one_layer))
         gaps["linear"].append(geometric_gap(lambda mask, f=logits: f(mask, lambda h: h)))
@@ -132,7 +131,7 @@ def penalties(config, generator, rates):
 
     def ratio(scale, rate, log_partition):
         return jnp.stack(
-            [f(x, scale * w, rate, log_partition) for f in (dropout.quadratic_penalty, dropout.noising_penalty)]
+            [f(x, scale * w, rate, log_partition) for f in (analysis.quadratic_penalty, analysis.noising_penalty)]
         )
 
     over_rates = jax.jit(jax.vmap(lambda scale, rate: ratio(scale, rate, jax.nn.softplus), (None, 0)))
@@ -140,7 +139,7 @@ def penalties(config, generator, rates):
     both = np.stack([over_rates(scale, grid) for scale in SCALES])
     quadratic, exact = jax.vmap(lambda rate: ratio(1.0, rate, half_square), out_axes=1)(jnp.asarray(rates))
     keep = (1 - rates)[:, None]
-    trained = np.array([dropout.quadratic_penalty(x, p[0] * w, 1 - p[0], half_square) for p in keep])
+    trained = np.array([analysis.quadratic_penalty(x, p[0] * w, 1 - p[0], half_square) for p in keep])
     eta, terms = (x @ w)[:, None], x * w
     slope = 1 / (1 + np.exp(-eta))
     single = np.logaddexp(eta - terms, 0) - np.logaddexp(eta, 0) + terms * slope  # one unit dropped, to first order
@@ -158,10 +157,10 @@ def least_squares(config, generator):
     x, rate = generator.normal(size=(config.examples, config.units)), 0.2
     x = x * np.geomspace(0.3, 3, config.units)
     y = x @ generator.normal(size=config.units) + generator.normal(size=config.examples)
-    masks, probabilities = map(np.asarray, dropout.enumerate_masks(rate, config.units))
+    masks, probabilities = map(np.asarray, analysis.enumerate_masks(rate, config.units))
     second_moments = np.einsum("m,mi,mj->ij", probabilities, masks, masks)
     trained = np.linalg.solve(second_moments * (x.T @ x), (1 - rate) * x.T @ y)  # where the mean gradient is 0
-    ridge = np.asarray(dropout.dropout_least_squares(x, y, rate))
+    ridge = np.asarray(analysis.dropout_least_squares(x, y, rate))
     gram = x.T @ x
     printed = np.linalg.solve(gram + rate * (1 - rate) * np.diag(np.diag(gram)), x.T @ y)
     return {
@@ -341,6 +340,6 @@ def exact(statement, source, gap, tolerance=1e-13):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -20,8 +20,8 @@ from scipy import stats
 
 import regopt
 from regopt import sweep
-from regopt.claims import Claim
 from regopt.data import Splits, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy, squared_error
 from regopt.training import continue_training, fit, retrain
@@ -365,6 +365,6 @@ def _effects(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

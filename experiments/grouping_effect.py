@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from regopt import penalties
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 PAPER = "Zou & Hastie (2005)"
 STRENGTHS = (0.03, 0.3, 3.0)  # of the squared penalty, the paper's lambda_2 with inputs of length 1
@@ -218,6 +218,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

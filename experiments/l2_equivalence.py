@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy.optimize import minimize_scalar
 
 from regopt.analysis import quadratic
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 BLACK, BLUE, GREEN, ORANGE, RED = "black", "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 TRIDIAGONAL = np.array([[2.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 2.0]])
@@ -414,6 +414,6 @@ def worst(a, b):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from regopt import penalties
-from regopt.claims import Claim
 from regopt.data import DIABETES_NAMES, diabetes
+from regopt.experiment import Claim
 from regopt.solvers import lasso_path
 
 PAPER = "Efron, Hastie, Johnstone & Tibshirani (2004), "
@@ -168,6 +168,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from regopt.analysis import bias_variance
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 BOOK = "Hastie, Tibshirani & Friedman (2009), "
 HOERL_KENNARD = "Hoerl & Kennard (1970), "
@@ -226,6 +226,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -21,12 +21,12 @@ from pydantic import Field
 
 import regopt
 from regopt import sweep
-from regopt.claims import Claim
 from regopt.data import batch_indices, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 from regopt.schedules import steps_from_epochs
-from regopt.training.steps import train_steps
+from regopt.training import train_steps
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe & Ito
 BOOK = "Goodfellow et al. 2016, section 8.1.3"
@@ -311,6 +311,6 @@ def _plain_ticks(axes, values):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -20,13 +20,13 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from regopt import sweep
-from regopt.analysis import equivalence, quadratic
-from regopt.claims import Claim
+from regopt import analysis, sweep
+from regopt._core.types import Task
+from regopt.analysis import quadratic
 from regopt.curvature import gauss_newton_product, spectral_measure
 from regopt.data import Splits, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
-from regopt.types import Task
 
 BLACK, BLUE, GREEN, ORANGE, RED = "black", "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BELOW = {"frameon": False, "fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # off the curves
@@ -114,8 +114,8 @@ def study(config, apply, start, data, solution=None):
         solution = jnp.asarray(solution[0])
     stops = jnp.asarray(config.stops, jnp.float32)
     of_displacement = curvature(solution, solution - start)
-    predicted = jax.vmap(lambda steps: equivalence.nearest_strength(of_displacement, rate, steps))(stops)
-    gap = jax.vmap(lambda steps, a: equivalence.function_gap(of_displacement, rate, steps, a))(stops, predicted)
+    predicted = jax.vmap(lambda steps: analysis.nearest_strength(of_displacement, rate, steps))(stops)
+    gap = jax.vmap(lambda steps, a: analysis.function_gap(of_displacement, rate, steps, a))(stops, predicted)
     rule = 1 / (rate * np.asarray(stops))
     grid = np.geomspace(0.1 * rule[-1], 3 * rule[0], config.strengths)
     count = len(stops)
@@ -375,6 +375,6 @@ def relative(a, b, size):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -15,9 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from regopt import losses, noise
+from regopt import noise
 from regopt.analysis.quadratic import ridge_solution
-from regopt.claims import Claim
+from regopt.experiment import Claim
+from regopt.losses import _losses as losses
 
 BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BOOK, BISHOP = "Goodfellow et al. (2016)", "Bishop (1995)"
@@ -289,6 +290,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

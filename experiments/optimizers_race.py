@@ -20,8 +20,8 @@ from pydantic import Field
 
 import regopt
 from regopt import penalties, sweep
-from regopt.claims import Claim
 from regopt.data import digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 
@@ -345,6 +345,6 @@ def first_below(gap, level):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

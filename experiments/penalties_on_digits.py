@@ -26,10 +26,10 @@ from scipy.special import log_softmax
 
 import regopt
 from regopt import augment, layers, penalties, projections, sweep
-from regopt.claims import Claim
 from regopt.data import digits, subsamples
+from regopt.experiment import Claim
 from regopt.losses import cross_entropy, smoothed_cross_entropy
-from regopt.sweep.statistics import holm
+from regopt.sweep.results._statistics import holm
 
 GREY, BLUE, RED = "0.45", "#0072B2", "#D55E00"  # Okabe & Ito
 NONE, STOPPING = "none", "early stopping"
@@ -392,6 +392,6 @@ def few_runs(arrays, runs=4):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -19,8 +19,8 @@ from scipy import stats
 
 import regopt
 from regopt import penalties, sweep
-from regopt.claims import Claim
 from regopt.data import Splits, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 
@@ -380,6 +380,6 @@ def _draw_pixels(drawing, axes, arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

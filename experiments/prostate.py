@@ -18,8 +18,8 @@ from pydantic import Field
 from scipy.optimize import brentq
 
 from regopt.analysis.quadratic import effective_parameters, ridge_solution
-from regopt.claims import Claim
 from regopt.data import PROSTATE_NAMES, prostate
+from regopt.experiment import Claim
 from regopt.solvers import lasso_path
 
 TABLE = "Hastie, Tibshirani & Friedman (2009), table 3.3"
@@ -208,6 +208,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 COLORS = {"gradient descent": "0.35", "heavy ball": "#D55E00", "Nesterov": "#0072B2"}  # grey, and two of Okabe & Ito
 SOURCES = {
@@ -360,6 +360,6 @@ def _draw_scaling(axes, arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -18,7 +18,7 @@ from pydantic import Field
 
 import regopt
 from regopt import schedules
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 SOURCE = "Robbins & Monro (1951), eq. 26 and 27"
 # name: family, its numbers (rates at the counts 0, 1, 2, ...)
@@ -185,6 +185,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from regopt import penalties
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 BOOK = "Goodfellow et al. (2016), section 7.9"
 STRENGTHS = np.geomspace(1e-4, 1e4, 33)
@@ -246,6 +246,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -17,9 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from regopt import initializers, noise
-from regopt.analysis import propagation
-from regopt.claims import Claim
+from regopt import analysis, initializers, noise
+from regopt.experiment import Claim
 
 BLUE, GREEN, ORANGE, RED, PURPLE = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"  # Okabe & Ito
 LECTURE = "the lecture on numerical stability; Zhang et al., Dive into Deep Learning, section 5.4"
@@ -108,7 +107,7 @@ def products(config, key):
     logs = chain(jax.random.split(chain_key, config.chains))  # [chains, factors, SIZE]
     a, b, c = jax.random.normal(short_key, (3, 20 * config.chains, SIZE, SIZE))
     squares = jnp.sum(jnp.square(a @ b @ c), axis=(1, 2))
-    rates, variance = propagation.gaussian_growth(SIZE)
+    rates, variance = analysis.gaussian_growth(SIZE)
     return {
         "logs": logs[:, :, 0],
         "spectrum": jnp.mean(logs[:, -1], axis=0) / config.factors,
@@ -124,7 +123,7 @@ def products(config, key):
 def layers(config, key):
     """Mean squares forward and backward for each case, predicted and measured, and with layers of two widths."""
     square = (config.width,) * (config.depth + 1)
-    predict = jax.jit(propagation.predict, static_argnums=(0, 2))
+    predict = jax.jit(analysis.predict_propagation, static_argnums=(0, 2))
     found = {"width": np.array(config.width), "tolerance": np.array(config.tolerance)}
     for place, (name, (kernel, variance, activation, *_)) in enumerate(CASES.items()):
         each = jax.random.fold_in(key, place)
@@ -170,7 +169,7 @@ def mean_squares(activation, *networks):
     def one(network):
         kernels, biases, x, slopes = network
         maps = [lambda h, w=w, b=b: h @ w + b for w, b in zip(kernels, biases, strict=True)]
-        return propagation.measure(maps, activation, x, slopes)
+        return analysis.measure_propagation(maps, activation, x, slopes)
 
     return jax.lax.map(one, networks)
 
@@ -385,6 +384,6 @@ def unit_claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

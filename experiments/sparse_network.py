@@ -19,8 +19,8 @@ from pydantic import Field
 
 import regopt
 from regopt import penalties, schedules, sweep
-from regopt.claims import Claim
 from regopt.data import digits
+from regopt.experiment import Claim
 from regopt.layers import MLP, prune
 from regopt.losses import accuracy, cross_entropy
 
@@ -301,6 +301,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from regopt import plots, sweep
-from regopt.claims import Claim
+from _style import heatmap, learning_curves
+from regopt import sweep
 from regopt.data import digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 
@@ -119,7 +120,7 @@ def figure(arrays):
         left.set_title("nothing was trained")
         return drawing
     best, middle, worst = order[0], order[len(order) // 2], order[-1]
-    plots.heatmap(
+    heatmap(
         left,
         rates,
         decays,
@@ -128,7 +129,7 @@ def figure(arrays):
         best=(arrays["learning_rate"][best], arrays["weight_decay"][best]),
     )
     left.set_title(f"{len(final)} settings in one program; star: the best, grey: diverged")
-    plots.learning_curves(
+    learning_curves(
         right,
         arrays["steps"],
         {
@@ -220,6 +221,6 @@ def _poison(settings, best):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -1,27 +1,26 @@
-"""Regularised optimization for JAX: compose, sweep, understand."""
-
-__version__ = "0.1.0"
+"""Regularised optimization for JAX: compose, sweep, understand, solve."""
 
 from regopt import (
     analysis,
     augment,
     curvature,
-    data,
+    data,  # noqa: F401 - not in __all__: a star import would overwrite a variable that people have
     initializers,
     layers,
     losses,
     noise,
-    numerics,
+    optimizers,
     penalties,
     projections,
+    regularization,
     schedules,
     solvers,
-    stopping,
     sweep,
     training,
     transforms,
-    tree,
 )
+from regopt._core.protocols import evaluation_params, final_params
+from regopt._version import __version__
 from regopt.optimizers import (
     adadelta,
     adagrad,
@@ -29,34 +28,30 @@ from regopt.optimizers import (
     adamax,
     adamw,
     amsgrad,
+    bfgs,
+    diagonal_newton,
     ema_momentum,
+    gauss_newton,
     heavy_ball,
+    lbfgs,
+    levenberg_marquardt,
     lion,
     nadam,
     nesterov,
-    rmsprop,
-    rmsprop_nesterov,
-    sgd,
-)
-from regopt.transforms.accumulation import accumulate
-from regopt.transforms.averaging import average_params, lookahead
-from regopt.transforms.evaluation import evaluation_params, final_params
-from regopt.transforms.guard import guard
-from regopt.transforms.regularize import regularize
-from regopt.transforms.sam import sam
-from regopt.transforms.schedule_free import schedule_free_adamw, schedule_free_sgd
-from regopt.transforms.second_order import (
-    bfgs,
-    diagonal_newton,
-    gauss_newton,
-    lbfgs,
-    levenberg_marquardt,
     newton,
     newton_cg,
     nonlinear_cg,
+    rmsprop,
+    rmsprop_nesterov,
+    schedule_free_adamw,
+    schedule_free_sgd,
+    sgd,
 )
+from regopt.regularization import regularize
+from regopt.transforms import accumulate, average_params, guard, lookahead, sam
 
 __all__ = [
+    "__version__",
     "accumulate",
     "adadelta",
     "adagrad",
@@ -69,7 +64,6 @@ __all__ = [
     "average_params",
     "bfgs",
     "curvature",
-    "data",
     "diagonal_newton",
     "ema_momentum",
     "evaluation_params",
@@ -90,9 +84,10 @@ __all__ = [
     "newton_cg",
     "noise",
     "nonlinear_cg",
-    "numerics",
+    "optimizers",
     "penalties",
     "projections",
+    "regularization",
     "regularize",
     "rmsprop",
     "rmsprop_nesterov",
@@ -102,9 +97,7 @@ __all__ = [
     "schedules",
     "sgd",
     "solvers",
-    "stopping",
     "sweep",
     "training",
     "transforms",
-    "tree",
 ]

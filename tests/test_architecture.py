@@ -1,22 +1,57 @@
-"""Imports point down the levels and have no cycle; nothing in the package imports the experiments."""
+"""The house: imports go down one list of packages, nothing has a cycle, every public name has one home."""
 
 import ast
-from graphlib import TopologicalSorter
+import importlib
+import inspect
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+import regopt
+
 ROOT = Path(__file__).parents[1]
-LEVELS = [
-    {"types", "messages"},
-    {"numerics", "tree", "decompositions"},
-    {"schedules", "penalties", "projections", "noise", "augment", "initializers", "losses", "data", "curvature"},
-    {"transforms", "layers", "stopping"},
-    {"optimizers", "training", "analysis", "solvers"},
-    {"sweep", "report", "claims", "plots", "artifacts"},
-    {"config", "experiment", "cli"},
+ORDER = [  # a package imports from those above it and from itself
+    "_version",
+    "_core",
+    "projections",
+    "penalties",
+    "schedules",
+    "noise",
+    "augment",
+    "initializers",
+    "losses",
+    "data",
+    "curvature",
+    "regularization",
+    "optimizers",
+    "transforms",
+    "layers",
+    "training",
+    "solvers",
+    "analysis",
+    "report",
+    "sweep",
+    "testing",
+    "experiment",
+    "",  # the package itself
+    "__main__",
 ]
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+ORDER_OF_SWEEP = [
+    "space",
+    "schedulers",
+    "checkpoint",
+    "results",
+    "engine",
+    "executors",
+    "_run",
+    "_plan",
+    "_replicate",
+    "_suggest",
+    "_task",
+    "hypergradients",
+    "",
+]
 FILES = sorted((ROOT / "regopt").rglob("*.py"))
 
 
@@ -25,60 +60,108 @@ def module_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+MODULES = {module_of(path) for path in FILES}
+
+
 def imports_of(path):
-    """The regopt modules that a file imports, at its top or inside a function."""
-    modules = {module_of(file) for file in FILES}
+    """The regopt modules that a file imports, at its top, inside a function or for a type checker."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "regopt")
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "regopt":
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if inner in modules else node.module
+                yield inner if inner in MODULES else node.module
 
 
-def unit(module):
-    """The file or folder of level 1 below the package."""
-    return module.split(".")[1]
+EDGES = [(module_of(path), imported) for path in FILES for imported in imports_of(path)]
 
 
-def violations(level_of, edges):
-    """Imports that go up, or sideways between two different units of the same folder that are not modules of it."""
-    return [(a, b) for a, b in edges if level_of[unit(b)] > level_of[unit(a)]]
+def part(module, depth):
+    """The package, or the part of a package, that a module belongs to; empty for the parent itself."""
+    return ".".join(module.split(".")[depth : depth + 1])
 
 
-EDGES = [
-    (module_of(path), imported)
-    for path in FILES
-    if module_of(path) != "regopt"
-    for imported in imports_of(path)
-    if imported != "regopt"  # __version__, for the command line and the records
-]
+def climbs(edges, order, depth):
+    """The imports that go up a list."""
+    rank = {name: place for place, name in enumerate(order)}
+    return [(a, b) for a, b in edges if rank[part(b, depth)] > rank[part(a, depth)]]
 
 
-def test_every_module_has_a_level():
-    assert {unit(module_of(path)) for path in FILES if module_of(path) != "regopt"} <= set(LEVEL)
+def cycle_in(edges):
+    """The modules of a cycle; None where there is none."""
+    graph = {}
+    for importer, imported in edges:
+        graph.setdefault(importer, set()).add(imported)
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return None
 
 
-def test_imports_go_down_or_sideways():
-    assert violations(LEVEL, EDGES) == []
-    assert violations(LEVEL, [("regopt.noise", "regopt.sweep.engine")])  # the check sees one that goes up
+def test_every_package_has_a_place_in_the_order():
+    assert {part(module, 1) for module in MODULES} == set(ORDER)
+
+
+def test_every_part_of_the_sweep_has_a_place_in_its_order():
+    parts = {part(module, 2) for module in MODULES if part(module, 1) == "sweep"}
+    assert parts == set(ORDER_OF_SWEEP)
+
+
+def test_imports_go_down():
+    assert climbs(EDGES, ORDER, 1) == []
+    assert climbs([("regopt.noise._labels", "regopt.sweep")], ORDER, 1)  # the check sees one that goes up
+    inside = [(a, b) for a, b in EDGES if part(a, 1) == part(b, 1) == "sweep"]
+    assert climbs(inside, ORDER_OF_SWEEP, 2) == []
 
 
 def test_there_is_no_cycle():
-    graph = {}
-    for importer, imported in EDGES:
-        if importer != imported and not importer.startswith(f"{imported}."):
-            graph.setdefault(importer, set()).add(imported)
-    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
-    assert len(order) > 20
+    assert cycle_in(EDGES) is None
+    assert cycle_in([*EDGES, ("regopt._core.types", "regopt")])  # the check sees one through the top-level package
+
+
+def test_modules_are_private():
+    public = [path for path in FILES if not path.name.startswith("_") and path.parent.name != "_core"]
+    assert public == []
+
+
+def packages():
+    return [
+        importlib.import_module(module_of(path))
+        for path in FILES
+        if path.name == "__init__.py" and "_core" not in path.parts
+    ]
+
+
+def test_no_function_shadows_a_module():
+    shadowed = [
+        f"{package.__name__}.{name}"
+        for package in packages()
+        for name in package.__all__
+        if f"{package.__name__}.{name}" in MODULES and not inspect.ismodule(getattr(package, name))
+    ]
+    assert shadowed == []
+
+
+def test_a_public_name_has_one_meaning():
+    homes = {}
+    for package in packages():
+        for name in package.__all__:
+            homes.setdefault(name, {}).setdefault(id(getattr(package, name)), []).append(package.__name__)
+    twice = {name: list(meanings.values()) for name, meanings in homes.items() if len(meanings) > 1}
+    assert twice == {}
+
+
+def test_a_star_import_brings_no_everyday_name():
+    assert not {"data", "tree", "numerics"} & set(regopt.__all__)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_the_package_knows_nothing_of_experiments_and_only_the_command_line_prints(path):
     tree = ast.parse(path.read_text())
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert "print" not in names or path.name == "cli.py"
+    assert "print" not in names or path.name == "_cli.py"
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom | ast.Import):
             assert "experiments" not in ast.unparse(node)
@@ -88,5 +171,5 @@ def test_experiments_import_only_regopt_of_this_repository():
     for path in (ROOT / "experiments").rglob("*.py"):
         source = path.read_text()
         assert "from tests" not in source
-        assert "import tests" not in source
+        assert "from support" not in source
         assert "from experiments" not in source

@@ -3,10 +3,10 @@
 import jax
 import jax.monitoring
 import pytest
-import wrong_configs
-import wrong_inputs
 
-from regopt import cli, sweep
+from regopt import sweep
+from regopt.experiment import _cli as cli
+from support import wrong_configs, wrong_inputs
 
 SHARE = 24  # of all cases one in so many runs always
 

@@ -5,12 +5,13 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
-import laws
 import numpy as np
 import optax
 import pytest
-from catalogue.row import Row
-from laws import CATALOGUE, NUMBERS, exercise, identify, of_kind
+
+from support import laws
+from support.catalogue.row import Row
+from support.laws import CATALOGUE, NUMBERS, exercise, identify, of_kind
 
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64]
 each_row = pytest.mark.parametrize("row", CATALOGUE, ids=identify)
@@ -54,7 +55,7 @@ def under(dtype):
 def test_every_public_factory_is_in_the_catalogue():
     listed = {row.factory for row in CATALOGUE}
     missing = [factory.__name__ for factory in laws.public_factories() if factory not in listed]
-    assert not missing, f"add rows to tests/catalogue for {missing}"
+    assert not missing, f"add rows to tests/support/catalogue for {missing}"
 
 
 @each_row

@@ -3,11 +3,11 @@
 import types
 
 import jax
-import optax_suite
 import pytest
 
 import regopt
-from regopt import optimizers, transforms
+from regopt import optimizers
+from support import optax_suite
 
 OPTIMIZERS = (
     {"opt_name": "sgd", "opt_kwargs": {"learning_rate": 1e-3}},
@@ -29,8 +29,8 @@ OPTIMIZERS = (
 
 
 WRAPPED = types.SimpleNamespace(
-    schedule_free_sgd=transforms.schedule_free_sgd,
-    schedule_free_adamw=transforms.schedule_free_adamw,
+    schedule_free_sgd=optimizers.schedule_free_sgd,
+    schedule_free_adamw=optimizers.schedule_free_adamw,
     averaged_adam=lambda learning_rate, decay: regopt.average_params(regopt.adam(learning_rate), decay),
     guarded_adam=lambda learning_rate, max_norm: regopt.guard(regopt.adam(learning_rate), max_norm),
     lookahead_sgd=lambda learning_rate, sync_period: regopt.lookahead(regopt.sgd(learning_rate), sync_period),

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reproducible_sweep as sweeps
-from every_optimizer import FIRST_ORDER, SECOND_ORDER
 
 from regopt import training
-from regopt.sweep.program import decomposes_batches, one_by_one
+from regopt.sweep.engine._program import decomposes_batches, one_by_one
+from support import reproducible_sweep as sweeps
+from support.every_optimizer import FIRST_ORDER, SECOND_ORDER
 
 HERE = Path(__file__).parent
 ONE_DEVICE_DIFFERS = {"sam"}  # by a few ulps: XLA joins two divisions of its norm in the program of one device alone
@@ -38,7 +38,7 @@ def other_process(names, devices, timeout=1800):
     """Digests of sweeps in a process with so many CPU devices."""
     paths = os.pathsep.join([str(HERE), *(part for part in sys.path if part)])
     done = subprocess.run(
-        [sys.executable, str(HERE / "reproducible_sweep.py"), json.dumps(list(names))],
+        [sys.executable, str(HERE / "support" / "reproducible_sweep.py"), json.dumps(list(names))],
         env={**os.environ, "PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": str(devices)},
         capture_output=True,
         text=True,

@@ -14,15 +14,15 @@ from typing import Annotated
 
 import jax
 import numpy as np
-from contenders import engine, in_turns, ratio, timed
 from flax import nnx
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from contenders import engine, in_turns, ratio, timed
 from regopt import sweep
-from regopt.claims import Claim
 from regopt.data import batch_indices, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP, BatchNorm, Dense, convolution_by_product
 from regopt.losses import cross_entropy
 
@@ -213,6 +213,6 @@ def _one_by_one(config, key, data, task):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

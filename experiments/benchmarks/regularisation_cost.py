@@ -22,8 +22,9 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from regopt import augment, losses, noise, penalties, projections
-from regopt.claims import Claim
+from regopt import augment, noise, penalties, projections
+from regopt.experiment import Claim
+from regopt.losses import _losses as losses
 
 NETWORKS = {"64-128-10": ((64, 128, 10), 128), "10 layers of 512": ((64, *[512] * 9, 10), 128)}
 RATE, BASE = 1e-3, "nothing"
@@ -296,6 +297,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

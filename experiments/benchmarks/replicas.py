@@ -25,11 +25,11 @@ from pydantic import Field
 
 import regopt
 from regopt import penalties, sweep
-from regopt.claims import Claim
 from regopt.data import bootstrap, digits
+from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import cross_entropy
-from regopt.sweep.devices import available_cores
+from regopt.sweep.engine._devices import available_cores
 
 REPLICAS, COLD = "a resample each", "a resample each, with tracing and compiling"
 SEEDED, BOTH, SHARED = "a seed each", "a seed and a resample each", "one seed, one training set"
@@ -298,6 +298,6 @@ def _use_no_cache():
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

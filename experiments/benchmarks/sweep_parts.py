@@ -15,13 +15,13 @@ from typing import Annotated
 
 import jax
 import numpy as np
-from contenders import Job, digits_task, ratio, swept
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from contenders import Job, digits_task, ratio, swept
 from regopt import sweep
-from regopt.claims import Claim
 from regopt.data import digits
+from regopt.experiment import Claim
 
 PLAIN, SAVED = "plain", "saved in a folder, with progress"
 HALVED, POPULATION = "successive halving", "population based training"
@@ -131,6 +131,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

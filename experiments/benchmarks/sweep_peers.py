@@ -17,13 +17,13 @@ from typing import Annotated
 
 import jax
 import numpy as np
-import torch_peers
-from contenders import Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from regopt.claims import Claim
+import torch_peers
+from contenders import Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
 from regopt.data import batch_indices, digits
+from regopt.experiment import Claim
 
 ENGINE, LOOP, VMAP = "regopt", "jax: compiled scan in a loop", "jax: jit(vmap(train))"
 JOBLIB, FUNC, OPTUNA = "joblib + torch, fused AdamW", "torch.func.vmap", "Optuna + torch"
@@ -173,6 +173,6 @@ def _scaled(train, pairs, settings):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

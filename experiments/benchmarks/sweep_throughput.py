@@ -19,6 +19,10 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from matplotlib.figure import Figure
+from pydantic import Field
+
 from contenders import (
     Job,
     digits_task,
@@ -32,12 +36,8 @@ from contenders import (
     training_by_hand,
     vmapped,
 )
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from matplotlib.figure import Figure
-from pydantic import Field
-
-from regopt.claims import Claim
 from regopt.data import digits
+from regopt.experiment import Claim
 
 ENGINE, LOOP, VMAP, SINGLE = "regopt engine", "compiled scan, Python loop", "jit(vmap(train))", "one jit per setting"
 DROPOUT, DROPOUT_PER_LANE = "engine with dropout, shared field", "engine with dropout, keys per lane"
@@ -227,7 +227,7 @@ def _use_cache(folder):
 
 def _bare(config, key, data, numbers):
     """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
-    from regopt.sweep.program import Constants, Keys, Recipe, start_lane, train_lane
+    from regopt.sweep.engine._program import Constants, Keys, Recipe, start_lane, train_lane
 
     result = swept(config, key, data, numbers)
     devices = np.array(jax.local_devices())
@@ -282,6 +282,6 @@ def _single(config, key, data, numbers):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from regopt.sweep.devices import available_cores
+from regopt.sweep.engine._devices import available_cores
 
 
 def torch_training(config, data, order, threads):

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from regopt.claims import Claim
+from regopt.experiment import Claim
 
 # leaves, their shape, lanes that are trained side by side, and how many times the updates of a call a scan does
 TREES = {
@@ -241,6 +241,6 @@ def claims(arrays):
 
 
 if __name__ == "__main__":
-    from regopt.cli import main
+    from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -6,9 +6,9 @@ examples follow, so lanes that share a key share the draws. A key is used once. 
 slopes in the strength (for fixed draws) are finite. Nothing is clipped.
 """
 
-from regopt.augment.colour import brightness, contrast, hue, saturation
-from regopt.augment.combine import compose, sometimes
-from regopt.augment.geometry import (
+from regopt.augment._colour import brightness, contrast, hue, saturation
+from regopt.augment._combine import compose, sometimes
+from regopt.augment._geometry import (
     crop_and_scale,
     flip_horizontal,
     flip_vertical,
@@ -17,9 +17,9 @@ from regopt.augment.geometry import (
     shear,
     translation,
 )
-from regopt.augment.mixing import mixup
-from regopt.augment.pixels import additive_noise, cutout, multiplicative_noise
-from regopt.augment.rule import Transform
+from regopt.augment._mixing import mixup
+from regopt.augment._pixels import additive_noise, cutout, multiplicative_noise
+from regopt.augment._rule import Transform
 
 __all__ = [
     "Transform",

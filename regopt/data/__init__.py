@@ -1,10 +1,10 @@
 """Data sets that ship offline, and the order in which training visits them."""
 
-from regopt.data.batching import batch_indices
-from regopt.data.curriculum import curriculum_indices, pacing
-from regopt.data.loaders import Splits, digits
-from regopt.data.regression import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
-from regopt.data.resampling import bootstrap, subsamples
+from regopt.data._batching import batch_indices
+from regopt.data._curriculum import curriculum_indices, pacing
+from regopt.data._loaders import Splits, digits
+from regopt.data._regression import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
+from regopt.data._resampling import bootstrap, subsamples
 
 __all__ = [
     "DIABETES_NAMES",

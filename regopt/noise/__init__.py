@@ -4,10 +4,10 @@ The flax modules in ``regopt.layers`` call these. A key shared by the lanes of a
 uniform field, which each compares with its own rate.
 """
 
-from regopt.noise.bernoulli import drop_connect, dropout, spatial_dropout, stochastic_depth, weight_scaling
-from regopt.noise.gaussian import gaussian_dropout, gaussian_noise
-from regopt.noise.labels import label_noise
-from regopt.noise.prediction import monte_carlo
+from regopt.noise._bernoulli import drop_connect, dropout, spatial_dropout, stochastic_depth, weight_scaling
+from regopt.noise._gaussian import gaussian_dropout, gaussian_noise
+from regopt.noise._labels import label_noise
+from regopt.noise._prediction import monte_carlo
 
 __all__ = [
     "drop_connect",

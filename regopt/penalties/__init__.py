@@ -1,18 +1,20 @@
 """Penalties: value, proximal operator and mask on one object."""
 
-from regopt.penalties.activations import activity_l1, kl_sparsity
-from regopt.penalties.algebra import scaled, total
-from regopt.penalties.conventions import decay_strength, elastic_net_numbers, l1_strength, l2_number, l2_strength
-from regopt.penalties.coupling import share, tie, towards
-from regopt.penalties.grouped import exclusive, group_lasso, l2_norm, sparse_group_lasso
-from regopt.penalties.indicators import box, non_negative
-from regopt.penalties.nonconvex import l0, log_sum, mcp, scad
-from regopt.penalties.separable import elastic_net, huber, l1, l2
-from regopt.penalties.spectral import nuclear, orthogonality, spectral_norm
-from regopt.penalties.variation import total_variation
-from regopt.tree import weights_only
+from regopt._core.trees import weights_only
+from regopt._core.types import Penalty
+from regopt.penalties._activations import activity_l1, kl_sparsity
+from regopt.penalties._algebra import scaled, total
+from regopt.penalties._conventions import decay_strength, elastic_net_numbers, l1_strength, l2_number, l2_strength
+from regopt.penalties._coupling import share, tie, towards
+from regopt.penalties._grouped import exclusive, group_lasso, l2_norm, sparse_group_lasso
+from regopt.penalties._indicators import box, non_negative
+from regopt.penalties._nonconvex import l0, log_sum, mcp, scad
+from regopt.penalties._separable import elastic_net, huber, l1, l2
+from regopt.penalties._spectral import nuclear, orthogonality, spectral_norm
+from regopt.penalties._variation import total_variation
 
 __all__ = [
+    "Penalty",
     "activity_l1",
     "box",
     "decay_strength",

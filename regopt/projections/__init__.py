@@ -15,15 +15,15 @@ from optax.projections import (
     projection_vector,
 )
 
-from regopt.projections.balls import (
+from regopt.projections._balls import (
     projection_group_balls,
     projection_l1_ball,
     projection_l2_ball,
     projection_l12_ball,
     projection_max_norm,
 )
-from regopt.projections.sets import projection_affine, projection_box, projection_intersection
-from regopt.projections.spectral import projection_nuclear_ball, projection_spectral_ball
+from regopt.projections._sets import projection_affine, projection_box, projection_intersection
+from regopt.projections._spectral import projection_nuclear_ball, projection_spectral_ball
 
 __all__ = [
     "projection_affine",

@@ -6,10 +6,10 @@ mean, and 0 where it would be infinite). A schedule takes the step count, an int
 and returns the default float dtype in the shape of the count. Not for schedules that react to a metric.
 """
 
-from regopt.schedules.conditions import RobbinsMonro, robbins_monro
-from regopt.schedules.counts import steps_from_epochs
-from regopt.schedules.decays import constant, cosine, exponential, inverse_time, linear, power
-from regopt.schedules.pieces import join, one_cycle, piecewise_constant, warmup, warmup_cosine
+from regopt.schedules._conditions import RobbinsMonro, robbins_monro
+from regopt.schedules._counts import steps_from_epochs
+from regopt.schedules._decays import constant, cosine, exponential, inverse_time, linear, power
+from regopt.schedules._pieces import join, one_cycle, piecewise_constant, warmup, warmup_cosine
 
 __all__ = [
     "RobbinsMonro",

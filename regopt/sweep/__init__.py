@@ -1,9 +1,12 @@
 """Sweeps: hundreds of settings trained at once in one compiled program."""
 
-from regopt.sweep.designs import from_columns, grid, latin_hypercube, random, sobol
-from regopt.sweep.devices import use_all_cores
-from regopt.sweep.engine import run
-from regopt.sweep.forest import Importance, importance
+from regopt._core.types import Task
+from regopt.sweep._plan import Plan, plan
+from regopt.sweep._replicate import Replication, replicate
+from regopt.sweep._run import run
+from regopt.sweep._suggest import ask, tell
+from regopt.sweep._task import SupervisedState, supervised
+from regopt.sweep.engine import use_all_cores
 from regopt.sweep.hypergradients import (
     Hypergradient,
     ImplicitHypergradient,
@@ -12,22 +15,30 @@ from regopt.sweep.hypergradients import (
     implicit_hypergradient,
     tune,
 )
-from regopt.sweep.loaded import load
-from regopt.sweep.planning import Plan, plan
-from regopt.sweep.population import population
-from regopt.sweep.replication import Replication, replicate
+from regopt.sweep.results import Best, Importance, Result, compare, importance, load, repeats, separations
 from regopt.sweep.schedulers import (
     Scheduler,
     asynchronous_halving,
     hyperband,
     median_rule,
+    population,
     successive_halving,
 )
-from regopt.sweep.space import Dimension, Settings, choice, log_uniform, replicas, seeds, static, uniform
-from regopt.sweep.statistics import compare, repeats, separations
-from regopt.sweep.suggest import ask, tell
-from regopt.sweep.table import Best, Result
-from regopt.sweep.task import SupervisedState, supervised
+from regopt.sweep.space import (
+    Dimension,
+    Settings,
+    choice,
+    from_columns,
+    grid,
+    latin_hypercube,
+    log_uniform,
+    random,
+    replicas,
+    seeds,
+    sobol,
+    static,
+    uniform,
+)
 
 __all__ = [
     "Best",
@@ -41,6 +52,7 @@ __all__ = [
     "Scheduler",
     "Settings",
     "SupervisedState",
+    "Task",
     "Tuned",
     "ask",
     "asynchronous_halving",

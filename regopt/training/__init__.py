@@ -1,7 +1,20 @@
 """Training one setting as a pure function: for so many steps, until it stops improving, and after that on all data."""
 
-from regopt.training.all_data import Continued, Retrained, continue_training, retrain
-from regopt.training.fit import Fit, fit
-from regopt.training.steps import train_steps
+from regopt._core.types import Stopping
+from regopt.training._all_data import Continued, Retrained, continue_training, retrain
+from regopt.training._early_stopping import EarlyStoppingState, early_stopping
+from regopt.training._fit import Fit, fit
+from regopt.training._steps import train_steps
 
-__all__ = ["Continued", "Fit", "Retrained", "continue_training", "fit", "retrain", "train_steps"]
+__all__ = [
+    "Continued",
+    "EarlyStoppingState",
+    "Fit",
+    "Retrained",
+    "Stopping",
+    "continue_training",
+    "early_stopping",
+    "fit",
+    "retrain",
+    "train_steps",
+]

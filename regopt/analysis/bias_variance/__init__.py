@@ -4,13 +4,13 @@ From the predictions of many replicas, the same learner trained on training sets
 come in with the replicas on the first axis; and in closed form for linear models and nearest neighbours.
 """
 
-from regopt.analysis.bias_variance.classification import (
+from regopt.analysis.bias_variance._classification import (
     ZeroOne,
     decompose_cross_entropy,
     decompose_kohavi_wolpert,
     decompose_zero_one,
 )
-from regopt.analysis.bias_variance.double_descent import (
+from regopt.analysis.bias_variance._double_descent import (
     conditional_error,
     min_norm_error,
     min_norm_error_exact,
@@ -18,14 +18,14 @@ from regopt.analysis.bias_variance.double_descent import (
     ridge_error_limit,
     stieltjes,
 )
-from regopt.analysis.bias_variance.linear import (
+from regopt.analysis.bias_variance._linear import (
     least_squares_optimism,
     least_squares_variance,
     nearest_neighbours_error,
     ridge_error,
 )
-from regopt.analysis.bias_variance.parts import Decomposition, Parts
-from regopt.analysis.bias_variance.squared_error import VarianceComponents, decompose, variance_components
+from regopt.analysis.bias_variance._parts import Decomposition, Parts
+from regopt.analysis.bias_variance._squared_error import VarianceComponents, decompose, variance_components
 
 __all__ = [
     "Decomposition",

@@ -10,8 +10,8 @@ eigenvalues ``[n]`` and eigenvectors ``[n, n]`` in its columns. Derivatives thro
 eigendecomposition need distinct eigenvalues; give the pair where they are not.
 """
 
-from regopt.analysis.quadratic.ridge import ridge_alpha, ridge_solution
-from regopt.analysis.quadratic.shrinkage import (
+from regopt.analysis.quadratic._ridge import ridge_alpha, ridge_solution
+from regopt.analysis.quadratic._shrinkage import (
     early_stopping_shrinkage,
     effective_parameters,
     equivalent_steps,
@@ -20,7 +20,7 @@ from regopt.analysis.quadratic.shrinkage import (
     l2_shrinkage,
     shrinkage_risk,
 )
-from regopt.analysis.quadratic.solutions import (
+from regopt.analysis.quadratic._solutions import (
     eigendecomposition,
     gradient_descent_path,
     gradient_flow_path,

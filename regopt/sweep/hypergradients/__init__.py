@@ -1,14 +1,7 @@
 """Gradients instead of trials: how a validation metric changes with every number of a setting at once."""
 
-from regopt.sweep.hypergradients.implicit import ImplicitHypergradient, implicit_hypergradient
-from regopt.sweep.hypergradients.through_run import Hypergradient, hypergradient
-from regopt.sweep.hypergradients.tune import Tuned, tune
+from regopt.sweep.hypergradients._implicit import ImplicitHypergradient, implicit_hypergradient
+from regopt.sweep.hypergradients._through_run import Hypergradient, hypergradient
+from regopt.sweep.hypergradients._tune import Tuned, tune
 
-__all__ = [
-    "Hypergradient",
-    "ImplicitHypergradient",
-    "Tuned",
-    "hypergradient",
-    "implicit_hypergradient",
-    "tune",
-]
+__all__ = ["Hypergradient", "ImplicitHypergradient", "Tuned", "hypergradient", "implicit_hypergradient", "tune"]

@@ -1,0 +1,291 @@
+"""Scalars and roots done once: how a number meets an array, 1 - b and 1 - b**t, and functions with finite slopes.
+
+Everything else in the package relies on these for the hyperparameter contract: a number may be a Python
+float or a tracer of another dtype, and values and slopes stay finite at 0. Not for trees (see ``tree.py``).
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from regopt._core.messages import brief, cut
+from regopt._core.types import Number
+
+_EXTENDED_FLOATS = "V"  # how NumPy sees bfloat16
+_INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
+
+
+def like(number: Number, leaf: jax.Array) -> jax.Array:
+    """The number in the dtype of ``leaf``, shape unchanged: the only way a number meets an array.
+
+    A float32 tracer would otherwise widen bfloat16 state and break the carry of a scan.
+
+    >>> like(0.5, jnp.ones(3, jnp.bfloat16)).dtype
+    dtype(bfloat16)
+    """
+    return jnp.asarray(number).astype(leaf.dtype) if _is_traced(number) else jnp.asarray(number, leaf.dtype)
+
+
+def widen(*arrays: Any) -> tuple[jax.Array, ...]:
+    """The arrays in one common floating dtype of at least float32.
+
+    >>> [x.dtype.name for x in widen(jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.float16))]
+    ['float32', 'float32']
+    """
+    arrays = tuple(jnp.asarray(x) for x in arrays)
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = reduce(jnp.promote_types, [x.dtype for x in arrays], jnp.dtype(jnp.float32))
+    return tuple(x.astype(dtype) for x in arrays)
+
+
+def as_float(number: Number) -> jax.Array:
+    """The number as an array of JAX's default float dtype (float32, or float64 with x64 on).
+
+    >>> as_float(3).dtype
+    dtype('float32')
+    """
+    number = float(number) if isinstance(number, int) else number  # an int32 ends at 2**31
+    return jnp.asarray(number).astype(jnp.result_type(float))
+
+
+def one_minus(b: Number) -> Number:
+    """``1 - b``, in double precision for a concrete scalar and in the default float dtype for a tracer.
+
+    Args:
+        b: a decay rate, dimensionless; may be traced.
+
+    Returns:
+        A Python float for a concrete ``b``, else an array of shape ().
+
+    >>> one_minus(0.75)
+    0.25
+    """
+    return 1 - as_float(b) if _is_traced(b) else 1.0 - float(np.asarray(b))
+
+
+def one_minus_power(b: Number, t: Number) -> jax.Array:
+    """``1 - b**t = -expm1(t log1p(-c))`` with ``c = one_minus(b)``: the bias correction of a moving average.
+
+    Built on the same ``c`` as the average itself, so that ``one_minus(b) / one_minus_power(b, 1)`` is 1 to
+    rounding for every ``b``, static or traced. The slope in ``b`` is finite on [0, 1), 0 included.
+
+    Args:
+        b: in [0, 1), dimensionless; may be traced.
+        t: number of steps, >= 0; may be traced.
+
+    Returns:
+        An array of the default float dtype.
+
+    >>> one_minus_power(0.9, 2)
+    Array(0.19, dtype=float32)
+    """
+    return one_minus_complement_power(as_float(one_minus(b)), as_float(t))
+
+
+@jax.custom_jvp
+def one_minus_complement_power(c: jax.Array, t: jax.Array) -> jax.Array:
+    """``1 - (1 - c)**t`` for c in [0, 1] and t >= 0, exact to rounding also for tiny c; finite slopes."""
+    safe = jnp.where(c < 1, c, 0.5)
+    return jnp.where(c < 1, -jnp.expm1(t * jnp.log1p(-safe)), jnp.where(t > 0, 1.0, 0.0).astype(c.dtype))
+
+
+@one_minus_complement_power.defjvp
+def _one_minus_complement_power_jvp(primals, tangents):
+    (c, t), (dc, dt) = primals, tangents
+    b = 1 - c
+    log_b = jnp.log(jnp.where(b > 0, b, 1))
+    before = jnp.where(t > 0, b ** jnp.maximum(t - 1, 0), 0)  # b**(t-1), 0**0 = 1
+    return one_minus_complement_power(c, t), t * before * dc - b**t * log_b * dt
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """``sqrt(x)`` for x >= 0, with slope 0 (not inf) at 0.
+
+    >>> jax.grad(safe_sqrt)(jnp.float32(0.0))
+    Array(0., dtype=float32)
+    """
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """``numerator / denominator``, and 0 with slope 0 where the denominator is 0.
+
+    >>> safe_divide(jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]))
+    Array([0.5, 0. ], dtype=float32)
+    """
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator, 0) / jnp.where(nonzero, denominator, 1)
+
+
+@jax.custom_jvp
+def safe_power(base: jax.Array, exponent: jax.Array) -> jax.Array:
+    """``base**exponent`` for base >= 0, 0**0 = 1; at most the largest float, where it is flat.
+
+    An infinite slope at 0 becomes 0.
+    """
+    return _saturate(base**exponent)
+
+
+@safe_power.defjvp
+def _safe_power_jvp(primals, tangents):
+    (base, exponent), (base_dot, exponent_dot) = primals, tangents
+    value = safe_power(base, exponent)
+    limits = jnp.finfo(value.dtype)
+    steep, flat = (base == 0) & (exponent < 1), value >= limits.max
+    by_base = jnp.where(steep | flat, 0, exponent * safe_power(jnp.where(steep, 1, base), exponent - 1))
+    by_exponent = jnp.where(flat, 0, value * jnp.log(jnp.where(base < limits.tiny, 1, base)))
+    return value, _saturate(by_base) * base_dot + _saturate(by_exponent) * exponent_dot
+
+
+def _saturate(x: jax.Array) -> jax.Array:
+    largest = jnp.finfo(x.dtype).max
+    return jnp.clip(x, -largest, largest)
+
+
+@jax.custom_jvp
+def exprel(x: jax.Array) -> jax.Array:
+    """``(exp(x) - 1) / x``, 1 at 0, with an accurate slope there: SciPy's function of this name.
+
+    >>> exprel(jnp.array([0.0, 1.0]))
+    Array([1.       , 1.7182817], dtype=float32)
+    """
+    small = jnp.abs(x) < jnp.finfo(x.dtype).eps
+    return jnp.where(small, 1 + x / 2, jnp.expm1(x) / jnp.where(small, 1, x))
+
+
+@exprel.defjvp
+def _exprel_jvp(primals, tangents):
+    (x,), (x_dot,) = primals, tangents
+    # the quotient loses digits to cancellation near 0, where eight terms of the series are exact to rounding
+    near = jnp.abs(x) < 0.1
+    series = sum(x**k / (math.factorial(k) * (k + 2)) for k in range(8))
+    safe = jnp.where(near, 1, x)
+    slope = jnp.where(near, series, (jnp.exp(safe) - exprel(safe)) / safe)
+    return exprel(x), slope * x_dot
+
+
+def safe_norm(x: jax.Array) -> jax.Array:
+    """Euclidean norm of all entries, without overflow or underflow in the squares; slope 0 at the origin.
+
+    The largest magnitude is factored out first, so 1e30 in float32 gives no inf. At least float32.
+
+    >>> safe_norm(jnp.array([3e30, 4e30])) / 1e30
+    Array(5., dtype=float32)
+    """
+    return direction_and_norm((x,))[1]
+
+
+def sum_leading(x: jax.Array, axes: int) -> jax.Array:
+    """The sum over so many first axes, at least one, which stay with length 1.
+
+    As a product with ones: XLA takes twice as long on a CPU for the sum itself.
+    """
+    ones = jnp.ones((1, *x.shape[:axes]), x.dtype)
+    contracted = tuple(range(1, axes + 1)), tuple(range(axes))
+    sums = jax.lax.dot_general(ones, x, (contracted, ((), ())), precision=jax.lax.Precision.HIGHEST)
+    return jnp.expand_dims(sums, tuple(range(1, axes)))
+
+
+def direction_and_norm(
+    arrays: Sequence[jax.Array], axis: tuple[int, ...] | None = None
+) -> tuple[list[jax.Array], jax.Array]:
+    """The arrays over their common Euclidean norm, and that norm; a norm of 0 leaves zeros, with slope 0.
+
+    The direction is right also where the norm itself is beyond the largest float, or its square below the smallest.
+
+    Args:
+        arrays: floating point, of any shapes.
+        axis: for a single array, the axes that the norm runs over; None for all entries of all arrays.
+
+    Returns:
+        The directions, in one common dtype of at least float32; the norm, of shape (), or with ``axis`` the shape of
+        the array with these axes of length 1.
+    """
+    wide = widen(*arrays)
+    keep = axis is not None
+    peaks = [jnp.max(jnp.abs(x), axis=axis, keepdims=keep, initial=0) for x in wide]
+    smallest = 2 * jnp.finfo(wide[0].dtype).tiny  # XLA multiplies by the reciprocal, which must be a normal number
+    scale = jax.lax.stop_gradient(jnp.clip(reduce(jnp.maximum, peaks), smallest, 1 / smallest))
+    scaled = [x / scale for x in wide]
+    length = safe_sqrt(reduce(jnp.add, [jnp.sum(jnp.square(x), axis=axis, keepdims=keep) for x in scaled]))
+    return [safe_divide(x, length) for x in scaled], scale * length
+
+
+def check_range(name: str, value: Any, interval: str) -> None:
+    """Check that a concrete number, or every number of a tree, lies in an interval; traced ones and schedules pass.
+
+    Args:
+        name: the argument's name, for the message.
+        value: a number, a schedule, or a tree of numbers.
+        interval: as written in mathematics, ``"[0, 1)"`` or ``"(0, inf)"``.
+
+    Raises:
+        ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
+    """
+    for number in jax.tree.leaves(value, is_leaf=lambda x: x is None):
+        if callable(number) or _is_traced(number):
+            continue
+        if isinstance(number, bool) or np.asarray(number).dtype.kind not in "iuf" + _EXTENDED_FLOATS:
+            raise ValueError(f"{name} must be a number in {interval}, got {brief(number)}")
+        if not _inside(np.asarray(number, dtype=np.float64), interval):
+            raise ValueError(f"{name} must lie in {interval}, got {cut(str(number))}")
+
+
+def check_number(name: str, value: Any, interval: str) -> None:
+    """As ``check_range``, for what is neither a schedule nor a tree; a traced number passes.
+
+    Args:
+        name: the argument's name, for the message.
+        value: a number.
+        interval: as written in mathematics, ``"[0, 1)"`` or ``"(0, inf)"``.
+
+    Raises:
+        ValueError: it is something else, lies outside or is NaN.
+    """
+    if not jax.tree_util.all_leaves([value]) or callable(value) or np.ndim(value):
+        raise ValueError(f"{name} must be a number in {interval}, got {brief(value)}")
+    check_range(name, value, interval)
+
+
+def check_whole(name: str, value: Any, interval: str) -> None:
+    """Check that a static argument is a whole number in an interval, and below 2**31; True and 2.0 are none.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was given.
+        interval: as written in mathematics, ``"[1, inf)"``.
+
+    Raises:
+        ValueError: it is something else, or lies outside.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not _inside(min(value, 2**31), interval):
+        raise ValueError(f"{name} must be a whole number in {interval}, got {brief(value)}")
+    if value >= 2**31:
+        raise ValueError(f"{name} must be a whole number below 2**31, got {brief(value)}")
+
+
+def _inside(numbers: Any, interval: str) -> bool:
+    match = _INTERVAL.fullmatch(interval)
+    assert match, interval
+    low, high = float(match[2]), float(match[3])
+    above = numbers >= low if match[1] == "[" else numbers > low
+    below = numbers <= high if match[4] == "]" else numbers < high
+    return bool(np.all(above & below))
+
+
+def _is_traced(number: Any) -> bool:
+    return isinstance(number, Tracer)
+
+
+def at_count(number: Any, count: jax.Array) -> Any:
+    """A schedule's value at ``count``; a plain number is returned as it is. In a tree of both, each for itself."""
+    return jax.tree.map(lambda each: each(count) if callable(each) else each, number)

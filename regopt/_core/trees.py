@@ -1,0 +1,158 @@
+"""Parameter trees: rules lifted leaf by leaf, masks by path, numbers by layer, and totals in float32.
+
+Thin on purpose: structure comes from ``jax.tree`` and ``optax.tree``; here is only what regopt adds, the
+"at least float32, cast last" rule and the "weights only" mask.
+"""
+
+import re
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import like, widen
+from regopt._core.types import Mask, NumberTree, Tree
+
+_NOT_A_WEIGHT = re.compile(r"b_?\d*|(\w+_)?(bias|intercept|offset|scale)_?\d*")
+
+
+def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
+    """``rule`` applied leaf by leaf, computed in at least float32, in the dtypes of ``first``.
+
+    Args:
+        rule: function of one array from each tree and then of each number, all of one dtype; returns an array.
+        first: tree whose structure and dtypes the result takes.
+        *rest: trees with the same structure.
+        numbers: what the rule takes after the arrays: numbers, or prefix trees of numbers.
+
+    Returns:
+        A tree like ``first``.
+
+    Raises:
+        ValueError: one of ``numbers`` is no prefix of ``first``.
+
+    >>> lift(lambda w, g, rate: w - rate * g, {"w": jnp.ones(2)}, {"w": jnp.ones(2)}, numbers=(0.5,))
+    {'w': Array([0.5, 0.5], dtype=float32)}
+    """
+    wide = lift_wide(rule, first, *rest, numbers=numbers)
+    return jax.tree.map(lambda leaf, result: result.astype(jnp.asarray(leaf).dtype), first, wide)
+
+
+def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
+    """As ``lift``, without the last cast: the leaves stay in at least float32."""
+    converted: dict[Any, jax.Array] = {}  # once for all leaves of one dtype: a program has many leaves to compile
+
+    def number_like(number, array):
+        key = id(number), array.dtype
+        if key not in converted:
+            converted[key] = like(number, array)
+        return converted[key]
+
+    def at_leaf(*leaves):
+        arrays = widen(*leaves[: len(trees)])
+        return rule(*arrays, *(number_like(number, arrays[0]) for number in leaves[len(trees) :]))
+
+    return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0]) for number in numbers))
+
+
+def zeros_wide(params: Tree) -> Tree:
+    """Zeros shaped as ``params``, in at least float32: the start of an accumulator.
+
+    A second moment with b2 = 0.999 never moves in bfloat16, whose spacing is 1/128.
+    """
+    return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
+
+
+def copy_wide(params: Tree) -> Tree:
+    """The parameters in at least float32, in memory of their own, so that both may be donated to one program."""
+    return jax.tree.map(lambda p: jnp.array(widen(p)[0], copy=True), params)
+
+
+def total(tree: Tree) -> jax.Array:
+    """Sum of every entry of every leaf, accumulated in at least float32; shape ().
+
+    >>> total({"w": jnp.ones((2, 2)), "b": jnp.ones(3)})
+    Array(7., dtype=float32)
+    """
+    sums = [jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)]
+    return reduce(lambda a, b: jnp.add(*widen(a, b)), sums, jnp.zeros((), jnp.float32))
+
+
+def count_not_finite(tree: Tree) -> jax.Array:
+    """How many entries of the inexact leaves are NaN or infinite; int32 of shape ().
+
+    >>> count_not_finite({"w": jnp.array([1.0, jnp.inf]), "count": jnp.array(3)})
+    Array(1, dtype=int32)
+    """
+    inexact = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    counts = [jnp.sum(~jnp.isfinite(x), dtype=jnp.int32) for x in inexact]
+    return reduce(jnp.add, counts, jnp.zeros((), jnp.int32))
+
+
+def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:
+    """``if_true`` where the scalar condition holds, else ``if_false``, leaf by leaf."""
+    return jax.tree.map(lambda a, b: a if a is b else jax.lax.select(condition, a, b), if_true, if_false)
+
+
+def no_move(updates: Tree) -> Tree:
+    """Updates that change no bit of any parameter: -0.0, since adding 0.0 would turn a -0.0 into 0.0."""
+    return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
+
+
+def by_leaf(prefix: NumberTree, params: Tree) -> Tree:
+    """One number for each leaf, from a number or a prefix tree of numbers.
+
+    Args:
+        prefix: a number, or a tree of numbers that ``params`` refines, one for a layer, say.
+        params: the tree to match.
+
+    Returns:
+        A tree with the structure of ``params``.
+
+    Raises:
+        ValueError: ``prefix`` is no prefix of ``params``.
+
+    >>> by_leaf({"a": 1.0, "b": 2.0}, {"a": {"kernel": 0, "bias": 0}, "b": {"kernel": 0}})
+    {'a': {'bias': 1.0, 'kernel': 1.0}, 'b': {'kernel': 2.0}}
+    """
+    return jax.tree.broadcast(prefix, params)
+
+
+def weights_only(params: Tree) -> Tree:
+    """The default mask of a penalty: everything but biases and normalisation scales, told by name.
+
+    A leaf is left out when the last name in its path is ``b``, ``bias``, ``intercept``, ``offset`` or
+    ``scale``, alone or after an underscore, with or without a number behind it. A leaf without a name counts
+    as a weight.
+
+    >>> weights_only({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
+    {'bias': False, 'kernel': True}
+    """
+
+    def is_weight(path: tuple[Any, ...], _: Any) -> bool:
+        names = [part for entry in path if isinstance(part := _name(entry), str)]
+        names = names[:-1] if names[-1:] == ["value"] else names  # the content of a flax nnx variable
+        return not (names and _NOT_A_WEIGHT.fullmatch(names[-1]))
+
+    return jax.tree.map_with_path(is_weight, params)
+
+
+def _name(entry: Any) -> Any:
+    """The dictionary key or attribute name of a path entry; None for a position in a list."""
+    return getattr(entry, "key", getattr(entry, "name", None))
+
+
+def resolve_mask(mask: Mask, params: Tree) -> Tree:
+    """The tree of bools that ``mask`` means for ``params``.
+
+    ``"weights"`` is ``weights_only``, None is all, a function is called, a prefix is spread.
+    """
+    if mask is None:
+        return jax.tree.map(lambda _: True, params)
+    if isinstance(mask, str):
+        if mask != "weights":
+            raise ValueError(f'mask must be "weights", a tree of bools, a function to one, or None, got {mask!r}')
+        return weights_only(params)
+    return by_leaf(mask(params) if callable(mask) else mask, params)

@@ -1,0 +1,174 @@
+"""Cross-entropy and zero-one loss into bias, variance and noise."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import widen
+from regopt.analysis.bias_variance._parts import (
+    Decomposition,
+    Parts,
+    check_labels,
+    check_predictions,
+    check_targets,
+    jackknife,
+    mean_over_points,
+)
+
+
+class ZeroOne(NamedTuple):
+    """Domingos' decomposition of zero-one loss, ``error = c1 * noise + bias + c2 * variance``; each ``[points]``."""
+
+    bias: jax.Array  # 0 or 1: the main prediction is not the optimal one
+    variance: jax.Array  # how often a replica differs from the main prediction
+    noise: jax.Array  # how often the target differs from the optimal prediction
+    c1: jax.Array
+    c2: jax.Array  # 1 where unbiased, negative where biased: there variance helps
+    error: jax.Array
+
+
+def decompose_cross_entropy(log_probabilities: jax.Array, targets: jax.Array) -> Decomposition:
+    """Cross-entropy: ``E[-sum t log p] = H(t) + KL(t | pbar) + E KL(pbar | p)``.
+
+    pbar is the normalised geometric mean of the replicas' distributions, not their arithmetic mean; the variance is
+    ``-log sum_k exp(E log p_k)``.
+
+    Args:
+        log_probabilities: ``[replicas, points, classes]``, at least two replicas; logits will do, they are
+            normalised here.
+        targets: integer labels ``[points]``, or distributions ``[points, classes]``.
+
+    Returns:
+        The decomposition, in nats; the noise is the entropy of the targets, 0 for labels. Nothing is subtracted from
+        the bias. Where a replica gives a probability of 0, parts are infinite.
+
+    Raises:
+        ValueError: shapes do not match, there are fewer than two replicas, or something concrete is NaN.
+
+    References: Heskes (1998), (6)-(8); Pfau (2013); Yang et al. (2020), section 3.
+
+    >>> decompose_cross_entropy(jnp.log(jnp.array([[[0.5, 0.5]], [[0.5, 0.5]]])), jnp.array([0])).mean.bias
+    Array(0.6931472, dtype=float32)
+    """
+    log_p = jax.nn.log_softmax(widen(log_probabilities)[0])
+    check_predictions(log_p, infinite=True)
+    t = _distributions(targets, log_p)
+    replicas = len(log_p)
+    points = _cross_entropy_parts(log_p, t, jnp.full(replicas, 1 / replicas, log_p.dtype))
+    without = (1 - jnp.eye(replicas, dtype=log_p.dtype)) / (replicas - 1)
+    left_out = jax.lax.map(lambda weights: mean_over_points(_cross_entropy_parts(log_p, t, weights)), without)
+    mean = mean_over_points(points)
+    return Decomposition(points, mean, jax.tree.map(jackknife, left_out), mean.bias)
+
+
+def decompose_zero_one(predictions: jax.Array, targets: jax.Array, classes: int) -> ZeroOne:
+    """Zero-one loss by Domingos: main prediction, its bias, the replicas' variance around it, and their signs.
+
+    The main prediction is the most frequent one (the first of equals), the optimal one the most likely target.
+
+    Args:
+        predictions: integer labels ``[replicas, points]``, at least two replicas.
+        targets: integer labels ``[points]``, or distributions ``[points, classes]``.
+        classes: how many, static.
+
+    Returns:
+        The decomposition at each point; its parts recombine to the error exactly.
+
+    Raises:
+        ValueError: shapes do not match, there are fewer than two replicas, or labels are out of range.
+
+    References: Domingos (2000), theorem 2.
+
+    >>> decompose_zero_one(jnp.array([[1], [1], [0]]), jnp.array([0]), classes=2).bias
+    Array([1.], dtype=float32)
+    """
+    p = _frequencies(predictions, classes)
+    t = _distributions(targets, p[None])
+    main, best = jnp.argmax(p, axis=-1), jnp.argmax(t, axis=-1)
+    p_main, p_best, t_best = (
+        jnp.take_along_axis(x, at[:, None], -1)[:, 0] for x, at in ((p, main), (p, best), (t, best))
+    )
+    biased = main != best
+    variance, noise = 1 - p_main, 1 - t_best
+    right_by_noise = jnp.sum(p * t, axis=-1) - p_best * t_best  # the replica meets a target that is not the best one
+    c1 = p_best - jnp.where(noise > 0, right_by_noise / jnp.where(noise > 0, noise, 1), 0)
+    c2 = jnp.where(biased, -jnp.where(variance > 0, p_best / jnp.where(variance > 0, variance, 1), 0), 1)
+    return ZeroOne(biased.astype(p.dtype), variance, noise, c1, c2, 1 - jnp.sum(p * t, axis=-1))
+
+
+def decompose_kohavi_wolpert(predictions: jax.Array, targets: jax.Array, classes: int) -> Decomposition:
+    """Zero-one loss by Kohavi and Wolpert: ``1 - sum_k P_k T_k`` as squared bias + variance + noise, unbiased.
+
+    ``bias = sum (T - P)**2 / 2``, ``variance = (1 - sum P**2) / 2`` and ``noise = (1 - sum T**2) / 2``, with the
+    replicas' class frequencies P and the targets' T. Frequencies of M replicas put ``sum P (1 - P) / (M - 1) / 2`` too
+    much into the bias and too little into the variance; it is moved.
+
+    Args:
+        predictions: integer labels ``[replicas, points]``, at least two replicas.
+        targets: integer labels ``[points]``, or distributions ``[points, classes]``.
+        classes: how many, static.
+
+    Returns:
+        The decomposition; its parts sum to the error exactly.
+
+    Raises:
+        ValueError: shapes do not match, there are fewer than two replicas, or labels are out of range.
+
+    References: Kohavi & Wolpert (1996), (1)-(5) and section 2.2.
+    """
+    p = _frequencies(predictions, classes)
+    t = _distributions(targets, p[None])
+    one_hot = jax.nn.one_hot(predictions, classes, dtype=p.dtype)
+    points = _kohavi_wolpert_parts(p, t, len(predictions))
+    rest = (p[None] - one_hot / len(one_hot)) * (len(one_hot) / (len(one_hot) - 1))
+    left_out = jax.lax.map(lambda q: mean_over_points(_kohavi_wolpert_parts(q, t, len(one_hot) - 1)), rest)
+    plug_in = jnp.mean(jnp.sum(jnp.square(t - p), axis=-1) / 2)
+    return Decomposition(points, mean_over_points(points), jax.tree.map(jackknife, left_out), plug_in)
+
+
+def _cross_entropy_parts(log_p: jax.Array, t: jax.Array, weights: jax.Array) -> Parts:
+    """Parts at each point, with weights of the replicas that sum to 1."""
+    used = weights > 0  # 0 * -inf is NaN
+    mean_log = jnp.tensordot(weights, jnp.where(used[:, None, None], log_p, 0), axes=1)
+    log_norm = jax.nn.logsumexp(mean_log, axis=-1)
+    positive = t > 0
+    log_t = jnp.where(positive, jnp.log(jnp.where(positive, t, 1)), 0)
+    noise = -jnp.sum(t * log_t, axis=-1)
+    error = -jnp.sum(jnp.where(positive, t * jnp.where(positive, mean_log, 0), 0), axis=-1)
+    # KL(t | pbar) with log pbar = mean_log - log_norm, and E KL(pbar | p) = -log_norm
+    bias = jnp.where(
+        jnp.isneginf(log_norm), jnp.inf, error + jnp.maximum(log_norm, jnp.finfo(log_norm.dtype).min) - noise
+    )
+    return Parts(bias, -log_norm, noise, error)
+
+
+def _kohavi_wolpert_parts(p: jax.Array, t: jax.Array, replicas: int) -> Parts:
+    moved = jnp.sum(p * (1 - p), axis=-1) / (2 * max(replicas - 1, 1))
+    bias = jnp.sum(jnp.square(t - p), axis=-1) / 2 - moved
+    variance = (1 - jnp.sum(jnp.square(p), axis=-1)) / 2 + moved
+    noise = (1 - jnp.sum(jnp.square(t), axis=-1)) / 2
+    return Parts(bias, variance, noise, 1 - jnp.sum(p * t, axis=-1))
+
+
+def _frequencies(predictions: jax.Array, classes: int) -> jax.Array:
+    """How often the replicas predict each class, ``[points, classes]``."""
+    predictions = jnp.asarray(predictions)
+    if predictions.ndim != 2 or len(predictions) < 2:
+        raise ValueError(
+            f"predictions must have shape [replicas, points], two replicas at least, got {predictions.shape}"
+        )
+    check_labels("predictions", predictions, classes)
+    return jnp.mean(jax.nn.one_hot(predictions, classes), axis=0)
+
+
+def _distributions(targets: jax.Array, like_: jax.Array) -> jax.Array:
+    """Targets as distributions ``[points, classes]``."""
+    targets = jnp.asarray(targets)
+    points, classes = like_.shape[1:]
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        check_targets(targets, (points,))
+        check_labels("targets", targets, classes)
+        return jax.nn.one_hot(targets, classes, dtype=like_.dtype)
+    check_targets(targets, (points, classes))
+    return targets.astype(like_.dtype)

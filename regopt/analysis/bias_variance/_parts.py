@@ -1,0 +1,75 @@
+"""What a decomposition consists of, its standard errors, and what predictions and targets must be."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from regopt._core.numerics import safe_sqrt
+
+
+class Parts(NamedTuple):
+    """An expected error and what it is made of, in units of the loss."""
+
+    bias: jax.Array  # squared bias for squared error
+    variance: jax.Array
+    noise: jax.Array
+    error: jax.Array  # for squared error and cross-entropy the sum of the three
+
+
+class Decomposition(NamedTuple):
+    """A decomposition at each point, its mean over the points, and standard errors of the mean over replicas."""
+
+    points: Parts  # each [points, ...]
+    mean: Parts  # each ()
+    standard_error: Parts  # each (); by the jackknife, inf for two replicas
+    plug_in_bias: jax.Array  # (): the mean bias before its correction for the variance of the mean prediction
+
+
+def mean_over_points(parts: Parts) -> Parts:
+    """Average each part over the points."""
+    return Parts(*(jnp.mean(part) for part in parts))
+
+
+def jackknife(left_out: jax.Array) -> jax.Array:
+    """Standard error from a statistic ``[replicas]``, each without one of the replicas."""
+    return safe_sqrt(jnp.var(left_out) * (len(left_out) - 1))
+
+
+def check_predictions(predictions: jax.Array, *, infinite: bool = False) -> None:
+    """``[replicas, points, ...]``, at least two replicas, finite or, with ``infinite``, free of NaN."""
+    if predictions.ndim < 2 or len(predictions) < 2:
+        raise ValueError(
+            f"predictions must have shape [replicas, points, ...], two replicas at least, got {predictions.shape}"
+        )
+    check_finite("predictions", predictions, infinite=infinite)
+
+
+def check_targets(targets: jax.Array, shape: tuple[int, ...]) -> None:
+    """They have the shape of a replica's predictions."""
+    if targets.shape != shape:
+        raise ValueError(f"targets must have shape {shape}, that of a replica's predictions, got {targets.shape}")
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        check_finite("targets", targets)
+
+
+def check_finite(name: str, values: jax.Array, *, infinite: bool = False) -> None:
+    """Concrete values are finite."""
+    if isinstance(values, Tracer):
+        return
+    bad = np.isnan(values) if infinite else ~np.isfinite(values)
+    if bad.any():
+        raise ValueError(f"{name} must be {'free of NaN' if infinite else 'finite'}, got {int(bad.sum())} that are not")
+
+
+def check_labels(name: str, labels: jax.Array, classes: int) -> None:
+    """Integers in [0, classes)."""
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"{name} must be integer labels, got {labels.dtype}")
+    if isinstance(labels, Tracer) or not labels.size:
+        return
+    low, high = np.min(np.asarray(labels)), np.max(np.asarray(labels))
+    if low < 0 or high >= classes:
+        raise ValueError(f"{name} must lie in [0, {classes - 1}], got {low} to {high}")

@@ -1,0 +1,117 @@
+"""Curvature without matrices: Hessian and Gauss-Newton products, and their spectra by Lanczos.
+
+A *product* is a function ``v -> A v`` on trees shaped like the parameters. Nothing here forms A.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from regopt._core.numerics import widen
+from regopt._core.types import Tree
+
+Product = Callable[[Tree], Tree]
+
+
+class SpectralMeasure(NamedTuple):
+    """``v' f(A) v`` as a sum over a few eigenvalues: ``sum(weights * f(eigenvalues))``."""
+
+    eigenvalues: jax.Array  # [order], ascending; Ritz values: the outermost converge to A's first
+    weights: jax.Array  # [order], >= 0, with sum |v|**2
+
+
+def hessian_product(objective: Callable[[Tree], jax.Array], params: Tree) -> Product:
+    """``v -> H v`` for the Hessian of a scalar function, by forward over reverse differentiation.
+
+    Args:
+        objective: ``params -> scalar``, twice differentiable.
+        params: where.
+
+    Returns:
+        The product.
+
+    References: Pearlmutter (1994).
+
+    >>> hessian_product(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]))(jnp.ones(2))
+    Array([ 6., 12.], dtype=float32)
+    """
+    return lambda v: jax.jvp(jax.grad(objective), (params,), (v,))[1]
+
+
+def gauss_newton_product(
+    model: Callable[[Tree], jax.Array], loss: Callable[[jax.Array], jax.Array], params: Tree
+) -> Product:
+    """``v -> J' L J v``: the Hessian of ``loss(model(params))`` without the model's own curvature.
+
+    J is the Jacobian of the model and L the Hessian of the loss in the outputs; with a convex loss the matrix is
+    positive semidefinite, and it is the exact Hessian of the model linearised at ``params``.
+
+    Args:
+        model: ``params -> outputs``.
+        loss: ``outputs -> scalar``, twice differentiable.
+        params: where.
+
+    Returns:
+        The product.
+
+    References: Schraudolph (2002), section 2; Martens (2020), section 8.
+
+    >>> gauss_newton_product(jnp.square, lambda f: jnp.sum(f**2) / 2, jnp.array([1.0, 3.0]))(jnp.ones(2))
+    Array([ 4., 36.], dtype=float32)
+    """
+    outputs, pull_back = jax.vjp(model, params)
+
+    def product(v):
+        pushed = jax.jvp(model, (params,), (v,))[1]
+        return pull_back(hessian_product(loss, outputs)(pushed))[0]
+
+    return product
+
+
+def spectral_measure(product: Product, vector: Tree, order: int) -> SpectralMeasure:
+    """Lanczos from ``vector``: eigenvalues and weights of the Gauss quadrature for ``vector' f(A) vector``.
+
+    Exact for polynomials f of degree below ``2 order``. With a random vector the outermost eigenvalues approximate
+    the ends of the spectrum; with a vector of interest the weights say in which directions it lies.
+
+    Args:
+        product: of a symmetric matrix.
+        vector: a tree as the parameters, not 0.
+        order: number of products, static; at most the number of parameters.
+
+    Returns:
+        The measure.
+
+    Raises:
+        ValueError: the order lies outside its range.
+        ImportError: matfree is not installed.
+
+    References: Golub & Meurant (2010), chapter 6; Lanczos (1950).
+
+    >>> found = spectral_measure(lambda v: jnp.array([1.0, 3.0]) * v, jnp.array([1.0, 2.0]), 2)
+    >>> found.eigenvalues, found.weights.round(3)
+    (Array([1., 3.], dtype=float32), Array([1., 4.], dtype=float32))
+    """
+    decomposition = _matfree()
+    narrow, unravel = ravel_pytree(vector)
+    (flat,) = widen(narrow)
+    if not 1 <= order <= flat.size:
+        raise ValueError(f"order must lie in [1, {flat.size}], the number of parameters, got {order}")
+
+    def flat_product(v):
+        return ravel_pytree(product(unravel(v.astype(narrow.dtype))))[0].astype(flat.dtype)
+
+    found = decomposition.tridiag_sym(order, reortho="full")(flat_product, flat)
+    values, vectors = jnp.linalg.eigh(found.J_small)
+    return SpectralMeasure(values, jnp.square(vectors[0]) * jnp.sum(jnp.square(flat)))
+
+
+def _matfree() -> Any:
+    try:
+        return importlib.import_module("matfree.decomp")
+    except ImportError as error:
+        raise ImportError("curvature needs matfree: pip install 'regopt[experiments]'") from error

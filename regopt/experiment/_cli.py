@@ -1,0 +1,317 @@
+"""The command line, and the only module that prints: ``regopt list``, ``run``, ``claims``, ``sweep show``, ``report``.
+
+Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside
+an experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running
+or writing anything itself (`regopt.experiment`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from regopt._core.messages import one_line, suggestion
+from regopt._version import __version__
+from regopt.experiment._claims import Claim
+from regopt.experiment._claims import table as claims_table
+from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml
+from regopt.experiment._runner import SWEEP, Listing, Outcome, discover, execute, load_experiment, run_folder
+
+HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
+
+_CODES = """exit codes:
+  0    all claims hold
+  1    a claim failed
+  2    bad input, said in one line
+  3    an unexpected error inside an experiment, said in one line
+  130  interrupted; what was finished is on disk, and the same command goes on from there
+  143  ended by a second SIGTERM; what was saved is on disk
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``regopt``; by default those of the process.
+
+    Returns:
+        The exit code; see the top of this module.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files, also where there is no display
+    try:
+        arguments = _parse(words)
+        return arguments.command(arguments)
+    except SystemExit as stop:  # --help and --version, or nobody reads our output any more
+        return stop.code if isinstance(stop.code, int) else HOLDS
+    except ConfigError as error:
+        return _complain(str(error), BAD_INPUT, debug)
+    except KeyboardInterrupt:
+        return _complain("interrupted before anything was computed", INTERRUPTED, debug)
+    except Exception as error:
+        return _complain(f"{type(error).__name__}: {error}", BROKEN, debug)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its errors in one line and no guessing of abbreviated options."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(COMMAND_LINE, "", message)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="regopt", description="Experiments on regularised optimization.", epilog=_CODES)
+    parser.add_argument("--version", action="version", version=f"regopt {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="list the experiments, their questions and their configs")
+    listing.set_defaults(command=_list)
+    run = commands.add_parser(
+        "run",
+        help="run one experiment and print its claims",
+        description="Every field of the config can be overridden: --rate 0.1 --steps 10 30 --no-nesterov",
+        epilog=_CODES,
+        usage="%(prog)s [-h] [--out DIR] [--hosts I/N] [--allow-different] [--debug] "
+        "EXPERIMENT CONFIG [--FIELD VALUE ...]",
+    )
+    run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
+    run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
+    different = "go on from what other versions, devices or data began"
+    run.add_argument("--allow-different", action="store_true", help=different)
+    run.add_argument(
+        "--hosts", metavar="I/N", type=_hosts, help="train the I-th of N shares of its sweep, then what others left"
+    )
+    _add_options(run, _run)
+    every = "run all experiments and print one table of claims"
+    claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
+    claims.add_argument("--config", metavar="NAME", default="default", help="which of their configs (default)")
+    _add_options(claims, _claims)
+    _add_sweep(commands)
+    arguments, overrides = parser.parse_known_args(words)
+    if overrides and arguments.command is not _run:
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    arguments.overrides = overrides
+    return arguments
+
+
+def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
+    where = "folder for the folders of the runs (runs)"
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=where)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(command=command)
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser("sweep", help="show or report a sweep in a folder, finished or not")
+    actions = sweep.add_subparsers(metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="print its best settings")
+    show.add_argument("--rows", metavar="N", type=int, default=20, help="settings to show (20)")
+    show.set_defaults(command=_show)
+    report = actions.add_parser("report", help="write one HTML page that opens without a network")
+    report.add_argument("--out", metavar="FILE", type=Path, help="the page (report.html in DIR)")
+    report.set_defaults(command=_report)
+    for action in (show, report):
+        action.add_argument("folder", metavar="DIR", type=Path, help="what a sweep or Result.save wrote")
+        action.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.rows < 1:
+        raise ConfigError(COMMAND_LINE, "--rows", f"must be an integer in [1, inf), got {arguments.rows}")
+    found = _findings(arguments.folder, thorough=False)
+    from regopt.report import summary
+
+    _console().print(summary(found, arguments.rows))
+    return HOLDS
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    out = arguments.out or arguments.folder / "report.html"
+    if arguments.out and not out.parent.is_dir():  # said before the forests take their seconds
+        raise ConfigError(COMMAND_LINE, "--out", f"must lie in a folder that exists, got {out}")
+    found = _findings(arguments.folder, thorough=True)
+    try:
+        from regopt.report import write_page
+
+        write_page(out, found)
+    except ModuleNotFoundError as error:
+        raise ConfigError(COMMAND_LINE, "report", f"needs {error.name}: pip install 'regopt[experiments]'") from error
+    except OSError as error:
+        raise ConfigError(COMMAND_LINE, "--out", f"cannot write {out}: {error.strerror or error}") from error
+    print(out)
+    return HOLDS
+
+
+def _findings(folder: Path, *, thorough: bool) -> Any:
+    """Read the sweep in a folder; whatever is wrong with the folder is the reader's one line."""
+    from regopt.sweep import load
+    from regopt.sweep.results._findings import findings
+
+    try:
+        result = load(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ")) from error
+    return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    del arguments
+    table = Table()
+    for name in ("experiment", "question", "configs"):
+        table.add_column(name, overflow="fold")
+    for found in _experiments():
+        configs = " ".join(path.stem for path in found.configs)
+        table.add_row(Text(found.name), Text(found.question or "(no question)"), Text(configs))
+    _console().print(table)
+    return HOLDS
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    path = _named(arguments.experiment, Path("experiments"), ".py")
+    check_file(path, ".py")
+    config_path = _named(arguments.config, _configs_of(path), ".toml")
+    read_toml(config_path)  # what is wrong with it is said before the slow imports
+    _use_all_cores()
+    experiment = load_experiment(path)
+    config = read_config(config_path, experiment.config_class, arguments.overrides)
+    folder = run_folder(experiment, config, arguments.out)
+    try:
+        outcome = execute(
+            experiment, config, arguments.out, allow_different=arguments.allow_different, hosts=arguments.hosts
+        )
+    except KeyboardInterrupt:
+        return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
+    except SystemExit as error:
+        raise RuntimeError(f"the experiment called exit({error.code!r})") from error
+    if outcome.interrupted and arguments.hosts and _share_is_done(folder, arguments.hosts):
+        print(
+            f"share {arguments.hosts} is done; others are not yet, and the same command then ends the run in {folder}"
+        )
+        return HOLDS
+    if outcome.interrupted:
+        missing = "".join(f"; no {reason}" for reason in outcome.skipped)
+        return _complain(f"interrupted; what was finished is in {folder}{missing}", INTERRUPTED, debug=False)
+    _console().print(claims_table(outcome.claims, experiment.question))
+    print(f"{folder} ({outcome.seconds:.1f} s)")
+    return HOLDS if all(claim.holds for claim in outcome.claims) else FAILS
+
+
+def _hosts(text: str) -> str:
+    from regopt.sweep.executors._hosts import as_hosts
+
+    try:
+        as_hosts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _share_is_done(folder: Path, hosts: str) -> bool:
+    from regopt.sweep.executors._hosts import as_hosts
+    from regopt.sweep.results._layout import folder_of, is_done
+
+    return is_done(folder_of(folder / SWEEP, *as_hosts(hosts)))
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    listings = _experiments()
+    name = arguments.config
+    known = sorted({path.stem for listing in listings for path in listing.configs})
+    if name not in known:
+        raise ConfigError("configs", name, f"no experiment has such a config; {suggestion(name, known)}")
+    _use_all_cores()
+    claims: list[Claim] = []
+    interrupted = False
+    for listing in listings:
+        try:
+            outcome = _outcome(listing, name, arguments.out)
+        except KeyboardInterrupt:
+            interrupted = True
+        except (Exception, SystemExit) as error:
+            if arguments.debug:
+                traceback.print_exc()
+            claims.append(_failure(listing, error))
+        else:
+            interrupted = outcome.interrupted
+            claims += [replace(claim, statement=f"{listing.name}: {claim.statement}") for claim in outcome.claims]
+        if interrupted:
+            break
+    _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))
+    if interrupted:
+        return _complain(f"interrupted; what was finished is in {arguments.out}", INTERRUPTED, debug=False)
+    return HOLDS if all(claim.holds for claim in claims) else FAILS
+
+
+def _outcome(listing: Listing, config_name: str, out: Path) -> Outcome:
+    config_path = _configs_of(listing.path) / f"{config_name}.toml"
+    experiment = load_experiment(listing.path)
+    return execute(experiment, read_config(config_path, experiment.config_class), out)
+
+
+def _failure(listing: Listing, error: BaseException) -> Claim:
+    """Write an error as a claim that NaN was measured for, so that it stands in the table and fails."""
+    said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    statement = one_line(f"{listing.name}: runs to its end ({said})")
+    return Claim(statement, str(listing.path), expected=1.0, measured=float("nan"))
+
+
+def _experiments() -> list[Listing]:
+    found = discover(Path())
+    if not found:
+        raise ConfigError("experiments", "", "there are none here; start regopt where experiments/ lies")
+    return found
+
+
+def _named(text: str, folder: Path, suffix: str) -> Path:
+    """Find what a path or a bare name means; a wrong one is left for the reader to complain about."""
+    path = Path(text)
+    bare = path.name == text and path.suffix != suffix
+    return folder / f"{text}{suffix}" if bare and not os.path.isfile(path) else path
+
+
+def _configs_of(experiment: Path) -> Path:
+    """Find ``configs/<name>`` beside the folder of an experiment, relative where that is shorter."""
+    folder = Path(os.path.abspath(experiment)).parent.parent / "configs" / experiment.stem
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _use_all_cores() -> None:
+    from regopt.sweep.engine import use_all_cores
+
+    with contextlib.suppress(RuntimeError):  # jax runs already, with the devices that it has
+        use_all_cores()
+
+
+def _console() -> Console:
+    """Choose a width: the terminal's own, or room for a statement where the output goes to a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+def _complain(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    else:
+        print(f"regopt: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

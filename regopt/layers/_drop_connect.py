@@ -1,0 +1,56 @@
+"""A dense layer with dropout on its weights."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from regopt import noise
+from regopt._core.types import Key, Number
+from regopt.layers._dense import Dense
+from regopt.layers._dropout import Dropout
+
+
+class DropConnect(Dropout):
+    """``y = (d * W) x / (1 - rate) + b``: a ``Dense`` layer whose kernel is dropped, one draw for each call.
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output.
+        rate: probability of dropping a weight, in [0, 1]; may be traced.
+        inverted: as for ``Dropout``.
+        deterministic: if True, the noise is off.
+        rngs: source of the streams ``params`` and ``dropout``.
+        **dense: further arguments of ``Dense``.
+
+    Raises:
+        ValueError: a concrete rate lies outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rate: Number,
+        *,
+        inverted: bool = True,
+        deterministic: bool = False,
+        rngs: nnx.Rngs,
+        **dense: Any,
+    ):
+        super().__init__(rate, inverted=inverted, deterministic=deterministic, rngs=rngs)
+        self.dense = Dense(in_features, out_features, rngs=rngs, **dense)
+
+    def noisy(self, key: Key, x: jax.Array) -> jax.Array:
+        """``[..., in] -> [..., out]`` with weights dropped."""
+        return self._through(noise.drop_connect(key, self.dense.kernel[...], self.rate[...], inverted=self.inverted), x)
+
+    def quiet(self, x: jax.Array) -> jax.Array:
+        """``[..., in] -> [..., out]`` with the mean weights of training."""
+        kernel = self.dense.kernel[...]
+        return self._through(kernel if self.inverted else noise.weight_scaling(kernel, self.rate[...]), x)
+
+    def _through(self, kernel: jax.Array, x: jax.Array) -> jax.Array:
+        dense = nnx.clone(self.dense)
+        dense.kernel[...] = kernel
+        return dense(x)

@@ -1,0 +1,35 @@
+"""Noise on integer labels."""
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import as_float, check_range
+from regopt._core.types import Key, Number
+
+
+def label_noise(key: Key, labels: jax.Array, rate: Number, classes: int) -> jax.Array:
+    """Each label replaced, with probability ``rate``, by one of the other classes, all equally likely.
+
+    The mean of the one-hot noisy labels is the smoothed target ``losses.smooth_labels(..., spread="others")``.
+
+    Args:
+        key: a typed key, used once.
+        labels: integers in [0, classes), any shape.
+        rate: probability of a wrong label, in [0, 1]; may be traced.
+        classes: number of classes, at least 2.
+
+    Returns:
+        Integers with the shape and dtype of labels.
+
+    Raises:
+        ValueError: a concrete rate lies outside [0, 1], or there are fewer than two classes.
+
+    References: Goodfellow et al. (2016), section 7.5.1.
+    """
+    check_range("rate", rate, "[0, 1]")
+    if classes < 2:
+        raise ValueError(f"classes must be at least 2, got {classes}")
+    wrong_key, shift_key = jax.random.split(key)
+    wrong = jax.random.bernoulli(wrong_key, jax.lax.stop_gradient(as_float(rate)), labels.shape)
+    shift = jax.random.randint(shift_key, labels.shape, 1, classes, labels.dtype)
+    return jnp.where(wrong, (labels + shift) % classes, labels)

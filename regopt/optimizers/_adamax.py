@@ -1,0 +1,101 @@
+"""AdaMax: Adam scaled by the largest recent gradient instead of the root mean square."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core import trees
+from regopt._core.numerics import as_float, check_range, safe_divide
+from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt.optimizers import _moments as moments
+from regopt.optimizers._sgd import scale_by_learning_rate
+
+
+class ScaleByAdamaxState(NamedTuple):
+    """State of ``scale_by_adamax``."""
+
+    count: Number  # shape (), int32: updates so far
+    mu: Tree  # shapes of the parameters, at least float32: moving average of g
+    largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
+    eps: Number  # shape (), default float dtype
+
+    def proximal_steps(self, rates: Tree) -> Tree:
+        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        # as large as Adam's at most, where the gradient has always been zero
+
+        def steps(rate, u, eps):
+            return rate / jnp.maximum(u + eps, jnp.sqrt(jnp.finfo(u.dtype).tiny))
+
+        return trees.lift_wide(steps, rates, self.largest, numbers=(self.eps,))
+
+
+def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> optax.GradientTransformationExtraArgs:
+    """AdaMax's direction, ``(s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``, elementwise.
+
+    With Adam's ``s <- b1 s + (1 - b1) g``. u is the limit of ``r**(1/p)`` for p to infinity, where
+    ``r <- b2**p r + (1 - b2**p) |g|**p`` (of the root, not of r itself). The paper has no eps, and none is needed:
+    where the gradient has always been zero the direction is 0. optax and PyTorch add theirs within the maximum. A
+    direction of descent when subtracted; its leaves are at least float32.
+
+    Args:
+        b1: decay of the first moment, in [0, 1); may be traced.
+        b2: decay of the largest magnitude, in [0, 1); may be traced.
+        eps: >= 0, in gradient units; may be traced.
+
+    Returns:
+        The transformation.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Kingma & Ba (2015), Algorithm 2.
+    """
+    check_range("b1", b1, "[0, 1)")
+    check_range("b2", b2, "[0, 1)")
+    check_range("eps", eps, "[0, inf)")
+
+    def init(params):
+        return ScaleByAdamaxState(
+            jnp.zeros((), jnp.int32), trees.zeros_wide(params), trees.zeros_wide(params), as_float(0.0)
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        del params, extra_args
+        t = optax.safe_increment(state.count)
+        mu = moments.average(b1, state.mu, updates)
+        largest = trees.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.largest, updates, numbers=(b2,))
+
+        def direction(s, u, eps):
+            size = jax.lax.stop_gradient(u + eps)  # the slope of s / u is s / u**2, whose square overflows for tiny u
+            return safe_divide(safe_divide(s, size), safe_divide(u + eps, size))
+
+        directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), largest, numbers=(eps,))
+        return directions, ScaleByAdamaxState(t, mu, largest, as_float(eps))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def adamax(
+    learning_rate: NumberOrSchedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0
+) -> optax.GradientTransformationExtraArgs:
+    """AdaMax, ``w <- w - learning_rate * (s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``.
+
+    With Adam's ``s <- b1 s + (1 - b1) g``. Where the gradient has always been zero the parameter stays.
+
+    Args:
+        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
+        b1: decay of the first moment, in [0, 1); may be traced.
+        b2: decay of the largest magnitude, in [0, 1); may be traced.
+        eps: >= 0, in gradient units; may be traced.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Kingma & Ba (2015), Algorithm 2.
+    """
+    return optax.chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))

@@ -1,0 +1,90 @@
+"""Nonlinear conjugate gradients: directions that do not undo what earlier line searches have gained."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core.numerics import safe_divide
+from regopt.optimizers._flat import Link, descending, on_vector
+from regopt.optimizers._linesearch import LineSearch, line_search
+
+Variant = Literal["polak_ribiere", "fletcher_reeves", "hestenes_stiefel"]
+
+
+class NonlinearCGState(NamedTuple):
+    """State of ``nonlinear_cg``, in front of that of the line search."""
+
+    gradient: jax.Array  # [parameters], at least float32: the last one; 0 before the first update
+    direction: jax.Array  # [parameters], at least float32: the last one; 0 before the first update
+
+
+def nonlinear_cg(
+    *, variant: Variant = "polak_ribiere", linesearch: LineSearch = "zoom"
+) -> optax.GradientTransformationExtraArgs:
+    """Nonlinear conjugate gradients, ``d <- -g + beta d`` and a line search along d.
+
+    With ``g`` and ``d`` of the last update on the right-hand sides marked 0, ``beta`` is
+
+    * "polak_ribiere": ``max(0, g'(g - g0) / g0'g0)``, which restarts by itself where steps are short (PR+),
+    * "fletcher_reeves": ``g'g / g0'g0``,
+    * "hestenes_stiefel": ``g'(g - g0) / (g - g0)'d0``.
+
+    Where d does not descend the method restarts with ``d = -g``. On a quadratic with exact steps the three agree, and
+    end in as many updates as the Hessian has distinct eigenvalues.
+
+    Call ``update(grads, state, params, value_fn=...)``, as for ``newton``.
+
+    Args:
+        variant: the formula for beta; static.
+        linesearch: "zoom" (strong Wolfe with ``c2 = 0.1``) or "backtracking", both tried first at the minimum of the
+            parabola along the line, "exact_quadratic", that minimum itself, or an optax line search; static.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: ``variant`` or ``linesearch`` is unknown.
+
+    References: Goodfellow et al. (2016), Algorithm 8.9 and equations 8.31 and 8.32 (the sign of g in the printed
+    8.30 is wrong, that of the algorithm is right); Nocedal & Wright (2006), equations 5.41, 5.44, 5.45 and 5.46.
+    """
+    if variant not in _BETA:
+        raise ValueError(f"variant must be one of {', '.join(_BETA)}, got {variant!r}")
+
+    def init(x):
+        return NonlinearCGState(jnp.zeros_like(x), jnp.zeros_like(x))
+
+    def update(gradient, state, x, **extra_args):
+        del x, extra_args
+        beta = _BETA[variant](gradient, state.gradient, state.direction)
+        direction = descending(beta * state.direction - gradient, gradient)
+        return direction, NonlinearCGState(gradient, direction)
+
+    searches = [line_search(linesearch, curvature=0.1)]
+    if linesearch in ("zoom", "backtracking"):
+        searches.insert(0, line_search("exact_quadratic"))
+    return on_vector(Link(init, update), *searches)
+
+
+def _polak_ribiere(gradient: jax.Array, before: jax.Array, direction: jax.Array) -> jax.Array:
+    del direction
+    return jnp.maximum(safe_divide(gradient @ (gradient - before), before @ before), 0)
+
+
+def _fletcher_reeves(gradient: jax.Array, before: jax.Array, direction: jax.Array) -> jax.Array:
+    del direction
+    return safe_divide(gradient @ gradient, before @ before)
+
+
+def _hestenes_stiefel(gradient: jax.Array, before: jax.Array, direction: jax.Array) -> jax.Array:
+    change = gradient - before
+    return safe_divide(gradient @ change, change @ direction)
+
+
+_BETA = {
+    "polak_ribiere": _polak_ribiere,
+    "fletcher_reeves": _fletcher_reeves,
+    "hestenes_stiefel": _hestenes_stiefel,
+}

@@ -1,0 +1,113 @@
+"""How far to go along a direction: the minimum of the parabola along the line, and optax's searches made safe.
+
+Each is a link behind one that gives a direction, as in ``optax.chain(sgd(1.0), scale_by_exact_linesearch())``.
+The loops of "zoom" and "backtracking", and of ``newton_cg``, can be differentiated forwards only (``jax.jvp``).
+"""
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core.numerics import safe_divide
+from regopt.optimizers._flat import Link, on_vector
+
+LineSearch: TypeAlias = Literal["zoom", "backtracking", "exact_quadratic"] | optax.GradientTransformationExtraArgs
+
+
+class LineSearchState(NamedTuple):
+    """State of a line search: what the last one found. Each starts anew, so nothing else is carried."""
+
+    step: jax.Array  # shape (), at least float32: multiple of the direction that was taken; 1 before the first
+
+
+def scale_by_exact_linesearch() -> optax.GradientTransformationExtraArgs:
+    """The minimum along the line ``w + step * u`` of a quadratic: ``step = -g'u / u'Hu``, by one product with H.
+
+    Exact on a quadratic; on another function it is Newton's method along the line. Where ``u'Hu <= 0`` there is no
+    minimum and the step is 1.
+
+    Returns:
+        The transformation; its update wants ``params`` and ``value_fn``.
+
+    References: Goodfellow et al. (2016), Algorithm 8.9; Nocedal & Wright (2006), equation 3.55.
+    """
+    return on_vector(_exact())
+
+
+def line_search(which: LineSearch, curvature: float = 0.9) -> Link:
+    """A line search along a vector, by name, or one of optax's.
+
+    * "zoom": strong Wolfe conditions with ``c1 = 1e-4`` and ``c2 = curvature``, from step 1.
+    * "backtracking": sufficient decrease with ``c1 = 1e-4``, from step 1 by halves.
+    * "exact_quadratic": ``scale_by_exact_linesearch``.
+
+    Where no step is found that decreases the value, as at a minimum to rounding, the step is 0.
+
+    Args:
+        which: the name, or any transformation of vectors such as optax's line searches.
+        curvature: the share of the slope that may be left, in (1e-4, 1).
+
+    Returns:
+        The transformation of vectors.
+
+    Raises:
+        ValueError: the name is unknown.
+
+    References: Nocedal & Wright (2006), Algorithms 3.1, 3.5 and 3.6.
+    """
+    if isinstance(which, optax.GradientTransformation):
+        return _as_it_is(optax.with_extra_args_support(which))
+    if which == "exact_quadratic":
+        return _exact()
+    if which == "zoom":
+        return _safe(optax.scale_by_zoom_linesearch(30, curv_rtol=curvature, initial_guess_strategy="one"))
+    if which == "backtracking":
+        return _safe(optax.scale_by_backtracking_linesearch(30, decrease_factor=0.5, increase_factor=1.0))
+    raise ValueError(f'linesearch must be "zoom", "backtracking" or "exact_quadratic", got {which!r}')
+
+
+def _exact() -> Link:
+    def update(direction, state, x, *, value_fn, **extra_args):
+        del state, extra_args
+
+        def slope(step):
+            return jax.jvp(lambda t: value_fn(x + t * direction), (step,), (jnp.ones_like(step),))[1]
+
+        zero = jnp.zeros((), x.dtype)
+        first, second = jax.jvp(slope, (zero,), (jnp.ones_like(zero),))
+        step = jnp.where(second > 0, safe_divide(-first, second), 1)
+        return step * direction, LineSearchState(step)
+
+    return Link(_init, update)
+
+
+def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
+    """A search of optax's from a fresh state (a step of 0 would stay for ever), 0 where it found no decrease."""
+
+    def update(direction, state, x, *, value_fn, grad):
+        del state
+        value = value_fn(x)
+        _, found = _searched(search, direction, search.init(x), x, value=value, value_fn=value_fn, grad=grad)
+        decreased = (found.info.decrease_error <= 0) | (found.value < value)
+        step = jnp.where(decreased, found.learning_rate, 0).astype(x.dtype)
+        return jnp.where(step == 0, 0, step * direction), LineSearchState(step)
+
+    return Link(_init, update)
+
+
+def _as_it_is(search: optax.GradientTransformationExtraArgs) -> Link:
+    def update(direction, state, x, *, value_fn, grad):
+        return _searched(search, direction, state, x, value=value_fn(x), value_fn=value_fn, grad=grad)
+
+    return Link(search.init, update)
+
+
+def _searched(search: optax.GradientTransformationExtraArgs, *places: Any, **extra_args: Any) -> tuple[Any, Any]:
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes 64-bit numbers with 32-bit parameters
+        return search.update(*places, **extra_args)
+
+
+def _init(x: jax.Array) -> LineSearchState:
+    return LineSearchState(jnp.ones((), x.dtype))

@@ -1,0 +1,63 @@
+"""Moving averages of gradients and of their squares, and the division by a root.
+
+What the rules with moments share; not transformations themselves. Results are in at least float32.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import as_float, one_minus, one_minus_power
+from regopt._core.types import Number, Tree
+
+
+def average(decay: Number, old: Tree, new: Tree) -> Tree:
+    """``decay * old + (1 - decay) * new``, elementwise, in the dtypes of ``old``."""
+    return trees.lift(lambda m, x, b, c: b * m + c * x, old, new, numbers=(decay, one_minus(decay)))
+
+
+def average_of_squares(decay: Number, old: Tree, new: Tree) -> Tree:
+    """``decay * old + (1 - decay) * new**2``, elementwise, in the dtypes of ``old``."""
+    return trees.lift(lambda r, x, b, c: b * r + c * x * x, old, new, numbers=(decay, one_minus(decay)))
+
+
+def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
+    """``moment / (1 - decay**count)``: the moving average of ``count`` values, as if it had not begun at 0.
+
+    Times the reciprocal, as XLA joins this division with one that follows in some leaves and not in others, depending
+    on the number of devices.
+    """
+    return trees.lift_wide(lambda m, factor: m * factor, moment, numbers=(1 / one_minus_power(decay, count),))
+
+
+def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number) -> Tree:
+    """``numerator / (sqrt(second + eps_root) + eps)``, elementwise, and 0 where numerator and denominator are 0.
+
+    The root is taken of the smallest normal number at least, where its slope is finite: one operation instead of the
+    six of ``safe_divide`` and ``safe_sqrt``, which cost a fifth of the time to compile many leaves. Squares smaller
+    than that have underflowed.
+    """
+
+    def divide(x, r, eps, eps_root):
+        return x / (jnp.sqrt(jnp.maximum(r + eps_root, jnp.finfo(r.dtype).tiny)) + eps)
+
+    return trees.lift_wide(divide, numerator, second, numbers=(eps, eps_root))
+
+
+class Denominator(NamedTuple):
+    """The numbers below the line of ``divide_by_root``, kept in a state that is asked for its metric."""
+
+    bias: Number  # shape (), default float dtype: what the second moment is divided by
+    eps: Number  # shape (), default float dtype
+    eps_root: Number  # shape (), default float dtype
+
+    def divide(self, rates: Tree, second: Tree) -> Tree:
+        """``rates / (sqrt(second / bias + eps_root) + eps)``: what multiplied the gradient, or its average."""
+        corrected = trees.lift_wide(lambda r, factor: r * factor, second, numbers=(1 / self.bias,))
+        return divide_by_root(rates, corrected, self.eps, self.eps_root)
+
+
+def denominator(eps: Number = 0.0, eps_root: Number = 0.0, bias: Number = 1.0) -> Denominator:
+    """The numbers as a state keeps them; without any, before the first step."""
+    return Denominator(as_float(bias), as_float(eps), as_float(eps_root))

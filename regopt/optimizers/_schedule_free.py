@@ -1,0 +1,136 @@
+"""Schedule-free methods: an average of the iterates takes the place of a learning rate that decays.
+
+Three points: z takes the steps, x is its average and the model, and y between the two is where gradients are asked.
+The parameters in your hands are y, so a training loop needs no change; x is ``regopt.final_params(params, opt_state)``.
+Both z and x are in the state, in at least float32: x need not be recovered from y and z by a division by b1, which
+may be 0, and in bfloat16 would lose it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt import penalties
+from regopt._core import trees
+from regopt._core.numerics import at_count, check_range, safe_divide, widen
+from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
+from regopt.optimizers._adam import scale_by_adam
+from regopt.regularization import add_penalty_gradient
+
+
+class ScheduleFreeState(NamedTuple):
+    """State of ``schedule_free_sgd`` and ``schedule_free_adamw``."""
+
+    inner: Any  # of what turns the gradient into a direction
+    count: Number  # shape (), int32: updates so far
+    weight_sum: Tree  # a scalar for each leaf, at least float32: sum of the squared learning rates
+    z: Tree  # shapes of the parameters, at least float32: the iterate that takes the steps
+    x: Tree  # shapes of the parameters, at least float32: its average
+
+    own_points = True  # see transforms/evaluation.py
+
+    def final_params(self, params: Tree) -> Tree:
+        """The average x, in the dtypes of ``params``."""
+        return trees.lift(lambda _, x: x, params, self.x)
+
+
+def schedule_free_sgd(
+    learning_rate: NumberOrSchedule,
+    b1: Number = 0.9,
+    *,
+    weight_decay: NumberTree = 0.0,
+    mask: Mask = "weights",
+) -> optax.GradientTransformationExtraArgs:
+    """Descent of z with the gradient at ``y = (1 - b1) z + b1 x``, where x is the running mean of z and the model.
+
+    ``z <- z - r (g(y) + weight_decay y)``, then ``x <- x + c (z - x)`` with ``c = r**2 / sum r**2``; r is the learning
+    rate. While that is constant, x is the mean of all z. Of schedules only a warm-up makes sense.
+
+    Args:
+        learning_rate: step size r, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a prefix
+            tree of these (one for a layer, say).
+        b1: how far y lies towards the average, in [0, 1], dimensionless; may be traced. 0 is averaging after
+            descent (Polyak-Ruppert), 1 asks for gradients at the average.
+        weight_decay: >= 0, dimensionless, a number or a prefix tree of numbers; may be traced.
+        mask: which leaves decay; by default neither biases nor normalisation scales, None for all of them.
+
+    Returns:
+        The optimizer; its update wants ``params``. The model is ``regopt.final_params(params, opt_state)``.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Defazio et al. (2024), equations 2-4, with the weights and the decay of Algorithm 1.
+    """
+    return _schedule_free(optax.identity(), learning_rate, b1, weight_decay, mask)
+
+
+def schedule_free_adamw(
+    learning_rate: NumberOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    *,
+    weight_decay: NumberTree = 0.0,
+    mask: Mask = "weights",
+) -> optax.GradientTransformationExtraArgs:
+    """``schedule_free_sgd`` with Adam's scaling in place of g, ``g / (sqrt(v / (1 - b2**t)) + eps)``.
+
+    With ``v <- b2 v + (1 - b2) g**2``, elementwise. The interpolation by b1 takes the place of momentum.
+
+    Args:
+        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
+        b1: how far y lies towards the average, in [0, 1], dimensionless; may be traced.
+        b2: decay of the second moment, in [0, 1); may be traced.
+        eps: >= 0, in gradient units, added outside the root; may be traced.
+        weight_decay: >= 0, dimensionless, a number or a prefix tree of numbers; may be traced.
+        mask: which leaves decay; by default neither biases nor normalisation scales, None for all of them.
+
+    Returns:
+        The optimizer; its update wants ``params``. The model is ``regopt.final_params(params, opt_state)``.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Defazio et al. (2024), Algorithm 1, where the correction ``sqrt(1 - b2**t)`` is a factor of the
+    learning rate; it corrects the second moment here, as in the authors' later code and in optax, so that it
+    touches neither the decay nor the weights of the average.
+    """
+    return _schedule_free(scale_by_adam(0.0, b2, eps), learning_rate, b1, weight_decay, mask)
+
+
+def _schedule_free(
+    direction: optax.GradientTransformation,
+    learning_rate: NumberOrSchedule,
+    b1: Number,
+    weight_decay: NumberTree,
+    mask: Mask,
+) -> optax.GradientTransformationExtraArgs:
+    check_range("learning_rate", learning_rate, "[0, inf)")
+    check_range("b1", b1, "[0, 1]")
+    check_range("weight_decay", weight_decay, "[0, inf)")
+    inner = optax.chain(direction, add_penalty_gradient(penalties.l2(weight_decay, mask=mask)))
+
+    def init(params):
+        sums = jax.tree.map(lambda w: jnp.zeros((), widen(w)[0].dtype), params)
+        return ScheduleFreeState(
+            inner.init(params), jnp.zeros((), jnp.int32), sums, trees.copy_wide(params), trees.copy_wide(params)
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("schedule-free methods need the parameters: call update(grads, state, params)")
+        directions, inner_state = inner.update(updates, state.inner, params, **extra_args)
+        rate = at_count(learning_rate, state.count)
+        sums = trees.lift(lambda total, r: total + r * r, state.weight_sum, numbers=(rate,))
+        z = trees.lift(lambda z, d, r: z - r * d, state.z, directions, numbers=(rate,))
+        # a rate of 0 in the first steps of a warm-up leaves the average where it starts
+        x = trees.lift(
+            lambda x, z, total, r: x + safe_divide(r * r, total) * (z - x), state.x, z, sums, numbers=(rate,)
+        )
+        moves = trees.lift(lambda y, z, x, b1: (1 - b1) * z + b1 * x - y, params, z, x, numbers=(b1,))
+        return moves, ScheduleFreeState(inner_state, optax.safe_increment(state.count), sums, z, x)
+
+    return optax.GradientTransformationExtraArgs(init, update)

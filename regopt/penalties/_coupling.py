@@ -1,0 +1,181 @@
+"""Parameters held near each other: tied to one another, pulled towards given values, or shared outright.
+
+Parts of the parameters are selected by a path ("encoder/kernel") or by a function from the parameters to the part. Not
+for neighbours along an axis (``variation.py``).
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import check_range, like, widen
+from regopt._core.types import Mask, Number, NumberTree, Penalty, Tree
+from regopt.penalties._leafwise import SQUARE, leafwise
+
+Part: TypeAlias = str | Callable[[Tree], Tree]
+
+
+def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
+    """``strength / 2 * |w_A - w_B|^2`` between two parts of the parameters that have the same shapes.
+
+    At strength 0 they are separate, as it grows they become one. The prox moves both along their difference:
+    ``w_A - step_A strength d`` and ``w_B + step_B strength d`` with
+    ``d = (w_A - w_B) / (1 + strength (step_A + step_B))``.
+
+    Args:
+        first: A, a path of names or positions with slashes, or a function that selects it; static.
+        second: B, likewise.
+        strength: >= 0, in loss units per squared parameter unit; may be traced.
+
+    Returns:
+        The penalty, with a prox. All that is selected is penalised, biases too.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN; at a use, a part is not there, the two overlap, or their
+            structures or shapes differ.
+
+    References: Goodfellow et al. (2016), section 7.9, there ``|w_A - w_B|^2``: a strength of 2.
+
+    >>> params = {"a": jnp.array([3.0]), "b": jnp.array([1.0])}
+    >>> penalty = tie("a", "b", 0.5)
+    >>> penalty.value(params), penalty.prox(params, 1.0)
+    (Array(1., dtype=float32), {'a': Array([2.5], dtype=float32), 'b': Array([1.5], dtype=float32)})
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def value(params):
+        leaves = jax.tree.leaves(params)
+        gaps = [jnp.subtract(*widen(leaves[a], leaves[b])) for a, b in _pairs(params, first, second)]
+        return trees.total([like(strength, gap) * jnp.square(gap) / 2 for gap in gaps])
+
+    def prox(params, step):
+        leaves, structure = jax.tree.flatten(params)
+        steps = jax.tree.leaves(trees.by_leaf(step, params))
+        for a, b in _pairs(params, first, second):
+            wide = widen(leaves[a], leaves[b])
+            reach = [like(steps[i], wide[0]) * like(strength, wide[0]) for i in (a, b)]
+            gap = (wide[0] - wide[1]) / (1 + reach[0] + reach[1])
+            leaves[a] = (wide[0] - reach[0] * gap).astype(jnp.asarray(leaves[a]).dtype)
+            leaves[b] = (wide[1] + reach[1] * gap).astype(jnp.asarray(leaves[b]).dtype)
+        return structure.unflatten(leaves)
+
+    def mask(params):
+        chosen = {place for pair in _pairs(params, first, second) for place in pair}
+        structure = jax.tree.structure(params)
+        return structure.unflatten([place in chosen for place in range(structure.num_leaves)])
+
+    return Penalty(value, prox, mask)
+
+
+def towards(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+    """``strength / 2 * sum_i (w_i - w0_i)**2``: ``l2`` around given parameters, those before fine-tuning, say (L2-SP).
+
+    Its prox is ``(w + step strength w0) / (1 + step strength)``.
+
+    Args:
+        reference: w0, a tree like the parameters, or a prefix tree of numbers; may be traced.
+        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN; at a use, the reference does not fit the parameters.
+
+    References: Li, Grandvalet & Davoine (2018), (2); Goodfellow et al. (2016), section 7.1.1, remark on (7.1).
+
+    >>> penalty = towards(jnp.array([1.0, 1.0]), 0.5)
+    >>> penalty.value(jnp.array([3.0, 1.0])), penalty.prox(jnp.array([3.0, 1.0]), 2.0)
+    (Array(1., dtype=float32), Array([2., 1.], dtype=float32))
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def value_at(w, strength, reference):
+        return strength * jnp.square(w - _fitting(reference, w)) / 2
+
+    def prox_at(w, step, strength, reference):
+        reach = step * strength
+        return (w + reach * _fitting(reference, w)) / (1 + reach)
+
+    return leafwise((strength, reference), mask, value_at, prox_at, stage=SQUARE)
+
+
+def share(params: Tree, source: Part, *targets: Part) -> Tree:
+    """The parameters with the part ``source`` also in the places of ``targets``: one set of weights in several places.
+
+    Call it at the start of the loss and of the prediction. The gradient of the source is then the sum over all
+    places, that of the targets is 0: they stay as they are and count for nothing (give them no penalty).
+
+    Args:
+        params: the tree, with something of the same structure and shapes in every place.
+        source: a path of names or positions with slashes, or a function that selects a part; static.
+        *targets: likewise.
+
+    Returns:
+        A tree with the structure, shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: a part is not there, two overlap, or their structures or shapes differ.
+
+    References: Goodfellow et al. (2016), section 7.9.
+
+    >>> jax.grad(lambda p: jnp.sum(share(p, "a", "b")["b"] * 3 + p["a"]))({"a": jnp.ones(1), "b": jnp.ones(1)})
+    {'a': Array([4.], dtype=float32), 'b': Array([0.], dtype=float32)}
+    """
+    leaves, structure = jax.tree.flatten(params)
+    for target in targets:
+        for a, b in _pairs(params, source, target):
+            leaves[b] = jnp.asarray(leaves[a]).astype(jnp.asarray(leaves[b]).dtype)
+    return structure.unflatten(leaves)
+
+
+def _fitting(reference: jax.Array, w: jax.Array) -> jax.Array:
+    if reference.ndim and reference.shape != w.shape:
+        raise ValueError(f"reference must have the shapes of the parameters, got {reference.shape} for {w.shape}")
+    return reference
+
+
+def _pairs(params: Tree, first: Part, second: Part) -> list[tuple[int, int]]:
+    """The positions, among the leaves, of those that two parts have in the same place."""
+    leaves, structure = jax.tree.flatten(params)
+    places = structure.unflatten(range(len(leaves)))
+    parts = [_select(places, part) for part in (first, second)]
+    if jax.tree.structure(parts[0]) != jax.tree.structure(parts[1]):
+        raise ValueError(f"the parts {_name(first)} and {_name(second)} must have the same structure")
+    pairs = list(zip(*map(jax.tree.leaves, parts), strict=True))
+    if not pairs or {a for a, _ in pairs} & {b for _, b in pairs}:
+        raise ValueError(f"the parts {_name(first)} and {_name(second)} must hold parameters, and no two the same")
+    for a, b in pairs:
+        shapes = jnp.shape(leaves[a]), jnp.shape(leaves[b])
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"the parts {_name(first)} and {_name(second)} must have the same shapes, got {shapes}")
+    return pairs
+
+
+def _select(places: Tree, part: Part) -> Tree:
+    if callable(part):
+        return part(places)
+    found: Any = places
+    for name in part.split("/"):
+        keys = (name, int(name)) if name.isdecimal() else (name,)
+        inner = [value for key in keys for value in _entry(found, key)]
+        if not inner:
+            raise ValueError(f"{_name(part)} must be a path to parameters: there is no {name!r}")
+        found = inner[0]
+    return found
+
+
+def _entry(node: Any, key: str | int) -> list[Any]:
+    """What a node holds under a key; empty where there is nothing."""
+    try:
+        return [node[key]]
+    except (KeyError, IndexError, TypeError):
+        return []
+
+
+def _name(part: Part) -> str:
+    return repr(part) if isinstance(part, str) else getattr(part, "__name__", repr(part))

@@ -1,0 +1,248 @@
+"""Penalties on groups of parameters, which make whole groups zero at once, or all but a few of each group.
+
+A group lies within one leaf (``l2_norm`` alone takes all leaves together). Steps may differ by coordinate, as an
+adaptive optimizer's do; the prox of a norm then solves one scalar equation for each group.
+"""
+
+import math
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
+from regopt._core.types import Mask, Number, NumberTree, Penalty
+from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
+from regopt.penalties._norms import shrink, shrink_by_coordinate
+
+Axis: TypeAlias = int | tuple[int, ...] | Literal["incoming"] | None
+
+
+def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
+    """``strength * |w|``, the Euclidean norm (not its square) of all penalised parameters together.
+
+    Its prox is ``max(1 - step strength / |w|, 0) w``: all exact zeros at once, or none.
+
+    Args:
+        strength: >= 0, in loss units per parameter unit; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN.
+
+    References: Parikh & Boyd (2014), section 6.5.1.
+
+    >>> l2_norm(0.5).prox(jnp.array([3.0, 4.0]), 2.0), l2_norm(0.5).prox(jnp.array([0.3, 0.4]), 2.0)
+    (Array([2.4, 3.2], dtype=float32), Array([0., 0.], dtype=float32))
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def chosen(params):
+        places = [i for i, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]
+        leaves = jax.tree.leaves(params)
+        return places, widen(*(leaves[i] for i in places)) if places else (jnp.zeros(0),)
+
+    def norm(params):
+        return direction_and_norm(chosen(params)[1])[1]
+
+    def value(params):
+        length = norm(params)
+        return like(strength, length) * length
+
+    def prox(params, step):
+        leaves, structure = jax.tree.flatten(params)
+        places, wide = chosen(params)
+        if jax.tree.structure(step) == jax.tree.structure(0) and jnp.ndim(step) == 0:
+            after = shrink(wide, like(step, wide[0]) * like(strength, wide[0]))
+        else:
+            steps = jax.tree.leaves(trees.by_leaf(step, params))
+            reaches = [like(steps[i], w) * like(strength, w) for i, w in zip(places, wide, strict=False)]
+            after = shrink_by_coordinate(wide, reaches)
+        for i, w in zip(places, after, strict=False):
+            leaves[i] = w.astype(jnp.asarray(leaves[i]).dtype)
+        return jax.tree.unflatten(structure, leaves)
+
+    return Penalty(value, prox, lambda params: trees.resolve_mask(mask, params), strength_max=norm, stage=WHOLE)
+
+
+def group_lasso(
+    strength: NumberTree = 1.0, *, axis: Axis = "incoming", weighted: bool = False, mask: Mask = "weights"
+) -> Penalty:
+    """``strength * sum_g |w_g|``: a sum of Euclidean norms over groups, which makes whole groups exactly zero.
+
+    Its prox is ``max(1 - step strength / |w_g|, 0) w_g``.
+
+    Args:
+        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
+        axis: the axes of a leaf that run within a group. "incoming" is all but the last, the weights into one unit
+            or channel of a flax kernel (each entry of a vector is then a group); -1 is the weights out of one input;
+            None is the leaf as one group.
+        weighted: multiply each norm by the square root of its group's size.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
+
+    References: Yuan & Lin (2006), (2.1) (weighted); Parikh & Boyd (2014), section 6.5.4.
+
+    >>> group_lasso(0.5).prox(jnp.array([[3.0, 0.3], [4.0, 0.4]]), 2.0)
+    Array([[2.4, 0. ],
+           [3.2, 0. ]], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def value_at(w, strength):
+        axes, weight = _axes(axis, w), _weight(axis, weighted, w)
+        return strength * weight * direction_and_norm((w,), axes)[1]
+
+    def prox_at(w, step, strength):
+        return _shrink_groups(w, step * strength * _weight(axis, weighted, w), _axes(axis, w))
+
+    def strength_max_at(g):
+        return jnp.max(direction_and_norm((g,), _axes(axis, g))[1], initial=0) / _weight(axis, weighted, g)
+
+    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS)
+
+
+def sparse_group_lasso(
+    strength: NumberTree = 1.0,
+    l1_ratio: NumberTree = 0.5,
+    *,
+    axis: Axis = "incoming",
+    weighted: bool = False,
+    mask: Mask = "weights",
+) -> Penalty:
+    """``strength * (l1_ratio |w|_1 + (1 - l1_ratio) sum_g |w_g|)``: sparse groups, and sparse within the others.
+
+    Its prox is that of ``l1``, then that of ``group_lasso``, exactly.
+
+    Args:
+        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
+        l1_ratio: in [0, 1], dimensionless: 1 is ``l1``, 0 is ``group_lasso``; may be traced.
+        axis: the axes of a leaf that run within a group; see ``group_lasso``.
+        weighted: multiply each norm by the square root of its group's size.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete number lies outside its range; at a use, a penalised leaf lacks the axis.
+
+    References: Simon, Friedman, Hastie & Tibshirani (2013), section 2 (weighted). The order of the two: Yu (2013).
+
+    >>> sparse_group_lasso(10.0, 0.5).prox(jnp.array([[11.0, 0.3], [13.0, 0.9]]), 1.0)
+    Array([[3., 0.],
+           [4., 0.]], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+    check_range("l1_ratio", l1_ratio, "[0, 1]")
+
+    def value_at(w, strength, l1_ratio):
+        norms = _weight(axis, weighted, w) * direction_and_norm((w,), _axes(axis, w))[1]
+        return strength * (l1_ratio * jnp.sum(magnitude(w)) + (1 - l1_ratio) * jnp.sum(norms))
+
+    def prox_at(w, step, strength, l1_ratio):
+        reach = step * strength
+        kept = soft_threshold(w, reach * l1_ratio)
+        reach = reach * (1 - l1_ratio) * _weight(axis, weighted, w)
+        return _shrink_groups(kept, reach, _axes(axis, w))
+
+    def strength_max_at(g, l1_ratio):
+        return _sparse_group_max(_rows(g, _axes(axis, g)), l1_ratio, (1 - l1_ratio) * _weight(axis, weighted, g))
+
+    return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at)
+
+
+def exclusive(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask = "weights") -> Penalty:
+    """``strength / 2 * sum_g |w_g|_1**2``: the entries of a group compete, and a few of each group survive.
+
+    With groups of one entry it is ``l2``. Its prox is ``sign(w) max(|w| - step tau, 0)`` with
+    ``tau = max_k strength S_k / (1 + k step strength)``, where S_k sums the k largest sizes of the group.
+
+    Args:
+        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
+        axis: the axes of a leaf that run within a group; see ``group_lasso``.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
+
+    References: Zhou, Jin & Hoi (2010); Kowalski (2009) for the prox of mixed norms.
+
+    >>> exclusive(0.5, axis=None).prox(jnp.array([3.0, -1.0, 0.5]), 2.0)
+    Array([1.5, 0. , 0. ], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def value_at(w, strength):
+        return strength / 2 * jnp.square(jnp.sum(magnitude(w), axis=_axes(axis, w)))
+
+    def prox_at(w, step, strength):
+        axes = _axes(axis, w)
+        step = jnp.broadcast_to(step, w.shape)
+        sizes, steps = _rows(magnitude(w), axes), _rows(step, axes)
+        last = jnp.where(steps > 0, safe_divide(sizes, steps), jnp.inf)  # the tau that removes an entry
+        order = jnp.argsort(-jax.lax.stop_gradient(last), axis=-1)
+        sizes, steps = (jnp.cumsum(jnp.take_along_axis(x, order, -1), axis=-1) for x in (sizes, steps))
+        tau = jnp.max(strength * sizes / (1 + strength * steps), axis=-1, initial=0)
+        return soft_threshold(w, step * jnp.expand_dims(tau, axes))
+
+    return leafwise((strength,), mask, value_at, prox_at)
+
+
+def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    if math.prod(w.shape[each] for each in axes) == 1:
+        return soft_threshold(w, reach)
+    if reach.ndim == 0:
+        return shrink((w,), reach, axes)[0]
+    return shrink_by_coordinate((w,), (reach,), axes)[0]
+
+
+def _axes(axis: Axis, w: jax.Array) -> tuple[int, ...]:
+    """The axes within a group, as non-negative numbers."""
+    if axis is None:
+        return tuple(range(w.ndim))
+    if axis == "incoming":
+        return tuple(range(w.ndim - 1))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if not all(isinstance(each, int) and -w.ndim <= each < w.ndim for each in axes):
+        raise ValueError(f"axis must fit every penalised leaf, got {axis!r} for a leaf of shape {w.shape}")
+    return tuple(each % w.ndim for each in axes)
+
+
+def _weight(axis: Axis, weighted: bool, w: jax.Array) -> float:
+    return math.sqrt(math.prod(w.shape[each] for each in _axes(axis, w))) if weighted else 1.0
+
+
+def _rows(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The groups along the last axis, the others before it in their order."""
+    others = tuple(each for each in range(w.ndim) if each not in axes)
+    moved = jnp.transpose(w, (*others, *axes))
+    return moved.reshape(*(w.shape[each] for each in others), math.prod(w.shape[each] for each in axes))
+
+
+def _sparse_group_max(g: jax.Array, l1_ratio: jax.Array, weight: jax.Array) -> jax.Array:
+    """The s with ``|soft(g, s l1_ratio)| = s weight``, the largest over the rows of g.
+
+    With the k largest entries beyond the threshold it is the root of a quadratic.
+    """
+    sizes = -jnp.sort(-jnp.abs(g), axis=-1)
+    count = jnp.arange(1, 1 + g.shape[-1], dtype=g.dtype)
+    count = jnp.broadcast_to(count, g.shape)
+    total, squares = jnp.cumsum(sizes, -1), jnp.cumsum(jnp.square(sizes), -1)
+    gap = jnp.square(l1_ratio * total) - squares * (count * l1_ratio**2 - weight**2)
+    root = safe_divide(squares, l1_ratio * total + safe_sqrt(jnp.maximum(gap, 0)))
+    rounding = 1 - 8 * jnp.finfo(g.dtype).eps
+    fits = (gap >= 0) & (sizes >= l1_ratio * root * rounding)
+    return jnp.max(jnp.where(fits, root, 0), initial=0)

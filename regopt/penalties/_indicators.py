@@ -1,0 +1,76 @@
+"""Constraints on single parameters as penalties: 0 inside and infinite outside; the prox is the projection."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core import trees
+from regopt._core.numerics import check_range, like, widen
+from regopt._core.types import Mask, NumberTree, Penalty
+from regopt.penalties._leafwise import CONE
+
+
+def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+    """0 where ``lower <= w <= upper`` in every entry, else infinite; its prox is ``clip(w, lower, upper)``.
+
+    The slope of the value is 0 everywhere. The bounds are rounded to the dtype of each leaf, so that a projected
+    point is inside.
+
+    Args:
+        lower: in parameter units, a number or a prefix tree of numbers; -inf for none; may be traced.
+        upper: >= lower, likewise; inf for none.
+        mask: which leaves are constrained; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete bound is NaN, or two concrete numbers are in the wrong order.
+
+    References: Parikh & Boyd (2014), section 6.2.4.
+
+    >>> penalty = box(-0.5, 1.0)
+    >>> penalty.value(jnp.array([0.0, 2.0])), penalty.prox(jnp.array([-2.0, 0.25, 2.0]), 1.0)
+    (Array(inf, dtype=float32), Array([-0.5 ,  0.25,  1.  ], dtype=float32))
+    """
+    check_range("lower", lower, "[-inf, inf)")
+    check_range("upper", upper, "(-inf, inf]")
+    if all(isinstance(bound, int | float | np.generic) for bound in (lower, upper)) and lower > upper:
+        raise ValueError(f"lower must be at most upper, got {lower} and {upper}")
+
+    def by_leaf(params):
+        return trees.resolve_mask(mask, params), trees.by_leaf(lower, params), trees.by_leaf(upper, params)
+
+    def value(params):
+        def at_leaf(w, chosen, lower, upper):
+            outside = jnp.any((w < like(lower, w)) | (w > like(upper, w))) & chosen
+            return jnp.where(outside, jnp.inf, 0).astype(widen(w)[0].dtype)
+
+        return trees.total(jax.tree.map(at_leaf, params, *by_leaf(params)))
+
+    def prox(params, step):
+        del step
+
+        def at_leaf(w, chosen, lower, upper):
+            return jnp.clip(w, like(lower, w), like(upper, w)) if chosen else w
+
+        return jax.tree.map(at_leaf, params, *by_leaf(params))
+
+    return Penalty(value, prox, lambda params: trees.resolve_mask(mask, params))
+
+
+def non_negative(*, mask: Mask = "weights") -> Penalty:
+    """0 where every entry is >= 0, else infinite; its prox is ``max(w, 0)``.
+
+    Args:
+        mask: which leaves are constrained; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    References: Parikh & Boyd (2014), section 6.3.
+
+    >>> non_negative().prox(jnp.array([-2.0, 0.25]), 1.0)
+    Array([0.  , 0.25], dtype=float32)
+    """
+    return box(0.0, float("inf"), mask=mask)._replace(stage=CONE)

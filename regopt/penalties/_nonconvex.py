@@ -1,0 +1,167 @@
+"""Nonconvex penalties that are a sum over single parameters: they leave large parameters alone, as ``l1`` does not.
+
+Each prox is a global minimum, for every step, also where the objective of the prox is not convex; at a tie it is
+the smaller of the two.
+"""
+
+import jax.numpy as jnp
+
+from regopt._core.numerics import check_range, safe_divide, safe_sqrt
+from regopt._core.types import Mask, NumberTree, Penalty
+from regopt.penalties._leafwise import largest, leafwise, magnitude, soft_threshold
+
+
+def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "weights") -> Penalty:
+    """The minimax concave penalty: ``strength |w| - w**2 / (2 gamma)`` up to ``|w| = gamma strength``, then constant.
+
+    Its prox for ``step < gamma`` is firm thresholding: 0 up to ``step strength``, w beyond ``gamma strength``,
+    linear between; for larger steps hard thresholding at ``strength sqrt(step gamma)``.
+
+    Args:
+        strength: >= 0, in loss units per parameter unit; a number or a prefix tree; may be traced.
+        gamma: > 0, in squared parameter units per loss unit; towards infinity it is ``l1``; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete number lies outside its range.
+
+    References: Zhang (2010), section 2 (there with gamma > 1, for unit steps).
+
+    >>> mcp(0.5, gamma=2.0).prox(jnp.array([0.25, -0.75, 2.0]), 1.0)
+    Array([ 0. , -0.5,  2. ], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+    check_range("gamma", gamma, "(0, inf)")
+
+    def value_at(w, strength, gamma):
+        size = jnp.minimum(magnitude(w), gamma * strength)
+        return strength * size - size * size / (2 * gamma)
+
+    def prox_at(w, step, strength, gamma):
+        size, reach = magnitude(w), step * strength
+        between = safe_divide(size - reach, 1 - step / gamma)
+        firm = jnp.where(size <= reach, 0, jnp.where(size <= gamma * strength, between, size))
+        hard = jnp.where(size <= strength * safe_sqrt(step * gamma), 0, size)
+        return jnp.sign(w) * jnp.where(step < gamma, firm, hard)
+
+    return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, _: largest(g))
+
+
+def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "weights") -> Penalty:
+    """The smoothly clipped absolute deviation, a quadratic spline.
+
+    ``strength |w|`` up to ``strength``, then a slope that falls to 0 at ``gamma strength``, then constant. Its prox is
+    soft thresholding for small w, w itself for large w, and linear between while ``step < gamma - 1``.
+
+    Args:
+        strength: >= 0; a number or a prefix tree of numbers; may be traced.
+        gamma: > 1, dimensionless, the a of the paper; a number or a prefix tree of numbers; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete number lies outside its range.
+
+    References: Fan & Li (2001), (2.7) and (2.8) (there with a > 2 for unit steps).
+
+    >>> scad(0.5, gamma=3.0).prox(jnp.array([0.25, -0.75, 1.25, 2.0]), 1.0)
+    Array([ 0.  , -0.25,  1.  ,  2.  ], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+    check_range("gamma", gamma, "(1, inf)")
+
+    def value_at(w, strength, gamma):
+        size = jnp.minimum(magnitude(w), gamma * strength)
+        beyond = jnp.maximum(size - strength, 0)
+        return strength * size - beyond * beyond / (2 * (gamma - 1))
+
+    def prox_at(w, step, strength, gamma):
+        size = magnitude(w)
+        soft = soft_threshold(size, step * strength)
+        between = safe_divide((gamma - 1) * size - step * gamma * strength, gamma - 1 - step)
+        smooth = jnp.where(size <= gamma * strength, between, size)
+        # beyond step = gamma - 1 the middle is concave, and soft jumps to w where both have the same objective
+        jump = jnp.where(step <= gamma + 1, (gamma + 1 + step) / 2, safe_sqrt(step * (gamma + 1)))
+        convex = step < gamma - 1
+        start = strength * jnp.where(convex, 1 + step, jump)
+        return jnp.sign(w) * jnp.where(size <= start, soft, jnp.where(convex, smooth, size))
+
+    return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, _: largest(g))
+
+
+def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "weights") -> Penalty:
+    """``strength * sum_i log(1 + |w_i| / eps)``: between ``l1`` (large eps) and ``l0`` (small eps).
+
+    Its prox is 0 or the larger root of ``(u - |w|)(u + eps) + step strength = 0``, whichever has the smaller objective.
+
+    Args:
+        strength: >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        eps: > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete number lies outside its range.
+
+    References: Candes, Wakin & Boyd (2008), section 2.2.
+
+    >>> log_sum(1.25, eps=1.0).prox(jnp.array([0.25, -2.0]), 1.0)
+    Array([ 0. , -1.5], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+    check_range("eps", eps, "(0, inf)")
+
+    def value_at(w, strength, eps):
+        return strength * jnp.log1p(magnitude(w) / eps)
+
+    def prox_at(w, step, strength, eps):
+        size, reach = magnitude(w), step * strength
+        gap = (size + eps) ** 2 - 4 * reach
+        root = safe_sqrt(jnp.maximum(gap, 0))
+        # the second form of the same root where the first would cancel
+        small = size < eps
+        below = safe_divide(2 * (size * eps - reach), jnp.where(small, eps - size + root, 1))
+        found = jnp.maximum(jnp.where(small, below, (size - eps + root) / 2), 0)
+        gain = size * found - found * found / 2 - reach * jnp.log1p(found / eps)  # over the objective at 0
+        convex = reach <= eps * eps
+        return jnp.sign(w) * jnp.where((gap >= 0) & (convex | (gain > 0)), found, 0)
+
+    return leafwise((strength, eps), mask, value_at, prox_at, strength_max_at=lambda g, eps: eps * largest(g))
+
+
+def l0(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+    """``strength`` times the number of parameters that are not 0; its gradient is 0.
+
+    Its prox is hard thresholding: 0 up to ``sqrt(2 step strength)``, w beyond.
+
+    Args:
+        strength: >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN.
+
+    References: Blumensath & Davies (2008), section 2.
+
+    >>> l0(0.5).prox(jnp.array([0.75, -1.25]), 1.0)
+    Array([ 0.  , -1.25], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def value_at(w, strength):
+        return jnp.where(w == 0, 0, strength)
+
+    def prox_at(w, step, strength):
+        return jnp.where(jnp.abs(w) <= safe_sqrt(2 * step * strength), 0, w)
+
+    return leafwise((strength,), mask, value_at, prox_at)

@@ -1,0 +1,150 @@
+"""The prox of a Euclidean norm over one array's axes or over several arrays, with one reach or one for each coordinate.
+
+A *reach* is step times strength. Values take as few passes over the arrays as they can, slopes have rules of their own.
+"""
+
+from collections.abc import Sequence
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import direction_and_norm, safe_divide, sum_leading
+
+_NEAR, _NEAR_STEPS = 0.98, 3  # cheaper steps than Newton's, for norms that shrink by less than this
+_STEPS = 24  # at most: none where reaches are small beside the norm, else some four
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def shrink(arrays: Sequence[jax.Array], reach: jax.Array, axis: tuple[int, ...] | None = None) -> list[jax.Array]:
+    """``max(1 - reach / |w|, 0) w``, exactly 0 where ``|w| <= reach`` and exactly w for a reach of 0.
+
+    Args:
+        arrays: w, of one dtype.
+        reach: >= 0, shape ().
+        axis: for a single array, the axes of the norm; None for all entries of all arrays.
+
+    Returns:
+        The arrays after it.
+    """
+    # in units of the reach a square that overflows is of a group that stays, one that underflows of one that goes
+    smallest = 2 * jnp.finfo(reach.dtype).tiny
+    unit = 1 / jnp.clip(reach, smallest, 1 / smallest)
+    factor = jnp.maximum(1 - 1 / jnp.sqrt(_total([jnp.square(w * unit) for w in arrays], axis)), 0)
+    factor = jnp.where(reach > 0, factor, 1)
+    return [w * factor for w in arrays]
+
+
+@shrink.defjvp
+def _shrink_jvp(axis, primals, tangents):
+    (arrays, reach), (arrays_dot, reach_dot) = primals, tangents
+    directions, norm = direction_and_norm(arrays, axis)
+    stays = (norm > reach) | (reach == 0)
+    share = safe_divide(jnp.broadcast_to(reach, norm.shape), norm)
+    along = _total([d * w_dot for d, w_dot in zip(directions, arrays_dot, strict=True)], axis)
+    slopes = [
+        jnp.where(stays, (1 - share) * w_dot + (share * along - reach_dot) * d, 0)
+        for d, w_dot in zip(directions, arrays_dot, strict=True)
+    ]
+    return shrink(arrays, reach, axis), slopes
+
+
+def shrink_by_coordinate(
+    arrays: Sequence[jax.Array], reaches: Sequence[jax.Array], axis: tuple[int, ...] | None = None
+) -> list[jax.Array]:
+    """``argmin_u sum_i (u_i - w_i)**2 / (2 reach_i) + |u|``: the norm's prox in a diagonal metric.
+
+    ``u = w n / (n + reach)``, where ``n = |u|`` solves ``|w / (n + reach)| = 1``; 0 where ``|w / reach| <= 1``.
+
+    Args:
+        arrays: w, of one dtype.
+        reaches: >= 0, each of shape () or of its array's shape.
+        axis: for a single array, the axes of the norm; None for all entries of all arrays.
+
+    Returns:
+        The arrays after it.
+    """
+    n = _norm_after(tuple(arrays), tuple(reaches), axis)
+    positive = jnp.where(n > 0, n, 1)
+    return [w * (n / (positive + reach)) for w, reach in zip(arrays, reaches, strict=True)]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _norm_after(
+    arrays: tuple[jax.Array, ...], reaches: tuple[jax.Array, ...], axis: tuple[int, ...] | None
+) -> jax.Array:
+    """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
+
+    f rises and is concave, with a slope between ``1 / |w|`` and ``f(n) / n``: a step by the former from ``|w|`` ends
+    left of the root, and one by the latter from there, to ``n / f(n)``, does so again. Where reaches are small beside
+    the norm each of these adds as many digits as the first; elsewhere Newton goes on, which never overshoots.
+    """
+    limits = jnp.finfo(arrays[0].dtype)
+    close = limits.eps / 4
+
+    def norm_of(parts):
+        return jnp.sqrt(jnp.clip(_total([jnp.square(x) for x in parts], axis), limits.tiny, limits.max))
+
+    start = norm_of(arrays)
+    floor = start * limits.eps**2  # n is at least this in Newton's loop, which carries what it is above
+
+    def terms(n):
+        sums = [n + reach for reach in reaches]
+        return sums, [w / m for w, m in zip(arrays, sums, strict=True)]
+
+    def newton(n):
+        sums, ratios = terms(n)
+        squares = _total([jnp.square(t) for t in ratios], axis)
+        slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
+        ahead = [(jnp.abs(t) - 1) * m for m, t in zip(sums, ratios, strict=True)]  # |u| >= |u_i|
+        ahead = reduce(jnp.maximum, [jnp.max(x, axis=axis, keepdims=axis is not None, initial=0) for x in ahead])
+        return jnp.maximum(n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope), ahead)
+
+    def goes_on(carry):
+        count, _, moves = carry
+        return (count < _STEPS) & jnp.any(moves)
+
+    def move(carry):
+        count, above, moves = carry
+        n = floor + above
+        step = jnp.where(moves, newton(n), 0)
+        # |f''| <= 3 f' / n: what is left is at most 3/2 of the square, as a part of n
+        return count + 1, above + step, jnp.square(step / n) > close
+
+    def is_near(carry):
+        count, n, moves = carry
+        return (count < _NEAR_STEPS) & jnp.any(moves) & ~jnp.any(moves & (n < _NEAR * start))
+
+    def move_near(carry):
+        count, n, moves = carry
+        inverse = norm_of(terms(n)[1])  # 1 / f(n)
+        after = n * inverse
+        return count + 1, jnp.where(moves, after, n), moves & ((1 - 1 / inverse) * (start - after) > close * after)
+
+    inverse = norm_of(terms(start)[1])
+    n = jnp.maximum(start * (2 - 1 / inverse), 0)
+    # of a group that is zero already the norm is at its smallest
+    moves = ((1 / inverse - 1) * (start - n) > close * n) & (inverse > jnp.sqrt(limits.tiny))
+    count = jnp.any(moves).astype(jnp.int32)  # the step that did not suffice; a constant would be a kernel of its own
+    return jax.lax.while_loop(goes_on, move, jax.lax.while_loop(is_near, move_near, (count, n, moves)))[1]
+
+
+@_norm_after.defjvp
+def _norm_after_jvp(axis, primals, tangents):
+    (arrays, reaches), (arrays_dot, reaches_dot) = primals, tangents
+    n = _norm_after(arrays, reaches, axis)
+    positive = jnp.where(n > 0, n, 1)
+    moves, weights = [], []
+    for w, reach, w_dot, reach_dot in zip(arrays, reaches, arrays_dot, reaches_dot, strict=True):
+        m = positive + reach
+        t = w / m
+        moves.append(t * (w_dot - t * reach_dot) / m)
+        weights.append(t * t / m)
+    return n, jnp.where(n > 0, safe_divide(_total(moves, axis), _total(weights, axis)), 0)
+
+
+def _total(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Array:
+    """The sum over the axes, which stay with length 1, or over all entries of all arrays."""
+    if axis and axis == tuple(range(len(axis))):
+        return reduce(jnp.add, [sum_leading(x, len(axis)) for x in arrays])
+    return reduce(jnp.add, [jnp.sum(x, axis=axis, keepdims=axis is not None) for x in arrays])

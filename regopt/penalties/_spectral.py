@@ -1,0 +1,203 @@
+"""Penalties on the singular values of weight matrices: low rank, a small Lipschitz constant, orthogonal columns.
+
+A leaf of more than two axes is a matrix with its last axis as columns, one of fewer a single column. Slopes are finite
+for repeated and for zero singular values. Not for balls of these norms (``regopt.projections``).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core import linalg
+from regopt._core.numerics import check_range, direction_and_norm, like
+from regopt._core.types import Mask, NumberTree, Penalty
+from regopt.penalties._leafwise import leafwise
+from regopt.projections._balls import threshold_to_sum
+from regopt.projections._spectral import as_matrix, map_singular_values
+
+
+def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+    """``strength * sum_k s_k(W)``, the sum of the singular values of each matrix: ``l1`` on them, for a low rank.
+
+    Its prox is ``U max(S - step strength, 0) V'``. The slope is the subgradient ``U V'`` over the singular values
+    that are not 0.
+
+    Args:
+        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox for one step for each matrix.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN; the prox is used with a step for each entry.
+
+    References: Cai, Candes & Shen (2010), Theorem 2.1; Parikh & Boyd (2014), section 6.7.3.
+
+    >>> nuclear(0.5).prox(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
+    Array([[2., 0.],
+           [0., 0.]], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def prox_at(w, step, strength):
+        return _on_singular_values(_soft, w, step * strength, "nuclear")
+
+    def ball(leaves, radius):
+        sizes = [jnp.linalg.svd(as_matrix(w), compute_uv=False) for w in leaves if w.size]
+        if not sizes:
+            return leaves
+        threshold = threshold_to_sum(jnp.concatenate(sizes), radius)
+        return [_on_singular_values(_soft, w, like(threshold, w), "nuclear") for w in leaves]
+
+    return leafwise(
+        (strength,),
+        mask,
+        lambda w, strength: strength * _norm(_polar, w),
+        prox_at,
+        strength_max_at=lambda g: _norm(_leading, g),
+        ball=ball,
+    )
+
+
+def spectral_norm(
+    strength: NumberTree = 1.0, *, power_iterations: int | None = None, mask: Mask = "weights"
+) -> Penalty:
+    """``strength * max_k s_k(W)``, the largest singular value of each matrix: what it stretches an input by at most.
+
+    Its prox cuts the singular values, ``U min(S, tau) V'`` with ``sum_k max(s_k - tau, 0) = step strength`` (what
+    Moreau's identity leaves of the projection onto the l1 ball). The slope is ``u v'`` of the largest, the mean of
+    these where several are equally large.
+
+    Args:
+        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
+        power_iterations: how many steps of the power method, from a fixed start, the value takes instead of a singular
+            value decomposition: cheaper, and from below. None is exact; static.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, with a prox for one step for each matrix.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN, fewer than one iteration; the prox is used with a step for
+            each entry.
+
+    References: Parikh & Boyd (2014), sections 6.5.2 and 6.7.2; Miyato et al. (2018), Algorithm 1, for the power
+    method; Yoshida & Miyato (2017), there its square.
+
+    >>> spectral_norm(0.5).prox(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
+    Array([[2. , 0. ],
+           [0. , 0.5]], dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+    if power_iterations is not None and power_iterations < 1:
+        raise ValueError(f"power_iterations must be at least 1 or None, got {power_iterations}")
+
+    def value_at(w, strength):
+        return strength * (_norm(_leading, w) if power_iterations is None else _power_method(w, power_iterations))
+
+    def prox_at(w, step, strength):
+        return _on_singular_values(_cut, w, step * strength, "spectral_norm")
+
+    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=lambda g: _norm(_polar, g))
+
+
+def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+    """``strength / 2 * |W'W - I|^2`` (Frobenius), the soft form: a pull to orthonormal columns, rows where W is wide.
+
+    Zero at every matrix with all singular values 1. Its slope is ``2 strength W (W'W - I)``, 0 also at W = 0. There is
+    no prox: use it as a gradient.
+
+    Args:
+        strength: >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        mask: which leaves are penalised; by default neither biases nor normalisation scales.
+
+    Returns:
+        The penalty, without a prox.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN.
+
+    References: Brock et al. (2017), (1), there without the half; Bansal, Chen & Wang (2018), (2) and (3).
+
+    >>> orthogonality(0.5).value(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
+    Array(2.25, dtype=float32)
+    """
+    check_range("strength", strength, "[0, inf)")
+
+    def value_at(w, strength):
+        matrix = as_matrix(w)
+        tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+        gap = jnp.matmul(tall.T, tall, precision="highest") - jnp.eye(tall.shape[1], dtype=w.dtype)
+        return strength / 2 * jnp.square(gap)
+
+    return leafwise((strength,), mask, value_at, lambda w, *_: w)._replace(prox=None)
+
+
+def _soft(s: jax.Array, reach: jax.Array) -> jax.Array:
+    return jnp.maximum(s - reach, 0)
+
+
+def _cut(s: jax.Array, reach: jax.Array) -> jax.Array:
+    return jnp.minimum(s, threshold_to_sum(s, reach))
+
+
+def _polar(s: jax.Array, rounding: jax.Array) -> jax.Array:
+    """1 for each singular value that is not 0 to rounding: the slope of their sum."""
+    return jnp.where(s > rounding * s[0], 1, 0).astype(s.dtype)
+
+
+def _leading(s: jax.Array, rounding: jax.Array) -> jax.Array:
+    """Equal parts for the largest, up to rounding: the slope of the maximum."""
+    largest = jnp.where((s >= (1 - rounding) * s[0]) & (s > 0), 1, 0).astype(s.dtype)
+    return largest / jnp.maximum(jnp.sum(largest), 1)
+
+
+def _on_singular_values(
+    rule: Callable[[jax.Array, jax.Array], jax.Array], w: jax.Array, reach: jax.Array, name: str
+) -> jax.Array:
+    if reach.ndim:
+        raise ValueError(
+            f"the prox of {name} wants one step for each matrix, got one for each entry: take an optimizer with one "
+            'learning rate for all entries (sgd, heavy_ball), or how="gradient"'
+        )
+    return map_singular_values(rule, as_matrix(w), reach).reshape(w.shape) if w.size else w
+
+
+def _norm(rule: Callable[[jax.Array, jax.Array], jax.Array], w: jax.Array) -> jax.Array:
+    """``sum_k rule(s)_k s_k``, whose slope is ``U rule(S) V'``; shape ()."""
+    if not w.size:
+        return jnp.zeros((), w.dtype)
+    matrix = as_matrix(w)
+    rounding = 8 * max(matrix.shape) * jnp.finfo(w.dtype).eps
+
+    @jax.custom_jvp
+    def norm(matrix):
+        s = linalg.singular_values(matrix)
+        return jnp.sum(rule(s, like(rounding, s)) * s)
+
+    @norm.defjvp
+    def slope(primals, tangents):
+        (matrix,), (matrix_dot,) = primals, tangents
+        slopes = map_singular_values(rule, matrix, like(rounding, matrix))
+        return jnp.sum(slopes * matrix), jnp.sum(slopes * matrix_dot)
+
+    return norm(matrix)
+
+
+def _power_method(w: jax.Array, iterations: int) -> jax.Array:
+    """``u' W v`` after so many iterations, with the slope ``u v'``; shape ()."""
+    matrix = as_matrix(w)
+    fixed = jax.lax.stop_gradient(matrix)
+    start = np.random.default_rng(0).normal(size=matrix.shape[1])  # any fixed vector that no structure is orthogonal to
+    (v,), _ = direction_and_norm((jnp.asarray(start, w.dtype),))
+
+    def onward(_, v):
+        (u,), _ = direction_and_norm((fixed @ v,))
+        return direction_and_norm((fixed.T @ u,))[0][0]
+
+    v = jax.lax.fori_loop(0, iterations, onward, v)
+    (u,), _ = direction_and_norm((fixed @ v,))
+    return jnp.vdot(u, matrix @ v)

@@ -1,0 +1,203 @@
+"""Balls of vector norms: of the whole tree, of each group, and of the norms of all groups.
+
+A point inside is returned bit for bit; radius 0, the origin and the border are ordinary points, with finite slopes.
+Not for balls of matrix norms (see ``spectral.py``).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import check_range, direction_and_norm, like, widen
+from regopt._core.types import Mask, Number, NumberTree, Tree
+
+
+def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
+    """The nearest point with ``|w|_2 <= scale`` over the whole tree: ``w min(1, scale / |w|_2)``.
+
+    Args:
+        params: the tree to project, all of it.
+        scale: radius, >= 0, in parameter units; may be traced.
+
+    Returns:
+        A tree with the shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: a concrete radius is negative or NaN.
+
+    References: Parikh & Boyd (2014), section 6.5.1; ``optax.projections``, where radius 0 gives NaN at the origin.
+
+    >>> projection_l2_ball(jnp.array([3.0, 4.0]), 2.5)
+    Array([1.5, 2. ], dtype=float32)
+    """
+    check_range("scale", scale, "[0, inf)")
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten(shortened(leaves, scale))
+
+
+def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
+    """The nearest point with ``|w|_1 <= scale`` over the whole tree: soft thresholding, with exact zeros.
+
+    Args:
+        params: the tree to project, all of it.
+        scale: radius, >= 0, in parameter units; may be traced.
+
+    Returns:
+        A tree with the shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: a concrete radius is negative or NaN.
+
+    References: Duchi et al. (2008), Figure 1; ``optax.projections``, where radius 0 gives NaN.
+
+    >>> projection_l1_ball(jnp.array([3.0, -1.0, 0.5]), 3.0)
+    Array([ 2.5, -0.5,  0. ], dtype=float32)
+    """
+    check_range("scale", scale, "[0, inf)")
+    leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(params)]
+    if not leaves:
+        return params
+    threshold = threshold_to_sum(jnp.concatenate([jnp.abs(leaf) for leaf in widen(*leaves)]), scale)
+    return trees.lift(lambda w, reach: w - jnp.clip(w, -reach, reach), params, numbers=(threshold,))
+
+
+def projection_group_balls(
+    params: Tree, radius: NumberTree = 1.0, *, axis: int | Sequence[int] = 0, mask: Mask = "weights"
+) -> Tree:
+    """The nearest point where every group has ``|w_g|_2 <= radius``.
+
+    Args:
+        params: the tree to project.
+        radius: of each group, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        axis: the axes of a leaf that a group runs over: 0 makes a group of each column of a matrix. All axes of a leaf
+            that has not all of these.
+        mask: which leaves are projected; by default neither biases nor normalisation scales.
+
+    Returns:
+        A tree with the shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: a concrete radius is negative or NaN.
+
+    References: Parikh & Boyd (2014), section 6.5.1, group by group.
+
+    >>> projection_group_balls(jnp.array([[3.0, 0.5], [4.0, 0.0]]), 2.5)
+    Array([[1.5, 0.5],
+           [2. , 0. ]], dtype=float32)
+    """
+    check_range("radius", radius, "[0, inf)")
+    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params)
+    return jax.tree.map(
+        lambda w, on, bound: shortened([w], bound, group_axes(w, axis))[0] if on else w, params, chosen, radii
+    )
+
+
+def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: int = -1, mask: Mask = "weights") -> Tree:
+    """The nearest point where the incoming weights of every unit have ``|w_u|_2 <= radius``.
+
+    Args:
+        params: the tree to project.
+        radius: of each unit, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        unit_axis: the axis that tells the units apart. The last in flax's kernels (``[in, out]``), 0 in those of
+            ``regopt.layers`` and PyTorch. A leaf of one dimension or none is one unit.
+        mask: which leaves are projected; by default neither biases nor normalisation scales.
+
+    Returns:
+        A tree with the shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: a concrete radius is negative or NaN.
+
+    References: Srivastava et al. (2014), section 5.1; Goodfellow et al. (2016), section 7.2.
+
+    >>> projection_max_norm(jnp.array([[3.0, 4.0], [0.5, 0.0]]), 2.5, unit_axis=0)
+    Array([[1.5, 2. ],
+           [0.5, 0. ]], dtype=float32)
+    """
+    check_range("radius", radius, "[0, inf)")
+
+    def at_leaf(w, on, bound):
+        others = tuple(axis for axis in range(w.ndim) if axis != unit_axis % w.ndim) if w.ndim > 1 else None
+        return shortened([w], bound, others)[0] if on else w
+
+    return jax.tree.map(at_leaf, params, trees.resolve_mask(mask, params), trees.by_leaf(radius, params))
+
+
+def projection_l12_ball(
+    params: Tree, radius: Number = 1.0, *, axis: int | Sequence[int] = 0, mask: Mask = "weights"
+) -> Tree:
+    """The nearest point where the norms of all groups sum to at most the radius, ``sum_g |w_g|_2 <= radius``.
+
+    The norms are projected onto the l1 ball, so whole groups become exactly 0; the directions stay.
+
+    Args:
+        params: the tree to project.
+        radius: >= 0, in parameter units; may be traced.
+        axis: the axes of a leaf that a group runs over, as in ``projection_group_balls``.
+        mask: which leaves are projected, together; by default neither biases nor normalisation scales.
+
+    Returns:
+        A tree with the shapes and dtypes of ``params``.
+
+    Raises:
+        ValueError: a concrete radius is negative or NaN.
+
+    References: Bach et al. (2012), section 3.2; Duchi et al. (2008), Figure 1, for the norms.
+
+    >>> projection_l12_ball(jnp.array([[3.0, 0.6], [4.0, 0.8]]), 2.0)
+    Array([[1.2, 0. ],
+           [1.6, 0. ]], dtype=float32)
+    """
+    check_range("radius", radius, "[0, inf)")
+    leaves, structure = jax.tree.flatten(params)
+    chosen = [place for place, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]
+    if not chosen:
+        return params
+    parts = [direction_and_norm([leaves[i]], group_axes(leaves[i], axis, wholly=True)) for i in chosen]
+    norms = widen(*(norm for _, norm in parts))
+    threshold = threshold_to_sum(jnp.concatenate([jnp.ravel(norm) for norm in norms]), radius)
+    for i, ((direction,), _), norm in zip(chosen, parts, norms, strict=True):
+        shorter = jnp.maximum(norm - threshold, 0) * direction.astype(norm.dtype)
+        leaves[i] = jnp.where(threshold > 0, shorter, leaves[i].astype(norm.dtype)).astype(leaves[i].dtype)
+    return structure.unflatten(leaves)
+
+
+def threshold_to_sum(sizes: jax.Array, radius: Number) -> jax.Array:
+    """The t >= 0 with ``sum_i max(sizes_i - t, 0) = radius``, 0 where the sizes sum to less; sizes >= 0, ``[n]``."""
+    radius = like(radius, sizes)
+    falling = jnp.sort(sizes)[::-1]
+    over = (jnp.cumsum(falling) - radius) / jnp.arange(1, sizes.size + 1, dtype=sizes.dtype)
+    kept = jnp.sum(falling > over)  # a prefix of the falling sizes; none with radius 0
+    threshold = jnp.where(kept > 0, over[jnp.maximum(kept - 1, 0)], falling[0]) if sizes.size else radius
+    return jnp.where(jnp.sum(sizes) > radius, jnp.maximum(threshold, 0), 0)
+
+
+def shortened(arrays: list[jax.Array], max_norm: Number, axis: tuple[int, ...] | None = None) -> list[jax.Array]:
+    """The arrays, together or along ``axis`` scaled down to the norm ``max_norm`` where theirs is larger.
+
+    Args:
+        arrays: floating point.
+        max_norm: >= 0; may be traced.
+        axis: for a single array, the axes that its norms run over; None for one norm of all arrays.
+
+    Returns:
+        Arrays of the same shapes and dtypes.
+    """
+    if not arrays:
+        return []
+    directions, norm = direction_and_norm(arrays, axis)
+    bound = like(max_norm, norm)
+    return [
+        jnp.where(norm > bound, direction * bound, x.astype(norm.dtype)).astype(x.dtype)
+        for x, direction in zip(arrays, directions, strict=True)
+    ]
+
+
+def group_axes(w: jax.Array, axis: int | Sequence[int], *, wholly: bool = False) -> tuple[int, ...] | None:
+    """The axes that a leaf's groups run over; all of them, or None unless ``wholly``, where it has not all of these."""
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if all(-w.ndim <= a < w.ndim for a in axes):
+        return tuple(a % w.ndim for a in axes)
+    return tuple(range(w.ndim)) if wholly else None

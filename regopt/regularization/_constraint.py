@@ -1,0 +1,63 @@
+"""A constraint: the optimizer's step and then a projection onto the set."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core import trees
+from regopt._core.numerics import check_range
+from regopt._core.types import Number, Penalty, Tree
+from regopt.regularization._metric import check_moves, count_true, moved
+
+
+class ConstraintState(NamedTuple):
+    """State of ``regularize(..., how="constraint")``: the wrapped optimizer's, and a report."""
+
+    inner: Any
+    count: Number  # shape (), int32: updates so far
+    active: Number  # shape (), int32: updates after which the projection moved a parameter
+
+
+def constrained(
+    optimizer: optax.GradientTransformation, project: Callable[[Tree], Tree]
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer's step and then the projection; see ``regularize``."""
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params):
+        inner = optimizer.init(params)
+        check_moves(inner, "constraint")
+        return ConstraintState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("a projection needs the parameters: call update(grads, state, params)")
+        updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        stepped = trees.lift_wide(jnp.add, params, updates)
+        targets = project(stepped)
+        pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
+        active = jnp.asarray(sum(count_true(a != b) for a, b in pairs if a is not b), jnp.int32) > 0
+        # while it is inactive the optimizer is itself; and XLA, as the step waits, need not copy the parameters
+        updates, inner = trees.where(active, moved(params, updates, inner, stepped, targets), (updates, inner))
+        count = optax.safe_increment(state.count)
+        return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def projection(
+    penalty: Penalty | None, constraint: Callable[[Tree], Tree] | None, radius: Number | None
+) -> Callable[[Tree], Tree]:
+    """The projection that is meant, with its radius."""
+    if constraint is not None and radius is None:
+        return constraint
+    if constraint is not None or radius is None:
+        raise ValueError('how="constraint" needs either a radius, beside the penalty, or a projection as constraint')
+    check_range("radius", radius, "[0, inf)")
+    project = None if penalty is None else penalty.project
+    if project is None:
+        raise ValueError("the penalty has no projection: pass one of regopt.projections as constraint")
+    return lambda params: project(params, radius)

@@ -1,0 +1,77 @@
+"""How an optimizer tells its step: the metric in which a prox is taken, and the optimizers that have none.
+
+Shared by proximal steps, projections and decoupled decay, which all move the parameters behind the optimizer's back.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import sum_leading
+from regopt._core.protocols import displaced, proximal_steps
+from regopt._core.types import NumberTree, Tree
+
+
+def check_moves(state: Any, how: str) -> None:
+    """Refuse an optimizer whose model is made of points of its own, which a step behind its own does not move."""
+    if found := _first(lambda node: hasattr(node, "own_points") or _of_optax(node, "ScheduleFreeState"), state):
+        raise ValueError(
+            f'how="{how}" does not reach the points that {found} keeps: use how="gradient", or its own weight_decay'
+        )
+
+
+def check_metric(state: Any) -> None:
+    """Refuse an optimizer that scales the gradient and does not tell how: the prox would solve another problem."""
+    if found := _first(_untold, state):
+        raise ValueError(
+            f'how="proximal" has to know what the optimizer multiplies the gradient by, and {found} does not tell: '
+            "take regopt's own adam, rmsprop, heavy_ball and so on, and chain what scales updates behind the whole"
+        )
+
+
+def _untold(node: Any) -> bool:
+    """Of optax, with a scale or a velocity; a sign of the gradient, which has no scale; or a plateau's own scale."""
+    name = type(node).__name__
+    scales = name.startswith("ScaleBy") and name != "ScaleByScheduleState"
+    scales |= name in ("FactoredState", "ReduceLROnPlateauState", "TraceState")
+    return getattr(node, "hides_metric", False) or (scales and _of_optax(node, name))
+
+
+def _of_optax(node: Any, name: str) -> bool:
+    return type(node).__module__.partition(".")[0] == "optax" and type(node).__name__ == name
+
+
+def _first(wanted: Callable[[Any], bool], state: Any) -> str | None:
+    """The name of the first such part of an optimizer's state, at any depth."""
+    nodes = jax.tree.leaves(state, is_leaf=wanted)
+    return next((type(node).__name__.removesuffix("State") for node in nodes if wanted(node)), None)
+
+
+def steps_of(rate: NumberTree, params: Tree, state: Any) -> NumberTree:
+    """The rate where all coordinates have one scale, else a step for each coordinate."""
+    rates = trees.by_leaf(rate, params)
+    steps = proximal_steps(rates, state)
+    return rate if steps is rates else steps
+
+
+def moved(params: Tree, updates: Tree, state: Any, stepped: Tree, targets: Tree) -> tuple[Tree, Any]:
+    """The updates that end at the targets instead of where they stepped to, and the optimizer's state after them.
+
+    A parameter that ends at 0 does so exactly, a leaf that is not moved keeps its update.
+    """
+
+    def update(u, w, before, after):  # of one leaf; what no penalty touches comes back as it went in
+        return u if after is before else trees.lift(lambda _, w, after: after - w, u, w, after)
+
+    after = jax.tree.map(update, updates, params, stepped, targets)
+    return after, displaced(state, trees.lift_wide(jnp.subtract, after, updates))
+
+
+def count_true(condition: jax.Array) -> jax.Array:
+    """How many entries are true; int32 of shape ()."""
+    # columns in floats, exact to 2**24 rows: XLA is slowest to sum integers
+    columns = sum_leading(jnp.atleast_1d(condition).astype(jnp.float32), 1)
+    return jnp.sum(columns.astype(jnp.int32), dtype=jnp.int32)

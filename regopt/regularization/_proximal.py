@@ -1,0 +1,56 @@
+"""A proximal step: the optimizer's step and then the penalty's prox, in the metric of that step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core import trees
+from regopt._core.numerics import at_count
+from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
+from regopt.regularization._metric import check_metric, check_moves, count_true, moved, steps_of
+
+
+class ProximalState(NamedTuple):
+    """State of ``regularize(..., how="proximal")``: the wrapped optimizer's, and a report."""
+
+    inner: Any
+    count: Number  # shape (), int32: updates so far
+    zeros: Number  # shape (), int32: penalised parameters that are exactly 0 after the last step
+
+
+def proximal(
+    optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer's step and then the penalty's prox, in the metric of that step; see ``regularize``."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    prox = penalty.prox
+    if prox is None:
+        raise ValueError('the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"')
+
+    def init(params):
+        inner = optimizer.init(params)
+        check_moves(inner, "proximal")
+        check_metric(inner)
+        return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("a proximal step needs the parameters: call update(grads, state, params)")
+        updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        steps = steps_of(at_count(learning_rate, state.count), params, inner)
+        stepped = trees.lift_wide(jnp.add, params, updates)
+        updates, inner = moved(params, updates, inner, stepped, prox(stepped, steps))
+        zeros = _zeros(params, updates, penalty)
+        return updates, ProximalState(inner, optax.safe_increment(state.count), zeros)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
+    """How many penalised parameters the updates make exactly 0."""
+    after = optax.apply_updates(params, updates)
+    masks = jax.tree.leaves(penalty.mask(params))
+    counts = [jnp.where(on, count_true(w == 0), 0) for w, on in zip(jax.tree.leaves(after), masks, strict=True)]
+    return jnp.asarray(sum(counts), jnp.int32)

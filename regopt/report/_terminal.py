@@ -1,0 +1,58 @@
+"""A sweep as a table in the terminal: how many settings are where, and the best of them."""
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from regopt.report._findings import Findings, plain
+
+STYLES = {"diverged": "red", "stopped": "green", "done": "green", "cut": "magenta"}
+
+
+def summary(findings: Findings, rows: int = 20) -> Table:
+    """The best settings, one row each, under a line that counts them all.
+
+    Args:
+        findings: a sweep, also one that still runs.
+        rows: of the table, >= 1.
+
+    Returns:
+        A rich table; texts are shown as they are, so brackets in a name are no markup.
+    """
+    table, order = findings.table, findings.order
+    counts = ", ".join(f"{count:,} {status}" for status, count in table["status"].value_counts().items())
+    result = Table(
+        title=Text(f"{findings.title}: {len(table):,} settings: {counts}"),
+        caption=Text(_caption(findings, min(rows, len(order)))),
+        title_justify="left",
+        caption_justify="left",
+    )
+    others = np.setdiff1d(np.arange(len(table)), order)
+    names = [findings.monitor, *findings.varying, *findings.metrics[1:]]
+    for name in ("setting", *names):
+        text = name in table and not findings.is_number(name)
+        result.add_column(Text(name), justify="left" if text else "right", overflow="fold")
+    for name in ("status", "step"):
+        result.add_column(name, justify="left" if name == "status" else "right")
+    for row in np.concatenate([order, others])[:rows]:
+        status = str(table["status"].iloc[row])
+        result.add_row(
+            str(row),
+            *(_written(table[name].iloc[row]) for name in names),
+            Text(status, style=STYLES.get(status, "")),
+            str(table["kept_step"].iloc[row]),
+        )
+    return result
+
+
+def _caption(findings: Findings, shown: int) -> str:
+    better = "smallest" if findings.mode == "min" else "largest"
+    said = f"{shown} with the {better} {findings.monitor}" if shown else f"none has a finite {findings.monitor} yet"
+    if len(findings.order):
+        said += f"; the best: {findings.setting(int(findings.order[0]))}"
+    return said
+
+
+def _written(value: object) -> Text:
+    value = plain(value)
+    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))

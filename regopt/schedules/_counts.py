@@ -1,0 +1,90 @@
+"""What every schedule does with its count and its numbers: cast, clip, and divide by horizons that may be 0.
+
+Also how epochs become counts.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import as_float, check_range
+from regopt._core.types import Number
+
+Numbers: TypeAlias = Sequence[Number] | jax.Array  # a sequence of numbers, or an array of shape (n,)
+
+_NO_TIME = 1e-9  # a horizon below this many steps counts as 0
+_FOREVER = 1e20  # what count / horizon is for such a horizon: past any end, and finite in float32
+
+
+def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Any:
+    """``epochs * floor(examples / batch_size)``: the training steps in so many passes over the data.
+
+    Args:
+        epochs: >= 0, need not be whole; may be traced.
+        examples: size of the training set, >= 1; may be traced.
+        batch_size: examples in a batch, >= 1; may be traced.
+        drop_last: whether a last, smaller batch is left out, as ``data.batch_indices`` does; else the quotient is
+            rounded up; static.
+
+    Returns:
+        The steps: an int where all three are ints, fit for the length of a scan; a float or an array otherwise.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    >>> steps_from_epochs(3, examples=100, batch_size=32), steps_from_epochs(3, 100, 32, drop_last=False)
+    (9, 12)
+    """
+    check("[0, inf)", epochs=epochs)
+    check("[1, inf)", examples=examples, batch_size=batch_size)
+    numbers: list[Any] = [epochs, examples, batch_size]
+    if not all(isinstance(number, int | float) for number in numbers):
+        numbers = [as_float(number) for number in numbers]
+    passes, whole, batch = numbers
+    return passes * (whole // batch if drop_last else -(-whole // batch))
+
+
+def check(interval: str, **arguments: Number | Numbers | None) -> None:
+    """Check that every concrete argument lies in the interval, by its name."""
+    for name, argument in arguments.items():
+        if argument is not None:
+            check_range(name, argument, interval)
+
+
+def check_lengths(name: str, pieces: int, boundaries: int) -> None:
+    """Check that there is one piece more than there are boundaries."""
+    if pieces != boundaries + 1:
+        raise ValueError(f"{name} must be one more than boundaries, got {pieces} and {boundaries}")
+
+
+def floats(count: Number, *numbers: Number) -> tuple[jax.Array, ...]:
+    """The count, at least 0, and the numbers, in the default float dtype."""
+    _, steps = since(count, 0)
+    return tuple(as_float(x) for x in (steps, *numbers))
+
+
+def since(count: Number, start: Number) -> tuple[jax.Array, jax.Array]:
+    """Whether ``count < start``, and ``count - start`` with 0 before the start; integers stay integers."""
+    whole = all(jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (count, start))
+    dtype = jnp.result_type(int if whole else float)
+    count, start = jnp.asarray(count).astype(dtype), jnp.asarray(start).astype(dtype)
+    before = count < start
+    return before, jnp.where(before, 0, count - start)
+
+
+def ratio(count: jax.Array, horizon: jax.Array) -> jax.Array:
+    """``count / horizon``; huge but finite, with slope 0, for a horizon of 0."""
+    none = horizon < _NO_TIME
+    return jnp.where(none, _FOREVER, count / jnp.where(none, 1, horizon))
+
+
+def fraction(count: jax.Array, horizon: jax.Array) -> jax.Array:
+    """``min(count / horizon, 1)``, exactly 1 at the horizon (a compiled division may round below it)."""
+    return jnp.where(count >= horizon, 1, jnp.minimum(ratio(count, horizon), 1))
+
+
+def mix(start: jax.Array, end: jax.Array, fraction: jax.Array) -> jax.Array:
+    """``(1 - fraction) * start + fraction * end``."""
+    return (1 - fraction) * start + fraction * end

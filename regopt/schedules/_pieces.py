@@ -1,0 +1,178 @@
+"""Schedules in pieces: steps, warm-ups, cycles, and any schedules joined."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from regopt._core.numerics import as_float
+from regopt._core.types import Number, Schedule
+from regopt.schedules._counts import Numbers, check, check_lengths, since
+from regopt.schedules._decays import constant, half_cosine, linear
+
+
+def piecewise_constant(values: Numbers, boundaries: Numbers) -> Schedule:
+    """``values[i]`` from ``boundaries[i - 1]`` on, ``values[0]`` before the first.
+
+    Args:
+        values: n + 1 finite numbers; may be traced.
+        boundaries: n numbers in [0, inf), steps, in increasing order; may be traced.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: a concrete number lies outside its range, or the lengths do not fit.
+
+    References: Zhang et al., Dive into Deep Learning, sec. 12.11 (the multi-factor scheduler).
+
+    >>> schedule = piecewise_constant([1.0, 0.5, 0.125], boundaries=[2, 5])
+    >>> [float(schedule(count)) for count in (0, 1, 2, 4, 5, 9)]
+    [1.0, 1.0, 0.5, 0.5, 0.125, 0.125]
+    """
+    check("(-inf, inf)", values=values)
+    check_lengths("values", len(values), len(boundaries))
+    return join([constant(value) for value in values], boundaries)
+
+
+def join(schedules: Sequence[Schedule], boundaries: Numbers) -> Schedule:
+    """``schedules[i](count - boundaries[i - 1])`` from ``boundaries[i - 1]`` on, before it ``schedules[0]``.
+
+    A count stays an integer where the boundary is one. Before its start a schedule is asked at count 0, so
+    that what it gives for negative counts cannot spoil a slope.
+
+    Args:
+        schedules: n + 1 schedules, from here or from optax; static.
+        boundaries: n numbers in [0, inf), steps, in increasing order; may be traced.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: a concrete boundary lies outside its range, or the lengths do not fit.
+
+    References: Loshchilov & Hutter (2017), sec. 3, for cosines in a row (warm restarts).
+
+    >>> schedule = join([constant(0.5), linear(1.0, 0.0, transition_steps=4)], boundaries=[3])
+    >>> [float(schedule(count)) for count in (0, 2, 3, 4, 9)]
+    [0.5, 0.5, 1.0, 0.75, 0.0]
+    """
+    check("[0, inf)", boundaries=boundaries)
+    check_lengths("schedules", len(schedules), len(boundaries))
+
+    def schedule(count):
+        value = as_float(schedules[0](count))
+        for following, start in zip(schedules[1:], boundaries, strict=True):
+            before, local = since(count, start)
+            value = jnp.where(before, value, as_float(following(local)))
+        return value
+
+    return schedule
+
+
+def warmup(schedule: Schedule, warmup_steps: Number, init_value: Number = 0.0) -> Schedule:
+    """``linear`` from ``init_value`` to ``schedule(0)``, then ``schedule(count - warmup_steps)``.
+
+    Args:
+        schedule: what to warm up for, from here or from optax; static.
+        warmup_steps: in [0, inf), steps; 0 for no warm-up; may be traced.
+        init_value: value at count 0, any finite number; may be traced.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Goyal et al. (2017), section 2.2 (gradual warm-up); Zhang et al., Dive into Deep Learning,
+    sec. 12.11.
+
+    >>> schedule = warmup(linear(1.0, 0.5, transition_steps=4), warmup_steps=2)
+    >>> [float(schedule(count)) for count in (0, 1, 2, 3, 6, 9)]
+    [0.0, 0.5, 1.0, 0.875, 0.5, 0.5]
+    """
+    return join([linear(init_value, schedule(0), warmup_steps), schedule], [warmup_steps])
+
+
+def warmup_cosine(
+    init_value: Number,
+    peak_value: Number,
+    warmup_steps: Number,
+    decay_steps: Number,
+    end_value: Number = 0.0,
+    exponent: Number = 1.0,
+) -> Schedule:
+    """``linear`` from ``init_value`` to ``peak_value``, then a half cosine down to ``end_value``.
+
+    The second part is ``end_value + (peak_value - end_value) * ((1 + cos(pi a)) / 2)**exponent`` with
+    ``a = min((count - warmup_steps) / (decay_steps - warmup_steps), 1)``.
+
+    Args:
+        init_value: value at count 0, any finite number; may be traced.
+        peak_value: value at ``warmup_steps``, in the same unit; may be traced.
+        warmup_steps: in [0, inf), steps; 0 for no warm-up; may be traced.
+        decay_steps: in [0, inf), steps of the whole schedule, warm-up included; where it is not above
+            ``warmup_steps`` the end follows the warm-up at once; may be traced.
+        end_value: value from ``decay_steps`` on, in the same unit; may be traced.
+        exponent: in [0, inf), dimensionless; may be traced.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Loshchilov & Hutter (2017), eq. 5; Zhang et al., Dive into Deep Learning,
+    sec. 12.11 (warm-up).
+
+    >>> schedule = warmup_cosine(0.0, 1.0, warmup_steps=2, decay_steps=6, end_value=0.5)
+    >>> [round(float(schedule(count)), 4) for count in (0, 1, 2, 4, 6, 9)]
+    [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
+    """
+    check("(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value)
+    check("[0, inf)", warmup_steps=warmup_steps, decay_steps=decay_steps, exponent=exponent)
+    rise = linear(init_value, peak_value, warmup_steps)
+    fall = half_cosine(peak_value, end_value, as_float(decay_steps) - as_float(warmup_steps), exponent)
+    return join([rise, fall], [warmup_steps])
+
+
+def one_cycle(
+    transition_steps: Number,
+    peak_value: Number,
+    pct_start: Number = 0.3,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+) -> Schedule:
+    """Half cosines ``peak_value / div_factor -> peak_value -> peak_value / (div_factor * final_div_factor)``.
+
+    The peak is at ``floor(pct_start * transition_steps)``, the end at ``floor(transition_steps)``, in the
+    default float dtype; so the slope with respect to ``pct_start`` and ``transition_steps`` is 0.
+
+    Args:
+        transition_steps: in [0, inf), steps of the whole cycle; at 0 it is over at once; may be traced.
+        peak_value: any finite number; may be traced.
+        pct_start: in [0, 1], the rising fraction of the cycle, dimensionless; may be traced.
+        div_factor: in (0, inf), peak over first value, dimensionless; may be traced.
+        final_div_factor: in (0, inf), first over last value, dimensionless; may be traced.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Smith & Topin (2018), sec. 3, with cosines for the straight lines.
+
+    >>> schedule = one_cycle(10, 1.0, pct_start=0.4, div_factor=4.0, final_div_factor=2.0)
+    >>> [round(float(schedule(count)), 4) for count in (0, 2, 4, 7, 10, 20)]
+    [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
+    """
+    check("[0, inf)", transition_steps=transition_steps)
+    check("(-inf, inf)", peak_value=peak_value)
+    check("[0, 1]", pct_start=pct_start)
+    check("(0, inf)", div_factor=div_factor, final_div_factor=final_div_factor)
+    steps, peak = as_float(transition_steps), as_float(peak_value)
+    first = peak / as_float(div_factor)
+    last = first / as_float(final_div_factor)
+    turn = jnp.floor(as_float(pct_start) * steps)
+    rise, fall = half_cosine(first, peak, turn, 1), half_cosine(peak, last, jnp.floor(steps) - turn, 1)
+    return join([rise, fall], [turn])

@@ -1,0 +1,127 @@
+"""The lasso for all strengths at once: its solution is piecewise linear in the strength, from knot to knot.
+
+Exact, with one linear system for each knot, so for problems whose Gram matrix fits in memory. Not for least-angle
+regression without the lasso's sign condition, and not for other losses.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import check_range, like, safe_divide, widen
+from regopt._core.types import Number
+
+
+class LassoPath(NamedTuple):
+    """The knots of the lasso's path, from the strength at which all coefficients are zero downwards.
+
+    Knots that were not needed repeat the last one, with ``moves`` 0.
+    """
+
+    strengths: jax.Array  # [knots], descending; the last is 0 where the path is complete
+    coefficients: jax.Array  # [knots, features]: the solutions at the knots
+    moves: jax.Array  # [knots], int32: j + 1 where feature j enters at this knot, -(j + 1) where it leaves, else 0
+
+    def at(self, strength: Number) -> jax.Array:
+        """The solution at any strength >= 0, ``[features]``: linear between the knots, zero above the first.
+
+        At strengths below the last knot of an incomplete path it is that knot's. May be traced; its slope is the
+        exact one between the knots.
+        """
+        check_range("strength", strength, "[0, inf)")
+        strength = like(strength, self.strengths)
+        along = jax.vmap(lambda column: jnp.interp(strength, self.strengths[::-1], column[::-1]), 1)
+        return along(self.coefficients)
+
+
+def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> LassoPath:
+    """The minimisers of ``|X w - y|**2 / (2 n) + strength * |w|_1`` for every strength, by the homotopy of LARS.
+
+    At the knots a coefficient enters or leaves; between them ``w`` is linear in the strength, with
+    ``X_A' X_A dw = sign(w_A)`` on the active coefficients A. No intercept: centre the columns of ``x`` and ``y``
+    first. The columns are taken in the scale they come in.
+
+    Args:
+        x: inputs, ``[n, features]``.
+        y: targets, ``[n]``.
+        max_moves: how many times a coefficient may enter or leave; 3 min(n, features) + 8 if not given, which has
+            always been enough for ordinary data. Static.
+
+    Returns:
+        The path, with ``max_moves + 1`` knots. ``strengths[-1] > 0`` tells that it needed more moves.
+
+    Raises:
+        ValueError: shapes do not match, or ``max_moves`` is not positive.
+
+    References: Osborne, Presnell & Turlach (2000); Efron, Hastie, Johnstone & Tibshirani (2004), sections 2 and 3.1.
+
+    >>> lasso_path(jnp.eye(2), jnp.array([4.0, -2.0])).at(0.5)
+    Array([ 3., -1.], dtype=float32)
+    """
+    x, y = widen(x, y)
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise ValueError(f"x must have shape [examples, features] and y [examples], got {x.shape} and {y.shape}")
+    max_moves = 3 * min(x.shape) + 8 if max_moves is None else max_moves
+    if max_moves < 1:
+        raise ValueError(f"max_moves must lie in [1, inf), got {max_moves}")
+    gram, products = x.T @ x, x.T @ y
+    first = jnp.argmax(jnp.abs(products))
+    start = _Knot(jnp.max(jnp.abs(products)), jnp.zeros_like(products), jnp.zeros_like(products), first + 1)
+    start = start._replace(signs=start.signs.at[first].set(jnp.sign(products[first])))
+
+    def move_on(knot, _):
+        knot = _next_knot(knot, gram, products)
+        return knot, knot
+
+    _, later = jax.lax.scan(move_on, start, length=max_moves)
+    knots = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), start, later)
+    moves = jnp.where(products[first] == 0, 0, knots.move).astype(jnp.int32)
+    return LassoPath(knots.correlation / len(x), knots.coefficients, moves)
+
+
+class _Knot(NamedTuple):
+    correlation: jax.Array  # shape (): max_j |x_j' r|, which all active features share; n times the strength
+    coefficients: jax.Array  # [features]
+    signs: jax.Array  # [features]: of the correlations of the active features, 0 for the others
+    move: jax.Array  # shape (), the last move
+
+
+def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
+    active = knot.signs != 0
+    block = jnp.where(active[:, None] & active[None], gram, jnp.eye(len(gram), dtype=gram.dtype))
+    direction = jnp.linalg.solve(block, knot.signs)
+    correlations = products - gram @ knot.coefficients
+    slopes = gram @ direction  # how fast the correlations fall
+    features = jnp.arange(len(gram))
+    just_left = features == -knot.move - 1
+
+    def meeting(sign):  # where the common correlation has fallen to that of a feature at rest; not the one just left
+        fall = _meeting(knot.correlation, sign * correlations, sign * slopes)
+        return jnp.where(active | (just_left & (sign * correlations > 0)), jnp.inf, fall)
+
+    enters = jnp.minimum(meeting(1), meeting(-1))
+    toward_zero = active & (knot.coefficients * direction < 0)
+    leaves = jnp.where(toward_zero, -safe_divide(knot.coefficients, direction), jnp.inf)
+
+    step = jnp.minimum(jnp.min(enters), jnp.min(leaves))
+    # where the residual vanishes all features meet, to rounding: that is the end and no move
+    ended = knot.correlation - step <= 100 * jnp.finfo(step.dtype).eps * jnp.max(jnp.abs(products))
+    step = jnp.where(ended, knot.correlation, step)
+    leaver, enterer = jnp.argmin(leaves), jnp.argmin(enters)
+    out = ~ended & (leaves[leaver] <= enters[enterer])
+    into = ~ended & ~out
+    coefficients = knot.coefficients + step * direction
+    coefficients = jnp.where(out & (features == leaver), 0, coefficients)
+    entering_sign = jnp.sign(correlations[enterer] - step * slopes[enterer])
+    signs = jnp.where(out & (features == leaver), 0, knot.signs)
+    signs = jnp.where(into & (features == enterer), entering_sign, signs)
+    move = jnp.where(out, -leaver - 1, jnp.where(into, enterer + 1, 0))
+    return _Knot(jnp.where(ended, 0, knot.correlation - step), coefficients, signs, move)
+
+
+def _meeting(common: jax.Array, correlations: jax.Array, slopes: jax.Array) -> jax.Array:
+    """The fall after which ``correlations - fall * slopes`` equals ``common - fall``; infinite where it never does."""
+    closing = 1 - slopes
+    never = closing <= jnp.finfo(closing.dtype).eps ** 0.75  # a copy of an active feature never parts from it
+    return jnp.where(never, jnp.inf, jnp.maximum(common - correlations, 0) / jnp.where(never, 1, closing))

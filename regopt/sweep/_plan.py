@@ -1,0 +1,122 @@
+"""What a sweep would take: memory, arithmetic and time, from one measured segment of each group."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from regopt._core.messages import shown
+from regopt._core.types import Task
+from regopt.data import Splits
+from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._prepare import Prepared
+from regopt.sweep.space import Settings
+
+
+class GroupPlan(NamedTuple):
+    """The settings that share one program."""
+
+    static: dict[str, Any]  # their static values
+    settings: int
+    held: int  # on the devices at the same time
+    chunk: int  # trained at once on a device
+    lane_bytes: int  # of a setting at rest: parameters, optimizer, early stopping
+    temporary_bytes: int  # of a device while it trains a chunk
+    flops: float  # of a setting's whole training, as XLA counts its program; NaN where it does not
+    seconds: float  # of all settings' whole training, from one segment measured
+
+
+class Plan(NamedTuple):
+    """What a sweep would take; ``print`` it."""
+
+    groups: tuple[GroupPlan, ...]
+    devices: int
+    segments: int  # of a setting
+    compile_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of training, if no setting ends early."""
+        return sum(group.seconds for group in self.groups)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{sum(group.settings for group in self.groups)} settings in {len(self.groups)} program(s) on "
+            f"{self.devices} device(s), {self.segments} segments each: about {_duration(self.seconds)} after "
+            f"{self.compile_seconds:.1f} s of compilation"
+        ]
+        for group in self.groups:
+            static = "".join(f"{name} = {shown(value)}, " for name, value in group.static.items())
+            lines.append(
+                f"  {static}{group.settings} settings, {group.held} held, {group.chunk} at a time on a device: "
+                f"{_size(group.lane_bytes)} a setting at rest, {_size(group.temporary_bytes)} a device in training, "
+                f"{group.flops:.3g} FLOP a setting, {_duration(group.seconds)}"
+            )
+        return "\n".join(lines)
+
+
+def plan(task: Task, settings: Settings, data: Splits, **options: Any) -> Plan:
+    """Compile a sweep's programs, train one segment of each, and tell what the whole would take.
+
+    ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups.
+
+    Args:
+        task: what to train.
+        settings: which settings.
+        data: examples.
+        **options: as for ``run``, but for ``out``, ``save_every``, ``hosts``, ``allow_different`` and ``progress``.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: as ``run`` does.
+    """
+    prepared = Prepared(task, settings, data, **options)
+    course = prepared.course()
+    segments = len(prepared.evaluated)
+    groups = tuple(_plan(group, segments) for group in course.groups)
+    seconds = sum(group.trace_seconds + group.compile_seconds for group in course.groups)
+    return Plan(groups, len(prepared.devices), segments, seconds)
+
+
+def _plan(group: Group, segments: int) -> GroupPlan:
+    group.clear()
+    group.start(group.held.places.admit(np.zeros(0, int)))
+    width = group.devices * group.chunk
+    lanes = next(iter(group.held.places.calls(np.flatnonzero(group.held.places.place >= 0)))).owners
+    lanes = lanes[lanes >= 0]
+    seconds = []
+    for first_step in (0, group.recipe.eval_every):  # the first call also warms up
+        began = time.perf_counter()
+        for _ in group.train(lanes, first_step, lambda: False):
+            pass
+        seconds.append(time.perf_counter() - began)
+    group.held = None
+    calls = -(-len(group.indices) // width) * segments
+    return GroupPlan(
+        static=dict(group.recipe.static),
+        settings=len(group.indices),
+        held=min(group.size, len(group.indices)),
+        chunk=group.chunk,
+        lane_bytes=group.lane_bytes,
+        temporary_bytes=group.temporary_bytes,
+        flops=group.flops * segments,
+        seconds=min(seconds) * calls,
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("s", 60), ("min", 60), ("h", 24)):
+        if seconds < length:
+            return f"{seconds:.2g} {unit}" if seconds < 10 else f"{seconds:.0f} {unit}"
+        seconds /= length
+    return f"{seconds:.1f} days"

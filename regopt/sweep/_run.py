@@ -1,0 +1,194 @@
+"""The sweep: settings in groups, each with its program, trained round by round, on one host or on several."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from regopt._core.types import Device, Key, Number, Task
+from regopt.data import Splits
+from regopt.sweep.checkpoint import StoreError, opened
+from regopt.sweep.engine._checkpointing import Saving
+from regopt.sweep.engine._checks import check_saving
+from regopt.sweep.engine._prepare import Prepared
+from regopt.sweep.executors._elsewhere import Elsewhere
+from regopt.sweep.executors._hosts import as_hosts, train_shares
+from regopt.sweep.results import Result, load
+from regopt.sweep.results._io import NAME
+from regopt.sweep.results._layout import check_division, is_done, share, shares_in
+from regopt.sweep.results._merge import merge, opened_when_asked
+from regopt.sweep.schedulers import Scheduler
+from regopt.sweep.space import Settings
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(
+    task: Task,
+    settings: Settings,
+    data: Splits,
+    *,
+    steps: int,
+    eval_every: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    patience: Number | Callable[[dict[str, Any]], Number] | None = None,
+    monitor: str = "validation_loss",
+    mode: Literal["min", "max"] | None = None,
+    noise: Literal["shared", "per lane"] = "shared",
+    resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None,
+    scheduler: Scheduler | None = None,
+    slots: int | None = None,
+    chunk: int | None = None,
+    devices: list[Device] | None = None,
+    out: str | Path | None = None,
+    save_every: float = 60.0,
+    hosts: tuple[int, int] | str | None = None,
+    allow_different: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Train every setting, many at once in one compiled program for each group of static values.
+
+    The settings' numbers are traced, so any value runs in the same program. A setting diverges when a metric of a
+    step, the monitor, or a number of its state that was finite is so no longer; it is recorded with its first bad
+    step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``
+    and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
+    it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
+
+    On a GPU XLA may choose other kernels when it compiles again, in another process: the same bits after a resume or a
+    refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. The flags are part of what a
+    folder is checked for.
+
+    On a CPU the lanes of a program that decomposes matrices (orthogonal weights, ``jnp.linalg``) run one after the
+    other, as LAPACK's batches would wait for each other without end.
+
+    Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
+    saved, and SIGTERM does the same.
+
+    Args:
+        task: what to train; see ``supervised``.
+        settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides a setting's
+            initial state and order of data; without it all settings share both.
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
+        steps: training steps of each setting, a multiple of ``eval_every``.
+        eval_every: steps between evaluations, >= 1.
+        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        key: source of all randomness; ``jax.random.key(0)`` by default.
+        patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and
+            keep its best state (book Algorithm 7.1); a number, or a function of ``h``, as in
+            ``lambda h: h["patience"]``. None trains to the end.
+        monitor: the metric that early stopping, the progress line and ``best`` watch.
+        mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
+        noise: "shared" gives all settings the same random field at a step, which also pairs their noise; "per
+            lane" gives each its own, at the price of drawing it.
+        resamples: training sets as places in ``data.train``, whole numbers ``[replicas, examples]``, repetitions
+            allowed; see ``regopt.data.bootstrap``. A setting trains on the row that its column ``replica`` names;
+            batches are cut from the row as they are from all examples without it. The order in which a row is
+            visited depends on the seed alone: with one seed, all replicas visit the same places of their own rows.
+            The data are not copied for a lane, but for ``batch_size=None`` and the chunk at hand.
+        scheduler: who decides between rounds which settings go on; see ``successive_halving``, ``hyperband``,
+            ``median_rule``, ``asynchronous_halving`` and ``population``. None trains all.
+        slots: settings of a group that are held on the devices at the same time; the others wait, and each takes the
+            place of one that has ended, in the same program. By default all, or as many as fill half of the memory.
+            The state of a setting that gave its place away is not kept, but for the best one's. With early stopping
+            or a scheduler, twice as many slots as a chunk has settings times evaluations keep the chunks full.
+        chunk: settings that a device trains at once; by default measured to fit cache and memory.
+        devices: what to run on; by default all local devices.
+        out: folder to save the sweep in: the same call goes on from there after an interruption of any kind, to the
+            same bits, and gives the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
+            meanwhile.
+        save_every: seconds of training between saves, >= 0.
+        hosts: which host this is and of how many, as ``(0, 4)`` or "1/4"; each trains every n-th setting, in a folder
+            within ``out``, which all must see, and then what others left that are gone. By default those of
+            ``jax.distributed``, if it is initialised with several processes.
+        allow_different: go on although ``out`` holds a sweep of other data, settings, versions or devices, and say so.
+        progress: show a progress line, if standard error is a terminal.
+
+    Returns:
+        The table, the learning curves, and the trained states.
+
+    Raises:
+        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not a
+            metric of the task, ``resamples`` and the column ``replica`` do not go together, or the scheduler does not
+            fit the settings.
+        StoreError: the folder ``out`` is in use, holds another sweep, is damaged, or cannot be written.
+    """
+    prepared = Prepared(
+        task,
+        settings,
+        data,
+        steps=steps,
+        eval_every=eval_every,
+        batch_size=batch_size,
+        key=key,
+        patience=patience,
+        monitor=monitor,
+        mode=mode,
+        noise=noise,
+        resamples=resamples,
+        scheduler=scheduler,
+        slots=slots,
+        chunk=chunk,
+        devices=devices,
+    )
+    check_saving(out, save_every, allow_different=allow_different, progress=progress)
+    if hosts is None and jax.process_count() > 1:
+        hosts = (jax.process_index(), jax.process_count())
+    if out is None:
+        if hosts is not None:
+            raise ValueError("hosts need a folder that all of them see: pass out")
+        return prepared.course().train(progress=progress)
+
+    def train(rows: np.ndarray | None, folder: Path) -> Result:
+        course = prepared.course(rows)
+        others, table_seconds = None, np.inf
+        if rows is not None and scheduler is not None and scheduler.meets_others:
+            others, table_seconds = Elsewhere(folder, course.scores), min(save_every, 1.0)
+        with opened(folder, prepared.identity(course), allow_different=allow_different) as store:
+            saving = Saving(store, folder, save_every, table_seconds)
+            return course.train(progress=progress, saving=saving, others=others)
+
+    if hosts is not None:
+        return _together(train, settings, Path(out), *as_hosts(hosts))
+    check_division(Path(out), 0)
+    return train(None, Path(out))
+
+
+def _together(
+    train: Callable[[np.ndarray, Path], Result], settings: Settings, out: Path, host: int, hosts: int
+) -> Result:
+    """What one host has trained, and what the others have come to."""
+    if hosts > len(settings):
+        raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
+    check_division(out, hosts)
+
+    def train_share(number, folder):
+        return train(share(len(settings), number, hosts), folder)
+
+    parts = dict(train_shares(train_share, _is_finished, out, host, hosts, _LOG.warning))
+    others = {}
+    for number, folder in shares_in(out)[1].items():
+        if number in parts or not (folder / NAME).exists():
+            continue
+        try:
+            found = load(folder)
+            done = is_done(folder)
+        except (StoreError, ValueError) as error:
+            _LOG.warning("%s is left out: %s", folder.name, error)
+            continue
+        others[number] = opened_when_asked(found, partial(train_share, number, folder)) if done else found
+    if not parts and not others:
+        raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
+    return merge(parts | others, hosts, settings)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a share is trained to its end and its table tells so; what is damaged is not."""
+    try:
+        return is_done(folder) and not load(folder).interrupted
+    except (StoreError, FileNotFoundError, ValueError):
+        return False

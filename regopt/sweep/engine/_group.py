@@ -1,0 +1,260 @@
+"""Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.numerics import as_float
+from regopt._core.types import Device, Tree
+from regopt.sweep.engine._compile import Compiler, bytes_of, once_on, spread_over
+from regopt.sweep.engine._memory import resting_room, temporary_bytes
+from regopt.sweep.engine._placement import Places
+from regopt.sweep.engine._program import Constants, Recipe, Shared, build_empty, build_take_over, lane_shapes
+
+Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and what it found of each
+
+
+class Held(NamedTuple):
+    """What lies on the devices, and where."""
+
+    buffer: Any  # Lane, each leaf [entries, ...]
+    constants: Any  # Constants, each leaf [entries, ...]
+    places: Places
+
+
+class Group:
+    """The lanes of one group of settings on their devices.
+
+    Args:
+        recipe: how they train.
+        numbers: the traced columns, each ``[lanes]``.
+        indices: which settings of the sweep the lanes are, ``[lanes]``.
+        shared: what all lanes read; ``on_each`` puts it on the devices.
+        devices: what to run on.
+        chunk: lanes that a device trains at once; None measures what fits.
+        slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
+        packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
+        names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
+        share: of the sweep's settings, those of this group: so much of the memory is for it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        numbers: Mapping[str, np.ndarray],
+        indices: np.ndarray,
+        shared: Shared,
+        devices: list[Device],
+        chunk: int | None,
+        slots: int | None = None,
+        packed: bool = False,
+        names: np.ndarray | None = None,
+        share: float = 1.0,
+    ):
+        self._packed = packed
+        self.indices, self._names = indices, indices if names is None else names
+        self.devices = len(devices)
+        self._spread, self._same = spread_over(devices), once_on(devices)
+        self._numbers = {name: column[indices] for name, column in numbers.items()}
+        self.numbers = dict(self._numbers)  # as they are now
+        self.recipe, self._shared = recipe, shared
+        self.held: Any = None
+        self._placed: dict[bytes, jax.Array] = {}
+        self._take_over: Any = build_take_over(self._spread)
+        given = self._given(np.zeros(1, int))
+        self._shapes = lane_shapes(recipe, shared.keys, given), _entry(given)
+        _check_leaves(self._shapes[0].state, len(devices))
+        self.lane_bytes = bytes_of(self._shapes)
+        held = len(indices) if slots is None else min(slots, len(indices))
+        if slots is None:
+            held = max(min(held, int(share * resting_room(devices) / self.lane_bytes)), 1)
+        self.capacity = -(-held // self.devices)  # lanes of a device
+        compiler = Compiler(recipe, devices, shared, self._shapes, self.capacity, share)
+        self.chunk, self._segment, self._start, self._predict, self.programs = compiler.programs(chunk)
+        self.trace_seconds, self.compile_seconds = compiler.trace_seconds, compiler.compile_seconds
+        self.metrics = list(self._segment.out_info[1])
+        self.temporary_bytes = temporary_bytes(self._segment)
+
+    @property
+    def flops(self) -> float:
+        """Arithmetic of one lane's segment, as XLA counts it; NaN where it does not.
+
+        XLA counts the body of a loop once, so the other steps are added.
+        """
+        state, batch, key = self._shapes[0].state, self._batch(), jax.random.key(0)
+        step = jax.jit(
+            lambda state, batch, key, own: self.recipe.task.step(state, batch, key, self.recipe.setting(own))
+        )
+        counted = step.lower(state, batch, key, self._shapes[1]).cost_analysis(), self._segment.cost_analysis()
+        one_step, call = (float((count or {}).get("flops", np.nan)) for count in counted)
+        return call / self.chunk + (self.recipe.eval_every - 1) * one_step
+
+    def _batch(self) -> Tree:
+        size = self.recipe.batch_size
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((size or len(x), *x.shape[1:]), x.dtype), self._shared.data.train
+        )
+
+    @property
+    def size(self) -> int:
+        """Entries of the buffer."""
+        return self.devices * self.capacity
+
+    def clear(self) -> None:
+        """Nothing is held, and all lanes wait for a place; what was held before stays as it is."""
+        places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
+        buffer, constants = build_empty(self._shapes, self.size, self._spread)
+        self.numbers = dict(self._numbers)
+        self.held = Held(buffer, constants, places)
+
+    def start(self, lanes: np.ndarray) -> None:
+        """Put lanes that have a place before their first step."""
+        for ids, owners in self.held.places.calls(lanes):
+            given = jax.device_put(self._given(np.maximum(owners, 0)), self._spread)
+            buffer, constants, places = self.held
+            buffer, constants = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
+            self.held = Held(buffer, constants, places)
+
+    def train(
+        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], slots: np.ndarray | None = None
+    ) -> Iterator[Report]:
+        """One segment for each of the lanes, chunk by chunk; the next chunk runs while one is reported.
+
+        Args:
+            lanes: which lanes, as positions in ``indices``.
+            first_step: steps that they have done.
+            halt: asked before each chunk; once it says so none is begun, and those begun are still reported.
+            slots: of each lane the slot to train it in; by default as ``Places`` says.
+
+        Yields:
+            For each chunk its lanes, their slots, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
+        """
+        step = jax.device_put(np.int32(first_step), self._same)
+        calls = self.held.places.calls(lanes, slots)
+        yield from _one_behind((owners, self._call(ids, step)) for ids, owners in calls if not halt())
+
+    def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
+        """Lanes go on from the states of others.
+
+        Args:
+            lanes: which lanes, as positions in ``indices``.
+            parents: of each the lane whose state it takes.
+            numbers: columns that change, each ``[all lanes]``.
+        """
+        self.numbers.update({name: np.array(column) for name, column in numbers.items()})
+        changed = {name: _as_number(self.numbers[name][lanes]) for name in numbers}
+        buffer, constants, places = self.held
+        to, origin = (jnp.asarray(self._at(places, which), jnp.int32) for which in (lanes, parents))
+        buffer, constants = self._take_over(buffer, constants, to, origin, changed)
+        self.held = Held(buffer, constants, places)
+
+    def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
+        """The shape and dtype of what ``predict`` gives for one lane."""
+        lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._spread)
+        outputs = self._predict.eval_shape(held.buffer, held.constants, lanes, inputs)
+        if not hasattr(outputs, "shape"):
+            raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
+        return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
+
+    def predict(self, held: Held, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
+        """The task's outputs for ``inputs`` at the kept states of lanes that are held, chunk by chunk.
+
+        Args:
+            held: of this group, after some training.
+            lanes: which lanes, as positions in ``indices``.
+            inputs: what the task predicts on, as ``on_each`` puts it on the devices.
+
+        Yields:
+            For each chunk its lanes, their slots, and their outputs, ``[lanes, ...]``, as NumPy arrays.
+        """
+        yield from _one_behind(
+            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs))
+            for ids, owners in held.places.calls(lanes)
+        )
+
+    def kept_zeros(self) -> Tree:
+        """Zeros of the form of what ``recipe.kept`` gives of a lane."""
+        lane = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._shapes[0])
+        return jax.tree.map(
+            lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x), self.recipe.kept(lane)
+        )
+
+    def on_each(self, tree: Tree) -> Tree:
+        """The arrays of a tree, once on each of the devices."""
+        return jax.device_put(tree, self._same)
+
+    def lane(self, held: Held, lane: int) -> Any:
+        """The entry of a lane that is held, with NumPy leaves."""
+        at = int(self._at(held.places, np.array([lane]))[0])
+        return jax.tree.map(
+            lambda x: x[at] if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x[at]), held.buffer
+        )
+
+    def _at(self, places: Places, lanes: np.ndarray) -> np.ndarray:
+        """Where lanes lie in the whole buffer, device after device."""
+        return places.device[lanes] * self.capacity + places.place[lanes]
+
+    def _given(self, lanes: np.ndarray) -> Constants:
+        numbers = {name: _as_number(column[lanes]) for name, column in self.numbers.items()}
+        return Constants(numbers, jnp.asarray(self._names[lanes], jnp.int32))
+
+    def _call(self, ids: np.ndarray, step: jax.Array):
+        buffer, constants, places = self.held
+        buffer, *outcome = self._segment(buffer, constants, self._on_devices(ids), step, self._shared)
+        self.held = Held(buffer, constants, places)
+        return tuple(outcome)
+
+    def _on_devices(self, ids: np.ndarray) -> jax.Array:
+        name = ids.tobytes()
+        if name not in self._placed:  # the same lanes come back segment after segment
+            if len(self._placed) == 1024:
+                self._placed.clear()
+            self._placed[name] = jax.device_put(ids, self._spread)
+        return self._placed[name]
+
+
+def on_each(devices: list[Device], tree: Tree) -> Tree:
+    """The arrays of a tree, once on each device."""
+    return jax.device_put(tree, once_on(devices))
+
+
+def _check_leaves(state: Tree, devices: int) -> None:
+    """Every leaf has elements, where there are several devices: JAX spreads no array without any."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if devices > 1 and 0 in leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")
+
+
+def _entry(tree: Tree) -> Tree:
+    """Shapes of an entry of arrays with a leading axis."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
+
+
+def _as_number(column: np.ndarray) -> jax.Array:
+    is_integer = np.issubdtype(column.dtype, np.integer)
+    return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
+
+
+def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
+    """What was launched, read for the lanes that are no padding, while the next call runs."""
+    waiting = None
+    for call in launched:
+        if waiting is not None:
+            yield _read(*waiting)
+        waiting = call
+    if waiting is not None:
+        yield _read(*waiting)
+
+
+def _read(owners: np.ndarray, outcome: Any) -> Report:
+    pause = 5e-5
+    while not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):  # where JAX waits, Python hears no signal
+        time.sleep(pause)
+        pause = min(2 * pause, 5e-3)
+    real = owners >= 0
+    return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: x[real], jax.device_get(outcome))

@@ -1,0 +1,90 @@
+"""How many lanes fit: in the cache, in the memory of a device, at rest and in training."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from regopt._core.types import Device
+
+CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # of the control group that a container is
+
+
+def fit_chunk(
+    compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device, taken: float = 0.0
+) -> tuple[int, Any]:
+    """The number of lanes to train at once, and the program compiled for it.
+
+    On a CPU 16 lanes for a core (32 of small ones), down to 8 where their temporaries would not stay in its share
+    of the cache; elsewhere all of them, or as many as fit in the device's memory.
+
+    Args:
+        compile_at: compiles the program for a number of lanes.
+        capacity: lanes of a device.
+        lane_bytes: size of a lane at rest.
+        device: the first of the devices, which are alike.
+        taken: bytes of its memory that hold other things: data, the lanes of other groups.
+
+    Returns:
+        The chunk and its program.
+    """
+    on_cpu = device.platform == "cpu"
+    guess = _evenly(capacity, (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity)
+    program = compile_at(guess)
+    lane_needs = max(temporary_bytes(program) / guess, 1)
+    fits = int(_room(device, capacity * lane_bytes + taken) / lane_needs)
+    chunk = _evenly(capacity, max(fits, 8 if on_cpu else 1))
+    return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
+
+
+def _evenly(capacity: int, at_most: int) -> int:
+    """The smallest chunk that needs no more calls than ``at_most`` would: a short tail is not padded far."""
+    calls = -(-capacity // min(at_most, capacity))
+    return -(-capacity // calls)
+
+
+def _room(device: Device, resting_bytes: float) -> float:
+    """Bytes for temporaries: half of a core's share of the last cache, or 80 % of the memory left.
+
+    What else is in use at the moment does not count: the chunk decides about bits, and is to be the same tomorrow.
+    """
+    if device.platform == "cpu":
+        return cache_bytes() / jax.local_device_count("cpu") / 2
+    return 0.8 * (_limit(device) - resting_bytes)
+
+
+def resting_room(devices: list[Device]) -> float:
+    """Bytes on the devices for lanes at rest: half of their memory."""
+    if devices[0].platform == "cpu":
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_bytes()) / 2
+    return len(devices) * _limit(devices[0]) / 2
+
+
+def _limit(device: Device) -> float:
+    """Bytes of an accelerator that JAX may use."""
+    return (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+
+
+def _container_bytes() -> float:
+    """What a container may use, as its control group says; infinite without one."""
+    try:
+        return float(CONTAINER.read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return float("inf")
+
+
+def cache_bytes(default: int = 32 * 2**20) -> int:
+    """Size of the CPU's last-level cache, where the system tells it."""
+    for level in (3, 2):
+        size = pathlib.Path(f"/sys/devices/system/cpu/cpu0/cache/index{level}/size")
+        if size.exists():
+            return int(size.read_text().strip().rstrip("K")) * 1024
+    return default
+
+
+def temporary_bytes(program: Any) -> int:
+    """Bytes of a device for what a compiled program makes and drops."""
+    analysis = program.memory_analysis()
+    return analysis.temp_size_in_bytes if analysis is not None else 0

@@ -1,0 +1,280 @@
+"""The program that trains lanes: one segment of steps, an evaluation, and what is recorded of them.
+
+Pure functions of one lane, lifted over a chunk of lanes with ``vmap`` and over the devices with ``shard_map``.
+Who trains, and when, is the engine's business.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from regopt._core import trees
+from regopt._core.types import Key, Number, Stopping, Task, Tree
+from regopt.data import Splits
+from regopt.sweep.results._history import Marks
+from regopt.training import early_stopping
+from regopt.training._segments import train_segment
+
+LANES = "lanes"  # name of the mesh axis
+Setting = dict[str, Any]
+Each = Callable[[Callable[..., Any]], Callable[..., Any]]  # lifts a function of one lane to many: vmap, one_by_one
+
+
+class Lane(NamedTuple):
+    """Everything a setting in training has; the buffer holds these with a leading axis."""
+
+    state: Tree  # the task's own
+    stopping: Any  # early-stopping state, () without early stopping
+    infinite: jax.Array  # shape (), int32: entries of the first state that were not finite, as a mask of -inf has
+
+
+class Keys(NamedTuple):
+    """The sweep's key, split by purpose."""
+
+    init: Key
+    data: Key
+    noise: Key
+
+
+class Shared(NamedTuple):
+    """What all lanes read: once on each device, whatever the number of groups."""
+
+    data: Splits
+    keys: Keys
+    resamples: (
+        jax.typing.ArrayLike | None
+    )  # [replicas, examples], int32: places in data.train; None trains on all of it
+
+
+class Constants(NamedTuple):
+    """What a lane is given and never changes."""
+
+    numbers: dict[str, jax.Array]  # the traced part of the setting
+    index: jax.Array  # shape (), int32: which setting of the sweep this is
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one group of settings trains; all static."""
+
+    task: Task
+    static: Setting
+    eval_every: int
+    batch_size: int | None
+    patience: Callable[[Setting], Number] | None
+    monitor: str
+    mode: Literal["min", "max"]
+    noise: Literal["shared", "per lane"]
+
+    def setting(self, constants: Constants) -> Setting:
+        """The dict that the task sees: traced numbers and static values."""
+        return {**constants.numbers, **self.static}
+
+    def kept(self, lane: Lane) -> Tree:
+        """The task's state that counts: the best one with early stopping, else the last."""
+        return lane.state if self.patience is None else lane.stopping.best_params
+
+    def stopping(self, h: Setting) -> Stopping | None:
+        """The setting's early stopping, counting in training steps; None where there is none."""
+        if self.patience is None:
+            return None
+        patience = self.patience(h)
+        if jnp.shape(patience):
+            raise ValueError(f"patience must be one number of a setting, got shape {jnp.shape(patience)}")
+        return early_stopping(patience, self.eval_every, mode=self.mode)
+
+
+def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
+    """A lane before its first step."""
+    h = recipe.setting(constants)
+    state = jax.tree.map(jnp.asarray, recipe.task.init(_of_seed(keys.init, h), h))
+    rule = recipe.stopping(h)
+    return Lane(state, () if rule is None else rule.init(state), trees.count_not_finite(state))
+
+
+def train_lane(
+    recipe: Recipe,
+    keys: Keys,
+    first_step: Number,
+    data: Splits,
+    constants: Constants,
+    lane: Lane,
+    resamples: jax.Array | None = None,
+) -> tuple[Lane, dict[str, jax.Array], Marks]:
+    """One segment of training and an evaluation.
+
+    Args:
+        recipe: how to train.
+        keys: of the whole sweep.
+        first_step: steps done before this segment, shape ().
+        data: training and validation examples.
+        constants: the lane's setting.
+        lane: the lane before.
+        resamples: ``[replicas, examples]``, int32: the setting's ``replica`` is the row of places in ``data.train``
+            that it trains on. They are read through the index of each batch, never copied into a lane.
+
+    Returns:
+        The lane after, its metrics (``train_*`` are means over the segment), and its marks.
+    """
+    h = recipe.setting(constants)
+    shared = recipe.noise == "shared"
+    state, metrics, bad_step = train_segment(
+        recipe.task,
+        lane.state,
+        data,
+        h,
+        first_step=first_step,
+        steps=recipe.eval_every,
+        batch_size=recipe.batch_size,
+        order_key=_of_seed(keys.data, h),
+        noise_key=keys.noise if shared else jax.random.fold_in(keys.noise, constants.index),
+        infinite=lane.infinite,
+        monitor=recipe.monitor,
+        rows=None if resamples is None else resamples[h["replica"]],
+    )
+    stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
+    return Lane(state, stopping, lane.infinite), metrics, Marks(bad_step, stop, best_step)
+
+
+def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
+    """Shapes and dtypes of a lane, from constants with a leading axis that may be shapes themselves."""
+    entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), constants)
+    return jax.eval_shape(partial(start_lane, recipe), keys, entry)
+
+
+def build_empty(shapes: Tree, size: int, spread: Any) -> Tree:
+    """A buffer of so many entries, all zeros, spread over the devices."""
+    leaves, structure = jax.tree.flatten(shapes)
+    return structure.unflatten(_zeros(tuple((x.shape, x.dtype) for x in leaves), size, spread)())
+
+
+@cache  # the jitted functions, so that the next sweep finds their programs
+def _zeros(leaves: tuple[tuple[tuple[int, ...], Any], ...], size: int, spread: Any) -> Callable[[], list[jax.Array]]:
+    return jax.jit(lambda: [jnp.zeros((size, *shape), dtype) for shape, dtype in leaves], out_shardings=spread)
+
+
+def one_by_one(train: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``jax.vmap``, but a lane begins when the one before has ended."""
+    return lambda *lanes: jax.lax.map(lambda lane: train(*lane), lanes)
+
+
+def decomposes_batches(text: str) -> bool:
+    """Whether a program for the CPU calls LAPACK for several matrices at a time.
+
+    Such a call waits, in a thread of XLA's pool, for parts of it that it gave to the pool. Where all threads wait so at
+    once, for one layer's orthogonal weights and the next one's, say, or on one device and the next, it never ends.
+    """
+    shapes = re.findall(r"custom_call @lapack_\w+\(.*: \(tensor<([\dx]+)x[a-z]", text)
+    return any(math.prod(map(int, shape.split("x")[:-2])) > 1 for shape in shapes)
+
+
+def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., tuple[Lane, Constants]]:
+    """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
+
+    Each device puts lanes before their first step, with the constants given, at the places ``ids`` of its share; an
+    id outside is padding.
+    """
+
+    def start(buffer, constants, ids, given, keys):
+        lanes = each(partial(start_lane, recipe, keys))(given)
+        return _put((buffer, constants), ids, (lanes, given))
+
+    lanes, same = PartitionSpec(LANES), PartitionSpec()
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return jax.jit(
+        jax.shard_map(start, mesh=mesh, in_specs=(lanes, lanes, lanes, lanes, same), out_specs=lanes, check_vma=False),
+        donate_argnums=(0, 1),
+        # it runs seldom, and LLVM takes a second over its random numbers at full optimization
+        compiler_options={"xla_backend_optimization_level": 1} if on_cpu else None,
+    )
+
+
+@cache
+def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
+    """``(buffer, constants, to, parents, numbers) -> buffer, constants``: entries go on from others' states.
+
+    The ids are of the whole buffer, so that a state may go to another device.
+    """
+
+    def take_over(buffer, constants, to, parents, numbers):
+        buffer = jax.tree.map(lambda x: x.at[to].set(x[parents]), buffer)
+        changed = {name: constants.numbers[name].at[to].set(values) for name, values in numbers.items()}
+        return buffer, constants._replace(numbers={**constants.numbers, **changed})
+
+    return jax.jit(take_over, donate_argnums=(0, 1), out_shardings=spread)
+
+
+def build_segment(
+    recipe: Recipe, mesh: Mesh, each: Each = jax.vmap
+) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
+    """``(buffer, constants, ids, first_step, shared) -> buffer, metrics, marks``, the buffer donated.
+
+    Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
+    id outside the buffer is padding, trained in vain and dropped.
+    """
+
+    def segment(buffer, constants, ids, first_step, shared):
+        gathered, given = _lanes((buffer, constants), ids)
+        train = partial(train_lane, recipe, shared.keys, first_step, shared.data, resamples=shared.resamples)
+        trained, metrics, marks = each(train)(given, gathered)
+        return _put(buffer, ids, trained), metrics, marks
+
+    lanes, same = PartitionSpec(LANES), PartitionSpec()
+    return jax.jit(
+        jax.shard_map(
+            segment,
+            mesh=mesh,
+            in_specs=(lanes, lanes, lanes, same, same),
+            out_specs=lanes,
+            check_vma=False,
+        ),
+        donate_argnums=0,
+    )
+
+
+def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., jax.Array]:
+    """``(buffer, constants, ids, inputs) -> outputs`` of the lanes ``ids``, ``[lanes, ...]``, at their kept states."""
+
+    def predict_lane(inputs, constants, lane):
+        assert recipe.task.predict is not None
+        return recipe.task.predict(recipe.kept(lane), inputs, recipe.setting(constants))
+
+    def predict(buffer, constants, ids, inputs):
+        gathered, given = _lanes((buffer, constants), ids)
+        return each(partial(predict_lane, inputs))(given, gathered)
+
+    lanes, same = PartitionSpec(LANES), PartitionSpec()
+    return jax.jit(
+        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same), out_specs=lanes, check_vma=False)
+    )
+
+
+def _lanes(buffer: Tree, ids: jax.Array) -> Tree:
+    """Entries of the buffer; an id outside gives the last."""
+    return jax.tree.map(lambda x: x.at[ids].get(mode="clip"), buffer)
+
+
+def _put(buffer: Tree, ids: jax.Array, lanes: Tree) -> Tree:
+    """The buffer with some of its entries replaced; an id outside is dropped."""
+    return jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, lanes)
+
+
+def _of_seed(key: Key, h: Setting) -> Key:
+    """The key, apart for each seed if the settings have one."""
+    return jax.random.fold_in(key, h["seed"]) if "seed" in h else key
+
+
+def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, metrics: dict[str, jax.Array]):
+    """Early stopping after an evaluation: its state, whether to stop, and the best step."""
+    rule = recipe.stopping(h)
+    if rule is None:
+        return (), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    after = rule.update(before, state, metrics[recipe.monitor])
+    return after, after.stop.astype(jnp.int32), after.best_step

@@ -1,0 +1,3 @@
+"""Where chunks of lanes train."""
+
+__all__ = []

@@ -1,0 +1,186 @@
+"""The gradient of a validation metric through a whole training run, in reverse or in forward mode.
+
+Exact for the run as it is, converged or not; ``implicit.py`` needs only where a run ends, but its end to be a minimum.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.numerics import as_float
+from regopt._core.types import Key, Task, Tree
+from regopt.data import Splits
+from regopt.training import train_steps
+from regopt.training._checks import check_data, check_steps
+from regopt.training._segments import keys_of
+
+FEW = 4  # numbers up to which forward mode is chosen
+
+
+class Hypergradient(NamedTuple):
+    """A metric after a run, and how it changes with the setting."""
+
+    value: jax.Array  # shape (), float
+    gradient: Tree  # structure, shapes and float dtypes of h
+    metrics: dict[str, jax.Array]  # all that the task evaluates, scalars
+    state: Tree  # the task's, after the last step
+
+
+def hypergradient(
+    task: Task,
+    h: Tree,
+    data: Splits,
+    *,
+    steps: int,
+    fixed: Mapping[str, Any] | None = None,
+    segment: int | None = None,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    metric: str = "validation_loss",
+    mode: Literal["reverse", "forward"] | None = None,
+) -> Hypergradient:
+    """``d metric / d h`` after ``steps`` steps of training, the initial state's dependence on h included.
+
+    Reverse mode costs about three runs, whatever the number of numbers. The run is cut into segments of which only the
+    first states are kept and which are trained again on the way back: memory for ``steps / segment`` states and for
+    what ``segment`` steps compute, least near ``segment = sqrt(steps)``. Forward mode carries one derivative of the
+    state for each number, all side by side: about two runs more for each, and memory that does not grow with the steps.
+
+    A pure function, to be jitted and mapped over ``h``, ``data``, ``key`` and the numbers in ``fixed``. A run has the
+    outcome that ``sweep.run`` and ``training.fit`` give it with the same key, to rounding.
+
+    Args:
+        task: what to train; see ``sweep.supervised``. Its noise is held fixed by the key: a dropout rate acts through
+            the rescaling of what is kept, but the flips of the masks are not seen (Gaussian dropout has none). Steps
+            with loops of unknown length, such as line searches, have forward mode alone.
+        h: the numbers to differentiate for: real numbers and arrays, in a dict for a supervised task.
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
+        steps: training steps, >= 1, static.
+        fixed: further entries of the setting, not differentiated: seeds, static values, other numbers.
+        segment: steps of a segment, a divisor of ``steps``, static; by default the one nearest to ``sqrt(steps)``.
+            Without influence on forward mode.
+        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        key: source of all randomness; ``jax.random.key(0)`` by default.
+        metric: which of the task's metrics; should be smooth, as an accuracy is not.
+        mode: by default "forward" for up to 4 numbers, else "reverse".
+
+    Returns:
+        The metric, its gradient, and the end of the run; not finite where the run or its derivative diverges.
+
+    Raises:
+        ValueError: ``h`` holds something that is no real number, ``segment`` does not divide ``steps``, another
+            argument is out of range, or ``metric`` is not one of the task's.
+
+    References: Maclaurin, Duvenaud & Adams (2015), section 2; Franceschi, Donini, Frasconi & Pontil (2017), Algorithms
+    1 (reverse) and 2 (forward); Griewank & Walther (2008), chapter 12 (checkpoints).
+    """
+    if mode not in ("reverse", "forward", None):
+        raise ValueError(f'mode must be "reverse" or "forward", got {mode!r}')
+    h = as_numbers(h)
+    _check_fixed(h, fixed)
+    segment = _checked_segment(steps, segment, batch_size)
+    check_data(data)
+    data = jax.tree.map(jnp.asarray, data)
+
+    def run(h):
+        setting = h if fixed is None else {**fixed, **h}
+        state = _train(task, setting, data, steps=steps, segment=segment, batch_size=batch_size, key=key)
+        metrics = task.evaluate(state, data, setting)
+        value = _chosen(metrics, metric)
+        return value, (value, metrics, state)
+
+    if mode is None:
+        mode = "forward" if sum(x.size for x in jax.tree.leaves(h)) <= FEW else "reverse"
+    slope = jax.jacfwd if mode == "forward" else jax.grad
+    gradient, (value, metrics, state) = slope(run, has_aux=True)(h)
+    gradient = jax.tree.map(lambda slope, number: slope.astype(number.dtype), gradient, h)
+    return Hypergradient(value, gradient, metrics, state)
+
+
+def as_numbers(h: Tree) -> Tree:
+    """The leaves as float arrays; whole numbers in the default float dtype."""
+
+    def as_number(path, leaf):
+        dtype = (
+            np.dtype(type(leaf)) if isinstance(leaf, bool | int | float) else getattr(leaf, "dtype", np.dtype(object))
+        )
+        if jnp.issubdtype(dtype, jnp.floating):
+            return as_float(leaf) if isinstance(leaf, float) else jnp.asarray(leaf)
+        if jnp.issubdtype(dtype, jnp.integer):
+            return as_float(leaf)
+        name = jax.tree_util.keystr(path)
+        raise ValueError(f"h must hold real numbers, got {leaf!r} at h{name}; what is not to change goes into fixed")
+
+    if isinstance(h, Mapping) and "seed" in h:
+        raise ValueError("h must hold real numbers that the metric is smooth in, got a seed; it goes into fixed")
+    numbers = jax.tree.map_with_path(as_number, h, is_leaf=lambda x: x is None)
+    if not jax.tree.leaves(numbers):
+        raise ValueError(f"h must hold at least one number, got {h!r}")
+    return numbers
+
+
+def _check_fixed(h: Tree, fixed: Any) -> None:
+    if fixed is None:
+        return
+    if not (isinstance(h, Mapping) and isinstance(fixed, Mapping)):
+        raise ValueError(
+            f"h and fixed must be dicts to make one setting, got {type(h).__name__}, {type(fixed).__name__}"
+        )
+    if both := set(h) & set(fixed):
+        raise ValueError(f"h and fixed must have no name in common, got {min(both)}")
+
+
+def _checked_segment(steps: int, segment: int | None, batch_size: int | None) -> int:
+    check_steps(steps, 1, segment=segment, batch_size=batch_size)
+    nearest = next(divisor for divisor in range(math.isqrt(steps), 0, -1) if steps % divisor == 0)
+    if segment is None:
+        return nearest
+    if steps % segment:
+        raise ValueError(f"segment must divide steps = {steps}, got {segment}; {nearest} would do")
+    return segment
+
+
+def _train(
+    task: Task, setting: Any, data: Splits, *, steps: int, segment: int, batch_size: int | None, key: Key | None
+) -> Tree:
+    """The state after the run; on the way back each segment is trained again from its first state."""
+    keys = keys_of(key, setting)
+    # as bare data of each segment: the check for reused keys takes one that goes into a checkpoint for spent
+    both = keys.order, keys.noise
+    bare = [jnp.broadcast_to(data, (steps // segment, *data.shape)) for data in map(jax.random.key_data, both)]
+
+    @jax.checkpoint
+    def train_segment(state, at):
+        first_step, *data_of_keys = at
+        order_key, noise_key = (
+            jax.random.wrap_key_data(bare, impl=jax.random.key_impl(like))
+            for bare, like in zip(data_of_keys, both, strict=True)
+        )
+        return train_steps(
+            task,
+            state,
+            data,
+            setting,
+            first_step=first_step,
+            steps=segment,
+            batch_size=batch_size,
+            order_key=order_key,
+            noise_key=noise_key,
+        )[0]
+
+    state = jax.tree.map(jnp.asarray, task.init(keys.init, setting))
+    first_steps = jnp.arange(0, steps, segment, dtype=jnp.int32)
+    return jax.lax.scan(lambda state, at: (train_segment(state, at), None), state, (first_steps, *bare))[0]
+
+
+def _chosen(metrics: dict[str, jax.Array], metric: str) -> jax.Array:
+    if metric not in metrics:
+        raise ValueError(f"metric must be one of {sorted(metrics)}, got {metric!r}")
+    value = jnp.asarray(metrics[metric])
+    if value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"the metric {metric} must be a float scalar, got {value.dtype} of shape {value.shape}")
+    return value

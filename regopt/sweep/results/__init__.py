@@ -1,0 +1,8 @@
+"""What a sweep found: its history, the result as a person reads it, statistics, and the files it is kept in."""
+
+from regopt.sweep.results._importance import Importance, importance
+from regopt.sweep.results._load import load
+from regopt.sweep.results._result import Best, Result
+from regopt.sweep.results._statistics import compare, repeats, separations
+
+__all__ = ["Best", "Importance", "Result", "compare", "importance", "load", "repeats", "separations"]

@@ -1,0 +1,136 @@
+"""What is known of the settings of a sweep while it trains: arrays that grow segment by segment."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from regopt.sweep.space import Settings
+
+
+class Marks(NamedTuple):
+    """What the host needs in order to decide who goes on; int32 scalars of one lane."""
+
+    first_bad_step: jax.Array  # number of the segment's first step with a NaN or inf, 0 without one
+    stop: jax.Array
+    best_step: jax.Array  # 0 without early stopping
+
+
+@dataclasses.dataclass
+class Record:
+    """What is known of each setting so far, as NumPy arrays with the settings on the first axis."""
+
+    settings: Settings  # with the numbers they have now
+    steps: np.ndarray  # [evaluations], int: step of each evaluation
+    curves: dict[str, np.ndarray]  # each [settings, evaluations], float; NaN where not trained
+    training: np.ndarray  # [settings], bool: goes on
+    stopped: np.ndarray  # [settings], bool: ended by early stopping
+    cut: np.ndarray  # [settings], bool: ended by the scheduler
+    first_bad_step: np.ndarray  # [settings], int: 0 where nothing was bad
+    best_step: np.ndarray  # [settings], int: by early stopping, else 0
+    last_step: np.ndarray  # [settings], int: steps done
+    slots: np.ndarray  # [settings, evaluations], int: of the call that trained each segment, over all devices; else -1
+    parents: np.ndarray  # [settings, evaluations], int: whose state each segment began with, -1 where not decided
+    used: dict[str, np.ndarray]  # each [settings, evaluations]: the numbers that change during training
+
+    @classmethod
+    def empty(
+        cls, settings: Settings, metrics: Sequence[str], steps: np.ndarray, changing: Sequence[str] = ()
+    ) -> "Record":
+        """A record before any training; the numbers ``changing`` may change during it."""
+        size = len(settings)
+        return cls(
+            settings=settings,
+            steps=steps,
+            curves={name: np.full((size, len(steps)), np.nan) for name in metrics},
+            training=np.ones(size, bool),
+            stopped=np.zeros(size, bool),
+            cut=np.zeros(size, bool),
+            first_bad_step=np.zeros(size, int),
+            best_step=np.zeros(size, int),
+            last_step=np.zeros(size, int),
+            slots=np.full((size, len(steps)), -1),
+            parents=np.full((size, len(steps)), -1),
+            used={name: np.full((size, len(steps)), np.nan) for name in changing},
+        )
+
+    def add(
+        self, segment: int, rows: np.ndarray, slots: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks
+    ) -> None:
+        """Write down one segment of some settings, trained in these slots, and who of them ends with it."""
+        self.slots[rows, segment] = slots
+        for name, values in metrics.items():
+            self.curves[name][rows, segment] = values
+        for name, values in self.used.items():
+            values[rows, segment] = self.settings.numbers[name][rows]
+        self.last_step[rows] = self.steps[segment]
+        self.first_bad_step[rows] = marks.first_bad_step
+        self.best_step[rows] = marks.best_step
+        self.stopped[rows] = marks.stop > 0
+        is_last = segment == len(self.steps) - 1
+        self.training[rows] = (marks.first_bad_step == 0) & (marks.stop == 0) & (not is_last)
+
+    def end(self, rows: np.ndarray) -> None:
+        """The scheduler ends these settings, ``[settings]`` bool."""
+        self.cut |= rows
+        self.training &= ~rows
+
+    def take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
+        """Some settings go on from where another is, a diverged one too; their curves before stay.
+
+        Args:
+            parents: [settings], int: whose state each goes on with, its own row for its own.
+            numbers: columns that change, each ``[settings]``.
+        """
+        rows = np.flatnonzero(parents != np.arange(len(parents)))
+        self.parents[np.arange(len(parents)), self.segments[parents]] = parents
+        self.settings = Settings({**self.settings.numbers, **numbers}, self.settings.static)
+        self.first_bad_step[rows], self.best_step[rows] = 0, self.best_step[parents[rows]]
+        self.last_step[rows], self.training[rows] = self.last_step[parents[rows]], True
+
+    @property
+    def segments(self) -> np.ndarray:
+        """[settings], int: segments done."""
+        return self.last_step // self.steps[0]
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """[settings], bool: met a NaN or an infinity."""
+        return self.first_bad_step > 0
+
+    def scores(self, monitor: str, mode: Literal["min", "max"], *, keeps_best: bool) -> np.ndarray:
+        """How good each setting was after each segment: ``[settings, evaluations]``, smaller is better.
+
+        Args:
+            monitor: the metric.
+            mode: whether a smaller or a larger metric is better.
+            keeps_best: the best value so far counts, rather than the last.
+
+        Returns:
+            NaN after the last segment of a setting; infinite where its metric is not finite, and once it has diverged.
+        """
+        values = (1 if mode == "min" else -1) * self.curves[monitor]
+        done = np.arange(1, len(self.steps) + 1) <= self.segments[:, None]
+        diverged = self.diverged[:, None] & (self.steps >= self.first_bad_step[:, None])
+        values = np.where(diverged | ~np.isfinite(values), np.inf, values)
+        if keeps_best:
+            values = np.where(diverged, np.inf, np.fmin.accumulate(np.where(done, values, np.nan), axis=1))
+        return np.where(done, values, np.nan)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Everything but steps and static values, as a tree of arrays for a store."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
+
+    def restore(self, tree: Mapping[str, Any]) -> None:
+        """Take over what ``to_tree`` gave."""
+        self.settings = Settings({name: np.array(x) for name, x in tree["numbers"].items()}, self.settings.static)
+        self.curves = {name: np.array(x) for name, x in tree["curves"].items()}
+        self.used = {name: np.array(x) for name, x in tree["used"].items()}
+        for name in ARRAYS:
+            setattr(self, name, np.array(tree[name]))
+
+
+ARRAYS = ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots", "parents")

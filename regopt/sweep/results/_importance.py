@@ -1,0 +1,135 @@
+"""Which number matters: how much worse a forest orders settings that it has not seen, once one number is shuffled."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from regopt._core.numerics import check_range
+from regopt.sweep.results._statistics import REPEATED, Mode, column_of, numbered, ordinal, sign
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Importance(NamedTuple):
+    """How much of the order of the settings hangs on each number."""
+
+    numbers: "pandas.DataFrame"  # index number; columns share, low, high; most important first
+    explained: "pandas.Series"  # r2, low, high: R^2 of the forest for settings that it has not seen
+    settings: int  # that the forests were given
+
+
+def importance(
+    table: "pandas.DataFrame",
+    names: Sequence[str],
+    metric: str,
+    mode: Mode = "min",
+    *,
+    over: Sequence[str] = REPEATED,
+    folds: int = 5,
+    rounds: int = 2,
+    level: float = 0.95,
+    most: int = 2000,
+    seed: int = 0,
+) -> Importance:
+    """How much worse a random forest orders unseen settings when one number is shuffled among them.
+
+    A forest learns the rank of a setting by its metric, with the diverged ones last, from some of the settings and
+    is asked for the others: ``share = (R^2 - R^2 with the number shuffled) / 2``, which for independent numbers is
+    the share of the variance that the number takes part in (the total Sobol index of what the forest learnt), so
+    shares of numbers that interact add up to more than R^2. Ranks, so that neither a loss of 1e6 nor the scale of
+    the metric decides. Repeats of one setting are never on both sides. The intervals are Student's over the splits,
+    widened for the settings that splits share. Where the forest explains little, so do the shares; where the design
+    ties two numbers together, each hides behind the other.
+
+    Args:
+        table: of a sweep, one row for each setting.
+        names: its columns that make a setting; those that do not vary are left out.
+        metric: its column to explain; rows without it that did not diverge are left out.
+        mode: whether a smaller or a larger metric is better.
+        over: those of ``names`` that only repeat a setting.
+        folds: parts that the settings are cut into, each held out once, >= 2.
+        rounds: how often they are cut anew, >= 1.
+        level: of the intervals, in (0, 1).
+        most: rows used, drawn at random from a larger table, >= 20.
+        seed: of the cuts, the forests and the shuffles.
+
+    Returns:
+        The share of each number with its interval, the forest's R^2 on held-out settings, and how many settings.
+
+    Raises:
+        ValueError: an argument is out of range, no number varies or the metric does not, or fewer than 20 settings
+            can be used.
+
+    References: Breiman (2001), section 10; Gregorutti, Michel & Saint-Pierre (2017), proposition 1; Nadeau & Bengio
+        (2003), section 4, the corrected resampled t interval.
+    """
+    import pandas
+
+    check_range("folds", folds, "[2, inf)")
+    check_range("rounds", rounds, "[1, inf)")
+    check_range("level", level, "(0, 1)")
+    check_range("most", most, "[20, inf)")
+    target = _ranks(table, metric, mode)
+    rows = np.flatnonzero(~np.isnan(target))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    columns = {name: ordinal(column_of(table, name))[rows] for name in names}
+    varying = [name for name, column in columns.items() if len(np.unique(column)) > 1]
+    if not varying:
+        raise ValueError("importance needs a number that varies, got none")
+    if np.ptp(target[rows]) == 0:
+        raise ValueError(f"importance needs a metric that varies, {metric} has one value")
+    inputs = np.column_stack([columns[name] for name in varying])
+    groups = numbered(table.iloc[rows], [name for name in varying if name not in over] or varying)
+    if groups.max() + 1 < 20:
+        raise ValueError(f"importance needs at least 20 settings, got {groups.max() + 1}")
+    scores, drops = _held_out(inputs, target[rows], groups, folds=folds, rounds=rounds, seed=seed)
+    columns = dict(zip(("share", "low", "high"), _resampled_interval(drops / 2, folds, level), strict=True))
+    numbers = pandas.DataFrame(columns, index=pandas.Index(varying, name="number"))
+    explained = [float(x[0]) for x in _resampled_interval(scores[:, None], folds, level)]
+    return Importance(
+        numbers.sort_values("share", ascending=False, kind="stable"),
+        pandas.Series(explained, index=["r2", "low", "high"]),
+        len(rows),
+    )
+
+
+def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode) -> np.ndarray:
+    """Ranks in [0, 1] with the best 0 and all diverged last; NaN for what has no metric."""
+    from scipy import stats
+
+    values = sign(mode) * column_of(table, metric).to_numpy(float)
+    values = np.where(table["status"].to_numpy() == "diverged", np.inf, values)
+    return (stats.rankdata(values, nan_policy="omit") - 1) / max(np.sum(~np.isnan(values)) - 1, 1)
+
+
+def _held_out(
+    inputs: np.ndarray, target: np.ndarray, groups: np.ndarray, *, folds: int, rounds: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """R^2 on each held-out part, ``[splits]``, and its drop by number, ``[splits, numbers]``."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import GroupKFold
+
+    scores, drops = [], []
+    for cut in range(rounds):
+        splitter = GroupKFold(folds, shuffle=True, random_state=seed + cut)
+        for train, test in splitter.split(inputs, target, groups):
+            forest = RandomForestRegressor(100, random_state=seed).fit(inputs[train], target[train])
+            scores.append(forest.score(inputs[test], target[test]))
+            shuffled = permutation_importance(forest, inputs[test], target[test], n_repeats=5, random_state=seed)
+            drops.append(shuffled["importances_mean"])
+    return np.array(scores), np.array(drops)
+
+
+def _resampled_interval(values: np.ndarray, folds: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and ends of the corrected resampled t interval over the first axis (Nadeau & Bengio 2003)."""
+    from scipy import stats
+
+    count = len(values)
+    mean = values.mean(axis=0)
+    spread = np.sqrt((1 / count + 1 / (folds - 1)) * values.var(axis=0, ddof=1))  # test over train is 1 / (folds - 1)
+    reach = stats.t.ppf((1 + level) / 2, count - 1) * spread
+    return mean, mean - reach, mean + reach

@@ -1,0 +1,122 @@
+"""A result in a folder: saved at once, read anywhere, with its config and versions.
+
+    sweep.npz       the record and all about it: arrays, and their sha256, without pickle
+    table.parquet, config.json, versions.json    the same for people and other programs
+
+One file holds all that is read back, so a sweep that is killed while it saves leaves the previous one. The trained
+states are not in it. This file is not for reading it (`regopt.sweep.loaded`), nor for going on with a sweep
+(`regopt.sweep.store`).
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regopt._core.io import versions, write_arrays, write_json, write_table
+from regopt.sweep.space import Settings
+
+FORMAT = 1
+NAME, ABOUT = "sweep.npz", "about"
+OTHERS = {
+    "record",
+    "config",
+    "versions",
+    "state_of",
+    "refit_of",
+    "outputs_of",
+}  # fields of a result that are no scalars
+
+
+def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
+    """Write a result into a folder, over one that was there.
+
+    Args:
+        result: a ``Result``, finished or not.
+        folder: made where there is none.
+        config: the resolved config as JSON values; by default what the result knows of it.
+
+    The parquet file is left out where pandas or pyarrow is not installed.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays, names = _flat(result)
+    settings = result.record.settings
+    about = {
+        "format": FORMAT,
+        "sha256": digest(arrays),
+        "arrays": names,
+        "static": {name: [_word(value) for value in column] for name, column in settings.static.items()},
+        "result": {name: _number(getattr(result, name)) for name in scalars(result)},
+        "config": dict(result.config if config is None else config) or _known(result),
+        "versions": dict(result.versions) or versions(),
+    }
+    text = json.dumps(about, allow_nan=False)
+    write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})
+    if all(map(importlib.util.find_spec, ("pandas", "pyarrow"))):
+        write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
+    for name in ("config", "versions"):
+        write_json(folder / f"{name}.json", about[name])
+
+
+def scalars(result: Any) -> list[str]:
+    """The fields of a result, or of its class, that are numbers, texts and booleans."""
+    return [field.name for field in dataclasses.fields(result) if field.name not in OTHERS]
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes."""
+    found = hashlib.sha256()
+    for name, array in arrays.items():
+        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
+    """The record's arrays under plain names, and for each field the keys of its dictionary, None for an array."""
+    record = result.record
+    parts = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    parts["numbers"] = dict(parts.pop("settings").numbers)
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        values = part.values() if isinstance(part, Mapping) else [part]
+        arrays |= {f"{name}.{at}": np.asarray(value) for at, value in enumerate(values)}
+    return arrays, {name: list(part) if isinstance(part, Mapping) else None for name, part in parts.items()}
+
+
+def _known(result: Any) -> dict[str, Any]:
+    """The config as far as the result tells."""
+    steps = result.record.steps
+    lasting = {"steps": int(steps[-1]), "eval_every": int(steps[0])} if len(steps) else {}
+    return {"settings": len(result.record.settings), **lasting, "monitor": result.monitor, "mode": result.mode}
+
+
+def _as_text(frame: Any, settings: Settings) -> Any:
+    """The table with static values of one kind in each column, as parquet wants them."""
+    columns = {name: [_word(value) for value in column] for name, column in settings.static.items()}
+    for name, column in columns.items():
+        columns[name] = column if len(set(map(type, column))) == 1 else list(map(str, column))
+    return frame.assign(**columns)
+
+
+def _number(value: Any) -> Any:
+    """A scalar as strict JSON has it; None for a number that is not finite."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _word(value: Any) -> str | bool | int | float:
+    """A static value as JSON has it; a function by its name, anything else as it is written."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value)):
+        return value
+    return getattr(value, "__qualname__", None) or repr(value)

@@ -1,0 +1,86 @@
+"""A result read from the folder that `regopt.sweep.saved` wrote."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from regopt._core.messages import one_line
+from regopt.sweep import checkpoint
+from regopt.sweep.results import _io
+from regopt.sweep.results._history import Record
+from regopt.sweep.results._layout import shares_in
+from regopt.sweep.results._merge import merge
+from regopt.sweep.results._result import Result
+from regopt.sweep.space import Settings
+
+
+def load(folder: str | Path) -> Result:
+    """Read a result that ``Result.save`` wrote, or ``sweep.run`` in its folder ``out``, also while it runs.
+
+    Static values that are neither text, finite number nor boolean come back as text. The states are not there, so
+    ``state``, ``predict`` and ``refit`` raise.
+
+    Args:
+        folder: where it is.
+
+    Returns:
+        The result.
+
+    Raises:
+        FileNotFoundError: nothing was saved there.
+        ValueError: what is there is damaged, or of another version.
+    """
+    try:
+        hosts, shares = shares_in(Path(folder))
+    except checkpoint.StoreError as error:
+        raise ValueError(str(error)) from error
+    if shares := {host: share for host, share in shares.items() if (share / _io.NAME).is_file()}:
+        return merge({host: load(share) for host, share in shares.items()}, hosts)
+    path = Path(folder) / _io.NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no sweep was saved here, {_io.NAME} is missing")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        about = json.loads(arrays.pop(_io.ABOUT).tobytes())
+        if about["format"] != _io.FORMAT:
+            raise ValueError(f"its format is {about['format']}, this version reads {_io.FORMAT}")
+        if _io.digest(arrays) != about["sha256"]:
+            raise ValueError("its numbers are not those that were saved")
+        parts = _parts(about["arrays"], arrays)
+        facts: dict[str, Any] = {name: about["result"][name] for name in _io.scalars(Result)}
+        facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
+        columns = {name: tuple(column) for name, column in about["static"].items()}
+        record = Record(settings=Settings(parts.pop("numbers", {}), columns), **parts)
+    except Exception as error:
+        raise ValueError(
+            one_line(f"{path}: the saved sweep cannot be read: {str(error) or type(error).__name__}")
+        ) from error
+
+    def absent(*_: Any) -> NoReturn:
+        raise ValueError(f"{folder} has no trained states; run the sweep again for them")
+
+    functions: dict[str, Any] = dict.fromkeys(("state_of", "refit_of", "outputs_of"), absent)
+    identity = _identity(folder)
+    config = identity.get("config", {}) | about["config"]
+    packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
+    return Result(record=record, config=config, versions=packages, **functions, **facts)
+
+
+def _identity(folder: str | Path) -> dict[str, Any]:
+    """What the store of a sweep that can go on says of it; nothing where there is none."""
+    try:
+        found = checkpoint.read(folder)
+    except checkpoint.StoreError:  # its states are of no use, the result is
+        return {}
+    return found.identity if found else {}
+
+
+def _parts(names: Mapping[str, list[str] | None], stored: Any) -> dict[str, Any]:
+    return {
+        name: stored[f"{name}.0"] if keys is None else {key: stored[f"{name}.{at}"] for at, key in enumerate(keys)}
+        for name, keys in names.items()
+    }

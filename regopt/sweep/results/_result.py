@@ -1,0 +1,268 @@
+"""What a sweep found, as a person reads it.
+
+Tables and curves leave as pandas and xarray objects; drawing them is for the report.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from regopt.sweep.results._history import Record
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+class Best(NamedTuple):
+    """The best setting of a sweep."""
+
+    index: int  # its row in the table
+    setting: dict[str, Any]  # numbers and static values by name
+    metrics: dict[str, float]  # at the step that was kept
+    step: int  # the step that was kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The outcome of a sweep.
+
+    A setting's *kept* step is the best evaluated one with early stopping, else the last; its metrics in the table
+    and its state are those of the kept step.
+    """
+
+    record: Record
+    monitor: str
+    mode: Literal["min", "max"]
+    keeps_best: bool  # early stopping kept each setting's best state
+    interrupted: bool  # Ctrl-C ended the sweep before all settings were done
+    trace_seconds: float  # in which JAX traced and lowered the programs
+    compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
+    run_seconds: float
+    chunk: int  # settings that a device trained at once, in the largest group
+    temporary_bytes: int  # of a device, in the largest group
+    busy_share: float  # of the slots of all calls, those that trained a setting
+    state_of: Callable[[int], Any] = dataclasses.field(repr=False)
+    refit_of: Callable[[int | None], "Result"] = dataclasses.field(repr=False)
+    outputs_of: Callable[[np.ndarray, Any], np.ndarray] = dataclasses.field(repr=False)
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
+    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
+
+    @property
+    def kept_step(self) -> np.ndarray:
+        """[settings], int: the step whose state was kept; 0 where nothing was trained."""
+        return self.record.best_step if self.keeps_best else self.record.last_step
+
+    @property
+    def status(self) -> np.ndarray:
+        """[settings], str: done, stopped (by patience), cut (by the scheduler), diverged or unfinished."""
+        record = self.record
+        return np.select(
+            [record.diverged, record.stopped, record.cut, ~record.training & (record.last_step > 0)],
+            ["diverged", "stopped", "cut", "done"],
+            "unfinished",
+        )
+
+    def kept_metrics(self) -> dict[str, np.ndarray]:
+        """Each metric ``[settings]`` at the kept step, NaN where there is none."""
+        record = self.record
+        at = np.searchsorted(record.steps, self.kept_step)
+        rows = np.arange(len(record.settings))
+        known = self.kept_step > 0
+        at = np.where(known, at, 0)
+        return {name: np.where(known, curve[rows, at], np.nan) for name, curve in record.curves.items()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
+
+        Returns:
+            The table; ``first_bad_step`` is missing where nothing was bad.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = _import("pandas")
+        record = self.record
+        bad = pandas.array(record.first_bad_step, dtype="Int64")
+        bad[~record.diverged] = pandas.NA
+        columns = {
+            **{name: _as_column(column) for name, column in record.settings.columns.items()},
+            "status": self.status,
+            "last_step": record.last_step,
+            "kept_step": self.kept_step,
+            "first_bad_step": bad,
+            **self.kept_metrics(),
+        }
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(record.settings), name="setting"))
+
+    def curves(self) -> "xarray.Dataset":
+        """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
+
+        Returns:
+            The data set; the settings' columns are coordinates.
+
+        Raises:
+            ImportError: xarray is not installed.
+        """
+        xarray = _import("xarray")
+        record = self.record
+        coordinates = {name: ("setting", _as_column(column)) for name, column in record.settings.columns.items()}
+        return xarray.Dataset(
+            {name: (("setting", "step"), values) for name, values in record.curves.items()},
+            coords={"setting": np.arange(len(record.settings)), "step": record.steps, **coordinates},
+        )
+
+    def lineage(self) -> "pandas.DataFrame":
+        """Who went on from whose state, and with which numbers, where a ``population`` was trained.
+
+        Returns:
+            A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the
+            ``parent`` whose state it began with (its own where none was taken over), and the numbers that may change,
+            as the segment used them.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = _import("pandas")
+        record = self.record
+        trained = np.arange(len(record.steps)) < record.segments[:, None]
+        settings, segments = np.nonzero(trained)
+        parents = record.parents[trained]
+        columns = {
+            "setting": settings,
+            "step": segments * int(record.steps[0]),
+            "parent": np.where(parents < 0, settings, parents),
+            **{name: values[trained] for name, values in record.used.items()},
+        }
+        return pandas.DataFrame(columns)
+
+    def best(self, metric: str | None = None, mode: Literal["min", "max"] | None = None) -> Best:
+        """The setting whose kept state has the best metric; a diverged one never wins, the first of equals does.
+
+        Args:
+            metric: name of a metric; the sweep's ``monitor`` by default.
+            mode: whether "min" or "max" is better; by default the sweep's own for its monitor, "max" for an
+                accuracy, else "min".
+
+        Returns:
+            Its index, setting, metrics and kept step.
+
+        Raises:
+            ValueError: there is no such metric, ``mode`` is unknown, or no setting has a finite value of it.
+        """
+        metric = self.monitor if metric is None else metric
+        kept = self.kept_metrics()
+        if metric not in kept:
+            raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
+        if mode is None:
+            mode = self.mode if metric == self.monitor else better(metric)
+        if mode not in ("min", "max"):
+            raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+        sign = 1 if mode == "min" else -1
+        values = np.where(self.record.diverged | ~np.isfinite(kept[metric]), np.inf, sign * kept[metric])
+        index = int(np.argmin(values))
+        if not np.isfinite(values[index]):
+            raise ValueError(f"no setting has a finite {metric}: all {len(values)} diverged or were not trained")
+        return Best(
+            index,
+            self.record.settings.row(index),
+            {name: float(column[index]) for name, column in kept.items()},
+            int(self.kept_step[index]),
+        )
+
+    def state(self, setting: int | Best) -> Any:
+        """The task's state of one setting at its kept step, with NumPy leaves.
+
+        Args:
+            setting: row of the table, or what ``best`` returned.
+
+        Returns:
+            The state, as ``task.step`` returns it.
+        """
+        return self.state_of(_index(setting, self.record))
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """The task's outputs for ``inputs`` at the kept state of every setting, computed in the sweep's chunks.
+
+        For a supervised task these are ``model(inputs)`` with noise off, as in its evaluation. Compiled once for
+        each group of static values and shape of the inputs.
+
+        Args:
+            inputs: what ``task.predict`` takes, with the points on the first axis.
+
+        Returns:
+            ``[settings, points, ...]``, float; NaN where a setting diverged or nothing was trained.
+
+        Raises:
+            ValueError: the task has no ``predict``, or its outputs are not one array of one shape for all settings.
+        """
+        return self.outputs_of(~self.record.diverged & (self.kept_step > 0), inputs)
+
+    def refit(self, setting: int | Best | None = None) -> "Result":
+        """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.
+
+        The result has the bits of the sweep's own. Nothing is compiled again.
+
+        Args:
+            setting: row of the table, or what ``best`` returned; None trains all of them again.
+
+        Returns:
+            A result like this one, in which only that setting is trained.
+        """
+        return self.refit_of(None if setting is None else _index(setting, self.record))
+
+    def save(self, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
+        """Write table, curves, config and versions into a folder; ``sweep.load`` reads them, without the states.
+
+        Args:
+            folder: made where there is none; a result that was there is replaced.
+            config: the resolved config as JSON values; by default what the result knows of it.
+        """
+        from regopt.sweep.results import _io as saved
+
+        saved.save(self, folder, config)
+
+    def report(self, path: str | Path, title: str = "Sweep") -> None:
+        """Write one HTML page that opens without a network; see ``regopt.report.page``.
+
+        Args:
+            path: the file.
+            title: of the page.
+        """
+        from regopt.report import write_page
+        from regopt.sweep.results._findings import findings
+
+        write_page(path, findings(self, title))
+
+
+def better(metric: str) -> Literal["min", "max"]:
+    """Whether a smaller or a larger value of a metric is better, by its name: "max" for an accuracy."""
+    return "max" if "accuracy" in metric else "min"
+
+
+def _index(setting: int | Best, record: Record) -> int:
+    index = setting.index if isinstance(setting, Best) else int(setting)
+    if not 0 <= index < len(record.settings):
+        raise IndexError(f"setting must lie in [0, {len(record.settings) - 1}], got {index}")
+    return index
+
+
+def _as_column(values: Any) -> np.ndarray:
+    """A column as a one-dimensional array; values that are tuples stay whole."""
+    if isinstance(values, np.ndarray):
+        return values
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"this needs {name}: pip install 'regopt[experiments]'") from error

@@ -1,0 +1,97 @@
+"""Population based training: the worst settings go on from where the best are, with other numbers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from regopt._core.messages import brief
+from regopt._core.numerics import check_number, check_whole
+from regopt.sweep.schedulers._schedulers import Decision, Scheduler, Standing
+from regopt.sweep.space import Dimension
+from regopt.sweep.space._dimensions import check_space
+
+
+def population(
+    explore: Mapping[str, Dimension],
+    every: int = 1,
+    *,
+    fraction: float = 0.2,
+    resample: float = 0.25,
+    factors: tuple[float, float] = (0.8, 1.2),
+    seed: int = 0,
+) -> Scheduler:
+    """Every so often the worst settings take the state of one of the best, and explore: other numbers from then on.
+
+    A setting of the worst ``fraction`` takes the state and the numbers of one drawn from the best ``fraction`` (the
+    paper's truncation selection). Each number to explore is then drawn anew from its dimension with probability
+    ``resample``, otherwise multiplied by one of the ``factors`` and kept within the dimension's ends; one with listed
+    values is drawn anew or stays. Only settings with the same static values exchange states. All settings must fit on
+    the devices at the same time, and there is no early stopping. A diverged setting is among the worst, never a parent.
+
+    Args:
+        explore: the numbers that change, each with its dimension.
+        every: segments between exchanges, >= 1.
+        fraction: in (0, 0.5]; of the settings of a group, at least one.
+        resample: in [0, 1].
+        factors: what a number is multiplied by, each > 0.
+        seed: of the draws, >= 0; the same command draws the same.
+
+    Returns:
+        The scheduler. ``Result.lineage`` tells who took over whom, and the numbers used in each segment.
+
+    Raises:
+        ValueError: an argument lies outside its range, or a dimension is static or crossed.
+
+    References: Jaderberg et al. (2017), algorithm 1 and section 4.1.
+    """
+    check_whole("every", every, "[1, inf)")
+    check_number("fraction", fraction, "(0, 0.5]")
+    check_number("resample", resample, "[0, 1]")
+    check_whole("seed", seed, "[0, inf)")
+    if not (isinstance(factors, tuple | list) and factors):
+        raise ValueError(f"factors must be a tuple of numbers in (0, inf), got {brief(factors)}")
+    for factor in factors:
+        check_number("factors", factor, "(0, inf)")
+    check_space(explore)
+    if not explore:
+        raise ValueError("explore must name at least one number, got none")
+    for name, dimension in explore.items():
+        if dimension.static or dimension.crossed:
+            raise ValueError(f"explore must name numbers that may change in training, got {brief(name)}")
+
+    def decide(standing: Standing) -> Decision:
+        nobody = np.zeros_like(standing.going)
+        total = standing.scores.shape[1]
+        at = int(standing.segments[standing.going].min(initial=total))  # the slowest decide when it is time
+        wait = standing.going & (standing.segments > at)
+        due = 0 < at < total and at % every == 0 and np.all(standing.parents[standing.going, at] < 0)
+        if wait.any() or not due:
+            return Decision(wait, nobody)
+        draw = np.random.default_rng([seed, at])
+        parents = np.arange(len(nobody))
+        numbers = {name: standing.numbers[name].copy() for name in explore}
+        scores = np.where(np.isnan(standing.scores[:, at - 1]), np.inf, standing.scores[:, at - 1])
+        for group in np.unique(standing.group):
+            rows = np.flatnonzero(standing.group == group)
+            order = rows[np.argsort(scores[rows], kind="stable")]
+            count = min(max(round(fraction * len(rows)), 1), len(rows) // 2)
+            best = [row for row in order[:count] if np.isfinite(scores[row])]
+            for row in order[len(rows) - count :] if best else ():
+                parents[row] = draw.choice(best)
+                for name, dimension in explore.items():
+                    numbers[name][row] = _explored(standing.numbers[name][parents[row]], dimension, draw)
+        return Decision(nobody, nobody, parents, numbers)
+
+    def _explored(value, dimension: Dimension, draw: np.random.Generator):
+        anew = dimension.at(draw.uniform(size=1))[0]
+        if draw.uniform() < resample:
+            return anew
+        if dimension.listed:
+            return value
+        low, high = dimension.at(np.array([0.0, 1.0]))
+        return np.clip(value * draw.choice(factors), low, high)
+
+    drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}
+    arguments = f"{drawn}, {every}, fraction={fraction}, resample={resample}, factors={factors}, seed={seed}"
+    fractions = tuple(name for name, levels in drawn.items() if not all(type(level) is int for level in levels))
+    return Scheduler(decide, f"population({arguments})", tuple(explore), fractions)

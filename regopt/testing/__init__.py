@@ -1,0 +1,3 @@
+"""The laws of the catalogue."""
+
+__all__: list[str] = []

@@ -1,0 +1,76 @@
+"""Early stopping as a state machine over arrays, for use inside jit, vmap and scan."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import as_float, check_range
+from regopt._core.types import Number, Stopping, Tree
+
+
+class EarlyStoppingState(NamedTuple):
+    """State of ``early_stopping``; the book's names behind each field."""
+
+    step: jax.Array  # shape (), int32: training steps seen, i
+    waited: jax.Array  # shape (), int32: evaluations since the best, j
+    best_metric: jax.Array  # shape (), default float dtype: v
+    best_step: jax.Array  # shape (), int32: i*
+    best_params: Tree  # theta*, as the parameters
+    stop: jax.Array  # shape (), bool: j >= p; from then on the state no longer changes
+
+
+def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", "max"] = "min") -> Stopping:
+    """Stop after ``patience`` evaluations in a row without strict improvement, and keep the best parameters.
+
+    A NaN metric is no improvement; an equal one neither. Once ``stop`` is set, further updates change nothing,
+    so a scan of fixed length ends with the state of the stop.
+
+    Args:
+        patience: evaluations without improvement to wait for, >= 0; 0 stops before the first; may be traced.
+        every: training steps between evaluations (the book's n), >= 1; ``best_step`` counts in these; may be
+            traced.
+        mode: whether a smaller or a larger metric is better.
+
+    Returns:
+        The state machine; ``init(params)`` and ``update(state, params, metric)``.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range, or ``mode`` is unknown.
+
+    References: Goodfellow et al. (2016), Algorithm 7.1.
+    """
+    check_range("patience", patience, "[0, inf)")
+    check_range("every", every, "[1, inf)")
+    if mode not in ("min", "max"):
+        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+    worst = jnp.inf if mode == "min" else -jnp.inf
+
+    def init(params):
+        step, waited, best_step = (jnp.zeros((), jnp.int32) for _ in range(3))
+        return EarlyStoppingState(
+            step=step,
+            waited=waited,
+            best_metric=as_float(worst),
+            best_step=best_step,
+            best_params=jax.tree.map(jnp.copy, params),  # of their own, so that both may be donated
+            stop=as_float(patience) <= 0,
+        )
+
+    def update(state, params, metric):
+        metric = as_float(metric)
+        better = metric < state.best_metric if mode == "min" else metric > state.best_metric
+        step = state.step + jnp.asarray(every).astype(jnp.int32)
+        waited = jnp.where(better, 0, state.waited + 1)
+        after = EarlyStoppingState(
+            step=step,
+            waited=waited,
+            best_metric=jnp.where(better, metric, state.best_metric),
+            best_step=jnp.where(better, step, state.best_step),
+            best_params=trees.where(better, params, state.best_params),
+            stop=as_float(waited) >= as_float(patience),
+        )
+        return trees.where(state.stop, state, after)
+
+    return Stopping(init, update)

@@ -1,0 +1,141 @@
+"""One run with early stopping, as a pure function of its setting, its data and its key.
+
+For many settings at once there is ``sweep.run``, in which each one costs nothing more from its own stop on; ``fit`` is
+for what a sweep cannot do: to be differentiated, or mapped over data, keys and patience inside a larger program.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import check_number
+from regopt._core.types import Key, Number, Task, Tree
+from regopt.data import Splits
+from regopt.training._checks import asking_for, check_metric, check_task
+from regopt.training._early_stopping import early_stopping
+from regopt.training._segments import checked, keys_of, scan_while, train_segment
+
+
+class Fit(NamedTuple):
+    """The outcome of a run."""
+
+    state: Tree  # the task's, at best_step
+    metrics: dict[str, jax.Array]  # each [evaluations], float; NaN where not trained
+    best_step: jax.Array  # shape (), int32: step of the state kept: i* with patience, else the last
+    best_metric: jax.Array  # shape (), float: the monitor there; NaN at step 0
+    last_step: jax.Array  # shape (), int32: steps trained
+    stopped: jax.Array  # shape (), bool: patience ended it
+    first_bad_step: jax.Array  # shape (), int32: step that met a NaN or an infinity and ended it; 0 without one
+
+    @property
+    def diverged(self) -> jax.Array:
+        """Shape (), bool: met a NaN or an infinity."""
+        return self.first_bad_step > 0
+
+
+class _Run(NamedTuple):
+    """What is carried from segment to segment."""
+
+    state: Tree
+    stopping: Any  # early-stopping state; it keeps no parameters without patience
+    last_step: jax.Array
+    first_bad_step: jax.Array
+
+
+def fit(
+    task: Task,
+    h: Any,
+    data: Splits,
+    *,
+    steps: int,
+    eval_every: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    patience: Number | None = None,
+    monitor: str = "validation_loss",
+    mode: Literal["min", "max"] | None = None,
+) -> Fit:
+    """Train one setting, evaluate every ``eval_every`` steps, and stop early if there is ``patience``.
+
+    A pure function: it may be jitted, mapped over ``h``, ``data``, ``key`` and ``patience``, and differentiated, as
+    ``state`` and ``metrics`` in a learning rate. After a stop or a divergence nothing changes, and nothing is computed
+    either: under ``vmap`` once the last lane has ended. A setting has the outcome that ``sweep.run`` gives it with the
+    same key, to rounding (with patience 0 this trains nothing, the sweep one segment): the key is split in the same
+    way, and ``h["seed"]``, if there is one, decides the initial state and the order of the data.
+
+    Args:
+        task: what to train; see ``sweep.supervised``.
+        h: the setting, what the task takes: for a supervised task a dict of numbers, which may be traced, and
+            static values.
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
+        steps: training steps, a multiple of ``eval_every``, static.
+        eval_every: steps between evaluations (the book's n), >= 1, static.
+        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        key: source of all randomness; ``jax.random.key(0)`` by default.
+        patience: stop after this many evaluations in a row without strict improvement of ``monitor``, and keep the
+            best state; >= 0, where 0 does not train at all; may be traced. None trains to the end and keeps the
+            last state.
+        monitor: the metric that early stopping watches; a run diverges when it is not finite.
+        mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
+
+    Returns:
+        The state kept, the learning curves, and how the run ended.
+
+    Raises:
+        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, or ``monitor`` is not a
+            metric of the task.
+
+    References: Goodfellow et al. (2016), Algorithm 7.1.
+    """
+    check_task(task)
+    check_metric(monitor, mode)
+    data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
+    keeps_best = patience is not None
+    if keeps_best:
+        check_number("patience", patience, "[0, inf)")
+    mode = ("max" if "accuracy" in monitor else "min") if mode is None else mode
+    rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
+    keys = keys_of(key, h)
+    with asking_for(h):
+        state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
+    infinite = trees.count_not_finite(state)
+
+    def candidate(state):
+        return state if keeps_best else ()
+
+    def going(run):
+        return ~run.stopping.stop & (run.first_bad_step == 0)
+
+    def segment(run, first_step):
+        state, metrics, bad_step = train_segment(
+            task,
+            run.state,
+            data,
+            h,
+            first_step=first_step,
+            steps=eval_every,
+            batch_size=batch_size,
+            order_key=keys.order,
+            noise_key=keys.noise,
+            infinite=infinite,
+            monitor=monitor,
+        )
+        stopping = rule.update(run.stopping, candidate(state), metrics[monitor])
+        return _Run(state, stopping, first_step + eval_every, bad_step), metrics
+
+    zero = jnp.zeros((), jnp.int32)
+    start = _Run(state, rule.init(candidate(state)), zero, zero)
+    run, metrics = scan_while(going, segment, start, jnp.arange(0, steps, eval_every, dtype=jnp.int32))
+    best_step = run.stopping.best_step if keeps_best else run.last_step
+    at_best = metrics[monitor][best_step // eval_every - 1]
+    return Fit(
+        state=run.stopping.best_params if keeps_best else run.state,
+        metrics=metrics,
+        best_step=best_step,
+        best_metric=jnp.where(best_step > 0, at_best, jnp.nan),
+        last_step=run.last_step,
+        stopped=run.stopping.stop & (run.first_bad_step == 0),
+        first_bad_step=run.first_bad_step,
+    )

@@ -1,0 +1,189 @@
+"""What every kind of training is made of: equal segments of steps, each with an evaluation, while a condition holds.
+
+Pure functions of one run, for ``scan`` and ``vmap``; when to go on is the caller's business.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.messages import brief, nearest
+from regopt._core.numerics import as_float
+from regopt._core.types import Key, Number, Task, Tree
+from regopt.data import Splits
+from regopt.data._batching import check_batch
+from regopt.training._checks import check_data, check_key, check_steps
+from regopt.training._steps import train_steps
+
+Metrics = dict[str, jax.Array]
+
+
+class Keys(NamedTuple):
+    """The key of a run, split by purpose as ``sweep.run`` splits its own."""
+
+    init: Key
+    order: Key
+    noise: Key
+
+
+def keys_of(key: Key | None, h: Any) -> Keys:
+    """Keys by purpose; a number ``seed`` in the setting has its own initial state and order of data."""
+    check_key(key)
+    key = jax.random.key(0) if key is None else key
+    init, order, noise = (jax.random.fold_in(key, purpose) for purpose in range(3))
+    if isinstance(h, Mapping) and "seed" in h:
+        init, order = (jax.random.fold_in(key, h["seed"]) for key in (init, order))
+    return Keys(init, order, noise)
+
+
+def train_segment(
+    task: Task,
+    state: Tree,
+    data: Splits,
+    h: Any,
+    *,
+    first_step: Number,
+    steps: int,
+    batch_size: int | None,
+    order_key: Key,
+    noise_key: Key,
+    infinite: jax.Array,
+    monitor: str,
+    rows: jax.Array | None = None,
+) -> tuple[Tree, Metrics, jax.Array]:
+    """Train for ``steps`` steps, then evaluate.
+
+    Args:
+        task: what is trained.
+        state: the task's state after ``first_step`` steps.
+        data: examples to train on and to evaluate on.
+        h: the setting.
+        first_step: steps done before, shape (); may be traced.
+        steps: how many to do, static.
+        batch_size: examples in a batch; None gives every step them all.
+        order_key: of the order of the data.
+        noise_key: of the noise.
+        infinite: entries of the run's first state that were not finite, as a mask of -inf has; shape (), int32.
+        monitor: the metric that must stay finite.
+        rows: places in ``data.train`` to train on, int32; None for all of them.
+
+    Returns:
+        The state after; the metrics, float scalars (``train_*`` are means over the segment); and the number of the
+        first step with a metric that is not finite, of the last one if only its outcome is not, else 0.
+
+    Raises:
+        ValueError: ``monitor`` is not a metric, or a metric is no scalar.
+    """
+    state, per_step = train_steps(
+        task,
+        state,
+        data,
+        h,
+        first_step=first_step,
+        steps=steps,
+        batch_size=batch_size,
+        order_key=order_key,
+        noise_key=noise_key,
+        rows=rows,
+    )
+    _check_scalars({name: values.shape[1:] for name, values in per_step.items()})
+    metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
+    evaluated = {name: _inexact(value) for name, value in task.evaluate(state, data, h).items()}
+    _check_scalars({name: value.shape for name, value in evaluated.items()})
+    if twice := set(metrics) & set(evaluated):
+        raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
+    metrics |= evaluated
+    _check_monitor(metrics, monitor)
+    good = (trees.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
+    return state, metrics, first_bad_step(first_step, per_step, steps, good)
+
+
+def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:
+    """Number of the first step with a metric that is not finite, of the last if only ``good`` is false, else 0."""
+    finite = reduce(jnp.logical_and, map(jnp.isfinite, jax.tree.leaves(per_step)), jnp.ones(steps, bool))
+    bad = ~finite.at[-1].set(finite[-1] & good)
+    return jnp.where(jnp.any(bad), first_step + 1 + jax.lax.argmax(bad, 0, jnp.int32), 0).astype(jnp.int32)
+
+
+def scan_while(
+    going: Callable[[Any], jax.Array],
+    segment: Callable[[Any, jax.Array], tuple[Any, Metrics]],
+    run: Any,
+    first_steps: jax.Array,
+) -> tuple[Any, Metrics]:
+    """Segment after segment while ``going(run)``; from then on the run stays as it is, and metrics are NaN.
+
+    Skipped segments cost nothing: those after a run's end, under ``vmap`` those after the end of the last lane.
+
+    Args:
+        going: whether to train the next segment, from what is carried.
+        segment: ``(run, first_step) -> (run, metrics)``.
+        run: what is carried.
+        first_steps: steps done before each segment, int32 ``[segments]``.
+
+    Returns:
+        The run at the end, and each metric ``[segments]``.
+    """
+    shapes = jax.eval_shape(segment, run, first_steps[0])[1]
+    unknown = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
+
+    def train(run, first_step):
+        own = going(run)
+        after, metrics = segment(run, first_step)
+        return trees.where(own, after, run), trees.where(own, metrics, unknown)
+
+    def skip(run, _):
+        return run, unknown
+
+    return jax.lax.scan(lambda run, at: jax.lax.cond(_any_lane(going(run)), train, skip, run, at), run, first_steps)
+
+
+@jax.custom_batching.custom_vmap
+def _any_lane(condition: jax.Array) -> jax.Array:
+    """The condition; under ``vmap`` whether it holds in any lane, one answer for all of them.
+
+    With an answer for each lane ``cond`` would run both its branches, on a copy of the data for each.
+    """
+    return condition
+
+
+@_any_lane.def_vmap
+def _any_lane_of_many(_axis_size, in_batched, condition):
+    return _any_lane(jnp.any(condition, axis=0) if in_batched[0] else condition), False
+
+
+def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -> Any:
+    """The data as JAX arrays, after everything that can be said of the static arguments before tracing."""
+    check_data(data)
+    check_steps(steps, eval_every, batch_size=batch_size)
+    if batch_size is not None:
+        check_batch(batch_size, size_of(data.train))
+    return jax.tree.map(jnp.asarray, data)
+
+
+def size_of(examples: Tree) -> int:
+    """How many examples there are."""
+    return len(jax.tree.leaves(examples)[0])
+
+
+def _check_monitor(metrics: Metrics, monitor: str) -> None:
+    if monitor not in metrics:
+        near = nearest(monitor, metrics)
+        meant = "" if near is None else f"; did you mean {near!r}?"
+        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {brief(monitor)}{meant}")
+
+
+def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        if shape:
+            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")
+
+
+def _inexact(value: Any) -> jax.Array:
+    """The value in its own float dtype, or in the default one where it is a whole number or a truth value."""
+    value = jnp.asarray(value)
+    return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)

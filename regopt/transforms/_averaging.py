@@ -1,0 +1,140 @@
+"""Averages of the parameters: the optimizer walks on, the model that counts is a mean of where it has been.
+
+``regopt.final_params(params, opt_state)`` gives that model; sweeps evaluate and predict with it. Averages are kept in
+at least float32. Put these outermost, around everything that moves the parameters.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from regopt._core import trees
+from regopt._core.numerics import as_float, check_range, one_minus, one_minus_power
+from regopt._core.types import Number, Tree
+
+
+class AverageParamsState(NamedTuple):
+    """State of ``average_params``."""
+
+    inner: Any  # the wrapped optimizer's
+    count: Number  # shape (), int32: updates so far
+    mean: Tree  # shapes of the parameters, at least float32
+
+    def final_params(self, params: Tree) -> Tree:
+        """The average, in the dtypes of ``params``."""
+        return trees.lift(lambda _, mean: mean, params, self.mean)
+
+
+def average_params(
+    optimizer: optax.GradientTransformation, decay: Number | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer beside a running average of its iterates, ``a_t = a_{t-1} + c_t (w_t - a_{t-1})``.
+
+    * Without ``decay``: ``c_t = 1 / t``, the mean of all iterates after the start (Polyak-Ruppert).
+    * With it: ``c_t = (1 - decay) / (1 - decay**t)``, the exponential moving average with its bias corrected,
+      ``sum_i decay**(t-i) w_i / sum_i decay**(t-i)``.
+
+    The start itself has no weight. The steps are those of the optimizer.
+
+    Args:
+        optimizer: any optax or regopt transformation.
+        decay: in [0, 1), dimensionless; may be traced. None weighs all iterates alike.
+
+    Returns:
+        The optimizer; its update wants ``params``. ``regopt.final_params`` gives the average.
+
+    Raises:
+        ValueError: a concrete decay lies outside its range.
+
+    References: Polyak & Juditsky (1992), equation 2; Goodfellow et al. (2016), section 8.7.3.
+    """
+    if decay is not None:
+        check_range("decay", decay, "[0, 1)")
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params):
+        return AverageParamsState(optimizer.init(params), jnp.zeros((), jnp.int32), trees.copy_wide(params))
+
+    def update(updates, state, params=None, **extra_args):
+        moves, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        moved = applied("average_params", params, moves)
+        t = optax.safe_increment(state.count)
+        weight = 1 / as_float(t) if decay is None else as_float(one_minus(decay)) / one_minus_power(decay, t)
+        mean = trees.lift(lambda a, w, c: a + c * (w - a), state.mean, moved, numbers=(weight,))
+        return moves, AverageParamsState(inner, t, mean)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class LookaheadState(NamedTuple):
+    """State of ``lookahead``."""
+
+    inner: Any  # the wrapped optimizer's
+    since_sync: Number  # shape (), int32: steps since the slow weights last moved
+    slow: Tree  # shapes of the parameters, at least float32
+
+    def final_params(self, params: Tree) -> Tree:
+        """The slow weights, in the dtypes of ``params``."""
+        return trees.lift(lambda _, slow: slow, params, self.slow)
+
+
+def lookahead(
+    optimizer: optax.GradientTransformation, sync_period: Number = 5, slow_step_size: Number = 0.5
+) -> optax.GradientTransformationExtraArgs:
+    """``sync_period`` steps of the optimizer, then a step back: ``s <- s + slow_step_size (w - s)``, ``w <- s``.
+
+    The parameters are the fast weights w; the slow ones s are in the state. The inner state is kept at a
+    synchronisation.
+
+    Args:
+        optimizer: any optax or regopt transformation, for the fast weights.
+        sync_period: steps between synchronisations, >= 1; may be traced.
+        slow_step_size: in [0, 1], dimensionless; may be traced.
+
+    Returns:
+        The optimizer; its update wants ``params``. ``regopt.final_params`` gives the slow weights.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range.
+
+    References: Zhang et al. (2019), Algorithm 1.
+    """
+    check_range("sync_period", sync_period, "[1, inf)")
+    check_range("slow_step_size", slow_step_size, "[0, 1]")
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params):
+        return LookaheadState(optimizer.init(params), jnp.zeros((), jnp.int32), trees.copy_wide(params))
+
+    def update(updates, state, params=None, **extra_args):
+        moves, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        moved = applied("lookahead", params, moves)
+        steps = optax.safe_increment(state.since_sync)
+        sync = as_float(steps) >= as_float(sync_period)
+        ahead = trees.lift(lambda s, w, a: s + a * (w - s), state.slow, moved, numbers=(slow_step_size,))
+        slow = trees.where(sync, ahead, state.slow)
+        back = trees.lift(lambda w, s: s - w, params, slow)
+        moves = trees.where(sync, back, moves)
+        return moves, LookaheadState(inner, jnp.where(sync, 0, steps), slow)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def applied(name: str, params: Tree, moves: Tree) -> Tree:
+    """The parameters after the update, as ``optax.apply_updates`` rounds them.
+
+    Args:
+        name: the wrapper's, for the message.
+        params: before.
+        moves: the update.
+
+    Returns:
+        A tree like ``params``.
+
+    Raises:
+        ValueError: there are no parameters.
+    """
+    if params is None:
+        raise ValueError(f"{name} needs the parameters: call update(grads, state, params)")
+    return trees.lift(jnp.add, params, moves)

@@ -1,0 +1,63 @@
+"""Gaussian noise on the gradient, of a variance that dies out."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core.numerics import as_float, check_range, like, safe_sqrt, widen
+from regopt._core.types import Key, Number
+
+
+class AddGradientNoiseState(NamedTuple):
+    """State of ``add_gradient_noise``."""
+
+    count: Number  # shape (), int32: updates so far
+    key: Key  # shape (), a typed key: never changes
+
+
+def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.GradientTransformationExtraArgs:
+    """``g <- g + n``, each entry of n normal with mean 0 and variance ``eta / (1 + t)**gamma``, t = 0, 1, ...
+
+    The noise of a step depends on the key, the count and the leaf alone. In a sweep a fixed key gives all settings the
+    same noise; ``jax.random.fold_in(key, h["seed"])`` gives each seed its own.
+
+    Args:
+        key: a typed key, as ``jax.random.key(0)``; may be traced.
+        eta: variance at the first step, >= 0, in squared gradient units; may be traced. The paper takes .01, .3 or 1.
+        gamma: how fast it decays, >= 0, dimensionless; may be traced.
+
+    Returns:
+        The transformation; it keeps the dtypes of the gradients.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range, or the key is none.
+
+    References: Neelakantan et al. (2015), equation 1; Goodfellow et al. (2016), section 7.5.
+    """
+    check_range("eta", eta, "[0, inf)")
+    check_range("gamma", gamma, "[0, inf)")
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
+
+    def init(params):
+        del params
+        return AddGradientNoiseState(jnp.zeros((), jnp.int32), jnp.copy(key))
+
+    def update(updates, state, params=None, **extra_args):
+        del params, extra_args
+        t = as_float(state.count)
+        scale = safe_sqrt(as_float(eta)) * (1 + t) ** (-as_float(gamma) / 2)
+        leaves, structure = jax.tree.flatten(updates)
+        at_step = jax.random.fold_in(state.key, state.count)
+        keys = structure.unflatten([jax.random.fold_in(at_step, place) for place in range(len(leaves))])
+
+        def noisy(g, key):
+            (wide,) = widen(g)
+            return (wide + like(scale, wide) * jax.random.normal(key, wide.shape, wide.dtype)).astype(g.dtype)
+
+        after = AddGradientNoiseState(optax.safe_increment(state.count), state.key)
+        return jax.tree.map(noisy, updates, keys), after
+
+    return optax.GradientTransformationExtraArgs(init, update)

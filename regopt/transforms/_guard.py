@@ -1,0 +1,121 @@
+"""Surviving bad gradients: a step that is not finite does not happen, and what did not happen is counted.
+
+One NaN otherwise stays in the moments of an optimizer for ever, and one finite spike of 1e30 is worse: its square
+overflows in the second moment, every later update is 0, and nothing looks wrong.
+"""
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core import trees
+from regopt._core.numerics import as_float
+from regopt._core.types import Number, Tree
+from regopt.transforms._clipping import clip_by_global_norm
+
+
+class GuardState(NamedTuple):
+    """State of ``guard``: the wrapped optimizer's, and a report."""
+
+    inner: Any
+    count: Number  # shape (), int32: steps so far, skipped ones too
+    skipped: Number  # shape (), int32: steps skipped
+    first_bad_step: Number  # shape (), int32: the count before the first step skipped; -1 without one
+    still: Number  # shape (), int32: steps in a row, up to the last, that moved nothing although the gradient was not 0
+    overflowed: Number  # shape (), bool: the inner state holds a NaN or an infinity that was not there from the start
+    infinite: Number  # shape (), int32: entries of the first inner state that were not finite
+
+
+def guard(
+    optimizer: optax.GradientTransformation, max_norm: Number | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer, skipping every step that is not finite; a longer gradient is first clipped to ``max_norm``.
+
+    In this order: a gradient with a NaN or an infinity anywhere is dropped, what is left is clipped by its global
+    norm, the optimizer steps, and the step is undone if the updates, the moved parameters or the optimizer's own state
+    are not finite. After a skipped step the parameters and the inner state are those before, bit for bit.
+
+    Without ``max_norm`` a spike that overflows nothing passes, and a gradient of 1e18 keeps Adam's second moment so
+    large for thousands of steps that they lead nowhere; hence the norm is worth setting.
+
+    The state reports: ``skipped`` and ``first_bad_step``; and for an optimizer that is frozen, as an inner state
+    carried over from an unguarded run can be, ``overflowed`` and a growing ``still``. A step is still when a million
+    like it would move no parameter by a rounding error, which tells a frozen optimizer from one that has converged to
+    the last bit; a few are in order where an optimizer takes several gradients for one step.
+    ``optax.tree.get(opt_state, "skipped")`` reads a field anywhere in a state.
+
+    Slopes are finite through a step skipped for its gradient; through one that overflowed they may not be.
+
+    Args:
+        optimizer: any optax or regopt transformation.
+        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced; None does not clip.
+
+    Returns:
+        The guarded optimizer. Whether moved parameters are finite is only seen with ``params``.
+
+    Raises:
+        ValueError: a concrete bound is negative, infinite or NaN.
+
+    References: Goodfellow et al. (2016), section 10.11.1; Pascanu et al. (2013), Algorithm 1.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    clipping = optax.identity() if max_norm is None else clip_by_global_norm(max_norm)
+
+    def init(params):
+        inner = optimizer.init(params)
+        return GuardState(
+            inner=inner,
+            count=jnp.zeros((), jnp.int32),
+            skipped=jnp.zeros((), jnp.int32),
+            first_bad_step=jnp.full((), -1, jnp.int32),
+            still=jnp.zeros((), jnp.int32),
+            overflowed=jnp.zeros((), bool),
+            infinite=trees.count_not_finite(inner),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        finite = trees.count_not_finite(updates) == 0
+        # zeros keep the optimizer's own arithmetic, and slopes through it, clear of what is dropped
+        grads = trees.where(finite, updates, optax.tree.zeros_like(updates))
+        grads, _ = clipping.update(grads, optax.EmptyState())
+        moves, inner = optimizer.update(grads, state.inner, params, **extra_args)
+        good = finite & (trees.count_not_finite(moves) == 0) & ~_worse(state.inner, inner)
+        if params is not None:
+            good &= ~_worse(params, trees.lift(jnp.add, params, moves))
+        inner = trees.where(good, inner, state.inner)
+        still = (_largest(moves) <= _negligible(params)) & (_largest(grads) > 0)
+        after = GuardState(
+            inner=inner,
+            count=optax.safe_increment(state.count),
+            skipped=jnp.where(good, state.skipped, optax.safe_increment(state.skipped)),
+            first_bad_step=jnp.where(good | (state.first_bad_step >= 0), state.first_bad_step, state.count),
+            still=jnp.where(good, jnp.where(still, optax.safe_increment(state.still), 0), state.still),
+            overflowed=trees.count_not_finite(inner) > state.infinite,
+            infinite=state.infinite,
+        )
+        return trees.where(good, moves, trees.no_move(moves)), after
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _worse(before: Tree, after: Tree) -> jax.Array:
+    """Whether more entries are not finite than before: a mask of -inf may be among them all along."""
+    return trees.count_not_finite(after) > trees.count_not_finite(before)
+
+
+def _negligible(params: Tree) -> jax.Array:
+    """A millionth of the largest parameter's rounding error; 0 without parameters."""
+    if params is None:
+        return as_float(0.0)
+    dtypes = map(jnp.result_type, jax.tree.leaves(params))
+    eps = max((float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)), default=0.0)
+    return 1e-6 * eps * _largest(params)
+
+
+def _largest(leaves: Tree) -> jax.Array:
+    """The largest magnitude, in the default float dtype."""
+    peaks = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(leaves)]
+    return reduce(jnp.maximum, map(as_float, peaks), as_float(0.0))

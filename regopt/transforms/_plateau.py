@@ -1,0 +1,109 @@
+"""A smaller learning rate whenever a metric has stopped improving: a schedule that reacts, as a state machine."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regopt._core import trees
+from regopt._core.numerics import as_float, check_range
+from regopt._core.types import Number
+
+
+class ReduceOnPlateauState(NamedTuple):
+    """State of ``reduce_on_plateau``."""
+
+    scale: jax.Array  # shape (), default float dtype: what the updates are multiplied by
+    best_value: jax.Array  # shape (), default float dtype
+    plateau_count: jax.Array  # shape (), int32: evaluations in a row without improvement
+    cooldown_count: jax.Array  # shape (), int32: evaluations still to be ignored
+    count: jax.Array  # shape (), int32: values since the last evaluation
+    total: jax.Array  # shape (), default float dtype: their sum
+
+    hides_metric = True  # the scale acts behind the rate that is given; see regopt/_core/protocols.py
+
+
+def reduce_on_plateau(
+    factor: Number = 0.1,
+    patience: Number = 10,
+    rtol: Number = 1e-4,
+    atol: Number = 0.0,
+    cooldown: Number = 0,
+    accumulation_size: Number = 1,
+    min_scale: Number = 0.0,
+    *,
+    mode: Literal["min", "max"] = "min",
+) -> optax.GradientTransformationExtraArgs:
+    """``u <- scale * u``; the scale falls to ``max(factor * scale, min_scale)`` after ``patience`` bad evaluations.
+
+    An evaluation is the mean of ``accumulation_size`` values, and bad unless
+    ``mean < best - (rtol * |best| + atol)``; NaN is bad. After a fall the next ``cooldown`` evaluations count as
+    none, though their best is kept. Put it behind an optimizer and hand the metric to the update:
+    ``update(grads, state, params, value=loss)``.
+
+    PyTorch's patience p is p + 1 here: there the evaluation after p bad ones decides.
+
+    Args:
+        factor: in (0, 1], dimensionless; may be traced.
+        patience: bad evaluations in a row, >= 1; may be traced.
+        rtol: in [0, 1], part of the best value that an improvement must exceed, dimensionless; may be traced.
+        atol: >= 0, in the metric's unit; may be traced.
+        cooldown: evaluations, >= 0; may be traced.
+        accumulation_size: values in an evaluation, >= 1; may be traced.
+        min_scale: in [0, 1], dimensionless; may be traced.
+        mode: whether a smaller or a larger value is better.
+
+    Returns:
+        The transformation; its update wants ``value``. Dtypes of the incoming updates are kept.
+
+    Raises:
+        ValueError: a concrete argument lies outside its range, ``mode`` is unknown, or an update has no value.
+
+    References: PyTorch, ReduceLROnPlateau; optax.contrib.reduce_on_plateau, whose argument names these are.
+    """
+    check_range("factor", factor, "(0, 1]")
+    check_range("rtol", rtol, "[0, 1]")
+    check_range("min_scale", min_scale, "[0, 1]")
+    for name, number, low in (("patience", patience, 1), ("accumulation_size", accumulation_size, 1)):
+        check_range(name, number, f"[{low}, inf)")
+    for name, number in (("atol", atol), ("cooldown", cooldown)):
+        check_range(name, number, "[0, inf)")
+    if mode not in ("min", "max"):
+        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+    sign = 1 if mode == "min" else -1
+
+    def init(params):
+        del params
+        plateau, cooldown, count = (jnp.zeros((), jnp.int32) for _ in range(3))  # apart, so that they may be donated
+        return ReduceOnPlateauState(as_float(1), as_float(sign * jnp.inf), plateau, cooldown, count, as_float(0))
+
+    def evaluate(state, value):
+        best = state.best_value
+        margin = jnp.where(jnp.isfinite(best), as_float(rtol) * jnp.abs(best), 0) + as_float(atol)
+        better = sign * value < sign * best - margin
+        cooling = state.cooldown_count > 0
+        bad = jnp.where(better | cooling, 0, state.plateau_count + 1)
+        falls = as_float(bad) >= as_float(patience)
+        rest = jnp.ceil(as_float(cooldown)).astype(jnp.int32)
+        zero = jnp.zeros((), jnp.int32)
+        return ReduceOnPlateauState(
+            scale=jnp.where(falls, jnp.maximum(state.scale * as_float(factor), as_float(min_scale)), state.scale),
+            best_value=jnp.where(better, value, best),
+            plateau_count=jnp.where(falls, 0, bad),
+            cooldown_count=jnp.where(falls, rest, jnp.maximum(state.cooldown_count - 1, 0)),
+            count=zero,
+            total=as_float(0),
+        )
+
+    def update(updates, state, params=None, *, value=None, **extra_args):
+        del params, extra_args
+        if value is None:
+            raise ValueError("reduce_on_plateau needs the metric: call update(grads, state, params, value=loss)")
+        count, total = state.count + 1, state.total + as_float(value)
+        full = as_float(count) >= as_float(accumulation_size)
+        after = evaluate(state, total / as_float(count))
+        state = trees.where(full, after, state._replace(count=count, total=total))
+        return trees.lift(lambda u, scale: scale * u, updates, numbers=(state.scale,)), state
+
+    return optax.GradientTransformationExtraArgs(init, update)

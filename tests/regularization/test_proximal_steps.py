@@ -1,0 +1,431 @@
+"""Proximal steps and projections after an optimizer's step: solutions of the regularised problem, rules by hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from sklearn.datasets import load_diabetes
+
+import regopt
+from regopt import layers, penalties, projections, transforms
+from regopt._core.types import Penalty
+from regopt.losses import _losses as losses
+from regopt.solvers import lasso_path
+
+STRENGTHS = (0.05, 0.2)
+
+
+def decaying(rate):
+    return lambda count: rate / (1 + count / 2000)
+
+
+SOLVERS = {  # each with its learning rate and the steps it takes
+    "sgd": (regopt.sgd, 0.2, 2000),
+    "heavy_ball": (lambda r: regopt.heavy_ball(r, 0.9), 0.05, 2000),
+    "nesterov": (lambda r: regopt.nesterov(r, 0.9), 0.05, 1500),
+    "ema_momentum": (lambda r: regopt.ema_momentum(r, 0.9), 0.2, 2000),
+    "adagrad": (regopt.adagrad, 0.3, 2000),
+    "rmsprop": (regopt.rmsprop, 0.01, 4000),
+    "rmsprop_nesterov": (lambda r: regopt.rmsprop_nesterov(r, 0.9, 0.5), 0.005, 3000),
+    "adam": (regopt.adam, 0.01, 4000),
+    "adam, decaying": (regopt.adam, decaying(0.01), 6000),
+    "nadam": (regopt.nadam, 0.01, 4000),
+    "amsgrad": (regopt.amsgrad, 0.01, 3000),
+    "adamax": (regopt.adamax, 0.01, 4000),
+    "adadelta": (regopt.adadelta, 0.2, 4000),
+    "centered rmsprop": (lambda r: regopt.rmsprop(r, 0.9, 0.01, centered=True), 0.002, 4000),
+}
+
+
+@functools.cache
+def diabetes():
+    x, y = load_diabetes(return_X_y=True)
+    return (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
+
+
+def solve(optimizer, steps, loss, start):
+    """The parameters and the state after so many steps."""
+
+    def step(carry, _):
+        w, state = carry
+        grads = jax.grad(loss)(regopt.evaluation_params(w, state))
+        updates, state = optimizer.update(grads, state, w)
+        return (optax.apply_updates(w, updates), state), None
+
+    return jax.lax.scan(step, (start, optimizer.init(start)), length=steps)[0]
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_proximal_steps_end_at_the_lasso(name):
+    """From a start with no zeros, two strengths in one program; the optimum is certified by the path's own knots."""
+    make, rate, steps = SOLVERS[name]
+    with jax.enable_x64(True):
+        x, y = map(jnp.asarray, diabetes())
+        path = lasso_path(x, y)
+
+        def loss(w):
+            return jnp.mean((x @ w - y) ** 2) / 2
+
+        def train(strength):
+            optimizer = regopt.regularize(make(rate), penalties.l1(strength), "proximal", learning_rate=rate)
+            return solve(optimizer, steps, loss, jnp.full(10, 0.5))
+
+        found, states = jax.jit(jax.vmap(train))(jnp.array(STRENGTHS))
+        for strength, w, zeros in zip(STRENGTHS, found, states.zeros, strict=True):
+            best = path.at(strength)
+            excess = loss(w) + strength * jnp.abs(w).sum() - loss(best) - strength * jnp.abs(best).sum()
+            assert -1e-12 <= excess <= 1e-6
+            np.testing.assert_array_equal(np.asarray(w) == 0, np.asarray(best) == 0)
+            assert int(zeros) == np.sum(np.asarray(best) == 0) > 0
+
+
+def by_hand(name, grads, start, rate, strength):
+    """The papers' rules in NumPy: a step, then the prox with the step of each coordinate."""
+    w, s, r, x, v = start.copy(), 0.0, 0.0, 0.0, 0.0
+    b1, b2, eps = 0.8, 0.95, 1e-3
+    for t, g in enumerate(grads, 1):
+        s = b1 * s + (1 - b1) * g
+        r = {"adagrad": r + g**2, "adamax": np.maximum(b2 * r, np.abs(g))}.get(name, b2 * r + (1 - b2) * g**2)
+        x = np.maximum(x, r) if name == "amsgrad" else x
+        step = rate(t - 1) * np.ones_like(w)
+        direction = g
+        if name == "adam":
+            step, direction = step / (np.sqrt(r / (1 - b2**t)) + eps), s / (1 - b1**t)
+        if name == "nadam":
+            ahead = b1 * s / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+            step, direction = step / (np.sqrt(r / (1 - b2**t)) + eps), ahead
+        if name == "amsgrad":
+            step, direction = step / (np.sqrt(x) + eps), s
+        if name == "adamax":
+            step, direction = step / (r + eps), s / (1 - b1**t)
+        if name == "adagrad":
+            step = step / (np.sqrt(r) + eps)
+        if name == "rmsprop":
+            step = step / np.sqrt(r + eps)
+        if name == "adadelta":
+            ratio = np.sqrt(x + eps) / np.sqrt(r + eps)
+            step, x = step * ratio, b2 * x + (1 - b2) * (ratio * g) ** 2
+        moved = w - step * direction + b1 * v
+        reach = step * strength
+        after = np.sign(moved) * np.maximum(np.abs(moved) - reach, 0)
+        v = after - w if name == "heavy_ball" else 0.0  # the inertia is that of the iterates
+        w = after
+    return w
+
+
+BY_HAND = {
+    "sgd": regopt.sgd,
+    "heavy_ball": lambda r: regopt.heavy_ball(r, 0.8),
+    "adagrad": lambda r: regopt.adagrad(r, 1e-3),
+    "rmsprop": lambda r: regopt.rmsprop(r, 0.95, eps_root=1e-3),
+    "adadelta": lambda r: regopt.adadelta(r, 0.95, 1e-3),
+    "adam": lambda r: regopt.adam(r, 0.8, 0.95, 1e-3),
+    "nadam": lambda r: regopt.nadam(r, 0.8, 0.95, 1e-3),
+    "amsgrad": lambda r: regopt.amsgrad(r, 0.8, 0.95, 1e-3),
+    "adamax": lambda r: regopt.adamax(r, 0.8, 0.95, 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_sixty_steps_are_those_of_the_papers(name):
+    """Changing gradients, tiny and zero ones among them; a rate by layer, one a schedule; a strength by layer."""
+    rng = np.random.default_rng(0)
+    sizes = {"first": np.array([1.0, 1.0, 1e-5, 0.0]), "last": np.array([3.0, 0.1])}
+    grads = {layer: (0.5 + rng.normal(size=(60, size.size))) * size for layer, size in sizes.items()}
+    start = {"first": np.array([1.0, -0.3, 0.7, 0.5]), "last": np.array([-2.0, 0.25])}
+    rates = {"first": lambda count: 0.05 / (1 + 1.0 * count / 20.0), "last": lambda count: 0.01}
+    strengths = {"first": 0.3, "last": 0.02}
+    with jax.enable_x64(True):
+        learning_rate = {"first": lambda count: rates["first"](count.astype(jnp.float64)), "last": 0.01}
+        optimizer = regopt.regularize(
+            BY_HAND[name](learning_rate), penalties.l1(strengths), "proximal", learning_rate=learning_rate
+        )
+        params = jax.tree.map(jnp.asarray, start)
+        state, update = optimizer.init(params), jax.jit(optimizer.update)
+        for t in range(60):
+            updates, state = update(jax.tree.map(lambda g, t=t: jnp.asarray(g[t]), grads), state, params)
+            params = optax.apply_updates(params, updates)
+        for layer, w in params.items():
+            expected = np.asarray(by_hand(name, grads[layer], start[layer], rates[layer], strengths[layer]))
+            np.testing.assert_allclose(w, expected, rtol=1e-12, atol=1e-14)
+            np.testing.assert_array_equal(np.asarray(w) == 0, expected == 0)
+
+
+def mlp_problem():
+    model = {
+        "first": {"kernel": jax.random.normal(jax.random.key(0), (8, 6)) / 3, "bias": jnp.zeros(8)},
+        "last": {"kernel": jax.random.normal(jax.random.key(1), (1, 8)) / 3, "bias": jnp.zeros(1)},
+    }
+    x = jax.random.normal(jax.random.key(2), (64, 6))
+    y = jnp.sin(2 * x[:, :1])
+
+    def loss(params):
+        hidden = jnp.tanh(x @ params["first"]["kernel"].T + params["first"]["bias"][None])
+        return jnp.mean((hidden @ params["last"]["kernel"].T + params["last"]["bias"][None] - y) ** 2)
+
+    return model, loss
+
+
+@pytest.mark.parametrize("make", [regopt.adam, lambda r: regopt.heavy_ball(r, 0.9)], ids=["adam", "heavy_ball"])
+def test_a_network_gets_exact_zeros_and_the_state_reports_them(make):
+    params, loss = mlp_problem()
+    optimizer = regopt.regularize(make(0.01), penalties.l1(0.02), "proximal", learning_rate=0.01)
+    after, state = jax.jit(lambda: solve(optimizer, 300, loss, params))()
+    zeros = {name: sum(int(jnp.sum(layer[name] == 0)) for layer in after.values()) for name in ("kernel", "bias")}
+    assert 20 < zeros["kernel"] < 56
+    assert zeros["bias"] == 0
+    assert state.zeros == zeros["kernel"]
+    assert state.count == 300
+    smallest = min(float(jnp.min(jnp.abs(w), where=w != 0, initial=1.0)) for w in jax.tree.leaves(after))
+    assert smallest > jnp.finfo(jnp.float32).tiny  # no denormals
+    assert loss(after) < loss(params) / 2
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__)
+def test_zero_is_zero_in_every_dtype(dtype):
+    """params + (z - params) would miss a z of 0 by a rounding."""
+    params = {"w": jnp.linspace(-0.37, 0.41, 60).astype(dtype)}
+    grads = {"w": jnp.linspace(0.9, -0.6, 60).astype(dtype)}
+    optimizer = regopt.regularize(regopt.sgd(0.3), penalties.l1(0.8), "proximal", learning_rate=0.3)
+    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    after = optax.apply_updates(params, updates)["w"]
+    moved = np.asarray(params["w"], np.float64) - 0.3 * np.asarray(grads["w"], np.float64)
+    assert after.dtype == dtype
+    np.testing.assert_array_equal(after == 0, np.abs(moved) <= 0.3 * 0.8)
+    assert state.zeros == np.sum(np.asarray(after) == 0) > 10
+
+
+def test_without_strength_the_optimizer_is_itself():
+    """To the rounding of one addition, and bit by bit where a mask leaves a leaf alone."""
+    params, loss = mlp_problem()
+    grads = jax.grad(loss)(params)
+    plain = regopt.adam(0.01)
+    optimizer = regopt.regularize(plain, penalties.l1(0.0), "proximal", learning_rate=0.01)
+    state, inner = optimizer.init(params), plain.init(params)
+    for _ in range(3):
+        updates, state = optimizer.update(grads, state, params)
+        expected, inner = plain.update(grads, inner, params)
+        for layer, own in updates.items():
+            np.testing.assert_array_equal(own["bias"], expected[layer]["bias"])
+            w = params[layer]["kernel"]
+            np.testing.assert_array_max_ulp(w + own["kernel"], w + expected[layer]["kernel"], 1)
+
+
+AROUND = {
+    "a chain": lambda o: optax.chain(optax.clip_by_global_norm(1e6), o),
+    "a guard": lambda o: regopt.guard(o, 1e6),
+    "a mask": lambda o: optax.chain(
+        optax.masked(o, lambda p: jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", p)),
+        optax.masked(o, lambda p: jax.tree.map_with_path(lambda path, _: path[-1].key == "bias", p)),
+    ),
+    "a partition": lambda o: optax.partition(
+        {"kernel": o, "bias": o}, lambda p: jax.tree.map_with_path(lambda path, _: path[-1].key, p)
+    ),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("make", [regopt.adam, lambda r: regopt.nesterov(r, 0.9)], ids=["adam", "nesterov"])
+def test_the_metric_and_the_velocity_are_found_behind_wrappers(around, make):
+    """And a guard around the proximal step, skipping a bad gradient, leaves parameters and state alone."""
+    params, loss = mlp_problem()
+    penalty = penalties.l1(0.02, mask=None)
+    plain = regopt.regularize(make(0.01), penalty, "proximal", learning_rate=0.01)
+    wrapped = regopt.regularize(AROUND[around](make(0.01)), penalty, "proximal", learning_rate=0.01)
+    expected, _ = jax.jit(lambda: solve(plain, 20, loss, params))()
+    found, _ = jax.jit(lambda: solve(wrapped, 20, loss, params))()
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # float32 in another order of operations
+        np.testing.assert_array_equal(a == 0, b == 0)
+    guarded = regopt.guard(plain)
+    state = guarded.init(params)
+    updates, after = guarded.update(jax.tree.map(lambda w: w * jnp.nan, params), state, params)
+    moved = optax.apply_updates(params, updates)
+    jax.tree.map(np.testing.assert_array_equal, (moved, after.inner), (params, state.inner))
+
+
+def test_a_step_for_each_coordinate_is_a_weighted_prox():
+    params = {"a": jnp.array([2.0, -0.5, 1.0]), "c": jnp.array([[4.0, 4.0]])}
+    steps = {"a": jnp.array([1.0, 2.0, 0.5]), "c": 3.0}
+    after = penalties.l1(0.5).prox(params, steps)
+    np.testing.assert_allclose(after["a"], [1.5, 0.0, 0.75])
+    np.testing.assert_allclose(penalties.l2(0.5).prox(params, steps)["c"], 4 / 2.5, rtol=1e-6)
+    np.testing.assert_allclose(after["c"], 2.5)
+
+
+def test_group_penalties_in_adams_metric_end_at_their_solution():
+    """Optimality of the group lasso: the gradient is -strength w_g / |w_g|, or at most the strength where w_g is 0."""
+    with jax.enable_x64(True):
+        x, y = map(jnp.asarray, diabetes())
+        targets = jnp.stack([y, x[:, 2] - 0.3 * y], 1)
+        penalty = penalties.group_lasso(0.15, axis=-1)  # a group for each input
+
+        def loss(w):
+            return jnp.sum((x @ w - targets) ** 2) / (2 * len(x))
+
+        optimizer = regopt.regularize(regopt.adam(0.01), penalty, "proximal", learning_rate=0.01)
+        w, _ = jax.jit(lambda: solve(optimizer, 4000, loss, jnp.full((10, 2), 0.3)))()
+        slopes, norms = np.asarray(jax.grad(loss)(w)), np.linalg.norm(w, axis=1)
+        assert 0 < np.sum(norms == 0) < 10
+        kept = norms > 0
+        np.testing.assert_allclose(slopes[kept], -0.15 * np.asarray(w)[kept] / norms[kept][:, None], atol=1e-8)
+        assert np.linalg.norm(slopes[~kept], axis=1).max() <= 0.15
+
+
+@pytest.mark.parametrize("make", [regopt.sgd, lambda r: regopt.heavy_ball(r, 0.9)], ids=["sgd", "heavy_ball"])
+def test_a_constraint_ends_at_the_constrained_solution(make):
+    """The lasso with a strength is least squares in the l1 ball of its own solution's size."""
+    with jax.enable_x64(True):
+        x, y = map(jnp.asarray, diabetes())
+        best = lasso_path(x, y).at(0.1)
+
+        def train(radius):
+            optimizer = regopt.regularize(make(0.05), penalties.l1(), "constraint", radius=radius)
+            return solve(optimizer, 3000, lambda w: jnp.mean((x @ w - y) ** 2) / 2, jnp.zeros(10))
+
+        found, state = jax.jit(train)(jnp.abs(best).sum())
+        np.testing.assert_allclose(found, best, atol=1e-8)
+        np.testing.assert_array_equal(found == 0, best == 0)
+        assert 0 < state.active < state.count == 3000
+        _, free = jax.jit(train)(1e3)
+        assert free.active == 0
+
+
+def test_any_projection_is_a_constraint_and_its_activity_is_counted():
+    optimizer = regopt.regularize(
+        regopt.sgd(1.0), how="constraint", constraint=lambda w: projections.projection_max_norm(w, 2.0, unit_axis=0)
+    )
+    params = {"kernel": jnp.array([[1.5, 0.0], [0.0, 0.5]]), "bias": jnp.array([9.0, 9.0])}
+    state = optimizer.init(params)
+    active = []
+    for size in (0.25, 2.0, 0.1, -1.0):
+        grads = {"kernel": jnp.array([[-size, 0.0], [0.0, 0.0]]), "bias": jnp.array([-1.0, 0.0])}
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        active.append(int(state.active))
+    assert active == [0, 1, 2, 2]
+    np.testing.assert_allclose(params["kernel"], [[1.0, 0.0], [0.0, 0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(params["bias"], [13.0, 9.0])
+
+
+def test_an_nnx_network_in_a_sweep_of_strengths():
+    """Lanes of one program; a stronger penalty leaves fewer weights."""
+    from regopt import sweep
+    from regopt.data import Splits
+
+    x = jax.random.normal(jax.random.key(5), (96, 4))
+    y = x[:, :1]
+    task = sweep.supervised(
+        model=lambda h, rngs: layers.MLP((4, 8, 1), rngs=rngs),
+        loss=losses.squared_error,
+        optimizer=lambda h: regopt.regularize(
+            regopt.adam(0.01), penalties.l1(h["strength"]), "proximal", learning_rate=0.01
+        ),
+    )
+    space = {"strength": sweep.choice([0.0, 0.01, 1.0])}
+    data = Splits((x[:64], y[:64]), (x[64:], y[64:]))
+    result = sweep.run(task, sweep.grid(space), data, steps=60, eval_every=60, batch_size=32)
+    counts = []
+    for setting in range(3):
+        weights = [w for w in jax.tree.leaves(result.state(setting).params) if w.ndim == 2]
+        counts.append(sum(int(np.sum(np.asarray(w) == 0)) for w in weights))
+    assert counts[0] == 0 < counts[1] < counts[2] == 40
+
+
+def test_errors_say_what_to_pass():
+    penalty, bare = penalties.l1(0.1), Penalty(lambda w: jnp.sum(w), None, lambda w: True)
+    cases = [
+        (
+            lambda: regopt.regularize(regopt.sgd(0.1), bare, "proximal", learning_rate=0.1),
+            'no prox: use how="gradient"',
+        ),
+        (lambda: regopt.regularize(regopt.sgd(0.1), penalty, "proximal"), "pass the optimizer's own learning_rate"),
+        (lambda: regopt.regularize(regopt.sgd(0.1), how="proximal"), 'how="proximal" needs a penalty'),
+        (lambda: regopt.regularize(regopt.sgd(0.1), penalty, "constraint"), "needs either a radius"),
+        (lambda: regopt.regularize(regopt.sgd(0.1), bare, "constraint", radius=1.0), "no projection"),
+        (
+            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "constraint", radius=-1.0),
+            r"radius must lie in \[0, inf\)",
+        ),
+        (
+            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "proximal", learning_rate=-0.1),
+            r"learning_rate must lie in \[0, inf\), got -0.1",
+        ),
+    ]
+    for make, message in cases:
+        with pytest.raises(ValueError, match=message):
+            make()
+    for optimizer in (
+        regopt.regularize(regopt.sgd(0.1), penalty, "proximal", learning_rate=0.1),
+        regopt.regularize(regopt.sgd(0.1), penalty, "constraint", radius=1.0),
+    ):
+        with pytest.raises(ValueError, match="needs the parameters"):
+            optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "how", "named"),
+    [
+        (optax.adam(0.1), "proximal", "ScaleByAdam does not tell"),
+        (optax.chain(optax.clip(1.0), optax.rmsprop(0.1)), "proximal", "ScaleByRms does not tell"),
+        (optax.sgd(0.1, momentum=0.9), "proximal", "Trace does not tell"),
+        (optax.inject_hyperparams(optax.adagrad)(0.1), "proximal", "ScaleByRss does not tell"),
+        (regopt.lion(0.1), "proximal", "ScaleByLion does not tell"),
+        (optax.adafactor(0.1), "proximal", "Factored does not tell"),
+        (optax.chain(regopt.sgd(0.1), transforms.reduce_on_plateau()), "proximal", "ReduceOnPlateau does not tell"),
+        (regopt.schedule_free_sgd(0.1), "proximal", "the points that ScheduleFree keeps"),
+        (regopt.schedule_free_adamw(0.1), "constraint", "the points that ScheduleFree keeps"),
+        (regopt.guard(regopt.schedule_free_sgd(0.1)), "decoupled", "the points that ScheduleFree keeps"),
+        (optax.contrib.schedule_free_sgd(0.1), "decoupled", "the points that ScheduleFree keeps"),
+    ],
+)
+def test_what_would_solve_another_problem_is_refused(optimizer, how, named):
+    options = {"radius": 1.0} if how == "constraint" else {"learning_rate": 0.1}
+    wrapped = regopt.regularize(optimizer, penalties.l1(0.5), how, **options)
+    with pytest.raises(ValueError, match=named):
+        wrapped.init(jnp.ones(3))
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.noisy_sgd(0.1, key=jax.random.key(0)), regopt.adam(0.1)])
+def test_what_goes_with_a_proximal_step_is_not_refused(optimizer):
+    state = regopt.regularize(optimizer, penalties.l1(0.5), "proximal", learning_rate=0.1).init(jnp.ones(3))
+    assert (int(state.count), int(state.zeros)) == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (3, 3, 2, 4)])
+def test_parameters_may_be_spread_over_an_explicit_mesh(shape):
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+
+    def box(params):
+        return projections.projection_box(params, -0.5, 0.5)
+
+    spread = NamedSharding(mesh, PartitionSpec(*[None] * (len(shape) - 1), "x"))
+    for how, options in (("proximal", {"learning_rate": 0.1}), ("constraint", {"constraint": box})):
+        optimizer = regopt.regularize(regopt.adam(0.1), penalties.l1(0.5), how, **options)
+        with jax.sharding.set_mesh(mesh):
+            params = jax.device_put(jnp.ones(shape), spread)
+            updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
+        alone, _ = optimizer.update(jnp.ones(shape), optimizer.init(jnp.ones(shape)), jnp.ones(shape))
+        np.testing.assert_allclose(updates, alone, rtol=1e-6)
+
+
+def test_a_penalty_does_not_get_lost_beside_residuals():
+    optimizer = regopt.regularize(regopt.gauss_newton(), penalties.l2(1.0))
+    params = jnp.zeros(2)
+    with pytest.raises(ValueError, match="cannot put a penalty into residuals"):
+        optimizer.update(params, optimizer.init(params), params, residual_fn=lambda w: w - 3)
+
+
+@pytest.mark.parametrize("how", ["gradient", "decoupled", "proximal"])
+def test_a_leaf_of_integers_is_left_alone(how):
+    params = {"w": jnp.ones(3), "table": jnp.arange(3)}
+    penalty = penalties.l1(0.1, mask={"w": True, "table": False})
+    options = {} if how == "gradient" else {"learning_rate": 0.1}
+    optimizer = regopt.regularize(regopt.sgd(0.1), penalty, how, **options)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["w"], -0.01, rtol=1e-5)
+    np.testing.assert_array_equal(optax.apply_updates(params, updates)["table"], params["table"])

@@ -1,0 +1,1 @@
+"""Helpers of the tests: rows of the catalogue, laws, toy tasks, sweeps to kill."""

@@ -1,0 +1,143 @@
+"""Noise and layers."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from regopt import layers, noise
+from support.catalogue.row import Row
+
+
+def normalised(momentum, eps):
+    """Two training batches, then inference; momentum shows only there."""
+
+    def apply(key, x):
+        layer = layers.BatchNorm(3, momentum=momentum, eps=eps)
+        return layer(x), layer(2 * x), layer(x, use_running_average=True)
+
+    return apply
+
+
+def folded():
+    """A layer and its normalisation as one, after a pass over the input."""
+
+    def apply(key, x):
+        dense = layers.Dense(3, 2, param_dtype=x.dtype, rngs=nnx.Rngs(0))
+        norm = layers.BatchNorm(2)
+        model = nnx.Sequential(dense, norm)
+        layers.estimate_statistics(model, [x])
+        return layers.fold_batch_norm(dense, norm)(x)
+
+    return apply
+
+
+def convolved():
+    """A window of two over the examples, in flax's layer."""
+
+    def apply(key, x):
+        layer = nnx.Conv(
+            3, 2, 2, conv_general_dilated=layers.convolution_by_product, param_dtype=x.dtype, rngs=nnx.Rngs(0)
+        )
+        return layer(x[None])
+
+    return apply
+
+
+def two_heads(dtype):
+    """Two tasks on one trunk."""
+    rngs = nnx.Rngs(0)
+    trunk, *heads = (layers.Dense(a, b, param_dtype=dtype, rngs=rngs) for a, b in ((3, 4), (4, 2), (4, 1)))
+    return layers.MultiTask(trunk, {"first": heads[0], "second": heads[1]})
+
+
+LABELS = jnp.array([0, 2, 1, 1])
+
+
+def rate_row(factory, build, name="rate", ends=(0.0, 1.0)):
+    """A row of noise that has one number."""
+    return Row(factory, "noise", {name: (0.4, 0.15)}, {name: ends}, build=build)
+
+
+ROWS = [
+    rate_row(noise.weight_scaling, lambda rate: lambda key, x: noise.weight_scaling(x, rate)),
+    rate_row(noise.spatial_dropout, lambda rate: lambda key, x: noise.spatial_dropout(key, x, rate)),
+    rate_row(noise.stochastic_depth, lambda rate: lambda key, x: noise.stochastic_depth(key, x, rate)),
+    rate_row(noise.drop_connect, lambda rate: lambda key, x: noise.drop_connect(key, {"w": x, "bias": x}, rate)),
+    rate_row(noise.gaussian_dropout, lambda rate: lambda key, x: noise.gaussian_dropout(key, x, rate)),
+    rate_row(
+        noise.gaussian_noise,
+        lambda deviation: lambda key, x: noise.gaussian_noise(key, x, deviation),
+        "deviation",
+        (0.0,),
+    ),
+    rate_row(
+        noise.label_noise,
+        lambda rate: lambda key, x: x * jax.nn.one_hot(noise.label_noise(key, LABELS, rate, 3), 3, dtype=x.dtype),
+    ),
+    Row(
+        noise.monte_carlo,
+        "noise",
+        {},
+        build=lambda: (
+            lambda key, x: jax.tree.map(
+                lambda y: y.astype(x.dtype), noise.monte_carlo(lambda each: noise.dropout(each, x, 0.3), key, 3)
+            )
+        ),
+    ),
+    Row(
+        layers.BatchNorm,
+        "noise",
+        {"momentum": (0.9, 0.3), "eps": (1e-3, 0.1)},
+        {"momentum": (0.0, 1.0), "eps": (0.0,)},
+        build=normalised,
+    ),
+    Row(layers.convolution_by_product, "noise", {}, build=convolved),
+    Row(layers.estimate_statistics, "noise", {}, build=folded),
+    Row(layers.fold_batch_norm, "noise", {}, build=folded),
+    rate_row(
+        layers.DropConnect,
+        lambda rate: lambda key, x: layers.DropConnect(3, 2, rate, param_dtype=x.dtype, rngs=nnx.Rngs(0))(x, rngs=key),
+    ),
+    rate_row(layers.SpatialDropout, lambda rate: lambda key, x: layers.SpatialDropout(rate)(x, rngs=key)),
+    rate_row(layers.StochasticDepth, lambda rate: lambda key, x: layers.StochasticDepth(rate)(x, rngs=key)),
+    rate_row(layers.GaussianDropout, lambda rate: lambda key, x: layers.GaussianDropout(rate)(x, rngs=key)),
+    rate_row(
+        layers.GaussianNoise,
+        lambda deviation: lambda key, x: layers.GaussianNoise(deviation)(x, rngs=key),
+        "deviation",
+        (0.0,),
+    ),
+    Row(
+        noise.dropout,
+        "noise",
+        {"rate": (0.4, 0.15)},
+        {"rate": (0.0, 1.0)},
+        build=lambda rate: lambda key, x: noise.dropout(key, x, rate),
+    ),
+    Row(
+        layers.Dropout,
+        "noise",
+        {"rate": (0.4, 0.15)},
+        {"rate": (0.0, 1.0)},
+        build=lambda rate: lambda key, x: layers.Dropout(rate)(x, rngs=key),
+    ),
+    Row(
+        layers.MLP,
+        "noise",
+        {"rate": (0.4, 0.15)},
+        {"rate": (0.0, 1.0)},
+        build=lambda rate: lambda key, x: layers.MLP((3, 5, 2), rate=rate, param_dtype=x.dtype, rngs=nnx.Rngs(key))(x),
+    ),
+    Row(
+        layers.MultiTask,
+        "noise",
+        {},
+        build=lambda: lambda key, x: two_heads(x.dtype)(x),
+    ),
+    Row(
+        layers.Dense,
+        "noise",
+        {},
+        build=lambda: lambda key, x: layers.Dense(3, 2, param_dtype=x.dtype, rngs=nnx.Rngs(key))(x),
+    ),
+]

@@ -1,0 +1,13 @@
+"""Stopping rules."""
+
+from regopt import training
+from support.catalogue.row import Row
+
+ROWS = [
+    Row(
+        training.early_stopping,
+        "stopping",
+        {"patience": (2.0, 3.0), "every": (10.0, 4.0)},
+        {"patience": (0.0,)},
+    ),
+]

@@ -1,0 +1,96 @@
+"""What a person reads off a sweep: the table, the curves, the best."""
+
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep.engine._program import Marks
+from regopt.sweep.results import Result
+from regopt.sweep.results._history import Record
+
+SETTINGS = sweep.from_columns({"rate": [0.1, 0.2, 0.3, 0.4], "name": ["a", "b", "c", "d"]})
+LOSS = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.5], [0.1, np.nan, np.nan], [2.0, 3.0, np.nan]])
+
+
+def result(keeps_best):
+    """Four settings: two done, one diverged in its second segment, one stopped early after its second."""
+    record = Record.empty(SETTINGS, ["validation_loss", "validation_accuracy"], np.array([10, 20, 30]))
+    for segment in range(3):
+        rows = np.flatnonzero(record.training)
+        values = LOSS[rows, segment]
+        bad = (rows == 2) & (segment == 1)
+        stops = (rows == 3) & (segment == 1)
+        best = 10 * (1 + np.nanargmin(LOSS[rows, : segment + 1], axis=1))
+        metrics = {"validation_loss": values, "validation_accuracy": 1 / (1 + values)}
+        record.add(segment, rows, rows, metrics, Marks(17 * bad, stops.astype(int), best * keeps_best))
+    return Result(
+        record,
+        monitor="validation_loss",
+        mode="min",
+        keeps_best=keeps_best,
+        interrupted=False,
+        trace_seconds=0.0,
+        compile_seconds=0.0,
+        run_seconds=1.0,
+        chunk=4,
+        temporary_bytes=0,
+        busy_share=1.0,
+        state_of=lambda index: index,
+        refit_of=lambda index: result(keeps_best),
+        outputs_of=lambda wanted, inputs: np.where(wanted, inputs, np.nan),
+    )
+
+
+def test_the_table_without_early_stopping_is_at_the_last_step():
+    table = result(keeps_best=False).to_pandas()
+    assert table.index.name == "setting"
+    assert list(table.columns) == [
+        "rate", "name", "status", "last_step", "kept_step", "first_bad_step", "validation_loss", "validation_accuracy",
+    ]  # fmt: skip
+    assert list(table["status"]) == ["done", "done", "diverged", "stopped"]
+    assert list(table["last_step"]) == list(table["kept_step"]) == [30, 30, 20, 20]
+    assert table["validation_loss"].tolist()[:2] == [2.0, 1.5]
+    assert table["first_bad_step"].tolist()[2] == 17
+    assert table["first_bad_step"].isna().tolist() == [True, True, False, True]
+
+
+def test_the_table_with_early_stopping_is_at_the_best_step():
+    table = result(keeps_best=True).to_pandas()
+    assert list(table["kept_step"]) == [20, 30, 10, 10]
+    assert table["validation_loss"].tolist() == [1.0, 1.5, 0.1, 2.0]
+
+
+def test_a_diverged_setting_never_wins():
+    """The third setting has the lowest loss of all before it diverges."""
+    best = result(keeps_best=True).best()
+    assert (best.index, best.setting, best.step) == (0, {"rate": 0.1, "name": "a"}, 20)
+    assert best.metrics["validation_loss"] == 1.0
+    assert result(keeps_best=False).best().index == 1
+
+
+def test_the_best_of_another_metric_or_direction():
+    outcome = result(keeps_best=False)
+    assert outcome.best("validation_accuracy").index == 1
+    assert outcome.best("validation_loss", mode="max").index == 3
+    assert outcome.state(outcome.best()) == 1
+
+
+def test_curves_are_labelled():
+    curves = result(keeps_best=False).curves()
+    assert dict(curves.sizes) == {"setting": 4, "step": 3}
+    assert float(curves.validation_loss.sel(step=20)[1]) == 2.0
+    assert float(curves.validation_loss.where(curves.rate == 0.3, drop=True)[0, 0]) == 0.1
+    assert list(curves.name.values) == ["a", "b", "c", "d"]
+
+
+def test_errors_say_what_would_be_right():
+    outcome = result(keeps_best=False)
+    with pytest.raises(ValueError, match=r"metric must be one of \['validation_loss', .*\], got 'loss'"):
+        outcome.best("loss")
+    with pytest.raises(ValueError, match='mode must be "min" or "max", got \'least\''):
+        outcome.best(mode="least")  # pyright: ignore
+    with pytest.raises(IndexError, match=r"setting must lie in \[0, 3\], got 4"):
+        outcome.state(4)
+    outcome.record.first_bad_step[:] = 1
+    with pytest.raises(ValueError, match="no setting has a finite validation_loss: all 4 diverged"):
+        outcome.best()

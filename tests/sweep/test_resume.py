@@ -1,0 +1,291 @@
+"""A sweep with a folder goes on from where it was killed, to the bits of one that never was."""
+
+import contextlib
+import errno
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep.checkpoint import StoreError, read
+from regopt.sweep.engine._checkpointing import Saving
+from regopt.sweep.engine._progress import SweepProgress
+from regopt.sweep.results._history import Record
+from regopt.sweep.results._io import NAME
+from support import killed_sweep
+
+SCRIPT = Path(killed_sweep.__file__)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Never interrupted, and never saved."""
+    return killed_sweep.run()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("cache"))
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_NUM_CPU_DEVICES": str(jax.local_device_count()),
+        "JAX_ENABLE_X64": str(jax.config.read("jax_enable_x64")),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+@contextlib.contextmanager
+def child(folder, environment):
+    """The script, as soon as it is about to begin."""
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, folder], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "go\n"
+        yield process
+
+
+def same(found, whole):
+    """The tables and the states that are kept, bit for bit."""
+    for name, curve in whole.record.curves.items():
+        np.testing.assert_array_equal(found.record.curves[name], curve, err_msg=name)
+    for name in ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots"):
+        np.testing.assert_array_equal(getattr(found.record, name), getattr(whole.record, name), err_msg=name)
+    states = 0
+    for row in range(killed_sweep.SETTINGS):
+        try:
+            expected = whole.state(row)
+        except ValueError:  # it gave its place to another
+            with pytest.raises(ValueError, match="not kept"):
+                found.state(row)
+            continue
+        states += 1
+        for a, b in zip(*map(jax.tree.leaves, (found.state(row), expected)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert states >= 8
+
+
+def test_the_sweep_has_all_kinds_of_ends(whole):
+    assert set(whole.status) == {"done", "cut", "diverged", "stopped"}
+    assert len(set(whole.record.last_step)) > 4
+
+
+def killed(folder, environment, times, draw):
+    """Start the sweep and kill it at random moments, so often."""
+    for _ in range(times):
+        with child(folder, environment) as process:
+            time.sleep(draw.uniform(0.3, 2.0))
+            process.kill()
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(int(os.environ.get("KILLS", "50")), marks=pytest.mark.long)])
+def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment, tmp_path, times):
+    """Fifty times to a sweep; a thousand times, in about an hour, by KILLS=1000 pytest -m long on this file."""
+    draw = np.random.default_rng(times)
+    for begun in range(0, times, 50):
+        folder = tmp_path / f"sweep-{begun}"
+        killed(folder, environment, min(times - begun, 50), draw)
+        same(killed_sweep.run(folder), whole)
+    same(killed_sweep.run(folder), whole)  # which trains nothing
+    loaded = sweep.load(folder)
+    assert not loaded.interrupted
+    assert loaded.to_pandas().equals(whole.to_pandas())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_and_the_sweep_goes_on(whole, environment, tmp_path, number):
+    with child(tmp_path / "sweep", environment) as process:
+        while not list((tmp_path / "sweep").glob(NAME)):
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(30) == 143  # the script's own word that it was interrupted
+    partial = sweep.load(tmp_path / "sweep")
+    assert partial.interrupted
+    assert 0 < partial.record.segments.sum() < whole.record.segments.sum()
+    same(killed_sweep.run(tmp_path / "sweep"), whole)
+
+
+def test_a_second_sigterm_ends_a_process_that_waits_for_a_long_segment(environment, tmp_path):
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(killed_sweep.__file__).parents[1])!r})
+import time, jax
+from support import killed_sweep
+def wait(x):
+    print("stepping", flush=True)
+    time.sleep(30)
+    return x
+task = killed_sweep.task()
+step = task.step
+def slow(state, batch, key, h):
+    state, metrics = step(state, batch, key, h)
+    return {{**state, "x": jax.pure_callback(wait, state["x"], state["x"], vmap_method="sequential")}}, metrics
+killed_sweep.task = lambda: task._replace(step=slow)
+killed_sweep.run({str(tmp_path)!r})
+"""
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "stepping\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM  # which a shell shows as 143
+
+
+def test_a_signal_in_the_last_save_does_not_cut_it_short(whole, tmp_path, monkeypatch):
+    save = Saving.save
+
+    def save_and_terminate(self, *arguments, **options):
+        if options["done"]:
+            signal.raise_signal(signal.SIGTERM)
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(Saving, "save", save_and_terminate)
+    same(killed_sweep.run(tmp_path, save_every=1e9), whole)
+    assert read(tmp_path).done
+
+
+def test_a_save_does_not_wait_for_the_end_of_a_round(tmp_path, monkeypatch):
+    save, counts = Saving.save, []
+
+    def counted(self, rounds, *arguments, **options):
+        counts.append(int(rounds.owed.sum()))
+        save(self, rounds, *arguments, **options)
+
+    monkeypatch.setattr(Saving, "save", counted)
+    few = {"steps": 8, "slots": None, "scheduler": None, "patience": None}
+    whole = killed_sweep.run(**few)
+    found = killed_sweep.run(tmp_path, save_every=0, **few)
+    for name, curve in whole.record.curves.items():
+        np.testing.assert_array_equal(found.record.curves[name], curve)
+    assert len(set(counts)) > 3  # with many, some, few and none of a round left to train
+
+
+def test_the_progress_of_a_sweep_that_goes_on_counts_what_was_done(tmp_path, monkeypatch):
+    totals, seen = [], []
+    begin = SweepProgress.__init__
+
+    def watch(self, shown, *, segments, settings, monitor):
+        totals.append((segments, settings))
+        begin(self, shown, segments=segments, settings=settings, monitor=monitor)
+
+    monkeypatch.setattr(SweepProgress, "__init__", watch)
+    monkeypatch.setattr(SweepProgress, "shown", True)
+    monkeypatch.setattr(SweepProgress, "update", lambda self, **now: seen.append((now["completed"], now["done"])))
+    add = Record.add
+
+    def add_and_interrupt(self, *report):
+        add(self, *report)
+        if self.segments.sum() == 300:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    partial = killed_sweep.run(tmp_path)
+    assert partial.interrupted
+    killed_sweep.run(tmp_path)
+    assert totals == [(killed_sweep.SETTINGS * killed_sweep.EVALUATIONS, killed_sweep.SETTINGS)] * 2
+    assert max(seen) == totals[0]
+    assert seen == sorted(seen)
+
+
+def test_schedules_may_be_numbers_of_numpy(tmp_path):
+    sizes = {"steps": np.int64(8), "eval_every": np.int32(2), "batch_size": np.int64(4), "chunk": np.int64(2)}
+    short = {"slots": None, "scheduler": None, "patience": None}
+    first = killed_sweep.run(tmp_path, **sizes, **short)
+    again = killed_sweep.run(tmp_path, **{name: int(size) for name, size in sizes.items()}, **short)
+    np.testing.assert_array_equal(first.record.curves["validation_loss"], again.record.curves["validation_loss"])
+
+
+def test_a_full_disk_under_the_table_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("regopt.sweep.results._io.write_arrays", full)
+    with pytest.raises(StoreError, match=r"cannot save the table to .*: No space left .* needs about [\d,]+ bytes"):
+        killed_sweep.run(tmp_path)
+    assert read(tmp_path).done or read(tmp_path).number > 0
+
+
+def test_without_pandas_the_parquet_file_is_left_out(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pandas" else find(name))
+    killed_sweep.run(tmp_path, patience=lambda h: 1)
+    assert not (tmp_path / "table.parquet").exists()
+    assert not sweep.load(tmp_path).interrupted
+
+
+def test_an_interrupted_round_goes_on_where_it_was(whole, tmp_path, monkeypatch):
+    """Ctrl-C in the middle of a round, again and again, in one process."""
+    add, calls = Record.add, []
+
+    def add_and_interrupt(self, *report):
+        add(self, *report)
+        calls.append(report)
+        if len(calls) % 137 == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    rounds = 0
+    while (outcome := killed_sweep.run(tmp_path, save_every=1e9)).interrupted:
+        rounds += 1
+    assert rounds > 1
+    same(outcome, whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 480}, "config.steps was 240, is 480"),
+        ({"chunk": 4}, r"config.chunk was \[2\], is \[4\]"),
+        ({"slots": 12}, "config.slots was"),
+        ({"batch_size": 3}, "config.batch_size was 4, is 3"),
+        ({"noise": "shared"}, "config.noise was 'per lane', is 'shared'"),
+        ({"scheduler": sweep.asynchronous_halving(4, 20)}, "config.scheduler was"),
+        ({"monitor": "train_loss"}, "config.monitor was 'validation_loss', is 'train_loss'"),
+        ({"patience": lambda h: 31}, "programs"),
+        ({"key": jax.random.key(1)}, "key was"),
+    ],
+)
+def test_another_sweep_is_refused(tmp_path_factory, options, message):
+    folder = tmp_path_factory.getbasetemp() / "refusing"
+    short = {"steps": 240, "patience": lambda h: 1}
+    if not folder.exists():
+        killed_sweep.run(folder, **short)
+    with pytest.raises(StoreError, match=message):
+        killed_sweep.run(folder, **(short | options))
+
+
+def test_other_data_and_settings_are_refused_or_said_aloud(tmp_path, monkeypatch, caplog):
+    short = {"patience": lambda h: 1}
+    killed_sweep.run(tmp_path, **short)
+    monkeypatch.setattr(killed_sweep, "DATA", killed_sweep.DATA._replace(train=(np.ones(12, np.float32),)))
+    with pytest.raises(StoreError, match="data was"):
+        killed_sweep.run(tmp_path, **short)
+    killed_sweep.run(tmp_path, allow_different=True, **short)
+    assert "although data was" in caplog.text
+
+
+@pytest.mark.long
+def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
+    """Resident memory over the second thousand segments and over the last: 1 % more at most."""
+    sizes, add = [], Record.add
+
+    def add_and_measure(self, *report):
+        add(self, *report)
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Record, "add", add_and_measure)
+    killed_sweep.run(tmp_path, steps=10_000, eval_every=1, patience=None, scheduler=None, slots=None, save_every=1.0)
+    patch.undo()
+    assert len(sizes) > 10_000
+    assert np.median(sizes[-1000:]) <= 1.01 * np.median(sizes[1000:2000])

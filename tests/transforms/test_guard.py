@@ -1,0 +1,309 @@
+"""The guard: a skipped step leaves no trace, every optimizer recovers from every attack, frozen ones are reported."""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import regopt
+from regopt import optimizers, transforms
+from regopt._core import trees
+from support import laws
+from support.laws import identify
+
+WRAPPERS = ["accumulate", "average_params", "lookahead", "sam", "schedule_free_adamw", "schedule_free_sgd"]
+NAMES = {*optimizers.__all__, *WRAPPERS}
+OPTIMIZERS = [row for row in laws.of_kind("transform") if row.factory.__name__ in NAMES]
+each_optimizer = pytest.mark.parametrize("row", OPTIMIZERS, ids=identify)
+MAX_NORM = 5.0
+ATTACKS = {
+    "NaN": lambda g: jnp.full_like(g, jnp.nan),
+    "inf": lambda g: jnp.full_like(g, jnp.inf),
+    "-inf": lambda g: jnp.full_like(g, -jnp.inf),
+    "1e30": lambda g: g * 1e30,
+    "3e38": lambda g: jnp.sign(g) * 3e38,
+    "one NaN": lambda g: g.at[(0,) * g.ndim].set(jnp.nan),
+}
+NOT_FINITE = ("NaN", "inf", "-inf", "one NaN")
+
+
+def loss(params):
+    """A quadratic bowl away from the start, with a gradient that is nowhere zero on the way."""
+    leaves = jax.tree.leaves(params)
+    return sum(0.5 * (i + 1) * jnp.sum((w - 0.3).astype(jnp.float32) ** 2) for i, w in enumerate(leaves))
+
+
+def step(optimizer, params, state, alter=lambda g: g):
+    """One step with the gradient at the evaluation point, altered."""
+    grads = jax.tree.map(alter, jax.grad(loss)(regopt.evaluation_params(params, state)))
+    updates, state = optimizer.update(grads, state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def descend(optimizer, params, state, steps):
+    """Clean steps, and how far each one moved."""
+
+    def body(carry, _):
+        after = step(optimizer, *carry)
+        return after, optax.tree.norm(jax.tree.map(jnp.subtract, after[0], carry[0]))
+
+    (params, state), lengths = jax.lax.scan(body, (params, state), length=steps)
+    return params, state, lengths
+
+
+class Outcome(NamedTuple):
+    """A run with an attack."""
+
+    at_attack: jax.Array  # the loss before it
+    loss: jax.Array  # in the end
+    params: Any
+    state: Any
+    lengths: jax.Array  # of the last ten steps
+
+
+def under_attack(optimizer, names):
+    """Five clean steps, an attack, a hundred clean steps: the outcome by the attack's name, of one program.
+
+    The one named "none" has its sixth step left out.
+    """
+    alters = [ATTACKS.get(name, lambda g: g) for name in names]
+    start = laws.parameters(jnp.float32)
+
+    def run(kind):
+        params, state, _ = descend(optimizer, start, optimizer.init(start), 5)
+        altered = step(optimizer, params, state, lambda g: jnp.stack([alter(g) for alter in alters])[kind])
+        none = kind == names.index("none") if "none" in names else jnp.zeros((), bool)
+        moved, after = trees.where(none, (params, state), altered)
+        moved, after, lengths = descend(optimizer, moved, after, 100)
+        return Outcome(loss(params), loss(moved), moved, after, lengths[-10:])
+
+    outcomes = jax.jit(lambda kinds: jax.lax.map(run, kinds))(jnp.arange(len(names)))
+    return {name: jax.tree.map(lambda x, i=i: x[i], outcomes) for i, name in enumerate(names)}
+
+
+def floats(tree):
+    """The inexact leaves as one float64 vector."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return np.concatenate([np.asarray(x, np.float64).ravel() for x in leaves])
+
+
+def same_bits(a, b):
+    chex.assert_trees_all_equal_structs(a, b)
+    return all(
+        np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+@pytest.mark.sampled(5)
+@each_optimizer
+def test_every_optimizer_recovers_from_every_attack(row):
+    optimizer = regopt.guard(row.make(), MAX_NORM)
+    outcomes = under_attack(optimizer, ["none", *ATTACKS])
+    clean = outcomes.pop("none")
+    assert (clean.state.skipped, clean.state.count) == (0, 105)
+    for name, end in outcomes.items():
+        assert end.loss < end.at_attack, name
+        assert end.lengths.any() or end.loss < 1e-9, name  # it may sit in the minimum itself
+        assert (end.state.count, end.state.overflowed) == (106, False), name
+        assert end.state.still <= 1, name  # accumulation and SAM take two gradients for a step
+        if name in NOT_FINITE:
+            assert (end.state.skipped, end.state.first_bad_step) == (1, 5), name
+            assert same_bits((end.params, end.state.inner), (clean.params, clean.state.inner)), name
+        else:
+            assert (end.state.skipped, end.state.first_bad_step) == (0, -1), name
+
+
+@pytest.mark.sampled(5)
+@each_optimizer
+def test_a_spike_cannot_freeze_a_guarded_optimizer_without_a_norm_either(row):
+    for name, end in under_attack(regopt.guard(row.make()), ["1e30", "3e38"]).items():
+        assert (end.state.still <= 1, end.state.overflowed) == (True, False), name
+        assert np.isfinite(floats((end.params, end.state))).all(), name
+
+
+@pytest.mark.sampled(5)
+@each_optimizer
+def test_an_optimizer_that_is_frozen_is_reported(row):
+    """Bare optimizers after a spike; those whose parameters are finite and no longer move are to be found."""
+    bare = row.make()
+    guarded = regopt.guard(bare)
+    watch = jax.jit(lambda params, state: descend(guarded, params, state, 40)[1])
+    for name, end in under_attack(bare, ["1e30", "3e38"]).items():
+        if np.isfinite(floats(end.params)).all() and not end.lengths.any() and end.loss > 1e-9:
+            report = watch(end.params, guarded.init(end.params)._replace(inner=end.state))
+            assert report.still >= 20, name  # AdaMax's norm decays for a while before it is out of reach
+
+
+def test_adam_is_among_the_frozen():
+    end = under_attack(regopt.adam(0.02), ["1e30"])["1e30"]
+    assert not end.lengths.any()
+    assert np.isinf(end.state[0].second["layer"]["bias"]).all()
+    assert np.isfinite(end.loss)
+
+
+def perturbed(key, params, noise):
+    """``noise(key, leaf)`` with a key for each leaf."""
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten([noise(jax.random.fold_in(key, i), leaf) for i, leaf in enumerate(leaves)])
+
+
+def clean_runs(row, lanes, steps=100):
+    """Reports of guarded runs from random parameters, one a lane."""
+    optimizer = regopt.guard(row.make(), MAX_NORM)
+
+    def run(key):
+        start = perturbed(
+            key, laws.parameters(jnp.float32), lambda key, w: w + 3 * jax.random.normal(key, w.shape, w.dtype)
+        )
+        return descend(optimizer, start, optimizer.init(start), steps)[1]
+
+    return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(2), lanes))
+
+
+def no_alarm(state):
+    return bool((state.skipped == 0).all() & (state.still < 5).all() & ~state.overflowed.any())
+
+
+@pytest.mark.sampled(5)
+@each_optimizer
+def test_clean_runs_raise_no_alarm(row):
+    assert no_alarm(clean_runs(row, 16))
+
+
+@pytest.mark.long
+@each_optimizer
+def test_a_thousand_clean_runs_raise_no_alarm(row):
+    assert no_alarm(clean_runs(row, 1000, 300))
+
+
+def random_bits(key, like):
+    """Every pattern of bits alike: NaN, infinities, subnormal numbers, both zeros."""
+    integer = {2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}[like.dtype.itemsize]
+    return jax.lax.bitcast_convert_type(jax.random.bits(key, like.shape, integer), like.dtype)
+
+
+def bombarded(row, dtype, lanes, steps, max_norm):
+    """Parameters and states after steps with random bits as gradients, and what two clean steps would move."""
+    optimizer = regopt.guard(row.make(), max_norm)
+
+    def run(key):
+        params = laws.parameters(dtype)
+
+        def body(carry, key):
+            params, state = carry
+            grads = perturbed(key, params, random_bits)
+            updates, state = optimizer.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, state), _ = jax.lax.scan(body, (params, optimizer.init(params)), jax.random.split(key, steps))
+        ones = jax.tree.map(jnp.ones_like, params)
+        first, after = optimizer.update(ones, state, params)
+        second, _ = optimizer.update(ones, after, params)
+        return params, state, jax.tree.map(lambda a, b: (a != 0) | (b != 0), first, second)
+
+    return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(4), lanes))
+
+
+def check_bombarded(row, dtype, lanes, steps, max_norm):
+    params, state, moved = bombarded(row, dtype, lanes, steps, max_norm)
+    assert np.isfinite(floats((params, state))).all()
+    assert (state.skipped > 0).all()
+    if max_norm is not None:
+        alive = np.concatenate([np.ravel(x) for x in jax.tree.leaves(moved)])
+        assert alive.mean() >= 0.999
+
+
+@pytest.mark.sampled(5)
+@each_optimizer
+def test_random_bits_leave_every_parameter_finite(row):
+    check_bombarded(row, jnp.float32, lanes=4, steps=300, max_norm=MAX_NORM)
+
+
+@pytest.mark.parametrize("name", ["adam", "nesterov"])
+def test_random_bits_leave_every_parameter_finite_without_a_norm_too(name):
+    row = next(row for row in OPTIMIZERS if row.factory.__name__ == name)
+    check_bombarded(row, jnp.float32, lanes=4, steps=300, max_norm=None)
+
+
+@pytest.mark.long
+@each_optimizer
+@pytest.mark.parametrize("max_norm", [MAX_NORM, None])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__)
+def test_a_million_random_gradients_leave_every_parameter_finite(row, dtype, max_norm):
+    check_bombarded(row, dtype, lanes=100, steps=10_000, max_norm=max_norm)
+
+
+def test_a_skipped_step_changes_no_bit_not_even_of_a_negative_zero():
+    optimizer = regopt.guard(regopt.adam(0.1), 1.0)
+    params = {"w": jnp.array([-0.0, 0.0, 1.5, -1e-30])}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    grads = {"w": jnp.array([1.0, jnp.nan, 1.0, 1.0])}
+    updates, after = jax.jit(optimizer.update)(grads, state, params)
+    assert same_bits(jax.jit(optax.apply_updates)(params, updates), params)
+    assert same_bits(after.inner, state.inner)
+    assert (after.skipped, after.first_bad_step, after.count) == (1, 1, 2)
+    _, again = optimizer.update(grads, after, params)
+    assert (again.skipped, again.first_bad_step) == (2, 1)
+
+
+def test_without_a_bad_step_the_guard_is_not_there():
+    params = laws.parameters(jnp.float32)
+    bare, guarded = regopt.adam(0.1), regopt.guard(regopt.adam(0.1))
+    with_clipping = regopt.guard(regopt.adam(0.1), 0.5)
+    clipped = optax.chain(transforms.clip_by_global_norm(0.5), regopt.adam(0.1))
+    for one, other in ((bare, guarded), (clipped, with_clipping)):
+        plain, watched = (jax.jit(lambda p, o=o: descend(o, p, o.init(p), 20)[0])(params) for o in (one, other))
+        np.testing.assert_allclose(floats(plain), floats(watched), rtol=3e-6)  # roundings of two fused programs
+
+
+def test_parameters_that_would_overflow_do_not_move():
+    optimizer = regopt.guard(regopt.sgd(1.0))
+    params = {"w": jnp.array([3e38, 1.0], jnp.float32)}
+    updates, state = optimizer.update({"w": jnp.array([-3e38, 1.0], jnp.float32)}, optimizer.init(params), params)
+    assert same_bits(optax.apply_updates(params, updates), params)
+    assert state.skipped == 1
+
+
+def test_a_state_with_infinities_of_its_own_is_no_alarm():
+    best = optax.GradientTransformation(lambda _: jnp.array(jnp.inf), lambda u, s, _=None: (u, s))
+    optimizer = regopt.guard(optax.chain(best, regopt.sgd(0.1)))
+    params = {"w": jnp.ones(2)}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    assert state.skipped == 0
+    assert not state.overflowed
+
+
+def test_the_slope_through_a_skipped_step_is_finite_and_that_of_the_others():
+    def trained(rate, bad):
+        optimizer = regopt.guard(regopt.adam(rate), 1.0)
+        params = laws.parameters(jnp.float32)
+        state = optimizer.init(params)
+        for alter in bad:
+            params, state = step(optimizer, params, state, alter)
+        return loss(params)
+
+    def same(g):
+        return g
+
+    clean = jax.jit(jax.grad(lambda rate: trained(rate, [same] * 3)))(0.1)
+    for name in ("-inf", "one NaN"):
+        slope = jax.jit(jax.grad(lambda rate, a=ATTACKS[name]: trained(rate, [same, a, same, same])))(0.1)
+        assert float(slope) == pytest.approx(float(clean), rel=1e-6), name
+
+
+def test_the_report_is_found_in_a_chain():
+    optimizer = optax.chain(optax.identity(), regopt.guard(regopt.sgd(0.1)))
+    params = {"w": jnp.ones(2)}
+    _, state = optimizer.update({"w": jnp.array([1.0, jnp.nan])}, optimizer.init(params), params)
+    assert optax.tree.get(state, "skipped") == 1
+    assert optax.tree.get(state, "first_bad_step") == 0
+
+
+def test_the_bound_is_checked():
+    with pytest.raises(ValueError, match=r"max_norm must lie in \[0, inf\), got -1.0"):
+        regopt.guard(regopt.sgd(0.1), -1.0)
