@@ -59,7 +59,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path):
 def test_arrays_are_stored_without_pickle_and_repeat_with_the_seed(tmp_path):
     experiment, config = prepared(tmp_path, seed=7)
     outcome = execute(experiment, config, tmp_path / "runs")
-    with np.load_experiment(outcome.folder / "arrays.npz", allow_pickle=False) as stored:
+    with np.load(outcome.folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = dict(stored)
     np.testing.assert_array_equal(arrays["numbers"], 2 * jax.random.normal(jax.random.key(7), (3, 2)))
     assert arrays["half"].dtype == np.float32
@@ -97,7 +97,7 @@ def test_the_folder_is_named_after_name_and_values(tmp_path):
 def test_without_a_seed_the_key_is_that_of_seed_zero(tmp_path):
     text = changed("    seed: int = 0\n", "")
     outcome = execute(*prepared(tmp_path, text), tmp_path / "runs")
-    with np.load_experiment(outcome.folder / "arrays.npz") as stored:
+    with np.load(outcome.folder / "arrays.npz") as stored:
         np.testing.assert_array_equal(stored["numbers"], 2 * jax.random.normal(jax.random.key(0), (3, 2)))
 
 
@@ -167,7 +167,7 @@ def test_an_error_loses_nothing_that_was_finished_before(tmp_path, old, new, err
     folder = run_folder(experiment, config, tmp_path / "runs")
     assert files(folder) == left
     if "arrays.npz" in left:
-        with np.load_experiment(folder / "arrays.npz") as stored:
+        with np.load(folder / "arrays.npz") as stored:
             assert stored["numbers"].shape == (3, 2)
 
 
