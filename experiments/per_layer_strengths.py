@@ -255,7 +255,7 @@ def by_sweep(config, task, examples, rows, key):
         resamples=rows[0],
         progress=True,
     )
-    at_end = {name: result.record.curves[name][:, -1].reshape(config.runs, config.lanes) for name in MEASURES}
+    at_end = {name: result.history.curves[name][:, -1].reshape(config.runs, config.lanes) for name in MEASURES}
     losses = np.where(np.isfinite(at_end["validation_loss"]), at_end["validation_loss"], np.inf)
     best = losses.argmin(1)
     found = {name: values[every, best] for name, values in at_end.items()}

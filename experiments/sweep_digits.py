@@ -191,12 +191,12 @@ def _arrays(config, settings, result):
     """The table and the curves as plain arrays."""
     return {
         **settings.numbers,
-        **result.record.curves,
+        **result.history.curves,
         **{f"kept_{name}": values for name, values in result.kept_metrics().items()},
-        "steps": result.record.steps,
+        "steps": result.history.steps,
         "status": result.status,
-        "last_step": result.record.last_step,
-        "first_bad_step": result.record.first_bad_step,
+        "last_step": result.history.last_step,
+        "first_bad_step": result.history.first_bad_step,
         "settings_per_second": np.array(len(settings) / result.run_seconds),
         "compile_seconds": np.array(result.compile_seconds),
         "chunk": np.array(result.chunk),
@@ -207,7 +207,7 @@ def _arrays(config, settings, result):
 
 def _differing(a, b, rows):
     """How many numbers of the learning curves differ between two results, by their bits."""
-    pairs = [(a.record.curves[name][rows], b.record.curves[name][rows]) for name in a.record.curves]
+    pairs = [(a.history.curves[name][rows], b.history.curves[name][rows]) for name in a.history.curves]
     return sum(int(np.sum(x.view(np.int64) != y.view(np.int64))) for x, y in pairs)
 
 

@@ -45,7 +45,7 @@ def test_the_code_runs_as_printed(section, tmp_path):
     expected = {
         "Compose": r"\[\[ 1\. +-2\. +3\. ",  # without a penalty the true weights
         "Penalties": r"exact zeros of 50: \[ *0 +4\d +4\d\] as the optimizer counts them: \[ *0 +4\d +4\d\]",
-        "Long sweeps": r"'cut': [67]\d",
+        "Long sweeps": r"'pruned': [67]\d",
         "Optimizers": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
         "Sweep": r"validation_accuracy",
         "Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",

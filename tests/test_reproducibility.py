@@ -154,7 +154,7 @@ def test_one_core_gives_the_bits_of_all():
 def test_a_setting_trained_again_alone(whole, row):
     alone = whole.refit(row)
     np.testing.assert_array_equal(sweeps.curves(alone)[row], sweeps.curves(whole)[row])
-    assert alone.record.last_step[row] == whole.record.last_step[row]
+    assert alone.history.last_step[row] == whole.history.last_step[row]
     for a, b in zip(jax.tree.leaves(alone.state(row)), jax.tree.leaves(whole.state(row)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -184,7 +184,7 @@ def test_a_run_of_its_own_differs_from_a_lane_by_little(name):
     task = sweeps.task_of(name)
     alone = jax.jit(lambda h: training.fit(task, h, sweeps.DATA, steps=20, eval_every=5, batch_size=8).metrics)
     for row in range(0, sweeps.SETTINGS, 5):
-        h = lanes.record.settings.row(row)
+        h = lanes.history.settings.row(row)
         metrics = alone({key: jnp.asarray(value) for key, value in h.items()})
-        for key, curve in lanes.record.curves.items():
+        for key, curve in lanes.history.curves.items():
             assert ulps(np.asarray(metrics[key], np.float32), curve[row].astype(np.float32)).max() <= ULPS

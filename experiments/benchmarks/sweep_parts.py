@@ -55,7 +55,7 @@ def run(config, key):
         PLAIN: {"progress": False},
         SAVED: {"progress": True},
         HALVED: {"scheduler": sweep.successive_halving(config.eta)},
-        POPULATION: {"scheduler": sweep.population(space)},
+        POPULATION: {"scheduler": sweep.population_based_training(space)},
     }
     seconds, results = {name: [] for name in kinds}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def run(config, key):
     return {
         "contenders": np.array(list(kinds)),
         "seconds": np.array(list(seconds.values()))[:, 1:],
-        "segments": np.array([result.record.segments.sum() for result in results.values()]),
+        "segments": np.array([result.history.segments.sum() for result in results.values()]),
         "busy_share": np.array([result.busy_share for result in results.values()]),
         "streamed_busy_share": np.array(streamed.busy_share),
         "best_loss": np.array([result.best().metrics["validation_loss"] for result in results.values()]),

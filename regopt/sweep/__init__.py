@@ -17,11 +17,13 @@ from regopt.sweep.hypergradients import (
 )
 from regopt.sweep.results import Best, Importance, Result, compare, importance, load, repeats, separations
 from regopt.sweep.schedulers import (
+    Decision,
     Scheduler,
+    SchedulerState,
     asynchronous_halving,
     hyperband,
     median_rule,
-    population,
+    population_based_training,
     successive_halving,
 )
 from regopt.sweep.space import (
@@ -42,6 +44,7 @@ from regopt.sweep.space import (
 
 __all__ = [
     "Best",
+    "Decision",
     "Dimension",
     "Hypergradient",
     "ImplicitHypergradient",
@@ -50,6 +53,7 @@ __all__ = [
     "Replication",
     "Result",
     "Scheduler",
+    "SchedulerState",
     "Settings",
     "SupervisedState",
     "Task",
@@ -69,7 +73,7 @@ __all__ = [
     "log_uniform",
     "median_rule",
     "plan",
-    "population",
+    "population_based_training",
     "random",
     "repeats",
     "replicas",

@@ -91,7 +91,7 @@ def run(
             visited depends on the seed alone: with one seed, all replicas visit the same places of their own rows.
             The data are not copied for a lane, but for ``batch_size=None`` and the chunk at hand.
         scheduler: who decides between rounds which settings go on; see ``successive_halving``, ``hyperband``,
-            ``median_rule``, ``asynchronous_halving`` and ``population``. None trains all.
+            ``median_rule``, ``asynchronous_halving`` and ``population_based_training``. None trains all.
         slots: settings of a group that are held on the devices at the same time; the others wait, and each takes the
             place of one that has ended, in the same program. By default all, or as many as fill half of the memory.
             The state of a setting that gave its place away is not kept, but for the best one's. With early stopping

@@ -67,7 +67,7 @@ def tell(study: Any, trials: Sequence[Any], result: Result, metric: str | None =
     """Tell a study what came of its trials.
 
     A trial's value is the mean over its repeats at their kept steps. It fails if a repeat diverged or was not trained;
-    one that the scheduler cut is pruned, with the value that it had come to.
+    one that the scheduler pruned is pruned in the study too, with the value that it had come to.
 
     Args:
         study: that was asked.
@@ -93,7 +93,7 @@ def tell(study: Any, trials: Sequence[Any], result: Result, metric: str | None =
         value = float(np.mean(kept[metric][rows]))
         if not np.isfinite(value) or "diverged" in status[rows] or "unfinished" in status[rows]:
             study.tell(trial, state=TrialState.FAIL)
-        elif "cut" in status[rows]:
+        elif "pruned" in status[rows]:
             trial.report(value, int(result.kept_step[rows].max()))
             study.tell(trial, state=TrialState.PRUNED)
         else:

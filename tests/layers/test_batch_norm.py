@@ -275,7 +275,7 @@ def test_a_sweep_gives_each_lane_its_own_momentum_and_statistics():
     run = {"steps": 6, "eval_every": 3, "batch_size": 8, "key": jax.random.key(0)}
     together = sweep.run(task, sweep.from_columns(settings), data, **run)
     alone = sweep.run(task, sweep.from_columns({name: values[1:] for name, values in settings.items()}), data, **run)
-    ours, theirs = together.record.curves["validation_loss"], alone.record.curves["validation_loss"]
+    ours, theirs = together.history.curves["validation_loss"], alone.history.curves["validation_loss"]
     assert np.isfinite(ours).all()
     assert not np.array_equal(ours[0], ours[1])
     np.testing.assert_allclose(ours[1], theirs[0], rtol=1e-5)

@@ -180,7 +180,7 @@ def test_a_contour_of_two_numbers_alone_has_the_settings_own_values():
     from dataclasses import replace
 
     made = result(settings=81, seeds=1)
-    record = replace(made.record, settings=settings)
+    record = replace(made.history, settings=settings)
     record.first_bad_step[:] = 0
     record.curves["validation_loss"][:, -1] = (np.log10(settings.numbers["a"]) + 1.5) ** 2 + settings.numbers["b"]
     record.last_step[:] = record.steps[-1]

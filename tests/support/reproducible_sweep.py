@@ -56,7 +56,7 @@ def own_patience(h):
 
 def curves(result: sweep.Result) -> np.ndarray:
     """[settings, metrics, evaluations]"""
-    return np.stack(list(result.record.curves.values()), axis=1)
+    return np.stack(list(result.history.curves.values()), axis=1)
 
 
 def states(result: sweep.Result) -> np.ndarray:
@@ -67,7 +67,7 @@ def states(result: sweep.Result) -> np.ndarray:
 
 def digest(result: sweep.Result) -> str:
     """SHA-256 of curves, states and marks."""
-    record = result.record
+    record = result.history
     arrays = [curves(result), states(result), record.last_step, record.best_step, record.first_bad_step]
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 

@@ -5,7 +5,7 @@ import numpy as np
 from regopt import sweep
 from regopt.sweep.results import Result
 from regopt.sweep.results._findings import findings as findings_of
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 
 
 def result(settings=40, seeds=2, evaluations=4, names=("activation",), texts=("relu", "tanh"), segments=None):
@@ -21,7 +21,7 @@ def result(settings=40, seeds=2, evaluations=4, names=("activation",), texts=("r
     if seeds > 1:
         space["seed"] = sweep.seeds(seeds)
     drawn = sweep.latin_hypercube(space, settings // seeds, seed=1)
-    record = Record.empty(drawn, ["validation_loss", "validation_accuracy"], 10 * np.arange(1, evaluations + 1))
+    record = History.empty(drawn, ["validation_loss", "validation_accuracy"], 10 * np.arange(1, evaluations + 1))
     done = evaluations if segments is None else segments
     rate, noise = drawn.numbers["learning_rate"], np.random.default_rng(0).normal(size=len(drawn))
     level = 0.1 + 0.1 * (np.log10(rate) + 2) ** 2 + 0.02 * drawn.numbers["dropout"] + 0.003 * noise

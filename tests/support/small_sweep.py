@@ -28,6 +28,6 @@ NUMBERS = {"learning_rate": np.geomspace(1e-3, 0.3, 11), "weight_decay": np.geom
 
 
 def same_bits(a, b, rows):
-    assert list(a.record.curves) == list(b.record.curves)
-    for name, curve in a.record.curves.items():
-        np.testing.assert_array_equal(curve[rows], b.record.curves[name][rows], err_msg=name)
+    assert list(a.history.curves) == list(b.history.curves)
+    for name, curve in a.history.curves.items():
+        np.testing.assert_array_equal(curve[rows], b.history.curves[name][rows], err_msg=name)

@@ -201,7 +201,7 @@ def _of_saving(folder: str, draw: random.Random) -> Iterator[Wrong]:
     values = [0, "asha", sweep.hyperband, True, NAN, [sweep.hyperband()], {}, "hyperband()", (None, "halving")]
     yield from _cases("scheduler", _options(run, "scheduler"), values, "scheduler must come from")
     for number, name in enumerate(typos("rate", 4, draw)):
-        changing = sweep.population({name: LINE})
+        changing = sweep.population_based_training({name: LINE})
         words = (f"the scheduler changes {name}", "did you mean 'rate'?")
         yield Wrong(f"scheduler changes {number}", lambda changing=changing: run(scheduler=changing), words)
         settings = sweep.from_columns({name: [0.1, 0.2]})
@@ -237,9 +237,9 @@ def _of_spaces(draw: random.Random) -> Iterator[Wrong]:
         ("eta", sweep.successive_halving, 1, INF, "()"),
         ("eta", sweep.hyperband, 1, INF, "()"),
         ("eta", sweep.asynchronous_halving, 1, INF, "()"),
-        ("fraction", lambda x: sweep.population(SPACE, fraction=x), 0, 0.5, "(]"),
-        ("resample", lambda x: sweep.population(SPACE, resample=x), 0, 1, "[]"),
-        ("factors", lambda x: sweep.population(SPACE, factors=(0.8, x)), 0, INF, "()"),
+        ("fraction", lambda x: sweep.population_based_training(SPACE, fraction=x), 0, 0.5, "(]"),
+        ("resample", lambda x: sweep.population_based_training(SPACE, resample=x), 0, 1, "[]"),
+        ("factors", lambda x: sweep.population_based_training(SPACE, factors=(0.8, x)), 0, INF, "()"),
     ]
     for number, (name, call, low, high, closed) in enumerate(numbers):
         values = no_number(optional=False) + outside(low, high, closed, draw)
@@ -254,11 +254,11 @@ def _of_spaces(draw: random.Random) -> Iterator[Wrong]:
         ("count", lambda x: sweep.latin_hypercube(SPACE, x), 1),
         ("seed", lambda x: sweep.random(SPACE, 2, x), 0),
         ("seed", lambda x: sweep.sobol(SPACE, 2, x), 0),
-        ("grace", sweep.median_rule, 1),
-        ("minimum", lambda x: sweep.median_rule(1, x), 1),
+        ("grace_period", sweep.median_rule, 1),
+        ("min_samples", lambda x: sweep.median_rule(1, x), 1),
         ("first", lambda x: sweep.successive_halving(3.0, x), 1),
-        ("every", lambda x: sweep.population(SPACE, x), 1),
-        ("seed", lambda x: sweep.population(SPACE, seed=x), 0),
+        ("every", lambda x: sweep.population_based_training(SPACE, x), 1),
+        ("seed", lambda x: sweep.population_based_training(SPACE, seed=x), 0),
     ]
     for number, (name, call, low) in enumerate(whole):
         values = no_whole(low, optional=name == "points")
@@ -271,7 +271,7 @@ def _of_spaces(draw: random.Random) -> Iterator[Wrong]:
             yield Wrong(f"empty {number} {at}", lambda c=call, v=value: c(v), ("needs at least one value, got none",))
     spaces = [0, "rate", ["rate"], None, [("rate", LINE)], LINE, True]
     dimensions = [(0.0, 1.0), [0.1, 0.2], 0.1, "uniform", sweep.uniform, None]
-    for number, call in enumerate((sweep.grid, lambda x: sweep.random(x, 2), sweep.population)):
+    for number, call in enumerate((sweep.grid, lambda x: sweep.random(x, 2), sweep.population_based_training)):
         yield from _cases(f"space {number}", call, spaces, "space must be a dict")
         for at, value in enumerate(dimensions):
             words = ("the dimension rate must come from",)

@@ -83,10 +83,10 @@ def test_a_poisoned_lane_is_marked_and_changes_no_bit_of_the_others(name, width)
         )
     rows = np.arange(len(result.status)).reshape(len(poisons), width)
     np.testing.assert_array_equal(
-        result.record.slots[rows[:, 1:], 0] % width, np.tile(np.arange(1, width), (len(poisons), 1))
+        result.history.slots[rows[:, 1:], 0] % width, np.tile(np.arange(1, width), (len(poisons), 1))
     )
     assert set(result.status[rows[:, 1:]].ravel()) == {"done"}
-    for curve in result.record.curves.values():
+    for curve in result.history.curves.values():
         for row in rows[1:]:
             np.testing.assert_array_equal(curve[row[1:]], curve[rows[0, 1:]])
     for lane in {1, width // 2, width - 1}:
@@ -95,7 +95,7 @@ def test_a_poisoned_lane_is_marked_and_changes_no_bit_of_the_others(name, width)
             for a, b in zip(clean, other, strict=True):
                 np.testing.assert_array_equal(a, b)
     expected = [0, *(first_bad_step(name, rate, batch_size) for rate, _ in poisons[1:])]
-    np.testing.assert_array_equal(result.record.first_bad_step[rows[:, 0]], expected)
+    np.testing.assert_array_equal(result.history.first_bad_step[rows[:, 0]], expected)
     np.testing.assert_array_equal(result.status[rows[:, 0]] == "diverged", np.array(expected) > 0)
 
 

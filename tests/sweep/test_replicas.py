@@ -14,7 +14,7 @@ from regopt.data import Splits, batch_indices, bootstrap
 from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 from regopt.sweep.engine._group import Group
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(60, 6)).astype(np.float32)
@@ -47,7 +47,7 @@ def replicated(columns=None, **options):
 
 def interrupt_after(monkeypatch, count):
     """Ctrl-C when so many chunks have been written down."""
-    reports, add = [], Record.add
+    reports, add = [], History.add
 
     def add_and_interrupt(self, *report):
         add(self, *report)
@@ -55,7 +55,7 @@ def interrupt_after(monkeypatch, count):
         if len(reports) == count:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    monkeypatch.setattr(History, "add", add_and_interrupt)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_a_replica_is_a_run_on_a_copy_of_its_training_set(extra, batch_size):
         copied = DATA._replace(train=(X[:40][places], Y[:40][places]))
         alone = run(columns, data=copied, batch_size=batch_size)
         rows = replica == REPLICA
-        for name, curve in alone.record.curves.items():
-            np.testing.assert_allclose(outcome.record.curves[name][rows], curve[rows], rtol=2e-6, err_msg=name)
-    full = run(columns, batch_size=batch_size).record.curves["train_loss"][:, -1]
-    assert np.abs(full - outcome.record.curves["train_loss"][:, -1]).min() > 1e-4  # no resample is the whole
+        for name, curve in alone.history.curves.items():
+            np.testing.assert_allclose(outcome.history.curves[name][rows], curve[rows], rtol=2e-6, err_msg=name)
+    full = run(columns, batch_size=batch_size).history.curves["train_loss"][:, -1]
+    assert np.abs(full - outcome.history.curves["train_loss"][:, -1]).min() > 1e-4  # no resample is the whole
 
 
 def reading():
@@ -116,8 +116,8 @@ def test_a_replica_is_blind_to_the_company():
     outcome = replicated()
     for row in (0, 4, 10):
         alone = outcome.refit(row)
-        for name, curve in outcome.record.curves.items():
-            np.testing.assert_array_equal(alone.record.curves[name][row], curve[row])
+        for name, curve in outcome.history.curves.items():
+            np.testing.assert_array_equal(alone.history.curves[name][row], curve[row])
         np.testing.assert_array_equal(alone.predict(POINTS)[row], outcome.predict(POINTS)[row])
         assert np.isnan(np.delete(alone.predict(POINTS), row, axis=0)).all()
     poisoned = replicated({"learning_rate": np.where(np.arange(11) == 3, 1e30, RATES)})
@@ -126,10 +126,10 @@ def test_a_replica_is_blind_to_the_company():
     np.testing.assert_array_equal(poisoned.predict(POINTS)[others], outcome.predict(POINTS)[others])
     elsewhere = RESAMPLES.copy()
     elsewhere[2] = 39 - elsewhere[2]
-    changed = replicated(resamples=elsewhere).record.curves["validation_loss"]
+    changed = replicated(resamples=elsewhere).history.curves["validation_loss"]
     same = REPLICA != 2
-    np.testing.assert_array_equal(changed[same], outcome.record.curves["validation_loss"][same])
-    assert (changed[~same] != outcome.record.curves["validation_loss"][~same]).all()
+    np.testing.assert_array_equal(changed[same], outcome.history.curves["validation_loss"][same])
+    assert (changed[~same] != outcome.history.curves["validation_loss"][~same]).all()
 
 
 def test_the_resamples_are_no_part_of_a_lane(monkeypatch):
@@ -160,10 +160,10 @@ def test_predictions_are_those_of_the_kept_states(options):
     assert predictions.shape == (11, 7, 3)
     assert predictions.dtype == np.float32
     for row in range(11):
-        expected = TASK.predict(outcome.state(row), POINTS, outcome.record.settings.row(row))
+        expected = TASK.predict(outcome.state(row), POINTS, outcome.history.settings.row(row))
         np.testing.assert_allclose(predictions[row], expected, rtol=2e-5, atol=2e-5)
     if options:
-        assert (outcome.kept_step < outcome.record.last_step).any()
+        assert (outcome.kept_step < outcome.history.last_step).any()
 
 
 def test_predictions_are_what_the_evaluation_measures():
@@ -185,7 +185,7 @@ def test_static_values_predict_in_their_own_program_compiled_once():
     predictions = outcome.predict(POINTS)
     assert np.isnan(predictions[1]).all()
     for row in np.delete(np.arange(11), 1):
-        expected = TASK.predict(outcome.state(row), POINTS, outcome.record.settings.row(row))
+        expected = TASK.predict(outcome.state(row), POINTS, outcome.history.settings.row(row))
         np.testing.assert_allclose(predictions[row], expected, rtol=1e-5, atol=1e-6)
     outcome.predict(POINTS + 1)
     outcome.refit(3).predict(POINTS)
@@ -205,7 +205,7 @@ def test_an_interrupted_result_predicts_what_was_trained(monkeypatch):
     interrupt_after(monkeypatch, 1)
     outcome = replicated({"learning_rate": [0.01] * 11}, chunk=1)
     assert outcome.interrupted
-    trained = outcome.record.last_step > 0
+    trained = outcome.history.last_step > 0
     assert 0 < trained.sum() < 11
     np.testing.assert_array_equal(np.isfinite(outcome.predict(POINTS)).all(axis=(1, 2)), trained)
 
@@ -240,7 +240,7 @@ def test_the_axes_of_replicate_are_settings_replicas_seeds_and_points():
         TASK, space, DATA, RESAMPLES, seeds=2, inputs=POINTS, key=jax.random.key(3), **SCHEDULE
     )
     assert predictions.shape == (4, 3, 2, 7, 3)
-    assert len(result.record.settings) == 24
+    assert len(result.history.settings) == 24
     listed = sweep.grid(space)
     for s, r, k in ((0, 0, 1), (1, 2, 0), (2, 1, 1), (3, 2, 1)):
         columns = {name: [value] for name, value in listed.row(s).items()}
@@ -283,9 +283,9 @@ def test_replicas_are_a_crossed_dimension():
 
 def test_a_resample_maker_feeds_a_sweep_and_any_whole_dtype_will_do():
     rows = bootstrap(jax.random.key(5), 3, 40)
-    first = replicated(resamples=rows).record.curves["validation_loss"]
+    first = replicated(resamples=rows).history.curves["validation_loss"]
     for other in (np.asarray(rows, np.uint8), np.asarray(rows).tolist()):
-        np.testing.assert_array_equal(replicated(resamples=other).record.curves["validation_loss"], first)
+        np.testing.assert_array_equal(replicated(resamples=other).history.curves["validation_loss"], first)
 
 
 WHOLE = r"resamples must be whole numbers \[replicas, examples\], got "

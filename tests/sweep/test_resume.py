@@ -18,7 +18,7 @@ from regopt import sweep
 from regopt.sweep.checkpoint import StoreError, read
 from regopt.sweep.engine._checkpointing import Saving
 from regopt.sweep.engine._progress import SweepProgress
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 from regopt.sweep.results._io import NAME
 from support import killed_sweep
 
@@ -56,10 +56,10 @@ def child(folder, environment):
 
 def same(found, whole):
     """The tables and the states that are kept, bit for bit."""
-    for name, curve in whole.record.curves.items():
-        np.testing.assert_array_equal(found.record.curves[name], curve, err_msg=name)
-    for name in ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots"):
-        np.testing.assert_array_equal(getattr(found.record, name), getattr(whole.record, name), err_msg=name)
+    for name, curve in whole.history.curves.items():
+        np.testing.assert_array_equal(found.history.curves[name], curve, err_msg=name)
+    for name in ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "slots"):
+        np.testing.assert_array_equal(getattr(found.history, name), getattr(whole.history, name), err_msg=name)
     states = 0
     for row in range(killed_sweep.SETTINGS):
         try:
@@ -75,8 +75,8 @@ def same(found, whole):
 
 
 def test_the_sweep_has_all_kinds_of_ends(whole):
-    assert set(whole.status) == {"done", "cut", "diverged", "stopped"}
-    assert len(set(whole.record.last_step)) > 4
+    assert set(whole.status) == {"done", "pruned", "diverged", "stopped"}
+    assert len(set(whole.history.last_step)) > 4
 
 
 def killed(folder, environment, times, draw):
@@ -110,7 +110,7 @@ def test_a_signal_saves_and_ends_and_the_sweep_goes_on(whole, environment, tmp_p
         assert process.wait(30) == 143  # the script's own word that it was interrupted
     partial = sweep.load(tmp_path / "sweep")
     assert partial.interrupted
-    assert 0 < partial.record.segments.sum() < whole.record.segments.sum()
+    assert 0 < partial.history.segments.sum() < whole.history.segments.sum()
     same(killed_sweep.run(tmp_path / "sweep"), whole)
 
 
@@ -165,8 +165,8 @@ def test_a_save_does_not_wait_for_the_end_of_a_round(tmp_path, monkeypatch):
     few = {"steps": 8, "slots": None, "scheduler": None, "patience": None}
     whole = killed_sweep.run(**few)
     found = killed_sweep.run(tmp_path, save_every=0, **few)
-    for name, curve in whole.record.curves.items():
-        np.testing.assert_array_equal(found.record.curves[name], curve)
+    for name, curve in whole.history.curves.items():
+        np.testing.assert_array_equal(found.history.curves[name], curve)
     assert len(set(counts)) > 3  # with many, some, few and none of a round left to train
 
 
@@ -181,14 +181,14 @@ def test_the_progress_of_a_sweep_that_goes_on_counts_what_was_done(tmp_path, mon
     monkeypatch.setattr(SweepProgress, "__init__", watch)
     monkeypatch.setattr(SweepProgress, "shown", True)
     monkeypatch.setattr(SweepProgress, "update", lambda self, **now: seen.append((now["completed"], now["done"])))
-    add = Record.add
+    add = History.add
 
     def add_and_interrupt(self, *report):
         add(self, *report)
         if self.segments.sum() == 300:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    monkeypatch.setattr(History, "add", add_and_interrupt)
     partial = killed_sweep.run(tmp_path)
     assert partial.interrupted
     killed_sweep.run(tmp_path)
@@ -202,7 +202,7 @@ def test_schedules_may_be_numbers_of_numpy(tmp_path):
     short = {"slots": None, "scheduler": None, "patience": None}
     first = killed_sweep.run(tmp_path, **sizes, **short)
     again = killed_sweep.run(tmp_path, **{name: int(size) for name, size in sizes.items()}, **short)
-    np.testing.assert_array_equal(first.record.curves["validation_loss"], again.record.curves["validation_loss"])
+    np.testing.assert_array_equal(first.history.curves["validation_loss"], again.history.curves["validation_loss"])
 
 
 def test_a_full_disk_under_the_table_is_one_line(tmp_path, monkeypatch):
@@ -225,7 +225,7 @@ def test_without_pandas_the_parquet_file_is_left_out(tmp_path, monkeypatch):
 
 def test_an_interrupted_round_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     """Ctrl-C in the middle of a round, again and again, in one process."""
-    add, calls = Record.add, []
+    add, calls = History.add, []
 
     def add_and_interrupt(self, *report):
         add(self, *report)
@@ -233,7 +233,7 @@ def test_an_interrupted_round_goes_on_where_it_was(whole, tmp_path, monkeypatch)
         if len(calls) % 137 == 0:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    monkeypatch.setattr(History, "add", add_and_interrupt)
     rounds = 0
     while (outcome := killed_sweep.run(tmp_path, save_every=1e9)).interrupted:
         rounds += 1
@@ -277,14 +277,14 @@ def test_other_data_and_settings_are_refused_or_said_aloud(tmp_path, monkeypatch
 @pytest.mark.long
 def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
     """Resident memory over the second thousand segments and over the last: 1 % more at most."""
-    sizes, add = [], Record.add
+    sizes, add = [], History.add
 
     def add_and_measure(self, *report):
         add(self, *report)
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(Record, "add", add_and_measure)
+    patch.setattr(History, "add", add_and_measure)
     killed_sweep.run(tmp_path, steps=10_000, eval_every=1, patience=None, scheduler=None, slots=None, save_every=1.0)
     patch.undo()
     assert len(sizes) > 10_000

@@ -59,7 +59,7 @@ def test_a_diverged_trial_fails_and_a_cut_one_is_pruned():
     sweep.tell(ours, trials, result)
     states = [trial.state.name for trial in ours.trials]
     assert states[1] == "FAIL"
-    expected = {"done": "COMPLETE", "cut": "PRUNED", "diverged": "FAIL"}
+    expected = {"done": "COMPLETE", "pruned": "PRUNED", "diverged": "FAIL"}
     assert states == [expected[status] for status in result.status]
     assert {"COMPLETE", "PRUNED"} < set(states)
 

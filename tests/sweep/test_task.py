@@ -82,7 +82,7 @@ def test_an_nnx_module_with_batch_norm_and_dropout_trains_as_by_hand():
         optimizer.update(net, grads)
     net.eval()
     loss = cross_entropy(net(X[40:]), Y[40:])
-    np.testing.assert_allclose(outcome.record.curves["validation_loss"][1, -1], loss, rtol=5e-5)
+    np.testing.assert_allclose(outcome.history.curves["validation_loss"][1, -1], loss, rtol=5e-5)
     mean = outcome.state(1).rest["norm"]["mean"]
     np.testing.assert_allclose(mean, net.norm.mean[...], rtol=1e-4, atol=1e-6)
 
@@ -106,12 +106,12 @@ def test_a_linen_module_with_batch_norm_and_dropout_trains_as_by_hand():
         params = jax.tree.map(lambda p, g: p - 0.2 * g, params, grads)
     outputs = LinenNet().apply({"params": params, **stats}, X[40:], train=False)
     expected = cross_entropy(jnp.asarray(outputs), Y[40:])
-    np.testing.assert_allclose(outcome.record.curves["validation_loss"][1, -1], expected, rtol=5e-5)
+    np.testing.assert_allclose(outcome.history.curves["validation_loss"][1, -1], expected, rtol=5e-5)
 
 
 def test_a_plain_linen_module_needs_no_flag():
     _, outcome = run(Plain(), {"learning_rate": RATES}, inputs=X[:1])
-    curve = outcome.record.curves["validation_loss"]
+    curve = outcome.history.curves["validation_loss"]
     assert np.all(curve[:, 1] < curve[:, 0])
 
 
@@ -130,7 +130,7 @@ def test_a_linen_module_without_inputs_says_so():
 
 def test_flax_dropout_shares_its_field_between_lanes():
     _, outcome = run(lambda h, rngs: NnxNet(rngs), {"learning_rate": [0.1] * 3})
-    final = outcome.record.curves["train_loss"][:, -1]
+    final = outcome.history.curves["train_loss"][:, -1]
     np.testing.assert_allclose(final, final[0], rtol=1e-5)
 
 
@@ -164,7 +164,7 @@ class Awkward(nnx.Module):
 def test_an_nnx_module_may_hold_functions_traced_numbers_and_sown_values():
     _, outcome = run(Awkward, {"learning_rate": RATES, "gain": [0.5, 1.0, 1.5]})
     assert set(outcome.status) == {"done"}
-    assert len(np.unique(outcome.record.curves["validation_loss"][:, -1])) == 3
+    assert len(np.unique(outcome.history.curves["validation_loss"][:, -1])) == 3
     assert set(outcome.state(0).rest) >= {"mask"}
     assert "hidden" not in outcome.state(0).rest
 

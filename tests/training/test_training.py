@@ -220,7 +220,7 @@ def test_fit_gives_what_the_sweep_gives(patience):
     program = jax.jit(lambda h: fit(network(), h, data, key=jax.random.key(1), **common))
     for row in range(3):
         found = program({name: column[row] for name, column in columns.items()})
-        record = result.record
+        record = result.history
         assert int(found.first_bad_step) == record.first_bad_step[row]
         assert (int(found.best_step), int(found.last_step)) == (result.kept_step[row], record.last_step[row])
         status = "diverged" if found.diverged else "stopped" if found.stopped else "done"

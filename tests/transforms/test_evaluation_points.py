@@ -215,7 +215,7 @@ def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_mo
             params = optax.apply_updates(params, updates)
         model = regopt.final_params(params, state)
         np.testing.assert_allclose(predictions[lane], outputs(model, DATA.validation[0]), rtol=1e-4, atol=1e-6)
-        curve = outcome.record.curves["validation_loss"][lane]
+        curve = outcome.history.curves["validation_loss"][lane]
         np.testing.assert_allclose(curve[-1], loss(model, DATA.validation), rtol=1e-5)
         single = fit(task, {"learning_rate": rate}, DATA, steps=4, eval_every=2)
         np.testing.assert_allclose(single.metrics["validation_loss"], curve, rtol=1e-5)

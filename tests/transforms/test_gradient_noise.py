@@ -66,7 +66,7 @@ def test_its_key_passes_through_a_sweep():
     task = sweep.supervised(lambda h, rngs: layers.MLP((3, 2), rngs=rngs), squared_error, optimizer)
     columns = {"eta": [0.0, 0.0, 0.1, 0.1, 0.1], "noise": [0, 1, 0, 1, 1]}
     outcome = sweep.run(task, sweep.from_columns(columns), data, steps=4, eval_every=2)
-    losses = outcome.record.curves["validation_loss"][:, -1]
+    losses = outcome.history.curves["validation_loss"][:, -1]
     assert set(outcome.status) == {"done"}
     assert losses[0] == losses[1]
     assert losses[3] == losses[4]

@@ -57,7 +57,7 @@ class Saving:
 
     def save(self, rounds: Rounds, kept: list[Kept], spent: np.ndarray, *, done: bool) -> None:
         """Save everything that the sweep has come to; ``spent`` is what it has cost."""
-        self._store.save(int(rounds.record.segments.sum()), _tree(rounds, kept, spent), done=done)
+        self._store.save(int(rounds.history.segments.sum()), _tree(rounds, kept, spent), done=done)
         self._last = time.monotonic()
 
     def save_table(self, result: Result) -> None:
@@ -65,7 +65,7 @@ class Saving:
         try:
             result.save(self._folder)
         except OSError as error:
-            needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.record.to_tree()))
+            needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.history.to_tree()))
             raise StoreError(
                 f"cannot save the table to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
                 f"{free_bytes(self._folder)} are free; the states saved before are intact"
@@ -80,7 +80,7 @@ class Saving:
             group.held = Held(None, None, group.held.places)
         tree = self._store.load(form)
         assert tree is not None
-        rounds.record.restore(tree["record"])
+        rounds.history.restore(tree["record"])
         rounds.owed = np.array(tree["owed"])
         spent[:] = tree["spent"]
         for number, (group, saved) in enumerate(zip(rounds.groups, tree["groups"], strict=True)):
@@ -100,7 +100,7 @@ def _tree(rounds: Rounds, kept: list[Kept], spent: np.ndarray) -> dict[str, Any]
         }
         for group, best in zip(rounds.groups, kept, strict=True)
     ]
-    return {"record": rounds.record.to_tree(), "owed": rounds.owed, "spent": spent, "groups": groups}
+    return {"record": rounds.history.to_tree(), "owed": rounds.owed, "spent": spent, "groups": groups}
 
 
 def _form(leaf: Any) -> Any:
@@ -114,4 +114,4 @@ def _put_back(group: Group, rounds: Rounds, saved: dict[str, Any]) -> None:
     places = group.held.places
     places.restore(saved["device"], saved["place"])
     group.held = Held(saved["buffer"], saved["constants"], places)
-    group.numbers = {name: column[group.indices] for name, column in rounds.record.settings.numbers.items()}
+    group.numbers = {name: column[group.indices] for name, column in rounds.history.settings.numbers.items()}

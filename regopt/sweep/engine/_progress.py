@@ -1,4 +1,4 @@
-"""Progress on the terminal: settings done, running, cut and diverged, the best so far, throughput, time left.
+"""Progress on the terminal: settings done, running, pruned and diverged, the best so far, throughput, time left.
 
 Silent anywhere else.
 """
@@ -53,7 +53,7 @@ class SweepProgress:
         self._progress.stop()
 
     def update(
-        self, *, completed: int, done: int, best: float, running: int | None = None, cut: int = 0, diverged: int = 0
+        self, *, completed: int, done: int, best: float, running: int | None = None, pruned: int = 0, diverged: int = 0
     ) -> None:
         """Show the segments completed, the settings done and the best metric so far.
 
@@ -66,7 +66,7 @@ class SweepProgress:
             diverged: settings that met a NaN or an infinity.
         """
         settings = self._progress.tasks[self._task].fields["settings"]
-        counts = {"running": settings - done if running is None else running, "cut": cut, "diverged": diverged}
+        counts = {"running": settings - done if running is None else running, "pruned": pruned, "diverged": diverged}
         self._progress.update(self._task, completed=completed, done=done, best=best, counts=counts)
 
 

@@ -12,9 +12,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from regopt.sweep.engine._group import Group
-from regopt.sweep.results._history import Record
-from regopt.sweep.schedulers import Scheduler
-from regopt.sweep.schedulers._schedulers import Standing
+from regopt.sweep.results._history import History
+from regopt.sweep.schedulers import Scheduler, SchedulerState
 
 
 class Watcher(Protocol):
@@ -54,7 +53,7 @@ class Rounds:
     def __init__(
         self,
         groups: list[Group],
-        record: Record,
+        history: History,
         scheduler: Scheduler | None,
         *,
         monitor: str,
@@ -64,10 +63,10 @@ class Rounds:
         others: Callable[[], np.ndarray] | None = None,
     ):
         self._others = others
-        self.groups, self.record, self.scheduler = groups, record, scheduler
-        self._scores: Callable[[], np.ndarray] = lambda: record.scores(monitor, mode, keeps_best=keeps_best)
+        self.groups, self.history, self.scheduler = groups, history, scheduler
+        self._scores: Callable[[], np.ndarray] = lambda: history.scores(monitor, mode, keeps_best=keeps_best)
         self._slots = slots
-        size = len(record.settings)
+        size = len(history.settings)
         self.owed = np.zeros(size, bool)  # settings that the round in hand has yet to train
         self._group, self._wave = np.zeros(size, int), np.zeros(size, int)
         for number, group in enumerate(groups):
@@ -92,11 +91,11 @@ class Rounds:
             for group in self.groups:
                 self._train(group, watcher, halt)
                 if halt():
-                    return bool(self.record.training.any())
+                    return bool(self.history.training.any())
 
     def _begin_round(self, watcher: Watcher) -> None:
         wait = np.zeros_like(self.owed) if self.scheduler is None else self._decide(self.scheduler)
-        training, segments = self.record.training, self.record.segments
+        training, segments = self.history.training, self.history.segments
         for group in self.groups:
             places, rows = group.held.places, group.indices
             leavers = places.leavers(~training[rows])
@@ -109,19 +108,19 @@ class Rounds:
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
         """Act on what the scheduler says; returns who must wait."""
-        record = self.record
-        standing = Standing(
+        history = self.history
+        state = SchedulerState(
             self._scores(),
-            record.segments,
-            record.training.copy(),
+            history.segments,
+            history.training.copy(),
             self._wave,
             self._group,
-            record.settings.numbers,
-            record.parents,
+            history.settings.numbers,
+            history.parents,
             *([] if self._others is None else [self._others()]),
         )
-        decision = scheduler.decide(standing)
-        record.end(decision.cut)
+        decision = scheduler.decide(state)
+        history.end(decision.prune)
         if decision.parents is not None:
             self._take_over(decision.parents, decision.numbers)
         return decision.wait
@@ -136,20 +135,20 @@ class Rounds:
             if len(changed):
                 columns = {name: column[group.indices] for name, column in numbers.items()}
                 group.take_over(changed, theirs[changed], columns)
-        self.record.take_over(parents, numbers)
+        self.history.take_over(parents, numbers)
 
     def _train(self, group: Group, watcher: Watcher, halt: Callable[[], bool]) -> None:
         """What the round has yet to train of a group, pausing where the watcher wants to."""
-        record = self.record
+        history = self.history
         while not halt() and self.owed[group.indices].any():
-            owed, segments = self.owed[group.indices], record.segments[group.indices]
+            owed, segments = self.owed[group.indices], history.segments[group.indices]
             segment = int(segments[owed].min())
             lanes = np.flatnonzero(owed & (segments == segment))
             again = None if self._slots is None else self._slots[group.indices[lanes], segment]
-            first_step, stop = segment * int(record.steps[0]), _first_runs(watcher.wants_pause, halt)
+            first_step, stop = segment * int(history.steps[0]), _first_runs(watcher.wants_pause, halt)
             for owners, slots, (metrics, marks) in group.train(lanes, first_step, stop, again):
                 rows = group.indices[owners]
-                record.add(segment, rows, slots, metrics, marks)
+                history.add(segment, rows, slots, metrics, marks)
                 self.owed[rows] = False
                 watcher.call_done(group, rows)
             watcher.paused(self)

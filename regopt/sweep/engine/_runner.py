@@ -14,9 +14,8 @@ from regopt.sweep.engine._progress import SweepProgress
 from regopt.sweep.engine._rounds import Rounds
 from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.results import Result
-from regopt.sweep.results._history import Record
-from regopt.sweep.schedulers import Scheduler
-from regopt.sweep.schedulers._schedulers import Decision, Standing
+from regopt.sweep.results._history import History
+from regopt.sweep.schedulers import Decision, Scheduler, SchedulerState
 from regopt.sweep.space import Settings
 
 
@@ -50,7 +49,7 @@ class Course:
     def train(
         self,
         only: int | None = None,
-        before: Record | None = None,
+        before: History | None = None,
         *,
         progress: bool = False,
         saving: Saving | None = None,
@@ -67,15 +66,15 @@ class Course:
         """
         if only is not None and self.scheduler is not None and self.scheduler.changes:
             raise ValueError("a setting that took over others' states can't be trained alone: run the sweep again")
-        record = self._record()
+        history = self._record()
         for group in self.groups:
             group.clear()
         if only is not None:
-            record.training[:] = np.arange(len(self.settings)) == only
+            history.training[:] = np.arange(len(self.settings)) == only
         slots = None if only is None or before is None else self._slots_again(only, before.slots)
         rounds = Rounds(
             self.groups,
-            record,
+            history,
             self.scheduler if only is None else _as_before(only, before),
             monitor=self.monitor,
             mode=self.mode,
@@ -83,7 +82,7 @@ class Course:
             slots=slots,
             others=others,
         )
-        watcher = Watching(self, record)
+        watcher = Watching(self, history)
         done = saving is not None and saving.restore(rounds, watcher.kept, watcher.spent)
         bar = SweepProgress(
             progress, segments=len(self.steps) * watcher.asked, settings=watcher.asked, monitor=self.monitor
@@ -93,7 +92,7 @@ class Course:
             if not done:
                 with bar:
                     interrupted = rounds.run(watcher.showing(bar, saving), asked_to_end)
-            result = self.result(record, watcher, interrupted=interrupted)
+            result = self.result(history, watcher, interrupted=interrupted)
             if saving is not None:
                 if not done:
                     saving.save(rounds, watcher.kept, watcher.spent_now(), done=not interrupted)
@@ -116,16 +115,16 @@ class Course:
         number = next(number for number, group in enumerate(self.groups) if index in group.indices)
         return number, int(np.flatnonzero(self.groups[number].indices == index)[0])
 
-    def _record(self) -> Record:
+    def _record(self) -> History:
         metrics = list(dict.fromkeys(name for group in self.groups for name in group.metrics))
         changes = () if self.scheduler is None else self.scheduler.changes
-        return Record.empty(self.settings, metrics, self.steps, changes)
+        return History.empty(self.settings, metrics, self.steps, changes)
 
-    def scores(self, record: Record) -> np.ndarray:
+    def scores(self, history: History) -> np.ndarray:
         """``[settings, evaluations]``: how good settings were; smaller is better."""
-        return record.scores(self.monitor, self.mode, keeps_best=self.keeps_best)
+        return history.scores(self.monitor, self.mode, keeps_best=self.keeps_best)
 
-    def result(self, record: Record, watcher: "Watching", *, interrupted: bool) -> Result:
+    def result(self, history: History, watcher: "Watching", *, interrupted: bool) -> Result:
         """What is known so far."""
         largest = max(self.groups, key=lambda group: len(group.indices))
         held = [group.held for group in self.groups]
@@ -147,7 +146,7 @@ class Course:
             return predict(self.groups, held, wanted, inputs)
 
         return Result(
-            record=record,
+            history=history,
             monitor=self.monitor,
             mode=self.mode,
             keeps_best=self.keeps_best,
@@ -159,19 +158,19 @@ class Course:
             temporary_bytes=largest.temporary_bytes,
             busy_share=watcher.busy_share,
             state_of=state_of,
-            refit_of=lambda only: self.train(only, record),
+            refit_of=lambda only: self.train(only, history),
             outputs_of=outputs_of,
         )
 
 
-def _as_before(only: int, before: Record | None) -> Scheduler | None:
-    """Cuts a setting where it was cut before, if it was."""
-    if before is None or not before.cut[only]:
+def _as_before(only: int, before: History | None) -> Scheduler | None:
+    """Prunes a setting where it was pruned before, if it was."""
+    if before is None or not before.pruned[only]:
         return None
 
-    def decide(standing: Standing) -> Decision:
-        nobody = np.zeros_like(standing.going)
-        return Decision(nobody, standing.going & (standing.segments >= before.segments[only]))
+    def decide(state: SchedulerState) -> Decision:
+        nobody = np.zeros_like(state.going)
+        return Decision(nobody, state.going & (state.segments >= before.segments[only]))
 
     return Scheduler(decide, "as before")
 
@@ -179,9 +178,9 @@ def _as_before(only: int, before: Record | None) -> Scheduler | None:
 class Watching:
     """Looks on while a sweep trains: shows progress, saves, and keeps the best of the states that leave the devices."""
 
-    def __init__(self, course: Course, record: Record):
-        self._course, self._record = course, record
-        self._asked = record.training.copy()
+    def __init__(self, course: Course, history: History):
+        self._course, self._record = course, history
+        self._asked = history.training.copy()
         self.spent = np.zeros(3)  # seconds before this process, lanes trained, slots of the calls
         self._began = time.perf_counter()
         self._bar: SweepProgress | None = None
@@ -226,16 +225,16 @@ class Watching:
             self._saving.alive()
         if self._bar is None or not self._bar.shown:
             return
-        record = self._record
-        segments = np.where(record.training, record.segments, len(record.steps))[self._asked]
+        history = self._record
+        segments = np.where(history.training, history.segments, len(history.steps))[self._asked]
         best = np.nanmin(np.append(self._scores(), np.inf))
         self._bar.update(
             completed=int(segments.sum()),
-            done=int(np.sum(self._asked & ~record.training)),
+            done=int(np.sum(self._asked & ~history.training)),
             best=float(best if self._course.mode == "min" else -best),
-            running=int(np.sum(self._asked & record.training & (record.segments > 0))),
-            cut=int(np.sum(self._asked & record.cut)),
-            diverged=int(np.sum(self._asked & record.diverged)),
+            running=int(np.sum(self._asked & history.training & (history.segments > 0))),
+            pruned=int(np.sum(self._asked & history.pruned)),
+            diverged=int(np.sum(self._asked & history.diverged)),
         )
 
     def wants_pause(self) -> bool:
@@ -249,14 +248,14 @@ class Watching:
         if due := self._saving.due():
             self._saving.save(rounds, self.kept, self.spent_now(), done=False)
         if due or self._saving.table_due():
-            self._saving.save_table(self._course.result(rounds.record, self, interrupted=True))
+            self._saving.save_table(self._course.result(rounds.history, self, interrupted=True))
 
     def _scores(self) -> np.ndarray:
         """[settings]: the score of each at its kept step; smaller is better."""
-        record = self._record
-        scores = self._course.scores(record)
-        at = np.maximum(record.segments - 1, 0)
-        return np.where(record.segments > 0, scores[np.arange(len(at)), at], np.inf)
+        history = self._record
+        scores = self._course.scores(history)
+        at = np.maximum(history.segments - 1, 0)
+        return np.where(history.segments > 0, scores[np.arange(len(at)), at], np.inf)
 
 
 def predict(groups: list[Group], held: list[Held], wanted: np.ndarray, inputs: Tree) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from regopt.sweep.results import load
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 from regopt.sweep.results._io import NAME
 from regopt.sweep.results._layout import shares_in
 
@@ -22,12 +22,12 @@ class Elsewhere:
         scores: of a record, ``[settings, evaluations]``.
     """
 
-    def __init__(self, share: Path, scores: Callable[[Record], np.ndarray]):
+    def __init__(self, share: Path, scores: Callable[[History], np.ndarray]):
         self._share, self._scores = share, scores
         self._seen: dict[Path, tuple[int, np.ndarray]] = {}  # when a share was saved, and its scores
 
     def __call__(self) -> np.ndarray:
-        """``[settings, evaluations]``: as ``Standing.scores``; no rows before others have saved anything."""
+        """``[settings, evaluations]``: as ``SchedulerState.scores``; no rows before others have saved anything."""
         for share in shares_in(self._share.parent)[1].values():
             if share != self._share:
                 self._read(share)
@@ -38,6 +38,6 @@ class Elsewhere:
         try:
             saved = (share / NAME).stat().st_mtime_ns
             if saved != self._seen.get(share, (None,))[0]:
-                self._seen[share] = saved, self._scores(load(share).record)
+                self._seen[share] = saved, self._scores(load(share).history)
         except (OSError, ValueError):  # not there yet, or damaged, which is said where the shares are put together
             return

@@ -22,7 +22,7 @@ def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Fin
     Raises:
         ImportError: an extra is not installed.
     """
-    table, names = result.to_pandas(), tuple(result.record.settings.columns)
+    table, names = result.to_pandas(), tuple(result.history.settings.columns)
     plain = Findings(
         title,
         table,

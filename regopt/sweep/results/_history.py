@@ -19,7 +19,7 @@ class Marks(NamedTuple):
 
 
 @dataclasses.dataclass
-class Record:
+class History:
     """What is known of each setting so far, as NumPy arrays with the settings on the first axis."""
 
     settings: Settings  # with the numbers they have now
@@ -27,7 +27,7 @@ class Record:
     curves: dict[str, np.ndarray]  # each [settings, evaluations], float; NaN where not trained
     training: np.ndarray  # [settings], bool: goes on
     stopped: np.ndarray  # [settings], bool: ended by early stopping
-    cut: np.ndarray  # [settings], bool: ended by the scheduler
+    pruned: np.ndarray  # [settings], bool: ended by the scheduler
     first_bad_step: np.ndarray  # [settings], int: 0 where nothing was bad
     best_step: np.ndarray  # [settings], int: by early stopping, else 0
     last_step: np.ndarray  # [settings], int: steps done
@@ -47,7 +47,7 @@ class Record:
             curves={name: np.full((size, len(steps)), np.nan) for name in metrics},
             training=np.ones(size, bool),
             stopped=np.zeros(size, bool),
-            cut=np.zeros(size, bool),
+            pruned=np.zeros(size, bool),
             first_bad_step=np.zeros(size, int),
             best_step=np.zeros(size, int),
             last_step=np.zeros(size, int),
@@ -74,7 +74,7 @@ class Record:
 
     def end(self, rows: np.ndarray) -> None:
         """The scheduler ends these settings, ``[settings]`` bool."""
-        self.cut |= rows
+        self.pruned |= rows
         self.training &= ~rows
 
     def take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
@@ -133,4 +133,4 @@ class Record:
             setattr(self, name, np.array(tree[name]))
 
 
-ARRAYS = ("training", "stopped", "cut", "first_bad_step", "best_step", "last_step", "slots", "parents")
+ARRAYS = ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "slots", "parents")

@@ -49,7 +49,7 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays, names = _flat(result)
-    settings = result.record.settings
+    settings = result.history.settings
     about = {
         "format": FORMAT,
         "sha256": digest(arrays),
@@ -83,8 +83,8 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
     """The record's arrays under plain names, and for each field the keys of its dictionary, None for an array."""
-    record = result.record
-    parts = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    history = result.history
+    parts = {field.name: getattr(history, field.name) for field in dataclasses.fields(history)}
     parts["numbers"] = dict(parts.pop("settings").numbers)
     arrays: dict[str, np.ndarray] = {}
     for name, part in parts.items():
@@ -95,9 +95,9 @@ def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | Non
 
 def _known(result: Any) -> dict[str, Any]:
     """The config as far as the result tells."""
-    steps = result.record.steps
+    steps = result.history.steps
     lasting = {"steps": int(steps[-1]), "eval_every": int(steps[0])} if len(steps) else {}
-    return {"settings": len(result.record.settings), **lasting, "monitor": result.monitor, "mode": result.mode}
+    return {"settings": len(result.history.settings), **lasting, "monitor": result.monitor, "mode": result.mode}
 
 
 def _as_text(frame: Any, settings: Settings) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from regopt._core.messages import one_line
 from regopt.sweep import checkpoint
 from regopt.sweep.results import _io
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 from regopt.sweep.results._layout import shares_in
 from regopt.sweep.results._merge import merge
 from regopt.sweep.results._result import Result
@@ -54,7 +54,7 @@ def load(folder: str | Path) -> Result:
         facts: dict[str, Any] = {name: about["result"][name] for name in _io.scalars(Result)}
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
         columns = {name: tuple(column) for name, column in about["static"].items()}
-        record = Record(settings=Settings(parts.pop("numbers", {}), columns), **parts)
+        history = History(settings=Settings(parts.pop("numbers", {}), columns), **parts)
     except Exception as error:
         raise ValueError(
             one_line(f"{path}: the saved sweep cannot be read: {str(error) or type(error).__name__}")
@@ -67,7 +67,7 @@ def load(folder: str | Path) -> Result:
     identity = _identity(folder)
     config = identity.get("config", {}) | about["config"]
     packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
-    return Result(record=record, config=config, versions=packages, **functions, **facts)
+    return Result(history=history, config=config, versions=packages, **functions, **facts)
 
 
 def _identity(folder: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from regopt.sweep.results._history import ARRAYS, Record
+from regopt.sweep.results._history import ARRAYS, History
 from regopt.sweep.results._layout import share
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
@@ -35,25 +35,25 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
         The result. States, predictions and ``refit`` are those of the parts; settings of absent shares are unfinished.
     """
     first = next(iter(parts.values()))
-    size = sum(len(part.record.settings) for part in parts.values()) if settings is None else len(settings)
+    size = sum(len(part.history.settings) for part in parts.values()) if settings is None else len(settings)
     rows = {host: share(size, host, hosts) for host in parts}
     if settings is None:  # number the rows of the shares that are there
-        total = max(len(part.record.settings) for part in parts.values()) * hosts
-        places = np.concatenate([share(total, host, hosts)[: len(p.record.settings)] for host, p in parts.items()])
+        total = max(len(part.history.settings) for part in parts.values()) * hosts
+        places = np.concatenate([share(total, host, hosts)[: len(p.history.settings)] for host, p in parts.items()])
         rank = np.argsort(np.argsort(places))
-        ends = np.cumsum([len(part.record.settings) for part in parts.values()])
+        ends = np.cumsum([len(part.history.settings) for part in parts.values()])
         rows = dict(zip(parts, np.split(rank, ends[:-1]), strict=True))
-    record = first.record
-    whole = Record.empty(
+    history = first.history
+    whole = History.empty(
         _settings(parts, rows, size) if settings is None else settings,
-        list(dict.fromkeys(name for part in parts.values() for name in part.record.curves)),
-        record.steps,
-        tuple(record.used),
+        list(dict.fromkeys(name for part in parts.values() for name in part.history.curves)),
+        history.steps,
+        tuple(history.used),
     )
     for host, part in parts.items():
         for name in ARRAYS:
-            getattr(whole, name)[rows[host]] = getattr(part.record, name)
-        for ours, theirs in ((whole.curves, part.record.curves), (whole.used, part.record.used)):
+            getattr(whole, name)[rows[host]] = getattr(part.history, name)
+        for ours, theirs in ((whole.curves, part.history.curves), (whole.used, part.history.used)):
             for name, values in theirs.items():
                 ours[name][rows[host]] = values
     owner = {int(row): (host, place) for host in parts for place, row in enumerate(rows[host])}
@@ -86,7 +86,7 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
 
     return dataclasses.replace(
         first,
-        record=whole,
+        history=whole,
         interrupted=bool(whole.training.any()),
         run_seconds=sum(part.run_seconds for part in parts.values()),
         trace_seconds=sum(part.trace_seconds for part in parts.values()),
@@ -100,7 +100,7 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
 def _settings(parts: Mapping[int, Result], rows: Mapping[int, np.ndarray], size: int) -> Settings:
     order = np.argsort(np.concatenate([rows[host] for host in parts]))
     assert len(order) == size
-    tables = [part.record.settings for part in parts.values()]
+    tables = [part.history.settings for part in parts.values()]
     numbers = {name: np.concatenate([table.numbers[name] for table in tables])[order] for name in tables[0].numbers}
     static = {}
     for name in tables[0].static:

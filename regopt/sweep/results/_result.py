@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +34,7 @@ class Result:
     and its state are those of the kept step.
     """
 
-    record: Record
+    history: History
     monitor: str
     mode: Literal["min", "max"]
     keeps_best: bool  # early stopping kept each setting's best state
@@ -54,26 +54,26 @@ class Result:
     @property
     def kept_step(self) -> np.ndarray:
         """[settings], int: the step whose state was kept; 0 where nothing was trained."""
-        return self.record.best_step if self.keeps_best else self.record.last_step
+        return self.history.best_step if self.keeps_best else self.history.last_step
 
     @property
     def status(self) -> np.ndarray:
-        """[settings], str: done, stopped (by patience), cut (by the scheduler), diverged or unfinished."""
-        record = self.record
+        """[settings], str: done, stopped (by patience), pruned (by the scheduler), diverged or unfinished."""
+        history = self.history
         return np.select(
-            [record.diverged, record.stopped, record.cut, ~record.training & (record.last_step > 0)],
-            ["diverged", "stopped", "cut", "done"],
+            [history.diverged, history.stopped, history.pruned, ~history.training & (history.last_step > 0)],
+            ["diverged", "stopped", "pruned", "done"],
             "unfinished",
         )
 
     def kept_metrics(self) -> dict[str, np.ndarray]:
         """Each metric ``[settings]`` at the kept step, NaN where there is none."""
-        record = self.record
-        at = np.searchsorted(record.steps, self.kept_step)
-        rows = np.arange(len(record.settings))
+        history = self.history
+        at = np.searchsorted(history.steps, self.kept_step)
+        rows = np.arange(len(history.settings))
         known = self.kept_step > 0
         at = np.where(known, at, 0)
-        return {name: np.where(known, curve[rows, at], np.nan) for name, curve in record.curves.items()}
+        return {name: np.where(known, curve[rows, at], np.nan) for name, curve in history.curves.items()}
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
@@ -85,18 +85,18 @@ class Result:
             ImportError: pandas is not installed.
         """
         pandas = _import("pandas")
-        record = self.record
-        bad = pandas.array(record.first_bad_step, dtype="Int64")
-        bad[~record.diverged] = pandas.NA
+        history = self.history
+        bad = pandas.array(history.first_bad_step, dtype="Int64")
+        bad[~history.diverged] = pandas.NA
         columns = {
-            **{name: _as_column(column) for name, column in record.settings.columns.items()},
+            **{name: _as_column(column) for name, column in history.settings.columns.items()},
             "status": self.status,
-            "last_step": record.last_step,
+            "last_step": history.last_step,
             "kept_step": self.kept_step,
             "first_bad_step": bad,
             **self.kept_metrics(),
         }
-        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(record.settings), name="setting"))
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(history.settings), name="setting"))
 
     def curves(self) -> "xarray.Dataset":
         """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
@@ -108,15 +108,15 @@ class Result:
             ImportError: xarray is not installed.
         """
         xarray = _import("xarray")
-        record = self.record
-        coordinates = {name: ("setting", _as_column(column)) for name, column in record.settings.columns.items()}
+        history = self.history
+        coordinates = {name: ("setting", _as_column(column)) for name, column in history.settings.columns.items()}
         return xarray.Dataset(
-            {name: (("setting", "step"), values) for name, values in record.curves.items()},
-            coords={"setting": np.arange(len(record.settings)), "step": record.steps, **coordinates},
+            {name: (("setting", "step"), values) for name, values in history.curves.items()},
+            coords={"setting": np.arange(len(history.settings)), "step": history.steps, **coordinates},
         )
 
     def lineage(self) -> "pandas.DataFrame":
-        """Who went on from whose state, and with which numbers, where a ``population`` was trained.
+        """Who went on from whose state, and with which numbers, where a ``population_based_training`` was trained.
 
         Returns:
             A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the
@@ -127,15 +127,15 @@ class Result:
             ImportError: pandas is not installed.
         """
         pandas = _import("pandas")
-        record = self.record
-        trained = np.arange(len(record.steps)) < record.segments[:, None]
+        history = self.history
+        trained = np.arange(len(history.steps)) < history.segments[:, None]
         settings, segments = np.nonzero(trained)
-        parents = record.parents[trained]
+        parents = history.parents[trained]
         columns = {
             "setting": settings,
-            "step": segments * int(record.steps[0]),
+            "step": segments * int(history.steps[0]),
             "parent": np.where(parents < 0, settings, parents),
-            **{name: values[trained] for name, values in record.used.items()},
+            **{name: values[trained] for name, values in history.used.items()},
         }
         return pandas.DataFrame(columns)
 
@@ -162,13 +162,13 @@ class Result:
         if mode not in ("min", "max"):
             raise ValueError(f'mode must be "min" or "max", got {mode!r}')
         sign = 1 if mode == "min" else -1
-        values = np.where(self.record.diverged | ~np.isfinite(kept[metric]), np.inf, sign * kept[metric])
+        values = np.where(self.history.diverged | ~np.isfinite(kept[metric]), np.inf, sign * kept[metric])
         index = int(np.argmin(values))
         if not np.isfinite(values[index]):
             raise ValueError(f"no setting has a finite {metric}: all {len(values)} diverged or were not trained")
         return Best(
             index,
-            self.record.settings.row(index),
+            self.history.settings.row(index),
             {name: float(column[index]) for name, column in kept.items()},
             int(self.kept_step[index]),
         )
@@ -182,7 +182,7 @@ class Result:
         Returns:
             The state, as ``task.step`` returns it.
         """
-        return self.state_of(_index(setting, self.record))
+        return self.state_of(_index(setting, self.history))
 
     def predict(self, inputs: Any) -> np.ndarray:
         """The task's outputs for ``inputs`` at the kept state of every setting, computed in the sweep's chunks.
@@ -199,7 +199,7 @@ class Result:
         Raises:
             ValueError: the task has no ``predict``, or its outputs are not one array of one shape for all settings.
         """
-        return self.outputs_of(~self.record.diverged & (self.kept_step > 0), inputs)
+        return self.outputs_of(~self.history.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
         """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.
@@ -212,7 +212,7 @@ class Result:
         Returns:
             A result like this one, in which only that setting is trained.
         """
-        return self.refit_of(None if setting is None else _index(setting, self.record))
+        return self.refit_of(None if setting is None else _index(setting, self.history))
 
     def save(self, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
         """Write table, curves, config and versions into a folder; ``sweep.load`` reads them, without the states.
@@ -243,9 +243,9 @@ def better(metric: str) -> Literal["min", "max"]:
     return "max" if "accuracy" in metric else "min"
 
 
-def _index(setting: int | Best, record: Record) -> int:
+def _index(setting: int | Best, history: History) -> int:
     index = setting.index if isinstance(setting, Best) else int(setting)
-    if not 0 <= index < len(record.settings):
+    if not 0 <= index < len(history.settings):
         raise IndexError(f"setting must lie in [0, {len(record.settings) - 1}], got {index}")
     return index
 

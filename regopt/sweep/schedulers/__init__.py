@@ -1,12 +1,17 @@
-"""Who goes on: rules that decide between rounds which settings train further."""
+"""Schedulers: rules that decide between rounds which settings train further."""
 
-from regopt.sweep.schedulers._population import population
-from regopt.sweep.schedulers._schedulers import (
-    Scheduler,
-    asynchronous_halving,
-    hyperband,
-    median_rule,
-    successive_halving,
-)
+from regopt.sweep.schedulers._halving import asynchronous_halving, hyperband, successive_halving
+from regopt.sweep.schedulers._median import median_rule
+from regopt.sweep.schedulers._population import population_based_training
+from regopt.sweep.schedulers._scheduler import Decision, Scheduler, SchedulerState
 
-__all__ = ["Scheduler", "asynchronous_halving", "hyperband", "median_rule", "population", "successive_halving"]
+__all__ = [
+    "Decision",
+    "Scheduler",
+    "SchedulerState",
+    "asynchronous_halving",
+    "hyperband",
+    "median_rule",
+    "population_based_training",
+    "successive_halving",
+]

@@ -6,12 +6,12 @@ import numpy as np
 
 from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_whole
-from regopt.sweep.schedulers._schedulers import Decision, Scheduler, Standing
+from regopt.sweep.schedulers._scheduler import Decision, Scheduler, SchedulerState
 from regopt.sweep.space import Dimension
 from regopt.sweep.space._dimensions import check_space
 
 
-def population(
+def population_based_training(
     explore: Mapping[str, Dimension],
     every: int = 1,
     *,
@@ -59,27 +59,27 @@ def population(
         if dimension.static or dimension.crossed:
             raise ValueError(f"explore must name numbers that may change in training, got {brief(name)}")
 
-    def decide(standing: Standing) -> Decision:
-        nobody = np.zeros_like(standing.going)
-        total = standing.scores.shape[1]
-        at = int(standing.segments[standing.going].min(initial=total))  # the slowest decide when it is time
-        wait = standing.going & (standing.segments > at)
-        due = 0 < at < total and at % every == 0 and np.all(standing.parents[standing.going, at] < 0)
+    def decide(state: SchedulerState) -> Decision:
+        nobody = np.zeros_like(state.going)
+        total = state.scores.shape[1]
+        at = int(state.segments[state.going].min(initial=total))  # the slowest decide when it is time
+        wait = state.going & (state.segments > at)
+        due = 0 < at < total and at % every == 0 and np.all(state.parents[state.going, at] < 0)
         if wait.any() or not due:
             return Decision(wait, nobody)
         draw = np.random.default_rng([seed, at])
         parents = np.arange(len(nobody))
-        numbers = {name: standing.numbers[name].copy() for name in explore}
-        scores = np.where(np.isnan(standing.scores[:, at - 1]), np.inf, standing.scores[:, at - 1])
-        for group in np.unique(standing.group):
-            rows = np.flatnonzero(standing.group == group)
+        numbers = {name: state.numbers[name].copy() for name in explore}
+        scores = np.where(np.isnan(state.scores[:, at - 1]), np.inf, state.scores[:, at - 1])
+        for group in np.unique(state.group):
+            rows = np.flatnonzero(state.group == group)
             order = rows[np.argsort(scores[rows], kind="stable")]
             count = min(max(round(fraction * len(rows)), 1), len(rows) // 2)
             best = [row for row in order[:count] if np.isfinite(scores[row])]
             for row in order[len(rows) - count :] if best else ():
                 parents[row] = draw.choice(best)
                 for name, dimension in explore.items():
-                    numbers[name][row] = _explored(standing.numbers[name][parents[row]], dimension, draw)
+                    numbers[name][row] = _explored(state.numbers[name][parents[row]], dimension, draw)
         return Decision(nobody, nobody, parents, numbers)
 
     def _explored(value, dimension: Dimension, draw: np.random.Generator):
@@ -94,4 +94,4 @@ def population(
     drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}
     arguments = f"{drawn}, {every}, fraction={fraction}, resample={resample}, factors={factors}, seed={seed}"
     fractions = tuple(name for name, levels in drawn.items() if not all(type(level) is int for level in levels))
-    return Scheduler(decide, f"population({arguments})", tuple(explore), fractions)
+    return Scheduler(decide, f"population_based_training({arguments})", tuple(explore), fractions)

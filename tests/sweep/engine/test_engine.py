@@ -14,7 +14,7 @@ from regopt._core.types import Task
 from regopt.data import Splits, batch_indices
 from regopt.losses import cross_entropy
 from regopt.sweep.engine._compile import Compiler
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, network, optimizer, same_bits
 
 
@@ -46,7 +46,7 @@ def trained_alone(h, *, steps=12, seed=None):
 @pytest.mark.parametrize("row", [0, 4, 10])
 def test_a_lane_is_the_plain_loop_over_its_setting(result, row):
     state, losses, measured = trained_alone(sweep.from_columns(NUMBERS).row(row))
-    curves = result.record.curves
+    curves = result.history.curves
     np.testing.assert_allclose(curves["train_loss"][row], np.reshape(losses, (3, 4)).mean(axis=1), rtol=2e-5)
     for name, value in measured.items():
         np.testing.assert_allclose(curves[name][row, -1], value, rtol=2e-5)
@@ -58,9 +58,9 @@ def test_a_lane_is_the_plain_loop_over_its_setting(result, row):
 def test_the_settings_are_trained_to_the_end_and_differ(result):
     assert set(result.status) == {"done"}
     assert not result.interrupted
-    np.testing.assert_array_equal(result.record.last_step, 12)
-    np.testing.assert_array_equal(result.record.steps, [4, 8, 12])
-    final = result.record.curves["validation_loss"][:, -1]
+    np.testing.assert_array_equal(result.history.last_step, 12)
+    np.testing.assert_array_equal(result.history.steps, [4, 8, 12])
+    final = result.history.curves["validation_loss"][:, -1]
     assert len(np.unique(final)) == 11
 
 
@@ -69,7 +69,7 @@ def test_a_setting_alone_has_the_bits_it_had_among_all(result):
         alone = result.refit(row)
         same_bits(result, alone, [row])
         others = np.delete(np.arange(11), row)
-        assert np.isnan(alone.record.curves["validation_loss"][others]).all()
+        assert np.isnan(alone.history.curves["validation_loss"][others]).all()
         for a, b in zip(jax.tree.leaves(alone.state(row)), jax.tree.leaves(result.state(row)), strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -91,12 +91,12 @@ def test_the_same_run_twice_has_the_same_bits(result):
 
 
 def test_a_lane_keeps_its_slot_whoever_trains(result):
-    slots = result.record.slots
+    slots = result.history.slots
     np.testing.assert_array_equal(slots, slots[:, :1].repeat(3, 1))
     np.testing.assert_array_equal(slots[:, 0], np.arange(11) % 2 * 3 + np.arange(11) // 2 % 3)
     assert jax.local_device_count() == 2
     for row in range(11):
-        np.testing.assert_array_equal(result.refit(row).record.slots[row], slots[row])
+        np.testing.assert_array_equal(result.refit(row).history.slots[row], slots[row])
 
 
 def counting():
@@ -129,15 +129,15 @@ def test_the_first_bad_step_is_recorded_exactly(bad_step):
     assert table["first_bad_step"][1] == bad_step
     segment = -(-bad_step // 4)
     assert table["last_step"][1] == 4 * segment
-    assert np.isnan(outcome.record.curves["validation_loss"][1, segment:]).all()
+    assert np.isnan(outcome.history.curves["validation_loss"][1, segment:]).all()
     np.testing.assert_allclose(
-        outcome.record.curves["train_loss"][0], [np.mean(1 / np.arange(i, i + 4)) for i in (1, 5, 9)], rtol=1e-6
+        outcome.history.curves["train_loss"][0], [np.mean(1 / np.arange(i, i + 4)) for i in (1, 5, 9)], rtol=1e-6
     )
 
 
 def test_a_bad_evaluation_or_state_counts_as_its_segments_last_step():
     columns = {"bad_step": [0, 0], "optimum": [5.0, np.inf]}
-    assert run(columns, counting()).record.first_bad_step.tolist() == [0, 4]
+    assert run(columns, counting()).history.first_bad_step.tolist() == [0, 4]
 
 
 def test_patience_is_a_number_of_the_setting():
@@ -145,11 +145,11 @@ def test_patience_is_a_number_of_the_setting():
     columns = {"bad_step": [0] * 4, "optimum": [8.0, 8.0, 16.0, 100.0], "patience": [1, 3, 2, 2]}
     outcome = run(columns, counting(), steps=40, patience=lambda h: h["patience"])
     assert list(outcome.status) == ["stopped", "stopped", "stopped", "done"]
-    np.testing.assert_array_equal(outcome.record.last_step, [12, 20, 24, 40])
+    np.testing.assert_array_equal(outcome.history.last_step, [12, 20, 24, 40])
     np.testing.assert_array_equal(outcome.kept_step, [8, 8, 16, 40])
     assert [int(outcome.state(row)["count"]) for row in range(4)] == [8, 8, 16, 40]
     assert outcome.to_pandas()["validation_loss"].tolist() == [0.0, 0.0, 0.0, 3600.0]
-    assert np.isnan(outcome.record.curves["validation_loss"][0, 3:]).all()
+    assert np.isnan(outcome.history.curves["validation_loss"][0, 3:]).all()
 
 
 def test_stopped_settings_do_not_change_the_others():
@@ -177,7 +177,7 @@ def test_static_values_are_groups_of_one_program_each():
     sizes = [jax.tree.leaves(outcome.state(row).params)[0].shape for row in range(5)]
     assert sizes == [(4,), (9,), (4,), (9,), (9,)]
     assert set(outcome.status) == {"done"}
-    assert len(np.unique(outcome.record.curves["validation_loss"][:, -1])) == 5
+    assert len(np.unique(outcome.history.curves["validation_loss"][:, -1])) == 5
 
 
 def test_static_values_that_compare_equal_have_programs_of_their_own():
@@ -191,7 +191,7 @@ def test_static_values_that_compare_equal_have_programs_of_their_own():
 
     task = Task(init, step, lambda state, data, h: {"validation_loss": state["w"][0]})
     outcome = run({"flag": [1, True, 1.0], "learning_rate": [0.1] * 3}, task)
-    np.testing.assert_array_equal(outcome.record.curves["validation_loss"][:, -1], [20, 10, 20])
+    np.testing.assert_array_equal(outcome.history.curves["validation_loss"][:, -1], [20, 10, 20])
 
 
 def test_a_setting_trained_again_alone_is_the_only_one_with_a_state():
@@ -224,31 +224,31 @@ def test_one_trace_serves_all_values_and_all_segments():
 def test_seeds_decide_the_initial_state_and_the_order_of_the_data():
     columns = {"learning_rate": [0.02] * 4, "seed": [5, 6, 5, 7]}
     outcome = run(columns)
-    final = outcome.record.curves["validation_loss"][:, -1]
+    final = outcome.history.curves["validation_loss"][:, -1]
     np.testing.assert_allclose(final[0], final[2], rtol=1e-6)  # another slot, so equal to rounding only
     assert len(np.unique(final[[0, 1, 3]])) == 3
     for row, seed in ((1, 6), (3, 7)):
-        _, _, measured = trained_alone(outcome.record.settings.row(row), seed=seed)
+        _, _, measured = trained_alone(outcome.history.settings.row(row), seed=seed)
         np.testing.assert_allclose(final[row], measured["validation_loss"], rtol=2e-5)
 
 
 def test_without_seeds_all_settings_share_start_and_data():
     outcome = run({"learning_rate": [0.02] * 5})
-    final = outcome.record.curves["validation_loss"][:, -1]
+    final = outcome.history.curves["validation_loss"][:, -1]
     np.testing.assert_allclose(final, final[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("noise", "distinct"), [("shared", 1), ("per lane", 4)])
 def test_noise_is_shared_by_default_and_a_lanes_own_on_request(noise, distinct):
     columns = {"learning_rate": [0.02] * 4, "rate": [0.5] * 4}
-    final = run(columns, noise=noise).record.curves["train_loss"][:, -1]
+    final = run(columns, noise=noise).history.curves["train_loss"][:, -1]
     assert len(np.unique(np.round(final, 5))) == distinct
 
 
 def test_the_dropout_rate_is_a_number_of_the_setting():
     outcome = run({"learning_rate": [0.02] * 4, "rate": [0.0, 0.3, 0.9, 1.0]})
-    losses = outcome.record.curves["train_loss"][:, 0]
-    plain = run({"learning_rate": [0.02]}).record.curves["train_loss"][0, 0]
+    losses = outcome.history.curves["train_loss"][:, 0]
+    plain = run({"learning_rate": [0.02]}).history.curves["train_loss"][0, 0]
     np.testing.assert_allclose(losses[0], plain, rtol=1e-5)
     assert len(np.unique(losses)) == 4
     assert np.isfinite(losses).all()
@@ -256,7 +256,7 @@ def test_the_dropout_rate_is_a_number_of_the_setting():
 
 def test_ctrl_c_ends_the_sweep_with_the_table_so_far(monkeypatch, result):
     reports = []
-    add = Record.add
+    add = History.add
 
     def add_and_interrupt(self, *report):
         add(self, *report)
@@ -264,17 +264,17 @@ def test_ctrl_c_ends_the_sweep_with_the_table_so_far(monkeypatch, result):
         if len(reports) == 3:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Record, "add", add_and_interrupt)
+    monkeypatch.setattr(History, "add", add_and_interrupt)
     before = signal.getsignal(signal.SIGINT)
     outcome = run()
     assert outcome.interrupted
     assert len(reports) == 4  # the third, and the chunk that was in flight
     assert set(outcome.status) == {"unfinished"}
-    trained = ~np.isnan(outcome.record.curves["validation_loss"])
+    trained = ~np.isnan(outcome.history.curves["validation_loss"])
     counts = [int(outcome.state(row).opt_state[0].count) for row in range(11)]
-    np.testing.assert_array_equal(counts, outcome.record.last_step)  # no state is ahead of its record
+    np.testing.assert_array_equal(counts, outcome.history.last_step)  # no state is ahead of its record
     np.testing.assert_array_equal(
-        outcome.record.curves["validation_loss"][trained], result.record.curves["validation_loss"][trained]
+        outcome.history.curves["validation_loss"][trained], result.history.curves["validation_loss"][trained]
     )
     assert len(outcome.to_pandas()) == 11
     assert np.isfinite(outcome.best().metrics["validation_loss"])
@@ -286,7 +286,7 @@ def test_a_second_ctrl_c_is_not_held_back(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Record, "add", interrupt_twice)
+    monkeypatch.setattr(History, "add", interrupt_twice)
     with pytest.raises(KeyboardInterrupt):
         run()
 
@@ -337,7 +337,7 @@ def test_every_step_may_see_all_examples():
     for _ in range(12):
         state, _ = TASK.step(state, DATA.train, jax.random.key(1), h)
     expected = TASK.evaluate(state, DATA, h)["validation_loss"]
-    np.testing.assert_allclose(outcome.record.curves["validation_loss"][0, -1], expected, rtol=2e-5)
+    np.testing.assert_allclose(outcome.history.curves["validation_loss"][0, -1], expected, rtol=2e-5)
 
 
 def test_an_optimizer_of_optax_with_extra_arguments_works():
@@ -347,7 +347,7 @@ def test_an_optimizer_of_optax_with_extra_arguments_works():
     with jax.numpy_dtype_promotion("standard"):
         outcome = run({"learning_rate": [0.01, 0.1, 0.2]}, task)
     assert set(outcome.status) == {"done"}
-    curve = outcome.record.curves["train_loss"]
+    curve = outcome.history.curves["train_loss"]
     assert np.all(curve[:, -1] < curve[:, 0])
 
 
@@ -430,8 +430,8 @@ def test_settings_are_checked():
 def test_the_monitor_may_be_an_accuracy():
     """The larger the better, for early stopping and for the best, without being told."""
     outcome = run(steps=24, patience=2, monitor="validation_accuracy")
-    accuracy_curves = outcome.record.curves["validation_accuracy"]
-    best_step = outcome.record.steps[np.nanargmax(accuracy_curves, axis=1)]
+    accuracy_curves = outcome.history.curves["validation_accuracy"]
+    best_step = outcome.history.steps[np.nanargmax(accuracy_curves, axis=1)]
     np.testing.assert_array_equal(outcome.kept_step, best_step)
     assert outcome.best().metrics["validation_accuracy"] == np.nanmax(accuracy_curves)
 
@@ -466,7 +466,7 @@ def test_groups_may_measure_different_things():
         return task.evaluate(state, data, h) | extra
 
     columns = {"bad_step": [0, 0], "optimum": [5.0, 6.0], "name": ["a", "b"]}
-    curve = run(columns, task._replace(evaluate=evaluate)).record.curves["extra"]
+    curve = run(columns, task._replace(evaluate=evaluate)).history.curves["extra"]
     assert np.isnan(curve[0]).all()
     assert (curve[1] == 7).all()
 

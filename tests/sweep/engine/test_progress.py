@@ -27,13 +27,13 @@ def test_a_terminal_shows_all_of_it(monkeypatch):
     lines = shown(
         monkeypatch,
         {"completed": 10, "done": 0, "best": 2.5},
-        {"completed": 200, "done": 12, "best": 0.12345, "running": 20, "cut": 7, "diverged": 3},
+        {"completed": 200, "done": 12, "best": 0.12345, "running": 20, "pruned": 7, "diverged": 3},
     )
     last = lines[-2:]
     assert "12/40 settings" in last[0]
     assert "50%" in last[0]
     assert "left" in last[0]
-    assert "20 running, 7 cut, 3 diverged, best validation_loss 0.1235" in last[1]
+    assert "20 running, 7 pruned, 3 diverged, best validation_loss 0.1235" in last[1]
     assert "settings/s" in last[1]
     assert all(len(line) <= 80 for line in last)
 
@@ -42,7 +42,7 @@ def test_what_is_not_known_is_not_shown(monkeypatch):
     last = shown(monkeypatch, {"completed": 10, "done": 4, "best": np.inf})[-1]
     assert "36 running" in last
     assert "best" not in last
-    assert "cut" not in last
+    assert "pruned" not in last
 
 
 @pytest.mark.parametrize(("terminal", "enabled"), [(False, True), (True, False)])

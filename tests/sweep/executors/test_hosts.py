@@ -47,8 +47,8 @@ def host(folder, which):
 def close(found, whole):
     """A setting of a share is in another slot than in the whole sweep, which may cost a rounding."""
     np.testing.assert_array_equal(found.status, whole.status)
-    for name, curve in whole.record.curves.items():
-        np.testing.assert_allclose(found.record.curves[name], curve, rtol=1e-5, atol=1e-7, err_msg=name)
+    for name, curve in whole.history.curves.items():
+        np.testing.assert_allclose(found.history.curves[name], curve, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 def test_two_hosts_of_which_one_is_killed(whole, tmp_path):
@@ -59,8 +59,8 @@ def test_two_hosts_of_which_one_is_killed(whole, tmp_path):
         second.kill()
     partial = sweep.load(tmp_path)
     assert partial.interrupted
-    assert len(partial.record.settings) == killed_sweep.SETTINGS // 2
-    trained = partial.record.segments.sum()
+    assert len(partial.history.settings) == killed_sweep.SETTINGS // 2
+    trained = partial.history.segments.sum()
     assert trained > 0
     first = killed_sweep.run(tmp_path, hosts="1/2", **ALL)
     close(first, whole)
@@ -71,7 +71,7 @@ def test_two_hosts_of_which_one_is_killed(whole, tmp_path):
     assert first.state(best)["count"] == best.step
     refit = first.refit(best.index)
     np.testing.assert_array_equal(
-        refit.record.curves["validation_loss"][best.index], first.record.curves["validation_loss"][best.index]
+        refit.history.curves["validation_loss"][best.index], first.history.curves["validation_loss"][best.index]
     )
     assert set(refit.status[1 - best.index % 2 :: 2]) == {"unfinished"}  # of the other share
     assert not refit.interrupted
@@ -147,14 +147,14 @@ def test_asynchronous_halving_cuts_what_another_host_has_beaten(tmp_path):
         )
 
     alone = run(None, None)
-    assert 0 < np.sum(alone.status == "cut") < 6
+    assert 0 < np.sum(alone.status == "pruned") < 6
     folder = _layout.folder_of(tmp_path, 0, 2)
     folder.mkdir(parents=True)
     with lock.held(folder, print):
         run((1, 2))
     both = run((0, 2))
-    assert (both.status[::2] == "cut").all()
-    assert (both.record.segments[::2] == 4).all()
+    assert (both.status[::2] == "pruned").all()
+    assert (both.history.segments[::2] == 4).all()
     assert (both.status[1::2] == "done").all()  # all alike
 
 

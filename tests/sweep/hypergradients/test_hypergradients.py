@@ -256,7 +256,7 @@ def test_a_run_is_the_sweep_s_own():
     found = jax.jit(
         lambda h: sweep.hypergradient(NOISY, h, RIDGE.data, fixed=fixed, key=jax.random.key(5), **NOISY_RUN)
     )({"rate": 0.3})
-    np.testing.assert_allclose(found.value, result.record.curves["validation_loss"][1, -1], rtol=1e-5)
+    np.testing.assert_allclose(found.value, result.history.curves["validation_loss"][1, -1], rtol=1e-5)
     close(found.state, result.state(1), rtol=1e-4)
 
 

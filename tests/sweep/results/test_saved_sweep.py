@@ -19,9 +19,9 @@ def test_what_is_read_back_is_what_was_saved(tmp_path, segments):
     assert set(loaded.to_pandas().columns) == set(saved.to_pandas().columns)
     for name, column in saved.to_pandas().items():
         np.testing.assert_array_equal(loaded.to_pandas()[name].to_numpy(), column.to_numpy())
-    for name, curve in saved.record.curves.items():
-        assert loaded.record.curves[name].tobytes() == curve.tobytes()
-    assert loaded.record.settings.row(3) == saved.record.settings.row(3)
+    for name, curve in saved.history.curves.items():
+        assert loaded.history.curves[name].tobytes() == curve.tobytes()
+    assert loaded.history.settings.row(3) == saved.history.settings.row(3)
     assert (loaded.monitor, loaded.mode, loaded.interrupted) == (saved.monitor, saved.mode, segments is not None)
     assert loaded.config == {"steps": 40, "space": {"learning_rate": [1e-4, 3.0]}}
     assert {"jax", "python", "regopt"} <= set(loaded.versions)
@@ -34,15 +34,15 @@ def test_what_is_read_back_is_what_was_saved(tmp_path, segments):
 def test_a_result_that_was_there_is_replaced(tmp_path):
     result(settings=20).save(tmp_path)
     result(settings=40).save(tmp_path)
-    assert len(sweep.load(tmp_path).record.settings) == 40
+    assert len(sweep.load(tmp_path).history.settings) == 40
     assert json.loads((tmp_path / "config.json").read_text())["settings"] == 40
 
 
 def test_static_values_that_are_no_text_are_saved_by_their_names(tmp_path):
     result(texts=(sorted, True, (8, 8))).save(tmp_path)
-    assert set(sweep.load(tmp_path).record.settings.static["activation"]) == {"sorted", True, "(8, 8)"}
+    assert set(sweep.load(tmp_path).history.settings.static["activation"]) == {"sorted", True, "(8, 8)"}
     result(texts=(np.int64(8), np.float32(0.5), np.True_)).save(tmp_path)
-    assert set(sweep.load(tmp_path).record.settings.static["activation"]) == {8, 0.5, True}
+    assert set(sweep.load(tmp_path).history.settings.static["activation"]) == {8, 0.5, True}
 
 
 def test_damage_is_one_line_and_never_other_numbers(tmp_path):
@@ -100,7 +100,7 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
     monkeypatch.setattr("numpy.lib.format.write_array", fail)
     with pytest.raises(KeyboardInterrupt):
         result(settings=40).save(tmp_path)
-    assert len(sweep.load(tmp_path).record.settings) == 20
+    assert len(sweep.load(tmp_path).history.settings) == 20
 
 
 def test_the_terminal_shows_the_best_first_and_counts_all(tmp_path, capsys):

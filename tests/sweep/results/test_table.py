@@ -6,7 +6,7 @@ import pytest
 from regopt import sweep
 from regopt.sweep.engine._program import Marks
 from regopt.sweep.results import Result
-from regopt.sweep.results._history import Record
+from regopt.sweep.results._history import History
 
 SETTINGS = sweep.from_columns({"rate": [0.1, 0.2, 0.3, 0.4], "name": ["a", "b", "c", "d"]})
 LOSS = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.5], [0.1, np.nan, np.nan], [2.0, 3.0, np.nan]])
@@ -14,7 +14,7 @@ LOSS = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.5], [0.1, np.nan, np.nan], [2.0, 
 
 def result(keeps_best):
     """Four settings: two done, one diverged in its second segment, one stopped early after its second."""
-    record = Record.empty(SETTINGS, ["validation_loss", "validation_accuracy"], np.array([10, 20, 30]))
+    record = History.empty(SETTINGS, ["validation_loss", "validation_accuracy"], np.array([10, 20, 30]))
     for segment in range(3):
         rows = np.flatnonzero(record.training)
         values = LOSS[rows, segment]
@@ -91,6 +91,6 @@ def test_errors_say_what_would_be_right():
         outcome.best(mode="least")  # pyright: ignore
     with pytest.raises(IndexError, match=r"setting must lie in \[0, 3\], got 4"):
         outcome.state(4)
-    outcome.record.first_bad_step[:] = 1
+    outcome.history.first_bad_step[:] = 1
     with pytest.raises(ValueError, match="no setting has a finite validation_loss: all 4 diverged"):
         outcome.best()

@@ -8,7 +8,7 @@ import pytest
 from regopt import sweep
 from regopt._core.types import Task
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.schedulers._schedulers import Standing
+from regopt.sweep.schedulers import SchedulerState
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, same_bits
 
 TOTAL = 9
@@ -20,7 +20,7 @@ def standing(scores, segments, going=None, **others):
     scores = np.where(np.arange(scores.shape[1]) < segments[:, None], scores, np.nan)
     size = len(scores)
     nothing = np.zeros(size, int)
-    table = Standing(
+    table = SchedulerState(
         scores,
         segments,
         np.ones(size, bool) if going is None else np.array(going),
@@ -42,8 +42,8 @@ def course(scheduler, scores, **others):
     going, segments = np.ones(len(scores), bool), np.zeros(len(scores), int)
     while going.any():
         decision = scheduler.decide(standing(scores, segments, going, **others))
-        assert not np.any(decision.cut & ~going)
-        going = going & ~decision.cut
+        assert not np.any(decision.prune & ~going)
+        going = going & ~decision.prune
         able = going & ~decision.wait
         assert able.any() or not going.any()
         segments = segments + able
@@ -61,20 +61,27 @@ def test_halving_keeps_the_best_third_at_each_rung():
 
 def test_a_rung_waits_for_the_last_and_the_others_wait_there():
     scores = level(1, 2, 3, 4)
-    decision = sweep.successive_halving(2, first=2).decide(standing(scores, [2, 2, 1, 2]))
+    decision = sweep.successive_halving(2, min_resource=2).decide(standing(scores, [2, 2, 1, 2]))
     np.testing.assert_array_equal(decision.wait, [True, True, False, True])
-    assert not decision.cut.any()
+    assert not decision.prune.any()
 
 
 def test_a_setting_that_diverged_or_stopped_takes_part_with_its_score():
     scores = level(np.inf, 5, 1, 2)
-    decision = sweep.successive_halving(2, first=2).decide(standing(scores, [1, 2, 1, 2], [False, True, False, True]))
-    np.testing.assert_array_equal(decision.cut, [False, True, False, False])  # the third stopped early, and leads
+    decision = sweep.successive_halving(2, min_resource=2).decide(
+        standing(scores, [1, 2, 1, 2], [False, True, False, True])
+    )
+    np.testing.assert_array_equal(decision.prune, [False, True, False, False])  # the third stopped early, and leads
 
 
 def test_halving_goes_wave_by_wave():
     scores = level(1, 2, 30, 40)
-    assert list(course(sweep.successive_halving(2, first=4), scores, wave=np.array([0, 0, 1, 1]))) == [9, 4, 9, 4]
+    assert list(course(sweep.successive_halving(2, min_resource=4), scores, wave=np.array([0, 0, 1, 1]))) == [
+        9,
+        4,
+        9,
+        4,
+    ]
 
 
 def test_hyperband_has_the_brackets_of_the_paper():
@@ -94,16 +101,18 @@ def test_hyperband_has_the_brackets_of_the_paper():
 def test_the_median_rule_compares_the_best_with_the_mean_so_far():
     scores = np.array([[9, 1.0], [4, 4], [5, 5], [6, 6], [7, 7.5]])
     table = standing(scores, 2)  # the means are 5, 4, 5, 6, 7.25: the median 5
-    np.testing.assert_array_equal(sweep.median_rule(grace=2).decide(table).cut, [False, False, False, True, True])
-    assert not sweep.median_rule(grace=2, minimum=6).decide(table).cut.any()
-    assert not sweep.median_rule(grace=3).decide(table).cut.any()
+    np.testing.assert_array_equal(
+        sweep.median_rule(grace_period=2).decide(table).prune, [False, False, False, True, True]
+    )
+    assert not sweep.median_rule(grace_period=2, min_samples=6).decide(table).prune.any()
+    assert not sweep.median_rule(grace_period=3).decide(table).prune.any()
 
 
 def test_asynchronous_halving_waits_for_nobody():
     scores = level(1, 2, 3, 4, 5, 6)
-    decision = sweep.asynchronous_halving(2, first=1).decide(standing(scores, [0, 0, 1, 1, 1, 0]))
+    decision = sweep.asynchronous_halving(2, min_resource=1).decide(standing(scores, [0, 0, 1, 1, 1, 0]))
     assert not decision.wait.any()
-    np.testing.assert_array_equal(decision.cut, [False, False, False, True, True, False])
+    np.testing.assert_array_equal(decision.prune, [False, False, False, True, True, False])
     alone = sweep.asynchronous_halving(2).decide(standing(scores, [0, 0, 0, 0, 0, 1]))
     assert not alone.cut.any()
 
@@ -113,10 +122,10 @@ def test_asynchronous_halving_compares_with_the_settings_of_other_hosts():
     table = standing(level(3, 4), 1)
     others = level(1, 2, np.inf, 0)
     others[3] = np.nan  # not there yet
-    scheduler = sweep.asynchronous_halving(2, first=1)
-    np.testing.assert_array_equal(scheduler.decide(table).cut, [False, True])
-    np.testing.assert_array_equal(scheduler.decide(table._replace(others=others)).cut, [True, True])
-    np.testing.assert_array_equal(scheduler.decide(table._replace(others=others[2:])).cut, [False, True])
+    scheduler = sweep.asynchronous_halving(2, min_resource=1)
+    np.testing.assert_array_equal(scheduler.decide(table).prune, [False, True])
+    np.testing.assert_array_equal(scheduler.decide(table._replace(others=others)).prune, [True, True])
+    np.testing.assert_array_equal(scheduler.decide(table._replace(others=others[2:])).prune, [False, True])
 
 
 def drift():
@@ -145,10 +154,10 @@ def drifting(speeds, **options):
 
 
 def test_a_population_takes_over_the_best_and_explores():
-    scheduler = sweep.population({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25, seed=3)
+    scheduler = sweep.population_based_training({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25, seed=3)
     speeds = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]
     outcome = drifting(speeds, scheduler=scheduler)
-    record, used = outcome.record, outcome.record.used["speed"]
+    record, used = outcome.history, outcome.history.used["speed"]
     np.testing.assert_array_equal(record.last_step, 6)
     np.testing.assert_array_equal(record.parents[:, [0, 1, 3, 5]], -1)
     own = np.arange(8)
@@ -170,20 +179,20 @@ def test_a_population_takes_over_the_best_and_explores():
         np.testing.assert_allclose(record.curves["validation_loss"][:, segment], (x - 10) ** 2, rtol=1e-5)
     assert [int(outcome.state(row)["ids"][0]) for row in range(8)] == list(own)  # the other numbers stay one's own
     again = drifting(speeds, scheduler=scheduler)
-    np.testing.assert_array_equal(again.record.used["speed"], used)
+    np.testing.assert_array_equal(again.history.used["speed"], used)
     with pytest.raises(ValueError, match="can't be trained alone"):
         outcome.refit(0)
     refitted = outcome.refit()  # all of them, from the numbers that they began with
-    np.testing.assert_array_equal(refitted.record.used["speed"], used)
-    np.testing.assert_array_equal(refitted.record.curves["validation_loss"], record.curves["validation_loss"])
+    np.testing.assert_array_equal(refitted.history.used["speed"], used)
+    np.testing.assert_array_equal(refitted.history.curves["validation_loss"], record.curves["validation_loss"])
 
 
 def test_a_diverged_member_of_a_population_is_replaced_and_never_a_parent():
-    scheduler = sweep.population({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25)
+    scheduler = sweep.population_based_training({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25)
     outcome = drifting([99.0, 0.2, 0.3, 0.4], scheduler=scheduler)
     assert set(outcome.status) == {"done"}
-    assert outcome.record.parents[0, 2] == 3
-    assert np.isfinite(outcome.record.curves["validation_loss"][0, 2:]).all()
+    assert outcome.history.parents[0, 2] == 3
+    assert np.isfinite(outcome.history.curves["validation_loss"][0, 2:]).all()
     everybody = drifting([99.0, 99.0], scheduler=scheduler)
     assert set(everybody.status) == {"diverged"}
 
@@ -198,16 +207,16 @@ def test_whole_numbers_are_not_explored_as_fractions():
     task = drift()
 
     def explored(dimension):
-        scheduler = sweep.population({"speed": dimension}, every=2, resample=1.0)
+        scheduler = sweep.population_based_training({"speed": dimension}, every=2, resample=1.0)
         return sweep.run(task._replace(step=step), sweep.from_columns(columns), DATA, scheduler=scheduler, **options)
 
     with pytest.raises(ValueError, match="the column speed must hold floats, as the scheduler draws fractions"):
         explored(sweep.uniform(0.0, 4.0))
-    assert set(explored(sweep.choice([7, 9])).record.used["speed"][:, -1]) <= {1, 2, 3, 4, 7, 9}
+    assert set(explored(sweep.choice([7, 9])).history.used["speed"][:, -1]) <= {1, 2, 3, 4, 7, 9}
 
 
 def test_the_lineage_is_a_table():
-    scheduler = sweep.population({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25, seed=3)
+    scheduler = sweep.population_based_training({"speed": sweep.uniform(0.0, 4.0)}, every=2, fraction=0.25, seed=3)
     outcome = drifting([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0], scheduler=scheduler)
     table = outcome.lineage()
     assert list(table) == ["setting", "step", "parent", "speed"]
@@ -215,8 +224,8 @@ def test_the_lineage_is_a_table():
     others = table[table.parent != table.setting]
     assert set(others.step) == {2, 4}
     for row in others.itertuples():
-        assert outcome.record.parents[row.setting, row.step] == row.parent
-        assert outcome.record.used["speed"][row.setting, row.step] == row.speed
+        assert outcome.history.parents[row.setting, row.step] == row.parent
+        assert outcome.history.used["speed"][row.setting, row.step] == row.speed
 
 
 @pytest.mark.parametrize(
@@ -227,7 +236,7 @@ def test_the_lineage_is_a_table():
     ],
 )
 def test_a_population_has_no_early_stopping_and_needs_all_its_states(options, message):
-    scheduler = sweep.population({"speed": sweep.uniform(0.0, 4.0)}, every=2)
+    scheduler = sweep.population_based_training({"speed": sweep.uniform(0.0, 4.0)}, every=2)
     with pytest.raises(ValueError, match=message):
         drifting([0.1, 0.2, 0.3, 0.4], scheduler=scheduler, **options)
 
@@ -242,14 +251,14 @@ def whole():
 
 
 def test_survivors_of_halving_are_those_of_the_whole_sweep(whole):
-    halved = engine_run(scheduler=sweep.successive_halving(2, first=1))
+    halved = engine_run(scheduler=sweep.successive_halving(2, min_resource=1))
     survivors = np.flatnonzero(halved.status == "done")
-    assert set(halved.status) == {"done", "cut"}
-    assert sorted(np.unique(halved.record.last_step)) == [4, 8, 12]
-    best_first = np.argsort(whole.record.curves["validation_loss"][:, 0])
+    assert set(halved.status) == {"done", "pruned"}
+    assert sorted(np.unique(halved.history.last_step)) == [4, 8, 12]
+    best_first = np.argsort(whole.history.curves["validation_loss"][:, 0])
     assert set(survivors) <= set(best_first[:5])
-    for name, curve in whole.record.curves.items():
-        np.testing.assert_allclose(halved.record.curves[name][survivors], curve[survivors], rtol=1e-5, err_msg=name)
+    for name, curve in whole.history.curves.items():
+        np.testing.assert_allclose(halved.history.curves[name][survivors], curve[survivors], rtol=1e-5, err_msg=name)
     for row in survivors:
         same_bits(halved.refit(int(row)), halved, [row])
 
@@ -270,7 +279,7 @@ def poisoned(worst):
     return Task(init, step, lambda state, data, h: {"validation_loss": state["value"]})
 
 
-@pytest.mark.parametrize("scheduler", [sweep.successive_halving(3, first=3), sweep.asynchronous_halving(3, 3)])
+@pytest.mark.parametrize("scheduler", [sweep.successive_halving(3, min_resource=3), sweep.asynchronous_halving(3, 3)])
 @pytest.mark.parametrize("patience", [None, 100])
 def test_a_diverged_setting_outlives_no_other_with_early_stopping_either(scheduler, patience):
     columns = {"size": np.arange(9.0)}
@@ -291,11 +300,11 @@ def test_the_state_of_the_best_is_kept_among_equals():
 
 
 def test_a_setting_that_was_cut_is_trained_again_as_far():
-    outcome = engine_run(scheduler=sweep.successive_halving(2, first=1))
-    for row in np.flatnonzero(outcome.status == "cut")[:2]:
+    outcome = engine_run(scheduler=sweep.successive_halving(2, min_resource=1))
+    for row in np.flatnonzero(outcome.status == "pruned")[:2]:
         alone = outcome.refit(int(row))
-        assert alone.status[row] == "cut"
-        assert alone.record.last_step[row] == outcome.record.last_step[row]
+        assert alone.status[row] == "pruned"
+        assert alone.history.last_step[row] == outcome.history.last_step[row]
         same_bits(outcome, alone, [row])
 
 
@@ -310,11 +319,11 @@ def streaming(**options):
 def test_settings_stream_through_few_slots():
     """A setting may come to another slot than where all are held, which may cost a rounding, but no more."""
     held, streamed = streaming(), streaming(slots=6)
-    assert len(set(held.record.last_step)) > 3
+    assert len(set(held.history.last_step)) > 3
     np.testing.assert_array_equal(held.status, streamed.status)
-    np.testing.assert_array_equal(held.record.last_step, streamed.record.last_step)
-    for name, curve in held.record.curves.items():
-        np.testing.assert_allclose(streamed.record.curves[name], curve, rtol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(held.history.last_step, streamed.history.last_step)
+    for name, curve in held.history.curves.items():
+        np.testing.assert_allclose(streamed.history.curves[name], curve, rtol=1e-5, err_msg=name)
     same_bits(streamed, streaming(slots=6), np.arange(11))
 
 
@@ -322,7 +331,7 @@ def test_the_best_state_is_kept_and_the_others_are_trained_again_to_the_same_bit
     streamed = streaming(slots=6)
     best = streamed.best()
     jax.tree.map(np.testing.assert_array_equal, streamed.refit(best).state(best), streamed.state(best))
-    slots = streamed.record.slots
+    slots = streamed.history.slots
     row = next(row for row in range(11) if len(set(slots[row][slots[row] >= 0])) > 1 and row != 4)  # it has moved
     same_bits(streamed.refit(row), streamed, [row])
     with pytest.raises(ValueError, match=r"the state of setting 0 is not kept: .* refit\(0\)"):
@@ -370,8 +379,8 @@ def test_waves_fit_on_the_devices():
 
 
 def test_halving_of_more_settings_than_slots_ends():
-    outcome = engine_run(slots=6, scheduler=sweep.successive_halving(2, first=1))
-    assert set(outcome.status) == {"done", "cut"}
+    outcome = engine_run(slots=6, scheduler=sweep.successive_halving(2, min_resource=1))
+    assert set(outcome.status) == {"done", "pruned"}
     assert np.sum(outcome.status == "done") >= 2
 
 
@@ -381,12 +390,15 @@ def test_halving_of_more_settings_than_slots_ends():
         (lambda: sweep.successive_halving(1.0), r"eta must lie in \(1, inf\), got 1.0"),
         (lambda: sweep.hyperband(np.nan), "eta must lie in"),
         (lambda: sweep.asynchronous_halving(3, 0), r"first must be a whole number in \[1, inf\), got 0"),
-        (lambda: sweep.median_rule(0), "grace must be a whole number in"),
-        (lambda: sweep.population({}), "explore must name at least one number"),
-        (lambda: sweep.population({"seed": sweep.seeds(3)}), "explore must name numbers that may change"),
-        (lambda: sweep.population({"a": sweep.uniform(0, 1)}, fraction=0.6), "fraction must lie in"),
+        (lambda: sweep.median_rule(0), "grace_period must be a whole number in"),
+        (lambda: sweep.population_based_training({}), "explore must name at least one number"),
         (
-            lambda: engine_run(scheduler=sweep.population({"lr": sweep.uniform(0, 1)})),
+            lambda: sweep.population_based_training({"seed": sweep.seeds(3)}),
+            "explore must name numbers that may change",
+        ),
+        (lambda: sweep.population_based_training({"a": sweep.uniform(0, 1)}, fraction=0.6), "fraction must lie in"),
+        (
+            lambda: engine_run(scheduler=sweep.population_based_training({"lr": sweep.uniform(0, 1)})),
             "the scheduler changes lr, which is no number of the settings",
         ),
         (lambda: engine_run(slots=0), "slots must be a whole number"),

@@ -1,0 +1,138 @@
+"""Halving: at each rung the best ``1/eta`` of the settings go on, and the others are pruned."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from regopt._core.numerics import check_number, check_whole
+from regopt.sweep.schedulers._scheduler import Decision, Scheduler, SchedulerState
+
+
+def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
+    """After ``min_resource * eta**k`` segments the best ``1/eta`` of the settings go on, the others end.
+
+    A rung is decided when all who may reach it have come to it. Settings that don't fit on the devices together
+    compete wave by wave.
+
+    Args:
+        eta: > 1; by how much each rung cuts the settings and lengthens the training.
+        min_resource: segments before the first rung, >= 1.
+
+    Returns:
+        The scheduler.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+
+    References: Jamieson & Talwalkar (2016), figure 3; Li et al. (2018), algorithm 1, the inner loop.
+    """
+    _check_halving(eta, min_resource)
+
+    def decide(state):
+        return _halve(state, state.wave, {wave: _rungs(state, eta, min_resource) for wave in set(state.wave)}, eta)
+
+    return Scheduler(decide, f"successive_halving(eta={eta}, min_resource={min_resource})")
+
+
+def hyperband(eta: float = 3.0) -> Scheduler:
+    """Brackets of successive halving, from many settings with a short first rung to a few without any.
+
+    With ``R`` segments in all, bracket ``s`` of ``0 .. floor(log_eta R)`` has its first rung after ``R eta**-s``
+    segments, and a share of the settings in proportion to ``eta**s / (s + 1)``, drawn at random but always alike.
+
+    Args:
+        eta: > 1; see ``successive_halving``.
+
+    Returns:
+        The scheduler.
+
+    Raises:
+        ValueError: eta lies outside its range.
+
+    References: Li et al. (2018), algorithm 1.
+    """
+    _check_halving(eta, 1)
+
+    def decide(state):
+        size, total = state.scores.shape
+        brackets = np.arange(int(np.log(total) / np.log(eta) + 1e-9), -1, -1)
+        shares = np.cumsum(eta**brackets / (brackets + 1.0))
+        member = brackets[np.searchsorted(shares / shares[-1], (np.arange(size) + 0.5) / size)]
+        member = np.random.default_rng(0).permutation(member)
+        cohort = state.wave * len(brackets) + member
+        rungs = {c: _rungs(state, eta, total / eta ** (c % len(brackets))) for c in set(cohort.tolist())}
+        return _halve(state, cohort, rungs, eta)
+
+    return Scheduler(decide, f"hyperband(eta={eta})")
+
+
+def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
+    """Successive halving in which nobody waits: a setting goes on past a rung if it is among the best so far there.
+
+    It ends at a rung unless its score lies in the best ``1/eta`` of those that have come to it by then. Within one
+    program, where all come to a rung together, ``successive_halving`` wastes less; this one is for settings that
+    stream through the devices or are divided among hosts. There it compares with the settings of all hosts, as these
+    were last saved: which ones are pruned then depends on who was faster, also after an interruption.
+
+    Args:
+        eta: > 1; see ``successive_halving``.
+        min_resource: segments before the first rung, >= 1.
+
+    Returns:
+        The scheduler.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+
+    References: Li et al. (2020), in the variant that stops rather than pauses.
+    """
+    _check_halving(eta, min_resource)
+
+    def decide(state):
+        nobody = np.zeros_like(state.going)
+        prune = nobody.copy()
+        for rung in _rungs(state, eta, min_resource):
+            there = state.segments >= rung
+            others = state.others[:, rung - 1 : rung].ravel()
+            scores = np.sort(np.append(state.scores[there, rung - 1], others[~np.isnan(others)]))
+            if len(scores):
+                bar = scores[max(int(len(scores) / eta), 1) - 1]
+                at = state.going & (state.segments == rung)
+                prune |= at & (state.scores[:, rung - 1] > bar)
+        return Decision(nobody, prune)
+
+    return Scheduler(decide, f"asynchronous_halving(eta={eta}, min_resource={min_resource})", meets_others=True)
+
+
+def _check_halving(eta: float, min_resource: int) -> None:
+    check_number("eta", eta, "(1, inf)")
+    check_whole("min_resource", min_resource, "[1, inf)")
+
+
+def _rungs(state: SchedulerState, eta: float, first: float) -> list[int]:
+    """Segments after which settings are pruned: ascending, whole, before the last."""
+    total = state.scores.shape[1]
+    count = int(np.ceil(np.log(total / first) / np.log(eta))) if first < total else 0
+    rungs = sorted({max(round(min_resource * eta**k), 1) for k in range(count)})
+    return [rung for rung in rungs if rung < total]
+
+
+def _halve(state: SchedulerState, cohort: np.ndarray, rungs: Mapping[int, list[int]], eta: float) -> Decision:
+    """Synchronous rungs of each cohort, decided anew from the table."""
+    wait, prune = np.zeros_like(state.going), np.zeros_like(state.going)
+    for name, its_rungs in rungs.items():
+        alive = np.flatnonzero(cohort == name)
+        count = len(alive)
+        for k, rung in enumerate(its_rungs):
+            coming = state.going[alive] & (state.segments[alive] < rung)
+            if coming.any():
+                wait[alive] |= state.going[alive] & (state.segments[alive] >= rung)
+                break
+            at = np.minimum(state.segments[alive], rung) - 1
+            scores = np.where(at >= 0, state.scores[alive, at], np.inf)
+            keep = max(int(count / eta ** (k + 1) + 1e-9), 1)
+            order = np.argsort(scores, kind="stable")
+            losers = alive[order[keep:]]
+            prune[losers] |= state.going[losers]
+            alive = np.sort(alive[order[:keep]])
+    return Decision(wait, prune)
