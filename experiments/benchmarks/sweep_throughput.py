@@ -227,15 +227,16 @@ def _use_cache(folder):
 
 def _bare(config, key, data, numbers):
     """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
-    from regopt.sweep.engine._program import Constants, Keys, Recipe, start_lane, train_lane
+    from regopt.sweep.engine._program import Constants, Recipe, start_lane, train_lane
+    from regopt.training._segments import split_key
 
     result = swept(config, key, data, numbers)
     devices = np.array(jax.local_devices())
     lanes, calls = result.chunk * len(devices), -(-config.settings // (result.chunk * len(devices)))
     recipe = Recipe(
-        digits_task(config), {}, config.eval_every, config.batch_size, None, "validation_loss", "min", "shared"
+        digits_task(config), (), config.eval_every, config.batch_size, None, "validation_loss", "min", "shared"
     )
-    keys = Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
+    keys = split_key(key)
     mesh = Mesh(devices, ("lanes",))
     spread, same = PartitionSpec("lanes"), PartitionSpec()
     spec = partial(jax.shard_map, mesh=mesh, check_vma=False)

@@ -19,13 +19,13 @@ from regopt.optimizers._sgd import scale_by_learning_rate
 class ScaleByRmspropState(NamedTuple):
     """State of ``scale_by_rmsprop``."""
 
-    second: Tree  # shapes of the parameters, at least float32: moving average of g**2, about ``mean`` if centered
-    mean: Tree  # shapes of the parameters, at least float32: moving average of g; None unless centered
+    nu: Tree  # shapes of the parameters, at least float32: moving average of g**2, about ``mu`` if centered
+    mu: Tree  # shapes of the parameters, at least float32: moving average of g; None unless centered
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
     def proximal_steps(self, rates: Tree) -> Tree:
         """The rates times what multiplied the gradient in the last step; at least float32."""
-        return self.denominator.divide(rates, self.second)
+        return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_rmsprop(
@@ -58,18 +58,18 @@ def scale_by_rmsprop(
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        mean = trees.zeros_wide(params) if centered else None
-        return ScaleByRmspropState(trees.zeros_wide(params), mean, moments.denominator())
+        mu = trees.zeros_wide(params) if centered else None
+        return ScaleByRmspropState(trees.zeros_wide(params), mu, moments.denominator())
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         if centered:
-            second = _variance(decay, state.second, state.mean, updates)
-            mean = moments.average(decay, state.mean, updates)
+            nu = _variance(decay, state.nu, state.mu, updates)
+            mu = moments.average(decay, state.mu, updates)
         else:
-            second, mean = moments.average_of_squares(decay, state.second, updates), None
+            nu, mu = moments.average_of_squares(decay, state.nu, updates), None
         below = moments.denominator(eps, eps_root)
-        return moments.divide_by_root(updates, second, eps, eps_root), ScaleByRmspropState(second, mean, below)
+        return moments.divide_by_root(updates, nu, eps, eps_root), ScaleByRmspropState(nu, mu, below)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -137,8 +137,8 @@ def rmsprop_nesterov(
     return optax.chain(scale_by_rmsprop(decay, eps, eps_root), nesterov(learning_rate, momentum))
 
 
-def _variance(decay: Number, variance: Tree, mean: Tree, grads: Tree) -> Tree:
+def _variance(decay: Number, variance: Tree, mu: Tree, grads: Tree) -> Tree:
     """The exponentially weighted variance after one more gradient, from the variance and the mean before it."""
     return trees.lift(
-        lambda r, m, g, b, c: b * (r + c * (g - m) ** 2), variance, mean, grads, numbers=(decay, one_minus(decay))
+        lambda r, m, g, b, c: b * (r + c * (g - m) ** 2), variance, mu, grads, numbers=(decay, one_minus(decay))
     )

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regopt._core.messages import shown
-from regopt._core.types import Task
-from regopt.data import Splits
+from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._group import Group
-from regopt.sweep.engine._prepare import Prepared
-from regopt.sweep.space import Settings
+from regopt.sweep.engine._prepare import devices_of, prepare, share_data
 
 
 class GroupPlan(NamedTuple):
@@ -55,16 +53,16 @@ class Plan(NamedTuple):
         return "\n".join(lines)
 
 
-def plan(task: Task, settings: Settings, data: Splits, **options: Any) -> Plan:
+@configured(SweepConfig)
+def plan(config: SweepConfig) -> Plan:
     """Compile a sweep's programs, train one segment of each, and tell what the whole would take.
 
-    ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups.
+    ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
+    ``run``; those that concern saving and showing (``out``, ``save_every``, ``progress``) do nothing here, so that the
+    same call may be planned and run.
 
     Args:
-        task: what to train.
-        settings: which settings.
-        data: examples.
-        **options: as for ``run``, but for ``out``, ``save_every``, ``hosts``, ``allow_different`` and ``progress``.
+        config: the arguments of ``run``.
 
     Returns:
         The plan.
@@ -72,12 +70,11 @@ def plan(task: Task, settings: Settings, data: Splits, **options: Any) -> Plan:
     Raises:
         ValueError: as ``run`` does.
     """
-    prepared = Prepared(task, settings, data, **options)
-    course = prepared.course()
-    segments = len(prepared.evaluated)
-    groups = tuple(_plan(group, segments) for group in course.groups)
-    seconds = sum(group.trace_seconds + group.compile_seconds for group in course.groups)
-    return Plan(groups, len(prepared.devices), segments, seconds)
+    runner = prepare(config, share_data(config))
+    segments = len(config.evaluated)
+    groups = tuple(_plan(group, segments) for group in runner.groups)
+    seconds = sum(group.trace_seconds + group.compile_seconds for group in runner.groups)
+    return Plan(groups, len(devices_of(config)), segments, seconds)
 
 
 def _plan(group: Group, segments: int) -> GroupPlan:
@@ -92,10 +89,10 @@ def _plan(group: Group, segments: int) -> GroupPlan:
         for _ in group.train(lanes, first_step, lambda: False):
             pass
         seconds.append(time.perf_counter() - began)
-    group.held = None
+    group.release()
     calls = -(-len(group.indices) // width) * segments
     return GroupPlan(
-        static=dict(group.recipe.static),
+        static=group.recipe.static_values,
         settings=len(group.indices),
         held=min(group.size, len(group.indices)),
         chunk=group.chunk,

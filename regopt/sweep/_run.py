@@ -1,56 +1,22 @@
 """The sweep: settings in groups, each with its program, trained round by round, on one host or on several."""
 
-import logging
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from regopt._core.types import Device, Key, Number, Task
-from regopt.data import Splits
-from regopt.sweep.checkpoint import StoreError, opened
-from regopt.sweep.engine._checkpointing import Saving
-from regopt.sweep.engine._checks import check_saving
-from regopt.sweep.engine._prepare import Prepared
+from regopt.sweep.checkpoint import opened
+from regopt.sweep.engine._checkpointing import Checkpointing
+from regopt.sweep.engine._config import SweepConfig, configured
+from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
 from regopt.sweep.executors._elsewhere import Elsewhere
-from regopt.sweep.executors._hosts import as_hosts, train_shares
-from regopt.sweep.results import Result, load
-from regopt.sweep.results._io import NAME
-from regopt.sweep.results._layout import check_division, is_done, share, shares_in
-from regopt.sweep.results._merge import merge, opened_when_asked
-from regopt.sweep.schedulers import Scheduler
-from regopt.sweep.space import Settings
-
-_LOG = logging.getLogger(__name__)
+from regopt.sweep.executors._hosts import as_hosts, train_together
+from regopt.sweep.results import Result
+from regopt.sweep.results._layout import check_division
 
 
-def run(
-    task: Task,
-    settings: Settings,
-    data: Splits,
-    *,
-    steps: int,
-    eval_every: int,
-    batch_size: int | None = None,
-    key: Key | None = None,
-    patience: Number | Callable[[dict[str, Any]], Number] | None = None,
-    monitor: str = "validation_loss",
-    mode: Literal["min", "max"] | None = None,
-    noise: Literal["shared", "per lane"] = "shared",
-    resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None,
-    scheduler: Scheduler | None = None,
-    slots: int | None = None,
-    chunk: int | None = None,
-    devices: list[Device] | None = None,
-    out: str | Path | None = None,
-    save_every: float = 60.0,
-    hosts: tuple[int, int] | str | None = None,
-    allow_different: bool = False,
-    progress: bool = False,
-) -> Result:
+@configured(SweepConfig)
+def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those of the config
     """Train every setting, many at once in one compiled program for each group of static values.
 
     The settings' numbers are traced, so any value runs in the same program. A setting diverges when a metric of a
@@ -117,78 +83,26 @@ def run(
             fit the settings.
         StoreError: the folder ``out`` is in use, holds another sweep, is damaged, or cannot be written.
     """
-    prepared = Prepared(
-        task,
-        settings,
-        data,
-        steps=steps,
-        eval_every=eval_every,
-        batch_size=batch_size,
-        key=key,
-        patience=patience,
-        monitor=monitor,
-        mode=mode,
-        noise=noise,
-        resamples=resamples,
-        scheduler=scheduler,
-        slots=slots,
-        chunk=chunk,
-        devices=devices,
-    )
-    check_saving(out, save_every, allow_different=allow_different, progress=progress)
+    hosts = config.hosts
     if hosts is None and jax.process_count() > 1:
         hosts = (jax.process_index(), jax.process_count())
-    if out is None:
+    shared = share_data(config)
+    if config.out is None:
         if hosts is not None:
             raise ValueError("hosts need a folder that all of them see: pass out")
-        return prepared.course().train(progress=progress)
+        return prepare(config, shared).train()
+    out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
-        course = prepared.course(rows)
+        runner = prepare(config, shared, rows)
         others, table_seconds = None, np.inf
         if rows is not None and scheduler is not None and scheduler.meets_others:
-            others, table_seconds = Elsewhere(folder, course.scores), min(save_every, 1.0)
-        with opened(folder, prepared.identity(course), allow_different=allow_different) as store:
-            saving = Saving(store, folder, save_every, table_seconds)
-            return course.train(progress=progress, saving=saving, others=others)
+            others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)
+        identity = fingerprint(config, runner.groups, runner.settings)
+        with opened(folder, identity, allow_different=config.allow_different) as store:
+            return runner.train(Checkpointing(store, folder, config.save_every, table_seconds), others)
 
     if hosts is not None:
-        return _together(train, settings, Path(out), *as_hosts(hosts))
-    check_division(Path(out), 0)
-    return train(None, Path(out))
-
-
-def _together(
-    train: Callable[[np.ndarray, Path], Result], settings: Settings, out: Path, host: int, hosts: int
-) -> Result:
-    """What one host has trained, and what the others have come to."""
-    if hosts > len(settings):
-        raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
-    check_division(out, hosts)
-
-    def train_share(number, folder):
-        return train(share(len(settings), number, hosts), folder)
-
-    parts = dict(train_shares(train_share, _is_finished, out, host, hosts, _LOG.warning))
-    others = {}
-    for number, folder in shares_in(out)[1].items():
-        if number in parts or not (folder / NAME).exists():
-            continue
-        try:
-            found = load(folder)
-            done = is_done(folder)
-        except (StoreError, ValueError) as error:
-            _LOG.warning("%s is left out: %s", folder.name, error)
-            continue
-        others[number] = opened_when_asked(found, partial(train_share, number, folder)) if done else found
-    if not parts and not others:
-        raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
-    return merge(parts | others, hosts, settings)
-
-
-def _is_finished(folder: Path) -> bool:
-    """Whether a share is trained to its end and its table tells so; what is damaged is not."""
-    try:
-        return is_done(folder) and not load(folder).interrupted
-    except (StoreError, FileNotFoundError, ValueError):
-        return False
+        return train_together(train, config.settings, out, *as_hosts(hosts))
+    check_division(out, 0)
+    return train(None, out)

@@ -14,7 +14,7 @@ from regopt._core import trees
 from regopt._core.numerics import check_range
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import check_metric, check_task
+from regopt.training._checks import check_monitor, check_task
 from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment
 from regopt.training._steps import train_steps
 
@@ -154,7 +154,7 @@ def continue_training(
     References: Goodfellow et al. (2016), Algorithm 7.3.
     """
     check_task(task)
-    check_metric(monitor, None)
+    check_monitor(monitor)
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
     check_range("best_step", best_step, "[0, inf)")
     together = _together(data)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +52,21 @@ def check_task(task: Any) -> None:
         raise ValueError(f"task must be a regopt.sweep.Task, as sweep.supervised makes, got {brief(task)}")
 
 
-def check_metric(monitor: Any, mode: Any) -> None:
-    """A name, and which way is better; whether the task measures it is known when it is traced."""
+def check_monitor(monitor: Any) -> None:
+    """It is a name; whether the task has a metric of that name is known when it is traced."""
     if not isinstance(monitor, str):
         raise ValueError(f"monitor must be the name of a metric, got {brief(monitor)}")
+
+
+def check_mode(mode: Any) -> None:
+    """It is one of the two directions, or None."""
     if not (mode is None or (isinstance(mode, str) and mode in ("min", "max"))):
         raise ValueError(f'mode must be "min" or "max", got {brief(mode)}')
+
+
+def better(monitor: str) -> Literal["min", "max"]:
+    """Whether a smaller or a larger value of a metric is better, by its name: "max" for an accuracy."""
+    return "max" if "accuracy" in monitor else "min"
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from regopt._core import trees
 from regopt._core.numerics import check_number
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import asking_for, check_metric, check_task
+from regopt.training._checks import asking_for, better, check_mode, check_monitor, check_task
 from regopt.training._early_stopping import early_stopping
 from regopt.training._segments import checked, keys_of, scan_while, train_segment
 
@@ -90,12 +90,13 @@ def fit(
     References: Goodfellow et al. (2016), Algorithm 7.1.
     """
     check_task(task)
-    check_metric(monitor, mode)
+    check_monitor(monitor)
+    check_mode(mode)
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
     keeps_best = patience is not None
     if keeps_best:
         check_number("patience", patience, "[0, inf)")
-    mode = ("max" if "accuracy" in monitor else "min") if mode is None else mode
+    mode = better(monitor) if mode is None else mode
     rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
     keys = keys_of(key, h)
     with asking_for(h):

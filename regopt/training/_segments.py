@@ -23,21 +23,28 @@ Metrics = dict[str, jax.Array]
 
 
 class Keys(NamedTuple):
-    """The key of a run, split by purpose as ``sweep.run`` splits its own."""
+    """The key of a run or of a whole sweep, split by purpose."""
 
-    init: Key
-    order: Key
+    init: Key  # of the initial state
+    order: Key  # of the order of the data
     noise: Key
+
+
+def split_key(key: Key) -> Keys:
+    """A key of its own for each purpose."""
+    return Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
+
+
+def of_seed(key: Key, h: Any) -> Key:
+    """The key, another one for each value of the number ``seed`` if the setting has one."""
+    return jax.random.fold_in(key, h["seed"]) if isinstance(h, Mapping) and "seed" in h else key
 
 
 def keys_of(key: Key | None, h: Any) -> Keys:
     """Keys by purpose; a number ``seed`` in the setting has its own initial state and order of data."""
     check_key(key)
-    key = jax.random.key(0) if key is None else key
-    init, order, noise = (jax.random.fold_in(key, purpose) for purpose in range(3))
-    if isinstance(h, Mapping) and "seed" in h:
-        init, order = (jax.random.fold_in(key, h["seed"]) for key in (init, order))
-    return Keys(init, order, noise)
+    init, order, noise = split_key(jax.random.key(0) if key is None else key)
+    return Keys(of_seed(init, h), of_seed(order, h), noise)
 
 
 def train_segment(

@@ -227,7 +227,7 @@ def test_centered_rmsprop_keeps_a_small_variance_beside_a_large_mean_in_float32(
     weights = 0.1 * 0.9 ** np.arange(399, -1, -1)
     mean = np.sum(weights * grads.astype(np.float64))
     expected = np.sum(weights * (grads.astype(np.float64) - mean) ** 2)  # the weights sum to 1 but for 5e-19
-    np.testing.assert_allclose(state.second, expected, rtol=0.01)  # the mean itself is off by 6e-5
+    np.testing.assert_allclose(state.nu, expected, rtol=0.01)  # the mean itself is off by 6e-5
 
 
 def test_rmsprop_nesterov_is_algorithm_8_6_with_a_constant():

@@ -172,7 +172,7 @@ def test_the_second_moment_moves_in_bfloat16():
     state = optimizer.init(params)
     for _ in range(100):
         _, state = optimizer.update(jnp.full(1, 2.0, jnp.bfloat16), state, params)
-    np.testing.assert_allclose(state[0].second, 4 * (1 - 0.999**100), rtol=1e-4)
+    np.testing.assert_allclose(state[0].nu, 4 * (1 - 0.999**100), rtol=1e-4)
 
 
 def test_l2_in_the_gradient_and_decoupled_are_one_for_gradient_descent():

@@ -184,7 +184,7 @@ def test_a_contour_of_two_numbers_alone_has_the_settings_own_values():
     record.first_bad_step[:] = 0
     record.curves["validation_loss"][:, -1] = (np.log10(settings.numbers["a"]) + 1.5) ** 2 + settings.numbers["b"]
     record.last_step[:] = record.steps[-1]
-    found = findings_of(replace(made, record=record), thorough=False)
+    found = findings_of(replace(made, history=record), thorough=False)
     across, up, surface = figures.surface(found, "a", "b")
     row, column = np.unravel_index(np.argmin(surface), surface.shape)
     best = found.table.loc[found.order[0]]

@@ -1,5 +1,7 @@
 """Sweeps that nobody trained: a made-up loss over a made-up space, some settings diverged, some stopped."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from regopt import sweep
@@ -35,14 +37,14 @@ def result(settings=40, seeds=2, evaluations=4, names=("activation",), texts=("r
     numbers = {"trace_seconds": 0.5, "compile_seconds": 0.25, "run_seconds": 2.0, "chunk": 8, "temporary_bytes": 1000}
     known = Result.__dataclass_fields__
     return Result(
-        record=record,
+        history=record,
         monitor="validation_loss",
         mode="min",
         keeps_best=False,
         interrupted=segments is not None,
-        state_of=lambda index: index,
-        refit_of=lambda index: result(),
-        outputs_of=lambda wanted, inputs: inputs,
+        states=SimpleNamespace(
+            state=lambda index: index, refit=lambda index: result(), outputs=lambda wanted, inputs: inputs
+        ),
         **numbers,
         **({"busy_share": 0.75} if "busy_share" in known else {}),
     )

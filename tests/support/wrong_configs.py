@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from regopt.experiment import load, read_config
+from regopt.experiment import load_experiment, read_config
 from regopt.experiment._config import config_values
 from support.wrong_inputs import typos
 
@@ -214,7 +214,7 @@ def of_command_line(folder: Path) -> list[WrongCommand]:
     draw = random.Random(0)
     found = [*_of_paths(folder, draw)]
     for name in EXPERIMENTS:
-        config_class = load(ROOT / "experiments" / f"{name}.py").config_class
+        config_class = load_experiment(ROOT / "experiments" / f"{name}.py").config_class
         config = read_config(ROOT / "configs" / name / "smoke.toml", config_class)
         hints = typing.get_type_hints(config_class, include_extras=True)
         fields = {field: hints[field] for field in config_values(config)}

@@ -256,7 +256,7 @@ def _of_spaces(draw: random.Random) -> Iterator[Wrong]:
         ("seed", lambda x: sweep.sobol(SPACE, 2, x), 0),
         ("grace_period", sweep.median_rule, 1),
         ("min_samples", lambda x: sweep.median_rule(1, x), 1),
-        ("first", lambda x: sweep.successive_halving(3.0, x), 1),
+        ("min_resource", lambda x: sweep.successive_halving(3.0, x), 1),
         ("every", lambda x: sweep.population_based_training(SPACE, x), 1),
         ("seed", lambda x: sweep.population_based_training(SPACE, seed=x), 0),
     ]

@@ -16,7 +16,7 @@ import pytest
 
 from regopt import sweep
 from regopt.sweep.checkpoint import StoreError, read
-from regopt.sweep.engine._checkpointing import Saving
+from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._progress import SweepProgress
 from regopt.sweep.results._history import History
 from regopt.sweep.results._io import NAME
@@ -142,26 +142,26 @@ killed_sweep.run({str(tmp_path)!r})
 
 
 def test_a_signal_in_the_last_save_does_not_cut_it_short(whole, tmp_path, monkeypatch):
-    save = Saving.save
+    save = Checkpointing.save
 
     def save_and_terminate(self, *arguments, **options):
         if options["done"]:
             signal.raise_signal(signal.SIGTERM)
         save(self, *arguments, **options)
 
-    monkeypatch.setattr(Saving, "save", save_and_terminate)
+    monkeypatch.setattr(Checkpointing, "save", save_and_terminate)
     same(killed_sweep.run(tmp_path, save_every=1e9), whole)
     assert read(tmp_path).done
 
 
 def test_a_save_does_not_wait_for_the_end_of_a_round(tmp_path, monkeypatch):
-    save, counts = Saving.save, []
+    save, counts = Checkpointing.save, []
 
-    def counted(self, rounds, *arguments, **options):
-        counts.append(int(rounds.owed.sum()))
-        save(self, rounds, *arguments, **options)
+    def counted(self, state, **options):
+        counts.append(int(state.owed.sum()))
+        save(self, state, **options)
 
-    monkeypatch.setattr(Saving, "save", counted)
+    monkeypatch.setattr(Checkpointing, "save", counted)
     few = {"steps": 8, "slots": None, "scheduler": None, "patience": None}
     whole = killed_sweep.run(**few)
     found = killed_sweep.run(tmp_path, save_every=0, **few)

@@ -1,70 +1,81 @@
-"""What a sweep is given, checked before a program is built: one clear line names what is wrong."""
+"""Checks of what a sweep is given, before a program is built: one line names what is wrong and what would be right."""
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from regopt._core.messages import brief, suggestion
-from regopt._core.numerics import check_number
+from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._dimensions import RESERVED
-from regopt.training._checks import check_data, check_key, check_metric, check_steps, check_task
+from regopt.training._checks import check_data
 
 
-def check(
-    *,
-    task,
-    settings,
-    data,
-    key,
-    devices,
-    steps,
-    eval_every,
-    batch_size,
-    chunk,
-    slots,
-    patience,
-    monitor,
-    mode,
-    noise,
-    scheduler,
-) -> None:
-    """Everything that can be said before a program is built."""
-    check_task(task)
-    _check_settings(settings)
-    check_data(data)
-    check_key(key)
-    _check_devices(devices)
-    check_steps(steps, eval_every, batch_size=batch_size, chunk=chunk, slots=slots)
-    check_metric(monitor, mode)
+def whole(name: str, *, optional: bool = False) -> Callable[[Any], None]:
+    """A check that an argument is a whole number >= 1; with ``optional`` it may be None."""
+
+    def check(value: Any) -> None:
+        if not (optional and value is None):
+            check_whole(name, value, "[1, inf)")
+
+    return check
+
+
+def switch(name: str) -> Callable[[Any], None]:
+    """A check that an argument is True or False."""
+
+    def check(value: Any) -> None:
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {brief(value)}")
+
+    return check
+
+
+def check_patience(patience: Any) -> None:
+    """It is None, a number >= 0, or a function of the setting."""
     if not (patience is None or callable(patience)):
         check_number("patience", patience, "[0, inf)")
-    if not isinstance(scheduler, Scheduler | None):
-        raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
-    if scheduler is not None and (unknown := set(scheduler.changes) - set(settings.numbers)):
-        known = suggestion(min(unknown), settings.numbers)
-        raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings; {known}")
-    for name in () if scheduler is None else scheduler.draws_fractions:
-        if settings.numbers[name].dtype.kind in "iu":
-            raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
-    if scheduler is not None and scheduler.changes and patience is not None:
-        raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
+
+
+def check_noise(noise: Any) -> None:
+    """It is one of the two ways in which lanes draw their noise."""
     if not (isinstance(noise, str) and noise in ("shared", "per lane")):
         raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
 
 
-def check_saving(out: Any, save_every: Any, **switches: Any) -> None:
-    """The folder may be made, or is one; the seconds are a number; a switch is true or false."""
-    check_number("save_every", save_every, "[0, inf)")
-    for name, value in switches.items():
-        if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{name} must be True or False, got {brief(value)}")
+def check_scheduler(scheduler: Any) -> None:
+    """It is a scheduler, or None."""
+    if not isinstance(scheduler, Scheduler | None):
+        raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
+
+
+def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any) -> None:
+    """What the scheduler changes are numbers of the settings that may change."""
+    if scheduler is None:
+        return
+    if unknown := set(scheduler.changes) - set(settings.numbers):
+        known = suggestion(min(unknown), settings.numbers)
+        raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings; {known}")
+    for name in scheduler.draws_fractions:
+        if settings.numbers[name].dtype.kind in "iu":
+            raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
+    if scheduler.changes and patience is not None:
+        raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
+
+
+def check_save_every(seconds: Any) -> None:
+    """It is a number of seconds >= 0."""
+    check_number("save_every", seconds, "[0, inf)")
+
+
+def check_folder(out: Any) -> None:
+    """It is None, or the path of a folder that exists or may be made."""
     if out is None:
         return
     if not (isinstance(out, str | os.PathLike) and os.fspath(out)):
@@ -80,7 +91,8 @@ def check_saving(out: Any, save_every: Any, **switches: Any) -> None:
         raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is none")
 
 
-def _check_devices(devices: Any) -> None:
+def check_devices(devices: Any) -> None:
+    """They are None, or a list of distinct devices."""
     if devices is None:
         return
     if not (isinstance(devices, list | tuple) and devices):
@@ -92,7 +104,7 @@ def _check_devices(devices: Any) -> None:
             raise ValueError(f"devices must be distinct, got {brief(device)} more than once")
 
 
-def _check_settings(settings: Any) -> None:
+def check_settings(settings: Any) -> None:
     """They are settings; whole numbers fit the device's int32, and seeds are whole."""
     if not isinstance(settings, Settings):
         raise ValueError(

@@ -1,9 +1,9 @@
-"""The programs of a group: compiled once, at the chunk asked for or at one that fits."""
+"""The programs of a group: compiled once for each form, at the chunk asked for or at one that fits."""
 
 import dataclasses
+import functools
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,17 +17,56 @@ from regopt.sweep.checkpoint import environment
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,
-    Constants,
     Each,
-    Lane,
     Recipe,
-    Shared,
     build_predict,
     build_segment,
     build_start,
     decomposes_batches,
     one_by_one,
 )
+
+
+class Abstract(NamedTuple):
+    """The shapes of a tree of arrays, hashable."""
+
+    structure: Any  # a PyTreeDef, which is no type for a type checker
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+
+    def tree(self, sharding: NamedSharding, *leading: int) -> Tree:
+        """The tree of shapes on devices, with leading axes put before them."""
+        return self.structure.unflatten(
+            jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype, sharding=sharding) for leaf in self.leaves
+        )
+
+
+def abstract(tree: Tree) -> Abstract:
+    """The shapes of a tree of arrays, or of shapes."""
+    leaves, structure = jax.tree.flatten(tree)
+    return Abstract(structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What a group's programs are compiled for: equal forms have the same programs.
+
+    Attributes:
+        recipe: how the lanes train.
+        devices: what they run on.
+        shared: shapes of what all lanes read.
+        lane: shapes of a lane and of its constants.
+        capacity: lanes that lie on a device.
+        chunk: lanes that a device trains at once; None measures what fits.
+        share: of the sweep's settings, those of this group: so much of the memory is for it.
+    """
+
+    recipe: Recipe
+    devices: tuple[Device, ...]
+    shared: Abstract
+    lane: Abstract
+    capacity: int
+    chunk: int | None
+    share: float
 
 
 class Programs(NamedTuple):
@@ -38,130 +77,112 @@ class Programs(NamedTuple):
     start: Any
     predict: Any
     digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
+    trace_seconds: float  # in which JAX traced and lowered them
+    compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
 
 
-_COMPILED: OrderedDict[tuple[Any, ...], Programs] = OrderedDict()
-
-
-@dataclasses.dataclass
-class Compiler:
-    """Makes a group's programs, or finds them where they were made before.
+def programs_for(form: Form) -> Programs:
+    """The programs of a form, from the 32 used last or newly compiled.
 
     Args:
-        recipe: how its lanes train.
-        devices: what they run on.
-        shared: what all lanes read.
-        shapes: of a lane and of its constants.
-        capacity: lanes that lie on a device.
-        share: of the sweep's settings, those of this group.
+        form: what to compile for; one that has no hash, because of a static value or a patience, is compiled anew.
+
+    Returns:
+        The programs; the seconds are 0 where nothing was compiled.
     """
+    options = tuple(environment(list(form.devices))["options"].items())
+    try:
+        hash(form)
+    except TypeError:
+        return compile_programs(form)
+    known = _cached.cache_info().misses
+    programs = _cached(form, options)
+    if _cached.cache_info().misses > known:
+        return programs
+    return programs._replace(trace_seconds=0.0, compile_seconds=0.0)
 
-    recipe: Recipe
-    devices: list[Device]
-    shared: Shared
-    shapes: tuple[Lane, Constants]
-    capacity: int
-    share: float
-    trace_seconds: float = 0.0
-    compile_seconds: float = 0.0
 
-    def programs(self, chunk: int | None) -> Programs:
-        """Those for so many lanes at once, None for as many as fit; made but once, unless 32 others have been since."""
-        name = self._name(chunk)
-        try:
-            hash(name)
-        except TypeError:  # a static value or a patience that has no hash
-            return self._compile(chunk)
-        if name not in _COMPILED:
-            _COMPILED[name] = self._compile(chunk)
-        _COMPILED.move_to_end(name)
-        while len(_COMPILED) > 32:
-            _COMPILED.popitem(last=False)
-        return _COMPILED[name]
+@functools.lru_cache(maxsize=32)
+def _cached(form: Form, options: tuple[tuple[str, str], ...]) -> Programs:
+    """The programs of a form under JAX's ``options``, which change them too."""
+    del options
+    return compile_programs(form)
 
-    def _name(self, chunk: int | None) -> tuple[Any, ...]:
-        """Two groups of one name have the same programs."""
-        static = tuple((name, type(value), value) for name, value in sorted(self.recipe.static.items()))
-        recipe = dataclasses.replace(self.recipe, static=static)  # type: ignore  # True is another value than 1
-        leaves, form = jax.tree.flatten((self.shared, self.shapes))
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in map(_as_array, leaves))
-        options = tuple(environment(self.devices)["options"].items())
-        return recipe, tuple(self.devices), self.capacity, chunk, self.share, form, shapes, options
 
-    def _compile(self, chunk: int | None) -> Programs:
-        """Compile the programs, at the chunk asked for or at one that fits cache and memory."""
-        spread, same = spread_over(self.devices), once_on(self.devices)
+def compile_programs(form: Form) -> Programs:
+    """Compile the programs of a form, at the chunk asked for or at one that fits cache and memory."""
+    spread, same = spread_over(form.devices), once_on(form.devices)
+    devices, lane_bytes = len(form.devices), bytes_of(form.lane.leaves)
+    buffer, constants = form.lane.tree(spread, devices * form.capacity)
+    step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
 
-        def many(size):
-            return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype, sharding=spread), self.shapes)
+    def ids(lanes: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((devices * lanes,), jnp.int32, sharding=spread)
 
-        buffer, constants = many(len(self.devices) * self.capacity)
+    def compile_at(lanes: int):
+        made[lanes] = _compiled(build_segment, form, buffer, constants, ids(lanes), step, shared)
+        return made[lanes].program
 
-        def ids(lanes):
-            return jax.ShapeDtypeStruct((len(self.devices) * lanes,), jnp.int32, sharding=spread)
+    made: dict[int, _Compiled] = {}
+    if form.chunk is None:
+        others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
+        chunk, _ = fit_chunk(compile_at, form.capacity, lane_bytes, form.devices[0], others)
+    else:
+        chunk = min(form.chunk, form.capacity)
+        compile_at(chunk)
+    given = form.lane.tree(spread, devices * chunk)[1]
+    start = _compiled(build_start, form, buffer, constants, ids(chunk), given, shared.keys)
+    segment = made[chunk]
+    return Programs(
+        chunk,
+        segment.program,
+        start.program,
+        build_predict(form.recipe, mesh_of(form.devices), segment.each),
+        {"segment": segment.digest, "start": start.digest},
+        sum(each.trace_seconds for each in (*made.values(), start)),
+        sum(each.compile_seconds for each in (*made.values(), start)),
+    )
 
-        def compile_at(lanes: int):
-            step = jax.ShapeDtypeStruct((), jnp.int32, sharding=same)
-            made[lanes] = self._timed(build_segment, buffer, constants, ids(lanes), step, self.shared)
-            return made[lanes][0]
 
-        made: dict[int, Any] = {}
-        lane_bytes = bytes_of(self.shapes)
-        if chunk is None:
-            chunk, program = fit_chunk(compile_at, self.capacity, lane_bytes, self.devices[0], self._taken(lane_bytes))
-        else:
-            chunk = min(chunk, self.capacity)
-            program = compile_at(chunk)
-        given = many(len(self.devices) * chunk)[1]
-        _, of_segment, each = made[chunk]
-        start, of_start, _ = self._timed(build_start, buffer, constants, ids(chunk), given, self.shared.keys)
-        predict = build_predict(self.recipe, mesh_of(self.devices), each)
-        return Programs(chunk, program, start, predict, {"segment": of_segment, "start": of_start})
+class _Compiled(NamedTuple):
+    program: Any
+    digest: str  # SHA-256 of what was compiled
+    each: Each  # how its lanes run
+    trace_seconds: float
+    compile_seconds: float
 
-    def _taken(self, lane_bytes: int) -> float:
-        """Bytes of a device for what lies beside this group's lanes: the data, and other groups as large as this."""
-        return bytes_of(self.shared) + self.capacity * lane_bytes * (1 / self.share - 1)
 
-    def _timed(self, build: Callable[..., Any], *arguments: Any) -> tuple[Any, str, Each]:
-        """Compile ahead of time, adding to the seconds that tracing and XLA have taken.
-
-        Returns:
-            The program, the SHA-256 of what was compiled, and how its lanes run.
-        """
-        began, mesh = time.perf_counter(), mesh_of(self.devices)
-        each: Each = jax.vmap
-        lowered = build(self.recipe, mesh).lower(*arguments)
+def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compiled:
+    """A program compiled ahead of time; its lanes run one after the other where LAPACK would block their batch."""
+    began, mesh = time.perf_counter(), mesh_of(form.devices)
+    each: Each = jax.vmap
+    lowered = build(form.recipe, mesh).lower(*arguments)
+    text = lowered.as_text()
+    if decomposes_batches(text):
+        each = one_by_one
+        lowered = build(form.recipe, mesh, each).lower(*arguments)
         text = lowered.as_text()
-        if decomposes_batches(text):
-            each = one_by_one
-            lowered = build(self.recipe, mesh, each).lower(*arguments)
-            text = lowered.as_text()
-        traced = time.perf_counter()
-        compiled = lowered.compile()
-        self.trace_seconds += traced - began
-        self.compile_seconds += time.perf_counter() - traced
-        return compiled, hashlib.sha256(text.encode()).hexdigest(), each
+    traced = time.perf_counter()
+    program = lowered.compile()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return _Compiled(program, digest, each, traced - began, time.perf_counter() - traced)
 
 
-def mesh_of(devices: list[Device]) -> Mesh:
+def mesh_of(devices: tuple[Device, ...]) -> Mesh:
     """The devices in a row."""
     return Mesh(np.array(devices), (LANES,))
 
 
-def spread_over(devices: list[Device]) -> NamedSharding:
+def spread_over(devices: tuple[Device, ...]) -> NamedSharding:
     """The first axis over the devices."""
     return NamedSharding(mesh_of(devices), PartitionSpec(LANES))
 
 
-def once_on(devices: list[Device]) -> NamedSharding:
+def once_on(devices: tuple[Device, ...]) -> NamedSharding:
     """The whole on each device."""
     return NamedSharding(mesh_of(devices), PartitionSpec())
 
 
 def bytes_of(tree: Tree) -> int:
     """Bytes of all arrays of a tree, or of their shapes."""
-    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in map(_as_array, jax.tree.leaves(tree)))
-
-
-def _as_array(leaf: Any) -> Any:
-    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""Settings that share a program: their lanes in one buffer, its compiled segment, and the calls that train them."""
+"""A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 from regopt._core.numerics import as_float
 from regopt._core.types import Device, Tree
-from regopt.sweep.engine._compile import Compiler, bytes_of, once_on, spread_over
+from regopt.sweep.engine._compile import Form, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import Constants, Recipe, Shared, build_empty, build_take_over, lane_shapes
@@ -33,7 +33,7 @@ class Group:
         recipe: how they train.
         numbers: the traced columns, each ``[lanes]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
-        shared: what all lanes read; ``on_each`` puts it on the devices.
+        shared: what all lanes read, on the devices (``on_each``).
         devices: what to run on.
         chunk: lanes that a device trains at once; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
@@ -48,7 +48,7 @@ class Group:
         numbers: Mapping[str, np.ndarray],
         indices: np.ndarray,
         shared: Shared,
-        devices: list[Device],
+        devices: tuple[Device, ...],
         chunk: int | None,
         slots: int | None = None,
         packed: bool = False,
@@ -62,7 +62,7 @@ class Group:
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # as they are now
         self.recipe, self._shared = recipe, shared
-        self.held: Any = None
+        self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over: Any = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
@@ -71,11 +71,13 @@ class Group:
         self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))
         if slots is None:
-            held = max(min(held, int(share * resting_room(devices) / self.lane_bytes)), 1)
+            held = max(min(held, int(share * resting_room(list(devices)) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
-        compiler = Compiler(recipe, devices, shared, self._shapes, self.capacity, share)
-        self.chunk, self._segment, self._start, self._predict, self.programs = compiler.programs(chunk)
-        self.trace_seconds, self.compile_seconds = compiler.trace_seconds, compiler.compile_seconds
+        lane = abstract(self._shapes)
+        programs = programs_for(Form(recipe, devices, abstract(shared), lane, self.capacity, chunk, share))
+        self.chunk, self.digests = programs.chunk, programs.digests
+        self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
+        self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
         self.metrics = list(self._segment.out_info[1])
         self.temporary_bytes = temporary_bytes(self._segment)
 
@@ -110,6 +112,10 @@ class Group:
         buffer, constants = build_empty(self._shapes, self.size, self._spread)
         self.numbers = dict(self._numbers)
         self.held = Held(buffer, constants, places)
+
+    def release(self) -> None:
+        """Free what lies on the devices; the places stay."""
+        self.held = Held(None, None, self.held.places)
 
     def start(self, lanes: np.ndarray) -> None:
         """Put lanes that have a place before their first step."""
@@ -217,7 +223,7 @@ class Group:
         return self._placed[name]
 
 
-def on_each(devices: list[Device], tree: Tree) -> Tree:
+def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
     """The arrays of a tree, once on each device."""
     return jax.device_put(tree, once_on(devices))
 

@@ -1,7 +1,7 @@
-"""The program that trains lanes: one segment of steps, an evaluation, and what is recorded of them.
+"""The program that trains lanes: one segment of steps, an evaluation, and the metrics and marks of each lane.
 
-Pure functions of one lane, lifted over a chunk of lanes with ``vmap`` and over the devices with ``shard_map``.
-Who trains, and when, is the engine's business.
+Pure functions of one lane, lifted over a chunk of lanes with ``vmap`` and over the devices with ``shard_map``. Not for
+deciding which lanes train, nor when (``_rounds.py``).
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from regopt._core import trees
-from regopt._core.types import Key, Number, Stopping, Task, Tree
+from regopt._core.types import Number, Stopping, Task, Tree
 from regopt.data import Splits
 from regopt.sweep.results._history import Marks
 from regopt.training import early_stopping
-from regopt.training._segments import train_segment
+from regopt.training._segments import Keys, of_seed, train_segment
 
 LANES = "lanes"  # name of the mesh axis
 Setting = dict[str, Any]
@@ -33,14 +33,6 @@ class Lane(NamedTuple):
     state: Tree  # the task's own
     stopping: Any  # early-stopping state, () without early stopping
     infinite: jax.Array  # shape (), int32: entries of the first state that were not finite, as a mask of -inf has
-
-
-class Keys(NamedTuple):
-    """The sweep's key, split by purpose."""
-
-    init: Key
-    data: Key
-    noise: Key
 
 
 class Shared(NamedTuple):
@@ -60,12 +52,25 @@ class Constants(NamedTuple):
     index: jax.Array  # shape (), int32: which setting of the sweep this is
 
 
+class StaticValue(NamedTuple):
+    """A static value of a group, with its type: True, 1 and 1.0 are equal and make different programs."""
+
+    name: str
+    kind: type
+    value: Any
+
+
+def static_values(values: Setting) -> tuple[StaticValue, ...]:
+    """The static part of a setting as a recipe has it, in the order of the names."""
+    return tuple(StaticValue(name, type(value), value) for name, value in sorted(values.items()))
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one group of settings trains; all static."""
+    """How one group of settings trains; hashable where its static values and functions are."""
 
     task: Task
-    static: Setting
+    static: tuple["StaticValue", ...]
     eval_every: int
     batch_size: int | None
     patience: Callable[[Setting], Number] | None
@@ -73,9 +78,14 @@ class Recipe:
     mode: Literal["min", "max"]
     noise: Literal["shared", "per lane"]
 
+    @property
+    def static_values(self) -> Setting:
+        """The static part of the setting, by name."""
+        return {name: value for name, _, value in self.static}
+
     def setting(self, constants: Constants) -> Setting:
         """The dict that the task sees: traced numbers and static values."""
-        return {**constants.numbers, **self.static}
+        return {**constants.numbers, **self.static_values}
 
     def kept(self, lane: Lane) -> Tree:
         """The task's state that counts: the best one with early stopping, else the last."""
@@ -94,7 +104,7 @@ class Recipe:
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """A lane before its first step."""
     h = recipe.setting(constants)
-    state = jax.tree.map(jnp.asarray, recipe.task.init(_of_seed(keys.init, h), h))
+    state = jax.tree.map(jnp.asarray, recipe.task.init(of_seed(keys.init, h), h))
     rule = recipe.stopping(h)
     return Lane(state, () if rule is None else rule.init(state), trees.count_not_finite(state))
 
@@ -133,7 +143,7 @@ def train_lane(
         first_step=first_step,
         steps=recipe.eval_every,
         batch_size=recipe.batch_size,
-        order_key=_of_seed(keys.data, h),
+        order_key=of_seed(keys.order, h),
         noise_key=keys.noise if shared else jax.random.fold_in(keys.noise, constants.index),
         infinite=lane.infinite,
         monitor=recipe.monitor,
@@ -264,11 +274,6 @@ def _lanes(buffer: Tree, ids: jax.Array) -> Tree:
 def _put(buffer: Tree, ids: jax.Array, lanes: Tree) -> Tree:
     """The buffer with some of its entries replaced; an id outside is dropped."""
     return jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, lanes)
-
-
-def _of_seed(key: Key, h: Setting) -> Key:
-    """The key, apart for each seed if the settings have one."""
-    return jax.random.fold_in(key, h["seed"]) if "seed" in h else key
 
 
 def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, metrics: dict[str, jax.Array]):

@@ -62,7 +62,7 @@ class SweepProgress:
             done: settings that train no further, for whatever reason.
             best: the best metric so far; not shown where it is not finite.
             running: settings that are in training; by default all that are not done.
-            cut: settings that the scheduler ended.
+            pruned: settings that the scheduler ended.
             diverged: settings that met a NaN or an infinity.
         """
         settings = self._progress.tasks[self._task].fields["settings"]

@@ -4,14 +4,24 @@ Host i of n trains every n-th setting in a store of its own, and then the shares
 for another; whoever reads the folder merges the shares.
 """
 
+import dataclasses
+import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from regopt._core.messages import brief
 from regopt.sweep.checkpoint import StoreError
-from regopt.sweep.results import Result
-from regopt.sweep.results._layout import folder_of
+from regopt.sweep.results import Result, load
+from regopt.sweep.results._io import NAME
+from regopt.sweep.results._layout import check_division, folder_of, is_done, share, shares_in
+from regopt.sweep.results._merge import StatesWhenAsked, merge
+from regopt.sweep.space import Settings
+
+_LOG = logging.getLogger(__name__)
 
 
 def as_hosts(hosts: tuple[int, int] | str) -> tuple[int, int]:
@@ -65,3 +75,56 @@ def train_shares(
         yield number, result
         if result.interrupted:
             return
+
+
+def train_together(
+    train: Callable[[np.ndarray, Path], Result], settings: Settings, out: Path, host: int, hosts: int
+) -> Result:
+    """Train the share of one host, and merge it with what the others have come to.
+
+    Args:
+        train: ``(rows, folder) -> result``: trains these settings in a store of their own, or resumes them.
+        settings: of the whole sweep.
+        out: the folder that all hosts see.
+        host: which this is.
+        hosts: of how many.
+
+    Returns:
+        The result of all shares that are there.
+
+    Raises:
+        ValueError: there are more hosts than settings.
+        StoreError: nothing is done yet, and others hold all shares.
+    """
+    if hosts > len(settings):
+        raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
+    check_division(out, hosts)
+
+    def train_share(number, folder):
+        return train(share(len(settings), number, hosts), folder)
+
+    parts = dict(train_shares(train_share, _is_finished, out, host, hosts, _LOG.warning))
+    others = {}
+    for number, folder in shares_in(out)[1].items():
+        if number in parts or not (folder / NAME).exists():
+            continue
+        try:
+            found = load(folder)
+            done = is_done(folder)
+        except (StoreError, ValueError) as error:
+            _LOG.warning("%s is left out: %s", folder.name, error)
+            continue
+        others[number] = (
+            dataclasses.replace(found, states=StatesWhenAsked(partial(train_share, number, folder))) if done else found
+        )
+    if not parts and not others:
+        raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
+    return merge(parts | others, hosts, settings)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a share is trained to its end and its table tells so; what is damaged is not."""
+    try:
+        return is_done(folder) and not load(folder).interrupted
+    except (StoreError, FileNotFoundError, ValueError):
+        return False

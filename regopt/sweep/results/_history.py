@@ -38,8 +38,8 @@ class History:
     @classmethod
     def empty(
         cls, settings: Settings, metrics: Sequence[str], steps: np.ndarray, changing: Sequence[str] = ()
-    ) -> "Record":
-        """A record before any training; the numbers ``changing`` may change during it."""
+    ) -> "History":
+        """A history before any training; the numbers ``changing`` may change during it."""
         size = len(settings)
         return cls(
             settings=settings,

@@ -1,11 +1,11 @@
 """A result in a folder: saved at once, read anywhere, with its config and versions.
 
-    sweep.npz       the record and all about it: arrays, and their sha256, without pickle
+    sweep.npz       the history and all about it: arrays, and their sha256, without pickle
     table.parquet, config.json, versions.json    the same for people and other programs
 
 One file holds all that is read back, so a sweep that is killed while it saves leaves the previous one. The trained
-states are not in it. This file is not for reading it (`regopt.sweep.loaded`), nor for going on with a sweep
-(`regopt.sweep.store`).
+states are not in it. Not for reading it (``_load.py``), nor for resuming a sweep
+(``regopt.sweep.checkpoint``).
 """
 
 import dataclasses
@@ -21,16 +21,9 @@ import numpy as np
 from regopt._core.io import versions, write_arrays, write_json, write_table
 from regopt.sweep.space import Settings
 
-FORMAT = 1
+FORMAT = 2
 NAME, ABOUT = "sweep.npz", "about"
-OTHERS = {
-    "record",
-    "config",
-    "versions",
-    "state_of",
-    "refit_of",
-    "outputs_of",
-}  # fields of a result that are no scalars
+OTHERS = {"history", "config", "versions", "states"}  # fields of a result that are no scalars
 
 
 def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
@@ -82,7 +75,7 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
-    """The record's arrays under plain names, and for each field the keys of its dictionary, None for an array."""
+    """The history's arrays under plain names, and for each field the keys of its dictionary, None for an array."""
     history = result.history
     parts = {field.name: getattr(history, field.name) for field in dataclasses.fields(history)}
     parts["numbers"] = dict(parts.pop("settings").numbers)

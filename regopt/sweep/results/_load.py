@@ -1,4 +1,4 @@
-"""A result read from the folder that `regopt.sweep.saved` wrote."""
+"""A result read back from the folder that ``Result.save`` wrote."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from regopt._core.messages import one_line
+from regopt._core.types import Tree
 from regopt.sweep import checkpoint
 from regopt.sweep.results import _io
 from regopt.sweep.results._history import History
@@ -15,6 +16,31 @@ from regopt.sweep.results._layout import shares_in
 from regopt.sweep.results._merge import merge
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
+
+
+class NoStates:
+    """The states of a result that was read from its folder: they are not there.
+
+    Args:
+        folder: for the message.
+    """
+
+    def __init__(self, folder: str | Path):
+        self._folder = folder
+
+    def state(self, setting: int) -> NoReturn:
+        """Raise an error that says what to do."""
+        del setting
+        raise ValueError(f"{self._folder} has no trained states; run the sweep again for them")
+
+    def refit(self, setting: int | None) -> NoReturn:
+        """Raise an error that says what to do."""
+        self.state(setting or 0)
+
+    def outputs(self, wanted: np.ndarray, inputs: Tree) -> NoReturn:
+        """Raise an error that says what to do."""
+        del wanted, inputs
+        self.state(0)
 
 
 def load(folder: str | Path) -> Result:
@@ -60,21 +86,17 @@ def load(folder: str | Path) -> Result:
             one_line(f"{path}: the saved sweep cannot be read: {str(error) or type(error).__name__}")
         ) from error
 
-    def absent(*_: Any) -> NoReturn:
-        raise ValueError(f"{folder} has no trained states; run the sweep again for them")
-
-    functions: dict[str, Any] = dict.fromkeys(("state_of", "refit_of", "outputs_of"), absent)
     identity = _identity(folder)
     config = identity.get("config", {}) | about["config"]
     packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
-    return Result(history=history, config=config, versions=packages, **functions, **facts)
+    return Result(history=history, config=config, versions=packages, states=NoStates(folder), **facts)
 
 
 def _identity(folder: str | Path) -> dict[str, Any]:
     """What the store of a sweep that can go on says of it; nothing where there is none."""
     try:
         found = checkpoint.read(folder)
-    except checkpoint.StoreError:  # its states are of no use, the result is
+    except checkpoint.StoreError:  # the states are damaged, the result may be whole
         return {}
     return found.identity if found else {}
 

@@ -6,21 +6,79 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from regopt._core.types import Tree
 from regopt.sweep.results._history import ARRAYS, History
 from regopt.sweep.results._layout import share
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
 
 
-def opened_when_asked(result: Result, open_share: Callable[[], Result]) -> Result:
-    """A share that another host has finished, whose states are read when the first is asked for."""
-    opened = functools.cache(open_share)
-    return dataclasses.replace(
-        result,
-        state_of=lambda index: opened().state_of(index),
-        refit_of=lambda index: opened().refit_of(index),
-        outputs_of=lambda wanted, inputs: opened().outputs_of(wanted, inputs),
-    )
+class StatesWhenAsked:
+    """The states of a share that another host has finished: read when the first of them is asked for.
+
+    Args:
+        open_share: reads the share with its states.
+    """
+
+    def __init__(self, open_share: Callable[[], Result]):
+        self._opened = functools.cache(open_share)
+
+    def state(self, setting: int) -> Tree:
+        """See ``States``."""
+        return self._opened().states.state(setting)
+
+    def refit(self, setting: int | None) -> Result:
+        """See ``States``."""
+        return self._opened().states.refit(setting)
+
+    def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
+        """See ``States``."""
+        return self._opened().states.outputs(wanted, inputs)
+
+
+class StatesOfShares:
+    """The states of a sweep on several hosts, each in the share of its host.
+
+    Args:
+        parts: results by host.
+        rows: of each part, its rows in the whole.
+        hosts: of how many.
+        settings: of the whole sweep.
+    """
+
+    def __init__(self, parts: Mapping[int, Result], rows: Mapping[int, np.ndarray], hosts: int, settings: Settings):
+        self._parts, self._rows, self._hosts, self._settings = parts, rows, hosts, settings
+        self._owner = {int(row): (host, place) for host in parts for place, row in enumerate(rows[host])}
+
+    def state(self, setting: int) -> Tree:
+        """See ``States``."""
+        host, place = self._find(setting)
+        return self._parts[host].states.state(place)
+
+    def refit(self, setting: int | None) -> Result:
+        """See ``States``."""
+        if setting is None:
+            raise ValueError("shares of several hosts are trained again one setting at a time: refit(setting)")
+        host, place = self._find(setting)
+        again = self._parts[host].states.refit(place)
+        return dataclasses.replace(merge({host: again}, self._hosts, self._settings), interrupted=again.interrupted)
+
+    def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
+        """See ``States``."""
+        for setting in np.flatnonzero(wanted):
+            self._find(int(setting))
+        outputs = {host: part.states.outputs(wanted[self._rows[host]], inputs) for host, part in self._parts.items()}
+        one = next(iter(outputs.values()))
+        together = np.full((len(wanted), *one.shape[1:]), np.nan, one.dtype)
+        for host, some in outputs.items():
+            together[self._rows[host]] = some
+        return together
+
+    def _find(self, setting: int) -> tuple[int, int]:
+        """The host of a setting, and its row there."""
+        if setting not in self._owner:
+            raise ValueError(f"setting {setting} is of a share that is not here")
+        return self._owner[setting]
 
 
 def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = None) -> Result:
@@ -56,34 +114,6 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
         for ours, theirs in ((whole.curves, part.history.curves), (whole.used, part.history.used)):
             for name, values in theirs.items():
                 ours[name][rows[host]] = values
-    owner = {int(row): (host, place) for host in parts for place, row in enumerate(rows[host])}
-
-    def find(index: int) -> tuple[int, int]:
-        if index not in owner:
-            raise ValueError(f"setting {index} is of a share that is not here")
-        return owner[index]
-
-    def state_of(index: int):
-        host, place = find(index)
-        return parts[host].state_of(place)
-
-    def refit_of(index: int | None) -> Result:
-        if index is None:
-            raise ValueError("shares of several hosts are trained again one setting at a time: refit(setting)")
-        host, place = find(index)
-        again = parts[host].refit_of(place)
-        return dataclasses.replace(merge({host: again}, hosts, whole.settings), interrupted=again.interrupted)
-
-    def outputs_of(wanted: np.ndarray, inputs):
-        if absent := set(np.flatnonzero(wanted)) - set(owner):
-            raise ValueError(f"setting {min(absent)} is of a share that is not here")
-        outputs = {host: part.outputs_of(wanted[rows[host]], inputs) for host, part in parts.items()}
-        one = next(iter(outputs.values()))
-        together = np.full((size, *one.shape[1:]), np.nan, one.dtype)
-        for host, some in outputs.items():
-            together[rows[host]] = some
-        return together
-
     return dataclasses.replace(
         first,
         history=whole,
@@ -91,9 +121,7 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
         run_seconds=sum(part.run_seconds for part in parts.values()),
         trace_seconds=sum(part.trace_seconds for part in parts.values()),
         compile_seconds=sum(part.compile_seconds for part in parts.values()),
-        state_of=state_of,
-        refit_of=refit_of,
-        outputs_of=outputs_of,
+        states=StatesOfShares(parts, rows, hosts, whole.settings),
     )
 
 

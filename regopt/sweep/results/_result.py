@@ -4,13 +4,15 @@ Tables and curves leave as pandas and xarray objects; drawing them is for the re
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from regopt._core.types import Tree
 from regopt.sweep.results._history import History
+from regopt.training._checks import better
 
 if TYPE_CHECKING:
     import pandas
@@ -24,6 +26,22 @@ class Best(NamedTuple):
     setting: dict[str, Any]  # numbers and static values by name
     metrics: dict[str, float]  # at the step that was kept
     step: int  # the step that was kept
+
+
+class States(Protocol):
+    """Where the trained states of a result are: on devices, in the shares of several hosts, or nowhere any more."""
+
+    def state(self, setting: int) -> Tree:
+        """The task's state of one setting at its kept step, with NumPy leaves."""
+        ...
+
+    def refit(self, setting: int | None) -> "Result":
+        """Train one setting again, or all of them."""
+        ...
+
+    def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
+        """The task's outputs at the kept states of the settings that are wanted, ``[settings, ...]``."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +63,7 @@ class Result:
     chunk: int  # settings that a device trained at once, in the largest group
     temporary_bytes: int  # of a device, in the largest group
     busy_share: float  # of the slots of all calls, those that trained a setting
-    state_of: Callable[[int], Any] = dataclasses.field(repr=False)
-    refit_of: Callable[[int | None], "Result"] = dataclasses.field(repr=False)
-    outputs_of: Callable[[np.ndarray, Any], np.ndarray] = dataclasses.field(repr=False)
+    states: States = dataclasses.field(repr=False)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
 
@@ -182,7 +198,7 @@ class Result:
         Returns:
             The state, as ``task.step`` returns it.
         """
-        return self.state_of(_index(setting, self.history))
+        return self.states.state(_index(setting, self.history))
 
     def predict(self, inputs: Any) -> np.ndarray:
         """The task's outputs for ``inputs`` at the kept state of every setting, computed in the sweep's chunks.
@@ -199,7 +215,7 @@ class Result:
         Raises:
             ValueError: the task has no ``predict``, or its outputs are not one array of one shape for all settings.
         """
-        return self.outputs_of(~self.history.diverged & (self.kept_step > 0), inputs)
+        return self.states.outputs(~self.history.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
         """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.
@@ -212,7 +228,7 @@ class Result:
         Returns:
             A result like this one, in which only that setting is trained.
         """
-        return self.refit_of(None if setting is None else _index(setting, self.history))
+        return self.states.refit(None if setting is None else _index(setting, self.history))
 
     def save(self, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
         """Write table, curves, config and versions into a folder; ``sweep.load`` reads them, without the states.
@@ -221,9 +237,9 @@ class Result:
             folder: made where there is none; a result that was there is replaced.
             config: the resolved config as JSON values; by default what the result knows of it.
         """
-        from regopt.sweep.results import _io as saved
+        from regopt.sweep.results import _io
 
-        saved.save(self, folder, config)
+        _io.save(self, folder, config)
 
     def report(self, path: str | Path, title: str = "Sweep") -> None:
         """Write one HTML page that opens without a network; see ``regopt.report.page``.
@@ -238,15 +254,10 @@ class Result:
         write_page(path, findings(self, title))
 
 
-def better(metric: str) -> Literal["min", "max"]:
-    """Whether a smaller or a larger value of a metric is better, by its name: "max" for an accuracy."""
-    return "max" if "accuracy" in metric else "min"
-
-
 def _index(setting: int | Best, history: History) -> int:
     index = setting.index if isinstance(setting, Best) else int(setting)
     if not 0 <= index < len(history.settings):
-        raise IndexError(f"setting must lie in [0, {len(record.settings) - 1}], got {index}")
+        raise IndexError(f"setting must lie in [0, {len(history.settings) - 1}], got {index}")
     return index
 
 

@@ -109,10 +109,10 @@ def _check_halving(eta: float, min_resource: int) -> None:
     check_whole("min_resource", min_resource, "[1, inf)")
 
 
-def _rungs(state: SchedulerState, eta: float, first: float) -> list[int]:
+def _rungs(state: SchedulerState, eta: float, min_resource: float) -> list[int]:
     """Segments after which settings are pruned: ascending, whole, before the last."""
     total = state.scores.shape[1]
-    count = int(np.ceil(np.log(total / first) / np.log(eta))) if first < total else 0
+    count = int(np.ceil(np.log(total / min_resource) / np.log(eta))) if min_resource < total else 0
     rungs = sorted({max(round(min_resource * eta**k), 1) for k in range(count)})
     return [rung for rung in rungs if rung < total]
 

@@ -106,7 +106,8 @@ def test_a_lock_file_that_its_holder_has_just_removed_does_not_count(tmp_path, m
 RACE = """
 import os, sys
 from pathlib import Path
-from regopt.sweep.store import StoreError, lock
+from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.checkpoint import _lock as lock
 
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 for number in range(rounds):

@@ -173,7 +173,7 @@ def test_the_scores_elsewhere_are_read_when_they_were_saved_anew(tmp_path):
 def test_a_holder_on_another_host_counts_as_gone_after_an_hour_of_silence(tmp_path):
     path = tmp_path / lock.NAME
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "", "since": "yesterday"}))
-    with pytest.raises(sweep.store.StoreError, match="cannot be checked"), lock.held(tmp_path, print):
+    with pytest.raises(StoreError, match="cannot be checked"), lock.held(tmp_path, print):
         pass
     os.utime(path, (time.time() - 4000,) * 2)
     said = []

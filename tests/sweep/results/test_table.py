@@ -1,12 +1,13 @@
 """What a person reads off a sweep: the table, the curves, the best."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from regopt import sweep
-from regopt.sweep.engine._program import Marks
 from regopt.sweep.results import Result
-from regopt.sweep.results._history import History
+from regopt.sweep.results._history import History, Marks
 
 SETTINGS = sweep.from_columns({"rate": [0.1, 0.2, 0.3, 0.4], "name": ["a", "b", "c", "d"]})
 LOSS = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.5], [0.1, np.nan, np.nan], [2.0, 3.0, np.nan]])
@@ -35,9 +36,11 @@ def result(keeps_best):
         chunk=4,
         temporary_bytes=0,
         busy_share=1.0,
-        state_of=lambda index: index,
-        refit_of=lambda index: result(keeps_best),
-        outputs_of=lambda wanted, inputs: np.where(wanted, inputs, np.nan),
+        states=SimpleNamespace(
+            state=lambda index: index,
+            refit=lambda index: result(keeps_best),
+            outputs=lambda wanted, inputs: np.where(wanted, inputs, np.nan),
+        ),
     )
 
 

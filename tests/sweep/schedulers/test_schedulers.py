@@ -114,7 +114,7 @@ def test_asynchronous_halving_waits_for_nobody():
     assert not decision.wait.any()
     np.testing.assert_array_equal(decision.prune, [False, False, False, True, True, False])
     alone = sweep.asynchronous_halving(2).decide(standing(scores, [0, 0, 0, 0, 0, 1]))
-    assert not alone.cut.any()
+    assert not alone.prune.any()
 
 
 def test_asynchronous_halving_compares_with_the_settings_of_other_hosts():
@@ -389,7 +389,7 @@ def test_halving_of_more_settings_than_slots_ends():
     [
         (lambda: sweep.successive_halving(1.0), r"eta must lie in \(1, inf\), got 1.0"),
         (lambda: sweep.hyperband(np.nan), "eta must lie in"),
-        (lambda: sweep.asynchronous_halving(3, 0), r"first must be a whole number in \[1, inf\), got 0"),
+        (lambda: sweep.asynchronous_halving(3, 0), r"min_resource must be a whole number in \[1, inf\), got 0"),
         (lambda: sweep.median_rule(0), "grace_period must be a whole number in"),
         (lambda: sweep.population_based_training({}), "explore must name at least one number"),
         (

@@ -1,0 +1,121 @@
+"""The arguments of a sweep: each stated once, with its type, its default and its check.
+
+``run`` and ``plan`` take them as keyword arguments (``configured`` gives them the signature); what each means is
+documented in ``run``. The check of one argument stands beside it, checks between arguments in ``__post_init__``.
+"""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+from regopt._core.types import Device, Key, Number, Task
+from regopt.data import Splits
+from regopt.sweep.engine import _checks as checks
+from regopt.sweep.schedulers import Scheduler
+from regopt.sweep.space import Settings
+from regopt.training._checks import better, check_data, check_key, check_mode, check_monitor, check_steps, check_task
+
+P = ParamSpec("P")
+Config = TypeVar("Config")
+Outcome = TypeVar("Outcome")
+Patience = Number | Callable[[dict[str, Any]], Number]
+
+
+def _checked(check: Callable[[Any], object]) -> Mapping[str, Any]:
+    """The metadata of a field whose value must pass this check."""
+    return {"check": check}
+
+
+@dataclass(frozen=True, eq=False)
+class SweepConfig:
+    """The arguments of ``regopt.sweep.run``, checked and with their defaults resolved.
+
+    Raises:
+        ValueError: an argument is out of range, or two of them do not go together.
+    """
+
+    task: Task = field(metadata=_checked(check_task))
+    settings: Settings = field(metadata=_checked(checks.check_settings))
+    data: Splits = field(metadata=_checked(check_data))
+    _: KW_ONLY
+    steps: int = field(metadata=_checked(checks.whole("steps")))
+    eval_every: int = field(metadata=_checked(checks.whole("eval_every")))
+    batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size", optional=True)))
+    key: Key | None = field(default=None, metadata=_checked(check_key))
+    patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
+    monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
+    mode: Literal["min", "max"] | None = field(default=None, metadata=_checked(check_mode))
+    noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
+    resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
+    scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
+    slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
+    chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
+    devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
+    out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
+    save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
+    hosts: tuple[int, int] | str | None = None
+    allow_different: bool = field(default=False, metadata=_checked(checks.switch("allow_different")))
+    progress: bool = field(default=False, metadata=_checked(checks.switch("progress")))
+
+    def __post_init__(self) -> None:
+        """Check every argument, then those that depend on each other, and resolve the defaults."""
+        for argument in fields(self):
+            if check := argument.metadata.get("check"):
+                check(getattr(self, argument.name))
+        check_steps(self.steps, self.eval_every)
+        checks.check_changes(self.scheduler, self.settings, self.patience)
+        resolved: dict[str, Any] = {}
+        for name in ("steps", "eval_every", "batch_size", "slots", "chunk"):
+            size = getattr(self, name)
+            resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
+        resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
+        checks.check_replicas(self.settings, resolved["resamples"])
+        resolved["key"] = jax.random.key(0) if self.key is None else self.key
+        resolved["mode"] = better(self.monitor) if self.mode is None else self.mode
+        resolved["devices"] = tuple(jax.local_devices() if self.devices is None else self.devices)
+        for name, value in resolved.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def direction(self) -> Literal["min", "max"]:
+        """Whether a smaller or a larger ``monitor`` is better."""
+        assert self.mode is not None
+        return self.mode
+
+    @property
+    def evaluated(self) -> np.ndarray:
+        """[evaluations], int: the steps after which settings are evaluated."""
+        return np.arange(self.eval_every, self.steps + 1, self.eval_every)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether early stopping keeps the best state of each setting, rather than the last."""
+        return self.patience is not None
+
+
+def configured(make: Callable[P, Config]) -> Callable[[Callable[[Config], Outcome]], Callable[P, Outcome]]:
+    """Turn a function of a config into one of the config's arguments, with their signature.
+
+    Args:
+        make: the config's class.
+
+    Returns:
+        The decorator.
+    """
+
+    def decorate(function: Callable[[Config], Outcome]) -> Callable[P, Outcome]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Outcome:
+            return function(make(*args, **kwargs))
+
+        returns = inspect.signature(function).return_annotation
+        call.__signature__ = inspect.signature(make).replace(return_annotation=returns)  # type: ignore[attr-defined]
+        return call
+
+    return decorate

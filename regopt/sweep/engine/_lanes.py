@@ -1,0 +1,66 @@
+"""The trained states of a sweep while its lanes lie on the devices: what a result reads them from."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from regopt._core.types import Tree
+from regopt.sweep.engine._checks import check_predicts
+from regopt.sweep.engine._group import Group, Held
+from regopt.sweep.engine._state import Kept
+from regopt.sweep.results import Result
+
+
+class LanesOnDevices:
+    """The ``States`` of a result that was trained in this process.
+
+    Args:
+        groups: of the settings.
+        held: of each group, what lies on the devices.
+        kept: of each group, the best of the states that have left the devices.
+        refit: trains one setting again, or all of them.
+    """
+
+    def __init__(self, groups: list[Group], held: list[Held], kept: list[Kept], refit: Callable[[int | None], Result]):
+        self._groups, self._held, self._kept, self._refit = groups, held, kept, refit
+
+    def state(self, setting: int) -> Tree:
+        """See ``States``."""
+        group, lane = find(self._groups, setting)
+        number = self._groups.index(group)
+        held, kept = self._held[number], self._kept[number]
+        if setting == kept.index:
+            return kept.state
+        if held.places.place[lane] < 0:
+            raise ValueError(
+                f"the state of setting {setting} is not kept: train it again to the same bits by refit({setting}), "
+                "or hold more settings at a time by slots"
+            )
+        return group.recipe.kept(group.lane(held, lane))
+
+    def refit(self, setting: int | None) -> Result:
+        """See ``States``."""
+        return self._refit(setting)
+
+    def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
+        """See ``States``; NaN for settings that are not wanted."""
+        check_predicts(self._groups[0].recipe.task)
+        inputs = self._groups[0].on_each(inputs)
+        like = [group.output(its, inputs) for group, its in zip(self._groups, self._held, strict=True)]
+        if len({one.shape for one in like}) > 1:
+            raise ValueError(f"task.predict must give all settings one shape, got {[one.shape for one in like]}")
+        dtype = np.result_type(np.float32, *(one.dtype for one in like))  # with room for NaN
+        outputs = np.full((len(wanted), *like[0].shape), np.nan, dtype)
+        for group, its in zip(self._groups, self._held, strict=True):
+            lanes = np.flatnonzero(wanted[group.indices])
+            if np.any(its.places.place[lanes] < 0):
+                raise ValueError("outputs need all states on the devices: hold more settings at a time by slots")
+            for owners, _, some in group.predict(its, lanes, inputs):
+                outputs[group.indices[owners]] = some
+        return outputs
+
+
+def find(groups: list[Group], setting: int) -> tuple[Group, int]:
+    """The group of a setting, and its lane there."""
+    group = next(group for group in groups if setting in group.indices)
+    return group, int(np.flatnonzero(group.indices == setting)[0])
