@@ -1,4 +1,4 @@
-"""The README's code runs as printed, and its two set-up commands are what a new user types."""
+"""The code in the README and in docs runs as printed, and the two set-up commands are what a new user types."""
 
 import os
 import re
@@ -9,54 +9,63 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^## (\w[\w ]*)$|^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
-CODE = {}
-for heading, code in BLOCKS:
-    section = heading or section  # noqa: F821 - the heading comes first
-    if code:
-        CODE[section] = code
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRAGMENT = "<!-- fragment -->"  # before a block that is no whole program
+PARTS = re.compile(r"^## (.*)$|^(?:(" + re.escape(FRAGMENT) + r")\n+)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def test_each_use_has_a_code_block():
-    assert list(CODE) == [
-        "Compose",
-        "Penalties",
-        "Optimizers",
-        "Sweep",
-        "Long sweeps",
-        "Replicas",
-        "Hypergradients",
-        "Understand",
-    ]
+def blocks():
+    """The programs of all pages by page and heading."""
+    found = {}
+    for page in PAGES:
+        section = ""
+        for heading, fragment, code in PARTS.findall(page.read_text()):
+            section = heading or section
+            if code and not fragment:
+                name = f"{page.name}: {section}"
+                assert name not in found, f"two programs under one heading: {name}"
+                found[name] = code
+    return found
 
 
-@pytest.mark.parametrize("section", CODE)
-def test_the_code_runs_as_printed(section, tmp_path):
+CODE = blocks()
+PRINTED = {
+    "README.md: Compose": r"\[\[ 1\. +-2\. +3\. ",  # without a penalty the true weights
+    "README.md: Sweep": r"validation_accuracy",
+    "README.md: Understand": r"holds: test accuracy",
+    "penalties.md: Proximal steps": r"exact zeros of 50: \[ *0 +4\d +4\d\] as the optimizer counts them: \[ *0 +4\d +4\d\]",
+    "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
+    "sweeps.md: Long sweeps": r"'pruned': [67]\d",
+    "sweeps.md: Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
+    "sweeps.md: Hypergradients": r"strengths: 0\.\d+ where it matters, [1-9]",
+}
+
+
+def test_each_use_has_a_program():
+    assert set(PRINTED) <= set(CODE)
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_the_code_runs_as_printed(name, tmp_path):
     for folder in ("experiments", "configs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     script = tmp_path / "pasted.py"
-    script.write_text(CODE[section])
+    script.write_text(CODE[name])
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::DeprecationWarning:__main__"}
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    expected = {
-        "Compose": r"\[\[ 1\. +-2\. +3\. ",  # without a penalty the true weights
-        "Penalties": r"exact zeros of 50: \[ *0 +4\d +4\d\] as the optimizer counts them: \[ *0 +4\d +4\d\]",
-        "Long sweeps": r"'pruned': [67]\d",
-        "Optimizers": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
-        "Sweep": r"validation_accuracy",
-        "Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
-        "Hypergradients": r"strengths: 0\.\d+ where it matters, [1-9]",
-        "Understand": r"holds: test accuracy",
-    }[section]
-    assert re.search(expected, done.stdout), done.stdout
+    assert re.search(PRINTED.get(name, ""), done.stdout), done.stdout
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_set_up_commands_are_two_and_install_what_they_run():
-    commands = re.findall(r"^python3 -m venv .*$", TEXT, flags=re.MULTILINE)
+    commands = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
     assert [command.split(" && ")[-1] for command in commands] == [
         ".venv/bin/regopt run sweep_digits default",
         ".venv/bin/pytest -n 2",
@@ -64,10 +73,11 @@ def test_the_set_up_commands_are_two_and_install_what_they_run():
     assert all("-c constraints.txt" in command for command in commands)
 
 
-def test_what_the_readme_links_to_exists():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
-    assert links
-    assert all((ROOT / link).is_file() for link in links)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_exists(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).is_file()]
+    assert missing == []
 
 
 def test_constraints_are_names_and_versions_alone():
