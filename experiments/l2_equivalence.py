@@ -122,8 +122,8 @@ def printed_slips():
     def gradient(w):
         return 2 * x.T @ (x @ w - y) + a * w
 
-    right = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a, "sum"))
-    printed = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a, "half sum"))
+    right = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a / 2, "sklearn.Ridge"))
+    printed = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a, "sklearn.Ridge"))
     return {
         "penalty_order": np.log2(left_over[0] / left_over[1]),
         "ridge_gradient": np.max(np.abs(gradient(right))),

@@ -73,7 +73,7 @@ def fits(config):
         [
             ridge_solution(centred, targets, 0.0),
             best_subset(centred, targets, config.subset_size),
-            ridge_solution(centred, targets, strength, "half sum"),
+            ridge_solution(centred, targets, strength, "sklearn.Ridge"),
             lasso_slopes(centred, targets, config.shrinkage),
         ]
     )
@@ -92,7 +92,7 @@ def fits(config):
         "degrees_of_freedom": config.degrees_of_freedom,
         "shrinkage": config.shrinkage,
         "ridge_degrees": jax.vmap(lambda a: effective_parameters(eigenvalues, a))(strengths),
-        "ridge_profile": jax.vmap(lambda a: ridge_solution(centred, targets, a, "half sum"))(strengths),
+        "ridge_profile": jax.vmap(lambda a: ridge_solution(centred, targets, a, "sklearn.Ridge"))(strengths),
         "lasso_shares": shares,
         "lasso_profile": jax.vmap(lasso_slopes, (None, None, 0))(centred, targets, shares),
     }

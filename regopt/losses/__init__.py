@@ -1,12 +1,7 @@
 """Losses and metrics: functions of outputs and targets."""
 
-from regopt.losses._losses import (
-    accuracy,
-    cross_entropy,
-    multi_task,
-    smooth_labels,
-    smoothed_cross_entropy,
-    squared_error,
-)
+from regopt.losses._classification import accuracy, cross_entropy, smooth_labels, smoothed_cross_entropy
+from regopt.losses._multi_task import multi_task
+from regopt.losses._regression import squared_error
 
 __all__ = ["accuracy", "cross_entropy", "multi_task", "smooth_labels", "smoothed_cross_entropy", "squared_error"]

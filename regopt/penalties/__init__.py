@@ -4,9 +4,18 @@ from regopt._core.trees import weights_only
 from regopt._core.types import Penalty
 from regopt.penalties._activations import activity_l1, kl_sparsity
 from regopt.penalties._algebra import scaled, total
-from regopt.penalties._conventions import decay_strength, elastic_net_numbers, l1_strength, l2_number, l2_strength
-from regopt.penalties._coupling import share, tie, towards
-from regopt.penalties._grouped import exclusive, group_lasso, l2_norm, sparse_group_lasso
+from regopt.penalties._conventions import (
+    CONVENTIONS,
+    Convention,
+    Library,
+    decay_strength,
+    elastic_net_numbers,
+    l1_strength,
+    l2_number,
+    l2_strength,
+)
+from regopt.penalties._coupling import l2_sp, share, tie
+from regopt.penalties._grouped import exclusive_lasso, group_lasso, l2_norm, sparse_group_lasso
 from regopt.penalties._indicators import box, non_negative
 from regopt.penalties._nonconvex import l0, log_sum, mcp, scad
 from regopt.penalties._separable import elastic_net, huber, l1, l2
@@ -14,13 +23,16 @@ from regopt.penalties._spectral import nuclear, orthogonality, spectral_norm
 from regopt.penalties._variation import total_variation
 
 __all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "Library",
     "Penalty",
     "activity_l1",
     "box",
     "decay_strength",
     "elastic_net",
     "elastic_net_numbers",
-    "exclusive",
+    "exclusive_lasso",
     "group_lasso",
     "huber",
     "kl_sparsity",
@@ -30,6 +42,7 @@ __all__ = [
     "l2",
     "l2_norm",
     "l2_number",
+    "l2_sp",
     "l2_strength",
     "log_sum",
     "mcp",
@@ -44,6 +57,5 @@ __all__ = [
     "tie",
     "total",
     "total_variation",
-    "towards",
     "weights_only",
 ]

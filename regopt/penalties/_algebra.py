@@ -30,7 +30,7 @@ _AFTER_BY_COORDINATE: dict[int | None, set[int]] = {stage: _AFTER[stage] for sta
 def total(*penalties: Penalty) -> Penalty:
     """The sum of the penalties; with a prox where that is known.
 
-    ``l2`` and ``towards`` are taken into the point and the step of the others' prox, so they go with any penalty. On
+    ``l2`` and ``l2_sp`` are taken into the point and the step of the others' prox, so they go with any penalty. On
     parameters that two of the others penalise, ``non_negative``, ``l1``, ``group_lasso`` and ``l2_norm`` (and
     ``total_variation``, but for groups) go one after the other: the sparse group lasso is
     ``total(l1(a), group_lasso(b))``, the fused lasso ``total(total_variation(a), l1(b))``.

@@ -1,122 +1,200 @@
-"""The strengths of ``l1``, ``l2`` and ``elastic_net`` that others' numbers mean.
+"""The strengths of ``l1`` and ``l2`` that the numbers of other libraries mean.
 
-A strength here is that of ``strength |w|_1`` or ``strength / 2 |w|^2`` beside L, a mean over n examples, with its half
-where it is a squared error: ``|y - X w|^2 / (2 n)``. What others minimise, with their number k:
+In regopt a strength is that of ``strength * |w|_1`` or ``strength / 2 * |w|^2`` beside L, the mean of the loss over n
+examples. A squared error carries a factor 1/2 in L: ``L = |y - X w|^2 / (2 n)``. Other libraries minimise other
+objectives. With k for the number that a library takes, these are:
 
-==============  ==========================================================  ============  ============
-scale           objective                                                   l1 strength   l2 strength
-==============  ==========================================================  ============  ============
-"half"          ``L + k |w|_1`` or ``L + k / 2 |w|^2``                      k             k
-"plain"         ``L + k |w|_1`` or ``L + k |w|^2``                          k             2 k
-"mse"           ``|y - X w|^2 / n + k |w|_1`` or ``... + k |w|^2``          k / 2         k
-"examples"      ``L + k / (2 n) |w|_1`` or ``L + k / (2 n) |w|^2``          k / (2 n)     k / n
-"sum"           ``|y - X w|^2 + k |w|_1`` or ``... + k |w|^2``              k / (2 n)     k / n
-"inverse"       ``k sum of losses + |w|_1`` or ``... + |w|^2 / 2``          1 / (k n)     1 / (k n)
-==============  ==========================================================  ============  ============
+============================  ==================================================  ===========  ===========
+library                       objective                                           l1 strength  l2 strength
+============================  ==================================================  ===========  ===========
+"regopt"                      ``L + k |w|_1`` or ``L + k / 2 |w|^2``              k            k
+"glmnet"                      ``L + k |w|_1`` or ``L + k / 2 |w|^2``              k            k
+"sklearn.Lasso"               ``L + k |w|_1``                                     k            none
+"sklearn.ElasticNet"          ``L + k |w|_1`` or ``L + k / 2 |w|^2``              k            k
+"sklearn.Ridge"               ``|y - X w|^2 + k |w|^2``                           none         k / n
+"sklearn.LogisticRegression"  ``k n L + |w|_1`` or ``k n L + |w|^2 / 2``          1 / (k n)    1 / (k n)
+"elasticnet"                  ``|y - X w|^2 + k |w|_1`` or ``... + k |w|^2``      k / (2 n)    k / n
+"pytorch"                     ``L + k / 2 |w|^2``                                 none         k
+"pytorch.MSELoss"             ``|y - X w|^2 / n + k / 2 |w|^2``                   none         k / 2
+"keras"                       ``L + k |w|_1`` or ``L + k |w|^2``                  k            2 k
+"keras.MeanSquaredError"      ``|y - X w|^2 / n + k |w|_1`` or ``... + k |w|^2``  k / 2        k
+"deeplearning.ai"             ``L + k / (2 n) |w|_1`` or ``L + k / (2 n) |w|^2``  k / (2 n)    k / n
+============================  ==================================================  ===========  ===========
 
-"half" are Goodfellow et al. (2016), (7.2); scikit-learn's ``Lasso`` and ``ElasticNet``; glmnet, of standardised inputs
-and, for ridge, a standardised y; PyTorch's ``weight_decay`` of SGD and Adam, whose loss is L. "sum" are scikit-learn's
-``Ridge`` and Zou & Hastie (2005), "inverse" its ``LogisticRegression``, "examples" a network's decay in many lectures.
+For scikit-learn, k is ``alpha`` (``alpha * l1_ratio`` and ``alpha * (1 - l1_ratio)`` of ``ElasticNet``) or ``C`` of
+``LogisticRegression``. For glmnet it is ``lambda``, of standardised inputs and, for ridge, a standardised y. For
+PyTorch it is the ``weight_decay`` of SGD and Adam, for Keras the argument of ``regularizers.L1`` and ``L2``; both have
+a row of their own for a mean squared error, which these libraries compute without the factor 1/2. "elasticnet" is
+the objective of Zou & Hastie (2005), eq. (3), whose R package then rescales the minimum. "deeplearning.ai" is the
+notation of that course on neural networks.
 """
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 
 from regopt._core.numerics import as_float, check_range, safe_divide
 from regopt._core.types import Number
 
-Scale: TypeAlias = Literal["half", "plain", "mse", "examples", "sum", "inverse"]
+Library: TypeAlias = Literal[
+    "regopt",
+    "glmnet",
+    "sklearn.Lasso",
+    "sklearn.ElasticNet",
+    "sklearn.Ridge",
+    "sklearn.LogisticRegression",
+    "elasticnet",
+    "pytorch",
+    "pytorch.MSELoss",
+    "keras",
+    "keras.MeanSquaredError",
+    "deeplearning.ai",
+]
 
 
-def l1_strength(number: Number, scale: Scale = "half", *, examples: Number | None = None) -> jax.Array:
-    """The strength of ``l1`` that a number on another scale means; see the module's table.
+class Convention(NamedTuple):
+    """The strength that a library's number k means: ``l1 * k`` and ``l2 * k``, over n or inverted where it says so."""
 
-    Args:
-        number: k of the table, >= 0 ("inverse": > 0); may be traced.
-        scale: a row of the table.
-        examples: n of the table, >= 1, for "examples", "sum" and "inverse"; may be traced.
-
-    Returns:
-        The strength, shape ().
-
-    Raises:
-        ValueError: an unknown scale, examples missing, or a concrete number outside its range.
-
-    References: Friedman, Hastie & Tibshirani (2010), (2), for glmnet; scikit-learn's user guide, section 1.1.
-
-    >>> l1_strength(3.0, "sum", examples=10)
-    Array(0.15, dtype=float32)
-    """
-    return _factor(number, scale, examples, {"half": 1.0, "plain": 1.0, "mse": 0.5, "examples": 0.5, "sum": 0.5})
+    l1: float | None  # factor of the strength of l1; None where the library has no such penalty
+    l2: float | None  # factor of the strength of l2, likewise
+    by_examples: bool = False  # the data term is a sum, or k is divided by n: the strength is divided by n
+    inverse: bool = False  # k multiplies the data term: the strength is that of 1 / k
 
 
-def l2_strength(number: Number, scale: Scale = "half", *, examples: Number | None = None) -> jax.Array:
-    """The strength of ``l2`` that a number on another scale means; see the module's table.
-
-    Args:
-        number: k of the table, >= 0 ("inverse": > 0); may be traced.
-        scale: a row of the table.
-        examples: n of the table, >= 1, for "examples", "sum" and "inverse"; may be traced.
-
-    Returns:
-        The strength, shape ().
-
-    Raises:
-        ValueError: an unknown scale, examples missing, or a concrete number outside its range.
-
-    References: Goodfellow et al. (2016), (7.2); scikit-learn's user guide, section 1.1.
-
-    >>> l2_strength(3.0, "plain"), l2_strength(3.0, "sum", examples=10)
-    (Array(6., dtype=float32), Array(0.3, dtype=float32))
-    """
-    return _factor(number, scale, examples, {"half": 1.0, "plain": 2.0, "mse": 1.0, "examples": 1.0, "sum": 1.0})
+CONVENTIONS: dict[Library, Convention] = {
+    "regopt": Convention(1.0, 1.0),
+    "glmnet": Convention(1.0, 1.0),
+    "sklearn.Lasso": Convention(1.0, None),
+    "sklearn.ElasticNet": Convention(1.0, 1.0),
+    "sklearn.Ridge": Convention(None, 1.0, by_examples=True),
+    "sklearn.LogisticRegression": Convention(1.0, 1.0, by_examples=True, inverse=True),
+    "elasticnet": Convention(0.5, 1.0, by_examples=True),
+    "pytorch": Convention(None, 1.0),
+    "pytorch.MSELoss": Convention(None, 0.5),
+    "keras": Convention(1.0, 2.0),
+    "keras.MeanSquaredError": Convention(0.5, 1.0),
+    "deeplearning.ai": Convention(0.5, 1.0, by_examples=True),
+}
 
 
-def l2_number(strength: Number, scale: Scale = "half", *, examples: Number | None = None) -> jax.Array:
-    """The number on another scale that means this strength of ``l2``: the inverse of ``l2_strength``.
+def l1_strength(number: Number, library: Library = "regopt", *, examples: Number | None = None) -> jax.Array:
+    """The strength of ``l1`` that the number of a library means.
+
+    The libraries and their objectives are in the table of ``regopt.penalties.CONVENTIONS``, whose factor ``l1`` it is:
+    ``l1 * number``, divided by the number of examples where the library's data term is a sum over examples.
 
     Args:
-        strength: >= 0 ("inverse": > 0); may be traced.
-        scale: a row of the module's table.
-        examples: n of the table, >= 1, for "examples", "sum" and "inverse"; may be traced.
+        number: the number k that the library takes, >= 0 (> 0 for "sklearn.LogisticRegression"); may be traced.
+        library: a key of ``CONVENTIONS``; static.
+        examples: number n of examples, >= 1, for the libraries whose row has an n; may be traced.
 
     Returns:
-        k of the table, shape ().
+        The strength, shape (), in JAX's default float dtype.
 
     Raises:
-        ValueError: an unknown scale, examples missing, or a concrete number outside its range.
+        ValueError: the library is unknown or has no L1 penalty, ``examples`` is missing, or a concrete number lies
+            outside its range.
 
-    >>> l2_number(0.25, "sum", examples=10), l2_number(0.05, "inverse", examples=10)
-    (Array(2.5, dtype=float32), Array(2., dtype=float32))
+    References:
+        Friedman, Hastie & Tibshirani (2010), "Regularization Paths for Generalized Linear Models via Coordinate
+        Descent", Journal of Statistical Software 33(1), eq. (2), for glmnet. Zou & Hastie (2005), "Regularization and
+        Variable Selection via the Elastic Net", Journal of the Royal Statistical Society B 67(2), eq. (3).
+
+    Example:
+        >>> from regopt.penalties import l1_strength
+        >>> l1_strength(3.0, "elasticnet", examples=10)
+        Array(0.15, dtype=float32)
     """
-    check_range("strength", strength, "(0, inf)" if scale == "inverse" else "[0, inf)")
-    if scale == "inverse":
-        return l2_strength(strength, scale, examples=examples)
-    return as_float(strength) / l2_strength(1.0, scale, examples=examples)
+    return _strength(number, library, examples, "l1")
+
+
+def l2_strength(number: Number, library: Library = "regopt", *, examples: Number | None = None) -> jax.Array:
+    """The strength of ``l2`` that the number of a library means.
+
+    The libraries and their objectives are in the table of ``regopt.penalties.CONVENTIONS``, whose factor ``l2`` it is:
+    ``l2 * number``, divided by the number of examples where the library's data term is a sum over examples.
+
+    Args:
+        number: the number k that the library takes, >= 0 (> 0 for "sklearn.LogisticRegression"); may be traced.
+        library: a key of ``CONVENTIONS``; static.
+        examples: number n of examples, >= 1, for the libraries whose row has an n; may be traced.
+
+    Returns:
+        The strength, shape (), in JAX's default float dtype.
+
+    Raises:
+        ValueError: the library is unknown or has no L2 penalty, ``examples`` is missing, or a concrete number lies
+            outside its range.
+
+    References:
+        Goodfellow, Bengio & Courville (2016), "Deep Learning", MIT Press, eq. (7.2), for regopt's own objective.
+
+    Example:
+        >>> from regopt.penalties import l2_strength
+        >>> l2_strength(3.0, "keras"), l2_strength(3.0, "sklearn.Ridge", examples=10)
+        (Array(6., dtype=float32), Array(0.3, dtype=float32))
+    """
+    return _strength(number, library, examples, "l2")
+
+
+def l2_number(strength: Number, library: Library = "regopt", *, examples: Number | None = None) -> jax.Array:
+    """The number that a library takes for this strength of ``l2``: the inverse of ``l2_strength``.
+
+    Args:
+        strength: strength of ``l2``, >= 0 (> 0 for "sklearn.LogisticRegression"); may be traced.
+        library: a key of ``CONVENTIONS``; static.
+        examples: number n of examples, >= 1, for the libraries whose row has an n; may be traced.
+
+    Returns:
+        The number k of the library, shape (), in JAX's default float dtype.
+
+    Raises:
+        ValueError: the library is unknown or has no L2 penalty, ``examples`` is missing, or a concrete number lies
+            outside its range.
+
+    References:
+        Goodfellow, Bengio & Courville (2016), "Deep Learning", MIT Press, eq. (7.2), for regopt's own objective.
+
+    Example:
+        >>> from regopt.penalties import l2_number
+        >>> l2_number(0.25, "sklearn.Ridge", examples=10)
+        Array(2.5, dtype=float32)
+        >>> l2_number(0.05, "sklearn.LogisticRegression", examples=10)
+        Array(2., dtype=float32)
+    """
+    inverse = _convention(library).inverse
+    check_range("strength", strength, "(0, inf)" if inverse else "[0, inf)")
+    if inverse:
+        return l2_strength(strength, library, examples=examples)
+    return as_float(strength) / l2_strength(1.0, library, examples=examples)
 
 
 def elastic_net_numbers(l1: Number, l2: Number) -> tuple[jax.Array, jax.Array]:
-    """The strength and the l1_ratio of the ``elastic_net`` that is ``l1(l1)`` and ``l2(l2)`` together.
+    """The strength and the l1_ratio of the ``elastic_net`` that equals ``l1(l1)`` plus ``l2(l2)``.
 
-    scikit-learn's and glmnet's numbers are those already. ``lambda (a |w|^2 + (1 - a) |w|_1)``, the parts exchanged and
-    no half, is ``elastic_net_numbers(l1_strength(lambda (1 - a), scale), l2_strength(lambda a, scale))`` with the
-    scale "plain", or "mse" where the loss is the mean squared error without its half.
+    The strength is ``l1 + l2`` and the ratio ``l1 / (l1 + l2)``. scikit-learn and glmnet take these two numbers
+    already. The objective ``lambda * (a |w|^2 + (1 - a) |w|_1)``, without a factor 1/2, is
+    ``elastic_net_numbers(l1_strength(lambda * (1 - a), library), l2_strength(lambda * a, library))`` with the library
+    "keras", or "keras.MeanSquaredError" where the loss is a mean squared error without the factor 1/2.
 
     Args:
-        l1: strength of the first, >= 0; may be traced.
-        l2: strength of the second, >= 0; may be traced.
+        l1: strength of ``l1``, >= 0; may be traced.
+        l2: strength of ``l2``, >= 0; may be traced.
 
     Returns:
-        The strength, their sum, and the l1_ratio, the first's part (0 where both are 0); of shape ().
+        The strength and the l1_ratio, each of shape (). The l1_ratio is 0 where both strengths are 0.
 
     Raises:
         ValueError: a concrete number is negative or NaN.
 
-    References: Zou & Hastie (2005), (3); scikit-learn's ``ElasticNet``.
+    References:
+        Zou & Hastie (2005), "Regularization and Variable Selection via the Elastic Net", Journal of the Royal
+        Statistical Society B 67(2), eq. (3).
 
-    >>> elastic_net_numbers(0.375, 0.125)
-    (Array(0.5, dtype=float32), Array(0.75, dtype=float32))
+    Example:
+        >>> from regopt.penalties import elastic_net_numbers
+        >>> elastic_net_numbers(0.375, 0.125)
+        (Array(0.5, dtype=float32), Array(0.75, dtype=float32))
     """
     check_range("l1", l1, "[0, inf)")
     check_range("l2", l2, "[0, inf)")
@@ -125,26 +203,30 @@ def elastic_net_numbers(l1: Number, l2: Number) -> tuple[jax.Array, jax.Array]:
 
 
 def decay_strength(decay: Number, learning_rate: Number | None = None) -> jax.Array:
-    """The strength of ``l2`` that a decoupled weight decay means, in ``regularize(..., how="decoupled")``.
+    """The strength of ``l2`` that a decoupled weight decay means in ``regularize(..., how="decoupled")``.
 
-    PyTorch's and optax's AdamW shrink by ``learning_rate * decay`` a step: the strength is the decay. The paper shrinks
-    by ``decay`` itself (times the schedule's multiplier): the strength is ``decay / learning_rate``, which for plain
-    gradient descent, and for it alone, is also that of the penalty in the loss.
+    AdamW in PyTorch and in optax multiplies the weights by ``1 - learning_rate * decay`` in each step, so the strength
+    is ``decay``. The paper multiplies them by ``1 - decay`` (times the schedule's multiplier), so the strength is
+    ``decay / learning_rate``. For plain gradient descent, and only there, this is also the strength of the penalty in
+    the loss.
 
     Args:
-        decay: >= 0, dimensionless; may be traced.
-        learning_rate: > 0, the rate that the paper's form leaves out; may be traced. None for PyTorch's form.
+        decay: decay per step, >= 0, dimensionless; may be traced.
+        learning_rate: the rate that the paper's form leaves out, > 0; may be traced. None selects PyTorch's form.
 
     Returns:
-        The strength, shape ().
+        The strength, shape (), in JAX's default float dtype.
 
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Loshchilov & Hutter (2019), (1) and Proposition 1.
+    References:
+        Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", ICLR, eq. (1) and Proposition 1.
 
-    >>> decay_strength(0.01), decay_strength(0.01, learning_rate=0.5)
-    (Array(0.01, dtype=float32), Array(0.02, dtype=float32))
+    Example:
+        >>> from regopt.penalties import decay_strength
+        >>> decay_strength(0.01), decay_strength(0.01, learning_rate=0.5)
+        (Array(0.01, dtype=float32), Array(0.02, dtype=float32))
     """
     check_range("decay", decay, "[0, inf)")
     if learning_rate is None:
@@ -153,15 +235,23 @@ def decay_strength(decay: Number, learning_rate: Number | None = None) -> jax.Ar
     return as_float(decay) / as_float(learning_rate)
 
 
-def _factor(number: Number, scale: Scale, examples: Number | None, factors: dict[str, float]) -> jax.Array:
-    if scale not in get_args(Scale):
-        raise ValueError(f"scale must be one of {', '.join(map(repr, get_args(Scale)))}, got {scale!r}")
-    check_range("number", number, "(0, inf)" if scale == "inverse" else "[0, inf)")
-    if scale not in ("examples", "sum", "inverse"):
-        return factors[scale] * as_float(number)
+def _convention(library: Library) -> Convention:
+    if library not in CONVENTIONS:
+        raise ValueError(f"library must be one of {', '.join(map(repr, get_args(Library)))}, got {library!r}")
+    return CONVENTIONS[library]
+
+
+def _strength(number: Number, library: Library, examples: Number | None, penalty: Literal["l1", "l2"]) -> jax.Array:
+    convention = _convention(library)
+    factor = convention.l1 if penalty == "l1" else convention.l2
+    if factor is None:
+        raise ValueError(f"the library {library!r} has no {penalty} penalty")
+    check_range("number", number, "(0, inf)" if convention.inverse else "[0, inf)")
+    if not convention.by_examples:
+        return factor * as_float(number)
     if examples is None:
-        raise ValueError(f'the scale "{scale}" needs the number of examples')
+        raise ValueError(f"the library {library!r} needs the number of examples")
     check_range("examples", examples, "[1, inf)")
-    if scale == "inverse":
-        return 1 / (as_float(number) * as_float(examples))
-    return factors[scale] * as_float(number) / as_float(examples)
+    if convention.inverse:
+        return factor / (as_float(number) * as_float(examples))
+    return factor * as_float(number) / as_float(examples)

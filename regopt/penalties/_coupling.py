@@ -70,7 +70,7 @@ def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
     return Penalty(value, prox, mask)
 
 
-def towards(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength / 2 * sum_i (w_i - w0_i)**2``: ``l2`` around given parameters, those before fine-tuning, say (L2-SP).
 
     Its prox is ``(w + step strength w0) / (1 + step strength)``.
@@ -88,7 +88,7 @@ def towards(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weight
 
     References: Li, Grandvalet & Davoine (2018), (2); Goodfellow et al. (2016), section 7.1.1, remark on (7.1).
 
-    >>> penalty = towards(jnp.array([1.0, 1.0]), 0.5)
+    >>> penalty = l2_sp(jnp.array([1.0, 1.0]), 0.5)
     >>> penalty.value(jnp.array([3.0, 1.0])), penalty.prox(jnp.array([3.0, 1.0]), 2.0)
     (Array(1., dtype=float32), Array([2., 1.], dtype=float32))
     """

@@ -161,7 +161,7 @@ def sparse_group_lasso(
     return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at)
 
 
-def exclusive(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask = "weights") -> Penalty:
+def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask = "weights") -> Penalty:
     """``strength / 2 * sum_g |w_g|_1**2``: the entries of a group compete, and a few of each group survive.
 
     With groups of one entry it is ``l2``. Its prox is ``sign(w) max(|w| - step tau, 0)`` with
@@ -180,7 +180,7 @@ def exclusive(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask
 
     References: Zhou, Jin & Hoi (2010); Kowalski (2009) for the prox of mixed norms.
 
-    >>> exclusive(0.5, axis=None).prox(jnp.array([3.0, -1.0, 0.5]), 2.0)
+    >>> exclusive_lasso(0.5, axis=None).prox(jnp.array([3.0, -1.0, 0.5]), 2.0)
     Array([1.5, 0. , 0. ], dtype=float32)
     """
     check_range("strength", strength, "[0, inf)")

@@ -171,14 +171,23 @@ def test_overshooting_steps_have_their_sign_and_half_steps_none():
     np.testing.assert_array_equal(np.isnan(steps), [False, True])
 
 
-@pytest.mark.parametrize(("loss", "weight"), [("half mean", 1 / 60), ("mean", 1 / 30), ("half sum", 0.5), ("sum", 1.0)])
-def test_ridge_is_scikit_learns_and_has_no_gradient_in_each_convention(loss, weight):
+@pytest.mark.parametrize(
+    ("library", "error", "penalty"),  # weights of |Xw - y|^2 and |w|^2
+    [
+        ("regopt", 1 / 60, 0.35),
+        ("pytorch.MSELoss", 1 / 30, 0.35),
+        ("sklearn.Ridge", 1.0, 0.7),
+        ("keras.MeanSquaredError", 1 / 30, 0.7),
+        ("deeplearning.ai", 1 / 60, 0.7 / 60),
+    ],
+)
+def test_ridge_is_scikit_learns_and_has_no_gradient_in_each_convention(library, error, penalty):
     generator = np.random.default_rng(2)
     x, y = generator.normal(size=(30, 4)), generator.normal(size=30)
-    w = quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), 0.7, loss)
-    gradient = 2 * weight * x.T @ (x @ w - y) + 0.7 * w
+    w = quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), 0.7, library)
+    gradient = 2 * error * x.T @ (x @ w - y) + 2 * penalty * w
     np.testing.assert_allclose(gradient, 0, atol=1e-12)
-    alpha = float(quadratic.ridge_alpha(0.7, 30, loss))
+    alpha = float(quadratic.ridge_alpha(0.7, 30, library))
     np.testing.assert_allclose(w, Ridge(alpha=alpha, fit_intercept=False).fit(x, y).coef_, atol=1e-12)
 
 
@@ -304,7 +313,7 @@ SKEW = np.array([[1.0, 2.0], [0.0, 1.0]])
         ),
         (lambda: quadratic.l2_shrinkage(np.array([-1.0]), 3.0), r"eigenvalues must lie in \[0, inf\)"),
         (lambda: quadratic.gradient_flow_path(EYE, np.ones(2), -1.0), r"time must lie in \[0, inf\), got -1.0"),
-        (lambda: quadratic.ridge_alpha(1.0, 10, "MSE"), "loss must be one of .*'half mean'.*, got 'MSE'"),
+        (lambda: quadratic.ridge_alpha(1.0, 10, "MSE"), "library must be one of .*'sklearn.Ridge'.*, got 'MSE'"),
         (lambda: quadratic.ridge_solution(EYE, np.ones(3), 1.0), r"x must have shape .* got \(2, 2\) and \(3,\)"),
         (
             lambda: quadratic.shrinkage_risk(np.ones(1), np.ones(1), np.ones(1), -1.0, 3),

@@ -28,8 +28,13 @@ CASES = [
     Case("groups", penalties.group_lasso, {"strength": strength}, doubled),
     Case("rows", lambda strength: penalties.group_lasso(strength, axis=-1, weighted=True), {"strength": strength}),
     Case("sparse groups", penalties.sparse_group_lasso, {"strength": strength, "l1_ratio": RATIO}),
-    Case("exclusive", penalties.exclusive, {"strength": strength}, same),
-    Case("exclusive leaf", lambda strength: penalties.exclusive(strength, axis=None), {"strength": strength}, same),
+    Case("exclusive", penalties.exclusive_lasso, {"strength": strength}, same),
+    Case(
+        "exclusive leaf",
+        lambda strength: penalties.exclusive_lasso(strength, axis=None),
+        {"strength": strength},
+        same,
+    ),
 ]
 
 
@@ -51,7 +56,7 @@ FORMULAS = [
     (penalties.group_lasso(0.7, axis=-1, weighted=True), lambda w: 0.7 * 2.0 * norms(w, 1).sum()),
     (penalties.group_lasso(0.7, axis=None), lambda w: 0.7 * norms(w, None)),
     (penalties.sparse_group_lasso(0.7, 0.4), lambda w: 0.7 * (0.4 * jnp.abs(w).sum() + 0.6 * norms(w, 0).sum())),
-    (penalties.exclusive(0.7, axis=1), lambda w: 0.35 * (jnp.abs(w).sum(1) ** 2).sum()),
+    (penalties.exclusive_lasso(0.7, axis=1), lambda w: 0.35 * (jnp.abs(w).sum(1) ** 2).sum()),
 ]
 
 
@@ -142,7 +147,7 @@ def test_the_norm_is_over_all_penalised_leaves_together():
 
 def test_a_coordinate_with_step_0_stays():
     w, steps = jnp.array([1.0, 0.1, 0.2]), jnp.array([0.0, 5.0, 5.0])
-    for penalty in (penalties.group_lasso(1.0, axis=None), penalties.exclusive(1.0, axis=None)):
+    for penalty in (penalties.group_lasso(1.0, axis=None), penalties.exclusive_lasso(1.0, axis=None)):
         after = penalty.prox(w, steps)
         assert after[0] == 1
         assert jnp.all(jnp.abs(after[1:]) < w[1:])
@@ -153,7 +158,7 @@ def test_limits_of_one_penalty_in_another():
     pairs = [
         (penalties.sparse_group_lasso(0.5, 1.0), penalties.l1(0.5)),
         (penalties.sparse_group_lasso(0.5, 0.0), penalties.group_lasso(0.5)),
-        (penalties.exclusive(0.5, axis=()), penalties.l2(0.5)),
+        (penalties.exclusive_lasso(0.5, axis=()), penalties.l2(0.5)),
         (penalties.group_lasso(0.5, axis=()), penalties.l1(0.5)),
         (penalties.group_lasso(0.5, axis=None), penalties.l2_norm(0.5)),
     ]
@@ -176,7 +181,7 @@ def test_strength_max_is_where_zero_stops_being_a_fixed_point(l1_ratio, weighted
         group = penalties.group_lasso(1.0, weighted=weighted).strength_max(gradient)
         np.testing.assert_allclose(smallest, group, rtol=1e-5)
     assert make(1.0).strength_max(0 * gradient) == 0
-    assert penalties.exclusive(1.0).strength_max is None
+    assert penalties.exclusive_lasso(1.0).strength_max is None
 
 
 def test_an_axis_that_a_leaf_lacks_is_named():

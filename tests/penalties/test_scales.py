@@ -59,12 +59,12 @@ def test_scikit_learns_minimisers_are_ours():
     x, y = regression()
     with jax.enable_x64(True):
         ridge = Ridge(3.0, fit_intercept=False, solver="cholesky").fit(x, y).coef_
-        strength = penalties.l2_strength(3.0, "sum", examples=30)
+        strength = penalties.l2_strength(3.0, "sklearn.Ridge", examples=30)
         is_stationary(penalties.l2(strength), ridge, gradient_at(ridge, x, y))
-        assert penalties.l2_number(strength, "sum", examples=30) == pytest.approx(3.0)
+        assert penalties.l2_number(strength, "sklearn.Ridge", examples=30) == pytest.approx(3.0)
 
         lasso = Lasso(0.2, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(x, y).coef_
-        is_stationary(penalties.l1(penalties.l1_strength(0.2)), lasso, gradient_at(lasso, x, y))
+        is_stationary(penalties.l1(penalties.l1_strength(0.2, "sklearn.Lasso")), lasso, gradient_at(lasso, x, y))
         net = ElasticNet(alpha=0.3, l1_ratio=0.4, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(x, y).coef_
         numbers = penalties.elastic_net_numbers(0.3 * 0.4, 0.3 * 0.6)
         is_stationary(penalties.elastic_net(*numbers), net, gradient_at(net, x, y))
@@ -79,12 +79,12 @@ def test_the_inverse_strength_of_logistic_regression(l1_ratio, make):
     gradient = x.T @ (1 / (1 + np.exp(-x @ w)) - labels) / 30
     convert = penalties.l2_strength if make is penalties.l2 else penalties.l1_strength
     with jax.enable_x64(True):
-        strength = convert(0.4, "inverse", examples=30)
+        strength = convert(0.4, "sklearn.LogisticRegression", examples=30)
         assert strength == pytest.approx(1 / 12)
         is_stationary(make(strength), w, gradient)
 
 
-def test_the_four_scales_of_decay_and_the_two_of_the_mixed_penalty():
+def test_the_objective_of_each_library_has_our_minimum():
     """Each objective minimised by SciPy as it is printed; the gradient of ours is 0 there."""
     x, y = regression()
     n, k, a = 30, 0.7, 0.6
@@ -93,30 +93,43 @@ def test_the_four_scales_of_decay_and_the_two_of_the_mixed_penalty():
         return np.sum((x @ w - y) ** 2) / (2 * n)
 
     objectives = {
-        "half": lambda w: mean_loss(w) + k / 2 * w @ w,
-        "plain": lambda w: mean_loss(w) + k * w @ w,
-        "mse": lambda w: 2 * mean_loss(w) + k * w @ w,
-        "examples": lambda w: mean_loss(w) + k / (2 * n) * w @ w,
-        "sum": lambda w: 2 * n * mean_loss(w) + k * w @ w,
-        "inverse": lambda w: k * n * mean_loss(w) + w @ w / 2,
+        "regopt": lambda w: mean_loss(w) + k / 2 * w @ w,
+        "glmnet": lambda w: mean_loss(w) + k / 2 * w @ w,
+        "sklearn.ElasticNet": lambda w: mean_loss(w) + k / 2 * w @ w,
+        "sklearn.Ridge": lambda w: 2 * n * mean_loss(w) + k * w @ w,
+        "sklearn.LogisticRegression": lambda w: k * n * mean_loss(w) + w @ w / 2,
+        "elasticnet": lambda w: 2 * n * mean_loss(w) + k * w @ w,
+        "pytorch": lambda w: mean_loss(w) + k / 2 * w @ w,
+        "pytorch.MSELoss": lambda w: 2 * mean_loss(w) + k / 2 * w @ w,
+        "keras": lambda w: mean_loss(w) + k * w @ w,
+        "keras.MeanSquaredError": lambda w: 2 * mean_loss(w) + k * w @ w,
+        "deeplearning.ai": lambda w: mean_loss(w) + k / (2 * n) * w @ w,
     }
+    assert set(objectives) == {name for name, row in penalties.CONVENTIONS.items() if row.l2 is not None}
     with jax.enable_x64(True):
-        for scale, objective in objectives.items():
+        for library, objective in objectives.items():
             w = minimize(objective, np.zeros(4), tol=1e-10).x
-            strength = float(penalties.l2_strength(k, scale, examples=n))
+            strength = float(penalties.l2_strength(k, library, examples=n))
             np.testing.assert_allclose(gradient_at(w, x, y) + strength * w, 0, atol=1e-6)
-            assert penalties.l2_number(strength, scale, examples=n) == pytest.approx(k)
-        for scale, factor in (("plain", 1), ("mse", 2)):
+            assert penalties.l2_number(strength, library, examples=n) == pytest.approx(k)
+        for library, factor, by in (
+            ("keras", 1, 1),
+            ("keras.MeanSquaredError", 2, 1),
+            ("elasticnet", 2 * n, 1),
+            ("deeplearning.ai", 1, 1 / (2 * n)),
+        ):
             best = minimize(  # over positive and negative parts
-                lambda v, factor=factor: (
-                    factor * mean_loss(v[:4] - v[4:]) + k * (a * np.sum((v[:4] - v[4:]) ** 2) + (1 - a) * np.sum(v))
+                lambda v, factor=factor, by=by: (
+                    factor * mean_loss(v[:4] - v[4:])
+                    + by * k * (a * np.sum((v[:4] - v[4:]) ** 2) + (1 - a) * np.sum(v))
                 ),
                 np.full(8, 0.1),
                 bounds=[(0, None)] * 8,
                 tol=1e-14,
             ).x
             w = best[:4] - best[4:]
-            l1, l2 = penalties.l1_strength(k * (1 - a), scale), penalties.l2_strength(k * a, scale)
+            l1 = penalties.l1_strength(k * (1 - a), library, examples=n)
+            l2 = penalties.l2_strength(k * a, library, examples=n)
             after = penalties.elastic_net(*penalties.elastic_net_numbers(l1, l2)).prox(
                 jnp.asarray(w - 0.1 * gradient_at(w, x, y)), 0.1
             )
@@ -141,9 +154,14 @@ def test_decay_beside_the_gradient():
     [
         (lambda: penalties.kl_sparsity(jnp.ones((2, 2)), 1.0), r"target must lie in \(0, 1\), got 1.0"),
         (lambda: penalties.activity_l1(1.0), r"activations must be of shape \[examples, ...\]"),
-        (lambda: penalties.l2_strength(1.0, "sum"), 'the scale "sum" needs the number of examples'),
-        (lambda: penalties.l2_strength(1.0, "C"), "scale must be one of 'half', 'plain', .*got 'C'"),
-        (lambda: penalties.l1_strength(0.0, "inverse", examples=3), r"number must lie in \(0, inf\), got 0.0"),
+        (lambda: penalties.l2_strength(1.0, "sklearn.Ridge"), "library 'sklearn.Ridge' needs the number of examples"),
+        (lambda: penalties.l1_strength(1.0, "sklearn.Ridge", examples=3), "'sklearn.Ridge' has no l1 penalty"),
+        (lambda: penalties.l2_number(1.0, "sklearn.Lasso"), "'sklearn.Lasso' has no l2 penalty"),
+        (lambda: penalties.l2_strength(1.0, "C"), "library must be one of 'regopt', 'glmnet', .*got 'C'"),
+        (
+            lambda: penalties.l1_strength(0.0, "sklearn.LogisticRegression", examples=3),
+            r"number must lie in \(0, inf\), got 0.0",
+        ),
         (lambda: penalties.decay_strength(0.1, 0.0), r"learning_rate must lie in \(0, inf\), got 0.0"),
     ],
 )

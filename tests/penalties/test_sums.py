@@ -74,13 +74,13 @@ SUMS = {  # the penalty; its value from the entries and their sizes, another way
         * (square(u["first"]["kernel"] - u["second"]["kernel"]) + square(u["first"]["bias"] - u["second"]["bias"])),
         "entries",
     ),
-    "towards": (
-        lambda: penalties.towards(REFERENCE, 0.8),
+    "l2_sp": (
+        lambda: penalties.l2_sp(REFERENCE, 0.8),
         lambda u, _: 0.8 * sum(square(a - b) for a, b in zip(weights(u), weights(REFERENCE), strict=True)),
         "layers",
     ),
     "two squares and entries": (
-        lambda: penalties.total(penalties.l2(0.5, mask=None), penalties.l1(0.6), penalties.towards(REFERENCE, 0.8)),
+        lambda: penalties.total(penalties.l2(0.5, mask=None), penalties.l1(0.6), penalties.l2_sp(REFERENCE, 0.8)),
         lambda u, size: 0.5 * sum(square(x) for x in jax.tree.leaves(u))
         + 0.6 * sum(jnp.sum(x) for x in weights(size))
         + 0.8 * sum(square(a - b) for a, b in zip(weights(u), weights(REFERENCE), strict=True)),
@@ -108,7 +108,9 @@ SUMS = {  # the penalty; its value from the entries and their sizes, another way
     ),
     "on different leaves": (
         lambda: penalties.total(
-            penalties.exclusive(0.4, mask={"first": {"kernel": True, "bias": False}, "second": False, "last": False}),
+            penalties.exclusive_lasso(
+                0.4, mask={"first": {"kernel": True, "bias": False}, "second": False, "last": False}
+            ),
             penalties.l1(0.6, mask={"first": False, "second": False, "last": True}),
         ),
         lambda u, size: 0.2 * jnp.sum(jnp.sum(size["first"]["kernel"], axis=0) ** 2) + 0.6 * jnp.sum(size["last"]),
@@ -188,7 +190,7 @@ def test_value_mask_and_strength_max_of_a_sum():
     assert penalties.total(one, penalties.l2(mask=None)).mask(PARAMS)["first"]["bias"]
     assert jax.jit(both.strength_max)(gradient) == 2.0
     assert penalties.total(penalties.l1(), penalties.l1()).strength_max is None
-    pulled = penalties.total(one, penalties.towards(jax.tree.map(lambda w: 5.0, PARAMS), 2.0))
+    pulled = penalties.total(one, penalties.l2_sp(jax.tree.map(lambda w: 5.0, PARAMS), 2.0))
     assert jax.jit(pulled.strength_max)(gradient) == 2 * 5 + 2.0  # the pull at zero is -10 everywhere
     multiple = penalties.scaled(one, 0.5)
     assert multiple.strength_max(gradient) == 4.0
@@ -258,7 +260,7 @@ def test_the_gradient_of_shared_parameters_is_the_sum():
         (lambda: penalties.tie("first/bias", "last").value(PARAMS), r"the same shapes, got \(\(2,\), \(3,\)\)"),
         (lambda: penalties.tie("first", "first").value(PARAMS), "no two the same"),
         (lambda: penalties.share(PARAMS, "first", "last/0"), "'last/0' must be a path.*there is no '0'"),
-        (lambda: penalties.towards(jnp.ones(2)).value(jnp.ones(3)), r"the shapes of the parameters, got \(2,\)"),
+        (lambda: penalties.l2_sp(jnp.ones(2)).value(jnp.ones(3)), r"the shapes of the parameters, got \(2,\)"),
         (lambda: penalties.tie("a", "b", -1.0), r"strength must lie in \[0, inf\), got -1.0"),
     ],
 )

@@ -44,6 +44,7 @@ CATALOGUE: list[Row] = [
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
+NO_FACTORY |= {"CONVENTIONS", "Library"}
 NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
 MODULES_WITH_FACTORIES = [optimizers, transforms, penalties, schedules, noise, augment, initializers, layers, stopping]
 

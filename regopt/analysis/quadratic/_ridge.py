@@ -1,73 +1,65 @@
-"""Ridge regression under the four scales of squared error in use."""
-
-from typing import Literal
+"""Ridge regression for the squared errors and the strengths that different libraries use."""
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number
+from regopt.penalties import Library, l2_number, l2_strength
 
-Loss = Literal["half mean", "mean", "half sum", "sum"]
 
+def ridge_alpha(strength: Number, examples: Number, library: Library = "regopt") -> jax.Array:
+    """The a in ``(X'X + a I)^-1 X'y``, the minimum of the ridge objective of a library.
 
-def ridge_alpha(strength: Number, examples: Number, loss: Loss = "half mean") -> jax.Array:
-    """The a in ``(X'X + a I)^-1 X'y``, the minimum of a squared error plus ``strength / 2 * |w|**2``.
-
-    The four errors in use are ``|Xw - y|**2`` times 1/(2n) ("half mean": a = n strength), 1/n ("mean": a = n strength
-    / 2), 1/2 ("half sum": a = strength) and 1 ("sum": a = strength / 2, often printed without the half). The result
-    is what scikit-learn's ``Ridge`` calls ``alpha``.
+    It is the number that scikit-learn's ``Ridge`` calls ``alpha``: n times the strength of ``penalties.l2``. The
+    objectives are those of ``penalties.CONVENTIONS``. For example, ``|Xw - y|^2 / (2 n) + strength / 2 |w|^2``
+    ("regopt") has ``a = n strength`` and ``|Xw - y|^2 + strength |w|^2`` ("sklearn.Ridge") has ``a = strength``.
 
     Args:
-        strength: >= 0, in the units of the loss per squared parameter.
-        examples: n, > 0.
-        loss: which squared error.
+        strength: the number that the library takes, >= 0 (> 0 for "sklearn.LogisticRegression"); may be traced.
+        examples: number n of examples, >= 1; may be traced.
+        library: a key of ``penalties.CONVENTIONS``; static.
 
     Returns:
-        a, as an array.
+        a, an array of JAX's default float dtype.
 
     Raises:
-        ValueError: a concrete number lies outside its range, or ``loss`` is unknown.
+        ValueError: a concrete number lies outside its range, or the library is unknown or has no L2 penalty.
 
-    References: Goodfellow et al. (2016), (7.14)-(7.17), where the half is missing.
+    References: Goodfellow et al. (2016), (7.14)-(7.17), where the half before the squared error is missing.
 
-    >>> ridge_alpha(0.5, examples=10), ridge_alpha(0.5, examples=10, loss="sum")
-    (Array(5., dtype=float32), Array(0.25, dtype=float32))
+    >>> ridge_alpha(0.5, examples=10), ridge_alpha(0.5, examples=10, library="sklearn.Ridge")
+    (Array(5., dtype=float32), Array(0.5, dtype=float32))
     """
     check_range("strength", strength, "[0, inf)")
-    check_range("examples", examples, "(0, inf)")
-    (strength,) = widen(strength)
-    examples = like(examples, strength)
-    factors = {"half mean": examples, "mean": examples / 2, "half sum": 1.0, "sum": 0.5}
-    if loss not in factors:
-        raise ValueError(f"loss must be one of {list(factors)}, got {loss!r}")
-    return strength * factors[loss]
+    return l2_number(l2_strength(strength, library, examples=examples), "sklearn.Ridge", examples=examples)
 
 
-def ridge_solution(x: jax.Array, y: jax.Array, strength: Number, loss: Loss = "half mean") -> jax.Array:
-    """The minimum of a squared error plus ``strength / 2 * |w|**2``; see ``ridge_alpha`` for the four errors.
+def ridge_solution(x: jax.Array, y: jax.Array, strength: Number, library: Library = "regopt") -> jax.Array:
+    """``(X'X + a I)^-1 X'y``, the minimum of the ridge objective of a library, with a from ``ridge_alpha``.
 
     Args:
         x: inputs, ``[examples, n]``.
         y: targets, ``[examples]``.
-        strength: >= 0.
-        loss: which squared error.
+        strength: the number that the library takes, >= 0; may be traced.
+        library: a key of ``penalties.CONVENTIONS``; static.
 
     Returns:
-        ``[n]``; at strength 0 the least-squares solution of smallest norm.
+        The weights, ``[n]``. At strength 0 they are the least-squares solution of smallest norm.
 
     Raises:
-        ValueError: shapes do not match, a concrete number lies outside its range, or ``loss`` is unknown.
+        ValueError: shapes do not match, a concrete number lies outside its range, or the library is unknown or has no
+            L2 penalty.
 
     References: Goodfellow et al. (2016), (7.17); Hoerl & Kennard (1970), (2.1).
 
-    >>> ridge_solution(jnp.eye(2), jnp.array([2.0, 4.0]), 1.0, loss="half sum")
+    >>> ridge_solution(jnp.eye(2), jnp.array([2.0, 4.0]), 1.0, "sklearn.Ridge")
     Array([1., 2.], dtype=float32)
     """
     x, y = widen(x, y)
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(f"x must have shape [examples, n] and y [examples], got {x.shape} and {y.shape}")
     gram = x.T @ x
-    alpha = like(ridge_alpha(strength, len(x), loss), gram)
+    alpha = like(ridge_alpha(strength, len(x), library), gram)
     damped = gram + alpha * jnp.eye(len(gram), dtype=gram.dtype)
     return jnp.linalg.pinv(damped, hermitian=True) @ (x.T @ y)

@@ -1,11 +1,10 @@
-"""Losses and metrics of a batch, each a mean over its examples, laid out so that no transpose is needed.
+"""Classification losses and metrics: cross-entropy, with hard or smoothed labels, and accuracy.
 
-Everything else is in ``optax.losses``; these are the ones that the tasks of a sweep start with, and smoothed labels.
+Each is a mean over the examples of a batch, computed with the classes along the first axis. A feature-major layer then
+needs no transpose. For other losses see ``optax.losses``.
 """
 
-from collections.abc import Callable, Mapping
-from functools import reduce
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,6 @@ from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number
 
 Spread: TypeAlias = Literal["all", "others"]
-Measure: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, targets) -> scalar
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -109,53 +107,6 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     _check_labels(logits, labels)
     predicted = jnp.argmax(logits.T, axis=0).astype(labels.dtype)
     return jnp.mean((predicted == labels).astype(jnp.float32))
-
-
-def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean over examples of ``|output - target|^2 / 2``; both ``[batch, ...]``.
-
-    The half makes ridge regression's strength read ``n * alpha``.
-
-    >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]))
-    Array(1.25, dtype=float32)
-    """
-    if outputs.shape != targets.shape:
-        raise ValueError(f"outputs and targets must have one shape, got {outputs.shape} and {targets.shape}")
-    return jnp.sum(jnp.square(jnp.subtract(*widen(outputs, targets)))) / (2 * outputs.shape[0])
-
-
-def multi_task(measures: Mapping[str, Measure], weights: Mapping[str, Number] | None = None) -> Measure:
-    """``sum_k weight_k * measure_k(outputs[k], targets[k])`` over tasks k: the loss of a model with several outputs.
-
-    Args:
-        measures: for each task, by name, ``(outputs, targets) -> scalar``.
-        weights: for each task, >= 0, one unit of the sum per unit of its measure; each may be traced. None is 1 each.
-
-    Returns:
-        ``(outputs, targets) -> scalar`` of dicts by task, in at least float32; outputs of further tasks are left alone.
-
-    Raises:
-        ValueError: no measures, a concrete weight is negative, or measures and weights have other names; in the call,
-            outputs or targets lack a task.
-
-    References: Caruana (1997); Goodfellow et al. (2016), section 7.7.
-    """
-    weights = dict.fromkeys(measures, 1.0) if weights is None else weights
-    if not measures:
-        raise ValueError("measures must name at least one task, got none")
-    if set(weights) != set(measures):
-        raise ValueError(f"weights must be those of the measures {sorted(measures)}, got {sorted(weights)}")
-    for name, weight in weights.items():
-        check_range(f"the weight of {name}", weight, "[0, inf)")
-
-    def loss(outputs, targets):
-        for part, given in (("outputs", outputs), ("targets", targets)):
-            if missing := set(measures) - set(given):
-                raise ValueError(f"{part} must have {sorted(measures)}, got no {sorted(missing)}")
-        terms = widen(*(measure(outputs[name], targets[name]) for name, measure in measures.items()))
-        return reduce(jnp.add, [like(weights[name], term) * term for name, term in zip(measures, terms, strict=True)])
-
-    return loss
 
 
 def _check_labels(logits: jax.Array, labels: jax.Array) -> None:

@@ -1,0 +1,47 @@
+"""The loss of a model with several outputs, as a weighted sum over its tasks."""
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import check_range, like, widen
+from regopt._core.types import Number
+
+Measure: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, targets) -> scalar
+
+
+def multi_task(measures: Mapping[str, Measure], weights: Mapping[str, Number] | None = None) -> Measure:
+    """``sum_k weight_k * measure_k(outputs[k], targets[k])`` over tasks k: the loss of a model with several outputs.
+
+    Args:
+        measures: for each task, by name, ``(outputs, targets) -> scalar``.
+        weights: for each task, >= 0, one unit of the sum per unit of its measure; each may be traced. None is 1 each.
+
+    Returns:
+        ``(outputs, targets) -> scalar`` of dicts by task, in at least float32; outputs of further tasks are left alone.
+
+    Raises:
+        ValueError: no measures, a concrete weight is negative, or measures and weights have other names; in the call,
+            outputs or targets lack a task.
+
+    References: Caruana (1997); Goodfellow et al. (2016), section 7.7.
+    """
+    weights = dict.fromkeys(measures, 1.0) if weights is None else weights
+    if not measures:
+        raise ValueError("measures must name at least one task, got none")
+    if set(weights) != set(measures):
+        raise ValueError(f"weights must be those of the measures {sorted(measures)}, got {sorted(weights)}")
+    for name, weight in weights.items():
+        check_range(f"the weight of {name}", weight, "[0, inf)")
+
+    def loss(outputs, targets):
+        for part, given in (("outputs", outputs), ("targets", targets)):
+            if missing := set(measures) - set(given):
+                raise ValueError(f"{part} must have {sorted(measures)}, got no {sorted(missing)}")
+        terms = widen(*(measure(outputs[name], targets[name]) for name, measure in measures.items()))
+        return reduce(jnp.add, [like(weights[name], term) * term for name, term in zip(measures, terms, strict=True)])
+
+    return loss
