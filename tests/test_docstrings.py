@@ -1,0 +1,80 @@
+"""Every public docstring says what it raises, where its formula is printed, and how it is called."""
+
+import doctest
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+
+class Required(NamedTuple):
+    """The least share of a package's public functions and classes whose docstring has each part, in [0, 1]."""
+
+    raises: float = 0.8
+    references: float = 0.7
+    examples: float = 1.0
+
+
+PACKAGES = {
+    "regopt": Required(),
+    "regopt.curvature": Required(),
+    "regopt.layers": Required(),
+    "regopt.optimizers": Required(),
+    "regopt.regularization": Required(),
+    "regopt.training": Required(),
+    "regopt.transforms": Required(),
+}
+
+
+def _has_section(name: str) -> Callable[[str], bool]:
+    return lambda text: any(line.startswith(f"{name}:") for line in text.splitlines())
+
+
+def _has_example(text: str) -> bool:
+    return any(example.source.strip() for example in doctest.DocTestParser().get_examples(text))
+
+
+PARTS = {
+    "raises": _has_section("Raises"),
+    "references": _has_section("References"),
+    "examples": _has_example,
+}
+
+
+def public_docstrings(package: str) -> dict[str, str]:
+    """The docstrings of what users call: functions and classes, but neither tuples of results nor type aliases."""
+    module = importlib.import_module(package)
+    symbols = {name: getattr(module, name) for name in module.__all__}
+    called = {
+        name: symbol
+        for name, symbol in symbols.items()
+        if inspect.isfunction(symbol) or (inspect.isclass(symbol) and not issubclass(symbol, tuple))
+    }
+    return {name: inspect.getdoc(symbol) or "" for name, symbol in called.items()}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_have_the_part(package, part):
+    docstrings = public_docstrings(package)
+    missing = [name for name, text in docstrings.items() if not PARTS[part](text)]
+    share = 1 - len(missing) / len(docstrings)
+    required = getattr(PACKAGES[package], part)
+    assert share >= required, f"{package}: {share:.0%} have {part}, {required:.0%} required; not {', '.join(missing)}"
+
+
+def test_a_part_is_found_only_where_it_stands():
+    sections = "Summary.\n\nRaises:\n    ValueError: always.\n\nReferences: none.\n"
+    assert {part: found(sections) for part, found in PARTS.items()} == {
+        "raises": True,
+        "references": True,
+        "examples": False,
+    }
+    example = "It Raises: an error. References: here.\n\n    >>> 1 + 1\n    2\n"
+    assert {part: found(example) for part, found in PARTS.items()} == {
+        "raises": False,
+        "references": False,
+        "examples": True,
+    }
