@@ -1,4 +1,4 @@
-"""Optimizers, first and second order: each file holds one family, the ``scale_by_*`` direction beside its named form.
+"""Optimizers of first and second order: each file holds one family, with ``scale_by_*`` beside the named optimizer.
 
 Every optimizer is an ``optax.GradientTransformationExtraArgs``. The second-order methods are for full batches: their
 ``update`` takes the objective as ``value_fn``.

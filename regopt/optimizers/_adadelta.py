@@ -1,4 +1,4 @@
-"""Adadelta: steps scaled by the ratio of past steps to past gradients.
+"""Adadelta: the gradient is scaled by the ratio of the sizes of past steps and past gradients.
 
 Both accumulators are kept in at least float32.
 """
@@ -23,20 +23,22 @@ class ScaleByAdadeltaState(NamedTuple):
     scale: Tree  # shapes of the parameters, at least float32: what multiplied the last gradient
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the gradient; at least float32."""
         return trees.lift_wide(lambda rate, scale: rate * scale, rates, self.scale)
 
 
 def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Adadelta's direction, ``d = g * sqrt(x + eps_root) / sqrt(r + eps_root)``, elementwise.
 
-    With ``r <- decay r + (1 - decay) g**2`` before it and ``x <- decay x + (1 - decay) d**2`` after it, so that d
-    has the parameters' units. A direction of descent when subtracted; its leaves are at least float32.
-    ``eps_root`` starts the method: at 0 it never moves.
+    ``r <- decay r + (1 - decay) g**2`` is updated before the direction is computed and
+    ``x <- decay x + (1 - decay) d**2`` after it, so d has the units of the parameters. Subtracting d descends
+    (``scale_by_learning_rate`` does so). The leaves of d are at least float32. With ``eps_root = 0`` the method never
+    leaves its start, because x is 0 there.
 
     Args:
-        decay: of both averages, in [0, 1), dimensionless; may be traced.
-        eps_root: >= 0, added inside both roots, in squared parameter units and squared gradient units; may be traced.
+        decay: decay rate of both averages, in [0, 1), dimensionless; may be traced.
+        eps_root: constant added inside both roots, >= 0, in squared parameter units and in squared gradient units; may
+            be traced.
 
     Returns:
         The transformation.
@@ -44,7 +46,17 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Zeiler (2012), Algorithm 1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_adadelta
+        >>> grads = jnp.array([1.0, -100.0])
+        >>> transform = scale_by_adadelta()
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(4)  # independent of the scale of the gradient
+        Array([ 0.0045, -0.0045], dtype=float32)
+
+    References:
+        Zeiler, M. D. (2012). ADADELTA: An adaptive learning rate method. arXiv:1212.5701. Algorithm 1.
     """
     check_range("decay", decay, "[0, 1)")
     check_range("eps_root", eps_root, "[0, inf)")
@@ -72,13 +84,15 @@ def adadelta(
 ) -> optax.GradientTransformationExtraArgs:
     """Adadelta, ``w <- w - learning_rate * d`` with ``d = g * sqrt(x + eps_root) / sqrt(r + eps_root)``.
 
-    With ``r <- decay r + (1 - decay) g**2`` and, afterwards, ``x <- decay x + (1 - decay) d**2``. The paper has no
-    learning rate; a factor other than its 1 does not enter x.
+    ``r <- decay r + (1 - decay) g**2`` is updated before d is computed and ``x <- decay x + (1 - decay) d**2`` after
+    it. The paper has no learning rate, which is a learning rate of 1; another value does not enter x.
 
     Args:
-        learning_rate: a factor >= 0, dimensionless; may be traced, a schedule, or a prefix tree of these.
-        decay: of both averages, in [0, 1), dimensionless; may be traced.
-        eps_root: >= 0, added inside both roots, in squared parameter units and squared gradient units; may be traced.
+        learning_rate: factor of the step, >= 0, dimensionless; a number (may be traced), a schedule, or a prefix tree
+            of these.
+        decay: decay rate of both averages, in [0, 1), dimensionless; may be traced.
+        eps_root: constant added inside both roots, >= 0, in squared parameter units and in squared gradient units; may
+            be traced.
 
     Returns:
         The optimizer.
@@ -86,6 +100,16 @@ def adadelta(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Zeiler (2012), Algorithm 1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.adadelta(eps_root=1e-4)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(4)
+        Array([-0.0447,  0.0447], dtype=float32)
+
+    References:
+        Zeiler, M. D. (2012). ADADELTA: An adaptive learning rate method. arXiv:1212.5701. Algorithm 1.
     """
     return optax.chain(scale_by_adadelta(decay, eps_root), scale_by_learning_rate(learning_rate))

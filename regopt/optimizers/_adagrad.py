@@ -1,7 +1,8 @@
-"""AdaGrad: steps divided by the root of the sum of all squared gradients.
+"""AdaGrad: the gradient is divided by the root of the sum of all squared gradients.
 
-``eps`` stands outside the root, in gradient units, and ``eps_root`` inside, in squared ones. For small gradients the
-two are far apart, and sources differ in which one they print. The accumulator is kept in at least float32.
+``eps`` is added outside the root, in gradient units, and ``eps_root`` inside it, in squared gradient units. For small
+gradients the two give very different steps, and sources differ in which one they print. The accumulator is kept in at
+least float32.
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class ScaleByAdagradState(NamedTuple):
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the gradient; at least float32."""
         return self.denominator.divide(rates, self.sum_of_squares)
 
 
@@ -31,12 +32,13 @@ def scale_by_adagrad(
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad's direction, ``g / (sqrt(r + eps_root) + eps)`` with ``r <- r + g**2``, elementwise.
 
-    A direction of descent when subtracted; its leaves are at least float32. Where the gradient has always been
-    zero it is 0, with both constants 0 too. optax's constant stands inside the root, PyTorch's outside.
+    Subtracting the direction descends (``scale_by_learning_rate`` does so). Its leaves are at least float32. Where all
+    gradients so far were zero the direction is 0, even with both constants 0. optax adds its constant inside the root,
+    PyTorch outside.
 
     Args:
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
         initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced.
 
     Returns:
@@ -45,7 +47,20 @@ def scale_by_adagrad(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Duchi et al. (2011), Figure 1; Goodfellow et al. (2016), Algorithm 8.4.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_adagrad
+        >>> grads = jnp.array([3.0, -0.1])
+        >>> transform = scale_by_adagrad(initial_accumulator=16.0)
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(3)
+        Array([ 0.6  , -0.025], dtype=float32)
+
+    References:
+        Duchi, J., Hazan, E., & Singer, Y. (2011). Adaptive subgradient methods for online learning and stochastic
+        optimization. Journal of Machine Learning Research, 12, 2121-2159. Figure 1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.4.
     """
     check_range("eps", eps, "[0, inf)")
     check_range("eps_root", eps_root, "[0, inf)")
@@ -71,9 +86,10 @@ def adagrad(
     """AdaGrad, ``w <- w - learning_rate * g / (sqrt(r + eps_root) + eps)`` with ``r <- r + g**2``.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
         initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced.
 
     Returns:
@@ -82,6 +98,19 @@ def adagrad(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), Algorithm 8.4; Duchi et al. (2011), Figure 1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.adagrad(learning_rate=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(4)
+        Array([-0.5,  0.5], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.4.
+
+        Duchi, J., Hazan, E., & Singer, Y. (2011). Adaptive subgradient methods for online learning and stochastic
+        optimization. Journal of Machine Learning Research, 12, 2121-2159. Figure 1.
     """
     return optax.chain(scale_by_adagrad(eps, eps_root, initial_accumulator), scale_by_learning_rate(learning_rate))

@@ -1,7 +1,7 @@
-"""Adam and AdamW: a moving average of the gradient, scaled in each coordinate by the history of its size.
+"""Adam and AdamW: a moving average of the gradient, divided in each coordinate by its root mean square.
 
-Moments are kept in at least float32 whatever the parameters' dtype: a second moment with b2 = 0.999 would
-never move in bfloat16.
+The moments are kept in at least float32, whatever the dtype of the parameters: in bfloat16 a second moment with
+b2 = 0.999 would never change.
 """
 
 from typing import NamedTuple
@@ -27,24 +27,24 @@ class ScaleByAdamState(NamedTuple):
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
         return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_adam(
     b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam's direction, ``(s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``.
+    """Adam's direction, ``(s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``, elementwise.
 
-    With ``s <- b1 s + (1 - b1) g`` and ``r <- b2 r + (1 - b2) g**2``, elementwise, t = 1, 2, ... A direction of
-    descent when subtracted; its leaves are at least float32. Where the gradient has always been zero it is 0,
-    with ``eps = 0`` too.
+    The moments are ``s <- b1 s + (1 - b1) g`` and ``r <- b2 r + (1 - b2) g**2``, and t = 1, 2, ... counts the updates.
+    Subtracting the direction descends (``scale_by_learning_rate`` does so). Its leaves are at least float32. Where all
+    gradients so far were zero the direction is 0, even with ``eps = 0``.
 
     Args:
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The transformation.
@@ -52,7 +52,19 @@ def scale_by_adam(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Kingma & Ba (2015), Algorithm 1; Goodfellow et al. (2016), Algorithm 8.7.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_adam
+        >>> grads = jnp.array([3.0, -0.1])
+        >>> transform = scale_by_adam()
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(4)
+        Array([ 1., -1.], dtype=float32)
+
+    References:
+        Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.7.
     """
     check_range("b1", b1, "[0, 1)")
     check_range("b2", b2, "[0, 1)")
@@ -88,15 +100,17 @@ def adam(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam, ``w <- w - learning_rate * (s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``.
 
-    With ``s <- b1 s + (1 - b1) g`` and ``r <- b2 r + (1 - b2) g**2``. The first step is the learning rate to
-    rounding for every b1 and b2, while ``eps`` is small beside the gradient.
+    The moments are ``s <- b1 s + (1 - b1) g`` and ``r <- b2 r + (1 - b2) g**2``, and t = 1, 2, ... counts the updates.
+    While ``eps`` is small compared with the gradient, the first step has the size of the learning rate in each
+    coordinate, to rounding, for every b1 and b2.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The optimizer.
@@ -104,7 +118,19 @@ def adam(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Kingma & Ba (2015), Algorithm 1; Goodfellow et al. (2016), Algorithm 8.7.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.adam(learning_rate=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(4)
+        Array([-0.5,  0.5], dtype=float32)
+
+    References:
+        Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.7.
     """
     return optax.chain(scale_by_adam(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))
 
@@ -119,24 +145,40 @@ def adamw(
     weight_decay: NumberTree = 1e-4,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam with decoupled decay, ``w <- w - learning_rate * (adam direction + weight_decay * w)``.
+    """Adam with decoupled decay, ``w <- w - learning_rate * (d + weight_decay * w)``.
+
+    d is Adam's direction, see ``scale_by_adam``. The learning rate scales the decay too, as in PyTorch and optax.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
-        weight_decay: >= 0, dimensionless, a number or a prefix tree of numbers; may be traced.
-        mask: which leaves decay; by default neither biases nor normalisation scales, None for all of them.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
+            be traced.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
+            function from parameters to one, or None for all leaves.
 
     Returns:
-        The optimizer; its update wants ``params``.
+        The optimizer; its ``update`` requires ``params``.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Loshchilov & Hutter (2019), Algorithm 2 with the decay scaled by the learning rate.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([1.0])}
+        >>> optimizer = regopt.adamw(learning_rate=0.5, weight_decay=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates["kernel"].round(4), updates["bias"].round(4)  # the bias does not decay
+        (Array([-0.75,  1.  ], dtype=float32), Array([-0.5], dtype=float32))
+
+    References:
+        Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Algorithm 2, with the decay
+        scaled by the learning rate.
     """
     check_range("weight_decay", weight_decay, "[0, inf)")
     return optax.chain(

@@ -1,4 +1,4 @@
-"""AdaMax: Adam scaled by the largest recent gradient instead of the root mean square."""
+"""AdaMax: Adam with the largest recent gradient in place of the root mean square."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class ScaleByAdamaxState(NamedTuple):
     eps: Number  # shape (), default float dtype
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
         # as large as Adam's at most, where the gradient has always been zero
 
         def steps(rate, u, eps):
@@ -34,15 +34,15 @@ class ScaleByAdamaxState(NamedTuple):
 def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> optax.GradientTransformationExtraArgs:
     """AdaMax's direction, ``(s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``, elementwise.
 
-    With Adam's ``s <- b1 s + (1 - b1) g``. u is the limit of ``r**(1/p)`` for p to infinity, where
-    ``r <- b2**p r + (1 - b2**p) |g|**p`` (of the root, not of r itself). The paper has no eps, and none is needed:
-    where the gradient has always been zero the direction is 0. optax and PyTorch add theirs within the maximum. A
-    direction of descent when subtracted; its leaves are at least float32.
+    ``s <- b1 s + (1 - b1) g`` is Adam's first moment. u is the limit of ``r**(1/p)`` for p to infinity, where
+    ``r <- b2**p r + (1 - b2**p) |g|**p``; the limit is that of the root, not of r. The paper has no eps, and none is
+    needed: where all gradients so far were zero the direction is 0. optax and PyTorch add their eps inside the maximum.
+    Subtracting the direction descends (``scale_by_learning_rate`` does so). Its leaves are at least float32.
 
     Args:
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the largest magnitude, in [0, 1); may be traced.
-        eps: >= 0, in gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced.
+        eps: constant added to u, >= 0, in gradient units; may be traced.
 
     Returns:
         The transformation.
@@ -50,7 +50,17 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Kingma & Ba (2015), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_adamax
+        >>> grads = jnp.array([3.0, 0.0])
+        >>> transform = scale_by_adamax()
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(4)
+        Array([1., 0.], dtype=float32)
+
+    References:
+        Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 2.
     """
     check_range("b1", b1, "[0, 1)")
     check_range("b2", b2, "[0, 1)")
@@ -82,13 +92,14 @@ def adamax(
 ) -> optax.GradientTransformationExtraArgs:
     """AdaMax, ``w <- w - learning_rate * (s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``.
 
-    With Adam's ``s <- b1 s + (1 - b1) g``. Where the gradient has always been zero the parameter stays.
+    ``s <- b1 s + (1 - b1) g`` is Adam's first moment. A parameter whose gradient has always been zero does not move.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the largest magnitude, in [0, 1); may be traced.
-        eps: >= 0, in gradient units; may be traced.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced.
+        eps: constant added to u, >= 0, in gradient units; may be traced.
 
     Returns:
         The optimizer.
@@ -96,6 +107,16 @@ def adamax(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Kingma & Ba (2015), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.adamax(learning_rate=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(4)
+        Array([-0.5,  0.5], dtype=float32)
+
+    References:
+        Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 2.
     """
     return optax.chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))

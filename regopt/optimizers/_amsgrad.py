@@ -1,4 +1,4 @@
-"""AMSGrad: Adam with a second moment that never shrinks."""
+"""AMSGrad: Adam with a second moment that never decreases."""
 
 from typing import NamedTuple
 
@@ -21,26 +21,27 @@ class ScaleByAmsgradState(NamedTuple):
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
         return self.denominator.divide(rates, self.largest)
 
 
 def scale_by_amsgrad(
     b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
-    """AMSGrad's direction, ``s / (sqrt(r_max + eps_root) + eps)``: a scale that never shrinks again.
+    """AMSGrad's direction, ``s / (sqrt(r_max + eps_root) + eps)`` with ``r_max <- max(r_max, r)``, elementwise.
 
-    With Adam's ``s <- b1 s + (1 - b1) g`` and ``r <- b2 r + (1 - b2) g**2``, and ``r_max <- max(r_max, r)``,
-    elementwise. As in the paper no moment is corrected for its start at 0; the paper has no eps either. PyTorch
-    takes the same maximum and corrects s and r_max afterwards; optax corrects s and r and takes the maximum of the
-    corrected r, unless told to leave both as they are. A direction of descent when subtracted; its leaves are at
-    least float32. Where the gradient has always been zero it is 0, with ``eps = 0`` too.
+    ``s <- b1 s + (1 - b1) g`` and ``r <- b2 r + (1 - b2) g**2`` are Adam's moments. As in the paper neither moment is
+    corrected for its bias; the paper has no eps either. PyTorch takes the same maximum and then corrects s and r_max.
+    By default optax corrects s and r and takes the maximum of the corrected r.
+
+    Subtracting the direction descends (``scale_by_learning_rate`` does so). Its leaves are at least float32. Where all
+    gradients so far were zero the direction is 0, even with ``eps = 0``.
 
     Args:
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The transformation.
@@ -48,7 +49,17 @@ def scale_by_amsgrad(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Reddi, Kale & Kumar (2018), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_amsgrad
+        >>> grads = jnp.array([3.0, -0.1])
+        >>> transform = scale_by_amsgrad(b2=0.99)
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(4)  # (1 - b1) / sqrt(1 - b2)
+        Array([ 1., -1.], dtype=float32)
+
+    References:
+        Reddi, S. J., Kale, S., & Kumar, S. (2018). On the convergence of Adam and beyond. ICLR. Algorithm 2.
     """
     check_range("b1", b1, "[0, 1)")
     check_range("b2", b2, "[0, 1)")
@@ -83,15 +94,16 @@ def amsgrad(
 ) -> optax.GradientTransformationExtraArgs:
     """AMSGrad, ``w <- w - learning_rate * s / (sqrt(r_max + eps_root) + eps)`` with ``r_max <- max(r_max, r)``.
 
-    With Adam's s and r, uncorrected as in the paper, so that the first step is
-    ``(1 - b1) / sqrt(1 - b2)`` times the learning rate; see ``scale_by_amsgrad`` for what other libraries do.
+    s and r are Adam's moments without bias correction, as in the paper, so the first step is
+    ``(1 - b1) / sqrt(1 - b2)`` times the learning rate. ``scale_by_amsgrad`` says how other libraries differ.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The optimizer.
@@ -99,6 +111,16 @@ def amsgrad(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Reddi, Kale & Kumar (2018), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.amsgrad(learning_rate=0.5, b2=0.99)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(4)
+        Array([-0.5,  0.5], dtype=float32)
+
+    References:
+        Reddi, S. J., Kale, S., & Kumar, S. (2018). On the convergence of Adam and beyond. ICLR. Algorithm 2.
     """
     return optax.chain(scale_by_amsgrad(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))

@@ -1,4 +1,4 @@
-"""Nonlinear conjugate gradients: directions that do not undo what earlier line searches have gained."""
+"""Nonlinear conjugate gradients: search directions that keep the progress of earlier line searches."""
 
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ Variant = Literal["polak_ribiere", "fletcher_reeves", "hestenes_stiefel"]
 
 
 class NonlinearCGState(NamedTuple):
-    """State of ``nonlinear_cg``, in front of that of the line search."""
+    """State of ``nonlinear_cg``; the state of the line search follows it."""
 
     gradient: jax.Array  # [parameters], at least float32: the last one; 0 before the first update
     direction: jax.Array  # [parameters], at least float32: the last one; 0 before the first update
@@ -23,23 +23,24 @@ class NonlinearCGState(NamedTuple):
 def nonlinear_cg(
     *, variant: Variant = "polak_ribiere", linesearch: LineSearch = "zoom"
 ) -> optax.GradientTransformationExtraArgs:
-    """Nonlinear conjugate gradients, ``d <- -g + beta d`` and a line search along d.
+    """Nonlinear conjugate gradients, ``d <- -g + beta d``, followed by a line search along d.
 
-    With ``g`` and ``d`` of the last update on the right-hand sides marked 0, ``beta`` is
+    With ``g0`` and ``d0`` the gradient and the direction of the previous update, ``beta`` is
 
     * "polak_ribiere": ``max(0, g'(g - g0) / g0'g0)``, which restarts by itself where steps are short (PR+),
     * "fletcher_reeves": ``g'g / g0'g0``,
     * "hestenes_stiefel": ``g'(g - g0) / (g - g0)'d0``.
 
-    Where d does not descend the method restarts with ``d = -g``. On a quadratic with exact steps the three agree, and
-    end in as many updates as the Hessian has distinct eigenvalues.
+    The method restarts with ``d = -g`` where d is not a descent direction. On a quadratic with exact steps the three
+    formulas agree, and the method ends after as many updates as the Hessian has distinct eigenvalues.
 
     Call ``update(grads, state, params, value_fn=...)``, as for ``newton``.
 
     Args:
         variant: the formula for beta; static.
-        linesearch: "zoom" (strong Wolfe with ``c2 = 0.1``) or "backtracking", both tried first at the minimum of the
-            parabola along the line, "exact_quadratic", that minimum itself, or an optax line search; static.
+        linesearch: ``"zoom"`` (strong Wolfe conditions with ``c2 = 0.1``) or ``"backtracking"``, which both start at
+            the minimum of the parabola along the line; ``"exact_quadratic"``, which takes that minimum; or a line
+            search of optax; static.
 
     Returns:
         The optimizer.
@@ -47,8 +48,27 @@ def nonlinear_cg(
     Raises:
         ValueError: ``variant`` or ``linesearch`` is unknown.
 
-    References: Goodfellow et al. (2016), Algorithm 8.9 and equations 8.31 and 8.32 (the sign of g in the printed
-    8.30 is wrong, that of the algorithm is right); Nocedal & Wright (2006), equations 5.41, 5.44, 5.45 and 5.46.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.array([1.0, 10.0]) * (w - 1.0) ** 2) / 2
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.nonlinear_cg(linesearch="exact_quadratic")
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):  # two distinct eigenvalues: two updates reach the minimum
+        ...     updates, state = optimizer.update(jax.grad(loss)(params), state, params, value_fn=loss)
+        ...     params = params + updates
+        >>> params.round(4)
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.9 and equations 8.31
+        and 8.32. The sign of g in the printed equation 8.30 is wrong; that in the algorithm is right.
+
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Equations 5.41, 5.44, 5.45 and
+        5.46.
     """
     if variant not in _BETA:
         raise ValueError(f"variant must be one of {', '.join(_BETA)}, got {variant!r}")

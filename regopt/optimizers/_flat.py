@@ -1,6 +1,7 @@
-"""From one vector to trees: a full-batch method is written for a flat vector and lifted here.
+"""Full-batch methods on trees: each is written for a flat vector and lifted to trees here.
 
-The arithmetic is in at least float32, the user's function included; the cast to the parameters' dtypes comes last.
+All arithmetic is in at least float32, that of the user's function included. The cast to the dtypes of the parameters
+comes last.
 """
 
 from collections.abc import Callable
@@ -17,25 +18,26 @@ from regopt._core.types import Tree
 
 
 class Link(NamedTuple):
-    """A transformation of one vector ``[parameters]`` of at least float32, as optax's are of trees."""
+    """A transformation of one vector ``[parameters]`` in at least float32; the counterpart of optax's for trees."""
 
     init: Callable[[jax.Array], Any]  # parameters -> state
     update: Callable[..., tuple[jax.Array, Any]]  # (vector, state, parameters, grad=..., value_fn=...) -> the same
 
 
 def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> optax.GradientTransformationExtraArgs:
-    """A chain of transformations of one vector, lifted to trees; its state is the tuple of theirs.
+    """Lift a chain of transformations of one vector to trees; the state is the tuple of the states of the links.
 
-    The first link is given the gradient, each other one what comes out of the link before, all of them by keyword
-    ``grad``, the gradient, and the user's function of the parameters as a function of the vector.
+    The first link receives the gradient, every other link the output of the link before it. All of them also receive
+    the gradient as the keyword ``grad``, and the user's function of the parameters as a function of the vector.
 
     Args:
         *links: the transformations of vectors.
-        function: name of the extra argument that the update wants; its result is made flat, a scalar for "value_fn".
-        wide: leave the updates in at least float32, for a link of a chain.
+        function: name of the extra argument that ``update`` requires. Its result is flattened, to a scalar for
+            "value_fn".
+        wide: if True, the updates stay in at least float32, as a link inside a chain needs them.
 
     Returns:
-        The transformation of trees. Extra arguments of other names are accepted and not used.
+        The transformation of trees. It accepts and ignores extra arguments of other names.
     """
 
     def init(params):
@@ -65,11 +67,11 @@ def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> o
 
 
 def _flatten(params: Tree) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
-    """The entries as one vector in the leaves' common dtype, at least float32, and the way back, in that dtype."""
+    """The entries as one vector in the common dtype of the leaves, at least float32, and the inverse function."""
     dtype = reduce(lambda a, b: widen(a, b)[0], jax.tree.leaves(params), jnp.zeros((), jnp.float32)).dtype
     return ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p).astype(dtype), params))
 
 
 def descending(direction: jax.Array, gradient: jax.Array) -> jax.Array:
-    """``direction`` where it descends, that is ``direction'gradient < 0``, else ``-gradient``."""
+    """``direction`` where it descends, that is where ``direction'gradient < 0``, else ``-gradient``."""
     return jnp.where(direction @ gradient < 0, direction, -gradient)

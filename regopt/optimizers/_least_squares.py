@@ -1,7 +1,7 @@
-"""Methods for sums of squares, ``|r(w)|^2 / 2``: the Hessian without the residuals' own curvature is J'J.
+"""Methods for sums of squares, ``|r(w)|^2 / 2``, which approximate the Hessian by J'J.
 
-Their update takes ``residual_fn``, from which they have the gradient J'r too. For another convex loss on a model's
-outputs see ``curvature.gauss_newton_product``.
+Their ``update`` takes ``residual_fn`` and computes the gradient J'r from it as well. For other convex losses of a
+model's outputs see ``curvature.gauss_newton_product``.
 """
 
 from typing import NamedTuple
@@ -22,14 +22,14 @@ def gauss_newton(
 ) -> optax.GradientTransformationExtraArgs:
     """The Gauss-Newton method, ``w <- w - learning_rate * (J'J + regularization I)^-1 J'r``.
 
-    Call ``update(grads, state, params, residual_fn=...)``, where ``residual_fn(params)`` is r, of any shape; it sees
-    parameters in at least float32, and ``grads`` are not used. Where J has not full rank to rounding the step is the
-    shortest one.
+    Call ``update(grads, state, params, residual_fn=...)``, where ``residual_fn(params)`` is r, of any shape. The
+    function receives parameters in at least float32; ``grads`` are not used. Where J does not have full rank, to
+    rounding, the step is the solution of minimal norm.
 
     Args:
-        learning_rate: step size, >= 0, dimensionless, 1 for the full step; may be traced, a schedule, or a prefix
-            tree of these.
-        regularization: a constant damping, >= 0, in units of squared residual per squared parameter; may be traced.
+        learning_rate: factor of the step, >= 0, dimensionless, 1 for the full step; a number (may be traced), a
+            schedule, or a prefix tree of these.
+        regularization: constant damping, >= 0, in units of squared residual per squared parameter; may be traced.
 
     Returns:
         The optimizer; its state holds the smallest eigenvalue of J'J.
@@ -37,7 +37,19 @@ def gauss_newton(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Nocedal & Wright (2006), equation 10.23.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def residual(w):
+        ...     return jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]) @ w - jnp.array([1.0, 3.0, 5.0])
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.gauss_newton()
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params, residual_fn=residual)
+        >>> updates.round(3)  # a linear model is fitted in one step
+        Array([1., 2.], dtype=float32)
+
+    References:
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Equation 10.23.
     """
     check_range("regularization", regularization, "[0, inf)")
 
@@ -53,7 +65,7 @@ def gauss_newton(
 
 
 class LevenbergMarquardtState(NamedTuple):
-    """State of ``levenberg_marquardt``; numbers of shape (), at least float32."""
+    """State of ``levenberg_marquardt``; its numbers have shape () and are at least float32."""
 
     count: Number  # shape (), int32: updates so far
     damping: jax.Array  # mu of the next step, absolute; 0 before the first
@@ -64,15 +76,15 @@ class LevenbergMarquardtState(NamedTuple):
 def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationExtraArgs:
     """The Levenberg-Marquardt method, ``h = -(J'J + mu I)^-1 J'r``, with Nielsen's rule for mu.
 
-    With ``F = |r|^2 / 2`` and the gain ratio ``rho = (F(w) - F(w + h)) / (h'(mu h - J'r) / 2)``: where rho > 0 the
-    step is taken and ``mu <- mu max(1/3, 1 - (2 rho - 1)^3), nu <- 2``; else the update is 0 and ``mu <- nu mu,
-    nu <- 2 nu``. So F never increases. At the start ``mu = damping * max(diag(J'J))``.
+    Let ``F = |r|^2 / 2`` and let the gain ratio be ``rho = (F(w) - F(w + h)) / (h'(mu h - J'r) / 2)``. Where rho > 0
+    the step is taken, ``mu <- mu max(1/3, 1 - (2 rho - 1)^3)`` and ``nu <- 2``. Elsewhere the update is 0,
+    ``mu <- nu mu`` and ``nu <- 2 nu``. So F never increases. At the start ``mu = damping * max(diag(J'J))``.
 
-    Call ``update(grads, state, params, residual_fn=...)`` as for ``gauss_newton``; a call is one trial step.
+    Call ``update(grads, state, params, residual_fn=...)`` as for ``gauss_newton``; each call is one trial step.
 
     Args:
-        damping: at the start, relative to the largest diagonal entry of J'J, > 0, dimensionless: 1e-6 near a
-            solution, up to 1 far from it; may be traced.
+        damping: initial damping relative to the largest diagonal entry of J'J, > 0, dimensionless, from 1e-6 near a
+            solution to 1 far from it; may be traced.
 
     Returns:
         The optimizer.
@@ -80,8 +92,25 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
     Raises:
         ValueError: a concrete damping is not positive.
 
-    References: Madsen, Nielsen & Tingleff (2004), Algorithm 3.16 with equations 2.18, 2.21, 3.13 and 3.14; Nielsen
-    (1999), Damping parameter in Marquardt's method.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def residual(w):
+        ...     return jnp.array([10.0 * (w[1] - w[0] ** 2), 1.0 - w[0]])  # Rosenbrock's function
+        >>> params = jnp.array([-1.2, 1.0])
+        >>> optimizer = regopt.levenberg_marquardt()
+        >>> state = optimizer.init(params)
+        >>> for _ in range(30):
+        ...     updates, state = optimizer.update(params, state, params, residual_fn=residual)
+        ...     params = params + updates
+        >>> params.round(3)
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Madsen, K., Nielsen, H. B., & Tingleff, O. (2004). Methods for non-linear least squares problems (2nd ed.).
+        Technical University of Denmark. Algorithm 3.16 with equations 2.18, 2.21, 3.13 and 3.14.
+
+        Nielsen, H. B. (1999). Damping parameter in Marquardt's method. Technical University of Denmark.
     """
     check_range("damping", damping, "(0, inf)")
 
@@ -110,7 +139,7 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
 
 
 def _gain_ratio(residual: jax.Array, trial: jax.Array, step: jax.Array, slope: jax.Array, mu: jax.Array) -> jax.Array:
-    """What F lost over what its model lost, equation 2.18; not above 0 where the trial is not finite."""
+    """The decrease of F over that of its model, equation 2.18; negative where the trial is not finite."""
     decrease = (residual - trial) @ (residual + trial) / 2  # not F - F, which loses the digits near a solution
     predicted = step @ (mu * step - slope) / 2
     return jnp.where(jnp.isfinite(decrease), safe_divide(decrease, predicted), -1)

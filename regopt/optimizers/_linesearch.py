@@ -1,7 +1,8 @@
-"""How far to go along a direction: the minimum of the parabola along the line, and optax's searches made safe.
+"""Line searches: the minimum of the parabola along a line, and optax's searches with a safe failure.
 
-Each is a link behind one that gives a direction, as in ``optax.chain(sgd(1.0), scale_by_exact_linesearch())``.
-The loops of "zoom" and "backtracking", and of ``newton_cg``, can be differentiated forwards only (``jax.jvp``).
+A line search follows a transformation that gives a direction, as in
+``optax.chain(sgd(1.0), scale_by_exact_linesearch())``. The loops of "zoom", "backtracking" and ``newton_cg`` can be
+differentiated in forward mode only (``jax.jvp``).
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -17,21 +18,40 @@ LineSearch: TypeAlias = Literal["zoom", "backtracking", "exact_quadratic"] | opt
 
 
 class LineSearchState(NamedTuple):
-    """State of a line search: what the last one found. Each starts anew, so nothing else is carried."""
+    """State of a line search: the result of the last one. Every search starts anew, so nothing else is carried."""
 
     step: jax.Array  # shape (), at least float32: multiple of the direction that was taken; 1 before the first
 
 
 def scale_by_exact_linesearch() -> optax.GradientTransformationExtraArgs:
-    """The minimum along the line ``w + step * u`` of a quadratic: ``step = -g'u / u'Hu``, by one product with H.
+    """The minimum of a quadratic along the line ``w + step * u``: ``step = -g'u / u'Hu``, by one product with H.
 
-    Exact on a quadratic; on another function it is Newton's method along the line. Where ``u'Hu <= 0`` there is no
-    minimum and the step is 1.
+    The step is exact on a quadratic; on another function it is Newton's method along the line. Where ``u'Hu <= 0``
+    there is no minimum and the step is 1. The updates keep the dtypes of the parameters.
 
     Returns:
-        The transformation; its update wants ``params`` and ``value_fn``.
+        The transformation; its ``update`` requires ``params`` and ``value_fn``.
 
-    References: Goodfellow et al. (2016), Algorithm 8.9; Nocedal & Wright (2006), equation 3.55.
+    Raises:
+        ValueError: an ``update`` comes without ``params`` or ``value_fn``.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import regopt
+        >>> def loss(w):
+        ...     return 2 * jnp.sum((w - 1.0) ** 2)
+        >>> params = jnp.zeros(2)
+        >>> optimizer = optax.chain(regopt.sgd(1.0), regopt.optimizers.scale_by_exact_linesearch())
+        >>> updates, state = optimizer.update(jax.grad(loss)(params), optimizer.init(params), params, value_fn=loss)
+        >>> updates
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.9.
+
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Equation 3.55.
     """
     return on_vector(_exact())
 
@@ -39,15 +59,15 @@ def scale_by_exact_linesearch() -> optax.GradientTransformationExtraArgs:
 def line_search(which: LineSearch, curvature: float = 0.9) -> Link:
     """A line search along a vector, by name, or one of optax's.
 
-    * "zoom": strong Wolfe conditions with ``c1 = 1e-4`` and ``c2 = curvature``, from step 1.
-    * "backtracking": sufficient decrease with ``c1 = 1e-4``, from step 1 by halves.
+    * "zoom": strong Wolfe conditions with ``c1 = 1e-4`` and ``c2 = curvature``; the first trial step is 1.
+    * "backtracking": sufficient decrease with ``c1 = 1e-4``; the step starts at 1 and is halved.
     * "exact_quadratic": ``scale_by_exact_linesearch``.
 
-    Where no step is found that decreases the value, as at a minimum to rounding, the step is 0.
+    Where no step decreases the value, as at a minimum to rounding, the step is 0.
 
     Args:
         which: the name, or any transformation of vectors such as optax's line searches.
-        curvature: the share of the slope that may be left, in (1e-4, 1).
+        curvature: the share of the slope that may remain, c2, in (1e-4, 1).
 
     Returns:
         The transformation of vectors.
@@ -55,7 +75,8 @@ def line_search(which: LineSearch, curvature: float = 0.9) -> Link:
     Raises:
         ValueError: the name is unknown.
 
-    References: Nocedal & Wright (2006), Algorithms 3.1, 3.5 and 3.6.
+    References:
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Algorithms 3.1, 3.5 and 3.6.
     """
     if isinstance(which, optax.GradientTransformation):
         return _as_it_is(optax.with_extra_args_support(which))
@@ -84,7 +105,10 @@ def _exact() -> Link:
 
 
 def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
-    """A search of optax's from a fresh state (a step of 0 would stay for ever), 0 where it found no decrease."""
+    """One of optax's searches, started from a fresh state; the step is 0 where it found no decrease.
+
+    A state that holds a step of 0 would repeat it for ever.
+    """
 
     def update(direction, state, x, *, value_fn, grad):
         del state

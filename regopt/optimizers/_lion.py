@@ -1,4 +1,4 @@
-"""Lion: the sign of an interpolated momentum, a step of one size for all coordinates."""
+"""Lion: the sign of an interpolated momentum, so that all coordinates take steps of one size."""
 
 from typing import NamedTuple
 
@@ -24,14 +24,15 @@ class ScaleByLionState(NamedTuple):
 
 
 def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransformationExtraArgs:
-    """Lion's direction, ``sign(b1 m + (1 - b1) g)``, after which ``m <- b2 m + (1 - b2) g``, elementwise.
+    """Lion's direction, ``sign(b1 m + (1 - b1) g)``, followed by ``m <- b2 m + (1 - b2) g``, elementwise.
 
-    Its entries are 1, -1, or 0 where that mixture is exactly zero. The slope in b1, b2 and the gradient is 0. A
-    direction of descent when subtracted; its leaves are at least float32.
+    Its entries are 1 or -1, or 0 where the interpolation is exactly zero. Its derivative with respect to b1, b2 and the
+    gradient is 0. Subtracting the direction descends (``scale_by_learning_rate`` does so). Its leaves are at least
+    float32.
 
     Args:
-        b1: the weight of the past in the direction, in [0, 1); may be traced.
-        b2: decay of the moving average, in [0, 1); may be traced.
+        b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced.
 
     Returns:
         The transformation.
@@ -39,7 +40,17 @@ def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransfor
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Chen et al. (2023), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_lion
+        >>> grads = jnp.array([3.0, -0.1, 0.0])
+        >>> transform = scale_by_lion()
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions
+        Array([ 1., -1.,  0.], dtype=float32)
+
+    References:
+        Chen, X., et al. (2023). Symbolic discovery of optimization algorithms. NeurIPS. Algorithm 2.
     """
     check_range("b1", b1, "[0, 1)")
     check_range("b2", b2, "[0, 1)")
@@ -65,23 +76,36 @@ def lion(
 ) -> optax.GradientTransformationExtraArgs:
     """Lion, ``w <- w - learning_rate * (sign(b1 m + (1 - b1) g) + weight_decay * w)``.
 
-    And then ``m <- b2 m + (1 - b2) g``. Every step has the size of the learning rate in each coordinate, so that
-    it wants a smaller one than Adam, and a weight decay larger by as much.
+    The momentum is updated after the step, ``m <- b2 m + (1 - b2) g``. Each coordinate moves by the learning rate in
+    every step, so Lion needs a smaller learning rate than Adam, and a weight decay that is larger by the same factor.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: the weight of the past in the direction, in [0, 1); may be traced.
-        b2: decay of the moving average, in [0, 1); may be traced.
-        weight_decay: >= 0, in inverse parameter units, a number or a prefix tree of numbers; may be traced.
-        mask: which leaves decay; by default neither biases nor normalisation scales, None for all of them.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced.
+        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
+            be traced.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
+            function from parameters to one, or None for all leaves.
 
     Returns:
-        The optimizer; its update wants ``params``.
+        The optimizer; its ``update`` requires ``params``.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Chen et al. (2023), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.lion(learning_rate=0.5, weight_decay=0.0)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates
+        Array([-0.5,  0.5], dtype=float32)
+
+    References:
+        Chen, X., et al. (2023). Symbolic discovery of optimization algorithms. NeurIPS. Algorithm 2.
     """
     check_range("weight_decay", weight_decay, "[0, inf)")
     return optax.chain(

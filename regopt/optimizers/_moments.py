@@ -1,6 +1,6 @@
-"""Moving averages of gradients and of their squares, and the division by a root.
+"""Moving averages of gradients and of squared gradients, and the division by a root.
 
-What the rules with moments share; not transformations themselves. Results are in at least float32.
+Shared by the rules with moments; these are not transformations themselves. Results are in at least float32.
 """
 
 from typing import NamedTuple
@@ -23,10 +23,10 @@ def average_of_squares(decay: Number, old: Tree, new: Tree) -> Tree:
 
 
 def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
-    """``moment / (1 - decay**count)``: the moving average of ``count`` values, as if it had not begun at 0.
+    """``moment / (1 - decay**count)``: the moving average of ``count`` values without the bias of its start at 0.
 
-    Times the reciprocal, as XLA joins this division with one that follows in some leaves and not in others, depending
-    on the number of devices.
+    The moment is multiplied by the reciprocal. XLA would merge a division with a following one in some leaves and not
+    in others, depending on the number of devices.
     """
     return trees.lift_wide(lambda m, factor: m * factor, moment, numbers=(1 / one_minus_power(decay, count),))
 
@@ -34,9 +34,9 @@ def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
 def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number) -> Tree:
     """``numerator / (sqrt(second + eps_root) + eps)``, elementwise, and 0 where numerator and denominator are 0.
 
-    The root is taken of the smallest normal number at least, where its slope is finite: one operation instead of the
-    six of ``safe_divide`` and ``safe_sqrt``, which cost a fifth of the time to compile many leaves. Squares smaller
-    than that have underflowed.
+    The argument of the root is at least the smallest normal number, where the slope of the root is finite. This is one
+    operation instead of the six of ``safe_divide`` and ``safe_sqrt``, which take a fifth of the compile time of a model
+    with many leaves. Squares below that number have underflowed anyway.
     """
 
     def divide(x, r, eps, eps_root):
@@ -46,18 +46,18 @@ def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number)
 
 
 class Denominator(NamedTuple):
-    """The numbers below the line of ``divide_by_root``, kept in a state that is asked for its metric."""
+    """The constants in the denominator of ``divide_by_root``; a state keeps them in order to report its metric."""
 
     bias: Number  # shape (), default float dtype: what the second moment is divided by
     eps: Number  # shape (), default float dtype
     eps_root: Number  # shape (), default float dtype
 
     def divide(self, rates: Tree, second: Tree) -> Tree:
-        """``rates / (sqrt(second / bias + eps_root) + eps)``: what multiplied the gradient, or its average."""
+        """``rates / (sqrt(second / bias + eps_root) + eps)``: the rates times the last factors of the gradient."""
         corrected = trees.lift_wide(lambda r, factor: r * factor, second, numbers=(1 / self.bias,))
         return divide_by_root(rates, corrected, self.eps, self.eps_root)
 
 
 def denominator(eps: Number = 0.0, eps_root: Number = 0.0, bias: Number = 1.0) -> Denominator:
-    """The numbers as a state keeps them; without any, before the first step."""
+    """The constants as arrays of a state; the defaults are those before the first step."""
     return Denominator(as_float(bias), as_float(eps), as_float(eps_root))

@@ -1,7 +1,7 @@
-"""Momentum methods: a velocity that remembers past steps.
+"""Momentum methods: a velocity accumulates past gradients.
 
-In ``heavy_ball`` and ``nesterov`` the learning rate acts before the velocity, as in the book, so a schedule does
-not rescale steps already taken; in ``ema_momentum`` it acts after the average, as the form with an average is written.
+In ``heavy_ball`` and ``nesterov`` the learning rate multiplies each gradient before it enters the velocity, as in the
+book, so a schedule does not rescale past steps. In ``ema_momentum`` it multiplies the average.
 """
 
 from typing import NamedTuple
@@ -22,19 +22,19 @@ class HeavyBallState(NamedTuple):
     velocity: Tree  # structure, shapes and dtypes of the parameters
 
     def displaced(self, shift: Tree) -> "HeavyBallState":
-        """The state if the parameters moved by ``shift`` more than the update: a velocity is what they moved by."""
+        """The state after the parameters moved by ``shift`` beyond the update; the velocity includes that move."""
         return self._replace(velocity=trees.lift(jnp.add, self.velocity, shift))
 
 
 def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
     """Momentum, ``v <- momentum * v - learning_rate * g``; the update is v.
 
-    Under a constant gradient the step grows to ``learning_rate * g / (1 - momentum)``.
+    Under a constant gradient the step approaches ``-learning_rate * g / (1 - momentum)``.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
-            prefix tree of these (one for a layer, say).
-        momentum: in [0, 1), dimensionless; may be traced.
+        learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
+            a prefix tree of these with, for example, one entry for each layer.
+        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
 
     Returns:
         The optimizer.
@@ -42,7 +42,22 @@ def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradi
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), Algorithm 8.2; Polyak (1964).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])
+        >>> optimizer = regopt.heavy_ball(learning_rate=0.5, momentum=0.5)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(jnp.ones(2), state)  # a constant gradient
+        >>> updates
+        Array([-0.75, -0.75], dtype=float32)
+
+    References:
+        Polyak, B. T. (1964). Some methods of speeding up the convergence of iteration methods. USSR Computational
+        Mathematics and Mathematical Physics, 4(5), 1-17.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.2.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
     check_range("momentum", momentum, "[0, 1)")
@@ -69,14 +84,14 @@ class EmaMomentumState(NamedTuple):
 def ema_momentum(learning_rate: NumberOrSchedule, decay: Number) -> optax.GradientTransformationExtraArgs:
     """Momentum as a moving average, ``m <- decay * m + (1 - decay) * g``; the update is ``-learning_rate * m``.
 
-    For a constant rate it is ``heavy_ball`` with the learning rate ``learning_rate * (1 - decay)``: the same number
-    for both makes this one's steps smaller by ``1 - decay``. There is no bias correction, so that the first
+    With a constant learning rate this is ``heavy_ball`` with the learning rate ``learning_rate * (1 - decay)``: for the
+    same learning rate its steps are smaller by the factor ``1 - decay``. There is no bias correction, so the first
     steps are short. A schedule rescales the whole average, past gradients included.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
-            prefix tree of these (one for a layer, say).
-        decay: in [0, 1), dimensionless; may be traced.
+        learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
+            a prefix tree of these with, for example, one entry for each layer.
+        decay: decay rate of the average, in [0, 1), dimensionless; may be traced.
 
     Returns:
         The optimizer.
@@ -84,7 +99,23 @@ def ema_momentum(learning_rate: NumberOrSchedule, decay: Number) -> optax.Gradie
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Kingma & Ba (2015), Algorithm 1, the first moment alone without its correction; Polyak (1964).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])
+        >>> optimizer = regopt.ema_momentum(learning_rate=0.5, decay=0.5)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(jnp.ones(2), state)  # a constant gradient
+        >>> updates
+        Array([-0.375, -0.375], dtype=float32)
+
+    References:
+        Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 1, the first moment
+        without its bias correction.
+
+        Polyak, B. T. (1964). Some methods of speeding up the convergence of iteration methods. USSR Computational
+        Mathematics and Mathematical Physics, 4(5), 1-17.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
     check_range("decay", decay, "[0, 1)")
@@ -111,25 +142,25 @@ class NesterovState(NamedTuple):
     momentum: Number  # shape (), default float dtype: kept here because the evaluation point needs it
 
     def evaluation_params(self, params: Tree) -> Tree:
-        """The interim point of Algorithm 8.3, ``params + momentum * velocity``; shapes and dtypes of ``params``."""
+        """The interim point of Algorithm 8.3, ``params + momentum * velocity``, in the shapes and dtypes of ``params``."""
         return trees.lift(lambda w, v, a: w + a * v, params, self.velocity, numbers=(self.momentum,))
 
     def displaced(self, shift: Tree) -> "NesterovState":
-        """The state if the parameters moved by ``shift`` more than the update: a velocity is what they moved by."""
+        """The state after the parameters moved by ``shift`` beyond the update; the velocity includes that move."""
         return self._replace(velocity=trees.lift(jnp.add, self.velocity, shift))
 
 
 def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
     """Nesterov momentum, ``v <- momentum * v - learning_rate * g(w + momentum * v)``; the update is v.
 
-    The parameters are the book's own iterate: ask for the gradient at ``regopt.evaluation_params(params, state)``,
-    as the sweep's tasks do. optax and PyTorch keep the interim point itself as the parameters, off the iterate by
-    ``momentum * v``; with a constant learning rate both see the same gradients.
+    The parameters are the iterate of the book. Evaluate the gradient at ``regopt.evaluation_params(params, state)``, as
+    the tasks of a sweep do. optax and PyTorch keep the interim point ``w + momentum * v`` as the parameters instead;
+    with a constant learning rate both forms see the same gradients.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
-            prefix tree of these (one for a layer, say).
-        momentum: in [0, 1), dimensionless; may be traced.
+        learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
+            a prefix tree of these with, for example, one entry for each layer.
+        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
 
     Returns:
         The optimizer.
@@ -137,7 +168,24 @@ def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradien
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), Algorithm 8.3; Sutskever et al. (2013), equations 3 and 4.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.nesterov(learning_rate=0.5, momentum=0.5)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     grads = regopt.evaluation_params(params, state)
+        ...     updates, state = optimizer.update(grads, state, params)
+        ...     params = params + updates
+        >>> params
+        Array([ 0.125, -0.25 ], dtype=float32)
+
+    References:
+        Sutskever, I., Martens, J., Dahl, G., & Hinton, G. (2013). On the importance of initialization and momentum in
+        deep learning. ICML. Equations 3 and 4.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.3.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
     check_range("momentum", momentum, "[0, 1)")

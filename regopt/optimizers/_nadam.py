@@ -1,4 +1,4 @@
-"""Nadam: Adam with Nesterov's look ahead in the first moment."""
+"""Nadam: Adam with Nesterov's look-ahead in the first moment."""
 
 from typing import NamedTuple
 
@@ -21,27 +21,28 @@ class ScaleByNadamState(NamedTuple):
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the averaged gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
         return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_nadam(
     b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
-    """Nadam's direction, Adam's with the first moment looked ahead by one step.
+    """Nadam's direction: Adam's, with the first moment extrapolated by one step.
 
-    ``(b1 s / (1 - b1**(t+1)) + (1 - b1) g / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)`` with Adam's
-    s and r, elementwise. The gradient is asked at the parameters themselves. A direction of descent when subtracted;
-    its leaves are at least float32. Where the gradient has always been zero it is 0, with ``eps = 0`` too.
+    ``(b1 s / (1 - b1**(t+1)) + (1 - b1) g / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``, elementwise,
+    where s and r are Adam's moments. The gradient is evaluated at the parameters themselves. Subtracting the direction
+    descends (``scale_by_learning_rate`` does so). Its leaves are at least float32. Where all gradients so far were zero
+    the direction is 0, even with ``eps = 0``.
 
-    This is the paper's rule for a constant b1 (its schedule for b1 is left out, and so is the factor b2 that it
-    prints in the corrected r, as in optax), the same as ``optax.nadam``.
+    This is the rule of the paper for a constant b1 and equals ``optax.nadam``. The paper's schedule for b1 is left out,
+    and so is the factor b2 that it prints in the corrected r.
 
     Args:
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The transformation.
@@ -49,7 +50,17 @@ def scale_by_nadam(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Dozat (2016), Algorithm 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_nadam
+        >>> grads = jnp.array([3.0, -0.1])
+        >>> transform = scale_by_nadam(b1=0.5)
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(3)
+        Array([ 1.3330001, -1.3330001], dtype=float32)
+
+    References:
+        Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2.
     """
     check_range("b1", b1, "[0, 1)")
     check_range("b2", b2, "[0, 1)")
@@ -89,16 +100,18 @@ def nadam(
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """Nadam, ``w <- w - learning_rate * d / (sqrt(r / (1 - b2**t) + eps_root) + eps)``: Adam, looking ahead.
+    """Nadam, ``w <- w - learning_rate * d / (sqrt(r / (1 - b2**t) + eps_root) + eps)``: Adam with a look-ahead.
 
-    With Adam's s and r, and ``d = b1 s / (1 - b1**(t+1)) + (1 - b1) g / (1 - b1**t)``.
+    ``d = b1 s / (1 - b1**(t+1)) + (1 - b1) g / (1 - b1**t)``, where s and r are Adam's moments and t = 1, 2, ... counts
+    the updates.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: decay of the first moment, in [0, 1); may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The optimizer.
@@ -106,6 +119,17 @@ def nadam(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Dozat (2016), Algorithm 2 with a constant b1; see ``scale_by_nadam`` for a factor left out.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.nadam(learning_rate=0.5, b1=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(3)
+        Array([-0.66700006,  0.66700006], dtype=float32)
+
+    References:
+        Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2 with a constant b1;
+        ``scale_by_nadam`` names a factor that is left out.
     """
     return optax.chain(scale_by_nadam(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))

@@ -1,6 +1,7 @@
 """Newton's method with the exact Hessian, and with its diagonal alone.
 
-A dense eigendecomposition in each step, so for up to some thousand parameters; beyond them ``newton_cg``.
+``newton`` computes a dense eigendecomposition in each step, which suits up to a few thousand parameters. For more of
+them see ``newton_cg``.
 """
 
 from functools import partial
@@ -19,7 +20,7 @@ from regopt.optimizers._sgd import scale_by_learning_rate
 
 
 class NewtonState(NamedTuple):
-    """State of ``newton`` and ``diagonal_newton``, in front of that of the learning rate."""
+    """State of ``newton`` and ``diagonal_newton``; the state of the learning rate follows it."""
 
     smallest_curvature: jax.Array  # shape (), at least float32: of the last Hessian its smallest eigenvalue (entry)
 
@@ -29,18 +30,20 @@ def newton(
 ) -> optax.GradientTransformationExtraArgs:
     """Newton's method, ``w <- w - learning_rate * (H + regularization I)^-1 g``.
 
-    Saddle-free: ``(|H| + regularization I)^-1``, |H| with the absolute eigenvalues, always descends. Without it the
-    method is attracted by any stationary point: where the state's ``smallest_curvature + regularization`` is negative
-    the step need not descend. Curvatures that are 0 to rounding have no part in the step, which is always finite.
+    With ``saddle_free`` the step uses ``(|H| + regularization I)^-1``, where |H| has the absolute eigenvalues of H, and
+    always descends. Without it the method is attracted by every stationary point: where
+    ``smallest_curvature + regularization`` is negative (the first is in the state) the step need not descend.
+    Curvatures that are 0 to rounding do not contribute, so the step is always finite.
 
-    Call ``update(grads, state, params, value_fn=...)``, where ``value_fn(params)`` is the scalar whose gradient
-    ``grads`` is; it sees parameters in at least float32. The same holds for all methods of this family.
+    Call ``update(grads, state, params, value_fn=...)``, where ``value_fn(params)`` is the scalar whose gradient is
+    ``grads``; the function receives parameters in at least float32. The same holds for all methods of this family.
 
     Args:
-        learning_rate: step size, >= 0, dimensionless, 1 for the full step; may be traced, a schedule, or a prefix
-            tree of these.
-        regularization: added to every curvature, >= 0, in units of the loss per squared parameter; may be traced.
-        saddle_free: take the absolute value of the Hessian; static.
+        learning_rate: factor of the step, >= 0, dimensionless, 1 for the full step; a number (may be traced), a
+            schedule, or a prefix tree of these.
+        regularization: constant added to every curvature, >= 0, in units of the loss per squared parameter; may be
+            traced.
+        saddle_free: if True, take the absolute value of the Hessian; static.
 
     Returns:
         The optimizer.
@@ -48,8 +51,25 @@ def newton(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), equations 8.27 and 8.28 and Algorithm 8.8; Dauphin et al. (2014),
-    Algorithm 1 with the exact Hessian.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.array([1.0, 10.0]) * (w - 1.0) ** 2) / 2
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.newton()
+        >>> updates, state = optimizer.update(jax.grad(loss)(params), optimizer.init(params), params, value_fn=loss)
+        >>> updates.round(4)  # one step reaches the minimum of a quadratic
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.27 and 8.28 and
+        Algorithm 8.8.
+
+        Dauphin, Y. N., Pascanu, R., Gulcehre, C., Cho, K., Ganguli, S., & Bengio, Y. (2014). Identifying and attacking
+        the saddle point problem in high-dimensional non-convex optimization. NeurIPS. Algorithm 1 with the exact
+        Hessian.
     """
     check_range("regularization", regularization, "[0, inf)")
 
@@ -65,24 +85,42 @@ def newton(
 def diagonal_newton(
     learning_rate: NumberOrSchedule = 1.0, regularization: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
-    """Preconditioning with the diagonal, ``w_i <- w_i - learning_rate * g_i / (|H_ii| + regularization)``.
+    """Newton's method with the diagonal, ``w_i <- w_i - learning_rate * g_i / (|H_ii| + regularization)``.
 
-    The diagonal is exact: one Hessian-vector product for each parameter, one after the other in little memory. Where
-    ``|H_ii| + regularization`` is 0 the parameter stays. The absolute value makes every step descend, for a small
-    enough learning rate.
+    The diagonal is exact. It takes one Hessian-vector product for each parameter; they run one after the other to save
+    memory. A parameter with ``|H_ii| + regularization = 0`` does not move. Because of the absolute value every step
+    descends for a small enough learning rate.
 
     Args:
-        learning_rate: step size, >= 0, dimensionless; may be traced, a schedule, or a prefix tree of these.
-        regularization: added to every curvature, >= 0, in units of the loss per squared parameter; may be traced.
+        learning_rate: factor of the step, >= 0, dimensionless; a number (may be traced), a schedule, or a prefix tree
+            of these.
+        regularization: constant added to every curvature, >= 0, in units of the loss per squared parameter; may be
+            traced.
 
     Returns:
-        The optimizer; its update wants ``params`` and ``value_fn``, as that of ``newton``.
+        The optimizer; its ``update`` requires ``params`` and ``value_fn``, as that of ``newton``.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: LeCun et al. (1998), Efficient BackProp, section 9.1 (there with an estimate of the diagonal); Zhang et
-    al. (2023), Dive into Deep Learning, section 12.3.3.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.array([1.0, 10.0]) * (w - 1.0) ** 2) / 2
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.diagonal_newton(learning_rate=0.5)
+        >>> updates, state = optimizer.update(jax.grad(loss)(params), optimizer.init(params), params, value_fn=loss)
+        >>> updates.round(4)
+        Array([0.5, 0.5], dtype=float32)
+
+    References:
+        LeCun, Y., Bottou, L., Orr, G. B., & Müller, K.-R. (1998). Efficient BackProp. In Neural Networks: Tricks of the
+        Trade. Springer. Section 9.1, with an estimate of the diagonal.
+
+        Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
+        Section 12.3.3.
     """
     check_range("regularization", regularization, "[0, inf)")
 
@@ -105,9 +143,10 @@ def _init(x: jax.Array) -> NewtonState:
 def solve_symmetric(
     matrix: jax.Array, vector: jax.Array, regularization: jax.Array, absolute: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """``(A + regularization I)^+ v``, or ``(|A| + regularization I)^+ v``, and A's smallest eigenvalue.
+    """``(A + regularization I)^+ v``, or ``(|A| + regularization I)^+ v``, and the smallest eigenvalue of A.
 
-    Eigenvalues that are 0 to rounding are left out of the inverse. Slopes are finite also where eigenvalues coincide.
+    Eigenvalues that are 0 to rounding are left out of the inverse. The derivatives are finite even where eigenvalues
+    coincide.
     """
     values, vectors, inverse = _spectrum(matrix, regularization, absolute)
     return vectors @ (inverse * (vectors.T @ vector)), values[0]

@@ -1,4 +1,4 @@
-"""Quasi-Newton methods: the inverse Hessian learned from how the gradient changed along past steps."""
+"""Quasi-Newton methods: the inverse Hessian is estimated from the change of the gradient along past steps."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from regopt.optimizers._linesearch import LineSearch, line_search
 
 
 class BFGSState(NamedTuple):
-    """State of ``bfgs``, in front of that of the line search; arrays of at least float32."""
+    """State of ``bfgs``; the state of the line search follows it. Arrays are at least float32."""
 
     count: Number  # shape (), int32: updates so far
     pairs: jax.Array  # shape (), int32: updates of the matrix so far; the others were skipped
@@ -23,18 +23,19 @@ class BFGSState(NamedTuple):
 
 
 def bfgs(*, linesearch: LineSearch = "zoom") -> optax.GradientTransformationExtraArgs:
-    """BFGS, ``d = -M g`` and a line search along d, with the dense approximation M of the inverse Hessian.
+    """BFGS, ``d = -M g`` and a line search along d, with a dense approximation M of the inverse Hessian.
 
     With the last step s and the change y of the gradient along it,
-    ``M <- (I - s y' / y's) M (I - y s' / y's) + s s' / y's``; before the first such update ``M = (y's / y'y) I``. The
+    ``M <- (I - s y' / y's) M (I - y s' / y's) + s s' / y's``. Before the first such update ``M = (y's / y'y) I``. The
     update is skipped where the curvature ``y's`` is not positive to rounding, so M stays positive definite. The first
-    direction is ``-g``, not longer than 1. Memory grows with the square of the number of parameters; see ``lbfgs``.
+    direction is ``-g``, shortened to length 1 if it is longer. Memory grows with the square of the number of
+    parameters; ``lbfgs`` needs less.
 
     Call ``update(grads, state, params, value_fn=...)``, as for ``newton``.
 
     Args:
-        linesearch: "zoom" (strong Wolfe with ``c2 = 0.9``), "backtracking", "exact_quadratic", or an optax line
-            search; static.
+        linesearch: ``"zoom"`` (strong Wolfe conditions with ``c2 = 0.9``), ``"backtracking"``,
+            ``"exact_quadratic"``, or a line search of optax; static.
 
     Returns:
         The optimizer.
@@ -42,7 +43,24 @@ def bfgs(*, linesearch: LineSearch = "zoom") -> optax.GradientTransformationExtr
     Raises:
         ValueError: ``linesearch`` is unknown.
 
-    References: Nocedal & Wright (2006), Algorithm 6.1 with equations 6.17 and 6.20.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.array([1.0, 10.0]) * (w - 1.0) ** 2) / 2
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.bfgs(linesearch="exact_quadratic")
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(jax.grad(loss)(params), state, params, value_fn=loss)
+        ...     params = params + updates
+        >>> params.round(4)
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Algorithm 6.1 with equations
+        6.17 and 6.20.
     """
 
     def init(x):
@@ -79,8 +97,8 @@ def updated_inverse(inverse: jax.Array, s: jax.Array, y: jax.Array) -> jax.Array
 def lbfgs(*, memory_size: int = 10, linesearch: LineSearch = "zoom") -> optax.GradientTransformationExtraArgs:
     """L-BFGS: the product ``M g`` of BFGS from the last ``memory_size`` pairs of s and y, without a matrix.
 
-    optax's recursion, on the parameters as one vector in at least float32. Where its direction does not descend (after
-    a pair of negative curvature) the step goes along ``-g``.
+    The recursion is optax's, applied to the parameters as one vector in at least float32. Where its direction does not
+    descend, as after a pair of negative curvature, the step goes along ``-g``.
 
     Call ``update(grads, state, params, value_fn=...)``, as for ``newton``.
 
@@ -94,7 +112,26 @@ def lbfgs(*, memory_size: int = 10, linesearch: LineSearch = "zoom") -> optax.Gr
     Raises:
         ValueError: ``memory_size`` is below 1, or ``linesearch`` is unknown.
 
-    References: Nocedal & Wright (2006), Algorithms 7.4 and 7.5; Liu & Nocedal (1989).
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.array([1.0, 10.0]) * (w - 1.0) ** 2) / 2
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.lbfgs(memory_size=5)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(10):
+        ...     updates, state = optimizer.update(jax.grad(loss)(params), state, params, value_fn=loss)
+        ...     params = params + updates
+        >>> params.round(3)
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Algorithms 7.4 and 7.5.
+
+        Liu, D. C., & Nocedal, J. (1989). On the limited memory BFGS method for large scale optimization. Mathematical
+        Programming, 45, 503-528.
     """
     if memory_size < 1:
         raise ValueError(f"memory_size must be at least 1, got {memory_size}")

@@ -1,7 +1,8 @@
-"""RMSProp, plain and with Nesterov momentum: steps divided by the root of a moving average of squared gradients.
+"""RMSProp, plain and with Nesterov momentum: the gradient is divided by the root of a moving average of its square.
 
-``eps`` stands outside the root, in gradient units, and ``eps_root`` inside, in squared ones. For small gradients the
-two are far apart, and sources differ in which one they print. The accumulator is kept in at least float32.
+``eps`` is added outside the root, in gradient units, and ``eps_root`` inside it, in squared gradient units. For small
+gradients the two give very different steps, and sources differ in which one they print. The accumulator is kept in at
+least float32.
 """
 
 from typing import NamedTuple
@@ -24,25 +25,26 @@ class ScaleByRmspropState(NamedTuple):
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
     def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times what multiplied the gradient in the last step; at least float32."""
+        """The rates times the factors that the last step applied to the gradient; at least float32."""
         return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_rmsprop(
     decay: Number = 0.9, eps: Number = 0.0, eps_root: Number = 1e-6, *, centered: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """RMSProp's direction, ``g / (sqrt(r + eps_root) + eps)`` with ``r <- decay r + (1 - decay) g**2``.
+    """RMSProp's direction, ``g / (sqrt(r + eps_root) + eps)`` with ``r <- decay r + (1 - decay) g**2``, elementwise.
 
-    Elementwise. Centered, r is the variance, the moving average of g**2 less the square of that of g. It is updated
-    as ``r <- decay (r + (1 - decay) (g - m)**2)`` with the mean m before the step: the same number, but never
-    negative by rounding. A direction of descent when subtracted; its leaves are at least float32. Where the
-    gradient has always been zero it is 0, with both constants 0 too. There is no bias correction.
+    With ``centered``, r is a variance: the moving average of g**2 minus the square of the moving average m of g. It is
+    updated as ``r <- decay (r + (1 - decay) (g - m)**2)`` with m before its own update, which is the same number and is
+    never negative by rounding. There is no bias correction. Subtracting the direction descends
+    (``scale_by_learning_rate`` does so). Its leaves are at least float32. Where all gradients so far were zero the
+    direction is 0, even with both constants 0.
 
     Args:
-        decay: of the moving averages, in [0, 1), dimensionless; may be traced.
-        eps: >= 0, in gradient units, added outside the root, as PyTorch does; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root, as the book does; may be traced.
-        centered: divide by the standard deviation of the gradient instead of its root mean square.
+        decay: decay rate of the moving averages, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, as in PyTorch, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, as in the book, >= 0, in squared gradient units; may be traced.
+        centered: if True, divide by the standard deviation of the gradient instead of its root mean square; static.
 
     Returns:
         The transformation.
@@ -50,8 +52,23 @@ def scale_by_rmsprop(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), Algorithm 8.5; Tieleman & Hinton (2012), lecture 6.5; centered, Graves
-    (2013), equations 38 to 40.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_rmsprop
+        >>> grads = jnp.array([3.0, -0.1])
+        >>> transform = scale_by_rmsprop(decay=0.75)
+        >>> directions, state = transform.update(grads, transform.init(grads))
+        >>> directions.round(3)  # 1 / sqrt(1 - decay)
+        Array([ 2., -2.], dtype=float32)
+
+    References:
+        Tieleman, T., & Hinton, G. (2012). Lecture 6.5, RMSProp: Divide the gradient by a running average of its recent
+        magnitude. COURSERA: Neural Networks for Machine Learning.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.5.
+
+        Graves, A. (2013). Generating sequences with recurrent neural networks. arXiv:1308.0850. Equations 38 to 40, for
+        the centered form.
     """
     check_range("decay", decay, "[0, 1)")
     check_range("eps", eps, "[0, inf)")
@@ -84,16 +101,17 @@ def rmsprop(
 ) -> optax.GradientTransformationExtraArgs:
     """RMSProp, ``w <- w - learning_rate * g / (sqrt(r + eps_root) + eps)``.
 
-    With ``r <- decay r + (1 - decay) g**2``. By default the constant stands inside the root, as in the book;
-    ``eps=1e-8, eps_root=0`` is the form with the constant outside. The two are not interchangeable: they differ
-    where gradients are small beside the root of the constant.
+    ``r <- decay r + (1 - decay) g**2`` is a moving average. By default the constant is inside the root, as in the book;
+    ``eps=1e-8, eps_root=0`` is the form with the constant outside. The two are not interchangeable: they differ where
+    gradients are small compared with the root of the constant.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        decay: of the moving average, in [0, 1), dimensionless; may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
-        centered: r is the variance of the gradient instead of its mean square.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        decay: decay rate of the moving average, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        centered: if True, r is the variance of the gradient instead of its mean square; static.
 
     Returns:
         The optimizer.
@@ -101,7 +119,20 @@ def rmsprop(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), Algorithm 8.5; Tieleman & Hinton (2012), lecture 6.5.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.rmsprop(learning_rate=0.5, decay=0.75)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates.round(3)
+        Array([-1.,  1.], dtype=float32)
+
+    References:
+        Tieleman, T., & Hinton, G. (2012). Lecture 6.5, RMSProp: Divide the gradient by a running average of its recent
+        magnitude. COURSERA: Neural Networks for Machine Learning.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.5.
     """
     return optax.chain(scale_by_rmsprop(decay, eps, eps_root, centered=centered), scale_by_learning_rate(learning_rate))
 
@@ -115,16 +146,18 @@ def rmsprop_nesterov(
 ) -> optax.GradientTransformationExtraArgs:
     """RMSProp with Nesterov momentum, ``v <- momentum * v - learning_rate * g / (sqrt(r + eps_root) + eps)``.
 
-    The update is v, and g is asked at ``regopt.evaluation_params(params, state)``, which is
-    ``params + momentum * v``; ``r <- decay r + (1 - decay) g**2``. The book prints no constant here, so that a zero
-    gradient is 0 / 0; this has RMSProp's, and with both constants 0 such a coordinate coasts.
+    The update is v, and ``r <- decay r + (1 - decay) g**2``. Evaluate the gradient at
+    ``regopt.evaluation_params(params, state)``, which is ``params + momentum * v``. The book prints no constant here,
+    so that a zero gradient gives 0 / 0; this function has the constants of RMSProp. With both constants 0 a coordinate
+    whose gradients have all been zero keeps its velocity.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        decay: of the moving average, in [0, 1), dimensionless; may be traced.
-        momentum: in [0, 1), dimensionless; may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        eps_root: >= 0, in squared gradient units, added inside the root; may be traced.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        decay: decay rate of the moving average, in [0, 1), dimensionless; may be traced.
+        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
 
     Returns:
         The optimizer.
@@ -132,7 +165,17 @@ def rmsprop_nesterov(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), Algorithm 8.6.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.rmsprop_nesterov(learning_rate=0.5, decay=0.75, momentum=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> regopt.evaluation_params(params + updates, state).round(3)  # where to evaluate the next gradient
+        Array([-0.5, -0.5], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.6.
     """
     return optax.chain(scale_by_rmsprop(decay, eps, eps_root), nesterov(learning_rate, momentum))
 

@@ -1,9 +1,9 @@
-"""Schedule-free methods: an average of the iterates takes the place of a learning rate that decays.
+"""Schedule-free methods: an average of the iterates takes the place of a decaying learning rate.
 
-Three points: z takes the steps, x is its average and the model, and y between the two is where gradients are asked.
-The parameters in your hands are y, so a training loop needs no change; x is ``regopt.final_params(params, opt_state)``.
-Both z and x are in the state, in at least float32: x need not be recovered from y and z by a division by b1, which
-may be 0, and in bfloat16 would lose it.
+There are three points: z takes the steps, x is the average of z and the final model, and y between the two is where
+gradients are evaluated. The user's parameters are y, so a training loop needs no change; x is
+``regopt.final_params(params, opt_state)``. The state holds both z and x in at least float32. To recover x from y and z
+would need a division by b1, which may be 0, and would lose x in bfloat16.
 """
 
 from typing import Any, NamedTuple
@@ -43,26 +43,43 @@ def schedule_free_sgd(
     weight_decay: NumberTree = 0.0,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
-    """Descent of z with the gradient at ``y = (1 - b1) z + b1 x``, where x is the running mean of z and the model.
+    """Gradient descent of z with gradients at ``y = (1 - b1) z + b1 x``; the model x is a running mean of z.
 
-    ``z <- z - r (g(y) + weight_decay y)``, then ``x <- x + c (z - x)`` with ``c = r**2 / sum r**2``; r is the learning
-    rate. While that is constant, x is the mean of all z. Of schedules only a warm-up makes sense.
+    ``z <- z - r (g(y) + weight_decay y)``, then ``x <- x + c (z - x)`` with ``c = r**2 / sum r**2``, where r is the
+    learning rate. With a constant learning rate x is the mean of all z. A warm-up is the only schedule that makes sense
+    here.
 
     Args:
-        learning_rate: step size r, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a prefix
-            tree of these (one for a layer, say).
-        b1: how far y lies towards the average, in [0, 1], dimensionless; may be traced. 0 is averaging after
-            descent (Polyak-Ruppert), 1 asks for gradients at the average.
-        weight_decay: >= 0, dimensionless, a number or a prefix tree of numbers; may be traced.
-        mask: which leaves decay; by default neither biases nor normalisation scales, None for all of them.
+        learning_rate: step size r, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
+            a prefix tree of these with, for example, one entry for each layer.
+        b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced. 0 averages the iterates of
+            gradient descent (Polyak-Ruppert), 1 evaluates gradients at the average.
+        weight_decay: strength of the decay, >= 0, in loss units per squared parameter unit; a number or a prefix tree
+            of numbers; may be traced.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
+            function from parameters to one, or None for all leaves.
 
     Returns:
-        The optimizer; its update wants ``params``. The model is ``regopt.final_params(params, opt_state)``.
+        The optimizer; its ``update`` requires ``params``. The model is ``regopt.final_params(params, opt_state)``.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Defazio et al. (2024), equations 2-4, with the weights and the decay of Algorithm 1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.schedule_free_sgd(learning_rate=0.5, b1=0.5)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(params, state, params)
+        ...     params = params + updates
+        >>> regopt.final_params(params, state)
+        Array([ 0.375, -0.75 ], dtype=float32)
+
+    References:
+        Defazio, A., Yang, X., Mehta, H., Mishchenko, K., Khaled, A., & Cutkosky, A. (2024). The road less scheduled.
+        NeurIPS. Equations 2 to 4, with the weights and the decay of Algorithm 1.
     """
     return _schedule_free(optax.identity(), learning_rate, b1, weight_decay, mask)
 
@@ -78,25 +95,39 @@ def schedule_free_adamw(
 ) -> optax.GradientTransformationExtraArgs:
     """``schedule_free_sgd`` with Adam's scaling in place of g, ``g / (sqrt(v / (1 - b2**t)) + eps)``.
 
-    With ``v <- b2 v + (1 - b2) g**2``, elementwise. The interpolation by b1 takes the place of momentum.
+    ``v <- b2 v + (1 - b2) g**2``, elementwise. The interpolation by b1 takes the place of momentum.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units; may be traced, a schedule, or a prefix tree of these.
-        b1: how far y lies towards the average, in [0, 1], dimensionless; may be traced.
-        b2: decay of the second moment, in [0, 1); may be traced.
-        eps: >= 0, in gradient units, added outside the root; may be traced.
-        weight_decay: >= 0, dimensionless, a number or a prefix tree of numbers; may be traced.
-        mask: which leaves decay; by default neither biases nor normalisation scales, None for all of them.
+        learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
+            these with, for example, one entry for each layer.
+        b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
+            be traced.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
+            function from parameters to one, or None for all leaves.
 
     Returns:
-        The optimizer; its update wants ``params``. The model is ``regopt.final_params(params, opt_state)``.
+        The optimizer; its ``update`` requires ``params``. The model is ``regopt.final_params(params, opt_state)``.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Defazio et al. (2024), Algorithm 1, where the correction ``sqrt(1 - b2**t)`` is a factor of the
-    learning rate; it corrects the second moment here, as in the authors' later code and in optax, so that it
-    touches neither the decay nor the weights of the average.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.schedule_free_adamw(learning_rate=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> regopt.final_params(params + updates, state).round(3)
+        Array([ 0.5      , -1.5000001], dtype=float32)
+
+    References:
+        Defazio, A., Yang, X., Mehta, H., Mishchenko, K., Khaled, A., & Cutkosky, A. (2024). The road less scheduled.
+        NeurIPS. Algorithm 1. There the correction ``sqrt(1 - b2**t)`` is a factor of the learning rate. Here it
+        corrects the second moment, as in the authors' later code and in optax, so that it affects neither the decay nor
+        the weights of the average.
     """
     return _schedule_free(scale_by_adam(0.0, b2, eps), learning_rate, b1, weight_decay, mask)
 

@@ -1,4 +1,4 @@
-"""Gradient descent, and the last link of every optimizer: the learning rate."""
+"""Gradient descent, and the multiplication by the learning rate that ends the chain of every optimizer."""
 
 import operator
 from typing import NamedTuple
@@ -19,14 +19,15 @@ class ScaleByLearningRateState(NamedTuple):
 
 
 def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:
-    """``u = -learning_rate * d``: the last link of a chain, which turns a direction into an update.
+    """Multiply by the negative learning rate, ``u = -learning_rate * d``, at the end of a chain.
 
-    The product is taken in at least float32; the update has the dtype of the parameters, or of the incoming
+    The product is computed in at least float32. The update has the dtypes of the parameters, or of the incoming
     direction where no parameters are given.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per unit of the direction; may be traced, a
-            schedule, which sees counts from 0 on, or a prefix tree of these, one for a layer, say.
+        learning_rate: step size, >= 0, in parameter units per unit of the direction; a number (may be traced), a
+            schedule, which is called with counts from 0 on, or a prefix tree of these with, for example, one entry for
+            each layer.
 
     Returns:
         The transformation.
@@ -34,7 +35,16 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
     Raises:
         ValueError: a concrete learning rate is negative or NaN.
 
-    References: Goodfellow et al. (2016), Algorithm 8.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.optimizers import scale_by_learning_rate
+        >>> directions = {"first": jnp.array([1.0]), "last": jnp.array([1.0])}
+        >>> transform = scale_by_learning_rate({"first": 0.25, "last": lambda count: 0.5})
+        >>> transform.update(directions, transform.init(directions))[0]
+        {'first': Array([-0.25], dtype=float32), 'last': Array([-0.5], dtype=float32)}
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
 
@@ -56,8 +66,8 @@ def sgd(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArg
     """Gradient descent, ``w <- w - learning_rate * g``.
 
     Args:
-        learning_rate: step size, >= 0, in parameter units per gradient unit; may be traced, a schedule, or a
-            prefix tree of these (one for a layer, say).
+        learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
+            a prefix tree of these with, for example, one entry for each layer.
 
     Returns:
         The optimizer.
@@ -65,6 +75,19 @@ def sgd(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArg
     Raises:
         ValueError: a concrete learning rate is negative or NaN.
 
-    References: Goodfellow et al. (2016), Algorithm 8.1; Robbins & Monro (1951).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.sgd(learning_rate=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates
+        Array([-0.5,  1. ], dtype=float32)
+
+    References:
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        400-407.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1.
     """
     return scale_by_learning_rate(learning_rate)

@@ -1,4 +1,4 @@
-"""Newton's method without the matrix: the linear system solved by conjugate gradients, and not to the end."""
+"""Newton's method without the matrix: conjugate gradients solve the linear system approximately."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from regopt.optimizers._linesearch import LineSearch, line_search
 
 
 class NewtonCGState(NamedTuple):
-    """State of ``newton_cg``, in front of that of the line search."""
+    """State of ``newton_cg``; the state of the line search follows it."""
 
     products: jax.Array  # shape (), int32: Hessian-vector products in the last update
     negative_curvature: jax.Array  # shape (), bool: the last update met a direction of negative curvature
@@ -24,18 +24,20 @@ class NewtonCGState(NamedTuple):
 def newton_cg(
     max_iterations: Number = 100, forcing: Number = 0.5, *, linesearch: LineSearch = "zoom"
 ) -> optax.GradientTransformationExtraArgs:
-    """Truncated Newton: ``H d = -g`` to ``|H d + g| <= min(forcing, sqrt|g|) |g|`` by conjugate gradients.
+    """Truncated Newton: ``H d = -g`` solved to ``|H d + g| <= min(forcing, sqrt|g|) |g|`` by conjugate gradients.
 
-    The inner iteration also ends at a direction of curvature that is not positive to rounding, with what it has by
-    then (``-g`` at the first), so that d always descends; the outer convergence is superlinear.
+    The inner iteration also ends at a direction whose curvature is not positive to rounding. It then returns the
+    solution so far, or ``-g`` if that direction is the first, so d always descends. The outer convergence is
+    superlinear.
 
     Call ``update(grads, state, params, value_fn=...)``, as for ``newton``.
 
     Args:
-        max_iterations: most Hessian-vector products in an update, >= 1; may be traced.
-        forcing: largest residual of the system that is left, relative to the gradient, in [0, 1); may be traced.
-        linesearch: "zoom" (strong Wolfe with ``c2 = 0.9``), "backtracking", "exact_quadratic", or an optax line
-            search; static.
+        max_iterations: largest number of Hessian-vector products in an update, >= 1; may be traced.
+        forcing: largest residual of the linear system relative to the gradient, in [0, 1), dimensionless; may be
+            traced.
+        linesearch: ``"zoom"`` (strong Wolfe conditions with ``c2 = 0.9``), ``"backtracking"``,
+            ``"exact_quadratic"``, or a line search of optax; static.
 
     Returns:
         The optimizer.
@@ -43,7 +45,23 @@ def newton_cg(
     Raises:
         ValueError: a concrete number lies outside its range, or ``linesearch`` is unknown.
 
-    References: Nocedal & Wright (2006), Algorithm 7.1; Dembo & Steihaug (1983).
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.array([1.0, 10.0]) * (w - 1.0) ** 2) / 2
+        >>> params = jnp.zeros(2)
+        >>> optimizer = regopt.newton_cg(forcing=0.0)
+        >>> updates, state = optimizer.update(jax.grad(loss)(params), optimizer.init(params), params, value_fn=loss)
+        >>> updates.round(4)
+        Array([1., 1.], dtype=float32)
+
+    References:
+        Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Algorithm 7.1.
+
+        Dembo, R. S., & Steihaug, T. (1983). Truncated-Newton algorithms for large-scale unconstrained optimization.
+        Mathematical Programming, 26, 190-212.
     """
     check_range("max_iterations", max_iterations, "[1, inf)")
     check_range("forcing", forcing, "[0, 1)")
@@ -64,7 +82,7 @@ def newton_cg(
 
 
 class _Inner(NamedTuple):
-    """What the inner iteration carries."""
+    """State of the inner iteration."""
 
     count: jax.Array
     solution: jax.Array  # z; 0 where the first direction has negative curvature, and the step goes along -g
