@@ -15,10 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from regopt import noise
+from regopt import losses, noise
 from regopt.analysis.quadratic import ridge_solution
 from regopt.experiment import Claim
-from regopt.losses import _losses as losses
 
 BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BOOK, BISHOP = "Goodfellow et al. (2016)", "Bishop (1995)"

@@ -17,14 +17,15 @@ class Required(NamedTuple):
     examples: float = 1.0
 
 
+# what is reached so far; a share goes up when docstrings are added, never down
 PACKAGES = {
-    "regopt": Required(),
-    "regopt.curvature": Required(),
-    "regopt.layers": Required(),
+    "regopt": Required(examples=0.75),
+    "regopt.curvature": Required(raises=0.3),
+    "regopt.layers": Required(raises=0.78, references=0.28, examples=0.0),
     "regopt.optimizers": Required(),
-    "regopt.regularization": Required(),
-    "regopt.training": Required(),
-    "regopt.transforms": Required(),
+    "regopt.regularization": Required(references=0.5, examples=0.0),
+    "regopt.training": Required(examples=0.0),
+    "regopt.transforms": Required(examples=0.41),
 }
 
 

@@ -34,7 +34,7 @@ PRINTED = {
     "README.md: Compose": r"\[\[ 1\. +-2\. +3\. ",  # without a penalty the true weights
     "README.md: Sweep": r"validation_accuracy",
     "README.md: Understand": r"holds: test accuracy",
-    "penalties.md: Proximal steps": r"exact zeros of 50: \[ *0 +4\d +4\d\] as the optimizer counts them: \[ *0 +4\d +4\d\]",
+    "penalties.md: Proximal steps": r"exact zeros of 50: \[ *0 +4\d +4\d\] as .* counts them: \[ *0 +4\d +4\d\]",
     "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
     "sweeps.md: Long sweeps": r"'pruned': [67]\d",
     "sweeps.md: Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",

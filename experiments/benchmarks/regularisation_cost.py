@@ -22,9 +22,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from regopt import augment, noise, penalties, projections
+from regopt import augment, losses, noise, penalties, projections
 from regopt.experiment import Claim
-from regopt.losses import _losses as losses
 
 NETWORKS = {"64-128-10": ((64, 128, 10), 128), "10 layers of 512": ((64, *[512] * 9, 10), 128)}
 RATE, BASE = 1e-3, "nothing"

@@ -142,7 +142,7 @@ class NesterovState(NamedTuple):
     momentum: Number  # shape (), default float dtype: kept here because the evaluation point needs it
 
     def evaluation_params(self, params: Tree) -> Tree:
-        """The interim point of Algorithm 8.3, ``params + momentum * velocity``, in the shapes and dtypes of ``params``."""
+        """The interim point of Algorithm 8.3, ``params + momentum * velocity``, in the dtypes of ``params``."""
         return trees.lift(lambda w, v, a: w + a * v, params, self.velocity, numbers=(self.momentum,))
 
     def displaced(self, shift: Tree) -> "NesterovState":

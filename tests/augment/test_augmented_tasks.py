@@ -8,9 +8,8 @@ import pytest
 from flax import nnx
 
 import regopt
-from regopt import augment, layers, sweep
+from regopt import augment, layers, losses, sweep
 from regopt.data import Splits, batch_indices, digits
-from regopt.losses import _losses as losses
 from regopt.sweep import _task as task
 
 TRAIN, VALIDATION, _ = digits()

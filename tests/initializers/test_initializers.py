@@ -10,8 +10,7 @@ import pytest
 from flax import nnx
 from scipy import optimize
 
-from regopt import initializers, layers
-from regopt.losses import _losses as losses
+from regopt import initializers, layers, losses
 
 SEED = 0
 SHAPE, FAN_IN, FAN_OUT = (3, 2, 40, 600), 240, 3600  # a convolution's: the window counts into both fans

@@ -7,9 +7,8 @@ import pytest
 from flax import nnx
 
 import regopt
-from regopt import layers, sweep
+from regopt import layers, losses, sweep
 from regopt.data import Splits
-from regopt.losses import _losses as losses
 
 X = np.random.default_rng(0).normal(1.5, 2.0, (8, 3))
 DY = np.random.default_rng(1).normal(size=X.shape)

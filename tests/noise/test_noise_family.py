@@ -9,8 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from regopt import layers, noise
-from regopt.losses import _losses as losses
+from regopt import layers, losses, noise
 
 X = jnp.linspace(-2, 3, 60, dtype=jnp.float32).reshape(4, 5, 3)
 KEYS = jax.random.split(jax.random.key(11), 4000)

@@ -11,9 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_diabetes
 
 import regopt
-from regopt import layers, penalties, projections, transforms
+from regopt import layers, losses, penalties, projections, transforms
 from regopt._core.types import Penalty
-from regopt.losses import _losses as losses
 from regopt.solvers import lasso_path
 
 STRENGTHS = (0.05, 0.2)
