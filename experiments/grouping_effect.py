@@ -60,7 +60,6 @@ def solve(x, y, l1, l2, steps, start=None):
     """``argmin_b |y - X b|^2 + l2 |b|^2 + l1 |b|_1`` by the accelerated proximal gradient method; the naive net."""
     strength, l1_ratio = penalties.elastic_net_numbers(l1 / 2, l2)  # of half the objective
     prox = penalties.elastic_net(strength, l1_ratio).prox
-    assert prox is not None
     rate = 1 / jnp.linalg.norm(x.T @ x, ord=2)
 
     def step(carry, count):

@@ -71,7 +71,6 @@ def proximal_gradient(x, y, strength, iterations):
     gram, products = x.T @ x / len(x), x.T @ y / len(x)
     step = 1 / jnp.linalg.eigvalsh(gram)[-1]
     prox = penalties.l1(strength).prox
-    assert prox is not None
 
     def iterate(carry, _):
         w, ahead, t = carry

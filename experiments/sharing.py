@@ -112,7 +112,6 @@ def proximal_run(task, strength=0.7, steps=2000):
     x, y, _ = task
     rate = 1 / max(jnp.linalg.norm(x[t].T @ x[t], ord=2) / x.shape[1] for t in (0, 1))
     prox = penalties.tie("first", "second", strength).prox
-    assert prox is not None
 
     def loss(params):
         return sum(jnp.mean(jnp.square(y[t] - x[t] @ params[name])) / 2 for t, name in enumerate(("first", "second")))

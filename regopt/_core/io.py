@@ -16,12 +16,13 @@ import socket
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from regopt._version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 
 Arrays = dict[str, "np.ndarray"]
@@ -59,7 +60,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write strict JSON, which has no NaN.
 
     Args:
@@ -76,7 +77,7 @@ def packages() -> dict[str, str]:
     return {"python": platform.python_version(), "regopt": __version__, **others}
 
 
-def versions() -> dict[str, Any]:
+def versions() -> dict[str, str | int]:
     """List what the numbers of a run may depend on besides its config; starts jax's devices.
 
     Returns:
@@ -94,7 +95,7 @@ def versions() -> dict[str, Any]:
     }
 
 
-def write_arrays(path: Path, result: Any) -> Arrays:
+def write_arrays(path: Path, result: object) -> Arrays:
     """Write all arrays that can be stored, and only then complain about the others.
 
     Args:
@@ -131,7 +132,7 @@ def write_arrays(path: Path, result: Any) -> Arrays:
     return arrays
 
 
-def write_table(path: Path, table: Any) -> None:
+def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as parquet.
 
     Args:

@@ -8,10 +8,12 @@ Callers bring rules for their slopes: reverse mode does not go through these.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+Result = TypeVar("Result")
 
 
 def eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -29,5 +31,5 @@ def singular_values(matrix: jax.Array) -> jax.Array:
     return _one_by_one(lambda matrix: jnp.linalg.svd(matrix, compute_uv=False), matrix)
 
 
-def _one_by_one(function: Callable[[jax.Array], Any], matrix: jax.Array) -> Any:
+def _one_by_one(function: Callable[[jax.Array], Result], matrix: jax.Array) -> Result:
     return jax.lax.platform_dependent(matrix, cpu=jax.custom_batching.sequential_vmap(function), default=function)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
@@ -26,7 +26,7 @@ class _Brief(reprlib.Repr):
 class _Short(_Brief):
     """Values spelled as in TOML."""
 
-    def repr_tuple(self, x: tuple[Any, ...], level: int) -> str:
+    def repr_tuple(self, x: tuple[object, ...], level: int) -> str:
         return self.repr_list(list(x), level)
 
     def repr_bool(self, value: bool, level: int) -> str:
@@ -128,7 +128,7 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     return f"valid: {', '.join(listed[:20])}{', ...' if len(listed) > 20 else ''}" if listed else "there is none"
 
 
-def describe(hint: Any) -> str:
+def describe(hint: object) -> str:
     """Say in words what values an annotation allows.
 
     Args:
@@ -153,7 +153,7 @@ def describe(hint: Any) -> str:
     return _KINDS.get(hint, str(hint))
 
 
-def element(hint: Any, index: int) -> Any:
+def element(hint: object, index: int) -> object:
     """Find the annotation of one element of a tuple.
 
     Args:
@@ -169,7 +169,7 @@ def element(hint: Any, index: int) -> Any:
     return parts[0] if parts[-1] is ... else parts[index]
 
 
-def supported(hint: Any) -> bool:
+def supported(hint: object) -> bool:
     """Say whether an annotation is one that a config, TOML and the command line share.
 
     Args:
@@ -188,7 +188,7 @@ def supported(hint: Any) -> bool:
     return hint in _KINDS
 
 
-def _limits(extras: Iterable[Any]) -> Iterator[str]:
+def _limits(extras: Iterable[object]) -> Iterator[str]:
     """Word the limits in the metadata of an annotation: ``pydantic.Field`` or ``annotated_types``."""
     atoms = [atom for extra in extras for atom in (getattr(extra, "metadata", None) or [extra])]
     limits = {

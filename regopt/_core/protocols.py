@@ -10,15 +10,18 @@ any depth: in a chain, behind a guard, in a part of the tree that ``optax.masked
 the method is given the picked leaves alone, as the transformation's own trees have them.
 """
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import optax
 
 from regopt._core.types import Tree
 
+Params = TypeVar("Params")
+State = TypeVar("State")
 
-def evaluation_params(params: Tree, opt_state: Any) -> Tree:
+
+def evaluation_params(params: Params, opt_state: Tree) -> Params:
     """The point at which the next gradient is asked: the parameters, or where the optimizer's state says.
 
     Of an ``nnx.Optimizer`` give ``nnx.as_pure`` of both: ``evaluation_params(nnx.as_pure(nnx.state(model, nnx.Param)),
@@ -37,7 +40,7 @@ def evaluation_params(params: Tree, opt_state: Any) -> Tree:
     return _answer("evaluation_params", "choose the evaluation point", params, opt_state)
 
 
-def final_params(params: Tree, opt_state: Any) -> Tree:
+def final_params(params: Params, opt_state: Tree) -> Params:
     """The model to evaluate, predict with and keep: the parameters, or what the optimizer's state says.
 
     Of an ``nnx.Optimizer`` give ``nnx.as_pure`` of both, as for ``evaluation_params``.
@@ -55,7 +58,7 @@ def final_params(params: Tree, opt_state: Any) -> Tree:
     return _answer("final_params", "give the final model", params, opt_state)
 
 
-def proximal_steps(rates: Tree, opt_state: Any) -> Tree:
+def proximal_steps(rates: Tree, opt_state: Tree) -> Tree:
     """The learning rates times what multiplied the gradient, or its average, in the optimizer's last step.
 
     Args:
@@ -72,7 +75,7 @@ def proximal_steps(rates: Tree, opt_state: Any) -> Tree:
     return _answer("proximal_steps", "scale the coordinates", rates, opt_state)
 
 
-def displaced(opt_state: Any, shift: Tree) -> Any:
+def displaced(opt_state: State, shift: Tree) -> State:
     """The optimizer's state if the parameters moved by ``shift`` more than its update says.
 
     Args:
@@ -91,7 +94,7 @@ def displaced(opt_state: Any, shift: Tree) -> Any:
     )
 
 
-def _answer(method: str, purpose: str, params: Tree, opt_state: Any) -> Tree:
+def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Params:
     """Each part's answer for the parameters that it sees, the given ones for the rest."""
     parts = _parts(method, opt_state)
     if not parts:
@@ -117,14 +120,14 @@ def _decides(answer: Tree, params: Tree) -> list[bool]:
     )
 
 
-def _parts(method: str, node: Any) -> list[Any]:
+def _parts(method: str, node: Tree) -> list[Tree]:
     """Every part of a state with the method, those inside another such part too."""
     children = [child for child in jax.tree.leaves(node, is_leaf=lambda x: x is not node) if child is not node]
     own = [node] if hasattr(node, method) else []
     return own + [part for child in children for part in _parts(method, child)]
 
 
-def _seen_by(part: Any, params: Tree) -> Tree:
+def _seen_by(part: Tree, params: Params) -> Params:
     """The parameters, masked as the trees of the part are: the wrapper that masked them left no other trace."""
     for tree in jax.tree.leaves(part, is_leaf=lambda x: x is not part):
         if not any(map(_is_masked, jax.tree.leaves(tree, is_leaf=_is_masked))):
@@ -136,5 +139,5 @@ def _seen_by(part: Any, params: Tree) -> Tree:
     return params
 
 
-def _is_masked(node: Any) -> bool:
+def _is_masked(node: object) -> bool:
     return isinstance(node, optax.MaskedNode)

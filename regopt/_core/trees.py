@@ -7,18 +7,21 @@ Thin on purpose: structure comes from ``jax.tree`` and ``optax.tree``; here is o
 import re
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import KeyPath
 
 from regopt._core.numerics import like, widen
 from regopt._core.types import Mask, NumberTree, Tree
 
+Params = TypeVar("Params")
+
 _NOT_A_WEIGHT = re.compile(r"b_?\d*|(\w+_)?(bias|intercept|offset|scale)_?\d*")
 
 
-def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
+def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: tuple[NumberTree, ...] = ()) -> Params:
     """``rule`` applied leaf by leaf, computed in at least float32, in the dtypes of ``first``.
 
     Args:
@@ -42,7 +45,9 @@ def lift(rule: Callable[..., jax.Array], first: Tree, *rest: Tree, numbers: tupl
 
 def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
     """As ``lift``, without the last cast: the leaves stay in at least float32."""
-    converted: dict[Any, jax.Array] = {}  # once for all leaves of one dtype: a program has many leaves to compile
+    converted: dict[
+        tuple[int, jnp.dtype], jax.Array
+    ] = {}  # once for all leaves of one dtype: a program has many leaves to compile
 
     def number_like(number, array):
         key = id(number), array.dtype
@@ -57,7 +62,7 @@ def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[Numbe
     return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0]) for number in numbers))
 
 
-def zeros_wide(params: Tree) -> Tree:
+def zeros_wide(params: Params) -> Params:
     """Zeros shaped as ``params``, in at least float32: the start of an accumulator.
 
     A second moment with b2 = 0.999 never moves in bfloat16, whose spacing is 1/128.
@@ -65,7 +70,7 @@ def zeros_wide(params: Tree) -> Tree:
     return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
 
 
-def copy_wide(params: Tree) -> Tree:
+def copy_wide(params: Params) -> Params:
     """The parameters in at least float32, in memory of their own, so that both may be donated to one program."""
     return jax.tree.map(lambda p: jnp.array(widen(p)[0], copy=True), params)
 
@@ -91,12 +96,12 @@ def count_not_finite(tree: Tree) -> jax.Array:
     return reduce(jnp.add, counts, jnp.zeros((), jnp.int32))
 
 
-def where(condition: jax.Array, if_true: Tree, if_false: Tree) -> Tree:
+def where(condition: jax.Array, if_true: Params, if_false: Params) -> Params:
     """``if_true`` where the scalar condition holds, else ``if_false``, leaf by leaf."""
     return jax.tree.map(lambda a, b: a if a is b else jax.lax.select(condition, a, b), if_true, if_false)
 
 
-def no_move(updates: Tree) -> Tree:
+def no_move(updates: Params) -> Params:
     """Updates that change no bit of any parameter: -0.0, since adding 0.0 would turn a -0.0 into 0.0."""
     return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
 
@@ -131,7 +136,7 @@ def weights_only(params: Tree) -> Tree:
     {'bias': False, 'kernel': True}
     """
 
-    def is_weight(path: tuple[Any, ...], _: Any) -> bool:
+    def is_weight(path: KeyPath, _: object) -> bool:
         names = [part for entry in path if isinstance(part := _name(entry), str)]
         names = names[:-1] if names[-1:] == ["value"] else names  # the content of a flax nnx variable
         return not (names and _NOT_A_WEIGHT.fullmatch(names[-1]))
@@ -139,7 +144,7 @@ def weights_only(params: Tree) -> Tree:
     return jax.tree.map_with_path(is_weight, params)
 
 
-def _name(entry: Any) -> Any:
+def _name(entry: object) -> object:
     """The dictionary key or attribute name of a path entry; None for a position in a list."""
     return getattr(entry, "key", getattr(entry, "name", None))
 

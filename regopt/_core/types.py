@@ -4,43 +4,151 @@ Types only; nothing here computes. A *number* is a Python, NumPy or JAX scalar o
 argument annotated ``Number`` may be traced, vmapped over and differentiated.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
+import numpy as np
+
+Element = TypeVar("Element", covariant=True)
+
+# A pytree of arrays. A recursive alias such as optax.Params would refuse parameters that are dataclasses (equinox's
+# modules, say) or hold a None, and would flag ``params["w"]`` and ``state.count`` on all that a function returns; so
+# this is Any, and functions whose result has the structure of an argument say so by a type variable.
+Tree: TypeAlias = Any
+
+
+class ListOf(Protocol[Element]):
+    """A list to be read: ``list`` is invariant in its elements, and a string is a ``Sequence`` of strings."""
+
+    def __iter__(self) -> Iterator[Element]: ...
+    def reverse(self) -> None: ...
+
+
+class Device(Protocol):
+    """A ``jax.Device``, which is unknown to type checkers: jaxlib has no stubs for it."""
+
+    @property
+    def platform(self) -> str: ...
+    @property
+    def device_kind(self) -> str: ...
+    def memory_stats(self) -> dict[str, int] | None: ...
+
 
 Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX scalar, or tracer
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
-Device: TypeAlias = Any  # a jax.Device
-Tree: TypeAlias = Any  # a pytree of arrays
-NumberTree: TypeAlias = Any  # a number, or a prefix tree of numbers (one for a layer, say)
-NumberOrSchedule: TypeAlias = Any  # a number, a schedule, or a prefix tree of both (one for a layer, say)
-Mask: TypeAlias = Any  # "weights", a tree of bools or a prefix of one, a function from parameters to one, None for all
+
+# A number, or a prefix tree of numbers (one for a layer, say).
+NumberTree: TypeAlias = Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
+
+# A number, a schedule (regopt's, optax's or any function of the step count), or a prefix tree of both.
+NumberOrSchedule: TypeAlias = (
+    Number
+    | Callable[[jax.Array], Number]
+    | Mapping[Any, "NumberOrSchedule"]
+    | ListOf["NumberOrSchedule"]
+    | tuple["NumberOrSchedule", ...]
+)
+
+# A tree of bools, or a prefix of one.
+BoolTree: TypeAlias = bool | np.bool_ | Mapping[Any, "BoolTree"] | ListOf["BoolTree"] | tuple["BoolTree", ...]
+# "weights", a tree of bools or a prefix of one, a function from parameters to one, None for all.
+Mask: TypeAlias = Literal["weights"] | BoolTree | Callable[[Tree], Tree] | None
+
+NO_PROX = 'the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"'
+NO_PROJECTION = "the penalty has no projection: pass one of regopt.projections as constraint"
+NO_STRENGTH_MAX = (
+    "the penalty has no largest strength, or it is not known: choose the strengths of the path yourself, or take a "
+    "penalty with has_strength_max"
+)
 
 
-class Penalty(NamedTuple):
+def no_prox(params: Tree, step: NumberTree) -> Tree:
+    """The prox of a penalty of which none is known: it raises."""
+    del params, step
+    raise ValueError(NO_PROX)
+
+
+def no_projection(params: Tree, radius: Number) -> Tree:
+    """The projection of a penalty of which none is known: it raises."""
+    del params, radius
+    raise ValueError(NO_PROJECTION)
+
+
+def no_strength_max(grad_at_zero: Tree) -> jax.Array:
+    """The largest strength of a penalty that has none, or of which it is not known: it raises."""
+    del grad_at_zero
+    raise ValueError(NO_STRENGTH_MAX)
+
+
+class _Penalty(NamedTuple):
+    value: Callable[[Tree], jax.Array]
+    prox: Callable[[Tree, NumberTree], Tree]
+    mask: Callable[[Tree], Tree]
+    project: Callable[[Tree, Number], Tree]
+    strength_max: Callable[[Tree], jax.Array]
+    stage: int | None
+
+
+class Penalty(_Penalty):
     """A regulariser, as pure functions of a parameter tree.
 
     ``value(params)`` is a float scalar (at least float32) in units of the loss, differentiable with a finite
     (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the
-    shapes and dtypes of ``params``; None where no closed form is known. The step is a number, or a tree of numbers by
+    shapes and dtypes of ``params``. The step is a number, or a tree of numbers by
     layer or by coordinate: then it is ``argmin_u sum_i (u_i - params_i)^2 / (2 step_i) + value(u)``. ``mask(params)``
     is the tree of bools that tells which leaves are penalised. ``project(params, radius)`` is the nearest point of the
-    ball of the penalty's norm over these leaves, whatever the strength; None where none is known.
+    ball of the penalty's norm over these leaves, whatever the strength.
 
     ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
-    this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). None where there is
-    no such strength or it is not known. ``stage`` is for ``penalties.total``: where two penalise one leaf, the prox of
-    their sum is their own in ascending order of stage, for the pairs listed there; None where that never holds.
+    this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). ``stage`` is for
+    ``penalties.total``: where two penalise one leaf, the prox of their sum is their own in ascending order of stage,
+    for the pairs listed there; None where that never holds.
+
+    Where ``prox``, ``project`` or ``strength_max`` is not known, give None: a call of it raises a ``ValueError`` that
+    names the fix, and ``has_prox``, ``has_projection`` or ``has_strength_max`` is False.
     """
 
-    value: Callable[[Tree], jax.Array]
-    prox: Callable[[Tree, NumberTree], Tree] | None
-    mask: Callable[[Tree], Tree]
-    project: Callable[[Tree, Number], Tree] | None = None
-    strength_max: Callable[[Tree], jax.Array] | None = None
-    stage: int | None = None
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        value: Callable[[Tree], jax.Array],
+        prox: Callable[[Tree, NumberTree], Tree] | None,
+        mask: Callable[[Tree], Tree],
+        project: Callable[[Tree, Number], Tree] | None = None,
+        strength_max: Callable[[Tree], jax.Array] | None = None,
+        stage: int | None = None,
+    ) -> Self:
+        return super().__new__(
+            cls,
+            value,
+            no_prox if prox is None else prox,
+            mask,
+            no_projection if project is None else project,
+            no_strength_max if strength_max is None else strength_max,
+            stage,
+        )
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # ``_replace`` makes the new penalty by this
+        return cls(*iterable)
+
+    @property
+    def has_prox(self) -> bool:
+        """Whether ``prox`` is known; else a call of it raises."""
+        return self.prox is not no_prox
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether ``project`` is known; else a call of it raises."""
+        return self.project is not no_projection
+
+    @property
+    def has_strength_max(self) -> bool:
+        """Whether ``strength_max`` exists and is known; else a call of it raises."""
+        return self.strength_max is not no_strength_max
 
 
 class Stopping(NamedTuple):
@@ -50,8 +158,8 @@ class Stopping(NamedTuple):
     (bool, shape ()), ``best_params``, ``best_step`` and ``best_metric``.
     """
 
-    init: Callable[[Tree], Any]
-    update: Callable[[Any, Tree, Number], Any]
+    init: Callable[[Tree], Tree]
+    update: Callable[[Tree, Tree, Number], Tree]
 
 
 class Task(NamedTuple):
@@ -62,7 +170,7 @@ class Task(NamedTuple):
     one array, is for ``Result.predict``; a task may do without.
     """
 
-    init: Callable[[Key, Any], Tree]
-    step: Callable[[Tree, Tree, Key, Any], tuple[Tree, dict[str, jax.Array]]]
-    evaluate: Callable[[Tree, Tree, Any], dict[str, jax.Array]]
-    predict: Callable[[Tree, Tree, Any], jax.Array] | None = None
+    init: Callable[[Key, Tree], Tree]
+    step: Callable[[Tree, Tree, Key, Tree], tuple[Tree, dict[str, jax.Array]]]
+    evaluate: Callable[[Tree, Tree, Tree], dict[str, jax.Array]]
+    predict: Callable[[Tree, Tree, Tree], jax.Array] | None = None

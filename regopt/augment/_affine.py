@@ -7,7 +7,7 @@ the matrix and the offset of that. What is read has been interpolated once, what
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ class Map(NamedTuple):
     The entries are numbers or arrays ``[batch]``; first coordinates count rows, downwards.
     """
 
-    matrix: tuple[tuple[Any, Any], tuple[Any, Any]]
-    offset: tuple[Any, Any] = (0, 0)  # pixels
+    matrix: tuple[tuple[Number, Number], tuple[Number, Number]]
+    offset: tuple[Number, Number] = (0, 0)  # pixels
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ A *product* is a function ``v -> A v`` on trees shaped like the parameters. Noth
 
 import importlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +111,7 @@ def spectral_measure(product: Product, vector: Tree, order: int) -> SpectralMeas
     return SpectralMeasure(values, jnp.square(vectors[0]) * jnp.sum(jnp.square(flat)))
 
 
-def _matfree() -> Any:
+def _matfree() -> ModuleType:
     try:
         return importlib.import_module("matfree.decomp")
     except ImportError as error:

@@ -6,7 +6,7 @@ gradients are evaluated. The user's parameters are y, so a training loop needs n
 would need a division by b1, which may be 0, and would lose x in bfloat16.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from regopt.regularization import add_penalty_gradient
 class ScheduleFreeState(NamedTuple):
     """State of ``schedule_free_sgd`` and ``schedule_free_adamw``."""
 
-    inner: Any  # of what turns the gradient into a direction
+    inner: Tree  # of what turns the gradient into a direction
     count: Number  # shape (), int32: updates so far
     weight_sum: Tree  # a scalar for each leaf, at least float32: sum of the squared learning rates
     z: Tree  # shapes of the parameters, at least float32: the iterate that takes the steps

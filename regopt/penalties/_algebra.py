@@ -5,7 +5,6 @@ pairs of ``_AFTER``. Elsewhere a sum is for gradients.
 """
 
 from functools import reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,22 +68,19 @@ def total(*penalties: Penalty) -> Penalty:
             wide, step = _absorb(square, wide, step)
         _check_known(others, params, step)
         for p in others:
-            assert p.prox is not None
             wide = p.prox(wide, step)
         return trees.lift(lambda _, w: w, params, wide)
 
     def strength_max(grad_at_zero):
         zeros = jax.tree.map(jnp.zeros_like, grad_at_zero)
         slopes = [jax.grad(square.value)(zeros) for square in squares]
-        known = others[0].strength_max
-        assert known is not None
-        return known(jax.tree.map(lambda *terms: reduce(jnp.add, terms), grad_at_zero, *slopes))
+        return others[0].strength_max(jax.tree.map(lambda *terms: reduce(jnp.add, terms), grad_at_zero, *slopes))
 
     return Penalty(
         value,
-        prox if all(p.prox for p in penalties) else None,
+        prox if all(p.has_prox for p in penalties) else None,
         mask,
-        strength_max=strength_max if len(others) == 1 and others[0].strength_max else None,
+        strength_max=strength_max if len(others) == 1 and others[0].has_strength_max else None,
     )
 
 
@@ -108,26 +104,23 @@ def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
     Array([1.], dtype=float32)
     """
     check_range("factor", factor, "[0, inf)")
-    prox, strength_max = penalty.prox, penalty.strength_max
 
     def scaled_value(params):
         value = penalty.value(params)
         return like(factor, value) * value
 
     def scaled_prox(params, step):
-        assert prox is not None
-        return prox(params, trees.lift_wide(jnp.multiply, step, numbers=(factor,)))
+        return penalty.prox(params, trees.lift_wide(jnp.multiply, step, numbers=(factor,)))
 
     def scaled_strength_max(grad_at_zero):
-        assert strength_max is not None
-        largest = strength_max(grad_at_zero)
+        largest = penalty.strength_max(grad_at_zero)
         by = like(factor, largest)
         return jnp.where((by == 0) & (largest > 0), jnp.inf, safe_divide(largest, by))
 
     return penalty._replace(
         value=scaled_value,
-        prox=scaled_prox if prox else None,
-        strength_max=scaled_strength_max if strength_max else None,
+        prox=scaled_prox if penalty.has_prox else None,
+        strength_max=scaled_strength_max if penalty.has_strength_max else None,
     )
 
 
@@ -137,9 +130,7 @@ def _absorb(square: Penalty, params: Tree, step: NumberTree) -> tuple[Tree, Numb
     ``(u - w)**2 / (2 s) + c (u - w0)**2 / 2`` is ``(u - w')**2 / (2 s')`` and a constant, with ``w'`` the prox of the
     square and ``s'`` the step times its slope, ``1 / (1 + s c)``, one for a leaf where the step is.
     """
-    prox = square.prox
-    assert prox is not None
-    point, slopes = jax.jvp(lambda w: prox(w, step), (params,), (jax.tree.map(jnp.ones_like, params),))
+    point, slopes = jax.jvp(lambda w: square.prox(w, step), (params,), (jax.tree.map(jnp.ones_like, params),))
 
     def shorter(s, slope):
         if not jnp.ndim(s):
@@ -150,7 +141,7 @@ def _absorb(square: Penalty, params: Tree, step: NumberTree) -> tuple[Tree, Numb
 
 
 def _check_known(penalties: list[Penalty], params: Tree, step: NumberTree) -> None:
-    masks: list[Any] = [jax.tree.leaves(p.mask(params)) for p in penalties]
+    masks = [jax.tree.leaves(p.mask(params)) for p in penalties]
     steps = jax.tree.leaves(trees.by_leaf(step, params))
     for j, second in enumerate(penalties):
         for i, first in enumerate(penalties[:j]):

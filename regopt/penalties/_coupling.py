@@ -5,7 +5,7 @@ for neighbours along an axis (``variation.py``).
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Mask, Number, NumberTree, Penalty, Tree
 from regopt.penalties._leafwise import SQUARE, leafwise
 
+Params = TypeVar("Params")
 Part: TypeAlias = str | Callable[[Tree], Tree]
 
 
@@ -104,7 +105,7 @@ def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights"
     return leafwise((strength, reference), mask, value_at, prox_at, stage=SQUARE)
 
 
-def share(params: Tree, source: Part, *targets: Part) -> Tree:
+def share(params: Params, source: Part, *targets: Part) -> Params:
     """The parameters with the part ``source`` also in the places of ``targets``: one set of weights in several places.
 
     Call it at the start of the loss and of the prediction. The gradient of the source is then the sum over all
@@ -159,7 +160,7 @@ def _pairs(params: Tree, first: Part, second: Part) -> list[tuple[int, int]]:
 def _select(places: Tree, part: Part) -> Tree:
     if callable(part):
         return part(places)
-    found: Any = places
+    found = places
     for name in part.split("/"):
         keys = (name, int(name)) if name.isdecimal() else (name,)
         inner = [value for key in keys for value in _entry(found, key)]
@@ -169,7 +170,7 @@ def _select(places: Tree, part: Part) -> Tree:
     return found
 
 
-def _entry(node: Any, key: str | int) -> list[Any]:
+def _entry(node: Tree, key: str | int) -> list[Tree]:
     """What a node holds under a key; empty where there is nothing."""
     try:
         return [node[key]]

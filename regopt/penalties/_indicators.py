@@ -35,7 +35,8 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
     """
     check_range("lower", lower, "[-inf, inf)")
     check_range("upper", upper, "(-inf, inf]")
-    if all(isinstance(bound, int | float | np.generic) for bound in (lower, upper)) and lower > upper:
+    concrete = [float(bound) for bound in (lower, upper) if isinstance(bound, int | float | np.floating | np.integer)]
+    if len(concrete) == 2 and concrete[0] > concrete[1]:
         raise ValueError(f"lower must be at most upper, got {lower} and {upper}")
 
     def by_leaf(params):

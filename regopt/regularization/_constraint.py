@@ -1,7 +1,7 @@
 """A constraint: the optimizer's step and then a projection onto the set."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import check_range
-from regopt._core.types import Number, Penalty, Tree
+from regopt._core.types import NO_PROJECTION, Number, Penalty, Tree
 from regopt.regularization._metric import check_moves, count_true, moved
 
 
 class ConstraintState(NamedTuple):
     """State of ``regularize(..., how="constraint")``: the wrapped optimizer's, and a report."""
 
-    inner: Any
+    inner: Tree
     count: Number  # shape (), int32: updates so far
     active: Number  # shape (), int32: updates after which the projection moved a parameter
 
@@ -57,7 +57,6 @@ def projection(
     if constraint is not None or radius is None:
         raise ValueError('how="constraint" needs either a radius, beside the penalty, or a projection as constraint')
     check_range("radius", radius, "[0, inf)")
-    project = None if penalty is None else penalty.project
-    if project is None:
-        raise ValueError("the penalty has no projection: pass one of regopt.projections as constraint")
-    return lambda params: project(params, radius)
+    if penalty is None or not penalty.has_projection:
+        raise ValueError(NO_PROJECTION)
+    return lambda params: penalty.project(params, radius)

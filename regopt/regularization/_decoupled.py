@@ -1,6 +1,6 @@
 """A penalty decoupled from the optimizer: it acts on the parameters alone, past momentum and adaptive scaling."""
 
-from typing import Any, cast
+from typing import cast
 
 import jax
 import optax
@@ -24,7 +24,7 @@ def decoupled(
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:
-    def negative(each: Any) -> Any:
+    def negative(each):
         schedule = cast(Schedule, each)
         return (lambda count: -schedule(count)) if callable(each) else -each
 

@@ -4,7 +4,7 @@ Shared by proximal steps, projections and decoupled decay, which all move the pa
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,10 @@ from regopt._core.numerics import sum_leading
 from regopt._core.protocols import displaced, proximal_steps
 from regopt._core.types import NumberTree, Tree
 
+State = TypeVar("State")
 
-def check_moves(state: Any, how: str) -> None:
+
+def check_moves(state: Tree, how: str) -> None:
     """Refuse an optimizer whose model is made of points of its own, which a step behind its own does not move."""
     if found := _first(lambda node: hasattr(node, "own_points") or _of_optax(node, "ScheduleFreeState"), state):
         raise ValueError(
@@ -23,7 +25,7 @@ def check_moves(state: Any, how: str) -> None:
         )
 
 
-def check_metric(state: Any) -> None:
+def check_metric(state: Tree) -> None:
     """Refuse an optimizer that scales the gradient and does not tell how: the prox would solve another problem."""
     if found := _first(_untold, state):
         raise ValueError(
@@ -32,7 +34,7 @@ def check_metric(state: Any) -> None:
         )
 
 
-def _untold(node: Any) -> bool:
+def _untold(node: object) -> bool:
     """Of optax, with a scale or a velocity; a sign of the gradient, which has no scale; or a plateau's own scale."""
     name = type(node).__name__
     scales = name.startswith("ScaleBy") and name != "ScaleByScheduleState"
@@ -40,24 +42,24 @@ def _untold(node: Any) -> bool:
     return getattr(node, "hides_metric", False) or (scales and _of_optax(node, name))
 
 
-def _of_optax(node: Any, name: str) -> bool:
+def _of_optax(node: object, name: str) -> bool:
     return type(node).__module__.partition(".")[0] == "optax" and type(node).__name__ == name
 
 
-def _first(wanted: Callable[[Any], bool], state: Any) -> str | None:
+def _first(wanted: Callable[[object], bool], state: Tree) -> str | None:
     """The name of the first such part of an optimizer's state, at any depth."""
     nodes = jax.tree.leaves(state, is_leaf=wanted)
     return next((type(node).__name__.removesuffix("State") for node in nodes if wanted(node)), None)
 
 
-def steps_of(rate: NumberTree, params: Tree, state: Any) -> NumberTree:
+def steps_of(rate: NumberTree, params: Tree, state: Tree) -> NumberTree:
     """The rate where all coordinates have one scale, else a step for each coordinate."""
     rates = trees.by_leaf(rate, params)
     steps = proximal_steps(rates, state)
     return rate if steps is rates else steps
 
 
-def moved(params: Tree, updates: Tree, state: Any, stepped: Tree, targets: Tree) -> tuple[Tree, Any]:
+def moved(params: Tree, updates: Tree, state: State, stepped: Tree, targets: Tree) -> tuple[Tree, State]:
     """The updates that end at the targets instead of where they stepped to, and the optimizer's state after them.
 
     A parameter that ends at 0 does so exactly, a leaf that is not moved keeps its update.

@@ -1,6 +1,6 @@
 """A proximal step: the optimizer's step and then the penalty's prox, in the metric of that step."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,14 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import at_count
-from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
+from regopt._core.types import NO_PROX, Number, NumberOrSchedule, Penalty, Tree
 from regopt.regularization._metric import check_metric, check_moves, count_true, moved, steps_of
 
 
 class ProximalState(NamedTuple):
     """State of ``regularize(..., how="proximal")``: the wrapped optimizer's, and a report."""
 
-    inner: Any
+    inner: Tree
     count: Number  # shape (), int32: updates so far
     zeros: Number  # shape (), int32: penalised parameters that are exactly 0 after the last step
 
@@ -25,9 +25,8 @@ def proximal(
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer's step and then the penalty's prox, in the metric of that step; see ``regularize``."""
     optimizer = optax.with_extra_args_support(optimizer)
-    prox = penalty.prox
-    if prox is None:
-        raise ValueError('the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"')
+    if not penalty.has_prox:
+        raise ValueError(NO_PROX)
 
     def init(params):
         inner = optimizer.init(params)
@@ -41,7 +40,7 @@ def proximal(
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         steps = steps_of(at_count(learning_rate, state.count), params, inner)
         stepped = trees.lift_wide(jnp.add, params, updates)
-        updates, inner = moved(params, updates, inner, stepped, prox(stepped, steps))
+        updates, inner = moved(params, updates, inner, stepped, penalty.prox(stepped, steps))
         zeros = _zeros(params, updates, penalty)
         return updates, ProximalState(inner, optax.safe_increment(state.count), zeros)
 

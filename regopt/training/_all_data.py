@@ -4,7 +4,7 @@ Two ways, both after ``fit`` or a sweep with patience: start again for as long (
 validation loss is down where the training loss was (Algorithm 7.3). Neither has anything left to validate with.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ class Continued(NamedTuple):
 
 def retrain(
     task: Task,
-    h: Any,
+    h: Tree,
     data: Splits,
     best_step: Number,
     *,
@@ -115,7 +115,7 @@ def retrain(
 
 def continue_training(
     task: Task,
-    h: Any,
+    h: Tree,
     data: Splits,
     state: Tree,
     best_step: Number,
@@ -223,7 +223,7 @@ def _limited(task: Task, limit: jax.Array) -> Task:
     return task._replace(step=step)
 
 
-def _evaluated(task: Task, state: Tree, data: Splits, h: Any, monitor: str) -> jax.Array:
+def _evaluated(task: Task, state: Tree, data: Splits, h: Tree, monitor: str) -> jax.Array:
     metrics = task.evaluate(state, data, h)
     if monitor not in metrics:
         raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")

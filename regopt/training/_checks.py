@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_whole
 
 
-def check_data(data: Any) -> None:
+def check_data(data: object) -> None:
     """There is a part to train on and one to evaluate on, each of arrays of one length."""
     for part in ("train", "validation"):
         arrays = jax.tree.leaves(getattr(data, part, None))
@@ -30,7 +30,7 @@ def check_data(data: Any) -> None:
             raise ValueError(f"data.{part} must have at least one example, got none")
 
 
-def check_key(key: Any) -> None:
+def check_key(key: object) -> None:
     """It is one of JAX's typed keys, or None."""
     if key is not None and not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {brief(key)}")
@@ -46,19 +46,19 @@ def check_steps(steps: int, eval_every: int, **others: int | None) -> None:
         raise ValueError(f"steps must be a multiple of eval_every = {eval_every}, got {steps}; {would_do} would do")
 
 
-def check_task(task: Any) -> None:
+def check_task(task: object) -> None:
     """It has the functions of a task."""
     if not all(callable(getattr(task, name, None)) for name in ("init", "step", "evaluate")):
         raise ValueError(f"task must be a regopt.sweep.Task, as sweep.supervised makes, got {brief(task)}")
 
 
-def check_monitor(monitor: Any) -> None:
+def check_monitor(monitor: object) -> None:
     """It is a name; whether the task has a metric of that name is known when it is traced."""
     if not isinstance(monitor, str):
         raise ValueError(f"monitor must be the name of a metric, got {brief(monitor)}")
 
 
-def check_mode(mode: Any) -> None:
+def check_mode(mode: object) -> None:
     """It is one of the two directions, or None."""
     if not (mode is None or (isinstance(mode, str) and mode in ("min", "max"))):
         raise ValueError(f'mode must be "min" or "max", got {brief(mode)}')
@@ -70,7 +70,7 @@ def better(monitor: str) -> Literal["min", "max"]:
 
 
 @contextlib.contextmanager
-def asking_for(h: Any) -> Iterator[None]:
+def asking_for(h: object) -> Iterator[None]:
     """Around what reads a setting: say which name it has not, and the nearest that it has."""
     try:
         yield

@@ -4,7 +4,7 @@ For many settings at once there is ``sweep.run``, in which each one costs nothin
 for what a sweep cannot do: to be differentiated, or mapped over data, keys and patience inside a larger program.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,14 +39,14 @@ class _Run(NamedTuple):
     """What is carried from segment to segment."""
 
     state: Tree
-    stopping: Any  # early-stopping state; it keeps no parameters without patience
+    stopping: Tree  # early-stopping state; it keeps no parameters without patience
     last_step: jax.Array
     first_bad_step: jax.Array
 
 
 def fit(
     task: Task,
-    h: Any,
+    h: Tree,
     data: Splits,
     *,
     steps: int,

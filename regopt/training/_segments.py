@@ -5,10 +5,11 @@ Pure functions of one run, for ``scan`` and ``vmap``; when to go on is the calle
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from regopt._core import trees
 from regopt._core.messages import brief, nearest
@@ -20,6 +21,7 @@ from regopt.training._checks import check_data, check_key, check_steps
 from regopt.training._steps import train_steps
 
 Metrics = dict[str, jax.Array]
+Run = TypeVar("Run")  # what is carried from segment to segment
 
 
 class Keys(NamedTuple):
@@ -35,12 +37,12 @@ def split_key(key: Key) -> Keys:
     return Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
 
 
-def of_seed(key: Key, h: Any) -> Key:
+def of_seed(key: Key, h: Tree) -> Key:
     """The key, another one for each value of the number ``seed`` if the setting has one."""
     return jax.random.fold_in(key, h["seed"]) if isinstance(h, Mapping) and "seed" in h else key
 
 
-def keys_of(key: Key | None, h: Any) -> Keys:
+def keys_of(key: Key | None, h: Tree) -> Keys:
     """Keys by purpose; a number ``seed`` in the setting has its own initial state and order of data."""
     check_key(key)
     init, order, noise = split_key(jax.random.key(0) if key is None else key)
@@ -51,7 +53,7 @@ def train_segment(
     task: Task,
     state: Tree,
     data: Splits,
-    h: Any,
+    h: Tree,
     *,
     first_step: Number,
     steps: int,
@@ -117,11 +119,11 @@ def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Arr
 
 
 def scan_while(
-    going: Callable[[Any], jax.Array],
-    segment: Callable[[Any, jax.Array], tuple[Any, Metrics]],
-    run: Any,
+    going: Callable[[Run], jax.Array],
+    segment: Callable[[Run, jax.Array], tuple[Run, Metrics]],
+    run: Run,
     first_steps: jax.Array,
-) -> tuple[Any, Metrics]:
+) -> tuple[Run, Metrics]:
     """Segment after segment while ``going(run)``; from then on the run stays as it is, and metrics are NaN.
 
     Skipped segments cost nothing: those after a run's end, under ``vmap`` those after the end of the last lane.
@@ -163,7 +165,7 @@ def _any_lane_of_many(_axis_size, in_batched, condition):
     return _any_lane(jnp.any(condition, axis=0) if in_batched[0] else condition), False
 
 
-def checked(data: Any, *, steps: int, eval_every: int, batch_size: int | None) -> Any:
+def checked(data: Splits, *, steps: int, eval_every: int, batch_size: int | None) -> Splits:
     """The data as JAX arrays, after everything that can be said of the static arguments before tracing."""
     check_data(data)
     check_steps(steps, eval_every, batch_size=batch_size)
@@ -190,7 +192,7 @@ def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
             raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")
 
 
-def _inexact(value: Any) -> jax.Array:
+def _inexact(value: ArrayLike) -> jax.Array:
     """The value in its own float dtype, or in the default one where it is a whole number or a truth value."""
     value = jnp.asarray(value)
     return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)

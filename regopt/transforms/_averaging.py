@@ -114,7 +114,7 @@ def lookahead(
         sync = as_float(steps) >= as_float(sync_period)
         ahead = trees.lift(lambda s, w, a: s + a * (w - s), state.slow, moved, numbers=(slow_step_size,))
         slow = trees.where(sync, ahead, state.slow)
-        back = trees.lift(lambda w, s: s - w, params, slow)
+        back: Tree = trees.lift(lambda w, s: s - w, params, slow)
         moves = trees.where(sync, back, moves)
         return moves, LookaheadState(inner, jnp.where(sync, 0, steps), slow)
 

@@ -5,7 +5,7 @@ overflows in the second moment, every later update is 0, and nothing looks wrong
 """
 
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from regopt.transforms._clipping import clip_by_global_norm
 class GuardState(NamedTuple):
     """State of ``guard``: the wrapped optimizer's, and a report."""
 
-    inner: Any
+    inner: Tree
     count: Number  # shape (), int32: steps so far, skipped ones too
     skipped: Number  # shape (), int32: steps skipped
     first_bad_step: Number  # shape (), int32: the count before the first step skipped; -1 without one

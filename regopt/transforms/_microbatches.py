@@ -1,6 +1,6 @@
 """Gradient accumulation: one step from the mean gradient of several micro-batches, for batches larger than memory."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from regopt._core.types import Number, Tree
 class AccumulateState(NamedTuple):
     """State of ``accumulate``."""
 
-    inner: Any  # the wrapped optimizer's
+    inner: Tree  # the wrapped optimizer's
     collected: Number  # shape (), int32: gradients in the mean
     mean: Tree  # shapes of the parameters, at least float32
 

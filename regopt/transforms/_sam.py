@@ -1,6 +1,6 @@
 """Sharpness-aware minimisation: the gradient is asked at the worst point nearby instead of at the parameters."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from regopt._core.types import Number, Tree
 class SamState(NamedTuple):
     """State of ``sam``."""
 
-    inner: Any  # the wrapped optimizer's
+    inner: Tree  # the wrapped optimizer's
     ascended: jax.Array  # shape (), bool: the next gradient is asked at the ascended point
     ascent: Tree  # structure, shapes and dtypes of the parameters: the ascended point of the last ascent
 

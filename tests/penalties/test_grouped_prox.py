@@ -181,7 +181,7 @@ def test_strength_max_is_where_zero_stops_being_a_fixed_point(l1_ratio, weighted
         group = penalties.group_lasso(1.0, weighted=weighted).strength_max(gradient)
         np.testing.assert_allclose(smallest, group, rtol=1e-5)
     assert make(1.0).strength_max(0 * gradient) == 0
-    assert penalties.exclusive_lasso(1.0).strength_max is None
+    assert not penalties.exclusive_lasso(1.0).has_strength_max
 
 
 def test_an_axis_that_a_leaf_lacks_is_named():

@@ -33,7 +33,7 @@ def test_the_slope_of_l2_is_strength_times_w_and_of_l1_its_sign():
 def test_one_strength_for_each_layer():
     penalty = penalties.l2({"first": 0.5, "last": 2.0})
     assert penalty.value(PARAMS) == pytest.approx(0.25 * 5 + 1.0 * 9)
-    assert penalty.prox is not None
+    assert penalty.has_prox
     after = penalty.prox(PARAMS, 1.0)
     np.testing.assert_allclose(after["first"]["kernel"], np.array([[1.0, -2.0]]) / 1.5, rtol=1e-6)
     np.testing.assert_allclose(after["last"]["kernel"], [1.0], rtol=1e-6)
@@ -78,7 +78,7 @@ def test_the_prox_is_firmly_nonexpansive_and_odd(make, a, b, strength):
 
 
 def test_soft_thresholding_gives_exact_zeros():
-    assert penalties.l1(0.5).prox is not None
+    assert penalties.l1(0.5).has_prox
     after = penalties.l1(0.5).prox(jnp.array([0.7, -0.25, 0.0, -2.0]), 1.5)
     np.testing.assert_array_equal(after, [0.0, 0.0, 0.0, -1.25])
 

@@ -187,7 +187,7 @@ def test_strength_max_is_where_zero_stops_being_a_fixed_point(penalty):
     for factor, stays in ((1.001, True), (0.999, False)):
         after = penalty(smallest * factor).prox(jax.tree.map(lambda w, g: w - step * g, start, gradient), step)
         assert bool(jnp.all(after["kernel"] == 0)) == stays
-    assert penalties.l2(1.0).strength_max is None
+    assert not penalties.l2(1.0).has_strength_max
     assert penalties.elastic_net(1.0, 0.0).strength_max(gradient) == jnp.inf
 
 

@@ -68,7 +68,7 @@ def test_a_wide_matrix_has_orthonormal_rows_and_leaves_add_up():
     assert penalties.nuclear(0.5).value(params) == pytest.approx(0.5 * (2 + 4), rel=1e-6)
     assert penalties.spectral_norm(0.5).value(params) == pytest.approx(0.5 * (1 + 2), rel=1e-6)
     assert penalties.nuclear(0.5).value({"kernel": jnp.zeros((0, 3))}) == 0
-    assert penalties.orthogonality().prox is None
+    assert not penalties.orthogonality().has_prox
 
 
 @pytest.mark.parametrize(("make", "order"), [(penalties.nuclear, "nuc"), (penalties.spectral_norm, 2)])

@@ -176,7 +176,7 @@ def test_a_sum_that_has_no_known_prox_says_so():
     ):
         with pytest.raises(ValueError, match=f'{words} give them masks without common leaves, or use how="gradient"'):
             penalty.prox(everywhere, step)
-    assert penalties.total(entries, penalties.orthogonality()).prox is None
+    assert not penalties.total(entries, penalties.orthogonality()).has_prox
     with pytest.raises(ValueError, match="total needs at least one penalty"):
         penalties.total()
 
@@ -189,13 +189,13 @@ def test_value_mask_and_strength_max_of_a_sum():
     assert both.mask(PARAMS) == penalties.l1().mask(PARAMS)
     assert penalties.total(one, penalties.l2(mask=None)).mask(PARAMS)["first"]["bias"]
     assert jax.jit(both.strength_max)(gradient) == 2.0
-    assert penalties.total(penalties.l1(), penalties.l1()).strength_max is None
+    assert not penalties.total(penalties.l1(), penalties.l1()).has_strength_max
     pulled = penalties.total(one, penalties.l2_sp(jax.tree.map(lambda w: 5.0, PARAMS), 2.0))
     assert jax.jit(pulled.strength_max)(gradient) == 2 * 5 + 2.0  # the pull at zero is -10 everywhere
     multiple = penalties.scaled(one, 0.5)
     assert multiple.strength_max(gradient) == 4.0
     assert penalties.scaled(one, 0.0).strength_max(gradient) == jnp.inf
-    assert penalties.scaled(penalties.l1(), 3.0).project is not None
+    assert penalties.scaled(penalties.l1(), 3.0).has_projection
 
 
 def test_an_integer_step_is_a_number_too():

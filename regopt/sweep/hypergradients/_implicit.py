@@ -102,6 +102,7 @@ def implicit_hypergradient(
 
 def _neumann(product: Callable[[Tree], Tree], vector: Tree, terms: int, step: Number | None) -> Tree:
     """The sum's first terms, as ``v <- v + step * (vector - A v)``."""
+    assert step is not None
 
     def add(_, v):
         return trees.lift(lambda v, g, av, step: v + step * (g - av), v, vector, product(v), numbers=(step,))
