@@ -35,7 +35,11 @@ def test_the_path_is_scikit_learns(seed, n, features):
         assert path.strengths[-1] == 0
         ours = jax.vmap(path.at)(jnp.asarray(strengths))
     scale = np.abs(coefficients).max()
-    np.testing.assert_allclose(ours, coefficients.T, atol=1e-9 * scale)
+    # with fewer examples than features scikit-learn's last knot lies at a strength of 0 to rounding, which decides it
+    decided = strengths > 1e-9 * strengths[0]
+    np.testing.assert_allclose(ours[decided], coefficients.T[decided], atol=1e-9 * scale)
+    for w, strength in zip(np.asarray(ours)[~decided], strengths[~decided], strict=True):
+        assert violation(x, y, w, strength) < 1e-9 * strengths[0]
     np.testing.assert_allclose(path.strengths[: len(strengths)], strengths, atol=1e-10 * strengths[0])
 
 
