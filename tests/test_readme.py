@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FRAGMENT = "<!-- fragment -->"  # before a block that is no whole program
-PARTS = re.compile(r"^## ([^\n]*)$|^(?:(" + re.escape(FRAGMENT) + r")\n+)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PROGRAM = r"^(?:(" + re.escape(FRAGMENT) + r")\n+)?```python\n(.*?)^```"
+PARTS = re.compile(r"^## ([^\n]*)$|" + PROGRAM, re.MULTILINE | re.DOTALL)
 
 
 def blocks():
