@@ -82,5 +82,12 @@ class _TwoLines(Progress):
                 parts.append(f"best {task.fields['monitor']} {task.fields['best']:.4g}")
             if task.speed and task.total:
                 speed = task.speed * task.fields["settings"] / task.total
-                parts.append(f"{speed:,.0f} settings/s" if speed >= 100 else f"{speed:.2g} settings/s")
+                parts.append(f"{_short(speed)} settings/s")
             yield Text(", ".join(parts), no_wrap=True, overflow="ellipsis")
+
+
+def _short(speed: float) -> str:
+    """A speed in at most five characters, so that the line fits a terminal of 80 columns."""
+    if speed >= 1e4:
+        return f"{speed / 1e6:.2g}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k"
+    return f"{speed:,.0f}" if speed >= 100 else f"{speed:.2g}"

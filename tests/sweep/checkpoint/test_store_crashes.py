@@ -207,7 +207,7 @@ def test_a_real_limit_on_files_is_met(tmp_path):
 LIMITED = """
 import resource, sys
 import numpy as np
-from regopt.sweep import checkpoint as store
+from regopt.sweep import checkpoint
 with checkpoint.opened(sys.argv[1], {}) as kept:
     kept.save(0, {"a": np.zeros(9)})
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))

@@ -26,7 +26,7 @@ def unsynced(monkeypatch):
 KILLED = """
 import os, random, signal, sys, time
 import numpy as np
-from regopt.sweep import checkpoint as store
+from regopt.sweep import checkpoint
 from regopt.sweep.checkpoint import _arrays as leaves
 
 with leaves._quiet():
@@ -157,7 +157,7 @@ import numpy as np
 folder, port, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
 jax.config.update("jax_num_cpu_devices", 2)
 jax.distributed.initialize(f"localhost:{port}", 2, number)
-from regopt.sweep import checkpoint as store
+from regopt.sweep import checkpoint
 
 tree = {"numpy": np.arange(5) + number, "jax": jax.device_put(np.float32(number), jax.local_devices()[1])}
 with checkpoint.opened(f"{folder}/{number}", {}) as kept:
