@@ -71,7 +71,7 @@ def kl_sparsity(activations: Tree, target: Number = 0.05, strength: Number = 1.0
         0.262
 
     References:
-        Ng, A. (2011). Sparse autoencoder. CS294A lecture notes, Stanford University. Section 3.
+        Ng, A. (2011). Sparse autoencoder. CS294A lecture notes, Stanford University.
 
         Lee, H., Ekanadham, C., & Ng, A. Y. (2008). Sparse deep belief net model for visual area V2. NeurIPS. Where the
         penalty is the square of the difference.
