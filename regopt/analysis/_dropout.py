@@ -56,6 +56,9 @@ def dropout_error(weights: jax.Array, inputs: jax.Array, target: Number, mask: j
     Returns:
         The error of each mask, ``[...]``, in at least float32.
 
+    Raises:
+        TypeError: masks, weights and inputs differ in the number of units.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from regopt.analysis import dropout_error
@@ -153,6 +156,9 @@ def normalized_geometric_mean(outputs: jax.Array, probabilities: jax.Array) -> j
     Returns:
         The mean, ``[...]``, in at least float32.
 
+    Raises:
+        TypeError: outputs and probabilities differ in the number of masks.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -182,6 +188,9 @@ def geometric_ensemble(log_probabilities: jax.Array, probabilities: jax.Array) -
 
     Returns:
         The distributions, ``[..., classes]``, which sum to 1 over the classes; at least float32.
+
+    Raises:
+        TypeError: log_probabilities and probabilities differ in the number of masks.
 
     Example:
         >>> import jax.numpy as jnp

@@ -161,6 +161,9 @@ def measure_propagation(
     Returns:
         The mean squares of all layers; those of the backward pass are relative to the last layer.
 
+    Raises:
+        ValueError: ``slopes`` does not have the shape of the last pre-activations.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from regopt.analysis import measure_propagation
