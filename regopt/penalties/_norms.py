@@ -127,9 +127,8 @@ def _norm_after(
     n = jnp.maximum(start * (2 - 1 / inverse), 0)
     # the norm of a group that is zero already is at the lower bound and does not move
     moves = ((1 / inverse - 1) * (start - n) > close * n) & (inverse > jnp.sqrt(limits.tiny))
-    count = jnp.any(moves).astype(
-        jnp.int32
-    )  # counts the first step; a constant here would compile to a kernel of its own
+    # counts the first step; a constant here would compile to a kernel of its own
+    count = jnp.any(moves).astype(jnp.int32)
     return jax.lax.while_loop(goes_on, move, jax.lax.while_loop(is_near, move_near, (count, n, moves)))[1]
 
 
