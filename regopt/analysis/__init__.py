@@ -1,4 +1,4 @@
-"""What the textbook proves about regularisation, as pure functions: exact where it is exact."""
+"""The theory of regularisation as pure functions: exact identities, limits and decompositions of errors."""
 
 from regopt.analysis import bias_variance, quadratic
 from regopt.analysis._diagnosis import (
@@ -16,15 +16,13 @@ from regopt.analysis._diagnosis import (
 )
 from regopt.analysis._dropout import (
     dropout_error,
-    dropout_least_squares,
     ensemble_error,
     enumerate_masks,
     expected_dropout_error,
     geometric_ensemble,
-    noising_penalty,
     normalized_geometric_mean,
-    quadratic_penalty,
 )
+from regopt.analysis._dropout_penalties import dropout_least_squares, noising_penalty, quadratic_penalty
 from regopt.analysis._equivalence import function_gap, nearest_strength
 from regopt.analysis._propagation import (
     Propagation,

@@ -1,7 +1,7 @@
-"""What training and validation error say about a model, and what to try next.
+"""Diagnosis of a model from its training and validation errors, and advice on what to try next.
 
-A reading of numbers that are already there; thresholds are arguments, because only the task knows what a high error is.
-Not for measuring bias and variance themselves (see ``bias_variance``), which needs replicas.
+The functions interpret errors that have been measured. Thresholds are arguments, because they depend on the task. For
+measurements of bias and variance, which need replicas, see ``bias_variance``.
 """
 
 from typing import NamedTuple
@@ -47,20 +47,22 @@ class LearningCurve(NamedTuple):
     limit: jax.Array  # shape (): the error with unlimited data
     scale: jax.Array  # shape ()
     rate: jax.Array  # shape (), > 0
-    residual: jax.Array  # shape (): root mean square of what the law leaves, relative to the errors
+    residual: jax.Array  # shape (): root mean square of the residuals, relative to that of the errors
 
 
 def diagnose(train_error: Number, validation_error: Number, goal: Number, gap: Number) -> jax.Array:
-    """Which of five cases a pair of errors is: a code, to be put into words by ``advice``.
+    """The case, one of five, that a pair of errors belongs to, as a code that ``advice`` explains.
 
-    With *high* meaning above the goal: (low, low) is good; (low, high) overfits; (high, high) underfits if validation
-    is within ``gap`` of training, and both under- and overfits beyond; (high, low) is suspicious.
+    An error is called high if it is above the goal. The pair (training, validation) is good if both errors are low. It
+    overfits if only the validation error is high. If both are high, the model underfits where the validation error is
+    within ``gap`` of the training error, and otherwise both under- and overfits. A high training error with a low
+    validation error is suspicious.
 
     Args:
-        train_error: >= 0, of any shape.
-        validation_error: >= 0, of the same shape.
-        goal: the error to reach, >= 0, as humans or the best known method do.
-        gap: the difference that still counts as close, >= 0.
+        train_error: training error, >= 0, of any shape; may be traced.
+        validation_error: validation error, >= 0, of the same shape; may be traced.
+        goal: the error to reach, >= 0, for example that of humans or of the best known method; may be traced.
+        gap: the largest difference that counts as close, >= 0; may be traced.
 
     Returns:
         int32 codes ``GOOD``, ``UNDERFITS``, ``OVERFITS``, ``BOTH``, ``SUSPICIOUS``, in the shape of the errors.
@@ -68,10 +70,16 @@ def diagnose(train_error: Number, validation_error: Number, goal: Number, gap: N
     Raises:
         ValueError: a concrete number is negative or NaN.
 
-    References: Ng (2018), chapters 20-27; Goodfellow et al. (2016), section 11.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis import diagnose
+        >>> diagnose(jnp.array([0.01, 0.01, 0.2]), jnp.array([0.02, 0.2, 0.21]), goal=0.05, gap=0.05)
+        Array([0, 2, 1], dtype=int32)
 
-    >>> diagnose(jnp.array([0.01, 0.01, 0.2]), jnp.array([0.02, 0.2, 0.21]), goal=0.05, gap=0.05)
-    Array([0, 2, 1], dtype=int32)
+    References:
+        Ng, A. (2018). Machine Learning Yearning. Chapters 20-27.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 11.3.
     """
     for name, value in (("train_error", train_error), ("validation_error", validation_error)):
         check_range(name, value, "[0, inf)")
@@ -84,19 +92,21 @@ def diagnose(train_error: Number, validation_error: Number, goal: Number, gap: N
 
 
 def advice(code: int | jax.Array) -> str:
-    """The case and what to try next, in plain words.
+    """A description of the case of a code and of what to try next.
 
     Args:
-        code: one code of ``diagnose``, concrete.
+        code: a code that ``diagnose`` returned; must be concrete.
 
     Returns:
         A few sentences.
 
     Raises:
-        ValueError: there is no such code.
+        ValueError: the code is unknown.
 
-    >>> advice(2)[:20]
-    'Overfits (variance).'
+    Example:
+        >>> from regopt.analysis import advice
+        >>> advice(2)[:20]
+        'Overfits (variance).'
     """
     number = int(code)
     if number not in ADVICE:
@@ -106,26 +116,34 @@ def advice(code: int | jax.Array) -> str:
 
 
 def fit_learning_curve(examples: jax.Array, errors: jax.Array) -> LearningCurve:
-    """The power law through an error measured at several sizes of the training set, by least squares.
+    """``limit + scale * examples**-rate``, fitted by least squares to errors at several sizes of the training set.
 
-    The rate is looked for on a grid of 400 values in [0.05, 2]; limit and scale, both >= 0, follow in closed form. An
-    error that does not fall comes out with scale 0, as a limit. Three sizes fit any falling curve: trust a limit only
-    where there are more, and the residual is small.
+    The rate is the best of a grid of 400 values in [0.05, 2]; limit and scale, both >= 0, follow in closed form. An
+    error that does not fall gives the scale 0. Three sizes fit any falling curve, so a limit is reliable only if there
+    are more sizes and the residual is small.
 
     Args:
-        examples: sizes, > 0, ``[n]``, at least three.
-        errors: the error at each, ``[n]``.
+        examples: sizes of the training set, > 0, ``[n]`` with n >= 3.
+        errors: the error at each size, ``[n]``.
 
     Returns:
-        The law.
+        The power law.
 
     Raises:
-        ValueError: there are fewer than three sizes, shapes differ, or something concrete is out of range.
+        ValueError: there are fewer than three sizes, the shapes differ, or a concrete value lies outside its range.
 
-    References: Cortes et al. (1993), (1); Hestness et al. (2017), section 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis import fit_learning_curve
+        >>> round(float(fit_learning_curve(jnp.array([10.0, 40.0, 160.0]), jnp.array([0.6, 0.35, 0.225])).limit), 2)
+        0.1
 
-    >>> round(float(fit_learning_curve(jnp.array([10.0, 40.0, 160.0]), jnp.array([0.6, 0.35, 0.225])).limit), 2)
-    0.1
+    References:
+        Cortes, C., Jackel, L. D., Solla, S. A., Vapnik, V., & Denker, J. S. (1993). Learning curves: Asymptotic values
+        and rate of convergence. NeurIPS. Equation (1).
+
+        Hestness, J., Narang, S., Ardalani, N., Diamos, G., Jun, H., Kianinejad, H., Patwary, M. M. A., Yang, Y., &
+        Zhou, Y. (2017). Deep learning scaling is predictable, empirically. arXiv:1712.00409. Section 2.
     """
     check_range("examples", examples, "(0, inf)")
     check_range("errors", errors, "(-inf, inf)")
@@ -151,19 +169,26 @@ def fit_learning_curve(examples: jax.Array, errors: jax.Array) -> LearningCurve:
 
 
 def read_learning_curve(examples: jax.Array, train_errors: jax.Array, validation_errors: jax.Array, goal: float) -> str:
-    """Whether more data would help, in plain words, from both errors at several sizes of the training set.
+    """A statement whether more data would help, from both errors at several sizes of the training set.
 
     Args:
-        examples: sizes, ascending, ``[n]``, at least three.
-        train_errors: ``[n]``.
-        validation_errors: ``[n]``.
+        examples: sizes of the training set, ascending, ``[n]`` with n >= 3.
+        train_errors: training error at each size, ``[n]``.
+        validation_errors: validation error at each size, ``[n]``.
         goal: the error to reach.
 
     Returns:
-        A few sentences with the numbers that they rest on.
+        A few sentences, with the numbers that they are based on.
 
     Raises:
-        ValueError: as ``fit_learning_curve``.
+        ValueError: there are fewer than three sizes, the shapes differ, or a value lies outside its range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis import read_learning_curve
+        >>> examples, validation = jnp.array([10.0, 40.0, 160.0]), jnp.array([0.6, 0.35, 0.225])
+        >>> print(read_learning_curve(examples, jnp.zeros(3), validation, goal=0.25))
+        The goal is reached at 160 examples. Validation error tends to about 0.0998 (power law, residual 0.0%).
     """
     curve = fit_learning_curve(examples, validation_errors)
     sizes, validation, train = (np.asarray(x, float) for x in (examples, validation_errors, train_errors))

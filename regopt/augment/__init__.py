@@ -1,9 +1,10 @@
-"""Random changes of images that leave their labels true, ``transform(key, images)``, with strengths that may be traced.
+"""Random image augmentations ``transform(key, images)`` that preserve the label, with strengths that may be traced.
 
-A factory takes a strength and returns a function of a key and images ``[batch, height, width, channels]`` in any
-floating dtype, which they keep. Each example has a draw of its own, the same whatever the strength and however many
-examples follow, so lanes that share a key share the draws. A key is used once. A strength of 0 changes no bit, and
-slopes in the strength (for fixed draws) are finite. Nothing is clipped.
+A factory takes a strength and returns a function of a key and of images ``[batch, height, width, channels]``, whose
+floating dtype is preserved. Each example has a draw of its own, which depends neither on the strength nor on the number
+of examples that follow, so the lanes of a ``vmap`` that share a key share the draws. A key is used once. A strength of
+0 returns the images unchanged, bit for bit. For fixed draws, derivatives with respect to the strength are finite.
+Values are not clipped.
 """
 
 from regopt.augment._colour import brightness, contrast, hue, saturation

@@ -1,7 +1,7 @@
-"""Affine maps of images by linear interpolation, several of them by one.
+"""Affine maps of images by linear interpolation, with several maps composed into one.
 
-A pixel of the result is read at the place in the image that the inverse map sends it to, so every map is written as
-the matrix and the offset of that. What is read has been interpolated once, whatever number of maps led there.
+Each pixel of the result is read at a place in the image that the inverse map determines, so every map is given by the
+matrix and the offset of its inverse. The image is interpolated once, whatever the number of composed maps.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ Mode: TypeAlias = Literal["constant", "nearest", "wrap", "mirror", "reflect"]
 
 
 class Map(NamedTuple):
-    """An image is read at ``matrix (p - c) + c + offset`` for every pixel p; c is the centre.
+    """For every pixel p, the image is read at ``matrix (p - c) + c + offset``, where c is the centre of the image.
 
-    The entries are numbers or arrays ``[batch]``; first coordinates count rows, downwards.
+    The entries are numbers or arrays ``[batch]``. The first coordinate is the row, counted downwards.
     """
 
     matrix: tuple[tuple[Number, Number], tuple[Number, Number]]
@@ -32,12 +32,12 @@ class Map(NamedTuple):
 
 @dataclass(frozen=True)
 class Affine:
-    """The transform ``(key, images) -> images`` with maps that a rule draws.
+    """A transform ``(key, images) -> images`` by affine maps that a rule draws.
 
     Attributes:
         rule: ``(key, images, strength) -> Map``, the identity at strength 0.
         strength: a number; may be traced.
-        mode: what lies outside the image.
+        mode: the values outside the image.
     """
 
     rule: Callable[[Key, jax.Array, jax.Array], Map]
@@ -45,15 +45,15 @@ class Affine:
     mode: Mode
 
     def __call__(self, key: Key, images: jax.Array) -> jax.Array:
-        """The images under a map for each."""
+        """The images, each transformed by a map of its own."""
         return move([(key, self)], images)
 
 
 def move(moves: Sequence[tuple[Key, Affine]], images: jax.Array, fused: bool = True) -> jax.Array:
-    """The images under the maps in turn, which share a mode: one map, which reads what lies outside at the end only.
+    """The images after the maps in turn, which are composed into one map and share a mode.
 
     Args:
-        moves: each with its key; at least one.
+        moves: the maps, at least one, each with its key.
         images: ``[batch, height, width, channels]``.
         fused: as for ``read``.
 
@@ -74,9 +74,10 @@ def read(images: jax.Array, where: Map, mode: Mode, fused: bool = True) -> jax.A
     Args:
         images: ``[batch, height, width, channels]``.
         where: the map.
-        mode: what lies outside the image.
-        fused: whether XLA may fuse what makes the images into this, once for each of the four reads of a pixel. For
-            what is dear to make a loop over two halves of an even batch is faster.
+        mode: the values outside the image.
+        fused: whether XLA may fuse the computation of the images into this one, where it is repeated for each of the
+            four reads of a pixel. If False, a loop over two halves of an even batch prevents this, which is faster
+            where the images are expensive to compute.
 
     Returns:
         An array with the shape and dtype of the images.
@@ -96,7 +97,7 @@ def read(images: jax.Array, where: Map, mode: Mode, fused: bool = True) -> jax.A
 
 
 def _places(images: jax.Array, where: Map) -> list[jax.Array]:
-    """The row and the column, fractions of them too, at which each pixel is read; each ``[batch, height, width]``."""
+    """The fractional row and column at which each pixel is read; each ``[batch, height, width]``."""
     sizes = images.shape[1:3]
     rows, columns = (jnp.arange(size, dtype=images.dtype) - (size - 1) / 2 for size in sizes)
 
@@ -110,7 +111,7 @@ def _places(images: jax.Array, where: Map) -> list[jax.Array]:
 
 
 def _then(first: Map, second: Map) -> Map:
-    """The map of one after the other: the second says where to read what the first has read."""
+    """The composition of two maps: the second determines where the result of the first is read."""
     (a, b), (c, d) = first.matrix
     (e, f), (g, h) = second.matrix
     down, right = second.offset

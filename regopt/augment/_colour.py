@@ -1,8 +1,8 @@
-"""How bright and how coloured an image is; the place of nothing changes.
+"""Brightness, contrast and colour of images.
 
-Values are meant in [0, 1] and may leave that range, as with dm-pix, so that transforms can follow one another. Hue and
-saturation are those of the hexcone (HSV) and come from dm-pix; an image with one channel has neither and stays as it
-is.
+Values are expected in [0, 1] and may leave this range, as in dm-pix, so that transforms can be composed. Hue and
+saturation are those of the hexcone model (HSV) and are computed by dm-pix. Images with one channel have neither and are
+returned unchanged.
 """
 
 import jax
@@ -14,16 +14,32 @@ from regopt.augment._rule import Transform, of_batch, over, uniform
 
 
 def brightness(strength: Number) -> Transform:
-    """All values of an image shifted by one draw, uniform in [-strength, strength].
+    """``x + u`` with one u for each image, uniform in [-strength, strength].
 
     Args:
-        strength: in units of the image, >= 0; may be traced.
+        strength: largest shift, >= 0, in units of the image; may be traced.
 
     Returns:
-        ``(key, images) -> images``.
+        The transform ``(key, images) -> images``.
 
     Raises:
         ValueError: a concrete strength is negative.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import brightness
+        >>> images = jnp.linspace(0, 1, 4).reshape(1, 2, 2, 1)
+        >>> changed = brightness(0.2)(jax.random.key(0), images) - images  # one shift for the whole image
+        >>> bool(jnp.ptp(changed) < 1e-6), bool(jnp.all(jnp.abs(changed) <= 0.2))
+        (True, True)
+
+    References:
+        Howard, A. G. (2013). Some improvements on deep convolutional neural network based image classification.
+        arXiv:1312.5402.
+
+        Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
+        Data, 6, 60. Color space transformations.
     """
     check_range("strength", strength, "[0, inf)")
     return of_batch(lambda key, images, reach: images + over(reach * uniform(key, images), images), strength)
@@ -33,13 +49,29 @@ def contrast(strength: Number) -> Transform:
     """``mean + f (x - mean)`` with the mean of each channel and f uniform in [1 - strength, 1 + strength].
 
     Args:
-        strength: in [0, 1], dimensionless; may be traced.
+        strength: largest relative change, in [0, 1], dimensionless; may be traced.
 
     Returns:
-        ``(key, images) -> images``.
+        The transform ``(key, images) -> images``.
 
     Raises:
         ValueError: a concrete strength lies outside [0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import contrast
+        >>> images = jnp.linspace(0, 1, 4).reshape(1, 2, 2, 1)
+        >>> changed = contrast(0.5)(jax.random.key(0), images)
+        >>> jnp.allclose(changed.mean(), images.mean())
+        Array(True, dtype=bool)
+
+    References:
+        Howard, A. G. (2013). Some improvements on deep convolutional neural network based image classification.
+        arXiv:1312.5402.
+
+        Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
+        Data, 6, 60. Color space transformations.
     """
     check_range("strength", strength, "[0, 1]")
 
@@ -51,19 +83,29 @@ def contrast(strength: Number) -> Transform:
 
 
 def saturation(strength: Number) -> Transform:
-    """Saturation times f, uniform in [1 - strength, 1 + strength], and at most 1; hue and value stay.
+    """``min(f saturation, 1)`` with f uniform in [1 - strength, 1 + strength]; hue and value do not change.
 
     Args:
-        strength: in [0, 1], dimensionless; may be traced.
+        strength: largest relative change, in [0, 1], dimensionless; may be traced.
 
     Returns:
-        ``(key, images) -> images`` with 3 channels (red, green, blue) in [0, 1], or 1.
+        The transform ``(key, images) -> images`` of images with 3 channels (red, green, blue) in [0, 1], or with 1.
 
     Raises:
         ImportError: dm-pix is not installed.
-        ValueError: a concrete strength lies outside [0, 1]; in the call, another number of channels.
+        ValueError: a concrete strength lies outside [0, 1], or (when the transform is called) the images have neither 1
+            nor 3 channels.
 
-    References: Smith (1978), the hexcone model.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import saturation
+        >>> grey = jnp.full((1, 2, 2, 3), 0.5)
+        >>> jnp.allclose(saturation(0.5)(jax.random.key(0), grey), grey)
+        Array(True, dtype=bool)
+
+    References:
+        Smith, A. R. (1978). Color gamut transform pairs. SIGGRAPH. The hexcone model.
     """
     check_range("strength", strength, "[0, 1]")
     adjust = _dm_pix("saturation").adjust_saturation
@@ -75,19 +117,31 @@ def saturation(strength: Number) -> Transform:
 
 
 def hue(strength: Number) -> Transform:
-    """Hue turned by one draw, uniform in [-strength, strength]; saturation and value stay.
+    """``hue + u`` with one u for each image, uniform in [-strength, strength]; saturation and value do not change.
 
     Args:
-        strength: in turns of the colour wheel, in [0, 0.5]; may be traced. At 0.5 every hue is equally likely.
+        strength: largest rotation, in [0, 0.5], in turns of the colour wheel; may be traced. At 0.5 every hue is
+            equally likely.
 
     Returns:
-        ``(key, images) -> images`` with 3 channels (red, green, blue) in [0, 1], or 1.
+        The transform ``(key, images) -> images`` of images with 3 channels (red, green, blue) in [0, 1], or with 1.
 
     Raises:
         ImportError: dm-pix is not installed.
-        ValueError: a concrete strength lies outside [0, 0.5]; in the call, another number of channels.
+        ValueError: a concrete strength lies outside [0, 0.5], or (when the transform is called) the images have neither
+            1 nor 3 channels.
 
-    References: Smith (1978), the hexcone model.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import hue
+        >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+        >>> turned = hue(0.5)(jax.random.key(0), red)
+        >>> float(turned.max()), float(turned.min())  # value and saturation of a pure colour are 1
+        (1.0, 0.0)
+
+    References:
+        Smith, A. R. (1978). Color gamut transform pairs. SIGGRAPH. The hexcone model.
     """
     check_range("strength", strength, "[0, 0.5]")
     adjust = _dm_pix("hue").adjust_hue
@@ -107,7 +161,7 @@ def _dm_pix(name: str):
 
 
 def _coloured(adjust, images: jax.Array, amounts: jax.Array) -> jax.Array:
-    """``adjust(image, amount)`` for images with colours, in the promotion of dtypes that dm-pix is written for."""
+    """``adjust(image, amount)`` for images with 3 channels, under the dtype promotion that dm-pix expects."""
     channels = images.shape[-1]
     if channels not in (1, 3):
         raise ValueError(f"hue and saturation need images with 3 channels, or with 1, got {channels}")

@@ -1,4 +1,4 @@
-"""From transforms to one transform."""
+"""Combinations of transforms into one transform."""
 
 from itertools import groupby
 from typing import Any
@@ -13,17 +13,29 @@ from regopt.augment._rule import Transform, over
 
 
 def compose(*transforms: Transform) -> Transform:
-    """One transform after the other, from left to right; transform i has the key folded with i.
+    """``t_n(... t_2(t_1(images)))``: the transforms from left to right; transform i receives the key folded with i.
 
-    Neighbours that move pixels (translation, scaling, rotation, shear, crop_and_scale) with the same ``mode`` act as
-    one map: the image is interpolated once, which blurs it less than every map would, and nothing is lost outside it
-    between them.
+    Consecutive transforms that move pixels (translation, scaling, rotation, shear, crop_and_scale) and have the same
+    ``mode`` are composed into one affine map. The image is then interpolated once, which blurs it less than one
+    interpolation for each map, and pixels that leave the image in between are not lost.
 
     Args:
-        *transforms: ``(key, images) -> images`` each; without any the images stay as they are.
+        *transforms: transforms ``(key, images) -> images``; without any, the images are returned unchanged.
 
     Returns:
-        ``(key, images) -> images``.
+        The transform ``(key, images) -> images``.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import compose, flip_horizontal, rotation, translation
+        >>> transform = compose(flip_horizontal(), rotation(10.0), translation(2.0))
+        >>> transform(jax.random.key(0), jnp.ones((4, 8, 8, 1))).shape
+        (4, 8, 8, 1)
+
+    References:
+        Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
+        Data, 6, 60.
     """
 
     def transform(key, images):
@@ -41,17 +53,27 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def sometimes(transform: Transform, probability: Number) -> Transform:
-    """The transform for some examples, drawn independently; the others keep their bits.
+    """``transform(images)_i`` with a probability, independently for each example i, else ``images_i`` unchanged.
 
     Args:
-        transform: ``(key, images) -> images`` of one shape and dtype.
-        probability: of an example to be transformed, in [0, 1]; may be traced. Its slope is 0.
+        transform: a transform ``(key, images) -> images`` that preserves shape and dtype; static.
+        probability: probability that an example is transformed, in [0, 1], dimensionless; may be traced. The
+            derivative with respect to it is 0.
 
     Returns:
-        ``(key, images) -> images``.
+        The transform ``(key, images) -> images``.
 
     Raises:
         ValueError: a concrete probability lies outside [0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import brightness, sometimes
+        >>> images = jnp.ones((2, 4, 4, 1))
+        >>> transform = sometimes(brightness(0.5), probability=0.0)
+        >>> bool(jnp.array_equal(transform(jax.random.key(0), images), images))
+        True
     """
     check_range("probability", probability, "[0, 1]")
 

@@ -1,4 +1,4 @@
-"""Examples made of two, with targets made of two: the one augmentation that changes labels."""
+"""Convex combinations of two examples and of their targets: the one augmentation that changes labels."""
 
 from collections.abc import Callable
 
@@ -12,21 +12,33 @@ from regopt._core.types import Key, Number
 def mixup(strength: Number) -> Callable[[Key, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """``x <- m x + (1 - m) x'`` and ``y <- m y + (1 - m) y'`` with another example of the batch, m ~ Beta(a, a).
 
-    Partners come from one random order of the batch, so each example is a partner once; m is drawn for each pair. The
-    slopes in the strength, for fixed draws, are finite.
+    The partners come from one random permutation of the batch, so each example is a partner once, and m is drawn for
+    each pair. For fixed draws, derivatives with respect to the strength are finite.
 
     Args:
-        strength: a, >= 0, dimensionless; may be traced. 0 leaves every bit as it is, 1 draws m uniformly, and a large
-            one halves.
+        strength: parameter a of the beta distribution, >= 0, dimensionless; may be traced. At 0 nothing changes, at 1 m
+            is uniform, and for large values m tends to 1/2.
 
     Returns:
-        ``(key, inputs, targets) -> (inputs, targets)`` of arrays ``[batch, ...]`` in floating point; classes as
-        one-hot targets. Shapes and dtypes stay.
+        The transform ``(key, inputs, targets) -> (inputs, targets)`` of floating-point arrays ``[batch, ...]``, whose
+        shapes and dtypes are preserved. Class labels are given as one-hot targets.
 
     Raises:
-        ValueError: a concrete strength is negative; in the call, integer targets or batches of two sizes.
+        ValueError: a concrete strength is negative, or (when the transform is called) inputs or targets are not
+            floating point or differ in number.
 
-    References: Zhang et al. (2018), (1) and (2); their code draws one m for a whole batch.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.augment import mixup
+        >>> inputs, targets = jnp.array([[0.0], [1.0]]), jax.nn.one_hot(jnp.array([0, 1]), 2)
+        >>> mixed, labels = mixup(1.0)(jax.random.key(0), inputs, targets)
+        >>> bool(jnp.allclose(mixed[:, 0], labels[:, 1])), bool(jnp.allclose(labels.sum(1), 1.0))
+        (True, True)
+
+    References:
+        Zhang, H., Cisse, M., Dauphin, Y. N., & Lopez-Paz, D. (2018). mixup: Beyond empirical risk minimization. ICLR.
+        Equations (1) and (2), where the published code draws one m for a whole batch.
     """
     check_range("strength", strength, "[0, inf)")
 

@@ -1,4 +1,4 @@
-"""From a rule for a batch to a transform that is at rest at strength 0, and the draws of a batch in one call."""
+"""Transforms from a rule for a batch, the identity at strength 0, and the random draws of a batch."""
 
 import math
 from collections.abc import Callable
@@ -20,14 +20,14 @@ _LEVELS /= _LEVELS.std()
 
 
 def of_batch(rule: Rule, strength: Number) -> Transform:
-    """The transform that applies a rule to a batch, and none of it at strength 0.
+    """The transform that applies a rule to a batch and returns the images unchanged at strength 0.
 
     Args:
         rule: ``(key, images, strength) -> images`` for images of at least float32 and a strength of their dtype.
         strength: a number; may be traced.
 
     Returns:
-        ``(key, images) -> images``.
+        The transform ``(key, images) -> images``.
     """
 
     def transform(key, images):
@@ -49,8 +49,8 @@ def checked(images: jax.Array) -> jax.Array:
 def uniform(key: Key, images: jax.Array, *shape: int) -> jax.Array:
     """Draws from [-1, 1) for each example, ``[batch, *shape]`` in the dtype of the images.
 
-    JAX's bits are a function of the key and of the place in the array, so an example's do not depend on how many
-    examples follow.
+    The random bits of JAX are a function of the key and of the position in the array, so the draws of an example do not
+    depend on the number of examples that follow.
     """
     return jax.random.uniform(key, (len(images), *shape), images.dtype, -1, 1)
 
@@ -58,8 +58,8 @@ def uniform(key: Key, images: jax.Array, *shape: int) -> jax.Array:
 def normal(key: Key, images: jax.Array) -> jax.Array:
     """Standard normal draws in the shape and dtype of the images.
 
-    Two from each 32 bits, which choose among 65,536 quantiles, equally likely and of variance 1; none is beyond 4.4.
-    The inverse error function of ``jax.random.normal`` would take longer than all else that a batch needs.
+    Each 32 random bits give two draws from 65,536 equally likely quantiles, which have variance 1 and lie within 4.4.
+    The inverse error function of ``jax.random.normal`` would dominate the cost of a batch.
     """
     size = math.prod(images.shape[1:])
     words = jax.random.bits(key, (len(images), 1, -(-size // 2)), jnp.uint32)
@@ -69,13 +69,13 @@ def normal(key: Key, images: jax.Array) -> jax.Array:
 
 
 def over(numbers: jax.Array, images: jax.Array) -> jax.Array:
-    """A number for each example, ``[batch]``, in the shape that meets the images."""
+    """A number for each example, ``[batch]``, in a shape that broadcasts against the images."""
     return numbers.reshape(-1, *[1] * (images.ndim - 1))
 
 
 @jax.custom_jvp
 def unless(resting: jax.Array, images: jax.Array, changed: jax.Array) -> jax.Array:
-    """The images themselves at rest, where the rule gives them up to rounding; its slope is the rule's everywhere."""
+    """``images`` where resting, else ``changed``, with the derivative of ``changed`` everywhere."""
     return jnp.where(resting, images, changed)
 
 

@@ -1,4 +1,4 @@
-"""Data sets that ship offline, and the order in which training visits them."""
+"""Data sets that are available offline, and the order in which training visits their examples."""
 
 from regopt.data._batching import batch_indices
 from regopt.data._curriculum import curriculum_indices, pacing

@@ -1,4 +1,4 @@
-"""In which order training visits the examples, as a pure function of a key and a step."""
+"""The order in which training visits the examples, as a pure function of a key and a step."""
 
 import jax
 import jax.numpy as jnp
@@ -7,24 +7,34 @@ from regopt._core.types import Key, Number
 
 
 def batch_indices(key: Key, first_step: Number, steps: int, *, examples: int, batch_size: int) -> jax.Array:
-    """The examples of training steps ``first_step, ..., first_step + steps - 1``, without replacement.
+    """The examples of training steps ``first_step, ..., first_step + steps - 1``, drawn without replacement.
 
-    Each epoch is a fresh permutation, drawn from the key folded with the epoch's number, cut into
-    ``examples // batch_size`` batches; the examples left over sit that epoch out. A step's batch depends on the
-    key and the step alone, so a run that is cut in segments sees the batches of one that is not.
+    Each epoch is a new permutation, drawn from the key folded with the number of the epoch. It is divided into
+    ``examples // batch_size`` batches, and the remaining examples are not used in this epoch. The batch of a step
+    depends only on the key and the step, so a run in several segments sees the same batches as a run in one segment.
 
     Args:
-        key: a typed key.
-        first_step: >= 0; may be traced.
-        steps: how many steps, static.
-        examples: size of the data set, static.
-        batch_size: examples in a batch, static.
+        key: a typed PRNG key.
+        first_step: the first step, a whole number >= 0; may be traced.
+        steps: number of steps; static.
+        examples: number of examples in the data set; static.
+        batch_size: number of examples in a batch, in [1, examples]; static.
 
     Returns:
-        int32 of shape ``[steps, batch_size]``.
+        Indices of examples, int32, ``[steps, batch_size]``.
 
     Raises:
         ValueError: the batch is empty or larger than the data set.
+
+    Example:
+        >>> import jax
+        >>> from regopt.data import batch_indices
+        >>> batches = batch_indices(jax.random.key(0), 0, steps=3, examples=6, batch_size=2)
+        >>> batches.shape, sorted(batches.ravel().tolist())  # three steps are one epoch
+        ((3, 2), [0, 1, 2, 3, 4, 5])
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.1.3.
     """
     check_batch(batch_size, examples)
     per_epoch = examples // batch_size
@@ -45,6 +55,6 @@ def epoch_orders(key: Key, first_epoch: jax.Array, epochs: int, examples: int) -
 
 
 def check_batch(batch_size: int, examples: int) -> None:
-    """Raise unless a batch has examples and the data set enough of them."""
+    """Raise unless the batch size lies between 1 and the number of examples."""
     if not 1 <= batch_size <= examples:
         raise ValueError(f"batch_size must lie in [1, {examples}], the number of examples, got {batch_size}")

@@ -1,4 +1,4 @@
-"""Real data sets that ship with scikit-learn, cut once and for all into training, validation and test parts."""
+"""Data sets that ship with scikit-learn, divided into fixed training, validation and test parts."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from regopt._core.types import Tree
 
 
 class Splits(NamedTuple):
-    """A data set in parts; each a pytree of arrays with the examples on the first axis."""
+    """The parts of a data set, each a pytree of arrays with the examples along the first axis."""
 
     train: Tree
     validation: Tree
@@ -16,12 +16,12 @@ class Splits(NamedTuple):
 
 
 def digits(validation: int = 360, test: int = 360, seed: int = 0) -> Splits:
-    """Handwritten digits: 1,797 images of 8 x 8 pixels in 10 classes, cut by a stratified, fixed shuffle.
+    """Handwritten digits: 1,797 images of 8 x 8 pixels in 10 classes, divided by a fixed stratified shuffle.
 
     Args:
         validation: number of validation images.
-        test: number of test images; the rest are for training.
-        seed: of the shuffle.
+        test: number of test images; the remaining images are for training.
+        seed: seed of the shuffle.
 
     Returns:
         Splits of ``(images [n, 64] float32 in [0, 1], labels [n] int32)``.
@@ -29,7 +29,16 @@ def digits(validation: int = 360, test: int = 360, seed: int = 0) -> Splits:
     Raises:
         ImportError: scikit-learn is not installed.
 
-    References: Alpaydin & Kaynak (1998), as shipped by ``sklearn.datasets.load_digits``.
+    Example:
+        >>> from regopt.data import digits
+        >>> splits = digits()
+        >>> images, labels = splits.train
+        >>> images.shape, labels.shape
+        ((1077, 64), (1077,))
+
+    References:
+        Alpaydin, E., & Kaynak, C. (1998). Optical recognition of handwritten digits. UCI Machine Learning Repository.
+        As shipped by ``sklearn.datasets.load_digits``.
     """
     try:
         from sklearn.datasets import load_digits

@@ -1,7 +1,7 @@
-"""Training sets drawn from a training set, as places in it: what a sweep's replicas train on.
+"""Resamples of a training set as indices into it, for example for the replicas of a sweep.
 
-A resample is a row of places, so it costs four bytes for an example and no copy of the data. Row r depends on the key
-and r alone: more replicas leave the first ones as they were.
+A resample is a row of indices, which takes four bytes for each example and no copy of the data. Row r depends only on
+the key and on r, so the first rows do not change if there are more replicas.
 """
 
 import jax
@@ -12,22 +12,34 @@ from regopt._core.types import Key
 
 
 def bootstrap(key: Key, replicas: int, examples: int) -> jax.Array:
-    """As many places as there are examples, drawn uniformly with replacement, for each replica.
+    """For each replica, n indices drawn uniformly with replacement from n examples.
 
-    A replica sees ``1 - (1 - 1/n)**n``, about 63 %, of the n examples; the others are its out-of-bag set.
+    A replica contains a share of about ``1 - (1 - 1/n)**n``, or 63 %, of the examples; the others are its out-of-bag
+    set.
 
     Args:
-        key: a typed key.
-        replicas: rows, >= 1, static.
-        examples: size of the training set, >= 1, static.
+        key: a typed PRNG key.
+        replicas: number of rows, >= 1; static.
+        examples: number of training examples, >= 1; static.
 
     Returns:
-        int32 of shape ``[replicas, examples]``, in ``[0, examples)``.
+        Indices in [0, examples), int32, ``[replicas, examples]``.
 
     Raises:
         ValueError: an argument lies outside its range.
 
-    References: Efron (1979); Hastie, Tibshirani & Friedman (2009), section 7.11.
+    Example:
+        >>> import jax
+        >>> from regopt.data import bootstrap
+        >>> rows = bootstrap(jax.random.key(0), replicas=3, examples=100)
+        >>> rows.shape, 50 < len(set(rows[0].tolist())) < 80
+        ((3, 100), True)
+
+    References:
+        Efron, B. (1979). Bootstrap methods: Another look at the jackknife. Annals of Statistics, 7(1), 1-26.
+
+        Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
+        Section 7.11.
     """
     check_range("replicas", replicas, "[1, inf)")
     check_range("examples", examples, "[1, inf)")
@@ -35,22 +47,30 @@ def bootstrap(key: Key, replicas: int, examples: int) -> jax.Array:
 
 
 def subsamples(key: Key, replicas: int, examples: int, size: int, *, disjoint: bool = False) -> jax.Array:
-    """``size`` different places for each replica, every such set equally likely, in random order.
+    """``size`` different indices for each replica, in random order; every subset of this size is equally likely.
 
     Args:
-        key: a typed key.
-        replicas: rows, >= 1, static.
-        examples: size of the training set, >= 1, static.
-        size: places in a row, in [1, examples], static.
-        disjoint: whether no place occurs in two rows, as if each replica had data of its own.
+        key: a typed PRNG key.
+        replicas: number of rows, >= 1; static.
+        examples: number of training examples, >= 1; static.
+        size: number of indices in a row, in [1, examples]; static.
+        disjoint: whether the rows are disjoint, so that each replica has its own data; static.
 
     Returns:
-        int32 of shape ``[replicas, size]``, in ``[0, examples)``.
+        Indices in [0, examples), int32, ``[replicas, size]``.
 
     Raises:
         ValueError: an argument lies outside its range, or there are too few examples for disjoint rows.
 
-    References: Politis, Romano & Wolf (1999), section 2.1.
+    Example:
+        >>> import jax
+        >>> from regopt.data import subsamples
+        >>> rows = subsamples(jax.random.key(0), replicas=2, examples=6, size=3, disjoint=True)
+        >>> sorted(rows.ravel().tolist())
+        [0, 1, 2, 3, 4, 5]
+
+    References:
+        Politis, D. N., Romano, J. P., & Wolf, M. (1999). Subsampling. Springer. Section 2.1.
     """
     check_range("replicas", replicas, "[1, inf)")
     check_range("examples", examples, "[1, inf)")

@@ -1,6 +1,6 @@
-"""Initial kernels and biases: drawn with a stated variance, or fitted to data. Every number may be traced.
+"""Initializers of kernels and biases, random with a given variance or fitted to data. Every number may be traced.
 
-Only breaking the symmetry between units needs randomness; biases do without.
+Randomness is needed only to break the symmetry between units, so biases can be constant.
 """
 
 from regopt.initializers._draws import glorot, he, orthogonal, relu_bias, torch_bias, torch_kernel

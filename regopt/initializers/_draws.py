@@ -1,9 +1,9 @@
 """Random kernels with a stated variance by fan or orthogonal columns, PyTorch's defaults, and a positive bias.
 
-A factory takes numbers and returns an initializer of JAX's form, ``(key, shape, dtype) -> array``, for every module
-that takes one. Kernels have the shape ``(..., in, out)`` unless the axes are named; all other axes count into both
-fans, as in a convolution. What is drawn is drawn in at least float32 and cast last: a uniform draw in bfloat16 has
-steps of 1/64 on [-1, 1) and a mean of -1/128.
+A factory takes numbers and returns an initializer ``(key, shape, dtype) -> array`` as in ``jax.nn.initializers``.
+Kernels have the shape ``(..., in, out)`` unless the axes are given; all other axes count into both fans, as in a
+convolution. The draws are made in at least float32 and cast last, because a uniform draw in bfloat16 has steps of 1/64
+on [-1, 1) and a mean of -1/128.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,22 +25,36 @@ def glorot(
 ) -> Initializer:
     """Mean 0 and variance ``2 gain^2 / (fan_in + fan_out)``; uniform on ``+-gain sqrt(6 / (fan_in + fan_out))``.
 
-    Between keeping the variance forward, ``fan_in v = 1``, and backward, ``fan_out v = 1``, for units that are
-    linear near 0. Also called Xavier initialization.
+    The variance v is a compromise between ``fan_in v = 1``, which preserves the variance of the forward pass, and
+    ``fan_out v = 1``, which preserves that of the backward pass, for units that are linear near 0. It is also called
+    Xavier initialization.
 
     Args:
         gain: factor on the kernel, >= 0, dimensionless; may be traced.
-        distribution: "uniform", "normal", or "truncated_normal" at two of its own deviations, with the same variance.
-        in_axis: axis or axes of the input.
-        out_axis: axis or axes of the output.
+        distribution: "uniform", "normal", or "truncated_normal", truncated at two of its own standard deviations; all
+            have the same variance; static.
+        in_axis: axis or axes of the input; static.
+        out_axis: axis or axes of the output; static.
 
     Returns:
-        ``(key, shape, dtype) -> array``.
+        The initializer ``(key, shape, dtype) -> array``.
 
     Raises:
         ValueError: a concrete gain lies outside [0, inf).
 
-    References: Glorot & Bengio (2010), (12) and (16); Goodfellow et al. (2016), (8.23).
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import glorot
+        >>> kernel = glorot()(jax.random.key(0), (300, 100), jnp.float32)
+        >>> round(float(kernel.var() * (300 + 100)), 1)
+        2.0
+
+    References:
+        Glorot, X., & Bengio, Y. (2010). Understanding the difficulty of training deep feedforward neural networks.
+        AISTATS. Equations (12) and (16).
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (8.23).
     """
     check_range("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.variance_scaling(1.0, "fan_avg", distribution, in_axis, out_axis))
@@ -55,23 +69,35 @@ def he(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
 ) -> Initializer:
-    """Mean 0 and variance ``2 gain^2 / ((1 + negative_slope^2) fan)``: keeps the variance of (leaky) ReLU units.
+    """Mean 0 and variance ``2 gain^2 / ((1 + negative_slope^2) fan)``, which preserves the variance of (leaky) ReLUs.
 
     Args:
         gain: factor on the kernel, >= 0, dimensionless; may be traced.
-        negative_slope: of the leaky ReLU, dimensionless: 0 for the ReLU, 1 for linear units; may be traced.
-        mode: "fan_in" keeps the variance forward, "fan_out" backward.
-        distribution: "normal", "uniform", or "truncated_normal" at two of its own deviations.
-        in_axis: axis or axes of the input.
-        out_axis: axis or axes of the output.
+        negative_slope: slope of the leaky ReLU for negative inputs, finite, dimensionless; 0 for the ReLU and 1 for
+            linear units; may be traced.
+        mode: "fan_in" preserves the variance of the forward pass, "fan_out" that of the backward pass; static.
+        distribution: "normal", "uniform", or "truncated_normal", truncated at two of its own standard deviations;
+            static.
+        in_axis: axis or axes of the input; static.
+        out_axis: axis or axes of the output; static.
 
     Returns:
-        ``(key, shape, dtype) -> array``.
+        The initializer ``(key, shape, dtype) -> array``.
 
     Raises:
-        ValueError: a concrete gain lies outside [0, inf), or the slope is not finite.
+        ValueError: a concrete gain lies outside [0, inf), or a concrete slope is not finite.
 
-    References: He et al. (2015), (10), (14) and (15).
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import he
+        >>> kernel = he()(jax.random.key(0), (300, 100), jnp.float32)
+        >>> round(float(kernel.var() * 300), 1)
+        2.0
+
+    References:
+        He, K., Zhang, X., Ren, S., & Sun, J. (2015). Delving deep into rectifiers: Surpassing human-level performance
+        on ImageNet classification. ICCV. Equations (10), (14) and (15).
     """
     check_range("gain", gain, "[0, inf)")
     check_range("negative_slope", negative_slope, "(-inf, inf)")
@@ -80,40 +106,60 @@ def he(
 
 
 def torch_kernel(gain: Number = 1.0, *, in_axis: Axes = -2, out_axis: Axes = -1) -> Initializer:
-    """Uniform on ``+-gain / sqrt(fan_in)``, variance ``gain^2 / (3 fan_in)``: the kernel of PyTorch's Linear and Conv.
+    """Uniform on ``+-gain / sqrt(fan_in)``, variance ``gain^2 / (3 fan_in)``: the default of PyTorch.
 
     Args:
         gain: factor on the kernel, >= 0, dimensionless; may be traced.
-        in_axis: axis or axes of the input.
-        out_axis: axis or axes of the output.
+        in_axis: axis or axes of the input; static.
+        out_axis: axis or axes of the output; static.
 
     Returns:
-        ``(key, shape, dtype) -> array``.
+        The initializer ``(key, shape, dtype) -> array``.
 
     Raises:
         ValueError: a concrete gain lies outside [0, inf).
 
-    References: PyTorch's documentation of ``torch.nn.Linear``. LeCun et al. (1998), section 4.6, have three times
-        the variance.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import torch_kernel
+        >>> kernel = torch_kernel()(jax.random.key(0), (400, 100), jnp.float32)
+        >>> bool(jnp.abs(kernel).max() <= 1 / 20)
+        True
+
+    References:
+        PyTorch documentation, ``torch.nn.Linear``.
+
+        LeCun, Y., Bottou, L., Orr, G. B., & Mueller, K.-R. (1998). Efficient BackProp. Neural Networks: Tricks of the
+        Trade, Springer. Section 4.6, with three times the variance.
     """
     check_range("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis, out_axis))
 
 
 def torch_bias(fan_in: int, gain: Number = 1.0) -> Initializer:
-    """Uniform on ``+-gain / sqrt(fan_in)``: the bias of PyTorch's Linear and Conv.
+    """Uniform on ``+-gain / sqrt(fan_in)``: the default for the bias of Linear and Conv in PyTorch.
 
     Args:
-        fan_in: of the kernel beside it, which a bias's shape does not tell; at least 1.
+        fan_in: fan-in of the kernel of the same layer, at least 1; static.
         gain: factor on the bias, >= 0, dimensionless; may be traced.
 
     Returns:
-        ``(key, shape, dtype) -> array``.
+        The initializer ``(key, shape, dtype) -> array``.
 
     Raises:
-        ValueError: fewer than one input, or a concrete gain outside [0, inf).
+        ValueError: ``fan_in`` is below 1, or a concrete gain lies outside [0, inf).
 
-    References: PyTorch's documentation of ``torch.nn.Linear``.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import torch_bias
+        >>> bias = torch_bias(fan_in=400)(jax.random.key(0), (100,), jnp.float32)
+        >>> bool(jnp.abs(bias).max() <= 1 / 20)
+        True
+
+    References:
+        PyTorch documentation, ``torch.nn.Linear``.
     """
     if fan_in < 1:
         raise ValueError(f"fan_in must be at least 1, got {fan_in}")
@@ -123,42 +169,57 @@ def torch_bias(fan_in: int, gain: Number = 1.0) -> Initializer:
 
 
 def orthogonal(gain: Number = 1.0, *, column_axis: int = -1) -> Initializer:
-    """``gain * Q``, Q with orthonormal columns, or rows if these are fewer; uniform among such matrices.
+    """``gain * Q`` with a uniformly distributed Q that has orthonormal columns, or orthonormal rows if these are fewer.
 
-    A square kernel with gain g multiplies the length of every vector by g, forward and backward.
+    A square kernel with gain g multiplies the length of every vector by g, in the forward and in the backward pass.
 
     Args:
         gain: factor on the kernel, >= 0, dimensionless; may be traced.
-        column_axis: the axis of the columns; all others together are the rows.
+        column_axis: the axis of the columns; all other axes together are the rows; static.
 
     Returns:
-        ``(key, shape, dtype) -> array``.
+        The initializer ``(key, shape, dtype) -> array``.
 
     Raises:
         ValueError: a concrete gain lies outside [0, inf).
 
-    References: Saxe, McClelland & Ganguli (2014), section 3.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import orthogonal
+        >>> kernel = orthogonal(gain=2.0)(jax.random.key(0), (3, 3), jnp.float32)
+        >>> bool(jnp.allclose(kernel.T @ kernel, 4 * jnp.eye(3), atol=1e-5))
+        True
+
+    References:
+        Saxe, A. M., McClelland, J. L., & Ganguli, S. (2014). Exact solutions to the nonlinear dynamics of learning in
+        deep linear neural networks. ICLR. Section 3.
     """
     check_range("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.orthogonal(column_axis=column_axis))
 
 
 def relu_bias(value: Number = 0.1) -> Initializer:
-    """A positive constant: the hidden ReLU units start active for most inputs, and have a gradient.
+    """``value`` in every entry: a positive bias with which hidden ReLUs are active for most inputs at the start.
 
     Args:
-        value: > 0, in units of the pre-activation; may be traced.
+        value: the bias, > 0, in units of the pre-activation; may be traced.
 
     Returns:
-        ``(key, shape, dtype) -> array``.
+        The initializer ``(key, shape, dtype) -> array``.
 
     Raises:
         ValueError: a concrete value lies outside (0, inf).
 
-    References: Goodfellow et al. (2016), section 8.4.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import relu_bias
+        >>> relu_bias(0.25)(jax.random.key(0), (2,), jnp.float32)
+        Array([0.25, 0.25], dtype=float32)
 
-    >>> relu_bias(0.25)(jax.random.key(0), (2,), jnp.float32)
-    Array([0.25, 0.25], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.4.
     """
     check_range("value", value, "(0, inf)")
     return _scaled(value, lambda _, shape, dtype: jnp.ones(shape, dtype))

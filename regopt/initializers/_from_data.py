@@ -1,4 +1,4 @@
-"""Initial parameters fitted to data: output biases from the targets, kernels from a batch of inputs."""
+"""Initial parameters that depend on data: output biases from the targets, and kernels from a batch of inputs."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
@@ -21,7 +21,7 @@ LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error", "absolute_er
 def output_bias(
     targets: jax.Array, loss: Loss, *, classes: int | None = None, smoothing: Number = 1.0, axis: int = 0
 ) -> jax.Array:
-    """``argmin_b mean_i loss(b, target_i)``: the output bias at which training starts with the targets' marginal.
+    """``argmin_b mean_i loss(b, target_i)``: the output bias that predicts the marginal of the targets.
 
     ======================  ==========================================================================
     "cross_entropy"         ``log((n_c + s) / (n + s classes))``, logits that are normalised
@@ -30,28 +30,36 @@ def output_bias(
     "absolute_error"        the median
     ======================  ==========================================================================
 
-    The smoothing s is a number of further examples of each class, which keeps a class that the targets lack finite.
+    The smoothing s is a number of additional examples of each class. It makes the bias of a class without examples
+    finite.
 
     Args:
         targets: integers in [0, classes) of shape ``[n]`` for the cross-entropy, else ``[n, ...]``.
-        loss: which.
-        classes: how many, for the cross-entropy only.
-        smoothing: s, >= 0, in examples; may be traced. At 0 it is the minimum for the targets alone, infinite for a
-            class without any.
-        axis: of the examples.
+        loss: name of the loss, as in the table; static.
+        classes: number of classes, for the cross-entropy only; static.
+        smoothing: number s of additional examples, >= 0; may be traced. At 0 the bias minimises the loss of the targets
+            and is infinite for a class without examples.
+        axis: axis of the examples; static.
 
     Returns:
         ``[classes]`` for the cross-entropy, else the shape of the targets without the examples; at least float32, in
         JAX's default float dtype for integer targets.
 
     Raises:
-        ValueError: an unknown loss, no classes where they are needed or where they are not, concrete targets outside
-            their range, or a concrete smoothing outside [0, inf).
+        ValueError: the loss is unknown, ``classes`` is missing or superfluous, or concrete targets or a concrete
+            smoothing lie outside their range.
 
-    References: Goodfellow et al. (2016), section 8.4; Lin et al. (2017), section 3.3, for rare classes.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import output_bias
+        >>> output_bias(jnp.array([1.0, 1.0, 1.0, 0.0]), "binary_cross_entropy", smoothing=0.0)
+        Array(1.0986123, dtype=float32)
 
-    >>> output_bias(jnp.array([1.0, 1.0, 1.0, 0.0]), "binary_cross_entropy", smoothing=0.0)
-    Array(1.0986123, dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.4.
+
+        Lin, T.-Y., Goyal, P., Girshick, R., He, K., & Dollar, P. (2017). Focal loss for dense object detection. ICCV.
+        Section 3.3, for rare classes.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
@@ -86,30 +94,45 @@ def lsuv(
     max_iterations: int = 10,
     mask: Mask = "weights",
 ) -> tuple[list[Tree], jax.Array]:
-    """Layer-sequential unit variance: from input to output, ``W <- W sqrt(variance / Var(output))`` on a batch.
+    """``W <- W sqrt(variance / Var(output))`` on a batch, layer by layer: layer-sequential unit variance (LSUV).
 
-    Repeated for a layer while its output's variance, over examples and units, is off by at least the tolerance; then
-    the batch goes on through the layer. One pass is enough for a linear layer without bias. A layer whose output does
-    not vary stays as it is.
+    The rescaling of a layer is repeated while the variance of its output, over examples and units, differs from the
+    goal by at least the tolerance. The batch is then passed through the layer. One rescaling suffices for a linear
+    layer without bias. A layer whose output is constant does not change.
 
     Args:
-        layers: ``layer(its params, input) -> output``. One without parameters, such as an activation, is applied.
-        params: for each layer; best orthogonal. None for a layer without.
+        layers: functions ``layer(params, input) -> output``; static. A layer without parameters, such as an activation,
+            is applied to the batch.
+        params: a tree of parameters for each layer, preferably orthogonal kernels; None for a layer without parameters.
         x: a batch of inputs.
-        variance: to reach, > 0, in units of the output squared; may be traced.
-        tolerance: how far off is near enough, >= 0, in the same units; may be traced.
-        max_iterations: rescalings of each layer at most, at least 1; all are computed, so it costs as many passes.
+        variance: variance of the outputs to reach, > 0, in squared units of the output; may be traced.
+        tolerance: largest difference that is accepted, >= 0, in the same units; may be traced.
+        max_iterations: largest number of rescalings of each layer, at least 1; static. All of them are computed, at the
+            cost of one pass each.
         mask: which leaves are rescaled; by default neither biases nor normalisation scales.
 
     Returns:
-        The parameters, of unchanged dtypes, and the variances of the outputs of those layers that have weights,
+        The parameters, in their dtypes, and the variances of the outputs of the layers that have weights,
         ``[layers with weights]``.
 
     Raises:
-        ValueError: layers and params differ in number, fewer than one iteration, or a concrete number outside its
-            range.
+        ValueError: layers and params differ in number, ``max_iterations`` is below 1, or a concrete number lies outside
+            its range.
 
-    References: Mishkin & Matas (2016), algorithm 1, which starts from orthonormal kernels.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.initializers import lsuv
+        >>> layers = [lambda params, x: x @ params["kernel"]]
+        >>> params = [{"kernel": jnp.array([[2.0, 0.0], [0.0, 2.0]])}]
+        >>> x = jnp.array([[1.0, -1.0], [-1.0, 1.0]])
+        >>> fitted, variances = lsuv(layers, params, x)
+        >>> fitted[0]["kernel"], variances
+        (Array([[1., 0.],
+               [0., 1.]], dtype=float32), Array([1.], dtype=float32))
+
+    References:
+        Mishkin, D., & Matas, J. (2016). All you need is a good init. ICLR. Algorithm 1, which starts from orthonormal
+        kernels.
     """
     check_range("variance", variance, "(0, inf)")
     check_range("tolerance", tolerance, "[0, inf)")

@@ -1,7 +1,7 @@
 """Classification losses and metrics: cross-entropy, with hard or smoothed labels, and accuracy.
 
-Each is a mean over the examples of a batch, computed with the classes along the first axis. A feature-major layer then
-needs no transpose. For other losses see ``optax.losses``.
+Each is a mean over the examples of a batch. They are computed with the classes along the first axis, so that a
+feature-major layer needs no transpose. For other losses see ``optax.losses``.
 """
 
 from typing import Literal, TypeAlias
@@ -17,13 +17,29 @@ Spread: TypeAlias = Literal["all", "others"]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean of ``-log softmax(logits)[label]`` in nats; ``[batch, classes]`` and integers ``[batch]``.
+    """``mean_i -log softmax(logits_i)[label_i]``, in nats.
 
-    Taken through a one-hot target, classes first: the backward pass has neither a scatter nor a transpose when
-    the logits come from a feature-major layer.
+    The labels are converted to one-hot targets, with the classes along the first axis. The backward pass therefore has
+    neither a scatter nor a transpose when the logits come from a feature-major layer.
 
-    >>> cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]))
-    Array(0.6931472, dtype=float32)
+    Args:
+        logits: ``[batch, classes]``, floating point.
+        labels: integers in [0, classes), ``[batch]``.
+
+    Returns:
+        A scalar, in at least float32.
+
+    Raises:
+        ValueError: the shapes do not match.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.losses import cross_entropy
+        >>> cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]))
+        Array(0.6931472, dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 6.2.2.3.
     """
     _check_labels(logits, labels)
     (logits,) = widen(logits)
@@ -34,29 +50,37 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def smooth_labels(
     labels: jax.Array, classes: int, smoothing: Number, *, spread: Spread = "all", axis: int = -1
 ) -> jax.Array:
-    """One-hot targets, softened; each adds up to 1.
+    """``(1 - smoothing) onehot + smoothing / k``: smoothed one-hot targets, each of which sums to 1.
 
-    Spread over "all" k classes (Szegedy et al.; optax), ``(1 - smoothing) onehot + smoothing / k``: the label keeps
-    ``1 - smoothing (k - 1) / k``. Spread over the "others" (Goodfellow et al.), ``smoothing / (k - 1)`` each: the
-    label keeps ``1 - smoothing``.
+    With ``spread="all"`` (Szegedy et al.; optax) the smoothing is distributed over all k classes, and the probability
+    of the label is ``1 - smoothing (k - 1) / k``. With ``spread="others"`` (Goodfellow et al.) each of the other
+    classes has the probability ``smoothing / (k - 1)``, and the label has ``1 - smoothing``.
 
     Args:
         labels: integers in [0, classes), ``[batch]``.
-        classes: k, at least 2.
-        smoothing: in [0, 1], dimensionless; may be traced.
-        spread: over which classes.
-        axis: where the classes go.
+        classes: number k of classes, at least 2; static.
+        smoothing: probability that is distributed, in [0, 1], dimensionless; may be traced.
+        spread: "all" or "others", the classes over which it is distributed; static.
+        axis: the axis of the classes in the result; static.
 
     Returns:
         ``[batch, classes]`` with the default axis, in JAX's default float dtype.
 
     Raises:
-        ValueError: a concrete smoothing lies outside [0, 1], fewer than two classes, or an unknown spread.
+        ValueError: a concrete smoothing lies outside [0, 1], there are fewer than two classes, or the spread is
+            unknown.
 
-    References: Szegedy et al. (2016), section 7; Goodfellow et al. (2016), section 7.5.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.losses import smooth_labels
+        >>> smooth_labels(jnp.array([1]), 5, 0.5), smooth_labels(jnp.array([1]), 5, 0.5, spread="others")
+        (Array([[0.1, 0.6, 0.1, 0.1, 0.1]], dtype=float32), Array([[0.125, 0.5  , 0.125, 0.125, 0.125]], dtype=float32))
 
-    >>> smooth_labels(jnp.array([1]), 5, 0.5), smooth_labels(jnp.array([1]), 5, 0.5, spread="others")
-    (Array([[0.1, 0.6, 0.1, 0.1, 0.1]], dtype=float32), Array([[0.125, 0.5  , 0.125, 0.125, 0.125]], dtype=float32))
+    References:
+        Szegedy, C., Vanhoucke, V., Ioffe, S., Shlens, J., & Wojna, Z. (2016). Rethinking the Inception architecture for
+        computer vision. CVPR. Section 7.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.1.
     """
     check_range("smoothing", smoothing, "[0, 1]")
     if classes < 2:
@@ -73,24 +97,33 @@ def smooth_labels(
 def smoothed_cross_entropy(
     logits: jax.Array, labels: jax.Array, smoothing: Number, *, spread: Spread = "all"
 ) -> jax.Array:
-    """``cross_entropy`` against ``smooth_labels``: mean of ``-sum_c target_c log softmax(logits)_c`` in nats.
+    """``mean_i -sum_c target_ic log softmax(logits_i)_c``, in nats, with the targets of ``smooth_labels``.
 
-    Its minimum is the entropy of the targets, at a finite gap between the label's logit and the others.
+    Its minimum is the entropy of the targets, at a finite difference between the logit of the label and the others.
 
     Args:
-        logits: ``[batch, classes]``.
+        logits: ``[batch, classes]``, floating point.
         labels: integers in [0, classes), ``[batch]``.
-        smoothing: in [0, 1], dimensionless; may be traced.
-        spread: over "all" classes or the "others".
+        smoothing: probability that is distributed, in [0, 1], dimensionless; may be traced.
+        spread: "all" or "others", as for ``smooth_labels``; static.
 
     Returns:
         A scalar, in at least float32.
 
     Raises:
-        ValueError: shapes do not fit, or as for ``smooth_labels``.
+        ValueError: the shapes do not match, a concrete smoothing lies outside [0, 1], or the spread is unknown.
 
-    >>> smoothed_cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]), 0.25)
-    Array(0.6931472, dtype=float32)
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.losses import smoothed_cross_entropy
+        >>> smoothed_cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]), 0.25)
+        Array(0.6931472, dtype=float32)
+
+    References:
+        Szegedy, C., Vanhoucke, V., Ioffe, S., Shlens, J., & Wojna, Z. (2016). Rethinking the Inception architecture for
+        computer vision. CVPR. Section 7.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.1.
     """
     _check_labels(logits, labels)
     (logits,) = widen(logits)
@@ -99,10 +132,23 @@ def smoothed_cross_entropy(
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of examples whose largest logit is the label's; ``[batch, classes]`` and integers ``[batch]``.
+    """``mean_i [argmax logits_i = label_i]``: the share of examples whose largest logit is that of the label.
 
-    >>> accuracy(jnp.array([[0.0, 1.0], [2.0, 1.0]]), jnp.array([1, 1]))
-    Array(0.5, dtype=float32)
+    Args:
+        logits: ``[batch, classes]``, floating point.
+        labels: integers in [0, classes), ``[batch]``.
+
+    Returns:
+        A scalar in [0, 1], float32.
+
+    Raises:
+        ValueError: the shapes do not match.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.losses import accuracy
+        >>> accuracy(jnp.array([[0.0, 1.0], [2.0, 1.0]]), jnp.array([1, 1]))
+        Array(0.5, dtype=float32)
     """
     _check_labels(logits, labels)
     predicted = jnp.argmax(logits.T, axis=0).astype(labels.dtype)

@@ -17,17 +17,30 @@ def multi_task(measures: Mapping[str, Measure], weights: Mapping[str, Number] | 
     """``sum_k weight_k * measure_k(outputs[k], targets[k])`` over tasks k: the loss of a model with several outputs.
 
     Args:
-        measures: for each task, by name, ``(outputs, targets) -> scalar``.
-        weights: for each task, >= 0, one unit of the sum per unit of its measure; each may be traced. None is 1 each.
+        measures: for each task, by name, a function ``(outputs, targets) -> scalar``; static.
+        weights: for each task, by name, a weight >= 0 in units of the sum per unit of the measure; may be traced. None
+            for a weight of 1 each.
 
     Returns:
-        ``(outputs, targets) -> scalar`` of dicts by task, in at least float32; outputs of further tasks are left alone.
+        A function ``(outputs, targets) -> scalar`` of dicts by task, in at least float32. It ignores outputs of other
+        tasks.
 
     Raises:
-        ValueError: no measures, a concrete weight is negative, or measures and weights have other names; in the call,
-            outputs or targets lack a task.
+        ValueError: there are no measures, a concrete weight is negative, or measures and weights have different names;
+            when the function is called, outputs or targets lack a task.
 
-    References: Caruana (1997); Goodfellow et al. (2016), section 7.7.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.losses import multi_task, squared_error
+        >>> loss = multi_task({"age": squared_error, "dose": squared_error}, weights={"age": 1.0, "dose": 0.5})
+        >>> outputs = {"age": jnp.array([1.0]), "dose": jnp.array([2.0])}
+        >>> loss(outputs, {"age": jnp.array([0.0]), "dose": jnp.array([0.0])})
+        Array(1.5, dtype=float32)
+
+    References:
+        Caruana, R. (1997). Multitask learning. Machine Learning, 28, 41-75.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.7.
     """
     weights = dict.fromkeys(measures, 1.0) if weights is None else weights
     if not measures:

@@ -7,12 +7,30 @@ from regopt._core.numerics import widen
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean over examples of ``|output - target|^2 / 2``; both ``[batch, ...]``.
+    """``mean_i |output_i - target_i|^2 / 2``.
 
-    The half makes ridge regression's strength read ``n * alpha``.
+    With the factor 1/2, ``penalties.l2(strength)`` added to this loss is ridge regression with
+    ``alpha = examples * strength``.
 
-    >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]))
-    Array(1.25, dtype=float32)
+    Args:
+        outputs: ``[batch, ...]``.
+        targets: ``[batch, ...]``, of the same shape.
+
+    Returns:
+        A scalar, in at least float32, in squared units of the targets.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.losses import squared_error
+        >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]))
+        Array(1.25, dtype=float32)
+
+    References:
+        Bishop, C. M. (2006). Pattern Recognition and Machine Learning. Springer. Equation (1.2), there a sum over
+        examples.
     """
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs and targets must have one shape, got {outputs.shape} and {targets.shape}")

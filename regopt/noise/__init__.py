@@ -1,7 +1,7 @@
 """Random perturbations as pure functions, ``noise(key, x, ...)``, with rates that may be traced.
 
-The flax modules in ``regopt.layers`` call these. A key shared by the lanes of a vmap gives every lane the same
-uniform field, which each compares with its own rate.
+The flax modules in ``regopt.layers`` call these functions. If the lanes of a ``vmap`` share a key, they share the
+uniform draws, which each lane compares with its own rate.
 """
 
 from regopt.noise._bernoulli import drop_connect, dropout, spatial_dropout, stochastic_depth, weight_scaling

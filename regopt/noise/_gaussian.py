@@ -1,4 +1,4 @@
-"""Gaussian noise, multiplied or added."""
+"""Gaussian noise, multiplicative or additive."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,15 @@ from regopt._core.types import Key, Number
 
 
 def gaussian_dropout(key: Key, x: jax.Array, rate: Number) -> jax.Array:
-    """``x_i * z_i`` with ``z_i`` normal of mean 1 and variance ``rate / (1 - rate)``: mean and variance of dropout.
+    """``x_i * z_i`` with normal ``z_i`` of mean 1 and variance ``rate / (1 - rate)``, the mean and variance of dropout.
 
-    Inference needs no scaling. Values and slopes (for a fixed draw) are finite everywhere: at 0 the result is x, with
-    slope 0 in the rate, and at 1, where the variance has no bound, it is 0 as that of dropout.
+    Inference needs no scaling. For a fixed draw, values and derivatives are finite: at rate 0 the result is x, with
+    derivative 0 with respect to the rate, and at rate 1, where the variance is unbounded, it is 0 as for dropout.
 
     Args:
-        key: a typed key, used once.
+        key: a typed PRNG key, which is used once.
         x: array of any shape, floating point.
-        rate: of the dropout that it stands for, in [0, 1]; may be traced.
+        rate: rate of the dropout with the same mean and variance, in [0, 1], dimensionless; may be traced.
 
     Returns:
         An array with the shape and dtype of x.
@@ -24,7 +24,18 @@ def gaussian_dropout(key: Key, x: jax.Array, rate: Number) -> jax.Array:
     Raises:
         ValueError: a concrete rate lies outside [0, 1].
 
-    References: Srivastava et al. (2014), section 10.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.noise import gaussian_dropout
+        >>> noisy = gaussian_dropout(jax.random.key(0), jnp.ones(10_000), 0.2)
+        >>> [round(float(moment), 1) for moment in (noisy.mean(), noisy.std())]  # 1 and sqrt(0.2 / 0.8)
+        [1.0, 0.5]
+
+    References:
+        Srivastava, N., Hinton, G., Krizhevsky, A., Sutskever, I., & Salakhutdinov, R. (2014). Dropout: A simple way to
+        prevent neural networks from overfitting. Journal of Machine Learning Research, 15, 1929-1958. Section 10,
+        multiplicative Gaussian noise.
     """
     check_range("rate", rate, "[0, 1]")
     (wide,) = widen(x)
@@ -37,11 +48,11 @@ def gaussian_dropout(key: Key, x: jax.Array, rate: Number) -> jax.Array:
 def gaussian_noise(key: Key, x: jax.Array, deviation: Number) -> jax.Array:
     """``x_i + deviation * z_i`` with standard normal ``z_i``.
 
-    On inputs it is, to second order in the deviation, a penalty on the slopes of the model (Tikhonov's); on weights,
-    one on the outputs' sensitivity to them.
+    To second order in the deviation, noise on the inputs acts as a Tikhonov penalty on the derivatives of the model
+    with respect to its inputs. Noise on the weights acts as a penalty on the derivatives with respect to the weights.
 
     Args:
-        key: a typed key, used once.
+        key: a typed PRNG key, which is used once.
         x: array of any shape, floating point.
         deviation: standard deviation, >= 0, in units of x; may be traced.
 
@@ -51,7 +62,19 @@ def gaussian_noise(key: Key, x: jax.Array, deviation: Number) -> jax.Array:
     Raises:
         ValueError: a concrete deviation is negative.
 
-    References: Bishop (1995); Goodfellow et al. (2016), section 7.5.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.noise import gaussian_noise
+        >>> noisy = gaussian_noise(jax.random.key(0), jnp.zeros(10_000), 0.5)
+        >>> round(float(noisy.std()), 1)
+        0.5
+
+    References:
+        Bishop, C. M. (1995). Training with noise is equivalent to Tikhonov regularization. Neural Computation, 7(1),
+        108-116.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
     check_range("deviation", deviation, "[0, inf)")
     (wide,) = widen(x)

@@ -8,15 +8,16 @@ from regopt._core.types import Key, Number
 
 
 def label_noise(key: Key, labels: jax.Array, rate: Number, classes: int) -> jax.Array:
-    """Each label replaced, with probability ``rate``, by one of the other classes, all equally likely.
+    """``(label + shift) % classes`` with probability ``rate``, where the shift is uniform in [1, classes).
 
-    The mean of the one-hot noisy labels is the smoothed target ``losses.smooth_labels(..., spread="others")``.
+    A label is replaced by one of the other classes, all of them equally likely. The mean of the one-hot noisy labels is
+    the smoothed target ``losses.smooth_labels(..., spread="others")``.
 
     Args:
-        key: a typed key, used once.
+        key: a typed PRNG key, which is used once.
         labels: integers in [0, classes), any shape.
-        rate: probability of a wrong label, in [0, 1]; may be traced.
-        classes: number of classes, at least 2.
+        rate: probability of a wrong label, in [0, 1], dimensionless; may be traced.
+        classes: number of classes, at least 2; static.
 
     Returns:
         Integers with the shape and dtype of labels.
@@ -24,7 +25,15 @@ def label_noise(key: Key, labels: jax.Array, rate: Number, classes: int) -> jax.
     Raises:
         ValueError: a concrete rate lies outside [0, 1], or there are fewer than two classes.
 
-    References: Goodfellow et al. (2016), section 7.5.1.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.noise import label_noise
+        >>> label_noise(jax.random.key(0), jnp.array([0, 1, 2, 0, 1, 2]), 0.5, classes=3)
+        Array([0, 2, 0, 2, 0, 2], dtype=int32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.1.
     """
     check_range("rate", rate, "[0, 1]")
     if classes < 2:

@@ -10,23 +10,39 @@ from regopt._core.types import Key, Tree
 
 
 def monte_carlo(predict: Callable[[Key], Tree], key: Key, samples: int) -> tuple[Tree, Tree]:
-    """Mean and variance of ``predict(key)`` over ``samples`` independent keys: Monte Carlo dropout, for one.
+    """Mean and variance of ``predict(key)`` over ``samples`` independent keys, as in Monte Carlo dropout.
 
-    The samples are drawn one after the other, so memory does not grow with their number.
+    The samples are drawn sequentially, so memory does not grow with their number.
 
     Args:
-        predict: pure; from a key to an array or a tree of arrays.
-        key: a typed key, used once.
-        samples: how many, at least 2.
+        predict: a pure function from a key to an array or a tree of arrays; static.
+        key: a typed PRNG key, which is used once.
+        samples: number of samples, at least 2; static.
 
     Returns:
-        The mean, and the unbiased variance (divided by samples - 1), each shaped as one prediction and in at least
-        float32. To the variance Gal & Ghahramani add that of the observation noise.
+        The mean and the unbiased variance (with the divisor ``samples - 1``), each with the shape of one prediction and
+        in at least float32. Gal & Ghahramani add the variance of the observation noise.
 
     Raises:
         ValueError: fewer than two samples.
 
-    References: Gal & Ghahramani (2016), section 4; Welford (1962) for the running sums.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.noise import dropout, monte_carlo
+        >>> def predict(key):
+        ...     return dropout(key, jnp.array([2.0]), 0.5)
+        ...
+        >>> mean, variance = monte_carlo(predict, jax.random.key(0), samples=4)
+        >>> mean.shape, bool(variance >= 0)
+        ((1,), True)
+
+    References:
+        Gal, Y., & Ghahramani, Z. (2016). Dropout as a Bayesian approximation: Representing model uncertainty in deep
+        learning. ICML. Section 4.
+
+        Welford, B. P. (1962). Note on a method for calculating corrected sums of squares and products. Technometrics,
+        4(3), 419-420. For the running sums.
     """
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")

@@ -1,7 +1,8 @@
 """Sums and multiples of penalties.
 
-The prox of a sum is known where the penalties act on different parameters, where all but one are squares, and for the
-pairs of ``_AFTER``. Elsewhere a sum is for gradients.
+The proximal operator of a sum is known in three cases: the penalties act on different parameters, all but one of them
+are squares (``l2``, ``l2_sp``), or they are one of the pairs listed in ``_AFTER``. Other sums have a value and a
+gradient only.
 """
 
 from functools import reduce
@@ -14,9 +15,9 @@ from regopt._core.numerics import check_range, like, safe_divide, widen
 from regopt._core.types import Number, NumberTree, Penalty, Tree
 from regopt.penalties._leafwise import CONE, ENTRIES, FUSED, GROUPS, SQUARE, WHOLE
 
-# What may follow a stage in the prox of a sum: a map that changes no subgradient of the first penalty. After FUSED, one
-# that keeps the order of all entries (one step for all); after CONE and ENTRIES, one that keeps zeros and signs; after
-# GROUPS, one that scales a group as a whole.
+# The stages that may follow a stage in the prox of a sum. The second prox must preserve the subgradients of the first
+# penalty: after FUSED it keeps the order of all entries (with one step for all of them), after CONE and ENTRIES it
+# keeps zeros and signs, and after GROUPS it scales each group as a whole.
 _AFTER: dict[int | None, set[int]] = {
     FUSED: {CONE, ENTRIES, WHOLE},
     CONE: {CONE, ENTRIES, GROUPS, WHOLE},
@@ -27,29 +28,40 @@ _AFTER_BY_COORDINATE: dict[int | None, set[int]] = {stage: _AFTER[stage] for sta
 
 
 def total(*penalties: Penalty) -> Penalty:
-    """The sum of the penalties; with a prox where that is known.
+    """``sum_k penalty_k(w)``, with a proximal operator where it is known.
 
-    ``l2`` and ``l2_sp`` are taken into the point and the step of the others' prox, so they go with any penalty. On
-    parameters that two of the others penalise, ``non_negative``, ``l1``, ``group_lasso`` and ``l2_norm`` (and
-    ``total_variation``, but for groups) go one after the other: the sparse group lasso is
-    ``total(l1(a), group_lasso(b))``, the fused lasso ``total(total_variation(a), l1(b))``.
+    ``l2`` and ``l2_sp`` change the point and the step of the other proximal operator, so they can be combined with any
+    penalty. For parameters that several of the other penalties act on, the proximal operators of ``non_negative``,
+    ``l1``, ``group_lasso`` and ``l2_norm`` are applied in this order; ``total_variation`` comes before all of these but
+    ``group_lasso``, with which it cannot be combined. The sparse group lasso is ``total(l1(a), group_lasso(b))`` and
+    the fused lasso is ``total(total_variation(a), l1(b))``.
 
     Args:
-        *penalties: at least one; other sums are not looked into.
+        *penalties: at least one penalty. A penalty that is itself a sum is treated as a single penalty.
 
     Returns:
-        The penalty; its mask is the union. ``prox`` is None where one of them has none, and raises at a use where that
-        of the sum is not known. ``strength_max``, where all but one are squares, is that one's.
+        The penalty, whose mask is the union of the masks. ``prox`` is None where one of the penalties has none, and
+        raises when it is called and the proximal operator of the sum is not known. ``strength_max`` is that of the one
+        penalty that is not a square; None where there are several or none.
 
     Raises:
-        ValueError: no penalty is given; at a use of the prox, two penalties that do not go together penalise one leaf.
+        ValueError: no penalty is given, or (when ``prox`` is called) two penalties that cannot be combined act on the
+            same leaf.
 
-    References: Yu (2013), Theorem 1 and section 4; Friedman et al. (2007), Proposition 1, for the fused lasso; Parikh
-    & Boyd (2014), section 2.2, for the square.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l1, l2, total
+        >>> total(l1(0.5), l2(1.0)).prox(jnp.array([2.5, -0.25]), 1.0)
+        Array([1., 0.], dtype=float32)
 
-    >>> from regopt.penalties import l1, l2
-    >>> total(l1(0.5), l2(1.0)).prox(jnp.array([2.5, -0.25]), 1.0)
-    Array([1., 0.], dtype=float32)
+    References:
+        Yu, Y.-L. (2013). On decomposing the proximal map. NeurIPS. Theorem 1 and section 4.
+
+        Friedman, J., Hastie, T., Hoefling, H., & Tibshirani, R. (2007). Pathwise coordinate optimization. Annals of
+        Applied Statistics, 1(2), 302-332. Proposition 1 (fused lasso).
+
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 2.2 (squares).
     """
     if not penalties:
         raise ValueError("total needs at least one penalty")
@@ -85,23 +97,27 @@ def total(*penalties: Penalty) -> Penalty:
 
 
 def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
-    """``factor`` times the penalty, value and prox.
+    """``factor * penalty(w)``: a multiple of a penalty, with its proximal operator.
 
     Args:
-        penalty: any.
-        factor: >= 0, dimensionless; may be traced.
+        penalty: any penalty.
+        factor: multiple, >= 0, dimensionless; may be traced.
 
     Returns:
-        The penalty, with what the first had.
+        The penalty. It has a proximal operator and a ``strength_max`` where the given penalty has them.
 
     Raises:
         ValueError: a concrete factor is negative or NaN.
 
-    References: Parikh & Boyd (2014), section 2.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l1, scaled
+        >>> scaled(l1(0.25), 2.0).prox(jnp.array([1.5]), 1.0)
+        Array([1.], dtype=float32)
 
-    >>> from regopt.penalties import l1
-    >>> scaled(l1(0.25), 2.0).prox(jnp.array([1.5]), 1.0)
-    Array([1.], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 2.2.
     """
     check_range("factor", factor, "[0, inf)")
 
@@ -125,10 +141,11 @@ def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
 
 
 def _absorb(square: Penalty, params: Tree, step: NumberTree) -> tuple[Tree, NumberTree]:
-    """The point and the step from which the others' prox is that of their sum with the square.
+    """The point and the step at which the prox of the other penalties is the prox of their sum with a square.
 
-    ``(u - w)**2 / (2 s) + c (u - w0)**2 / 2`` is ``(u - w')**2 / (2 s')`` and a constant, with ``w'`` the prox of the
-    square and ``s'`` the step times its slope, ``1 / (1 + s c)``, one for a leaf where the step is.
+    ``(u - w)**2 / (2 s) + c (u - w0)**2 / 2`` equals ``(u - w')**2 / (2 s')`` up to a constant. Here ``w'`` is the prox
+    of the square, and ``s'`` is the step times the slope ``1 / (1 + s c)`` of that prox. A leaf with one step keeps one
+    step.
     """
     point, slopes = jax.jvp(lambda w: square.prox(w, step), (params,), (jax.tree.map(jnp.ones_like, params),))
 

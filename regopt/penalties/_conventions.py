@@ -95,15 +95,17 @@ def l1_strength(number: Number, library: Library = "regopt", *, examples: Number
         ValueError: the library is unknown or has no L1 penalty, ``examples`` is missing, or a concrete number lies
             outside its range.
 
-    References:
-        Friedman, Hastie & Tibshirani (2010), "Regularization Paths for Generalized Linear Models via Coordinate
-        Descent", Journal of Statistical Software 33(1), eq. (2), for glmnet. Zou & Hastie (2005), "Regularization and
-        Variable Selection via the Elastic Net", Journal of the Royal Statistical Society B 67(2), eq. (3).
-
     Example:
         >>> from regopt.penalties import l1_strength
         >>> l1_strength(3.0, "elasticnet", examples=10)
         Array(0.15, dtype=float32)
+
+    References:
+        Friedman, J., Hastie, T., & Tibshirani, R. (2010). Regularization paths for generalized linear models via
+        coordinate descent. Journal of Statistical Software, 33(1), 1-22. Equation (2), for glmnet.
+
+        Zou, H., & Hastie, T. (2005). Regularization and variable selection via the elastic net. Journal of the Royal
+        Statistical Society B, 67(2), 301-320. Equation (3).
     """
     return _strength(number, library, examples, "l1")
 
@@ -126,13 +128,14 @@ def l2_strength(number: Number, library: Library = "regopt", *, examples: Number
         ValueError: the library is unknown or has no L2 penalty, ``examples`` is missing, or a concrete number lies
             outside its range.
 
-    References:
-        Goodfellow, Bengio & Courville (2016), "Deep Learning", MIT Press, eq. (7.2), for regopt's own objective.
-
     Example:
         >>> from regopt.penalties import l2_strength
         >>> l2_strength(3.0, "keras"), l2_strength(3.0, "sklearn.Ridge", examples=10)
         (Array(6., dtype=float32), Array(0.3, dtype=float32))
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation 7.2, for the objective of
+        regopt.
     """
     return _strength(number, library, examples, "l2")
 
@@ -152,15 +155,16 @@ def l2_number(strength: Number, library: Library = "regopt", *, examples: Number
         ValueError: the library is unknown or has no L2 penalty, ``examples`` is missing, or a concrete number lies
             outside its range.
 
-    References:
-        Goodfellow, Bengio & Courville (2016), "Deep Learning", MIT Press, eq. (7.2), for regopt's own objective.
-
     Example:
         >>> from regopt.penalties import l2_number
         >>> l2_number(0.25, "sklearn.Ridge", examples=10)
         Array(2.5, dtype=float32)
         >>> l2_number(0.05, "sklearn.LogisticRegression", examples=10)
         Array(2., dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation 7.2, for the objective of
+        regopt.
     """
     inverse = _convention(library).inverse
     check_range("strength", strength, "(0, inf)" if inverse else "[0, inf)")
@@ -187,14 +191,14 @@ def elastic_net_numbers(l1: Number, l2: Number) -> tuple[jax.Array, jax.Array]:
     Raises:
         ValueError: a concrete number is negative or NaN.
 
-    References:
-        Zou & Hastie (2005), "Regularization and Variable Selection via the Elastic Net", Journal of the Royal
-        Statistical Society B 67(2), eq. (3).
-
     Example:
         >>> from regopt.penalties import elastic_net_numbers
         >>> elastic_net_numbers(0.375, 0.125)
         (Array(0.5, dtype=float32), Array(0.75, dtype=float32))
+
+    References:
+        Zou, H., & Hastie, T. (2005). Regularization and variable selection via the elastic net. Journal of the Royal
+        Statistical Society B, 67(2), 301-320. Equation (3).
     """
     check_range("l1", l1, "[0, inf)")
     check_range("l2", l2, "[0, inf)")
@@ -220,13 +224,14 @@ def decay_strength(decay: Number, learning_rate: Number | None = None) -> jax.Ar
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References:
-        Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", ICLR, eq. (1) and Proposition 1.
-
     Example:
         >>> from regopt.penalties import decay_strength
         >>> decay_strength(0.01), decay_strength(0.01, learning_rate=0.5)
         (Array(0.01, dtype=float32), Array(0.02, dtype=float32))
+
+    References:
+        Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Equation (1) and Proposition
+        1.
     """
     check_range("decay", decay, "[0, inf)")
     if learning_rate is None:

@@ -1,7 +1,7 @@
-"""Parameters held near each other: tied to one another, pulled towards given values, or shared outright.
+"""Penalties that keep parameters close to each other or to given values, and parameters that are shared.
 
-Parts of the parameters are selected by a path ("encoder/kernel") or by a function from the parameters to the part. Not
-for neighbours along an axis (``variation.py``).
+Parts of the parameters are selected by a path such as "encoder/kernel", or by a function from the parameters to the
+part. For differences between neighbours along an axis see ``total_variation``.
 """
 
 from collections.abc import Callable
@@ -20,30 +20,35 @@ Part: TypeAlias = str | Callable[[Tree], Tree]
 
 
 def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
-    """``strength / 2 * |w_A - w_B|^2`` between two parts of the parameters that have the same shapes.
+    """``strength / 2 * |w_A - w_B|^2`` for two parts A and B of the parameters that have the same shapes.
 
-    At strength 0 they are separate, as it grows they become one. The prox moves both along their difference:
+    At strength 0 the parts are independent; as the strength grows they become equal. The proximal operator is
     ``w_A - step_A strength d`` and ``w_B + step_B strength d`` with
     ``d = (w_A - w_B) / (1 + strength (step_A + step_B))``.
 
     Args:
-        first: A, a path of names or positions with slashes, or a function that selects it; static.
-        second: B, likewise.
-        strength: >= 0, in loss units per squared parameter unit; may be traced.
+        first: part A, as a path of names or positions separated by slashes, or as a function that selects it; static.
+        second: part B, selected in the same way; static.
+        strength: factor of the penalty, >= 0, in loss units per squared parameter unit; may be traced.
 
     Returns:
-        The penalty, with a prox. All that is selected is penalised, biases too.
+        The penalty, with a proximal operator. All selected parameters are penalised, biases included.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN; at a use, a part is not there, the two overlap, or their
-            structures or shapes differ.
+        ValueError: a concrete strength is negative or NaN, or (when the penalty is used) a part does not exist, the two
+            parts overlap, or their structures or shapes differ.
 
-    References: Goodfellow et al. (2016), section 7.9, there ``|w_A - w_B|^2``: a strength of 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import tie
+        >>> params = {"a": jnp.array([3.0]), "b": jnp.array([1.0])}
+        >>> penalty = tie("a", "b", 0.5)
+        >>> penalty.value(params), penalty.prox(params, 1.0)
+        (Array(1., dtype=float32), {'a': Array([2.5], dtype=float32), 'b': Array([1.5], dtype=float32)})
 
-    >>> params = {"a": jnp.array([3.0]), "b": jnp.array([1.0])}
-    >>> penalty = tie("a", "b", 0.5)
-    >>> penalty.value(params), penalty.prox(params, 1.0)
-    (Array(1., dtype=float32), {'a': Array([2.5], dtype=float32), 'b': Array([1.5], dtype=float32)})
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.9, where the penalty
+        ``|w_A - w_B|^2`` is a strength of 2.
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -72,26 +77,36 @@ def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
 
 
 def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
-    """``strength / 2 * sum_i (w_i - w0_i)**2``: ``l2`` around given parameters, those before fine-tuning, say (L2-SP).
+    """``strength / 2 * sum_i (w_i - w0_i)**2``: ``l2`` around given parameters (L2-SP).
 
-    Its prox is ``(w + step strength w0) / (1 + step strength)``.
+    The reference is, for example, the parameters before fine-tuning. The proximal operator is ``(w + step strength w0)
+    / (1 + step strength)``.
 
     Args:
-        reference: w0, a tree like the parameters, or a prefix tree of numbers; may be traced.
-        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
+        reference: w0, in parameter units; a tree like the parameters, or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per squared parameter unit; a number or a prefix tree of
+            numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
         The penalty, with a prox.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN; at a use, the reference does not fit the parameters.
+        ValueError: a concrete strength is negative or NaN, or the reference does not fit the parameters when the
+            penalty is used.
 
-    References: Li, Grandvalet & Davoine (2018), (2); Goodfellow et al. (2016), section 7.1.1, remark on (7.1).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l2_sp
+        >>> penalty = l2_sp(jnp.array([1.0, 1.0]), 0.5)
+        >>> penalty.value(jnp.array([3.0, 1.0])), penalty.prox(jnp.array([3.0, 1.0]), 2.0)
+        (Array(1., dtype=float32), Array([2., 1.], dtype=float32))
 
-    >>> penalty = l2_sp(jnp.array([1.0, 1.0]), 0.5)
-    >>> penalty.value(jnp.array([3.0, 1.0])), penalty.prox(jnp.array([3.0, 1.0]), 2.0)
-    (Array(1., dtype=float32), Array([2., 1.], dtype=float32))
+    References:
+        Li, X., Grandvalet, Y., & Davoine, F. (2018). Explicit inductive bias for transfer learning with convolutional
+        networks. ICML. Equation (2).
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.1.1, remark on (7.1).
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -106,26 +121,34 @@ def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights"
 
 
 def share(params: Params, source: Part, *targets: Part) -> Params:
-    """The parameters with the part ``source`` also in the places of ``targets``: one set of weights in several places.
+    """``w_target <- w_source`` for every target: the parameters with one set of weights used in several places.
 
-    Call it at the start of the loss and of the prediction. The gradient of the source is then the sum over all
-    places, that of the targets is 0: they stay as they are and count for nothing (give them no penalty).
+    Call this function at the start of the loss and of the prediction. The gradient of the source is then the sum over
+    all places, and the gradient of the targets is 0. The stored values of the targets do not change and have no effect,
+    so they should not be penalised.
 
     Args:
-        params: the tree, with something of the same structure and shapes in every place.
-        source: a path of names or positions with slashes, or a function that selects a part; static.
-        *targets: likewise.
+        params: the tree; the parts of the source and of all targets have the same structure and shapes.
+        source: the part that is used, as a path of names or positions separated by slashes, or as a function that
+            selects it; static.
+        *targets: the parts that are replaced, selected in the same way; static.
 
     Returns:
         A tree with the structure, shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: a part is not there, two overlap, or their structures or shapes differ.
+        ValueError: a part does not exist, two parts overlap, or their structures or shapes differ.
 
-    References: Goodfellow et al. (2016), section 7.9.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import share
+        >>> params = {"a": jnp.ones(1), "b": jnp.ones(1)}
+        >>> jax.grad(lambda p: jnp.sum(share(p, "a", "b")["b"] * 3 + p["a"]))(params)
+        {'a': Array([4.], dtype=float32), 'b': Array([0.], dtype=float32)}
 
-    >>> jax.grad(lambda p: jnp.sum(share(p, "a", "b")["b"] * 3 + p["a"]))({"a": jnp.ones(1), "b": jnp.ones(1)})
-    {'a': Array([4.], dtype=float32), 'b': Array([0.], dtype=float32)}
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.9.
     """
     leaves, structure = jax.tree.flatten(params)
     for target in targets:
@@ -141,7 +164,7 @@ def _fitting(reference: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def _pairs(params: Tree, first: Part, second: Part) -> list[tuple[int, int]]:
-    """The positions, among the leaves, of those that two parts have in the same place."""
+    """The positions among the leaves of the parameters of corresponding leaves of two parts."""
     leaves, structure = jax.tree.flatten(params)
     places = structure.unflatten(range(len(leaves)))
     parts = [_select(places, part) for part in (first, second)]
@@ -171,7 +194,7 @@ def _select(places: Tree, part: Part) -> Tree:
 
 
 def _entry(node: Tree, key: str | int) -> list[Tree]:
-    """What a node holds under a key; empty where there is nothing."""
+    """The child of a node under a key, as a list of one; empty where there is none."""
     try:
         return [node[key]]
     except (KeyError, IndexError, TypeError):

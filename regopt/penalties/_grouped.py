@@ -1,7 +1,8 @@
-"""Penalties on groups of parameters, which make whole groups zero at once, or all but a few of each group.
+"""Penalties on groups of parameters: they set whole groups to zero, or all but a few entries of each group.
 
-A group lies within one leaf (``l2_norm`` alone takes all leaves together). Steps may differ by coordinate, as an
-adaptive optimizer's do; the prox of a norm then solves one scalar equation for each group.
+A group lies within one leaf, except for ``l2_norm``, where all penalised leaves form one group. The steps may differ by
+coordinate, as those of an adaptive optimizer do. The proximal operator of a norm then solves one scalar equation for
+each group.
 """
 
 import math
@@ -20,12 +21,13 @@ Axis: TypeAlias = int | tuple[int, ...] | Literal["incoming"] | None
 
 
 def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
-    """``strength * |w|``, the Euclidean norm (not its square) of all penalised parameters together.
+    """``strength * |w|_2``: the Euclidean norm, without a square, of all penalised parameters together.
 
-    Its prox is ``max(1 - step strength / |w|, 0) w``: all exact zeros at once, or none.
+    Its proximal operator is ``max(1 - step strength / |w|_2, 0) w``. The result has exact zeros in all entries or in
+    none.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -34,10 +36,15 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
     Raises:
         ValueError: a concrete strength is negative or NaN.
 
-    References: Parikh & Boyd (2014), section 6.5.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l2_norm
+        >>> l2_norm(0.5).prox(jnp.array([3.0, 4.0]), 2.0), l2_norm(0.5).prox(jnp.array([0.3, 0.4]), 2.0)
+        (Array([2.4, 3.2], dtype=float32), Array([0., 0.], dtype=float32))
 
-    >>> l2_norm(0.5).prox(jnp.array([3.0, 4.0]), 2.0), l2_norm(0.5).prox(jnp.array([0.3, 0.4]), 2.0)
-    (Array([2.4, 3.2], dtype=float32), Array([0., 0.], dtype=float32))
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.5.1.
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -72,29 +79,38 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
 def group_lasso(
     strength: NumberTree = 1.0, *, axis: Axis = "incoming", weighted: bool = False, mask: Mask = "weights"
 ) -> Penalty:
-    """``strength * sum_g |w_g|``: a sum of Euclidean norms over groups, which makes whole groups exactly zero.
+    """``strength * sum_g |w_g|_2``: a sum of Euclidean norms over groups, which makes whole groups exactly zero.
 
-    Its prox is ``max(1 - step strength / |w_g|, 0) w_g``.
+    Its proximal operator is ``max(1 - step strength / |w_g|_2, 0) w_g`` for each group g.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
-        axis: the axes of a leaf that run within a group. "incoming" is all but the last, the weights into one unit
-            or channel of a flax kernel (each entry of a vector is then a group); -1 is the weights out of one input;
-            None is the leaf as one group.
-        weighted: multiply each norm by the square root of its group's size.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
+            may be traced.
+        axis: the axes of a leaf that run within a group; static. "incoming" stands for all axes but the last, so that
+            a group is the weights into one unit or channel of a flax kernel (each entry of a vector is then a group).
+            With -1 a group is the weights out of one input. With None each leaf is one group.
+        weighted: whether each norm is multiplied by the square root of the size of its group; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
         The penalty, with a prox.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
+        ValueError: a concrete strength is negative or NaN, or a penalised leaf lacks the axis when the penalty is used.
 
-    References: Yuan & Lin (2006), (2.1) (weighted); Parikh & Boyd (2014), section 6.5.4.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import group_lasso
+        >>> group_lasso(0.5).prox(jnp.array([[3.0, 0.3], [4.0, 0.4]]), 2.0)
+        Array([[2.4, 0. ],
+               [3.2, 0. ]], dtype=float32)
 
-    >>> group_lasso(0.5).prox(jnp.array([[3.0, 0.3], [4.0, 0.4]]), 2.0)
-    Array([[2.4, 0. ],
-           [3.2, 0. ]], dtype=float32)
+    References:
+        Yuan, M., & Lin, Y. (2006). Model selection and estimation in regression with grouped variables. Journal of the
+        Royal Statistical Society B, 68(1), 49-67. Equation (2.1), with weights.
+
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.5.4.
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -119,28 +135,38 @@ def sparse_group_lasso(
     weighted: bool = False,
     mask: Mask = "weights",
 ) -> Penalty:
-    """``strength * (l1_ratio |w|_1 + (1 - l1_ratio) sum_g |w_g|)``: sparse groups, and sparse within the others.
+    """``strength * (l1_ratio |w|_1 + (1 - l1_ratio) sum_g |w_g|_2)``: zero groups, and zeros within the other groups.
 
-    Its prox is that of ``l1``, then that of ``group_lasso``, exactly.
+    Its proximal operator is that of ``l1`` followed by that of ``group_lasso``; this composition is exact.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
-        l1_ratio: in [0, 1], dimensionless: 1 is ``l1``, 0 is ``group_lasso``; may be traced.
-        axis: the axes of a leaf that run within a group; see ``group_lasso``.
-        weighted: multiply each norm by the square root of its group's size.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
+            may be traced.
+        l1_ratio: share of the L1 norm, in [0, 1], dimensionless; 1 is ``l1`` and 0 is ``group_lasso``; may be traced.
+        axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
+        weighted: whether each norm is multiplied by the square root of the size of its group; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
         The penalty, with a prox.
 
     Raises:
-        ValueError: a concrete number lies outside its range; at a use, a penalised leaf lacks the axis.
+        ValueError: a concrete number lies outside its range, or a penalised leaf lacks the axis when the penalty is
+            used.
 
-    References: Simon, Friedman, Hastie & Tibshirani (2013), section 2 (weighted). The order of the two: Yu (2013).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import sparse_group_lasso
+        >>> sparse_group_lasso(10.0, 0.5).prox(jnp.array([[11.0, 0.3], [13.0, 0.9]]), 1.0)
+        Array([[3., 0.],
+               [4., 0.]], dtype=float32)
 
-    >>> sparse_group_lasso(10.0, 0.5).prox(jnp.array([[11.0, 0.3], [13.0, 0.9]]), 1.0)
-    Array([[3., 0.],
-           [4., 0.]], dtype=float32)
+    References:
+        Simon, N., Friedman, J., Hastie, T., & Tibshirani, R. (2013). A sparse-group lasso. Journal of Computational and
+        Graphical Statistics, 22(2), 231-245. Section 2, with weights.
+
+        Yu, Y.-L. (2013). On decomposing the proximal map. NeurIPS. Section 4, for the order of the two proximal
+        operators.
     """
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
@@ -169,19 +195,26 @@ def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask
 
     Args:
         strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
-        axis: the axes of a leaf that run within a group; see ``group_lasso``.
+        axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
         The penalty, with a prox.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
+        ValueError: a concrete strength is negative or NaN, or a penalised leaf lacks the axis when the penalty is used.
 
-    References: Zhou, Jin & Hoi (2010); Kowalski (2009) for the prox of mixed norms.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import exclusive_lasso
+        >>> exclusive_lasso(0.5, axis=None).prox(jnp.array([3.0, -1.0, 0.5]), 2.0)
+        Array([1.5, 0. , 0. ], dtype=float32)
 
-    >>> exclusive_lasso(0.5, axis=None).prox(jnp.array([3.0, -1.0, 0.5]), 2.0)
-    Array([1.5, 0. , 0. ], dtype=float32)
+    References:
+        Zhou, Y., Jin, R., & Hoi, S. C. H. (2010). Exclusive lasso for multi-task feature selection. AISTATS.
+
+        Kowalski, M. (2009). Sparse regression using mixed norms. Applied and Computational Harmonic Analysis, 27(3),
+        303-324. For the proximal operators of mixed norms.
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -226,16 +259,16 @@ def _weight(axis: Axis, weighted: bool, w: jax.Array) -> float:
 
 
 def _rows(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The groups along the last axis, the others before it in their order."""
+    """The array with the groups along its last axis and the other axes before it in their order."""
     others = tuple(each for each in range(w.ndim) if each not in axes)
     moved = jnp.transpose(w, (*others, *axes))
     return moved.reshape(*(w.shape[each] for each in others), math.prod(w.shape[each] for each in axes))
 
 
 def _sparse_group_max(g: jax.Array, l1_ratio: jax.Array, weight: jax.Array) -> jax.Array:
-    """The s with ``|soft(g, s l1_ratio)| = s weight``, the largest over the rows of g.
+    """The s with ``|soft(g, s l1_ratio)|_2 = s weight``, the largest over the rows of g.
 
-    With the k largest entries beyond the threshold it is the root of a quadratic.
+    If the k largest entries exceed the threshold, s is the root of a quadratic equation; every k is tried.
     """
     sizes = -jnp.sort(-jnp.abs(g), axis=-1)
     count = jnp.arange(1, 1 + g.shape[-1], dtype=g.dtype)

@@ -1,4 +1,4 @@
-"""Constraints on single parameters as penalties: 0 inside and infinite outside; the prox is the projection."""
+"""Constraints on single parameters as penalties: 0 inside the set, infinite outside; the prox is the projection."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,13 @@ from regopt.penalties._leafwise import CONE
 def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """0 where ``lower <= w <= upper`` in every entry, else infinite; its prox is ``clip(w, lower, upper)``.
 
-    The slope of the value is 0 everywhere. The bounds are rounded to the dtype of each leaf, so that a projected
-    point is inside.
+    The gradient of the value is 0 everywhere. The bounds are rounded to the dtype of each leaf, so that a projected
+    point lies inside.
 
     Args:
-        lower: in parameter units, a number or a prefix tree of numbers; -inf for none; may be traced.
-        upper: >= lower, likewise; inf for none.
+        lower: lower bound, in [-inf, inf), in parameter units; a number or a prefix tree of numbers; may be traced.
+        upper: upper bound, at least ``lower`` and in (-inf, inf], in parameter units; a number or a prefix tree of
+            numbers; may be traced.
         mask: which leaves are constrained; by default neither biases nor normalisation scales.
 
     Returns:
@@ -27,11 +28,16 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
     Raises:
         ValueError: a concrete bound is NaN, or two concrete numbers are in the wrong order.
 
-    References: Parikh & Boyd (2014), section 6.2.4.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import box
+        >>> penalty = box(-0.5, 1.0)
+        >>> penalty.value(jnp.array([0.0, 2.0])), penalty.prox(jnp.array([-2.0, 0.25, 2.0]), 1.0)
+        (Array(inf, dtype=float32), Array([-0.5 ,  0.25,  1.  ], dtype=float32))
 
-    >>> penalty = box(-0.5, 1.0)
-    >>> penalty.value(jnp.array([0.0, 2.0])), penalty.prox(jnp.array([-2.0, 0.25, 2.0]), 1.0)
-    (Array(inf, dtype=float32), Array([-0.5 ,  0.25,  1.  ], dtype=float32))
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.2.4.
     """
     check_range("lower", lower, "[-inf, inf)")
     check_range("upper", upper, "(-inf, inf]")
@@ -69,9 +75,14 @@ def non_negative(*, mask: Mask = "weights") -> Penalty:
     Returns:
         The penalty, with a prox.
 
-    References: Parikh & Boyd (2014), section 6.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import non_negative
+        >>> non_negative().prox(jnp.array([-2.0, 0.25]), 1.0)
+        Array([0.  , 0.25], dtype=float32)
 
-    >>> non_negative().prox(jnp.array([-2.0, 0.25]), 1.0)
-    Array([0.  , 0.25], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.3.
     """
     return box(0.0, float("inf"), mask=mask)._replace(stage=CONE)

@@ -1,6 +1,6 @@
-"""The common form of a penalty: a rule for one leaf's value and one for its prox, lifted to a tree.
+"""The common form of a penalty: a rule for the value of one leaf and a rule for its prox, lifted to a tree.
 
-Not for penalties that couple leaves (``l2_norm``, ``tie``).
+Penalties that couple leaves (``l2_norm``, ``tie``) do not have this form.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from regopt._core import trees
 from regopt._core.numerics import widen
 from regopt._core.types import Mask, Number, NumberTree, Penalty
 
-# where a penalty stands in the prox of a sum; the pairs that are known are in algebra.py
+# the order of the penalties in the prox of a sum; _algebra.py lists the pairs for which this prox is known
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
 
 
@@ -30,13 +30,13 @@ def leafwise(
     """The penalty from its rules for one leaf, computed in at least float32.
 
     Args:
-        numbers: the strength and then the others; each a number or a prefix tree of numbers.
+        numbers: the strength, followed by the other numbers; each a number or a prefix tree of numbers.
         mask: which leaves are penalised.
         value_at: ``(w, *numbers) -> array``, to be summed.
         prox_at: ``(w, step, *numbers) -> array`` shaped as w.
         strength_max_at: ``(gradient, *numbers without the strength) -> scalar``; None where there is none.
         ball: ``(leaves, radius) -> leaves``, the projection of all penalised leaves together; None where there is none.
-        stage: where the prox stands in the prox of a sum.
+        stage: the position of the prox in the prox of a sum; None where the prox of a sum is not known.
 
     Returns:
         The penalty.

@@ -1,7 +1,7 @@
-"""Nonconvex penalties that are a sum over single parameters: they leave large parameters alone, as ``l1`` does not.
+"""Nonconvex penalties that are a sum over single parameters. Unlike ``l1``, they shrink large parameters little.
 
-Each prox is a global minimum, for every step, also where the objective of the prox is not convex; at a tie it is
-the smaller of the two.
+Each proximal operator returns a global minimum for every step, also where its objective is not convex. If there are two
+minima, it returns the one closer to 0.
 """
 
 import jax.numpy as jnp
@@ -12,14 +12,17 @@ from regopt.penalties._leafwise import largest, leafwise, magnitude, soft_thresh
 
 
 def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "weights") -> Penalty:
-    """The minimax concave penalty: ``strength |w| - w**2 / (2 gamma)`` up to ``|w| = gamma strength``, then constant.
+    """``sum_i p(w_i)`` with ``p(w) = strength |w| - w**2 / (2 gamma)`` up to ``|w| = gamma strength``, then constant.
 
-    Its prox for ``step < gamma`` is firm thresholding: 0 up to ``step strength``, w beyond ``gamma strength``,
-    linear between; for larger steps hard thresholding at ``strength sqrt(step gamma)``.
+    This is the minimax concave penalty (MCP). Its proximal operator for ``step < gamma`` is firm thresholding: the
+    result is 0 where ``|w| <= step strength``, w where ``|w| > gamma strength``, and linear in between. For larger
+    steps it is hard thresholding at ``strength sqrt(step gamma)``.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree; may be traced.
-        gamma: > 0, in squared parameter units per loss unit; towards infinity it is ``l1``; may be traced.
+        strength: slope at 0, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be
+            traced.
+        gamma: width of the concave part over the strength, > 0, in squared parameter units per loss unit; the limit at
+            infinity is ``l1``; a number or a prefix tree of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -28,10 +31,15 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Zhang (2010), section 2 (there with gamma > 1, for unit steps).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import mcp
+        >>> mcp(0.5, gamma=2.0).prox(jnp.array([0.25, -0.75, 2.0]), 1.0)
+        Array([ 0. , -0.5,  2. ], dtype=float32)
 
-    >>> mcp(0.5, gamma=2.0).prox(jnp.array([0.25, -0.75, 2.0]), 1.0)
-    Array([ 0. , -0.5,  2. ], dtype=float32)
+    References:
+        Zhang, C.-H. (2010). Nearly unbiased variable selection under minimax concave penalty. Annals of Statistics,
+        38(2), 894-942. Section 2, with gamma > 1 for unit steps.
     """
     check_range("strength", strength, "[0, inf)")
     check_range("gamma", gamma, "(0, inf)")
@@ -51,14 +59,17 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
 
 
 def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "weights") -> Penalty:
-    """The smoothly clipped absolute deviation, a quadratic spline.
+    """``sum_i p(w_i)`` with ``p(w) = strength |w|`` up to ``|w| = strength``, whose slope then falls to 0.
 
-    ``strength |w|`` up to ``strength``, then a slope that falls to 0 at ``gamma strength``, then constant. Its prox is
-    soft thresholding for small w, w itself for large w, and linear between while ``step < gamma - 1``.
+    This is the smoothly clipped absolute deviation (SCAD), a quadratic spline: the slope falls linearly from
+    ``strength`` at ``|w| = strength`` to 0 at ``|w| = gamma strength``, beyond which p is constant. Its proximal
+    operator is soft thresholding for small w, the identity for large w, and linear in between for
+    ``step < gamma - 1``.
 
     Args:
-        strength: >= 0; a number or a prefix tree of numbers; may be traced.
-        gamma: > 1, dimensionless, the a of the paper; a number or a prefix tree of numbers; may be traced.
+        strength: slope at 0 and end of the linear part, >= 0; a number or a prefix tree of numbers; may be traced.
+        gamma: end of the concave part over the strength (a in the paper), > 1, dimensionless; a number or a prefix tree
+            of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -67,10 +78,16 @@ def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "w
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Fan & Li (2001), (2.7) and (2.8) (there with a > 2 for unit steps).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import scad
+        >>> scad(0.5, gamma=3.0).prox(jnp.array([0.25, -0.75, 1.25, 2.0]), 1.0)
+        Array([ 0.  , -0.25,  1.  ,  2.  ], dtype=float32)
 
-    >>> scad(0.5, gamma=3.0).prox(jnp.array([0.25, -0.75, 1.25, 2.0]), 1.0)
-    Array([ 0.  , -0.25,  1.  ,  2.  ], dtype=float32)
+    References:
+        Fan, J., & Li, R. (2001). Variable selection via nonconcave penalized likelihood and its oracle properties.
+        Journal of the American Statistical Association, 96(456), 1348-1360. Equations (2.7) and (2.8), with a > 2 for
+        unit steps.
     """
     check_range("strength", strength, "[0, inf)")
     check_range("gamma", gamma, "(1, inf)")
@@ -97,11 +114,12 @@ def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "w
 def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i log(1 + |w_i| / eps)``: between ``l1`` (large eps) and ``l0`` (small eps).
 
-    Its prox is 0 or the larger root of ``(u - |w|)(u + eps) + step strength = 0``, whichever has the smaller objective.
+    Its proximal operator returns 0 or the larger root of ``(u - |w|)(u + eps) + step strength = 0``, whichever has the
+    smaller objective.
 
     Args:
-        strength: >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
-        eps: > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        eps: scale of the parameters, > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -110,10 +128,15 @@ def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Candes, Wakin & Boyd (2008), section 2.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import log_sum
+        >>> log_sum(1.25, eps=1.0).prox(jnp.array([0.25, -2.0]), 1.0)
+        Array([ 0. , -1.5], dtype=float32)
 
-    >>> log_sum(1.25, eps=1.0).prox(jnp.array([0.25, -2.0]), 1.0)
-    Array([ 0. , -1.5], dtype=float32)
+    References:
+        Candes, E. J., Wakin, M. B., & Boyd, S. P. (2008). Enhancing sparsity by reweighted l1 minimization. Journal of
+        Fourier Analysis and Applications, 14, 877-905. Section 2.2.
     """
     check_range("strength", strength, "[0, inf)")
     check_range("eps", eps, "(0, inf)")
@@ -137,12 +160,12 @@ def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "
 
 
 def l0(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
-    """``strength`` times the number of parameters that are not 0; its gradient is 0.
+    """``strength * |w|_0``: the strength times the number of parameters that are not 0.
 
-    Its prox is hard thresholding: 0 up to ``sqrt(2 step strength)``, w beyond.
+    Its gradient is 0. Its proximal operator is hard thresholding: 0 where ``|w| <= sqrt(2 step strength)``, else w.
 
     Args:
-        strength: >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -151,10 +174,15 @@ def l0(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     Raises:
         ValueError: a concrete strength is negative or NaN.
 
-    References: Blumensath & Davies (2008), section 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l0
+        >>> l0(0.5).prox(jnp.array([0.75, -1.25]), 1.0)
+        Array([ 0.  , -1.25], dtype=float32)
 
-    >>> l0(0.5).prox(jnp.array([0.75, -1.25]), 1.0)
-    Array([ 0.  , -1.25], dtype=float32)
+    References:
+        Blumensath, T., & Davies, M. E. (2008). Iterative thresholding for sparse approximations. Journal of Fourier
+        Analysis and Applications, 14, 629-654. Section 2.
     """
     check_range("strength", strength, "[0, inf)")
 

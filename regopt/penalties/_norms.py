@@ -1,6 +1,7 @@
 """The prox of a Euclidean norm over one array's axes or over several arrays, with one reach or one for each coordinate.
 
-A *reach* is step times strength. Values take as few passes over the arrays as they can, slopes have rules of their own.
+A *reach* is a step times a strength. The values take as few passes over the arrays as possible, and the derivatives
+have rules of their own.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 
 from regopt._core.numerics import direction_and_norm, safe_divide, sum_leading
 
-_NEAR, _NEAR_STEPS = 0.98, 3  # cheaper steps than Newton's, for norms that shrink by less than this
-_STEPS = 24  # at most: none where reaches are small beside the norm, else some four
+_NEAR, _NEAR_STEPS = 0.98, 3  # norms that shrink by a factor above 0.98 take up to 3 steps cheaper than Newton's
+_STEPS = 24  # upper bound; no step is needed where reaches are small beside the norm, and about four otherwise
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -25,9 +26,9 @@ def shrink(arrays: Sequence[jax.Array], reach: jax.Array, axis: tuple[int, ...] 
         axis: for a single array, the axes of the norm; None for all entries of all arrays.
 
     Returns:
-        The arrays after it.
+        Arrays of the same shapes and dtype.
     """
-    # in units of the reach a square that overflows is of a group that stays, one that underflows of one that goes
+    # in units of the reach a square overflows only for a group that is kept and underflows only for one that is removed
     smallest = 2 * jnp.finfo(reach.dtype).tiny
     unit = 1 / jnp.clip(reach, smallest, 1 / smallest)
     factor = jnp.maximum(1 - 1 / jnp.sqrt(_total([jnp.square(w * unit) for w in arrays], axis)), 0)
@@ -62,7 +63,7 @@ def shrink_by_coordinate(
         axis: for a single array, the axes of the norm; None for all entries of all arrays.
 
     Returns:
-        The arrays after it.
+        Arrays of the same shapes and dtype.
     """
     n = _norm_after(tuple(arrays), tuple(reaches), axis)
     positive = jnp.where(n > 0, n, 1)
@@ -75,9 +76,10 @@ def _norm_after(
 ) -> jax.Array:
     """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
 
-    f rises and is concave, with a slope between ``1 / |w|`` and ``f(n) / n``: a step by the former from ``|w|`` ends
-    left of the root, and one by the latter from there, to ``n / f(n)``, does so again. Where reaches are small beside
-    the norm each of these adds as many digits as the first; elsewhere Newton goes on, which never overshoots.
+    f is increasing and concave, with a slope between ``1 / |w|`` and ``f(n) / n``. A step with the former slope from
+    ``|w|`` ends left of the root, and so does a step with the latter slope from there, to ``n / f(n)``. Where the
+    reaches are small beside the norm, each such step adds as many digits as the first one. Elsewhere Newton's method
+    follows, which does not overshoot.
     """
     limits = jnp.finfo(arrays[0].dtype)
     close = limits.eps / 4
@@ -86,7 +88,7 @@ def _norm_after(
         return jnp.sqrt(jnp.clip(_total([jnp.square(x) for x in parts], axis), limits.tiny, limits.max))
 
     start = norm_of(arrays)
-    floor = start * limits.eps**2  # n is at least this in Newton's loop, which carries what it is above
+    floor = start * limits.eps**2  # a lower bound of n; the loop of Newton's method carries the difference to it
 
     def terms(n):
         sums = [n + reach for reach in reaches]
@@ -108,7 +110,7 @@ def _norm_after(
         count, above, moves = carry
         n = floor + above
         step = jnp.where(moves, newton(n), 0)
-        # |f''| <= 3 f' / n: what is left is at most 3/2 of the square, as a part of n
+        # |f''| <= 3 f' / n, so the remaining error relative to n is at most 3/2 of the squared relative step
         return count + 1, above + step, jnp.square(step / n) > close
 
     def is_near(carry):
@@ -123,9 +125,10 @@ def _norm_after(
 
     inverse = norm_of(terms(start)[1])
     n = jnp.maximum(start * (2 - 1 / inverse), 0)
-    # of a group that is zero already the norm is at its smallest
+    # the norm of a group that is zero already is at the lower bound and does not move
     moves = ((1 / inverse - 1) * (start - n) > close * n) & (inverse > jnp.sqrt(limits.tiny))
-    count = jnp.any(moves).astype(jnp.int32)  # the step that did not suffice; a constant would be a kernel of its own
+    # counts the first step; a constant here would compile to a kernel of its own
+    count = jnp.any(moves).astype(jnp.int32)
     return jax.lax.while_loop(goes_on, move, jax.lax.while_loop(is_near, move_near, (count, n, moves)))[1]
 
 

@@ -1,6 +1,6 @@
-"""Convex penalties that are a sum over single parameters: each proximal operator acts entry by entry.
+"""Convex penalties that are a sum over single parameters, so that their proximal operators act entry by entry.
 
-Not for penalties that couple entries (``grouped.py``, ``coupling.py``), nor for constraints (``indicators.py``).
+Penalties that couple entries are in ``_grouped.py`` and ``_coupling.py``, constraints in ``_indicators.py``.
 """
 
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ from regopt.projections import projection_l1_ball, projection_l2_ball
 def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength / 2 * sum_i w_i**2``; its gradient is ``strength * w``, its prox ``w / (1 + step * strength)``.
 
-    The squared norm with its half; ``lambda * |w|^2`` is ``strength = 2 * lambda``: see ``l2_strength``.
+    The squared norm has a factor 1/2, so ``lambda * |w|^2`` corresponds to ``strength = 2 * lambda``. The numbers of
+    other libraries are converted by ``l2_strength``.
 
     Args:
-        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree of numbers, one
-            for a layer, say; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per squared parameter unit; a number or a prefix tree of
+            numbers, for example one for each layer; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -27,11 +28,18 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     Raises:
         ValueError: a concrete strength is negative or NaN.
 
-    References: Goodfellow et al. (2016), equation 7.2; Parikh & Boyd (2014), section 6.1.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l2
+        >>> penalty = l2(0.5)
+        >>> penalty.value(jnp.array([2.0, 4.0])), penalty.prox(jnp.array([2.0, 4.0]), 2.0)
+        (Array(5., dtype=float32), Array([1., 2.], dtype=float32))
 
-    >>> penalty = l2(0.5)
-    >>> penalty.value(jnp.array([2.0, 4.0])), penalty.prox(jnp.array([2.0, 4.0]), 2.0)
-    (Array(5., dtype=float32), Array([1., 2.], dtype=float32))
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation 7.2.
+
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.1.1.
     """
     check_range("strength", strength, "[0, inf)")
     return leafwise(
@@ -47,10 +55,11 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
 def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i |w_i|``; its prox is soft thresholding, ``sign(w) max(|w| - step * strength, 0)``.
 
-    The subgradient at 0 is 0, and the prox gives exact zeros.
+    The subgradient at 0 is 0, and the proximal operator gives exact zeros.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
+            may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -59,10 +68,17 @@ def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     Raises:
         ValueError: a concrete strength is negative or NaN.
 
-    References: Goodfellow et al. (2016), equations 7.18 and 7.23; Parikh & Boyd (2014), section 6.5.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l1
+        >>> l1(0.5).prox(jnp.array([2.0, -0.25]), 1.0)
+        Array([1.5, 0. ], dtype=float32)
 
-    >>> l1(0.5).prox(jnp.array([2.0, -0.25]), 1.0)
-    Array([1.5, 0. ], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 7.18 and 7.23.
+
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.5.2.
     """
     check_range("strength", strength, "[0, inf)")
     return leafwise(
@@ -79,14 +95,14 @@ def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
 def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask: Mask = "weights") -> Penalty:
     """``strength * (l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2)``, on scikit-learn's and glmnet's scale.
 
-    Its prox is soft thresholding, then shrinkage:
-    ``soft(w, step strength l1_ratio) / (1 + step strength (1 - l1_ratio))``. Other mixes in print, without the
-    half or with the two parts exchanged, are translated by
-    ``elastic_net_numbers``.
+    Its proximal operator is soft thresholding followed by shrinkage,
+    ``soft(w, step strength l1_ratio) / (1 + step strength (1 - l1_ratio))``. Other parametrisations, without the factor
+    1/2 or with the two parts exchanged, are converted by ``elastic_net_numbers``.
 
     Args:
-        strength: >= 0, a number or a prefix tree of numbers; may be traced.
-        l1_ratio: in [0, 1], dimensionless: 1 is ``l1``, 0 is ``l2``; a number or a prefix tree; may be traced.
+        strength: factor of the penalty, >= 0; a number or a prefix tree of numbers; may be traced.
+        l1_ratio: share of the L1 norm, in [0, 1], dimensionless; 1 is ``l1`` and 0 is ``l2``; a number or a prefix tree
+            of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -95,10 +111,18 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Zou & Hastie (2005), (3) and (6); Friedman, Hastie & Tibshirani (2010), (2) and (5).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import elastic_net
+        >>> elastic_net(0.5, l1_ratio=0.5).prox(jnp.array([1.5, -0.25]), 1.0)
+        Array([1., 0.], dtype=float32)
 
-    >>> elastic_net(0.5, l1_ratio=0.5).prox(jnp.array([1.5, -0.25]), 1.0)
-    Array([1., 0.], dtype=float32)
+    References:
+        Zou, H., & Hastie, T. (2005). Regularization and variable selection via the elastic net. Journal of the Royal
+        Statistical Society B, 67(2), 301-320. Equations (3) and (6).
+
+        Friedman, J., Hastie, T., & Tibshirani, R. (2010). Regularization paths for generalized linear models via
+        coordinate descent. Journal of Statistical Software, 33(1), 1-22. Equations (2) and (5).
     """
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
@@ -119,12 +143,14 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
 def huber(strength: NumberTree = 1.0, delta: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i h(w_i)``, ``h = w**2 / 2`` up to ``|w| = delta`` and ``delta (|w| - delta / 2)`` beyond.
 
-    Smooth everywhere; large weights are pulled with the constant force ``strength * delta``. Its prox is
-    ``w - reach clip(w / (1 + reach), -delta, delta)``, ``reach = step * strength``; no exact zeros.
+    The penalty is smooth, and the gradient of large weights has the constant size ``strength * delta``. Its proximal
+    operator is ``w - reach clip(w / (1 + reach), -delta, delta)`` with ``reach = step * strength``, which gives no
+    exact zeros.
 
     Args:
-        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
-        delta: > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per squared parameter unit; a number or a prefix tree of
+            numbers; may be traced.
+        delta: end of the quadratic part, > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -133,11 +159,19 @@ def huber(strength: NumberTree = 1.0, delta: NumberTree = 1.0, *, mask: Mask = "
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Huber (1964); Parikh & Boyd (2014), section 7.1.2 for its relation to ``l1``.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import huber
+        >>> penalty = huber(0.5, delta=1.0)
+        >>> penalty.value(jnp.array([0.5, -3.0])), penalty.prox(jnp.array([1.5, -3.0]), 1.0)
+        (Array(1.3125, dtype=float32), Array([ 1. , -2.5], dtype=float32))
 
-    >>> penalty = huber(0.5, delta=1.0)
-    >>> penalty.value(jnp.array([0.5, -3.0])), penalty.prox(jnp.array([1.5, -3.0]), 1.0)
-    (Array(1.3125, dtype=float32), Array([ 1. , -2.5], dtype=float32))
+    References:
+        Huber, P. J. (1964). Robust estimation of a location parameter. Annals of Mathematical Statistics, 35(1),
+        73-101.
+
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 7.1.2, for the relation to ``l1``.
     """
     check_range("strength", strength, "[0, inf)")
     check_range("delta", delta, "(0, inf)")

@@ -1,7 +1,8 @@
 """Penalties on the singular values of weight matrices: low rank, a small Lipschitz constant, orthogonal columns.
 
-A leaf of more than two axes is a matrix with its last axis as columns, one of fewer a single column. Slopes are finite
-for repeated and for zero singular values. Not for balls of these norms (``regopt.projections``).
+A leaf with more than two axes is treated as a matrix whose columns run along its last axis, and a leaf with fewer axes
+as a single column. Gradients are finite for repeated and for zero singular values. For projections onto the balls of
+these norms see ``regopt.projections``.
 """
 
 from collections.abc import Callable
@@ -19,26 +20,35 @@ from regopt.projections._spectral import as_matrix, map_singular_values
 
 
 def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
-    """``strength * sum_k s_k(W)``, the sum of the singular values of each matrix: ``l1`` on them, for a low rank.
+    """``strength * sum_k s_k(W)``: the nuclear norm of each matrix, the sum of its singular values, for a low rank.
 
-    Its prox is ``U max(S - step strength, 0) V'``. The slope is the subgradient ``U V'`` over the singular values
-    that are not 0.
+    Its proximal operator is ``U max(S - step strength, 0) V'``. Its gradient is the subgradient ``U V'`` over the
+    singular values that are not 0.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
+            may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
-        The penalty, with a prox for one step for each matrix.
+        The penalty. Its proximal operator takes one step for each matrix.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN; the prox is used with a step for each entry.
+        ValueError: a concrete strength is negative or NaN, or the proximal operator is given a step for each entry.
 
-    References: Cai, Candes & Shen (2010), Theorem 2.1; Parikh & Boyd (2014), section 6.7.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import nuclear
+        >>> nuclear(0.5).prox(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
+        Array([[2., 0.],
+               [0., 0.]], dtype=float32)
 
-    >>> nuclear(0.5).prox(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
-    Array([[2., 0.],
-           [0., 0.]], dtype=float32)
+    References:
+        Cai, J.-F., Candes, E. J., & Shen, Z. (2010). A singular value thresholding algorithm for matrix completion.
+        SIAM Journal on Optimization, 20(4), 1956-1982. Theorem 2.1.
+
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.7.3.
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -65,31 +75,42 @@ def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
 def spectral_norm(
     strength: NumberTree = 1.0, *, power_iterations: int | None = None, mask: Mask = "weights"
 ) -> Penalty:
-    """``strength * max_k s_k(W)``, the largest singular value of each matrix: what it stretches an input by at most.
+    """``strength * max_k s_k(W)``: the spectral norm of each matrix, its largest singular value.
 
-    Its prox cuts the singular values, ``U min(S, tau) V'`` with ``sum_k max(s_k - tau, 0) = step strength`` (what
-    Moreau's identity leaves of the projection onto the l1 ball). The slope is ``u v'`` of the largest, the mean of
-    these where several are equally large.
+    The spectral norm is the Lipschitz constant of the linear map. Its proximal operator is ``U min(S, tau) V'`` with
+    ``sum_k max(s_k - tau, 0) = step strength``, which follows from Moreau's identity and the projection onto the l1
+    ball. Its gradient is ``u v'`` of the largest singular value, or the mean of these where several are equally large.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
-        power_iterations: how many steps of the power method, from a fixed start, the value takes instead of a singular
-            value decomposition: cheaper, and from below. None is exact; static.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
+            may be traced.
+        power_iterations: number of steps of the power method, >= 1, that approximate the value from below, starting at
+            a fixed vector. This is cheaper than a singular value decomposition, which None selects; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
-        The penalty, with a prox for one step for each matrix.
+        The penalty. Its proximal operator takes one step for each matrix.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN, fewer than one iteration; the prox is used with a step for
-            each entry.
+        ValueError: a concrete strength is negative or NaN, ``power_iterations`` is below 1, or the proximal operator is
+            given a step for each entry.
 
-    References: Parikh & Boyd (2014), sections 6.5.2 and 6.7.2; Miyato et al. (2018), Algorithm 1, for the power
-    method; Yoshida & Miyato (2017), there its square.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import spectral_norm
+        >>> spectral_norm(0.5).prox(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
+        Array([[2. , 0. ],
+               [0. , 0.5]], dtype=float32)
 
-    >>> spectral_norm(0.5).prox(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
-    Array([[2. , 0. ],
-           [0. , 0.5]], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Sections 6.5.2 and 6.7.2.
+
+        Miyato, T., Kataoka, T., Koyama, M., & Yoshida, Y. (2018). Spectral normalization for generative adversarial
+        networks. ICLR. Algorithm 1, for the power method.
+
+        Yoshida, Y., & Miyato, T. (2017). Spectral norm regularization for improving the generalizability of deep
+        learning. arXiv:1705.10941. Where the penalty is the square of the norm.
     """
     check_range("strength", strength, "[0, inf)")
     if power_iterations is not None and power_iterations < 1:
@@ -105,25 +126,34 @@ def spectral_norm(
 
 
 def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
-    """``strength / 2 * |W'W - I|^2`` (Frobenius), the soft form: a pull to orthonormal columns, rows where W is wide.
+    """``strength / 2 * |W'W - I|_F^2``: a soft constraint that the columns of W be orthonormal.
 
-    Zero at every matrix with all singular values 1. Its slope is ``2 strength W (W'W - I)``, 0 also at W = 0. There is
-    no prox: use it as a gradient.
+    Where W has more columns than rows, the penalty is on its rows. It is 0 for every matrix whose singular values are
+    all 1. Its gradient is ``2 strength W (W'W - I)``, which is 0 also at W = 0. It has no proximal operator and is used
+    with ``how="gradient"``.
 
     Args:
-        strength: >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
-        The penalty, without a prox.
+        The penalty, without a proximal operator.
 
     Raises:
         ValueError: a concrete strength is negative or NaN.
 
-    References: Brock et al. (2017), (1), there without the half; Bansal, Chen & Wang (2018), (2) and (3).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import orthogonality
+        >>> orthogonality(0.5).value(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
+        Array(2.25, dtype=float32)
 
-    >>> orthogonality(0.5).value(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
-    Array(2.25, dtype=float32)
+    References:
+        Brock, A., Lim, T., Ritchie, J. M., & Weston, N. (2017). Neural photo editing with introspective adversarial
+        networks. ICLR. Equation (1), without the factor 1/2.
+
+        Bansal, N., Chen, X., & Wang, Z. (2018). Can we gain more from orthogonality regularizations in training deep
+        networks? NeurIPS. Equations (2) and (3).
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -145,12 +175,12 @@ def _cut(s: jax.Array, reach: jax.Array) -> jax.Array:
 
 
 def _polar(s: jax.Array, rounding: jax.Array) -> jax.Array:
-    """1 for each singular value that is not 0 to rounding: the slope of their sum."""
+    """The slope of the sum of the singular values: 1 for each that is not 0 to rounding."""
     return jnp.where(s > rounding * s[0], 1, 0).astype(s.dtype)
 
 
 def _leading(s: jax.Array, rounding: jax.Array) -> jax.Array:
-    """Equal parts for the largest, up to rounding: the slope of the maximum."""
+    """The slope of the largest singular value: equal parts for all that are largest up to rounding."""
     largest = jnp.where((s >= (1 - rounding) * s[0]) & (s > 0), 1, 0).astype(s.dtype)
     return largest / jnp.maximum(jnp.sum(largest), 1)
 
@@ -188,7 +218,7 @@ def _norm(rule: Callable[[jax.Array, jax.Array], jax.Array], w: jax.Array) -> ja
 
 
 def _power_method(w: jax.Array, iterations: int) -> jax.Array:
-    """``u' W v`` after so many iterations, with the slope ``u v'``; shape ()."""
+    """``u' W v`` after the given number of iterations, with the gradient ``u v'``; shape ()."""
     matrix = as_matrix(w)
     fixed = jax.lax.stop_gradient(matrix)
     start = np.random.default_rng(0).normal(size=matrix.shape[1])  # any fixed vector that no structure is orthogonal to

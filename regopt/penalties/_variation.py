@@ -1,6 +1,7 @@
-"""Total variation along an axis: neighbours become exactly equal, a signal becomes pieces.
+"""Total variation along an axis: neighbouring entries become exactly equal, so a signal becomes piecewise constant.
 
-Its prox is exact, by dynamic programming along the chain. Not for images: each line along the axis is its own chain.
+The proximal operator is exact, by dynamic programming along the axis. Each line along the axis is treated on its own;
+the two-dimensional total variation of images is not covered.
 """
 
 from typing import NamedTuple
@@ -14,29 +15,44 @@ from regopt.penalties._leafwise import FUSED, leafwise, magnitude
 
 
 def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "weights") -> Penalty:
-    """``strength * sum_i |w_{i+1} - w_i|`` along an axis, each line of the others by itself.
+    """``strength * sum_i |w_{i+1} - w_i|`` along an axis, summed over all lines along this axis.
 
-    Its prox is the signal in pieces, each the mean of its part of w, moved by ``step strength`` per piece towards each
-    neighbour; O(n) operations for a line of n, one after the other, all lines side by side. With ``l1`` in
-    ``penalties.total`` it is the fused lasso.
+    The proximal operator returns a piecewise constant signal. The level of a piece is the mean of w over the piece,
+    moved towards each neighbouring piece by ``step strength`` over the length of the piece. A line of n entries takes
+    O(n) sequential operations; all lines are computed in parallel. The sum with ``l1`` in ``penalties.total`` is the
+    fused lasso.
 
     Args:
-        strength: >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be traced.
-        axis: of each penalised leaf. 0 are the inputs of a flax kernel (``[in, out]``).
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
+            may be traced.
+        axis: the axis of each penalised leaf; static. Axis 0 of a flax kernel ``[in, out]`` runs over the inputs.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
-        The penalty, with a prox, also for a step for each entry; where these differ by more than about 1e5, float32 is
-        too coarse for the exact pieces.
+        The penalty, with a proximal operator that also takes a step for each entry. Where the steps differ by a factor
+        of more than about 1e5, float32 is too coarse for the exact pieces.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN; at a use, a penalised leaf lacks the axis.
+        ValueError: a concrete strength is negative or NaN, or a penalised leaf lacks the axis when the penalty is used.
 
-    References: Johnson (2013), section 3 and Algorithm 1, here with weights; Rudin, Osher & Fatemi (1992); Tibshirani
-    et al. (2005) and Friedman et al. (2007), Proposition 1, for the fused lasso.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import total_variation
+        >>> total_variation(0.5).prox(jnp.array([1.0, 1.5, 4.0, 3.0]), 1.0)
+        Array([1.5 , 1.5 , 3.25, 3.25], dtype=float32)
 
-    >>> total_variation(0.5).prox(jnp.array([1.0, 1.5, 4.0, 3.0]), 1.0)
-    Array([1.5 , 1.5 , 3.25, 3.25], dtype=float32)
+    References:
+        Johnson, N. A. (2013). A dynamic programming algorithm for the fused lasso and L0-segmentation. Journal of
+        Computational and Graphical Statistics, 22(2), 246-260. Section 3 and Algorithm 1, here with weights.
+
+        Rudin, L. I., Osher, S., & Fatemi, E. (1992). Nonlinear total variation based noise removal algorithms. Physica
+        D, 60, 259-268.
+
+        Tibshirani, R., Saunders, M., Rosset, S., Zhu, J., & Knight, K. (2005). Sparsity and smoothness via the fused
+        lasso. Journal of the Royal Statistical Society B, 67(1), 91-108. For the fused lasso.
+
+        Friedman, J., Hastie, T., Hoefling, H., & Tibshirani, R. (2007). Pathwise coordinate optimization. Annals of
+        Applied Statistics, 1(2), 302-332. Proposition 1.
     """
     check_range("strength", strength, "[0, inf)")
 
@@ -67,12 +83,13 @@ def _axis(axis: int, w: jax.Array) -> int:
 def _denoise(y: jax.Array, steps: jax.Array, strength: jax.Array) -> jax.Array:
     """``argmin_u sum_i (u_i - y_i)**2 / (2 steps_i) + strength sum_i |u_{i+1} - u_i|``; all ``[n]``.
 
-    The pieces come from the algorithm; their levels, and so the slopes, from the equations that hold on them.
+    The pieces are found by the algorithm. Their levels, and with them the derivatives, follow from the optimality
+    conditions on each piece.
     """
     fixed_steps = jax.lax.stop_gradient(steps)
     unit = jnp.max(fixed_steps)
     unit = jnp.where(unit > 0, unit, 1)
-    # a step of 0 is one too small to matter, and the entry is put back at the end
+    # a step of 0 is replaced by a negligible one, and the entry is restored at the end
     least = unit * jnp.finfo(y.dtype).eps
     weights = unit / jnp.where(fixed_steps > least, steps, least)
     reach = unit * strength
@@ -89,9 +106,9 @@ def _denoise(y: jax.Array, steps: jax.Array, strength: jax.Array) -> jax.Array:
 def _rises(y: jax.Array, weights: jax.Array, reach: jax.Array) -> jax.Array:
     """The sign of ``u_{i+1} - u_i`` at the minimum of ``sum weights_i (u_i - y_i)**2 / 2 + reach sum |u_{i+1} - u_i|``.
 
-    The best objective of the first i entries, as a function of the i-th, has a piecewise linear derivative. Where that
-    is -reach and reach lie the bounds of the i-th entry, given the next; cut there, it is what the next entry adds a
-    line of slope ``weights_{i+1}`` to.
+    The best objective of the first i entries, as a function of the i-th, has a piecewise linear derivative. The points
+    where it equals -reach and reach are the bounds of the i-th entry given the next one. The derivative for the next
+    entry is this one, clipped to [-reach, reach], plus a line of slope ``weights_{i+1}``.
 
     Args:
         y: ``[n]``, n >= 2.
@@ -129,10 +146,10 @@ class _Search(NamedTuple):
 
 
 def _bounds(y: jax.Array, weights: jax.Array, reach: jax.Array) -> jax.Array:
-    """The lower and the upper bounds of ``_rises``, ``[2, n]``; those of the last entry are both its minimum.
+    """The lower and the upper bounds of ``_rises``, ``[2, n]``; both bounds of the last entry are its minimiser.
 
-    Every move passes a knot for good or finds a bound, which becomes a knot: 4 n moves are enough. Their number is
-    fixed and each writes one entry, so that many lines go side by side at the cost of the moves alone.
+    Every move passes a knot, which is not visited again, or finds a bound, which becomes a knot, so 4 n moves suffice.
+    Their number is fixed and each writes one entry, so that many lines can be computed in parallel under ``vmap``.
     """
     n, zero, one = y.size, jnp.zeros((), y.dtype), jnp.ones((), jnp.int32)
     empty = jnp.zeros(2 * n + 3, y.dtype)  # the last for moves that write nothing

@@ -1,6 +1,7 @@
-"""Projections: the nearest point of a set, for ``regularize(..., how="constraint")`` and by themselves.
+"""Projections onto sets, for ``regularize(..., how="constraint")`` and for direct use.
 
-Those of ``optax.projections`` under their names there, and what it lacks. Each takes a tree, and any number.
+The functions of ``optax.projections`` are re-exported under their names there. Those defined here take trees, and every
+number of theirs may be traced.
 """
 
 from optax.projections import (

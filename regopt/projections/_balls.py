@@ -1,7 +1,7 @@
-"""Balls of vector norms: of the whole tree, of each group, and of the norms of all groups.
+"""Projections onto balls of vector norms: of the whole tree, of each group, and of the norms of all groups.
 
-A point inside is returned bit for bit; radius 0, the origin and the border are ordinary points, with finite slopes.
-Not for balls of matrix norms (see ``spectral.py``).
+A point inside a ball is returned unchanged, bit for bit. Derivatives are finite everywhere, also at radius 0, at the
+origin and on the boundary. Projections onto balls of matrix norms are in ``_spectral.py``.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
     """The nearest point with ``|w|_2 <= scale`` over the whole tree: ``w min(1, scale / |w|_2)``.
 
     Args:
-        params: the tree to project, all of it.
+        params: the tree to project, as one vector of floating-point entries.
         scale: radius, >= 0, in parameter units; may be traced.
 
     Returns:
@@ -27,10 +27,17 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Parikh & Boyd (2014), section 6.5.1; ``optax.projections``, where radius 0 gives NaN at the origin.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_l2_ball
+        >>> projection_l2_ball(jnp.array([3.0, 4.0]), 2.5)
+        Array([1.5, 2. ], dtype=float32)
 
-    >>> projection_l2_ball(jnp.array([3.0, 4.0]), 2.5)
-    Array([1.5, 2. ], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.5.1.
+
+        ``optax.projections.projection_l2_ball``, where radius 0 gives NaN at the origin.
     """
     check_range("scale", scale, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
@@ -41,7 +48,7 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
     """The nearest point with ``|w|_1 <= scale`` over the whole tree: soft thresholding, with exact zeros.
 
     Args:
-        params: the tree to project, all of it.
+        params: the tree to project, as one vector of floating-point entries.
         scale: radius, >= 0, in parameter units; may be traced.
 
     Returns:
@@ -50,10 +57,17 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Duchi et al. (2008), Figure 1; ``optax.projections``, where radius 0 gives NaN.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_l1_ball
+        >>> projection_l1_ball(jnp.array([3.0, -1.0, 0.5]), 3.0)
+        Array([ 2.5, -0.5,  0. ], dtype=float32)
 
-    >>> projection_l1_ball(jnp.array([3.0, -1.0, 0.5]), 3.0)
-    Array([ 2.5, -0.5,  0. ], dtype=float32)
+    References:
+        Duchi, J., Shalev-Shwartz, S., Singer, Y., & Chandra, T. (2008). Efficient projections onto the l1-ball for
+        learning in high dimensions. ICML. Figure 1.
+
+        ``optax.projections.projection_l1_ball``, where radius 0 gives NaN.
     """
     check_range("scale", scale, "[0, inf)")
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(params)]
@@ -66,13 +80,13 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
 def projection_group_balls(
     params: Tree, radius: NumberTree = 1.0, *, axis: int | Sequence[int] = 0, mask: Mask = "weights"
 ) -> Tree:
-    """The nearest point where every group has ``|w_g|_2 <= radius``.
+    """``w_g min(1, radius / |w_g|_2)`` for every group: the nearest point with ``|w_g|_2 <= radius``.
 
     Args:
         params: the tree to project.
-        radius: of each group, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
-        axis: the axes of a leaf that a group runs over: 0 makes a group of each column of a matrix. All axes of a leaf
-            that has not all of these.
+        radius: largest norm of a group, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        axis: the axes of a leaf that a group runs over; static. With 0 each column of a matrix is a group. A leaf that
+            lacks one of these axes is one group.
         mask: which leaves are projected; by default neither biases nor normalisation scales.
 
     Returns:
@@ -81,11 +95,16 @@ def projection_group_balls(
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Parikh & Boyd (2014), section 6.5.1, group by group.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_group_balls
+        >>> projection_group_balls(jnp.array([[3.0, 0.5], [4.0, 0.0]]), 2.5)
+        Array([[1.5, 0.5],
+               [2. , 0. ]], dtype=float32)
 
-    >>> projection_group_balls(jnp.array([[3.0, 0.5], [4.0, 0.0]]), 2.5)
-    Array([[1.5, 0.5],
-           [2. , 0. ]], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.5.1, for each group.
     """
     check_range("radius", radius, "[0, inf)")
     chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params)
@@ -95,13 +114,14 @@ def projection_group_balls(
 
 
 def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: int = -1, mask: Mask = "weights") -> Tree:
-    """The nearest point where the incoming weights of every unit have ``|w_u|_2 <= radius``.
+    """``w_u min(1, radius / |w_u|_2)`` for the incoming weights of every unit: the nearest point within a max norm.
 
     Args:
         params: the tree to project.
-        radius: of each unit, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
-        unit_axis: the axis that tells the units apart. The last in flax's kernels (``[in, out]``), 0 in those of
-            ``regopt.layers`` and PyTorch. A leaf of one dimension or none is one unit.
+        radius: largest norm of the weights of a unit, >= 0, in parameter units; a number or a prefix tree of numbers;
+            may be traced.
+        unit_axis: the axis that runs over the units; static. It is the last one for flax kernels (``[in, out]``) and 0
+            for those of ``regopt.layers`` and PyTorch. A leaf with fewer than two axes is one unit.
         mask: which leaves are projected; by default neither biases nor normalisation scales.
 
     Returns:
@@ -110,11 +130,18 @@ def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: in
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Srivastava et al. (2014), section 5.1; Goodfellow et al. (2016), section 7.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_max_norm
+        >>> projection_max_norm(jnp.array([[3.0, 4.0], [0.5, 0.0]]), 2.5, unit_axis=0)
+        Array([[1.5, 2. ],
+               [0.5, 0. ]], dtype=float32)
 
-    >>> projection_max_norm(jnp.array([[3.0, 4.0], [0.5, 0.0]]), 2.5, unit_axis=0)
-    Array([[1.5, 2. ],
-           [0.5, 0. ]], dtype=float32)
+    References:
+        Srivastava, N., Hinton, G., Krizhevsky, A., Sutskever, I., & Salakhutdinov, R. (2014). Dropout: A simple way to
+        prevent neural networks from overfitting. Journal of Machine Learning Research, 15, 1929-1958. Section 5.1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.2.
     """
     check_range("radius", radius, "[0, inf)")
 
@@ -128,15 +155,16 @@ def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: in
 def projection_l12_ball(
     params: Tree, radius: Number = 1.0, *, axis: int | Sequence[int] = 0, mask: Mask = "weights"
 ) -> Tree:
-    """The nearest point where the norms of all groups sum to at most the radius, ``sum_g |w_g|_2 <= radius``.
+    """The nearest point with ``sum_g |w_g|_2 <= radius``, the norm of the group lasso.
 
-    The norms are projected onto the l1 ball, so whole groups become exactly 0; the directions stay.
+    The norms of the groups are projected onto the l1 ball, so whole groups become exactly 0. The directions of the
+    other groups do not change.
 
     Args:
         params: the tree to project.
-        radius: >= 0, in parameter units; may be traced.
-        axis: the axes of a leaf that a group runs over, as in ``projection_group_balls``.
-        mask: which leaves are projected, together; by default neither biases nor normalisation scales.
+        radius: largest sum of the norms, >= 0, in parameter units; may be traced.
+        axis: the axes of a leaf that a group runs over, as for ``projection_group_balls``; static.
+        mask: which leaves are projected, all together; by default neither biases nor normalisation scales.
 
     Returns:
         A tree with the shapes and dtypes of ``params``.
@@ -144,11 +172,19 @@ def projection_l12_ball(
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Bach et al. (2012), section 3.2; Duchi et al. (2008), Figure 1, for the norms.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_l12_ball
+        >>> projection_l12_ball(jnp.array([[3.0, 0.6], [4.0, 0.8]]), 2.0)
+        Array([[1.2, 0. ],
+               [1.6, 0. ]], dtype=float32)
 
-    >>> projection_l12_ball(jnp.array([[3.0, 0.6], [4.0, 0.8]]), 2.0)
-    Array([[1.2, 0. ],
-           [1.6, 0. ]], dtype=float32)
+    References:
+        Bach, F., Jenatton, R., Mairal, J., & Obozinski, G. (2012). Optimization with sparsity-inducing penalties.
+        Foundations and Trends in Machine Learning, 4(1), 1-106. Section 3.2.
+
+        Duchi, J., Shalev-Shwartz, S., Singer, Y., & Chandra, T. (2008). Efficient projections onto the l1-ball for
+        learning in high dimensions. ICML. Figure 1, for the projection of the norms.
     """
     check_range("radius", radius, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
@@ -165,7 +201,7 @@ def projection_l12_ball(
 
 
 def threshold_to_sum(sizes: jax.Array, radius: Number) -> jax.Array:
-    """The t >= 0 with ``sum_i max(sizes_i - t, 0) = radius``, 0 where the sizes sum to less; sizes >= 0, ``[n]``."""
+    """The t >= 0 with ``sum_i max(sizes_i - t, 0) = radius`` for sizes >= 0, ``[n]``; 0 where they sum to less."""
     radius = like(radius, sizes)
     falling = jnp.sort(sizes)[::-1]
     over = (jnp.cumsum(falling) - radius) / jnp.arange(1, sizes.size + 1, dtype=sizes.dtype)
@@ -175,7 +211,7 @@ def threshold_to_sum(sizes: jax.Array, radius: Number) -> jax.Array:
 
 
 def shortened(arrays: list[jax.Array], max_norm: Number, axis: tuple[int, ...] | None = None) -> list[jax.Array]:
-    """The arrays, together or along ``axis`` scaled down to the norm ``max_norm`` where theirs is larger.
+    """The arrays, scaled down to the norm ``max_norm`` where their norm is larger.
 
     Args:
         arrays: floating point.
@@ -196,7 +232,7 @@ def shortened(arrays: list[jax.Array], max_norm: Number, axis: tuple[int, ...] |
 
 
 def group_axes(w: jax.Array, axis: int | Sequence[int], *, wholly: bool = False) -> tuple[int, ...] | None:
-    """The axes that a leaf's groups run over; all of them, or None unless ``wholly``, where it has not all of these."""
+    """The axes that the groups of a leaf run over. A leaf that lacks one has all of its axes (``wholly``) or None."""
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     if all(-w.ndim <= a < w.ndim for a in axes):
         return tuple(a % w.ndim for a in axes)

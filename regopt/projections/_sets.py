@@ -1,4 +1,4 @@
-"""Sets that are no balls: boxes, affine sets, and the intersection of sets that can be projected onto."""
+"""Projections onto boxes, affine sets and intersections of convex sets."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,34 +12,42 @@ from regopt._core.types import NumberTree, Tree
 
 
 def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
-    """The nearest point with ``lower <= w <= upper``, entry by entry.
+    """``clip(w, lower, upper)``: the nearest point with ``lower <= w <= upper`` in every entry.
 
     Args:
-        params: the tree to project, all of it.
-        lower: a number, or a prefix tree of numbers or of arrays like the leaves; may be -inf; may be traced.
-        upper: likewise, at least ``lower``; may be inf.
+        params: the tree to project, floating point.
+        lower: lower bound, in [-inf, inf), in parameter units; a number, or a prefix tree of numbers or of arrays like
+            the leaves; may be traced.
+        upper: upper bound, at least ``lower``, in the same form; may be inf; may be traced.
 
     Returns:
         A tree with the shapes and dtypes of ``params``.
 
-    References: Parikh & Boyd (2014), section 6.2.4; ``optax.projections``, where a traced end changes the dtype.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_box
+        >>> projection_box(jnp.array([-2.0, 0.25, 3.0]), -1.0, 0.5)
+        Array([-1.  ,  0.25,  0.5 ], dtype=float32)
 
-    >>> projection_box(jnp.array([-2.0, 0.25, 3.0]), -1.0, 0.5)
-    Array([-1.  ,  0.25,  0.5 ], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.2.4.
+
+        ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
     return trees.lift(lambda w, low, high: jnp.clip(w, low, high), params, numbers=(lower, upper))
 
 
 def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tree:
-    """The nearest point with ``matrix @ w = offset``, where w is the tree's leaves one after another.
+    """``w - pinv(matrix) (matrix w - offset)``: the nearest point with ``matrix @ w = offset``.
 
-    ``w - pinv(matrix) (matrix w - offset)``: rows may repeat or contradict each other, in which case the residual is
-    the smallest possible.
+    Here w is the concatenation of the leaves of the tree. Rows of the matrix may be linearly dependent. If the
+    equations have no solution, the result has the smallest residual.
 
     Args:
-        params: the tree to project, all of it; n numbers.
-        matrix: ``[m, n]``; may be traced.
-        offset: ``[m]``; may be traced.
+        params: the tree to project, with n entries in total.
+        matrix: coefficients of the equations, ``[m, n]``; may be traced.
+        offset: right-hand sides, ``[m]``; may be traced.
 
     Returns:
         A tree with the shapes and dtypes of ``params``.
@@ -47,10 +55,15 @@ def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tre
     Raises:
         ValueError: the shapes do not match.
 
-    References: Parikh & Boyd (2014), section 6.2.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_affine
+        >>> projection_affine(jnp.array([1.0, 2.0]), jnp.array([[1.0, 1.0]]), jnp.array([1.0]))
+        Array([0., 1.], dtype=float32)
 
-    >>> projection_affine(jnp.array([1.0, 2.0]), jnp.array([[1.0, 1.0]]), jnp.array([1.0]))
-    Array([0., 1.], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.2.1.
     """
     flat, unravel = ravel_pytree(params)
     if matrix.ndim != 2 or matrix.shape[1] != flat.size or offset.shape != matrix.shape[:1]:
@@ -59,34 +72,41 @@ def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tre
         )
     wide, matrix, offset = widen(flat, matrix, offset)
     inverse = jnp.linalg.pinv(matrix)
-    for _ in range(2):  # the second removes the rounding of the first
+    for _ in range(2):  # the second pass removes the rounding error of the first
         wide = wide - inverse @ (matrix @ wide - offset)
     return unravel(wide.astype(flat.dtype))
 
 
 def projection_intersection(params: Tree, projections: Sequence[Callable[[Tree], Tree]], *, cycles: int = 100) -> Tree:
-    """The nearest point of all sets together, by Dykstra's algorithm: the sets in turn, with a memory for each.
+    """The nearest point of an intersection of convex sets, by Dykstra's algorithm.
 
-    ``y <- P_i(w + z_i)``, then ``z_i <- w + z_i - y`` and ``w <- y``. Projecting in turn without the memories would
-    end in the intersection, but not at its nearest point. The last set holds exactly, the others as far as the cycles
-    have converged; where there is no common point the result has no meaning.
+    Each cycle takes the sets in turn: ``y <- P_i(w + z_i)``, then ``z_i <- w + z_i - y`` and ``w <- y``. Alternating
+    projections without the corrections ``z_i`` would converge to a point of the intersection, but not to the nearest
+    one. The constraint of the last set holds exactly, those of the others up to convergence. The result is meaningless
+    where the intersection is empty.
 
     Args:
         params: the tree to project.
-        projections: onto convex sets, functions from trees to trees.
-        cycles: how often each set has its turn; static.
+        projections: the projections onto the sets, as functions from trees to trees; static.
+        cycles: number of cycles, >= 1; static.
 
     Returns:
         A tree with the shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: there is no projection, or ``cycles`` is not positive.
+        ValueError: no projection is given, or ``cycles`` is not positive.
 
-    References: Boyle & Dykstra (1986), section 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_affine, projection_box, projection_intersection
+        >>> plane = lambda w: projection_affine(w, jnp.ones((1, 2)), jnp.ones(1))
+        >>> sets = [plane, lambda w: projection_box(w, 0.0, 1.0)]
+        >>> projection_intersection(jnp.array([3.0, 0.5]), sets)
+        Array([1., 0.], dtype=float32)
 
-    >>> sets = [lambda w: projection_affine(w, jnp.ones((1, 2)), jnp.ones(1)), lambda w: projection_box(w, 0.0, 1.0)]
-    >>> projection_intersection(jnp.array([3.0, 0.5]), sets)
-    Array([1., 0.], dtype=float32)
+    References:
+        Boyle, J. P., & Dykstra, R. L. (1986). A method for finding projections onto the intersection of convex sets in
+        Hilbert spaces. Advances in Order Restricted Statistical Inference, Springer. Section 2.
     """
     if not projections or cycles < 1:
         raise ValueError(f"an intersection needs projections and cycles >= 1, got {len(projections)} and {cycles}")

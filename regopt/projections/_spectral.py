@@ -1,6 +1,6 @@
-"""Balls of matrix norms: the singular values are projected, the singular vectors stay.
+"""Projections onto balls of matrix norms: the singular values are projected, the singular vectors do not change.
 
-Slopes are finite for repeated and for zero singular values, where those of the vectors alone are not.
+Derivatives are finite for repeated and for zero singular values, although those of the singular vectors are not.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,13 @@ from regopt.projections._balls import threshold_to_sum
 
 
 def projection_spectral_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mask = "weights") -> Tree:
-    """The nearest point where no singular value of a matrix is above the radius: ``U min(S, radius) V'``.
+    """``U min(S, radius) V'``: the nearest point where no singular value of a matrix exceeds the radius.
 
     Args:
-        params: the tree to project. A leaf of more than two axes is a matrix with its last axis as columns, one of
-            fewer a single column.
-        radius: of each leaf, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        params: the tree to project. A leaf with more than two axes is a matrix whose columns run along its last axis;
+            a leaf with fewer axes is a single column.
+        radius: radius of the ball of each leaf, >= 0, in parameter units; a number or a prefix tree of numbers; may be
+            traced.
         mask: which leaves are projected; by default neither biases nor normalisation scales.
 
     Returns:
@@ -29,25 +30,31 @@ def projection_spectral_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Ma
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Parikh & Boyd (2014), section 6.7.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_spectral_ball
+        >>> projection_spectral_ball(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
+        Array([[2. , 0. ],
+               [0. , 0.5]], dtype=float32)
 
-    >>> projection_spectral_ball(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
-    Array([[2. , 0. ],
-           [0. , 0.5]], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.7.2.
     """
     return _on_matrices(jnp.minimum, params, radius, mask)
 
 
 def projection_nuclear_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mask = "weights") -> Tree:
-    """The nearest point where the singular values of each matrix sum to at most the radius; its rank falls.
+    """The nearest point with ``sum_k s_k(W) <= radius`` for each matrix, often one of lower rank.
 
-    The singular values are projected onto the l1 ball. Rounding leaves those that are 0 at about 1e-7 of the largest
-    entry in the product of the factors.
+    The singular values are projected onto the l1 ball. In float32, singular values that are 0 in exact arithmetic are
+    about 1e-7 of the largest entry after the factors have been multiplied.
 
     Args:
-        params: the tree to project. A leaf of more than two axes is a matrix with its last axis as columns, one of
-            fewer a single column.
-        radius: of each leaf, >= 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        params: the tree to project. A leaf with more than two axes is a matrix whose columns run along its last axis;
+            a leaf with fewer axes is a single column.
+        radius: radius of the ball of each leaf, >= 0, in parameter units; a number or a prefix tree of numbers; may be
+            traced.
         mask: which leaves are projected; by default neither biases nor normalisation scales.
 
     Returns:
@@ -56,11 +63,19 @@ def projection_nuclear_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mas
     Raises:
         ValueError: a concrete radius is negative or NaN.
 
-    References: Parikh & Boyd (2014), section 6.7.3; Cai, Candes & Shen (2010), Theorem 2.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.projections import projection_nuclear_ball
+        >>> projection_nuclear_ball(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
+        Array([[2., 0.],
+               [0., 0.]], dtype=float32)
 
-    >>> projection_nuclear_ball(jnp.array([[3.0, 0.0], [0.0, 0.5]]), 2.0)
-    Array([[2., 0.],
-           [0., 0.]], dtype=float32)
+    References:
+        Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
+        Section 6.7.3.
+
+        Cai, J.-F., Candes, E. J., & Shen, Z. (2010). A singular value thresholding algorithm for matrix completion.
+        SIAM Journal on Optimization, 20(4), 1956-1982. Theorem 2.1.
     """
 
     def shrink(sizes, bound):
@@ -72,7 +87,7 @@ def projection_nuclear_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mas
 def _on_matrices(
     rule: Callable[[jax.Array, jax.Array], jax.Array], params: Tree, radius: NumberTree, mask: Mask
 ) -> Tree:
-    """The rule applied to the singular values of the chosen leaves; a leaf that it leaves alone is not rounded."""
+    """The rule applied to the singular values of the chosen leaves; a leaf that does not change is not rounded."""
     check_range("radius", radius, "[0, inf)")
 
     def project(w, radius):
@@ -85,24 +100,27 @@ def _on_matrices(
 
 
 def as_matrix(w: jax.Array) -> jax.Array:
-    """The array with its last axis as columns; one of fewer than two axes as a single column."""
+    """The array as a matrix whose columns run along its last axis; an array of fewer than two axes is one column."""
     return w.reshape(-1, w.shape[-1]) if w.ndim > 1 else w.reshape(-1, 1)
 
 
 def map_singular_values(
     rule: Callable[[jax.Array, jax.Array], jax.Array], matrix: jax.Array, number: jax.Array
 ) -> jax.Array:
-    """``U rule(S, number) V'`` for ``matrix = U S V'``, with slopes that are finite for all singular values.
+    """``U rule(S, number) V'`` for ``matrix = U S V'``, with derivatives that are finite for all singular values.
 
     Args:
-        rule: from the singular values, ``[k]``, and a number to new ones: nondecreasing, at most as large, 0 at 0.
+        rule: function of the singular values, ``[k]``, and a number; nondecreasing, 0 at 0, and never larger than its
+            argument.
         matrix: ``[m, n]``, floating point.
-        number: what the rule takes besides; shape ().
+        number: the second argument of the rule, shape ().
 
     Returns:
         An array like ``matrix``; where the rule changes nothing, the matrix itself.
 
-    References: Lewis & Sendov (2005), section 7, for the derivative.
+    References:
+        Lewis, A. S., & Sendov, H. S. (2005). Nonsmooth analysis of singular values. Part I: Theory. Set-Valued
+        Analysis, 13, 213-241. Section 7, for the derivative.
     """
 
     @jax.custom_jvp
@@ -120,7 +138,7 @@ def map_singular_values(
         jacobian = jax.jacfwd(rule)(s, number)
         inside = _between(s, after, jacobian, along) * (1 - jnp.eye(s.size, dtype=s.dtype)) + jnp.diag(after_dot)
         kept = safe_divide(after, s)  # the limit at a singular value of 0 is taken as 0
-        left = (matrix_dot @ vh.T - u @ along) * kept[None]  # what turns u out of its span
+        left = (matrix_dot @ vh.T - u @ along) * kept[None]  # the component that rotates u out of its span
         right = (u.T @ matrix_dot - along @ vh) * kept[:, None]
         return mapped(matrix, number), u @ (inside @ vh + right) + left @ vh
 
@@ -128,7 +146,7 @@ def map_singular_values(
 
 
 def _between(s: jax.Array, after: jax.Array, jacobian: jax.Array, along: jax.Array) -> jax.Array:
-    """What a change of the matrix by ``along``, in the bases of the singular vectors, does off the diagonal."""
+    """The off-diagonal part of the derivative, in the bases of the singular vectors, along a change ``along``."""
     gap = s[:, None] - s[None]
     near = jnp.abs(gap) <= 1e-5 * s[0]
     own = jnp.diagonal(jacobian)

@@ -1,9 +1,10 @@
 """Learning-rate schedules ``count -> value`` in which every number, also a horizon, may be traced.
 
-They are optax schedules with optax's argument names, made for sweeps: one compiled program serves every
-horizon, and the slope with respect to every number is finite (at a kink one of the one-sided slopes or their
-mean, and 0 where it would be infinite). A schedule takes the step count, an integer >= 0 or an array of them,
-and returns the default float dtype in the shape of the count. Not for schedules that react to a metric.
+They are optax schedules with the argument names of optax, made for sweeps: one compiled program serves every horizon.
+The derivative with respect to every number is finite. At a kink it is a one-sided derivative or the mean of both, and
+it is 0 where it would be infinite. A schedule takes the step count, an integer >= 0 or an array of integers, and
+returns values of the default float dtype in the shape of the count. For schedules that react to a metric see
+``regopt.reduce_on_plateau``.
 """
 
 from regopt.schedules._conditions import RobbinsMonro, robbins_monro

@@ -1,8 +1,8 @@
 """Whether a schedule's learning rates let stochastic gradient descent converge, with the sums themselves.
 
-Closed forms over all counts from a first one on, so nothing is summed and every number may be traced. A beginning of
-finite length changes neither answer: a warm-up needs no family of its own. Not for schedules given as functions,
-whose tails nobody can see.
+The sums over all counts from a first one on have closed forms, so every number may be traced. A beginning of finite
+length changes neither condition, so a warm-up needs no family of its own. Schedules given as functions are not covered,
+because their behaviour at infinity cannot be observed.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ Family: TypeAlias = Literal["constant", "linear", "exponential", "cosine", "inve
 
 
 class RobbinsMonro(NamedTuple):
-    """The two sums of Robbins and Monro over a schedule's learning rates, and what follows."""
+    """The two sums of Robbins and Monro over the learning rates of a schedule, and whether their conditions hold."""
 
     sum: jax.Array  # shape (), default float dtype: of the learning rates, inf where it diverges
     sum_of_squares: jax.Array  # shape (), default float dtype: of their squares, inf where it diverges
@@ -29,15 +29,14 @@ class RobbinsMonro(NamedTuple):
 def robbins_monro(family: Family, *, start: Number = 0, **numbers: Number) -> RobbinsMonro:
     """``sum_k rate(k)`` and ``sum_k rate(k)**2`` over the counts ``k = start, start + 1, ...``.
 
-    SGD converges for an infinite first sum, so that no start is too far away, and a finite second one, so that
-    the noise dies out. Slopes are those of the finite sums, and 0 where a sum diverges.
+    SGD converges if the first sum is infinite, so that every starting point is close enough, and the second is finite,
+    so that the noise averages out. Derivatives are those of the finite sums, and 0 where a sum diverges.
 
     Args:
         family: name of a schedule in ``regopt.schedules``; static.
         start: the first count, a whole number >= 0; may be traced.
-        **numbers: the schedule's own numbers by their names, with the same defaults; values of the schedule in
-            [0, inf), horizons in (0, inf); may be traced. For "cosine" without ``exponent``, for "exponential"
-            without ``staircase``.
+        **numbers: the numbers of the schedule by name, with the same defaults; values of the schedule in [0, inf),
+            horizons in (0, inf); may be traced. "cosine" has no ``exponent`` and "exponential" no ``staircase`` here.
 
     Returns:
         Both sums, and whether the two conditions hold.
@@ -45,12 +44,18 @@ def robbins_monro(family: Family, *, start: Number = 0, **numbers: Number) -> Ro
     Raises:
         ValueError: ``family`` is unknown, or a concrete number lies outside its range.
 
-    References: Robbins & Monro (1951), eq. 26 and 27; Goodfellow et al. (2016), eq. 8.12 and 8.13.
+    Example:
+        >>> from regopt.schedules import robbins_monro
+        >>> print(robbins_monro("exponential", init_value=1.0, decay_rate=0.95, start=1).sum)
+        19.0
+        >>> [bool(robbins_monro("power", init_value=1.0, exponent=p).holds) for p in (0.5, 0.75, 1.0, 2.0)]
+        [False, True, True, False]
 
-    >>> print(robbins_monro("exponential", init_value=1.0, decay_rate=0.95, start=1).sum)
-    19.0
-    >>> [bool(robbins_monro("power", init_value=1.0, exponent=p).holds) for p in (0.5, 0.75, 1.0, 2.0)]
-    [False, True, True, False]
+    References:
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        400-407. Equations 26 and 27.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.12 and 8.13.
     """
     if family not in _FAMILIES:
         known = ", ".join(f'"{name}"' for name in _FAMILIES)
@@ -98,7 +103,7 @@ def _cosine(start, init_value, decay_steps, alpha=0.0):
     check("[0, 1]", alpha=alpha)
     horizon = as_float(decay_steps)
     terms = jnp.maximum(jnp.ceil(horizon) - start, 0)
-    single = horizon <= 1  # one term at most, and it is 1
+    single = horizon <= 1  # there is at most one term, and it is 1
     angle = jnp.pi / jnp.where(single, 2, horizon)
 
     def cosines(angle):  # the sum of cos(k angle)
@@ -137,7 +142,7 @@ def _endless(value):
 
 
 def _down_to(limit, rate, total, squares):
-    """The sums times the rate and its square, where the schedule falls to a limit of 0."""
+    """The sums times the rate and its square; infinite unless the schedule falls to a limit of 0."""
     endless, rate = as_float(limit) > 0, as_float(rate)
     return jnp.where(endless, jnp.inf, rate * total), jnp.where(endless, jnp.inf, rate**2 * squares)
 

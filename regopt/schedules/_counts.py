@@ -1,6 +1,6 @@
-"""What every schedule does with its count and its numbers: cast, clip, and divide by horizons that may be 0.
+"""Operations of all schedules on counts and numbers: casts, clips, and divisions by horizons that may be 0.
 
-Also how epochs become counts.
+The conversion of epochs to counts is here as well.
 """
 
 from collections.abc import Sequence
@@ -15,27 +15,30 @@ from regopt._core.types import Number
 Numbers: TypeAlias = Sequence[Number] | jax.Array  # a sequence of numbers, or an array of shape (n,)
 
 _NO_TIME = 1e-9  # a horizon below this many steps counts as 0
-_FOREVER = 1e20  # what count / horizon is for such a horizon: past any end, and finite in float32
+_FOREVER = 1e20  # the value of count / horizon for such a horizon: beyond every end, and finite in float32
 
 
 def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Any:
     """``epochs * floor(examples / batch_size)``: the training steps in so many passes over the data.
 
     Args:
-        epochs: >= 0, need not be whole; may be traced.
-        examples: size of the training set, >= 1; may be traced.
-        batch_size: examples in a batch, >= 1; may be traced.
-        drop_last: whether a last, smaller batch is left out, as ``data.batch_indices`` does; else the quotient is
-            rounded up; static.
+        epochs: number of passes over the data, >= 0, not necessarily whole; may be traced.
+        examples: number of training examples, >= 1; may be traced.
+        batch_size: number of examples in a batch, >= 1; may be traced.
+        drop_last: whether the last, smaller batch of an epoch is left out, as in ``data.batch_indices``. If False, the
+            quotient is rounded up; static.
 
     Returns:
-        The steps: an int where all three are ints, fit for the length of a scan; a float or an array otherwise.
+        The number of steps: an int where all three arguments are ints, which may be the length of a scan; otherwise a
+        float or an array.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    >>> steps_from_epochs(3, examples=100, batch_size=32), steps_from_epochs(3, 100, 32, drop_last=False)
-    (9, 12)
+    Example:
+        >>> from regopt.schedules import steps_from_epochs
+        >>> steps_from_epochs(3, examples=100, batch_size=32), steps_from_epochs(3, 100, 32, drop_last=False)
+        (9, 12)
     """
     check("[0, inf)", epochs=epochs)
     check("[1, inf)", examples=examples, batch_size=batch_size)
@@ -66,7 +69,7 @@ def floats(count: Number, *numbers: Number) -> tuple[jax.Array, ...]:
 
 
 def since(count: Number, start: Number) -> tuple[jax.Array, jax.Array]:
-    """Whether ``count < start``, and ``count - start`` with 0 before the start; integers stay integers."""
+    """Whether ``count < start``, and ``max(count - start, 0)``; integers stay integers."""
     whole = all(jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (count, start))
     dtype = jnp.result_type(int if whole else float)
     count, start = jnp.asarray(count).astype(dtype), jnp.asarray(start).astype(dtype)

@@ -1,4 +1,4 @@
-"""Schedules of one formula: constant, and the ways to decay."""
+"""Schedules with one formula: the constant schedule and decays."""
 
 import jax.numpy as jnp
 
@@ -8,10 +8,10 @@ from regopt.schedules._counts import check, floats, fraction, mix, ratio
 
 
 def constant(value: Number) -> Schedule:
-    """``value`` at every count.
+    """``value`` at every count, the constant schedule.
 
     Args:
-        value: any finite number; may be traced.
+        value: value of the schedule, any finite number; may be traced.
 
     Returns:
         The schedule.
@@ -19,10 +19,14 @@ def constant(value: Number) -> Schedule:
     Raises:
         ValueError: a concrete argument is not finite.
 
-    References: Goodfellow et al. (2016), Algorithm 8.1 with a fixed rate.
+    Example:
+        >>> from regopt.schedules import constant
+        >>> print(constant(0.25)(7))
+        0.25
 
-    >>> print(constant(0.25)(7))
-    0.25
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1, with a constant
+        learning rate.
     """
     check("(-inf, inf)", value=value)
     return lambda count: jnp.broadcast_to(as_float(value), jnp.shape(count))
@@ -34,7 +38,8 @@ def linear(init_value: Number, end_value: Number, transition_steps: Number) -> S
     Args:
         init_value: value at count 0, any finite number; may be traced.
         end_value: value from ``transition_steps`` on, in the same unit; may be traced.
-        transition_steps: in [0, inf), steps; at 0 the value is ``end_value`` at once; may be traced.
+        transition_steps: number of steps of the decay, in [0, inf); at 0 the value is ``end_value`` from count 0 on;
+            may be traced.
 
     Returns:
         The schedule.
@@ -42,11 +47,14 @@ def linear(init_value: Number, end_value: Number, transition_steps: Number) -> S
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), eq. 8.14.
+    Example:
+        >>> from regopt.schedules import linear
+        >>> schedule = linear(1.0, 0.5, transition_steps=4)
+        >>> [float(schedule(count)) for count in (0, 1, 4, 9)]
+        [1.0, 0.875, 0.5, 0.5]
 
-    >>> schedule = linear(1.0, 0.5, transition_steps=4)
-    >>> [float(schedule(count)) for count in (0, 1, 4, 9)]
-    [1.0, 0.875, 0.5, 0.5]
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation 8.14.
     """
     check("(-inf, inf)", init_value=init_value, end_value=end_value)
     check("[0, inf)", transition_steps=transition_steps)
@@ -66,17 +74,19 @@ def exponential(
     *,
     staircase: bool = False,
 ) -> Schedule:
-    """``init_value * decay_rate ** (count / transition_steps)``, stopped at ``end_value``.
+    """``init_value * decay_rate ** (count / transition_steps)``, bounded by ``end_value``.
 
-    The power takes 0**0 as 1 and stays at the largest float instead of overflowing.
+    ``0**0`` is 1, and a power that would overflow is the largest float.
 
     Args:
         init_value: value at count 0, any finite number; may be traced.
-        decay_rate: in [0, inf), factor per ``transition_steps``, dimensionless; may be traced.
-        transition_steps: in [0, inf), steps; at 0 the limit is reached at once; may be traced.
-        end_value: the smallest value, or the largest where ``decay_rate > 1``, any finite number; may be
-            traced. None for no bound.
-        staircase: round ``count / transition_steps`` down, so that the value falls in jumps; static.
+        decay_rate: factor per ``transition_steps``, in [0, inf), dimensionless; may be traced.
+        transition_steps: number of steps in which ``decay_rate`` acts once, in [0, inf); at 0 the value is the limit
+            from count 0 on; may be traced.
+        end_value: lower bound, or upper bound where ``decay_rate > 1``, any finite number; may be traced. None for no
+            bound.
+        staircase: whether ``count / transition_steps`` is rounded down, so that the value is piecewise constant;
+            static.
 
     Returns:
         The schedule.
@@ -84,11 +94,15 @@ def exponential(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Zhang et al., Dive into Deep Learning, sec. 12.11 (the factor scheduler).
+    Example:
+        >>> from regopt.schedules import exponential
+        >>> schedule = exponential(8.0, 0.25, transition_steps=2, end_value=1.5)
+        >>> [round(float(schedule(count)), 5) for count in (0, 1, 2, 9)]
+        [8.0, 4.0, 2.0, 1.5]
 
-    >>> schedule = exponential(8.0, 0.25, transition_steps=2, end_value=1.5)
-    >>> [round(float(schedule(count)), 5) for count in (0, 1, 2, 9)]
-    [8.0, 4.0, 2.0, 1.5]
+    References:
+        Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
+        Section 12.11 (the factor scheduler).
     """
     check("(-inf, inf)", init_value=init_value, end_value=end_value)
     check("[0, inf)", decay_rate=decay_rate, transition_steps=transition_steps)
@@ -115,9 +129,10 @@ def cosine(init_value: Number, decay_steps: Number, alpha: Number = 0.0, exponen
 
     Args:
         init_value: value at count 0, any finite number; may be traced.
-        decay_steps: in [0, inf), steps; at 0 the value is ``alpha * init_value`` at once; may be traced.
-        alpha: in [0, 1], the final value as a fraction of the first, dimensionless; may be traced.
-        exponent: in [0, inf), dimensionless; may be traced.
+        decay_steps: number of steps of the decay, in [0, inf); at 0 the value is ``alpha * init_value`` from count 0
+            on; may be traced.
+        alpha: final value as a fraction of the first, in [0, 1], dimensionless; may be traced.
+        exponent: exponent of the cosine, in [0, inf), dimensionless; may be traced.
 
     Returns:
         The schedule.
@@ -125,11 +140,15 @@ def cosine(init_value: Number, decay_steps: Number, alpha: Number = 0.0, exponen
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Loshchilov & Hutter (2017), eq. 5, one period.
+    Example:
+        >>> from regopt.schedules import cosine
+        >>> schedule = cosine(1.0, decay_steps=4, alpha=0.5)
+        >>> [round(float(schedule(count)), 4) for count in (0, 1, 2, 4, 9)]
+        [1.0, 0.9268, 0.75, 0.5, 0.5]
 
-    >>> schedule = cosine(1.0, decay_steps=4, alpha=0.5)
-    >>> [round(float(schedule(count)), 4) for count in (0, 1, 2, 4, 9)]
-    [1.0, 0.9268, 0.75, 0.5, 0.5]
+    References:
+        Loshchilov, I., & Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts. ICLR. Equation 5, for
+        one period.
     """
     check("(-inf, inf)", init_value=init_value)
     check("[0, inf)", decay_steps=decay_steps, exponent=exponent)
@@ -147,8 +166,9 @@ def inverse_time(init_value: Number, decay_rate: Number, transition_steps: Numbe
 
     Args:
         init_value: value at count 0, any finite number; may be traced.
-        decay_rate: in [0, inf), per ``transition_steps``, dimensionless; may be traced.
-        transition_steps: in [0, inf), steps; at 0 the limit is reached at once; may be traced.
+        decay_rate: increase of the denominator per ``transition_steps``, in [0, inf), dimensionless; may be traced.
+        transition_steps: number of steps in which ``decay_rate`` acts once, in [0, inf); at 0 the value is the limit
+            from count 0 on; may be traced.
 
     Returns:
         The schedule.
@@ -156,12 +176,18 @@ def inverse_time(init_value: Number, decay_rate: Number, transition_steps: Numbe
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Robbins & Monro (1951); it satisfies Goodfellow et al. (2016), eq. 8.12 and 8.13, for a
-    decay_rate above 0.
+    Example:
+        >>> from regopt.schedules import inverse_time
+        >>> schedule = inverse_time(1.0, 3.0, transition_steps=4)
+        >>> [float(schedule(count)) for count in (0, 4, 20)]
+        [1.0, 0.25, 0.0625]
 
-    >>> schedule = inverse_time(1.0, 3.0, transition_steps=4)
-    >>> [float(schedule(count)) for count in (0, 4, 20)]
-    [1.0, 0.25, 0.0625]
+    References:
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        400-407.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.12 and 8.13, which it
+        satisfies for a decay_rate above 0.
     """
     check("(-inf, inf)", init_value=init_value)
     check("[0, inf)", decay_rate=decay_rate, transition_steps=transition_steps)
@@ -176,12 +202,12 @@ def inverse_time(init_value: Number, decay_rate: Number, transition_steps: Numbe
 def power(init_value: Number, exponent: Number, offset: Number = 1.0) -> Schedule:
     """``init_value * (count + offset) ** (-exponent)``.
 
-    Exponent 1 satisfies both conditions for the convergence of SGD, exponent 1/2 only the first.
+    Exponent 1 satisfies both conditions of Robbins and Monro for the convergence of SGD, exponent 1/2 only the first.
 
     Args:
         init_value: value where ``count + offset`` is 1, any finite number; may be traced.
-        exponent: in [0, inf), dimensionless; may be traced.
-        offset: in (0, inf), steps; 1 counts the steps from 1; may be traced.
+        exponent: order of the decay, in [0, inf), dimensionless; may be traced.
+        offset: offset of the count, in (0, inf), steps; with 1 the steps are counted from 1; may be traced.
 
     Returns:
         The schedule.
@@ -189,12 +215,20 @@ def power(init_value: Number, exponent: Number, offset: Number = 1.0) -> Schedul
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Robbins & Monro (1951); Goodfellow et al. (2016), eq. 8.12 and 8.13; Zhang et al., Dive into
-    Deep Learning, sec. 12.11 (the square-root scheduler).
+    Example:
+        >>> from regopt.schedules import power
+        >>> schedule = power(1.0, exponent=0.5)
+        >>> [round(float(schedule(count)), 4) for count in (0, 3, 15)]
+        [1.0, 0.5, 0.25]
 
-    >>> schedule = power(1.0, exponent=0.5)
-    >>> [round(float(schedule(count)), 4) for count in (0, 3, 15)]
-    [1.0, 0.5, 0.25]
+    References:
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        400-407.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.12 and 8.13.
+
+        Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
+        Section 12.11 (the square-root scheduler).
     """
     check("(-inf, inf)", init_value=init_value)
     check("[0, inf)", exponent=exponent)
@@ -210,7 +244,7 @@ def power(init_value: Number, exponent: Number, offset: Number = 1.0) -> Schedul
 def half_cosine(start: Number, end: Number, horizon: Number, exponent: Number) -> Schedule:
     """From ``start`` to ``end`` along ``((1 + cos(pi a)) / 2)**exponent``, written as a power of a sine.
 
-    The sine keeps its digits near the end, where ``1 + cos`` cancels.
+    The sine is accurate near the end, where ``1 + cos`` suffers from cancellation.
     """
 
     def schedule(count):

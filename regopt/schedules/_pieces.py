@@ -1,4 +1,4 @@
-"""Schedules in pieces: steps, warm-ups, cycles, and any schedules joined."""
+"""Schedules made of pieces: steps, warm-ups, cycles, and sequences of other schedules."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ def piecewise_constant(values: Numbers, boundaries: Numbers) -> Schedule:
     """``values[i]`` from ``boundaries[i - 1]`` on, ``values[0]`` before the first.
 
     Args:
-        values: n + 1 finite numbers; may be traced.
-        boundaries: n numbers in [0, inf), steps, in increasing order; may be traced.
+        values: values of the pieces, n + 1 finite numbers; may be traced.
+        boundaries: counts at which the pieces begin, n numbers in [0, inf) in increasing order; may be traced.
 
     Returns:
         The schedule.
@@ -23,11 +23,15 @@ def piecewise_constant(values: Numbers, boundaries: Numbers) -> Schedule:
     Raises:
         ValueError: a concrete number lies outside its range, or the lengths do not fit.
 
-    References: Zhang et al., Dive into Deep Learning, sec. 12.11 (the multi-factor scheduler).
+    Example:
+        >>> from regopt.schedules import piecewise_constant
+        >>> schedule = piecewise_constant([1.0, 0.5, 0.125], boundaries=[2, 5])
+        >>> [float(schedule(count)) for count in (0, 1, 2, 4, 5, 9)]
+        [1.0, 1.0, 0.5, 0.5, 0.125, 0.125]
 
-    >>> schedule = piecewise_constant([1.0, 0.5, 0.125], boundaries=[2, 5])
-    >>> [float(schedule(count)) for count in (0, 1, 2, 4, 5, 9)]
-    [1.0, 1.0, 0.5, 0.5, 0.125, 0.125]
+    References:
+        Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
+        Section 12.11 (the multi-factor scheduler).
     """
     check("(-inf, inf)", values=values)
     check_lengths("values", len(values), len(boundaries))
@@ -37,12 +41,12 @@ def piecewise_constant(values: Numbers, boundaries: Numbers) -> Schedule:
 def join(schedules: Sequence[Schedule], boundaries: Numbers) -> Schedule:
     """``schedules[i](count - boundaries[i - 1])`` from ``boundaries[i - 1]`` on, before it ``schedules[0]``.
 
-    A count stays an integer where the boundary is one. Before its start a schedule is asked at count 0, so
-    that what it gives for negative counts cannot spoil a slope.
+    The count that a schedule receives is an integer where count and boundary are integers. Before its start a schedule
+    is evaluated at count 0, so that its values at negative counts cannot make a derivative infinite or NaN.
 
     Args:
         schedules: n + 1 schedules, from here or from optax; static.
-        boundaries: n numbers in [0, inf), steps, in increasing order; may be traced.
+        boundaries: counts at which the schedules begin, n numbers in [0, inf) in increasing order; may be traced.
 
     Returns:
         The schedule.
@@ -50,11 +54,15 @@ def join(schedules: Sequence[Schedule], boundaries: Numbers) -> Schedule:
     Raises:
         ValueError: a concrete boundary lies outside its range, or the lengths do not fit.
 
-    References: Loshchilov & Hutter (2017), sec. 3, for cosines in a row (warm restarts).
+    Example:
+        >>> from regopt.schedules import constant, join, linear
+        >>> schedule = join([constant(0.5), linear(1.0, 0.0, transition_steps=4)], boundaries=[3])
+        >>> [float(schedule(count)) for count in (0, 2, 3, 4, 9)]
+        [0.5, 0.5, 1.0, 0.75, 0.0]
 
-    >>> schedule = join([constant(0.5), linear(1.0, 0.0, transition_steps=4)], boundaries=[3])
-    >>> [float(schedule(count)) for count in (0, 2, 3, 4, 9)]
-    [0.5, 0.5, 1.0, 0.75, 0.0]
+    References:
+        Loshchilov, I., & Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts. ICLR. Section 3, for
+        a sequence of cosines (warm restarts).
     """
     check("[0, inf)", boundaries=boundaries)
     check_lengths("schedules", len(schedules), len(boundaries))
@@ -73,8 +81,8 @@ def warmup(schedule: Schedule, warmup_steps: Number, init_value: Number = 0.0) -
     """``linear`` from ``init_value`` to ``schedule(0)``, then ``schedule(count - warmup_steps)``.
 
     Args:
-        schedule: what to warm up for, from here or from optax; static.
-        warmup_steps: in [0, inf), steps; 0 for no warm-up; may be traced.
+        schedule: the schedule that follows the warm-up, from here or from optax; static.
+        warmup_steps: number of steps of the warm-up, in [0, inf); 0 for none; may be traced.
         init_value: value at count 0, any finite number; may be traced.
 
     Returns:
@@ -83,12 +91,19 @@ def warmup(schedule: Schedule, warmup_steps: Number, init_value: Number = 0.0) -
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goyal et al. (2017), section 2.2 (gradual warm-up); Zhang et al., Dive into Deep Learning,
-    sec. 12.11.
+    Example:
+        >>> from regopt.schedules import linear, warmup
+        >>> schedule = warmup(linear(1.0, 0.5, transition_steps=4), warmup_steps=2)
+        >>> [float(schedule(count)) for count in (0, 1, 2, 3, 6, 9)]
+        [0.0, 0.5, 1.0, 0.875, 0.5, 0.5]
 
-    >>> schedule = warmup(linear(1.0, 0.5, transition_steps=4), warmup_steps=2)
-    >>> [float(schedule(count)) for count in (0, 1, 2, 3, 6, 9)]
-    [0.0, 0.5, 1.0, 0.875, 0.5, 0.5]
+    References:
+        Goyal, P., Dollar, P., Girshick, R., Noordhuis, P., Wesolowski, L., Kyrola, A., Tulloch, A., Jia, Y., & He, K.
+        (2017). Accurate, large minibatch SGD: Training ImageNet in 1 hour. arXiv:1706.02677. Section 2.2 (gradual
+        warm-up).
+
+        Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
+        Section 12.11.
     """
     return join([linear(init_value, schedule(0), warmup_steps), schedule], [warmup_steps])
 
@@ -109,11 +124,11 @@ def warmup_cosine(
     Args:
         init_value: value at count 0, any finite number; may be traced.
         peak_value: value at ``warmup_steps``, in the same unit; may be traced.
-        warmup_steps: in [0, inf), steps; 0 for no warm-up; may be traced.
-        decay_steps: in [0, inf), steps of the whole schedule, warm-up included; where it is not above
-            ``warmup_steps`` the end follows the warm-up at once; may be traced.
+        warmup_steps: number of steps of the warm-up, in [0, inf); 0 for none; may be traced.
+        decay_steps: number of steps of the whole schedule, warm-up included, in [0, inf); if it is at most
+            ``warmup_steps``, the value is ``end_value`` after the warm-up; may be traced.
         end_value: value from ``decay_steps`` on, in the same unit; may be traced.
-        exponent: in [0, inf), dimensionless; may be traced.
+        exponent: exponent of the cosine, in [0, inf), dimensionless; may be traced.
 
     Returns:
         The schedule.
@@ -121,12 +136,17 @@ def warmup_cosine(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Loshchilov & Hutter (2017), eq. 5; Zhang et al., Dive into Deep Learning,
-    sec. 12.11 (warm-up).
+    Example:
+        >>> from regopt.schedules import warmup_cosine
+        >>> schedule = warmup_cosine(0.0, 1.0, warmup_steps=2, decay_steps=6, end_value=0.5)
+        >>> [round(float(schedule(count)), 4) for count in (0, 1, 2, 4, 6, 9)]
+        [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
 
-    >>> schedule = warmup_cosine(0.0, 1.0, warmup_steps=2, decay_steps=6, end_value=0.5)
-    >>> [round(float(schedule(count)), 4) for count in (0, 1, 2, 4, 6, 9)]
-    [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
+    References:
+        Loshchilov, I., & Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts. ICLR. Equation 5.
+
+        Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
+        Section 12.11 (warm-up).
     """
     check("(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value)
     check("[0, inf)", warmup_steps=warmup_steps, decay_steps=decay_steps, exponent=exponent)
@@ -144,15 +164,16 @@ def one_cycle(
 ) -> Schedule:
     """Half cosines ``peak_value / div_factor -> peak_value -> peak_value / (div_factor * final_div_factor)``.
 
-    The peak is at ``floor(pct_start * transition_steps)``, the end at ``floor(transition_steps)``, in the
-    default float dtype; so the slope with respect to ``pct_start`` and ``transition_steps`` is 0.
+    The peak is at ``floor(pct_start * transition_steps)`` and the end at ``floor(transition_steps)``, so the
+    derivatives with respect to ``pct_start`` and ``transition_steps`` are 0.
 
     Args:
-        transition_steps: in [0, inf), steps of the whole cycle; at 0 it is over at once; may be traced.
-        peak_value: any finite number; may be traced.
-        pct_start: in [0, 1], the rising fraction of the cycle, dimensionless; may be traced.
-        div_factor: in (0, inf), peak over first value, dimensionless; may be traced.
-        final_div_factor: in (0, inf), first over last value, dimensionless; may be traced.
+        transition_steps: number of steps of the whole cycle, in [0, inf); at 0 the value is the last one; may be
+            traced.
+        peak_value: largest value, any finite number; may be traced.
+        pct_start: fraction of the cycle in which the value rises, in [0, 1], dimensionless; may be traced.
+        div_factor: ratio of the peak to the first value, in (0, inf), dimensionless; may be traced.
+        final_div_factor: ratio of the first to the last value, in (0, inf), dimensionless; may be traced.
 
     Returns:
         The schedule.
@@ -160,11 +181,15 @@ def one_cycle(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Smith & Topin (2018), sec. 3, with cosines for the straight lines.
+    Example:
+        >>> from regopt.schedules import one_cycle
+        >>> schedule = one_cycle(10, 1.0, pct_start=0.4, div_factor=4.0, final_div_factor=2.0)
+        >>> [round(float(schedule(count)), 4) for count in (0, 2, 4, 7, 10, 20)]
+        [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
 
-    >>> schedule = one_cycle(10, 1.0, pct_start=0.4, div_factor=4.0, final_div_factor=2.0)
-    >>> [round(float(schedule(count)), 4) for count in (0, 2, 4, 7, 10, 20)]
-    [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
+    References:
+        Smith, L. N., & Topin, N. (2018). Super-convergence: Very fast training of neural networks using large learning
+        rates. arXiv:1708.07120. Section 3, here with cosines instead of straight lines.
     """
     check("[0, inf)", transition_steps=transition_steps)
     check("(-inf, inf)", peak_value=peak_value)

@@ -1,4 +1,4 @@
-"""Solvers that go to the end: minimisers of a whole objective, rather than updates of one step."""
+"""Solvers: functions that return the minimiser of an objective, rather than the update of one step."""
 
 from regopt.solvers._lasso_path import LassoPath, lasso_path
 

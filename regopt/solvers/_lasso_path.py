@@ -1,7 +1,7 @@
-"""The lasso for all strengths at once: its solution is piecewise linear in the strength, from knot to knot.
+"""The lasso for all strengths: its solution is a piecewise linear function of the strength.
 
-Exact, with one linear system for each knot, so for problems whose Gram matrix fits in memory. Not for least-angle
-regression without the lasso's sign condition, and not for other losses.
+The path is exact and takes one linear system for each knot, so the Gram matrix must fit in memory. Least-angle
+regression without the sign condition of the lasso, and other losses, are not covered.
 """
 
 from typing import NamedTuple
@@ -14,9 +14,9 @@ from regopt._core.types import Number
 
 
 class LassoPath(NamedTuple):
-    """The knots of the lasso's path, from the strength at which all coefficients are zero downwards.
+    """The knots of the lasso path, from the strength at which all coefficients are zero downwards.
 
-    Knots that were not needed repeat the last one, with ``moves`` 0.
+    The number of knots is fixed; unused ones repeat the last knot, with ``moves`` 0.
     """
 
     strengths: jax.Array  # [knots], descending; the last is 0 where the path is complete
@@ -24,10 +24,17 @@ class LassoPath(NamedTuple):
     moves: jax.Array  # [knots], int32: j + 1 where feature j enters at this knot, -(j + 1) where it leaves, else 0
 
     def at(self, strength: Number) -> jax.Array:
-        """The solution at any strength >= 0, ``[features]``: linear between the knots, zero above the first.
+        """The solution at a strength, by linear interpolation between the knots; zero above the first knot.
 
-        At strengths below the last knot of an incomplete path it is that knot's. May be traced; its slope is the
-        exact one between the knots.
+        Args:
+            strength: strength of the L1 penalty, >= 0; may be traced. The derivative with respect to it is exact
+                between the knots. Below the last knot of an incomplete path, the solution is that of the last knot.
+
+        Returns:
+            The coefficients, ``[features]``.
+
+        Raises:
+            ValueError: a concrete strength is negative or NaN.
         """
         check_range("strength", strength, "[0, inf)")
         strength = like(strength, self.strengths)
@@ -38,26 +45,34 @@ class LassoPath(NamedTuple):
 def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> LassoPath:
     """The minimisers of ``|X w - y|**2 / (2 n) + strength * |w|_1`` for every strength, by the homotopy of LARS.
 
-    At the knots a coefficient enters or leaves; between them ``w`` is linear in the strength, with
-    ``X_A' X_A dw = sign(w_A)`` on the active coefficients A. No intercept: centre the columns of ``x`` and ``y``
-    first. The columns are taken in the scale they come in.
+    At each knot a coefficient enters or leaves the active set A. Between the knots ``w`` is linear in the strength,
+    with ``X_A' X_A dw = sign(w_A)``. There is no intercept, so the columns of ``x`` and ``y`` should be centred first.
+    The columns are not rescaled.
 
     Args:
         x: inputs, ``[n, features]``.
         y: targets, ``[n]``.
-        max_moves: how many times a coefficient may enter or leave; 3 min(n, features) + 8 if not given, which has
-            always been enough for ordinary data. Static.
+        max_moves: largest number of times that a coefficient enters or leaves, >= 1; static. None stands for
+            ``3 min(n, features) + 8``, which suffices for typical data.
 
     Returns:
-        The path, with ``max_moves + 1`` knots. ``strengths[-1] > 0`` tells that it needed more moves.
+        The path, with ``max_moves + 1`` knots. If ``strengths[-1] > 0``, the path is incomplete and needs more moves.
 
     Raises:
-        ValueError: shapes do not match, or ``max_moves`` is not positive.
+        ValueError: the shapes do not match, or ``max_moves`` is not positive.
 
-    References: Osborne, Presnell & Turlach (2000); Efron, Hastie, Johnstone & Tibshirani (2004), sections 2 and 3.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.solvers import lasso_path
+        >>> lasso_path(jnp.eye(2), jnp.array([4.0, -2.0])).at(0.5)
+        Array([ 3., -1.], dtype=float32)
 
-    >>> lasso_path(jnp.eye(2), jnp.array([4.0, -2.0])).at(0.5)
-    Array([ 3., -1.], dtype=float32)
+    References:
+        Osborne, M. R., Presnell, B., & Turlach, B. A. (2000). A new approach to variable selection in least squares
+        problems. IMA Journal of Numerical Analysis, 20(3), 389-403.
+
+        Efron, B., Hastie, T., Johnstone, I., & Tibshirani, R. (2004). Least angle regression. Annals of Statistics,
+        32(2), 407-499. Sections 2 and 3.1.
     """
     x, y = widen(x, y)
     if x.ndim != 2 or y.shape != x.shape[:1]:
@@ -96,7 +111,9 @@ def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
     features = jnp.arange(len(gram))
     just_left = features == -knot.move - 1
 
-    def meeting(sign):  # where the common correlation has fallen to that of a feature at rest; not the one just left
+    def meeting(
+        sign,
+    ):  # the fall at which an inactive feature reaches the common correlation, except the one that just left
         fall = _meeting(knot.correlation, sign * correlations, sign * slopes)
         return jnp.where(active | (just_left & (sign * correlations > 0)), jnp.inf, fall)
 
@@ -105,7 +122,7 @@ def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
     leaves = jnp.where(toward_zero, -safe_divide(knot.coefficients, direction), jnp.inf)
 
     step = jnp.minimum(jnp.min(enters), jnp.min(leaves))
-    # where the residual vanishes all features meet, to rounding: that is the end and no move
+    # where the residual vanishes, all features meet up to rounding: the path ends without a move
     ended = knot.correlation - step <= 100 * jnp.finfo(step.dtype).eps * jnp.max(jnp.abs(products))
     step = jnp.where(ended, knot.correlation, step)
     leaver, enterer = jnp.argmin(leaves), jnp.argmin(enters)
@@ -123,5 +140,5 @@ def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
 def _meeting(common: jax.Array, correlations: jax.Array, slopes: jax.Array) -> jax.Array:
     """The fall after which ``correlations - fall * slopes`` equals ``common - fall``; infinite where it never does."""
     closing = 1 - slopes
-    never = closing <= jnp.finfo(closing.dtype).eps ** 0.75  # a copy of an active feature never parts from it
+    never = closing <= jnp.finfo(closing.dtype).eps ** 0.75  # a copy of an active feature always keeps its correlation
     return jnp.where(never, jnp.inf, jnp.maximum(common - correlations, 0) / jnp.where(never, 1, closing))

@@ -1,7 +1,7 @@
-"""Where a model's error comes from: bias, variance and noise.
+"""Decompositions of the error of a model into bias, variance and noise.
 
-From the predictions of many replicas, the same learner trained on training sets drawn anew or with new seeds, which
-come in with the replicas on the first axis; and in closed form for linear models and nearest neighbours.
+They are estimated from the predictions of many replicas of a learner, trained on newly drawn training sets or with new
+seeds, with the replicas along the first axis. For linear models and nearest neighbours there are closed forms.
 """
 
 from regopt.analysis.bias_variance._classification import (

@@ -1,4 +1,4 @@
-"""Cross-entropy and zero-one loss into bias, variance and noise."""
+"""Decompositions of the cross-entropy and of the zero-one loss into bias, variance and noise."""
 
 from typing import NamedTuple
 
@@ -18,38 +18,48 @@ from regopt.analysis.bias_variance._parts import (
 
 
 class ZeroOne(NamedTuple):
-    """Domingos' decomposition of zero-one loss, ``error = c1 * noise + bias + c2 * variance``; each ``[points]``."""
+    """``error = c1 * noise + bias + c2 * variance``: the zero-one loss according to Domingos; each ``[points]``."""
 
     bias: jax.Array  # 0 or 1: the main prediction is not the optimal one
     variance: jax.Array  # how often a replica differs from the main prediction
     noise: jax.Array  # how often the target differs from the optimal prediction
     c1: jax.Array
-    c2: jax.Array  # 1 where unbiased, negative where biased: there variance helps
+    c2: jax.Array  # 1 where unbiased; negative where biased, so that variance reduces the error
     error: jax.Array
 
 
 def decompose_cross_entropy(log_probabilities: jax.Array, targets: jax.Array) -> Decomposition:
-    """Cross-entropy: ``E[-sum t log p] = H(t) + KL(t | pbar) + E KL(pbar | p)``.
+    """``E[-sum t log p] = H(t) + KL(t | pbar) + E KL(pbar | p)``: the cross-entropy as noise, bias and variance.
 
     pbar is the normalised geometric mean of the replicas' distributions, not their arithmetic mean; the variance is
     ``-log sum_k exp(E log p_k)``.
 
     Args:
-        log_probabilities: ``[replicas, points, classes]``, at least two replicas; logits will do, they are
-            normalised here.
-        targets: integer labels ``[points]``, or distributions ``[points, classes]``.
+        log_probabilities: log-probabilities or logits, which are normalised, ``[replicas, points, classes]`` with at
+            least two replicas.
+        targets: integer labels ``[points]`` or distributions ``[points, classes]``.
 
     Returns:
-        The decomposition, in nats; the noise is the entropy of the targets, 0 for labels. Nothing is subtracted from
-        the bias. Where a replica gives a probability of 0, parts are infinite.
+        The decomposition, in nats. The noise is the entropy of the targets, which is 0 for labels. The bias is not
+        corrected for the finite number of replicas. Parts are infinite where a replica gives a probability of 0.
 
     Raises:
-        ValueError: shapes do not match, there are fewer than two replicas, or something concrete is NaN.
+        ValueError: the shapes do not match, there are fewer than two replicas, or a concrete value is NaN.
 
-    References: Heskes (1998), (6)-(8); Pfau (2013); Yang et al. (2020), section 3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import decompose_cross_entropy
+        >>> decompose_cross_entropy(jnp.log(jnp.array([[[0.5, 0.5]], [[0.5, 0.5]]])), jnp.array([0])).mean.bias
+        Array(0.6931472, dtype=float32)
 
-    >>> decompose_cross_entropy(jnp.log(jnp.array([[[0.5, 0.5]], [[0.5, 0.5]]])), jnp.array([0])).mean.bias
-    Array(0.6931472, dtype=float32)
+    References:
+        Heskes, T. (1998). Bias/variance decompositions for likelihood-based estimators. Neural Computation, 10(6),
+        1425-1433. Equations (6)-(8).
+
+        Pfau, D. (2013). A generalized bias-variance decomposition for Bregman divergences.
+
+        Yang, Z., Yu, Y., You, C., Steinhardt, J., & Ma, Y. (2020). Rethinking bias-variance trade-off for
+        generalization of neural networks. ICML. Section 3.
     """
     log_p = jax.nn.log_softmax(widen(log_probabilities)[0])
     check_predictions(log_p, infinite=True)
@@ -63,25 +73,31 @@ def decompose_cross_entropy(log_probabilities: jax.Array, targets: jax.Array) ->
 
 
 def decompose_zero_one(predictions: jax.Array, targets: jax.Array, classes: int) -> ZeroOne:
-    """Zero-one loss by Domingos: main prediction, its bias, the replicas' variance around it, and their signs.
+    """``E L = c1 noise + bias + c2 variance``: the zero-one loss, decomposed according to Domingos.
 
-    The main prediction is the most frequent one (the first of equals), the optimal one the most likely target.
+    The main prediction is the most frequent one (the first of several), and the optimal prediction is the most likely
+    target. The bias is 1 where the two differ, and the variance is the share of replicas that differ from the main
+    prediction.
 
     Args:
-        predictions: integer labels ``[replicas, points]``, at least two replicas.
-        targets: integer labels ``[points]``, or distributions ``[points, classes]``.
-        classes: how many, static.
+        predictions: integer labels, ``[replicas, points]`` with at least two replicas.
+        targets: integer labels ``[points]`` or distributions ``[points, classes]``.
+        classes: number of classes; static.
 
     Returns:
-        The decomposition at each point; its parts recombine to the error exactly.
+        The decomposition at each point, whose parts give the error exactly.
 
     Raises:
-        ValueError: shapes do not match, there are fewer than two replicas, or labels are out of range.
+        ValueError: the shapes do not match, there are fewer than two replicas, or labels lie outside their range.
 
-    References: Domingos (2000), theorem 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import decompose_zero_one
+        >>> decompose_zero_one(jnp.array([[1], [1], [0]]), jnp.array([0]), classes=2).bias
+        Array([1.], dtype=float32)
 
-    >>> decompose_zero_one(jnp.array([[1], [1], [0]]), jnp.array([0]), classes=2).bias
-    Array([1.], dtype=float32)
+    References:
+        Domingos, P. (2000). A unified bias-variance decomposition and its applications. ICML. Theorem 2.
     """
     p = _frequencies(predictions, classes)
     t = _distributions(targets, p[None])
@@ -91,31 +107,43 @@ def decompose_zero_one(predictions: jax.Array, targets: jax.Array, classes: int)
     )
     biased = main != best
     variance, noise = 1 - p_main, 1 - t_best
-    right_by_noise = jnp.sum(p * t, axis=-1) - p_best * t_best  # the replica meets a target that is not the best one
+    right_by_noise = (
+        jnp.sum(p * t, axis=-1) - p_best * t_best
+    )  # the replica equals a target that is not the optimal one
     c1 = p_best - jnp.where(noise > 0, right_by_noise / jnp.where(noise > 0, noise, 1), 0)
     c2 = jnp.where(biased, -jnp.where(variance > 0, p_best / jnp.where(variance > 0, variance, 1), 0), 1)
     return ZeroOne(biased.astype(p.dtype), variance, noise, c1, c2, 1 - jnp.sum(p * t, axis=-1))
 
 
 def decompose_kohavi_wolpert(predictions: jax.Array, targets: jax.Array, classes: int) -> Decomposition:
-    """Zero-one loss by Kohavi and Wolpert: ``1 - sum_k P_k T_k`` as squared bias + variance + noise, unbiased.
+    """``1 - sum_k P_k T_k = bias + variance + noise``: the zero-one loss according to Kohavi and Wolpert, unbiased.
 
-    ``bias = sum (T - P)**2 / 2``, ``variance = (1 - sum P**2) / 2`` and ``noise = (1 - sum T**2) / 2``, with the
-    replicas' class frequencies P and the targets' T. Frequencies of M replicas put ``sum P (1 - P) / (M - 1) / 2`` too
-    much into the bias and too little into the variance; it is moved.
+    ``bias = sum (T - P)**2 / 2``, ``variance = (1 - sum P**2) / 2`` and ``noise = (1 - sum T**2) / 2``, where
+    P are the class frequencies of the replicas and T those of the targets. With M replicas, the estimate of the bias is
+    too large by ``sum P (1 - P) / (M - 1) / 2`` and that of the variance too small by the same amount, which is
+    corrected.
 
     Args:
-        predictions: integer labels ``[replicas, points]``, at least two replicas.
-        targets: integer labels ``[points]``, or distributions ``[points, classes]``.
-        classes: how many, static.
+        predictions: integer labels, ``[replicas, points]`` with at least two replicas.
+        targets: integer labels ``[points]`` or distributions ``[points, classes]``.
+        classes: number of classes; static.
 
     Returns:
-        The decomposition; its parts sum to the error exactly.
+        The decomposition, whose parts sum to the error exactly.
 
     Raises:
-        ValueError: shapes do not match, there are fewer than two replicas, or labels are out of range.
+        ValueError: the shapes do not match, there are fewer than two replicas, or labels lie outside their range.
 
-    References: Kohavi & Wolpert (1996), (1)-(5) and section 2.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import decompose_kohavi_wolpert
+        >>> found = decompose_kohavi_wolpert(jnp.array([[1], [1], [0], [1]]), jnp.array([1]), classes=2).mean
+        >>> float(found.error), bool(jnp.isclose(found.bias + found.variance + found.noise, found.error))
+        (0.25, True)
+
+    References:
+        Kohavi, R., & Wolpert, D. H. (1996). Bias plus variance decomposition for zero-one loss functions. ICML.
+        Equations (1)-(5) and section 2.2.
     """
     p = _frequencies(predictions, classes)
     t = _distributions(targets, p[None])
@@ -152,7 +180,7 @@ def _kohavi_wolpert_parts(p: jax.Array, t: jax.Array, replicas: int) -> Parts:
 
 
 def _frequencies(predictions: jax.Array, classes: int) -> jax.Array:
-    """How often the replicas predict each class, ``[points, classes]``."""
+    """The share of replicas that predict each class, ``[points, classes]``."""
     predictions = jnp.asarray(predictions)
     if predictions.ndim != 2 or len(predictions) < 2:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Bias and variance of least squares, ridge and nearest neighbours, in closed form for a fixed design."""
+"""Bias and variance of least squares, ridge regression and nearest neighbours for a fixed design, in closed form."""
 
 from typing import Literal
 
@@ -10,12 +10,12 @@ from regopt._core.types import Number
 
 
 def least_squares_variance(features: Number, examples: Number, noise: Number) -> jax.Array:
-    """``noise * p / N``: variance of least squares' predictions, averaged over its own N inputs.
+    """``noise * p / N``: the variance of the predictions of least squares, averaged over its N training inputs.
 
     Args:
-        features: p, the rank of the design, >= 0.
-        examples: N >= p.
-        noise: variance of a target, >= 0.
+        features: rank p of the design, >= 0; may be traced.
+        examples: number N of examples, at least p; may be traced.
+        noise: variance of a target, >= 0; may be traced.
 
     Returns:
         A scalar, in squared units of the targets.
@@ -23,10 +23,14 @@ def least_squares_variance(features: Number, examples: Number, noise: Number) ->
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Hastie, Tibshirani & Friedman (2009), (7.12).
+    Example:
+        >>> from regopt.analysis.bias_variance import least_squares_variance
+        >>> least_squares_variance(5, 100, 2.0)
+        Array(0.1, dtype=float32)
 
-    >>> least_squares_variance(5, 100, 2.0)
-    Array(0.1, dtype=float32)
+    References:
+        Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
+        Equation (7.12).
     """
     check_range("features", features, "[0, inf)")
     check_range("examples", examples, "(0, inf)")
@@ -35,12 +39,12 @@ def least_squares_variance(features: Number, examples: Number, noise: Number) ->
 
 
 def least_squares_optimism(features: Number, examples: Number, noise: Number) -> jax.Array:
-    """``2 * noise * p / N``: by how much the training error is below the error at the same inputs with new noise.
+    """``2 * noise * p / N``: the mean error at the training inputs with new noise, minus the mean training error.
 
     Args:
-        features: p, the rank of the design, >= 0.
-        examples: N >= p.
-        noise: variance of a target, >= 0.
+        features: rank p of the design, >= 0; may be traced.
+        examples: number N of examples, at least p; may be traced.
+        noise: variance of a target, >= 0; may be traced.
 
     Returns:
         A scalar, in squared units of the targets.
@@ -48,10 +52,14 @@ def least_squares_optimism(features: Number, examples: Number, noise: Number) ->
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Hastie, Tibshirani & Friedman (2009), (7.24).
+    Example:
+        >>> from regopt.analysis.bias_variance import least_squares_optimism
+        >>> least_squares_optimism(5, 100, 2.0)
+        Array(0.2, dtype=float32)
 
-    >>> least_squares_optimism(5, 100, 2.0)
-    Array(0.2, dtype=float32)
+    References:
+        Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
+        Equation (7.24).
     """
     return 2 * least_squares_variance(features, examples, noise)
 
@@ -66,27 +74,32 @@ def ridge_error(
 ) -> tuple[jax.Array, jax.Array]:
     """Squared bias and variance of ``(X'X + alpha I)^-1 X'y``.
 
-    ``sum (alpha / (l + alpha))**2 c**2`` and ``noise * sum l / (l + alpha)**2``, each term times l for the predictions.
-    At alpha = 0 the error of the coefficients falls with slope ``-2 noise sum l**-2``: some ridge is always better than
-    none.
+    For the coefficients they are ``sum (alpha / (l + alpha))**2 c**2`` and ``noise * sum l / (l + alpha)**2``; for the
+    predictions each term is multiplied by l. At alpha = 0 the error of the coefficients has the slope
+    ``-2 noise sum l**-2``, so a small positive alpha always reduces it.
 
     Args:
-        eigenvalues: l of X'X, >= 0, ``[p]``.
-        coefficients: c, the true ones along its eigenvectors, ``[p]``.
-        alpha: >= 0, in units of the eigenvalues.
-        noise: variance of a target, >= 0.
-        of: the error of the coefficients, or of the predictions, summed over the training inputs.
+        eigenvalues: eigenvalues l of X'X, >= 0, ``[p]``.
+        coefficients: components c of the true coefficients along the eigenvectors, ``[p]``.
+        alpha: ridge parameter, >= 0, in units of the eigenvalues; may be traced.
+        noise: variance of a target, >= 0; may be traced.
+        of: "coefficients", or "predictions" for the error summed over the training inputs; static.
 
     Returns:
-        Squared bias and variance, scalars; at alpha = 0 those of the solution of smallest norm.
+        Squared bias and variance, scalars. At alpha = 0 they are those of the solution of smallest norm.
 
     Raises:
         ValueError: a concrete number lies outside its range, or ``of`` is unknown.
 
-    References: Hoerl & Kennard (1970), (4.4)-(4.5) and theorem 4.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import ridge_error
+        >>> ridge_error(jnp.array([1.0, 3.0]), jnp.array([2.0, 0.0]), 1.0, 1.0)
+        (Array(1., dtype=float32), Array(0.4375, dtype=float32))
 
-    >>> ridge_error(jnp.array([1.0, 3.0]), jnp.array([2.0, 0.0]), 1.0, 1.0)
-    (Array(1., dtype=float32), Array(0.4375, dtype=float32))
+    References:
+        Hoerl, A. E., & Kennard, R. W. (1970). Ridge regression: Biased estimation for nonorthogonal problems.
+        Technometrics, 12(1), 55-67. Equations (4.4)-(4.5) and Theorem 4.3.
     """
     if of not in ("coefficients", "predictions"):
         raise ValueError(f"of must be 'coefficients' or 'predictions', got {of!r}")
@@ -102,23 +115,29 @@ def ridge_error(
 
 
 def nearest_neighbours_error(truth: Number, neighbours: jax.Array, noise: Number) -> jax.Array:
-    """``noise + (f(x) - mean f(x_i))**2 + noise / k``: expected squared error of k nearest neighbours at a point.
+    """``noise + (f(x) - mean f(x_i))**2 + noise / k``: the error of k nearest neighbours.
 
     Args:
-        truth: f(x) at the point.
-        neighbours: f at its k nearest training inputs, ``[k]``.
-        noise: variance of a target, >= 0.
+        truth: value f(x) at the point; may be traced.
+        neighbours: values of f at its k nearest training inputs, ``[k]``.
+        noise: variance of a target, >= 0; may be traced.
 
     Returns:
-        A scalar: noise, squared bias and variance in this order in the formula.
+        The expected squared error at the point, a scalar. The terms of the formula are noise, squared bias and
+        variance.
 
     Raises:
         ValueError: ``noise`` is concrete and negative.
 
-    References: Hastie, Tibshirani & Friedman (2009), (7.10).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import nearest_neighbours_error
+        >>> nearest_neighbours_error(1.0, jnp.array([1.0, 3.0]), 0.5)
+        Array(1.75, dtype=float32)
 
-    >>> nearest_neighbours_error(1.0, jnp.array([1.0, 3.0]), 0.5)
-    Array(1.75, dtype=float32)
+    References:
+        Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
+        Equation (7.10).
     """
     check_range("noise", noise, "[0, inf)")
     (neighbours,) = widen(neighbours)

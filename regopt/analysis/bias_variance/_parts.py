@@ -1,4 +1,4 @@
-"""What a decomposition consists of, its standard errors, and what predictions and targets must be."""
+"""The parts of a decomposition, their standard errors, and checks of predictions and targets."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from regopt._core.numerics import safe_sqrt
 
 
 class Parts(NamedTuple):
-    """An expected error and what it is made of, in units of the loss."""
+    """An expected error and its parts, in units of the loss."""
 
     bias: jax.Array  # squared bias for squared error
     variance: jax.Array
@@ -34,12 +34,12 @@ def mean_over_points(parts: Parts) -> Parts:
 
 
 def jackknife(left_out: jax.Array) -> jax.Array:
-    """Standard error from a statistic ``[replicas]``, each without one of the replicas."""
+    """The standard error from the values of a statistic, ``[replicas]``, that each leave out one replica."""
     return safe_sqrt(jnp.var(left_out) * (len(left_out) - 1))
 
 
 def check_predictions(predictions: jax.Array, *, infinite: bool = False) -> None:
-    """``[replicas, points, ...]``, at least two replicas, finite or, with ``infinite``, free of NaN."""
+    """Raise unless predictions are ``[replicas, points, ...]`` of two replicas or more, and finite (or free of NaN)."""
     if predictions.ndim < 2 or len(predictions) < 2:
         raise ValueError(
             f"predictions must have shape [replicas, points, ...], two replicas at least, got {predictions.shape}"
@@ -48,7 +48,7 @@ def check_predictions(predictions: jax.Array, *, infinite: bool = False) -> None
 
 
 def check_targets(targets: jax.Array, shape: tuple[int, ...]) -> None:
-    """They have the shape of a replica's predictions."""
+    """Raise unless the targets have the shape of the predictions of one replica."""
     if targets.shape != shape:
         raise ValueError(f"targets must have shape {shape}, that of a replica's predictions, got {targets.shape}")
     if jnp.issubdtype(targets.dtype, jnp.floating):
@@ -56,7 +56,7 @@ def check_targets(targets: jax.Array, shape: tuple[int, ...]) -> None:
 
 
 def check_finite(name: str, values: jax.Array, *, infinite: bool = False) -> None:
-    """Concrete values are finite."""
+    """Raise unless concrete values are finite (or, with ``infinite``, free of NaN)."""
     if isinstance(values, Tracer):
         return
     bad = np.isnan(values) if infinite else ~np.isfinite(values)
@@ -65,7 +65,7 @@ def check_finite(name: str, values: jax.Array, *, infinite: bool = False) -> Non
 
 
 def check_labels(name: str, labels: jax.Array, classes: int) -> None:
-    """Integers in [0, classes)."""
+    """Raise unless the labels are integers in [0, classes)."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"{name} must be integer labels, got {labels.dtype}")
     if isinstance(labels, Tracer) or not labels.size:

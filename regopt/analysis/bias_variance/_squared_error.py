@@ -1,4 +1,4 @@
-"""Squared error into bias, variance and noise; variance into training sets and seeds."""
+"""Decompositions of the squared error into bias, variance and noise, and of the variance by training set and seed."""
 
 from typing import Literal, NamedTuple
 
@@ -23,7 +23,7 @@ class VarianceComponents(NamedTuple):
 
     data: jax.Array  # of the mean over seeds, between training sets
     seed: jax.Array  # of the mean over training sets, between seeds
-    interaction: jax.Array  # what neither explains alone
+    interaction: jax.Array  # the part that is not a sum of the two
     total: jax.Array
 
 
@@ -34,30 +34,37 @@ def decompose(
     *,
     of: Literal["truth", "observations"] = "truth",
 ) -> Decomposition:
-    """Squared error: ``E (y - f)**2 = (E f - truth)**2 + Var f + noise``.
+    """``E (y - f)**2 = (E f - truth)**2 + Var f + noise``: the squared error as squared bias, variance and noise.
 
-    The squared bias of the mean of M replicas is too large by ``Var / M``, which is subtracted; at a point it may
-    come out negative. With the unbiased variance the parts then sum to the measured error exactly.
+    The squared bias of the mean of M replicas is too large by ``Var / M``, which is subtracted, so the estimate at a
+    point may be negative. With the unbiased variance, the parts sum to the measured error exactly.
 
     Args:
-        predictions: ``[replicas, points, ...]``, of at least two replicas.
-        targets: ``[points, ...]``.
-        noise: variance of an observation around the truth, >= 0, a number or ``[points, ...]``.
-        of: what the targets are: the noiseless truth, or one noisy observation of it at each point, independent of
-            the training sets. With observations the noise is subtracted from the bias, or, where it is left at 0,
-            remains in it.
+        predictions: predictions of at least two replicas, ``[replicas, points, ...]``.
+        targets: targets, ``[points, ...]``.
+        noise: variance of an observation around the truth, >= 0, a number or ``[points, ...]``; may be traced.
+        of: "truth" if the targets are noiseless, "observations" if they are noisy observations that are independent of
+            the training sets; static. With observations, the noise is subtracted from the bias; it remains in the bias
+            if ``noise`` is 0.
 
     Returns:
         The decomposition, in squared units of the predictions.
 
     Raises:
-        ValueError: shapes do not match, there are fewer than two replicas, something concrete is NaN or infinite, or
-            ``noise`` is negative.
+        ValueError: the shapes do not match, there are fewer than two replicas, or a concrete value is not finite or
+            lies outside its range.
 
-    References: Geman, Bienenstock & Doursat (1992), (2.4); Goodfellow et al. (2016), (5.54).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import decompose
+        >>> decompose(jnp.array([[1.0], [3.0]]), jnp.array([1.0]), noise=0.5).mean  # doctest: +ELLIPSIS
+        Parts(bias=Array(0., ...), variance=Array(2., ...), noise=Array(0.5, ...), error=Array(2.5, ...))
 
-    >>> decompose(jnp.array([[1.0], [3.0]]), jnp.array([1.0]), noise=0.5).mean  # doctest: +ELLIPSIS
-    Parts(bias=Array(0., ...), variance=Array(2., ...), noise=Array(0.5, ...), error=Array(2.5, ...))
+    References:
+        Geman, S., Bienenstock, E., & Doursat, R. (1992). Neural networks and the bias/variance dilemma. Neural
+        Computation, 4(1), 1-58. Equation (2.4).
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (5.54).
     """
     if of not in ("truth", "observations"):
         raise ValueError(f"of must be 'truth' or 'observations', got {of!r}")
@@ -79,26 +86,33 @@ def decompose(
 
 
 def variance_components(predictions: jax.Array) -> VarianceComponents:
-    """The law of total variance in two ways at once: over training sets, over seeds, and their interaction.
+    """``total = data + seed + interaction``: the variance of predictions over training sets and seeds.
 
-    For every training set trained with every seed (a crossed design), the unbiased estimates of a two-way random
-    effects model; a component that is small may come out negative. ``seed + interaction`` is the expected variance over
-    seeds given the data, ``data`` the variance over data of the mean over seeds.
+    The design is crossed: every training set is trained with every seed. The components are the unbiased estimates of a
+    two-way random effects model, so a small component may be negative. ``seed + interaction`` is the expected variance
+    over seeds given the data, and ``data`` is the variance over training sets of the mean over seeds.
 
     Args:
-        predictions: ``[data sets, seeds, points, ...]``, at least two of each of the first.
+        predictions: ``[data sets, seeds, points, ...]`` with at least two data sets and two seeds.
 
     Returns:
         The components at each point.
 
     Raises:
-        ValueError: there are fewer than two data sets or seeds, or something concrete is NaN or infinite.
+        ValueError: there are fewer than two data sets or seeds, or a concrete value is not finite.
 
-    References: Neal et al. (2018), section 2.2; Searle, Casella & McCulloch (1992), section 4.4.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.bias_variance import variance_components
+        >>> found = variance_components(jnp.array([[1.0, 1.0], [3.0, 3.0]]))
+        >>> found.data, found.seed, found.interaction
+        (Array(2., dtype=float32), Array(0., dtype=float32), Array(0., dtype=float32))
 
-    >>> found = variance_components(jnp.array([[1.0, 1.0], [3.0, 3.0]]))
-    >>> found.data, found.seed, found.interaction
-    (Array(2., dtype=float32), Array(0., dtype=float32), Array(0., dtype=float32))
+    References:
+        Neal, B., Mittal, S., Baratin, A., Tantia, V., Scicluna, M., Lacoste-Julien, S., & Mitliagkas, I. (2018). A
+        modern take on the bias-variance tradeoff in neural networks. arXiv:1810.08591. Section 2.2.
+
+        Searle, S. R., Casella, G., & McCulloch, C. E. (1992). Variance Components. Wiley. Section 4.4.
     """
     (predictions,) = widen(predictions)
     if predictions.ndim < 2 or min(predictions.shape[:2]) < 2:
@@ -116,7 +130,7 @@ def variance_components(predictions: jax.Array) -> VarianceComponents:
 
 
 def _squared_errors(predictions: jax.Array, targets: jax.Array) -> Parts:
-    """Jackknife standard errors of the mean bias, variance and error; leaving one out has a closed form."""
+    """Jackknife standard errors of the mean bias, variance and error; the leave-one-out values have a closed form."""
     count = len(predictions)
     axes = tuple(range(1, predictions.ndim))
     errors = jnp.mean(jnp.square(predictions - targets[None]), axis=axes)

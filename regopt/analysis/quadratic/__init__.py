@@ -1,13 +1,13 @@
-"""Regularisation of a quadratic objective, exactly: L2, L1, early stopping, and how they correspond.
+"""Exact regularisation of a quadratic objective: L2, L1, early stopping, and their correspondence.
 
-The objective is ``J(w) = (w - w*)' H (w - w*) / 2``, with H symmetric and positive semidefinite (a convex loss has
-no more than that: with fewer examples than parameters some eigenvalues are 0). Along the eigenvectors of H
-everything is a *shrinkage* in [0, 1], the fraction of ``w*`` (or of the way from a starting point to it) that is
-reached: ``l / (l + strength)`` for L2 and ``1 - (1 - learning_rate l)**steps`` for gradient descent.
+The objective is ``J(w) = (w - w*)' H (w - w*) / 2`` with a symmetric and positive semidefinite H. Some eigenvalues are
+0 if there are fewer examples than parameters. Along each eigenvector of H the result is a *shrinkage* in [0, 1], the
+fraction of ``w*`` (or of the way from a starting point to ``w*``) that is reached. It is ``l / (l + strength)`` for L2
+and ``1 - (1 - learning_rate l)**steps`` for gradient descent.
 
-Every number may be traced. ``hessian`` is a matrix ``[n, n]``, or the pair that ``jnp.linalg.eigh`` returns:
-eigenvalues ``[n]`` and eigenvectors ``[n, n]`` in its columns. Derivatives through a matrix's own
-eigendecomposition need distinct eigenvalues; give the pair where they are not.
+Every number may be traced. ``hessian`` is a matrix ``[n, n]`` or the pair that ``jnp.linalg.eigh`` returns: eigenvalues
+``[n]`` and eigenvectors ``[n, n]`` in columns. Derivatives through the eigendecomposition of a matrix need distinct
+eigenvalues; otherwise the pair should be passed.
 """
 
 from regopt.analysis.quadratic._ridge import ridge_alpha, ridge_solution

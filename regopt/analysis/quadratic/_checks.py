@@ -1,4 +1,4 @@
-"""What the arguments of a quadratic analysis must be: checked where they are concrete, brought to one dtype."""
+"""Checks of the concrete arguments of a quadratic analysis, which also convert them to one dtype."""
 
 from typing import TypeAlias
 
@@ -23,7 +23,7 @@ def checked_rate(learning_rate: Number, eigenvalues: jax.Array, times_largest: f
     """A learning rate in (0, times_largest / max(eigenvalues)], in their dtype."""
     check_range("learning_rate", learning_rate, "(0, inf)")
     if not isinstance(eigenvalues, Tracer) and not isinstance(learning_rate, Tracer):
-        largest = float(np.max(np.asarray(eigenvalues), initial=0))  # jnp would be traced inside of jit
+        largest = float(np.max(np.asarray(eigenvalues), initial=0))  # a jnp function would be traced inside of jit
         if np.max(learning_rate) * largest > times_largest * (1 + 1e-6):
             bound = f"{times_largest:g} / {largest:.6g} = {times_largest / largest:.6g}"
             raise ValueError(f"learning_rate must be at most {bound}, got {learning_rate}")
@@ -50,5 +50,5 @@ def checked_hessian(hessian: jax.Array) -> jax.Array:
 
 
 def rounding(values: jax.Array) -> jax.Array:
-    """How far from 0 rounding may put an eigenvalue of a singular matrix."""
+    """The largest eigenvalue that rounding may give for an eigenvalue of 0."""
     return 4 * len(values) * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values))

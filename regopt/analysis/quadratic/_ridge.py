@@ -26,10 +26,14 @@ def ridge_alpha(strength: Number, examples: Number, library: Library = "regopt")
     Raises:
         ValueError: a concrete number lies outside its range, or the library is unknown or has no L2 penalty.
 
-    References: Goodfellow et al. (2016), (7.14)-(7.17), where the half before the squared error is missing.
+    Example:
+        >>> from regopt.analysis.quadratic import ridge_alpha
+        >>> ridge_alpha(0.5, examples=10), ridge_alpha(0.5, examples=10, library="sklearn.Ridge")
+        (Array(5., dtype=float32), Array(0.5, dtype=float32))
 
-    >>> ridge_alpha(0.5, examples=10), ridge_alpha(0.5, examples=10, library="sklearn.Ridge")
-    (Array(5., dtype=float32), Array(0.5, dtype=float32))
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.14)-(7.17), where the
+        factor 1/2 of the squared error is missing.
     """
     check_range("strength", strength, "[0, inf)")
     return l2_number(l2_strength(strength, library, examples=examples), "sklearn.Ridge", examples=examples)
@@ -51,10 +55,17 @@ def ridge_solution(x: jax.Array, y: jax.Array, strength: Number, library: Librar
         ValueError: shapes do not match, a concrete number lies outside its range, or the library is unknown or has no
             L2 penalty.
 
-    References: Goodfellow et al. (2016), (7.17); Hoerl & Kennard (1970), (2.1).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import ridge_solution
+        >>> ridge_solution(jnp.eye(2), jnp.array([2.0, 4.0]), 1.0, "sklearn.Ridge")
+        Array([1., 2.], dtype=float32)
 
-    >>> ridge_solution(jnp.eye(2), jnp.array([2.0, 4.0]), 1.0, "sklearn.Ridge")
-    Array([1., 2.], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.17).
+
+        Hoerl, A. E., & Kennard, R. W. (1970). Ridge regression: Biased estimation for nonorthogonal problems.
+        Technometrics, 12(1), 55-67. Equation (2.1).
     """
     x, y = widen(x, y)
     if x.ndim != 2 or y.shape != x.shape[:1]:

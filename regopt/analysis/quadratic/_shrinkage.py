@@ -1,4 +1,4 @@
-"""How much of the way to the minimum survives, eigenvalue by eigenvalue: L2, early stopping, and what equals what."""
+"""The shrinkage of each eigendirection by an L2 penalty and by early stopping, and the equivalence of both."""
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +9,28 @@ from regopt.analysis.quadratic._checks import checked_eigenvalues, checked_rate
 
 
 def l2_shrinkage(eigenvalues: jax.Array, strength: Number) -> jax.Array:
-    """``l / (l + strength)``: the fraction of w* that survives an L2 penalty, in each eigendirection.
+    """``l / (l + strength)``: the fraction of w* that remains under an L2 penalty, in each eigendirection.
 
     Args:
-        eigenvalues: of the Hessian, >= 0, ``[n]``.
-        strength: of ``strength / 2 * |w|**2``, >= 0, in units of the eigenvalues; a number or ``[n]``.
+        eigenvalues: eigenvalues l of the Hessian, >= 0, ``[n]``.
+        strength: factor of ``strength / 2 * |w|**2``, in [0, inf], in units of the eigenvalues; a number or ``[n]``;
+            may be traced.
 
     Returns:
-        ``[n]``, in [0, 1]; 0 where eigenvalue and strength are both 0, the limit of a vanishing penalty.
+        The shrinkage, ``[n]``, in [0, 1]. It is 0 where eigenvalue and strength are both 0, the limit of a vanishing
+        penalty.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.12)-(7.13).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import l2_shrinkage
+        >>> l2_shrinkage(jnp.array([0.0, 1.0, 3.0]), 1.0)
+        Array([0.  , 0.5 , 0.75], dtype=float32)
 
-    >>> l2_shrinkage(jnp.array([0.0, 1.0, 3.0]), 1.0)
-    Array([0.  , 0.5 , 0.75], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.12)-(7.13).
     """
     eigenvalues = checked_eigenvalues(eigenvalues)
     check_range("strength", strength, "[0, inf]")
@@ -32,23 +38,28 @@ def l2_shrinkage(eigenvalues: jax.Array, strength: Number) -> jax.Array:
 
 
 def early_stopping_shrinkage(eigenvalues: jax.Array, learning_rate: Number, steps: Number) -> jax.Array:
-    """``1 - (1 - learning_rate l)**steps``: the fraction of the way to w* that gradient descent has gone.
+    """``1 - (1 - learning_rate l)**steps``: the fraction of the way to w* after a number of steps.
 
     Args:
-        eigenvalues: of the Hessian, >= 0, ``[n]``.
-        learning_rate: > 0, at most 2 / max(l), beyond which gradient descent diverges.
-        steps: >= 0; need not be whole unless ``learning_rate * l > 1`` somewhere, where other values give NaN.
+        eigenvalues: eigenvalues l of the Hessian, >= 0, ``[n]``.
+        learning_rate: learning rate, in (0, 2 / max(l)], beyond which gradient descent diverges; may be traced.
+        steps: number of steps, >= 0; may be traced. Where ``learning_rate * l > 1`` it must be whole, and other values
+            give NaN.
 
     Returns:
-        ``[n]``; in [0, 1] where ``learning_rate * l <= 1``, beyond that it overshoots in turn.
+        The shrinkage, ``[n]``. It lies in [0, 1] where ``learning_rate * l <= 1``; otherwise it oscillates around 1.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.40).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import early_stopping_shrinkage
+        >>> early_stopping_shrinkage(jnp.array([0.0, 1.0, 2.0]), 0.5, 2)
+        Array([0.  , 0.75, 1.  ], dtype=float32)
 
-    >>> early_stopping_shrinkage(jnp.array([0.0, 1.0, 2.0]), 0.5, 2)
-    Array([0.  , 0.75, 1.  ], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.40).
     """
     eigenvalues, rate, steps = _descent(eigenvalues, learning_rate, steps)
     c = rate * eigenvalues
@@ -60,19 +71,24 @@ def gradient_flow_shrinkage(eigenvalues: jax.Array, time: Number) -> jax.Array:
     """``1 - exp(-l time)``: the limit of gradient descent with ``steps * learning_rate = time``.
 
     Args:
-        eigenvalues: of the Hessian, >= 0, ``[n]``.
-        time: >= 0, in units of 1 / eigenvalue.
+        eigenvalues: eigenvalues l of the Hessian, >= 0, ``[n]``.
+        time: time of the gradient flow, in [0, inf], in units of 1 / eigenvalue; may be traced.
 
     Returns:
-        ``[n]``, in [0, 1].
+        The shrinkage, ``[n]``, in [0, 1].
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Ali, Kolter & Tibshirani (2019), (7).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import gradient_flow_shrinkage
+        >>> gradient_flow_shrinkage(jnp.array([0.0, 1.0]), 1.0)
+        Array([0.        , 0.63212055], dtype=float32)
 
-    >>> gradient_flow_shrinkage(jnp.array([0.0, 1.0]), 1.0)
-    Array([0.        , 0.63212055], dtype=float32)
+    References:
+        Ali, A., Kolter, J. Z., & Tibshirani, R. J. (2019). A continuous-time view of early stopping for least squares
+        regression. AISTATS. Equation (7).
     """
     eigenvalues = checked_eigenvalues(eigenvalues)
     check_range("time", time, "[0, inf]")
@@ -80,58 +96,70 @@ def gradient_flow_shrinkage(eigenvalues: jax.Array, time: Number) -> jax.Array:
 
 
 def equivalent_strength(eigenvalues: jax.Array, learning_rate: Number, steps: Number) -> jax.Array:
-    """The L2 strength, for each eigenvalue, that shrinks as much as ``steps`` steps of gradient descent.
+    """``l q / (1 - q)`` with ``q = (1 - learning_rate l)**steps``: the L2 strength with the same shrinkage.
 
-    ``l q / (1 - q)`` with ``q = (1 - learning_rate l)**steps``, which is ``1 / (learning_rate steps)`` at l = 0 and
-    ``1 / (learning_rate steps) - l (steps + 1) / (2 steps) + O(l**2)`` near it: one strength serves all directions
-    only while ``learning_rate * l * steps`` is small.
+    An L2 penalty of this strength shrinks as much as ``steps`` steps of gradient descent. At l = 0 the strength is
+    ``1 / (learning_rate steps)``, and near 0 it is
+    ``1 / (learning_rate steps) - l (steps + 1) / (2 steps) + O(l**2)``. One strength is therefore equivalent for all
+    directions only if ``learning_rate * l * steps`` is small.
 
     Args:
-        eigenvalues: of the Hessian, >= 0, ``[n]``.
-        learning_rate: > 0, at most 2 / max(l).
-        steps: >= 0; whole where ``learning_rate * l > 1``.
+        eigenvalues: eigenvalues l of the Hessian, >= 0, ``[n]``.
+        learning_rate: learning rate, in (0, 2 / max(l)]; may be traced.
+        steps: number of steps, >= 0; may be traced. It must be whole where ``learning_rate * l > 1``.
 
     Returns:
-        ``[n]``, in units of the eigenvalues; inf for 0 steps, negative where an odd number of steps overshoots.
+        The strengths, ``[n]``, in units of the eigenvalues: inf for 0 steps, and negative where an odd number of steps
+        overshoots.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.41)-(7.45).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import equivalent_strength
+        >>> equivalent_strength(jnp.array([0.0, 1.0]), 0.5, 2)
+        Array([1.        , 0.33333334], dtype=float32)
 
-    >>> equivalent_strength(jnp.array([0.0, 1.0]), 0.5, 2)
-    Array([1.        , 0.33333334], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.41)-(7.45).
     """
     eigenvalues, rate, steps = _descent(eigenvalues, learning_rate, steps)
     c = rate * eigenvalues
     rest = jnp.log1p(-jnp.where(c < 1, c, 0))
-    # with l = (1 - exp(rest)) / rate, every factor is smooth and of order 1 at l = 0, and none overflows
+    # with l = (1 - exp(rest)) / rate, all factors are smooth and of order 1 at l = 0, and none of them overflows
     within = jnp.exp(steps * rest) * exprel(rest) / (exprel(steps * rest) * rate * steps)
     q = _overshoot(jnp.maximum(c, 1), steps)
     return jnp.where(c < 1, within, eigenvalues * q / (1 - q))
 
 
 def equivalent_steps(eigenvalues: jax.Array, learning_rate: Number, strength: Number) -> jax.Array:
-    """The steps of gradient descent, for each eigenvalue, that shrink as much as an L2 penalty.
+    """``log(1 + l / strength) / -log(1 - learning_rate l)``: the steps with the shrinkage of an L2 penalty.
 
-    ``log(1 + l / strength) / -log(1 - learning_rate l)``, which is ``1 / (learning_rate strength)`` at l = 0: the
-    inverse of ``equivalent_strength``.
+    This many steps of gradient descent shrink as much as an L2 penalty of the given strength. At l = 0 their number is
+    ``1 / (learning_rate strength)``. This function is the inverse of ``equivalent_strength``.
 
     Args:
-        eigenvalues: of the Hessian, >= 0, ``[n]``.
-        learning_rate: > 0 and < 1 / max(l): beyond, no number of steps need shrink as the penalty does.
-        strength: >= 0, in units of the eigenvalues; a number or ``[n]``.
+        eigenvalues: eigenvalues l of the Hessian, >= 0, ``[n]``.
+        learning_rate: learning rate, in (0, 1 / max(l)); may be traced. For larger rates there may be no equivalent
+            number of steps.
+        strength: strength of the L2 penalty, in [0, inf], in units of the eigenvalues; a number or ``[n]``; may be
+            traced.
 
     Returns:
-        ``[n]``, not rounded to whole steps; inf for a strength of 0, NaN where ``learning_rate * l >= 1``.
+        The numbers of steps, ``[n]``, not rounded: inf for a strength of 0, and NaN where ``learning_rate * l >= 1``.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.42).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import equivalent_steps
+        >>> equivalent_steps(jnp.array([0.0, 1.0]), 0.5, 1.0)
+        Array([2., 1.], dtype=float32)
 
-    >>> equivalent_steps(jnp.array([0.0, 1.0]), 0.5, 1.0)
-    Array([2., 1.], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.42).
     """
     eigenvalues = checked_eigenvalues(eigenvalues)
     rate = checked_rate(learning_rate, eigenvalues, 1)
@@ -146,11 +174,12 @@ def equivalent_steps(eigenvalues: jax.Array, learning_rate: Number, strength: Nu
 
 
 def effective_parameters(eigenvalues: jax.Array, strength: Number) -> jax.Array:
-    """``sum_i l_i / (l_i + strength)``: effective number of parameters, or ridge's degrees of freedom.
+    """``sum_i l_i / (l_i + strength)``: the effective number of parameters, or degrees of freedom of ridge regression.
 
     Args:
-        eigenvalues: of the Hessian, >= 0, ``[n]``.
-        strength: >= 0, in units of the eigenvalues; a number or ``[n]``.
+        eigenvalues: eigenvalues l of the Hessian, >= 0, ``[n]``.
+        strength: strength of the L2 penalty, in [0, inf], in units of the eigenvalues; a number or ``[n]``; may be
+            traced.
 
     Returns:
         A scalar in [0, n].
@@ -158,10 +187,17 @@ def effective_parameters(eigenvalues: jax.Array, strength: Number) -> jax.Array:
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Bishop (2006), (3.91); Hastie et al. (2009), (3.50).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import effective_parameters
+        >>> effective_parameters(jnp.array([0.0, 1.0, 3.0]), 1.0)
+        Array(1.25, dtype=float32)
 
-    >>> effective_parameters(jnp.array([0.0, 1.0, 3.0]), 1.0)
-    Array(1.25, dtype=float32)
+    References:
+        Bishop, C. M. (2006). Pattern Recognition and Machine Learning. Springer. Equation (3.91).
+
+        Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
+        Equation (3.50).
     """
     return jnp.sum(l2_shrinkage(eigenvalues, strength))
 
@@ -171,15 +207,15 @@ def shrinkage_risk(
 ) -> jax.Array:
     """``sum_i (1 - s_i)**2 c_i**2 + noise / examples * s_i**2 / l_i``: expected ``|w - w*|**2`` of least squares.
 
-    The first term is squared bias, the second variance; both for a fixed design whose ``X'X / examples`` has the
-    eigenvalues l, targets with independent noise, and any estimator that shrinks the least-squares solution by s.
+    The first term is the squared bias and the second the variance, for a fixed design whose ``X'X / examples`` has the
+    eigenvalues l, independent noise on the targets, and an estimator that shrinks the least-squares solution by s.
 
     Args:
-        shrinkage: s, ``[n]``; must be 0 where the eigenvalue is 0.
-        eigenvalues: l >= 0, ``[n]``.
-        coefficients: c, the true w* along the eigenvectors, ``[n]``.
-        noise: variance of a target, >= 0.
-        examples: > 0.
+        shrinkage: shrinkage s, ``[n]``; must be 0 where the eigenvalue is 0.
+        eigenvalues: eigenvalues l, >= 0, ``[n]``.
+        coefficients: components c of the true w* along the eigenvectors, ``[n]``.
+        noise: variance of a target, >= 0; may be traced.
+        examples: number of examples, > 0; may be traced.
 
     Returns:
         A scalar.
@@ -187,10 +223,15 @@ def shrinkage_risk(
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Ali, Kolter & Tibshirani (2019), lemmas 4 and 5.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import shrinkage_risk
+        >>> shrinkage_risk(jnp.array([0.5]), jnp.array([2.0]), jnp.array([1.0]), noise=8.0, examples=10)
+        Array(0.35, dtype=float32)
 
-    >>> shrinkage_risk(jnp.array([0.5]), jnp.array([2.0]), jnp.array([1.0]), noise=8.0, examples=10)
-    Array(0.35, dtype=float32)
+    References:
+        Ali, A., Kolter, J. Z., & Tibshirani, R. J. (2019). A continuous-time view of early stopping for least squares
+        regression. AISTATS. Lemmas 4 and 5.
     """
     check_range("noise", noise, "[0, inf)")
     check_range("examples", examples, "(0, inf)")

@@ -1,4 +1,4 @@
-"""Where a regularised quadratic objective has its minimum, and where gradient descent on it has come to."""
+"""The minima of regularised quadratic objectives, and the iterates of gradient descent on a quadratic objective."""
 
 from collections.abc import Callable
 
@@ -17,18 +17,24 @@ def l2_solution(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax.Ar
     Args:
         hessian: ``[n, n]`` or its eigendecomposition.
         w_star: the minimum without a penalty, ``[n]``.
-        strength: >= 0, in units of the eigenvalues; a number, or one for each eigendirection, ``[n]``.
+        strength: strength of the L2 penalty, in [0, inf], in units of the eigenvalues; a number, or ``[n]`` with one
+            for each eigendirection; may be traced.
 
     Returns:
-        ``[n]``; at strength 0 the minimum that a vanishing penalty selects, without any part in the flat directions.
+        The minimum, ``[n]``. At strength 0 it is the limit of a vanishing penalty, with no component in directions of
+        eigenvalue 0.
 
     Raises:
         ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.10).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import l2_solution
+        >>> l2_solution(jnp.array([[2.0, 0.0], [0.0, 6.0]]), jnp.array([1.0, 1.0]), 2.0)
+        Array([0.5 , 0.75], dtype=float32)
 
-    >>> l2_solution(jnp.array([[2.0, 0.0], [0.0, 6.0]]), jnp.array([1.0, 1.0]), 2.0)
-    Array([0.5 , 0.75], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.10).
     """
     check_range("strength", strength, "[0, inf]")
     if isinstance(hessian, tuple) or jnp.ndim(strength):
@@ -44,20 +50,25 @@ def l1_solution(diagonal: jax.Array, w_star: jax.Array, strength: Number) -> jax
     """``sign(w*) max(|w*| - strength / H_ii, 0)``: the minimum of ``J(w) + strength * |w|_1`` for a diagonal H.
 
     Args:
-        diagonal: H_ii >= 0, ``[n]``.
+        diagonal: diagonal entries H_ii, >= 0, ``[n]``.
         w_star: the minimum without a penalty, ``[n]``.
-        strength: >= 0, in loss units per parameter unit; a number or ``[n]``.
+        strength: strength of the L1 penalty, >= 0, in loss units per parameter unit; a number or ``[n]``; may be
+            traced.
 
     Returns:
-        ``[n]``, with exact zeros; 0 in a flat direction unless the strength is 0.
+        The minimum, ``[n]``, with exact zeros. Where H_ii is 0, it is 0 unless the strength is 0.
 
     Raises:
         ValueError: a concrete argument lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.23).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import l1_solution
+        >>> l1_solution(jnp.array([1.0, 2.0, 1.0]), jnp.array([2.0, -2.0, 0.5]), 1.0)
+        Array([ 1. , -1.5,  0. ], dtype=float32)
 
-    >>> l1_solution(jnp.array([1.0, 2.0, 1.0]), jnp.array([2.0, -2.0, 0.5]), 1.0)
-    Array([ 1. , -1.5,  0. ], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.23).
     """
     diagonal = checked_eigenvalues(diagonal)
     check_range("strength", strength, "[0, inf)")
@@ -70,27 +81,31 @@ def l1_solution(diagonal: jax.Array, w_star: jax.Array, strength: Number) -> jax
 def gradient_descent_path(
     hessian: Hessian, w_star: jax.Array, learning_rate: Number, steps: Number, w0: jax.Array | None = None
 ) -> jax.Array:
-    """``w* + (I - learning_rate H)**steps (w0 - w*)``: where gradient descent on J is after so many steps.
+    """``w* + (I - learning_rate H)**steps (w0 - w*)``: the iterate of gradient descent on J.
 
     Args:
         hessian: ``[n, n]`` or its eigendecomposition.
         w_star: a minimum, ``[n]``.
-        learning_rate: > 0, at most 2 / max(l).
-        steps: >= 0, of any shape; whole where ``learning_rate * l > 1``.
+        learning_rate: learning rate, in (0, 2 / max(l)]; may be traced.
+        steps: numbers of steps, >= 0, of any shape; may be traced. They must be whole where ``learning_rate * l > 1``.
         w0: the starting point, ``[n]``; the origin by default.
 
     Returns:
-        ``[*steps.shape, n]``.
+        The iterates, ``[*steps.shape, n]``.
 
     Raises:
         ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.35)-(7.40).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import gradient_descent_path
+        >>> gradient_descent_path((jnp.array([1.0]), jnp.eye(1)), jnp.array([4.0]), 0.5, jnp.array([0, 1, 2]))
+        Array([[0.],
+               [2.],
+               [3.]], dtype=float32)
 
-    >>> gradient_descent_path((jnp.array([1.0]), jnp.eye(1)), jnp.array([4.0]), 0.5, jnp.array([0, 1, 2]))
-    Array([[0.],
-           [2.],
-           [3.]], dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.35)-(7.40).
     """
 
     def shrinkage(values, steps):
@@ -105,62 +120,80 @@ def gradient_flow_path(hessian: Hessian, w_star: jax.Array, time: Number, w0: ja
     Args:
         hessian: ``[n, n]`` or its eigendecomposition.
         w_star: a minimum, ``[n]``.
-        time: >= 0, in units of 1 / eigenvalue, of any shape.
+        time: times, >= 0, in units of 1 / eigenvalue, of any shape; may be traced.
         w0: the starting point, ``[n]``; the origin by default.
 
     Returns:
-        ``[*time.shape, n]``.
+        The points, ``[*time.shape, n]``.
 
     Raises:
         ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
 
-    References: Ali, Kolter & Tibshirani (2019), (6).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import gradient_flow_path
+        >>> gradient_flow_path((jnp.array([1.0]), jnp.eye(1)), jnp.array([1.0]), 1.0)
+        Array([0.63212055], dtype=float32)
 
-    >>> gradient_flow_path((jnp.array([1.0]), jnp.eye(1)), jnp.array([1.0]), 1.0)
-    Array([0.63212055], dtype=float32)
+    References:
+        Ali, A., Kolter, J. Z., & Tibshirani, R. J. (2019). A continuous-time view of early stopping for least squares
+        regression. AISTATS. Equation (6).
     """
     return _path(hessian, w_star, w0, "time", time, gradient_flow_shrinkage)
 
 
 def penalty_radius(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax.Array:
-    """``|(H + strength I)^-1 H w*|``: the constraint ``|w| <= radius`` with the same solution as the L2 penalty.
+    """``|(H + strength I)^-1 H w*|``: the radius of the equivalent constraint ``|w| <= radius``.
 
-    For this convex J the penalty and the constraint are one: the radius falls strictly from ``|w*|`` to 0 as the
-    strength grows. A non-convex objective may have constrained minima that no penalty gives.
+    For this convex J the penalty and the constraint are equivalent: the radius falls strictly from ``|w*|`` to 0 as the
+    strength grows. A nonconvex objective may have constrained minima that no penalty gives.
 
     Args:
         hessian: ``[n, n]`` or its eigendecomposition.
         w_star: the minimum without a penalty, ``[n]``.
-        strength: >= 0, in units of the eigenvalues; a number, or ``[n]``.
+        strength: strength of the L2 penalty, in [0, inf], in units of the eigenvalues; a number or ``[n]``; may be
+            traced.
 
     Returns:
         A scalar, in parameter units.
 
     Raises:
-        ValueError: as ``l2_solution``.
+        ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
 
-    References: Goodfellow et al. (2016), (7.26)-(7.28); Boyd & Vandenberghe (2004), section 5.5.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import penalty_radius
+        >>> penalty_radius((jnp.array([1.0, 1.0]), jnp.eye(2)), jnp.array([3.0, 4.0]), 4.0)
+        Array(1., dtype=float32)
 
-    >>> penalty_radius((jnp.array([1.0, 1.0]), jnp.eye(2)), jnp.array([3.0, 4.0]), 4.0)
-    Array(1., dtype=float32)
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.26)-(7.28).
+
+        Boyd, S., & Vandenberghe, L. (2004). Convex Optimization. Cambridge University Press. Section 5.5.3.
     """
     return safe_norm(l2_solution(hessian, w_star, strength))
 
 
 def eigendecomposition(hessian: Hessian) -> tuple[jax.Array, jax.Array]:
-    """Eigenvalues, ascending, and eigenvectors in columns; those that are 0 but for rounding are 0 exactly.
+    """Eigenvalues in ascending order and eigenvectors in columns; eigenvalues that are 0 up to rounding are exactly 0.
 
     Args:
-        hessian: ``[n, n]``; a pair comes back as it is.
+        hessian: ``[n, n]``; a pair of eigenvalues and eigenvectors is returned unchanged.
 
     Returns:
-        ``[n]`` and ``[n, n]``.
+        The eigenvalues, ``[n]``, and the eigenvectors, ``[n, n]``.
 
     Raises:
         ValueError: a concrete Hessian is not symmetric and positive semidefinite.
 
-    >>> eigendecomposition(jnp.array([[1.0, 1.0], [1.0, 1.0]]))[0]
-    Array([0., 2.], dtype=float32)
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.analysis.quadratic import eigendecomposition
+        >>> eigendecomposition(jnp.array([[1.0, 1.0], [1.0, 1.0]]))[0]
+        Array([0., 2.], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.11).
     """
     if isinstance(hessian, tuple):
         values, vectors = hessian
@@ -179,7 +212,7 @@ def _path(
     when: Number,
     shrinkage: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
-    """From w0 towards w*, by a shrinkage for each entry of ``when``."""
+    """The points between w0 and w* that a shrinkage gives for each entry of ``when``."""
     values, vectors = eigendecomposition(hessian)
     when = jnp.asarray(when)
     check_range(name, when, "[0, inf)")
