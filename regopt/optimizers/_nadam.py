@@ -56,8 +56,8 @@ def scale_by_nadam(
         >>> grads = jnp.array([3.0, -0.1])
         >>> transform = scale_by_nadam(b1=0.5)
         >>> directions, state = transform.update(grads, transform.init(grads))
-        >>> directions.round(3)
-        Array([ 1.3330001, -1.3330001], dtype=float32)
+        >>> (3 * directions).round(3)  # 4 / 3 of Adam's direction
+        Array([ 4., -4.], dtype=float32)
 
     References:
         Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2.
@@ -123,10 +123,10 @@ def nadam(
         >>> import jax.numpy as jnp
         >>> import regopt
         >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
-        >>> optimizer = regopt.nadam(learning_rate=0.5, b1=0.5)
+        >>> optimizer = regopt.nadam(learning_rate=0.75, b1=0.5)
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
         >>> updates.round(3)
-        Array([-0.66700006,  0.66700006], dtype=float32)
+        Array([-1.,  1.], dtype=float32)
 
     References:
         Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2 with a constant b1;

@@ -118,10 +118,10 @@ def schedule_free_adamw(
         >>> import jax.numpy as jnp
         >>> import regopt
         >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
-        >>> optimizer = regopt.schedule_free_adamw(learning_rate=0.5)
+        >>> optimizer = regopt.schedule_free_adamw(learning_rate=0.25)
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
         >>> regopt.final_params(params + updates, state).round(3)
-        Array([ 0.5      , -1.5000001], dtype=float32)
+        Array([ 0.75000006, -1.7500001 ], dtype=float32)
 
     References:
         Defazio, A., Yang, X., Mehta, H., Mishchenko, K., Khaled, A., & Cutkosky, A. (2024). The road less scheduled.
