@@ -1,13 +1,19 @@
-"""Where an optimizer wants its gradient, and which model it stands for: both are found in the optimizer's own state.
+"""Protocols on an optimizer's state: where it needs its gradient, which model it stands for, how it scales its step.
 
-A transformation that wants its gradient elsewhere than at the parameters gives its state a method
-``evaluation_params(params) -> params``; one whose model is not the parameters themselves, an average, say, a method
-``final_params(params) -> params``. One that scales the gradient in each coordinate tells how by
-``proximal_steps(rates) -> steps``; one whose scale no such number can tell has a true attribute ``hides_metric``. One
-with a velocity takes in that the parameters were moved once more by ``displaced(shift) -> state``. One whose model is
-made of points of its own, which don't move with the parameters, has an attribute ``own_points``. The state is found at
-any depth: in a chain, behind a guard, in a part of the tree that ``optax.masked`` or ``optax.partition`` picks. There
-the method is given the picked leaves alone, as the transformation's own trees have them.
+The state of a transformation may have these members:
+
+* ``evaluation_params(params) -> params``: the point at which the transformation needs its gradient, if it is not the
+  parameters.
+* ``final_params(params) -> params``: the model, if it is not the parameters but, for example, their average.
+* ``proximal_steps(rates) -> steps``: the rates times the factor that the transformation applies to the gradient in each
+  coordinate.
+* ``hides_metric``, a true attribute: the step has a scale that no such factor describes.
+* ``displaced(shift) -> state``: the state, with its velocity, after the parameters moved by ``shift`` beyond the
+  update.
+* ``own_points``, a true attribute: the model consists of points in the state, which do not move with the parameters.
+
+The state is found at any depth: in a chain, inside a guard, or in the part of a tree that ``optax.masked`` or
+``optax.partition`` selects. There a method receives only the selected leaves, like the trees of the transformation.
 """
 
 from typing import TypeVar
@@ -22,52 +28,78 @@ State = TypeVar("State")
 
 
 def evaluation_params(params: Params, opt_state: Tree) -> Params:
-    """The point at which the next gradient is asked: the parameters, or where the optimizer's state says.
+    """The point at which to evaluate the next gradient: ``params``, or the point that the optimizer's state names.
 
-    Of an ``nnx.Optimizer`` give ``nnx.as_pure`` of both: ``evaluation_params(nnx.as_pure(nnx.state(model, nnx.Param)),
+    For an ``nnx.Optimizer`` pass ``nnx.as_pure`` of both: ``evaluation_params(nnx.as_pure(nnx.state(model, nnx.Param)),
     nnx.as_pure(optimizer.opt_state))``.
 
     Args:
-        params: the current parameters.
+        params: the current parameters; may be traced.
         opt_state: the optimizer's state, from ``init`` or ``update``.
 
     Returns:
-        A tree like ``params``; the parameters themselves where no part of the optimizer cares.
+        A tree like ``params``; ``params`` itself if no part of the optimizer names another point.
 
     Raises:
-        ValueError: two parts of the optimizer each want a point of their own for the same parameters.
+        ValueError: two parts of the optimizer name points for the same parameters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])
+        >>> optimizer = regopt.nesterov(learning_rate=0.5, momentum=0.5)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> regopt.evaluation_params(params + updates, state)
+        Array([ 0.25, -0.5 ], dtype=float32)
+
+    References:
+        Sutskever, I., Martens, J., Dahl, G., & Hinton, G. (2013). On the importance of initialization and momentum in
+        deep learning. ICML. Equations 3 and 4, where the gradient is evaluated away from the parameters.
     """
     return _answer("evaluation_params", "choose the evaluation point", params, opt_state)
 
 
 def final_params(params: Params, opt_state: Tree) -> Params:
-    """The model to evaluate, predict with and keep: the parameters, or what the optimizer's state says.
+    """The model to evaluate, predict with and keep: ``params``, or the model that the optimizer's state holds.
 
-    Of an ``nnx.Optimizer`` give ``nnx.as_pure`` of both, as for ``evaluation_params``.
+    For an ``nnx.Optimizer`` pass ``nnx.as_pure`` of both, as for ``evaluation_params``.
 
     Args:
-        params: the current parameters.
+        params: the current parameters; may be traced.
         opt_state: the optimizer's state, from ``init`` or ``update``.
 
     Returns:
-        A tree like ``params``; the parameters themselves where no part of the optimizer cares.
+        A tree like ``params``; ``params`` itself if no part of the optimizer holds another model.
 
     Raises:
-        ValueError: two parts of the optimizer each have a model of their own for the same parameters.
+        ValueError: two parts of the optimizer hold models for the same parameters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([8.0])
+        >>> optimizer = regopt.lookahead(regopt.sgd(0.5), sync_period=2)
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> regopt.final_params(params + updates, state)  # the slow weights have not moved yet
+        Array([8.], dtype=float32)
+
+    References:
+        Polyak, B. T., & Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on
+        Control and Optimization, 30(4), 838-855, where the model is an average of the parameters.
     """
     return _answer("final_params", "give the final model", params, opt_state)
 
 
 def proximal_steps(rates: Tree, opt_state: Tree) -> Tree:
-    """The learning rates times what multiplied the gradient, or its average, in the optimizer's last step.
+    """The learning rates times the factors that the optimizer's last step applied to the gradient or to its average.
 
     Args:
         rates: one number for each leaf of the parameters.
         opt_state: the optimizer's state, from ``update``.
 
     Returns:
-        A tree with the structure of ``rates``: a step for each coordinate where the optimizer scales coordinates, the
-        rate elsewhere; ``rates`` itself where no part of the optimizer does.
+        A tree with the structure of ``rates``: a step for each coordinate where the optimizer scales coordinates, and
+        the rate elsewhere. It is ``rates`` itself if no part of the optimizer scales coordinates.
 
     Raises:
         ValueError: two parts of the optimizer scale the same parameters.
@@ -76,14 +108,14 @@ def proximal_steps(rates: Tree, opt_state: Tree) -> Tree:
 
 
 def displaced(opt_state: State, shift: Tree) -> State:
-    """The optimizer's state if the parameters moved by ``shift`` more than its update says.
+    """The optimizer's state after the parameters moved by ``shift`` beyond its update.
 
     Args:
         opt_state: the optimizer's state, from ``update``.
         shift: a tree like the parameters.
 
     Returns:
-        The state, with what the parameters moved by where a velocity is kept.
+        The state; where it keeps a velocity, the velocity includes the shift.
     """
 
     def moves(node):
@@ -95,7 +127,7 @@ def displaced(opt_state: State, shift: Tree) -> State:
 
 
 def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Params:
-    """Each part's answer for the parameters that it sees, the given ones for the rest."""
+    """The answer of each part for the parameters that it sees, and the given parameters for the rest."""
     parts = _parts(method, opt_state)
     if not parts:
         return params
@@ -114,21 +146,21 @@ def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Param
 
 
 def _decides(answer: Tree, params: Tree) -> list[bool]:
-    """Whether the answer has a leaf of its own, for each leaf of the parameters: a mask may stand for a whole layer."""
+    """Whether the answer has its own leaf, for each leaf of the parameters; a mask may stand for a whole layer."""
     return jax.tree.leaves(
         jax.tree.map(lambda own, p: jax.tree.map(lambda _: not _is_masked(own), p), answer, params, is_leaf=_is_masked)
     )
 
 
 def _parts(method: str, node: Tree) -> list[Tree]:
-    """Every part of a state with the method, those inside another such part too."""
+    """Every part of a state with the method, including parts nested in another such part."""
     children = [child for child in jax.tree.leaves(node, is_leaf=lambda x: x is not node) if child is not node]
     own = [node] if hasattr(node, method) else []
     return own + [part for child in children for part in _parts(method, child)]
 
 
 def _seen_by(part: Tree, params: Params) -> Params:
-    """The parameters, masked as the trees of the part are: the wrapper that masked them left no other trace."""
+    """The parameters, masked like the trees of the part, which are the only trace of the wrapper that masked them."""
     for tree in jax.tree.leaves(part, is_leaf=lambda x: x is not part):
         if not any(map(_is_masked, jax.tree.leaves(tree, is_leaf=_is_masked))):
             continue

@@ -1,4 +1,4 @@
-"""Curvature of an objective without its matrix: products with the Hessian, and the spectrum that a vector sees."""
+"""Curvature of an objective without its matrix: products with the Hessian, and spectra by Lanczos."""
 
 from regopt.curvature._curvature import SpectralMeasure, gauss_newton_product, hessian_product, spectral_measure
 

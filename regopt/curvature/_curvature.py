@@ -1,6 +1,6 @@
 """Curvature without matrices: Hessian and Gauss-Newton products, and their spectra by Lanczos.
 
-A *product* is a function ``v -> A v`` on trees shaped like the parameters. Nothing here forms A.
+A *product* is a function ``v -> A v`` on trees shaped like the parameters. No function here forms A.
 """
 
 import importlib
@@ -26,19 +26,27 @@ class SpectralMeasure(NamedTuple):
 
 
 def hessian_product(objective: Callable[[Tree], jax.Array], params: Tree) -> Product:
-    """``v -> H v`` for the Hessian of a scalar function, by forward over reverse differentiation.
+    """``v -> H v`` for the Hessian of a scalar function, by forward-over-reverse differentiation.
 
     Args:
         objective: ``params -> scalar``, twice differentiable.
-        params: where.
+        params: the point at which the Hessian is taken; may be traced.
 
     Returns:
-        The product.
+        The product, on trees with the structure, shapes and dtypes of ``params``.
 
-    References: Pearlmutter (1994).
+    Raises:
+        TypeError: raised by the product where the objective does not return a scalar, or v has another structure than
+            ``params``.
 
-    >>> hessian_product(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]))(jnp.ones(2))
-    Array([ 6., 12.], dtype=float32)
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.curvature import hessian_product
+        >>> hessian_product(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]))(jnp.ones(2))
+        Array([ 6., 12.], dtype=float32)
+
+    References:
+        Pearlmutter, B. A. (1994). Fast exact multiplication by the Hessian. Neural Computation, 6(1), 147-160.
     """
     return lambda v: jax.jvp(jax.grad(objective), (params,), (v,))[1]
 
@@ -46,23 +54,35 @@ def hessian_product(objective: Callable[[Tree], jax.Array], params: Tree) -> Pro
 def gauss_newton_product(
     model: Callable[[Tree], jax.Array], loss: Callable[[jax.Array], jax.Array], params: Tree
 ) -> Product:
-    """``v -> J' L J v``: the Hessian of ``loss(model(params))`` without the model's own curvature.
+    """``v -> J' L J v``: the Hessian of ``loss(model(params))`` without the second derivatives of the model.
 
-    J is the Jacobian of the model and L the Hessian of the loss in the outputs; with a convex loss the matrix is
-    positive semidefinite, and it is the exact Hessian of the model linearised at ``params``.
+    J is the Jacobian of the model and L the Hessian of the loss in the outputs. With a convex loss the matrix is
+    positive semidefinite. It is the exact Hessian of the model linearised at ``params``.
 
     Args:
         model: ``params -> outputs``.
         loss: ``outputs -> scalar``, twice differentiable.
-        params: where.
+        params: the point at which the matrix is taken; may be traced.
 
     Returns:
-        The product.
+        The product, on trees with the structure, shapes and dtypes of ``params``.
 
-    References: Schraudolph (2002), section 2; Martens (2020), section 8.
+    Raises:
+        TypeError: raised by the product where the loss does not return a scalar, or v has another structure than
+            ``params``.
 
-    >>> gauss_newton_product(jnp.square, lambda f: jnp.sum(f**2) / 2, jnp.array([1.0, 3.0]))(jnp.ones(2))
-    Array([ 4., 36.], dtype=float32)
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.curvature import gauss_newton_product
+        >>> gauss_newton_product(jnp.square, lambda f: jnp.sum(f**2) / 2, jnp.array([1.0, 3.0]))(jnp.ones(2))
+        Array([ 4., 36.], dtype=float32)
+
+    References:
+        Schraudolph, N. N. (2002). Fast curvature matrix-vector products for second-order gradient descent. Neural
+        Computation, 14(7), 1723-1738. Section 2.
+
+        Martens, J. (2020). New insights and perspectives on the natural gradient method. Journal of Machine Learning
+        Research, 21. Section 8.
     """
     outputs, pull_back = jax.vjp(model, params)
 
@@ -76,26 +96,35 @@ def gauss_newton_product(
 def spectral_measure(product: Product, vector: Tree, order: int) -> SpectralMeasure:
     """Lanczos from ``vector``: eigenvalues and weights of the Gauss quadrature for ``vector' f(A) vector``.
 
-    Exact for polynomials f of degree below ``2 order``. With a random vector the outermost eigenvalues approximate
-    the ends of the spectrum; with a vector of interest the weights say in which directions it lies.
+    The quadrature is exact for polynomials f of degree below ``2 order``. With a random vector the outermost
+    eigenvalues approximate the ends of the spectrum. With a chosen vector the weights say how it is distributed over
+    the spectrum.
 
     Args:
-        product: of a symmetric matrix.
-        vector: a tree as the parameters, not 0.
-        order: number of products, static; at most the number of parameters.
+        product: product with a symmetric matrix.
+        vector: a tree shaped like the parameters, not 0; may be traced.
+        order: number of products, in [1, number of parameters]; static.
 
     Returns:
         The measure.
 
     Raises:
-        ValueError: the order lies outside its range.
+        ValueError: ``order`` lies outside its range.
         ImportError: matfree is not installed.
 
-    References: Golub & Meurant (2010), chapter 6; Lanczos (1950).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.curvature import spectral_measure
+        >>> measure = spectral_measure(lambda v: jnp.array([1.0, 3.0]) * v, jnp.array([1.0, 2.0]), 2)
+        >>> measure.eigenvalues, measure.weights.round(3)
+        (Array([1., 3.], dtype=float32), Array([1., 4.], dtype=float32))
 
-    >>> found = spectral_measure(lambda v: jnp.array([1.0, 3.0]) * v, jnp.array([1.0, 2.0]), 2)
-    >>> found.eigenvalues, found.weights.round(3)
-    (Array([1., 3.], dtype=float32), Array([1., 4.], dtype=float32))
+    References:
+        Lanczos, C. (1950). An iteration method for the solution of the eigenvalue problem of linear differential and
+        integral operators. Journal of Research of the National Bureau of Standards, 45, 255-282.
+
+        Golub, G. H., & Meurant, G. (2010). Matrices, Moments and Quadrature with Applications. Princeton University
+        Press. Chapter 6.
     """
     decomposition = _matfree()
     narrow, unravel = ravel_pytree(vector)

@@ -1,6 +1,6 @@
 """Put a penalty on any optimizer: in the gradient, decoupled, as a proximal step, or as a constraint.
 
-Optimizers are known here by the protocols on their state (``regopt._core.protocols``), never by their names.
+What an optimizer can do is read from the protocols on its state (``regopt._core.protocols``).
 """
 
 from regopt.regularization._constraint import ConstraintState

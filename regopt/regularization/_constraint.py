@@ -14,7 +14,7 @@ from regopt.regularization._metric import check_moves, count_true, moved
 
 
 class ConstraintState(NamedTuple):
-    """State of ``regularize(..., how="constraint")``: the wrapped optimizer's, and a report."""
+    """State of ``regularize(..., how="constraint")``: the state of the wrapped optimizer, and a report."""
 
     inner: Tree
     count: Number  # shape (), int32: updates so far
@@ -24,7 +24,7 @@ class ConstraintState(NamedTuple):
 def constrained(
     optimizer: optax.GradientTransformation, project: Callable[[Tree], Tree]
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer's step and then the projection; see ``regularize``."""
+    """The optimizer's step followed by the projection; see ``regularize``."""
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
@@ -51,7 +51,7 @@ def constrained(
 def projection(
     penalty: Penalty | None, constraint: Callable[[Tree], Tree] | None, radius: Number | None
 ) -> Callable[[Tree], Tree]:
-    """The projection that is meant, with its radius."""
+    """The projection of ``constraint``, or that of the penalty onto its ball of this radius."""
     if constraint is not None and radius is None:
         return constraint
     if constraint is not None or radius is None:

@@ -1,4 +1,4 @@
-"""A penalty decoupled from the optimizer: it acts on the parameters alone, past momentum and adaptive scaling."""
+"""A penalty decoupled from the optimizer: it acts on the parameters directly, without momentum or adaptive scaling."""
 
 from typing import cast
 

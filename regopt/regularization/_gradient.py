@@ -1,4 +1,4 @@
-"""A penalty in the gradient: as a link of a chain, or in the loss that an optimizer sees."""
+"""A penalty in the gradient: as a link of a chain, or as part of the loss that an optimizer sees."""
 
 import operator
 from typing import Any, NamedTuple
@@ -20,20 +20,35 @@ class AddPenaltyGradientState(NamedTuple):
 
 
 def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> optax.GradientTransformationExtraArgs:
-    """``u <- u + scale * grad penalty(params)``, a link of a chain.
+    """Add the gradient of a penalty, ``u <- u + scale * grad penalty(params)``, as a link of a chain.
 
-    Before an optimizer it puts the penalty into the loss; between a direction and ``scale_by_learning_rate`` it
-    is AdamW's decoupled decay; after an optimizer, with ``scale`` negative, it decays the parameters themselves.
+    Before an optimizer this puts the penalty into the loss. Between a direction and ``scale_by_learning_rate`` it is
+    the decoupled decay of AdamW. After an optimizer, with a negative ``scale``, it decays the parameters directly.
 
     Args:
-        penalty: its value is differentiated at the parameters.
-        scale: dimensionless before an optimizer, a step size after one; any sign; may be traced or a schedule.
+        penalty: the penalty; its value is differentiated at the parameters.
+        scale: factor of the gradient, finite and of any sign, dimensionless before an optimizer and a step size after
+            one; a number (may be traced), a schedule, or a prefix tree of these.
 
     Returns:
-        The transformation; its update wants ``params``. Dtypes of the incoming updates are kept.
+        The transformation; its ``update`` requires ``params``. It keeps the dtypes of the incoming updates.
 
     Raises:
-        ValueError: a concrete scale is not finite.
+        ValueError: a concrete scale is not finite, or an ``update`` comes without ``params``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([1.0])}
+        >>> grads = {"kernel": jnp.zeros(2), "bias": jnp.zeros(1)}
+        >>> transform = regopt.regularization.add_penalty_gradient(regopt.penalties.l2(0.5))
+        >>> transform.update(grads, transform.init(params), params)[0]
+        {'bias': Array([0.], dtype=float32), 'kernel': Array([ 0.5, -1. ], dtype=float32)}
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation 7.3.
+
+        Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Algorithms 1 and 2.
     """
     check_range("scale", scale, "(-inf, inf)")
     scheduled = any(map(callable, jax.tree.leaves(scale)))
@@ -56,9 +71,10 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
 
 
 def in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:
-    """A chain of both, with the penalty's gradient taken where the optimizer wants the loss's.
+    """The penalty's gradient and then the optimizer; the penalty is differentiated at the optimizer's evaluation point.
 
-    What the optimizer is told of the loss besides, for a line search or a Hessian, is of the penalised loss too.
+    The extra arguments ``value``, ``grad`` and ``value_fn``, which line searches and Hessians use, include the penalty
+    too.
     """
     first, second = add_penalty_gradient(penalty), optax.with_extra_args_support(optimizer)
 

@@ -1,6 +1,6 @@
-"""How an optimizer tells its step: the metric in which a prox is taken, and the optimizers that have none.
+"""How an optimizer declares its step: the metric of its proximal step, and the optimizers that have none.
 
-Shared by proximal steps, projections and decoupled decay, which all move the parameters behind the optimizer's back.
+Shared by proximal steps, projections and decoupled decay, which all move the parameters after the optimizer's own step.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ State = TypeVar("State")
 
 
 def check_moves(state: Tree, how: str) -> None:
-    """Refuse an optimizer whose model is made of points of its own, which a step behind its own does not move."""
+    """Refuse an optimizer whose model consists of its own points, which a move of the parameters does not reach."""
     if found := _first(lambda node: hasattr(node, "own_points") or _of_optax(node, "ScheduleFreeState"), state):
         raise ValueError(
             f'how="{how}" does not reach the points that {found} keeps: use how="gradient", or its own weight_decay'
@@ -26,7 +26,7 @@ def check_moves(state: Tree, how: str) -> None:
 
 
 def check_metric(state: Tree) -> None:
-    """Refuse an optimizer that scales the gradient and does not tell how: the prox would solve another problem."""
+    """Refuse an optimizer that scales the gradient without declaring how: its prox would solve another problem."""
     if found := _first(_untold, state):
         raise ValueError(
             f'how="proximal" has to know what the optimizer multiplies the gradient by, and {found} does not tell: '
@@ -35,7 +35,7 @@ def check_metric(state: Tree) -> None:
 
 
 def _untold(node: object) -> bool:
-    """Of optax, with a scale or a velocity; a sign of the gradient, which has no scale; or a plateau's own scale."""
+    """Whether a state scales the gradient without declaring how: optax's scales and velocities, signs, plateaus."""
     name = type(node).__name__
     scales = name.startswith("ScaleBy") and name != "ScaleByScheduleState"
     scales |= name in ("FactoredState", "ReduceLROnPlateauState", "TraceState")
@@ -47,22 +47,22 @@ def _of_optax(node: object, name: str) -> bool:
 
 
 def _first(wanted: Callable[[object], bool], state: Tree) -> str | None:
-    """The name of the first such part of an optimizer's state, at any depth."""
+    """The name of the first part of an optimizer's state that is ``wanted``, at any depth."""
     nodes = jax.tree.leaves(state, is_leaf=wanted)
     return next((type(node).__name__.removesuffix("State") for node in nodes if wanted(node)), None)
 
 
 def steps_of(rate: NumberTree, params: Tree, state: Tree) -> NumberTree:
-    """The rate where all coordinates have one scale, else a step for each coordinate."""
+    """The rate where all coordinates have one scale, else one step for each coordinate."""
     rates = trees.by_leaf(rate, params)
     steps = proximal_steps(rates, state)
     return rate if steps is rates else steps
 
 
 def moved(params: Tree, updates: Tree, state: State, stepped: Tree, targets: Tree) -> tuple[Tree, State]:
-    """The updates that end at the targets instead of where they stepped to, and the optimizer's state after them.
+    """The updates that end at ``targets`` instead of ``stepped``, and the optimizer's state after them.
 
-    A parameter that ends at 0 does so exactly, a leaf that is not moved keeps its update.
+    A parameter whose target is 0 becomes exactly 0. A leaf that is not moved keeps its update.
     """
 
     def update(u, w, before, after):  # of one leaf; what no penalty touches comes back as it went in
@@ -73,7 +73,7 @@ def moved(params: Tree, updates: Tree, state: State, stepped: Tree, targets: Tre
 
 
 def count_true(condition: jax.Array) -> jax.Array:
-    """How many entries are true; int32 of shape ()."""
+    """The number of true entries; int32 of shape ()."""
     # columns in floats, exact to 2**24 rows: XLA is slowest to sum integers
     columns = sum_leading(jnp.atleast_1d(condition).astype(jnp.float32), 1)
     return jnp.sum(columns.astype(jnp.int32), dtype=jnp.int32)

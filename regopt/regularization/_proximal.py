@@ -1,4 +1,4 @@
-"""A proximal step: the optimizer's step and then the penalty's prox, in the metric of that step."""
+"""A proximal step: the optimizer's step followed by the penalty's prox, in the metric of that step."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from regopt.regularization._metric import check_metric, check_moves, count_true,
 
 
 class ProximalState(NamedTuple):
-    """State of ``regularize(..., how="proximal")``: the wrapped optimizer's, and a report."""
+    """State of ``regularize(..., how="proximal")``: the state of the wrapped optimizer, and a report."""
 
     inner: Tree
     count: Number  # shape (), int32: updates so far
@@ -23,7 +23,7 @@ class ProximalState(NamedTuple):
 def proximal(
     optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer's step and then the penalty's prox, in the metric of that step; see ``regularize``."""
+    """The optimizer's step followed by the penalty's prox in the metric of that step; see ``regularize``."""
     optimizer = optax.with_extra_args_support(optimizer)
     if not penalty.has_prox:
         raise ValueError(NO_PROX)
@@ -48,7 +48,7 @@ def proximal(
 
 
 def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
-    """How many penalised parameters the updates make exactly 0."""
+    """The number of penalised parameters that are exactly 0 after the updates."""
     after = optax.apply_updates(params, updates)
     masks = jax.tree.leaves(penalty.mask(params))
     counts = [jnp.where(on, count_true(w == 0), 0) for w, on in zip(jax.tree.leaves(after), masks, strict=True)]

@@ -1,7 +1,7 @@
-"""The one entry: ``regularize`` puts a penalty on an optimizer in one of four ways, each in a file of its own.
+"""``regularize`` puts a penalty on an optimizer in one of four ways; each way has its own file.
 
-The gradient and decoupled ways differ for every optimizer with a memory: a penalty in the gradient passes through
-momentum and adaptive scaling, a decoupled one acts on the parameters alone.
+The gradient and the decoupled way differ for every optimizer with a memory: a penalty in the gradient passes through
+momentum and adaptive scaling, a decoupled one acts on the parameters directly.
 """
 
 from collections.abc import Callable
@@ -26,48 +26,73 @@ def regularize(
     radius: Number | None = None,
     constraint: Callable[[Tree], Tree] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer with a penalty on its parameters.
+    """The optimizer with a penalty on its parameters, applied in the way that ``how`` names.
 
-    * ``"gradient"``: the optimizer sees ``grad loss + grad penalty``, as if the penalty stood in the loss: taken at
-      the optimizer's evaluation point, which is ``params`` for most. The extra arguments ``value``, ``grad`` and
-      ``value_fn`` of an update, those of the loss alone, reach it with the penalty added.
-    * ``"decoupled"``: ``u = optimizer(grad loss) - learning_rate * grad penalty(params)``; with ``l2`` this is
-      weight decay. Give the optimizer's own ``learning_rate`` here and the decay follows it, as PyTorch's and
-      optax's AdamW do; give the schedule's multiplier alone and it is the paper's form.
-    * ``"proximal"``: ``params <- prox(params + optimizer(grad loss))`` with the optimizer's own ``learning_rate`` as
-      the step, times what the optimizer multiplies the gradient by in each coordinate (``1 / (sqrt(r) + eps)`` in
-      Adam and its like): a prox in the optimizer's own metric, whose fixed points are the solutions of the
-      regularised problem. What a prox makes zero is exactly 0. A velocity becomes what the parameters did move by.
+    * ``"gradient"``: the optimizer sees ``grad loss + grad penalty``, as if the penalty were part of the loss. The
+      penalty is differentiated at the optimizer's evaluation point, which is ``params`` for most. The extra arguments
+      ``value``, ``grad`` and ``value_fn`` of an update are those of the loss alone; the optimizer receives them with
+      the penalty added.
+    * ``"decoupled"``: ``u = optimizer(grad loss) - learning_rate * grad penalty(params)``; with ``l2`` this is weight
+      decay. With the optimizer's own ``learning_rate`` the decay follows it, as in the AdamW of PyTorch and optax. With
+      only the multiplier of the schedule it is the form of the paper.
+    * ``"proximal"``: ``params <- prox(params + optimizer(grad loss))``. The step of the prox is the optimizer's own
+      ``learning_rate`` times the factor that the optimizer applies to the gradient in each coordinate
+      (``1 / (sqrt(r) + eps)`` in Adam). In this metric the fixed points are the solutions of the regularised problem.
+      Entries that the prox sets to zero are exactly 0. A velocity is replaced by the actual move of the parameters.
     * ``"constraint"``: ``params <- project(params + optimizer(grad loss))``, the Euclidean projection onto the ball of
-      the penalty's norm with this ``radius``, or any other as ``constraint``. Where the optimizer scales coordinates
-      that has other fixed points than the constrained problem. The state counts the steps on which it was ``active``.
+      the penalty's norm with this ``radius``, or the projection ``constraint``. For an optimizer that scales
+      coordinates the fixed points differ from the solutions of the constrained problem. The state counts the steps
+      after which the constraint was ``active``.
 
-    For plain gradient descent the first two are the same step. A proximal step and a projection want to be next to the
-    optimizer: what averages parameters or collects several gradients for one step goes around them. The proximal step
-    is for regopt's first-order optimizers with a learning rate, signs of gradients (Lion) excepted, and for optax's
-    plain ones; its adaptive ones do not tell their metric. Schedule-free optimizers move points of their own, which
-    only "gradient" reaches. ``init`` refuses what does not go together.
+    For plain gradient descent the first two ways take the same step. Apply a proximal step or a projection directly to
+    the optimizer; wrappers that average parameters or collect several gradients go around it. The proximal way accepts
+    regopt's first-order optimizers with a learning rate, except Lion (a sign has no scale), and those optimizers of
+    optax that do not scale the gradient; optax's adaptive ones do not declare their metric. Schedule-free optimizers
+    move points of their own, which only "gradient" reaches. ``init`` raises for a combination that is not supported.
 
     Args:
         optimizer: any optax or regopt transformation.
-        penalty: what to add; see ``regopt.penalties``. For "constraint" with a radius, one whose norm has a ball.
-        how: how the penalty acts.
-        learning_rate: step size of the decoupled decay or of the proximal step, >= 0; may be traced, a schedule, or a
-            prefix tree of these; 1 for "decoupled" if not given. Unused by "gradient" and "constraint".
-        radius: of the penalty's ball, >= 0, in the units of its norm; may be traced. For "constraint" alone.
-        constraint: any projection instead, a function from parameters to parameters; see ``regopt.projections``. For
-            "constraint" alone.
+        penalty: the penalty, from ``regopt.penalties``. For "constraint" with a radius its norm must have a ball.
+        how: how the penalty acts; static.
+        learning_rate: step size of the decoupled decay or of the proximal step, >= 0; a number (may be traced), a
+            schedule, or a prefix tree of these. 1 for "decoupled" if not given. Not used by "gradient" and
+            "constraint".
+        radius: radius of the penalty's ball, >= 0, in the units of its norm; may be traced. For "constraint" only.
+        constraint: a projection to use instead, a function from parameters to parameters; see ``regopt.projections``.
+            For "constraint" only.
 
     Returns:
-        The regularised optimizer; its update wants ``params``.
+        The regularised optimizer; its ``update`` requires ``params``.
 
     Raises:
-        ValueError: ``how`` is unknown, what it wants is missing, the penalty has no prox or no projection, or a
-            concrete learning rate or radius is negative or NaN; from ``init``, the optimizer does not go with ``how``.
+        ValueError: ``how`` is unknown, an argument that it requires is missing, the penalty has no prox or no
+            projection, or a concrete learning rate or radius is negative or NaN. ``init`` raises it where the optimizer
+            does not support ``how``.
 
-    References: Loshchilov & Hutter (2019), Algorithms 1 and 2; Goodfellow et al. (2016), section 7.1. Proximal: Yun,
-    Lozano & Yang (2021), Algorithm 1 (ProxGen), and Melchior, Joseph & Moolekamp (2019), Algorithm 1 (AdaProx), for a
-    diagonal metric; Ochs, Chen, Brox & Pock (2014), the iteration of iPiano, for heavy ball's velocity.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -0.25])
+        >>> optimizer = regopt.regularize(
+        ...     regopt.sgd(0.5), regopt.penalties.l1(1.0), how="proximal", learning_rate=0.5
+        ... )
+        >>> updates, state = optimizer.update(jnp.zeros(2), optimizer.init(params), params)
+        >>> params + updates  # soft thresholding by 0.5
+        Array([0.5, 0. ], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.1.
+
+        Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Algorithms 1 and 2.
+
+        Yun, J., Lozano, A. C., & Yang, E. (2021). Adaptive proximal gradient methods for structured neural networks.
+        NeurIPS. Algorithm 1 (ProxGen), for the proximal step in a diagonal metric.
+
+        Melchior, P., Joseph, R., & Moolekamp, F. (2019). Proximal Adam: Robust adaptive update scheme for constrained
+        optimization. arXiv:1910.10094. Algorithm 1 (AdaProx), for the same.
+
+        Ochs, P., Chen, Y., Brox, T., & Pock, T. (2014). iPiano: Inertial proximal algorithm for nonconvex optimization.
+        SIAM Journal on Imaging Sciences, 7(2), 1388-1419. Its iteration, for the velocity of heavy ball.
     """
     if learning_rate is not None:
         check_range("learning_rate", learning_rate, "[0, inf)")

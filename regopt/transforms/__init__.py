@@ -1,4 +1,4 @@
-"""Gradient transformations that wrap an optimizer or stand beside it in a chain."""
+"""Gradient transformations that wrap an optimizer or stand before or after it in a chain."""
 
 from regopt.transforms._averaging import AverageParamsState, LookaheadState, average_params, lookahead
 from regopt.transforms._centralization import centralize

@@ -1,7 +1,7 @@
-"""Averages of the parameters: the optimizer walks on, the model that counts is a mean of where it has been.
+"""Averages of the parameters: the optimizer goes on as before, and the model is a mean of its iterates.
 
-``regopt.final_params(params, opt_state)`` gives that model; sweeps evaluate and predict with it. Averages are kept in
-at least float32. Put these outermost, around everything that moves the parameters.
+``regopt.final_params(params, opt_state)`` returns that model; sweeps evaluate and predict with it. Averages are kept in
+at least float32. These wrappers belong outermost, around everything that moves the parameters.
 """
 
 from typing import Any, NamedTuple
@@ -29,25 +29,41 @@ class AverageParamsState(NamedTuple):
 def average_params(
     optimizer: optax.GradientTransformation, decay: Number | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer beside a running average of its iterates, ``a_t = a_{t-1} + c_t (w_t - a_{t-1})``.
+    """A running average of the optimizer's iterates beside it, ``a_t = a_{t-1} + c_t (w_t - a_{t-1})``.
 
     * Without ``decay``: ``c_t = 1 / t``, the mean of all iterates after the start (Polyak-Ruppert).
-    * With it: ``c_t = (1 - decay) / (1 - decay**t)``, the exponential moving average with its bias corrected,
+    * With ``decay``: ``c_t = (1 - decay) / (1 - decay**t)``, the exponential moving average with bias correction,
       ``sum_i decay**(t-i) w_i / sum_i decay**(t-i)``.
 
-    The start itself has no weight. The steps are those of the optimizer.
+    The initial parameters have no weight. The updates are those of the optimizer.
 
     Args:
         optimizer: any optax or regopt transformation.
-        decay: in [0, 1), dimensionless; may be traced. None weighs all iterates alike.
+        decay: decay rate of the average, in [0, 1), dimensionless; may be traced. None gives all iterates equal weight.
 
     Returns:
-        The optimizer; its update wants ``params``. ``regopt.final_params`` gives the average.
+        The optimizer; its ``update`` requires ``params``. ``regopt.final_params`` returns the average.
 
     Raises:
-        ValueError: a concrete decay lies outside its range.
+        ValueError: a concrete decay lies outside its range, or an ``update`` comes without ``params``.
 
-    References: Polyak & Juditsky (1992), equation 2; Goodfellow et al. (2016), section 8.7.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([8.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.average_params(regopt.sgd(learning_rate=0.5))
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(params, state, params)
+        ...     params = params + updates
+        >>> params, regopt.final_params(params, state)  # the iterates are 4 and 2
+        (Array([2.], dtype=float32), Array([3.], dtype=float32))
+
+    References:
+        Polyak, B. T., & Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on
+        Control and Optimization, 30(4), 838-855. Equation 2.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.7.3.
     """
     if decay is not None:
         check_range("decay", decay, "[0, 1)")
@@ -82,23 +98,37 @@ class LookaheadState(NamedTuple):
 def lookahead(
     optimizer: optax.GradientTransformation, sync_period: Number = 5, slow_step_size: Number = 0.5
 ) -> optax.GradientTransformationExtraArgs:
-    """``sync_period`` steps of the optimizer, then a step back: ``s <- s + slow_step_size (w - s)``, ``w <- s``.
+    """``sync_period`` steps of the optimizer, then ``s <- s + slow_step_size (w - s)`` and ``w <- s``.
 
-    The parameters are the fast weights w; the slow ones s are in the state. The inner state is kept at a
-    synchronisation.
+    The parameters are the fast weights w; the slow weights s are in the state. A synchronisation does not reset the
+    state of the optimizer.
 
     Args:
         optimizer: any optax or regopt transformation, for the fast weights.
         sync_period: steps between synchronisations, >= 1; may be traced.
-        slow_step_size: in [0, 1], dimensionless; may be traced.
+        slow_step_size: step of the slow weights, in [0, 1], dimensionless; may be traced.
 
     Returns:
-        The optimizer; its update wants ``params``. ``regopt.final_params`` gives the slow weights.
+        The optimizer; its ``update`` requires ``params``. ``regopt.final_params`` returns the slow weights.
 
     Raises:
-        ValueError: a concrete argument lies outside its range.
+        ValueError: a concrete argument lies outside its range, or an ``update`` comes without ``params``.
 
-    References: Zhang et al. (2019), Algorithm 1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([8.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.lookahead(regopt.sgd(learning_rate=0.5), sync_period=2)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(params, state, params)
+        ...     params = params + updates
+        >>> params  # the fast weights reach 2, and the slow ones go half of the way from 8
+        Array([5.], dtype=float32)
+
+    References:
+        Zhang, M. R., Lucas, J., Hinton, G., & Ba, J. (2019). Lookahead optimizer: k steps forward, 1 step back.
+        NeurIPS. Algorithm 1.
     """
     check_range("sync_period", sync_period, "[1, inf)")
     check_range("slow_step_size", slow_step_size, "[0, 1]")
@@ -122,18 +152,18 @@ def lookahead(
 
 
 def applied(name: str, params: Tree, moves: Tree) -> Tree:
-    """The parameters after the update, as ``optax.apply_updates`` rounds them.
+    """The parameters after the update, rounded as by ``optax.apply_updates``.
 
     Args:
-        name: the wrapper's, for the message.
-        params: before.
+        name: name of the wrapper, for the message.
+        params: the parameters before the update.
         moves: the update.
 
     Returns:
         A tree like ``params``.
 
     Raises:
-        ValueError: there are no parameters.
+        ValueError: ``params`` is None.
     """
     if params is None:
         raise ValueError(f"{name} needs the parameters: call update(grads, state, params)")

@@ -1,7 +1,7 @@
-"""Clipping: a gradient that is too long is shortened, any other one is left alone, bit for bit.
+"""Clipping: a gradient that is too long is shortened; any other passes unchanged, bit for bit.
 
-The clipped thing is an entry, a unit, a layer or the whole tree. Norms neither overflow nor underflow: the largest
-magnitude is factored out first. What is not finite stays so; to drop such gradients is the work of ``guard``.
+A bound applies to each entry, unit or layer, or to the whole tree. Norms neither overflow nor underflow, because the
+largest magnitude is factored out first. Entries that are not finite stay so; ``guard`` drops such gradients.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from regopt.projections._balls import shortened
 
 
 def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
-    """``g_i <- min(max(g_i, -max_delta), max_delta)``, entry by entry; it may turn the gradient.
+    """``g_i <- min(max(g_i, -max_delta), max_delta)`` for each entry; the direction of the gradient may change.
 
     Args:
-        max_delta: >= 0, in gradient units; a number or a prefix tree of numbers; may be traced.
+        max_delta: bound of the magnitude, >= 0, in gradient units; a number or a prefix tree of numbers; may be traced.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -28,10 +28,18 @@ def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
     Raises:
         ValueError: a concrete bound is negative, infinite or NaN.
 
-    References: Goodfellow et al. (2016), section 10.11.1; Mikolov (2012), section 3.2.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from regopt.transforms import clip
+        >>> clip(1.0).update(jnp.array([0.5, -3.0]), optax.EmptyState())[0]
+        Array([ 0.5, -1. ], dtype=float32)
 
-    >>> clip(1.0).update(jnp.array([0.5, -3.0]), optax.EmptyState())[0]
-    Array([ 0.5, -1. ], dtype=float32)
+    References:
+        Mikolov, T. (2012). Statistical language models based on neural networks. PhD thesis, Brno University of
+        Technology. Section 3.2.2.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 10.11.1.
     """
     check_range("max_delta", max_delta, "[0, inf)")
 
@@ -42,13 +50,13 @@ def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
 
 
 def clip_by_global_norm(max_norm: Number) -> optax.GradientTransformationExtraArgs:
-    """``g <- g max_norm / |g|`` where ``|g| > max_norm``, with the norm of the whole tree; the direction stays.
+    """``g <- g max_norm / |g|`` where ``|g| > max_norm``, with the norm of the whole tree; the direction is kept.
 
-    Only a gradient that is too long is scaled. To scale every one would be normalised gradient descent, which never
-    settles: its steps do not shrink at a minimum.
+    Only a gradient that is too long is scaled. To scale every gradient would be normalised gradient descent, which does
+    not converge with a constant learning rate, because its steps do not shrink near a minimum.
 
     Args:
-        max_norm: >= 0, in gradient units; may be traced.
+        max_norm: bound of the norm, >= 0, in gradient units; may be traced.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -56,10 +64,18 @@ def clip_by_global_norm(max_norm: Number) -> optax.GradientTransformationExtraAr
     Raises:
         ValueError: a concrete bound is negative, infinite or NaN.
 
-    References: Pascanu et al. (2013), Algorithm 1; Goodfellow et al. (2016), equations 10.48-10.49.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from regopt.transforms import clip_by_global_norm
+        >>> clip_by_global_norm(1.0).update(jnp.array([3e30, -4e30]), optax.EmptyState())[0]
+        Array([ 0.6, -0.8], dtype=float32)
 
-    >>> clip_by_global_norm(1.0).update(jnp.array([3e30, -4e30]), optax.EmptyState())[0]
-    Array([ 0.6, -0.8], dtype=float32)
+    References:
+        Pascanu, R., Mikolov, T., & Bengio, Y. (2013). On the difficulty of training recurrent neural networks. ICML.
+        Algorithm 1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 10.48 and 10.49.
     """
     check_range("max_norm", max_norm, "[0, inf)")
 
@@ -71,13 +87,13 @@ def clip_by_global_norm(max_norm: Number) -> optax.GradientTransformationExtraAr
 
 
 def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArgs:
-    """``g_l <- g_l max_norm / |g_l|`` where ``|g_l| > max_norm``, for each layer by itself.
+    """``g_l <- g_l max_norm / |g_l|`` where ``|g_l| > max_norm``, for each layer separately.
 
-    A layer is the leaves with one parent: the kernel and the bias of one module. In a flat dict or list of
-    arrays that is the whole tree.
+    A layer is the set of leaves with the same parent, such as the kernel and the bias of one module. In a flat dict or
+    list of arrays that is the whole tree.
 
     Args:
-        max_norm: of one layer, >= 0, in gradient units; may be traced.
+        max_norm: bound of the norm of one layer, >= 0, in gradient units; may be traced.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -85,11 +101,18 @@ def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArg
     Raises:
         ValueError: a concrete bound is negative, infinite or NaN.
 
-    References: Goodfellow et al. (2016), equations 10.48-10.49, layer by layer.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from regopt.transforms import clip_by_layer_norm
+        >>> first = {"kernel": jnp.array([[3.0]]), "bias": jnp.array([4.0])}
+        >>> grads = {"first": first, "last": {"bias": jnp.array([0.5])}}
+        >>> clip_by_layer_norm(1.0).update(grads, optax.EmptyState())[0]["first"]
+        {'bias': Array([0.8], dtype=float32), 'kernel': Array([[0.6]], dtype=float32)}
 
-    >>> grads = {"first": {"kernel": jnp.array([[3.0]]), "bias": jnp.array([4.0])}, "last": {"bias": jnp.array([0.5])}}
-    >>> clip_by_layer_norm(1.0).update(grads, optax.EmptyState())[0]["first"]
-    {'bias': Array([0.8], dtype=float32), 'kernel': Array([[0.6]], dtype=float32)}
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 10.48 and 10.49, applied
+        to each layer.
     """
     check_range("max_norm", max_norm, "[0, inf)")
 
@@ -108,14 +131,15 @@ def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArg
 
 
 def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
-    """``g_u <- g_u max_norm / |g_u|`` where ``|g_u| > max_norm``, for the incoming weights of each unit by itself.
+    """``g_u <- g_u max_norm / |g_u|`` where ``|g_u| > max_norm``, for the incoming weights of each unit separately.
 
-    A leaf of one dimension or none (biases, norm scales) counts as one unit, as in adaptive gradient clipping.
+    A leaf of one dimension or none (biases, normalisation scales) counts as one unit, as in adaptive gradient clipping.
 
     Args:
-        max_norm: of one unit, >= 0, in gradient units; a number or a prefix tree of numbers; may be traced.
-        unit_axis: the axis that tells the units apart; the norm runs over all others. The last in flax's kernels
-            (``[in, out]``, ``[height, width, in, out]``), 0 in those of ``regopt.layers`` and PyTorch.
+        max_norm: bound of the norm of one unit, >= 0, in gradient units; a number or a prefix tree of numbers; may be
+            traced.
+        unit_axis: the axis of the units; the norm is over all others. It is the last in flax's kernels (``[in, out]``,
+            ``[height, width, in, out]``) and 0 in those of ``regopt.layers`` and PyTorch; static.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -123,11 +147,17 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
     Raises:
         ValueError: a concrete bound is negative, infinite or NaN.
 
-    References: Brock et al. (2021), section 4, for the units.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from regopt.transforms import clip_by_unit_norm
+        >>> clip_by_unit_norm(1.0).update(jnp.array([[3.0, 0.5], [4.0, 0.0]]), optax.EmptyState())[0]
+        Array([[0.6, 0.5],
+               [0.8, 0. ]], dtype=float32)
 
-    >>> clip_by_unit_norm(1.0).update(jnp.array([[3.0, 0.5], [4.0, 0.0]]), optax.EmptyState())[0]
-    Array([[0.6, 0.5],
-           [0.8, 0. ]], dtype=float32)
+    References:
+        Brock, A., De, S., Smith, S. L., & Simonyan, K. (2021). High-performance large-scale image recognition without
+        normalization. ICML. Section 4, for the units.
     """
     check_range("max_norm", max_norm, "[0, inf)")
 
@@ -139,7 +169,7 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
 
 
 def _parent(path: tuple[object, ...]) -> tuple[object, ...]:
-    """The path to a leaf's layer; the content of a flax nnx variable, ``.value``, is no level of its own."""
+    """The path of a leaf's layer; ``.value``, the content of a flax nnx variable, does not count as a level."""
     in_variable = [getattr(entry, "name", None) for entry in path[-1:]] == ["value"]
     return path[:-2] if in_variable else path[:-1]
 

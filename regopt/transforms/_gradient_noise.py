@@ -1,4 +1,4 @@
-"""Gaussian noise on the gradient, of a variance that dies out."""
+"""Gaussian noise on the gradient, with a variance that decays."""
 
 from typing import NamedTuple
 
@@ -18,23 +18,37 @@ class AddGradientNoiseState(NamedTuple):
 
 
 def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.GradientTransformationExtraArgs:
-    """``g <- g + n``, each entry of n normal with mean 0 and variance ``eta / (1 + t)**gamma``, t = 0, 1, ...
+    """``g <- g + n`` with normal entries of n, of mean 0 and variance ``eta / (1 + t)**gamma``, t = 0, 1, ...
 
-    The noise of a step depends on the key, the count and the leaf alone. In a sweep a fixed key gives all settings the
-    same noise; ``jax.random.fold_in(key, h["seed"])`` gives each seed its own.
+    The noise of a step depends only on the key, the step count and the position of the leaf. In a sweep a fixed key
+    gives all settings the same noise; ``jax.random.fold_in(key, h["seed"])`` gives each seed its own.
 
     Args:
         key: a typed key, as ``jax.random.key(0)``; may be traced.
         eta: variance at the first step, >= 0, in squared gradient units; may be traced. The paper takes .01, .3 or 1.
-        gamma: how fast it decays, >= 0, dimensionless; may be traced.
+        gamma: exponent of the decay, >= 0, dimensionless; may be traced.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
 
     Raises:
-        ValueError: a concrete argument lies outside its range, or the key is none.
+        ValueError: a concrete argument lies outside its range, or ``key`` is not a typed key.
 
-    References: Neelakantan et al. (2015), equation 1; Goodfellow et al. (2016), section 7.5.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.transforms import add_gradient_noise
+        >>> grads = jnp.zeros(10000)
+        >>> transform = add_gradient_noise(jax.random.key(0), eta=0.25)
+        >>> noise, state = transform.update(grads, transform.init(grads))
+        >>> round(float(jnp.std(noise)), 2)
+        0.5
+
+    References:
+        Neelakantan, A., Vilnis, L., Le, Q. V., Sutskever, I., Kaiser, L., Kurach, K., & Martens, J. (2015). Adding
+        gradient noise improves learning for very deep networks. arXiv:1511.06807. Equation 1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
     check_range("eta", eta, "[0, inf)")
     check_range("gamma", gamma, "[0, inf)")

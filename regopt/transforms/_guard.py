@@ -1,7 +1,7 @@
-"""Surviving bad gradients: a step that is not finite does not happen, and what did not happen is counted.
+"""A guard against bad gradients: a step that is not finite is skipped and counted.
 
-One NaN otherwise stays in the moments of an optimizer for ever, and one finite spike of 1e30 is worse: its square
-overflows in the second moment, every later update is 0, and nothing looks wrong.
+Without it one NaN stays in the moments of an optimizer for ever. A single finite spike of 1e30 is worse: its square
+overflows in the second moment, every later update is 0, and no value looks wrong.
 """
 
 from functools import reduce
@@ -18,7 +18,7 @@ from regopt.transforms._clipping import clip_by_global_norm
 
 
 class GuardState(NamedTuple):
-    """State of ``guard``: the wrapped optimizer's, and a report."""
+    """State of ``guard``: the state of the wrapped optimizer, and a report."""
 
     inner: Tree
     count: Number  # shape (), int32: steps so far, skipped ones too
@@ -32,34 +32,50 @@ class GuardState(NamedTuple):
 def guard(
     optimizer: optax.GradientTransformation, max_norm: Number | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer, skipping every step that is not finite; a longer gradient is first clipped to ``max_norm``.
+    """The optimizer without the steps that are not finite; a gradient longer than ``max_norm`` is clipped first.
 
-    In this order: a gradient with a NaN or an infinity anywhere is dropped, what is left is clipped by its global
-    norm, the optimizer steps, and the step is undone if the updates, the moved parameters or the optimizer's own state
-    are not finite. After a skipped step the parameters and the inner state are those before, bit for bit.
+    An update has four parts, in this order. A gradient with a NaN or an infinity anywhere is dropped. Any other
+    gradient is clipped by its global norm. The optimizer takes its step. The step is undone if the updates, the moved
+    parameters or the state of the optimizer are not finite. After a skipped step the parameters and the inner state are
+    unchanged, bit for bit.
 
-    Without ``max_norm`` a spike that overflows nothing passes, and a gradient of 1e18 keeps Adam's second moment so
-    large for thousands of steps that they lead nowhere; hence the norm is worth setting.
+    Set ``max_norm`` where spikes may occur. Without it a spike that does not overflow passes, and a gradient of 1e18
+    keeps Adam's second moment so large that thousands of later steps are negligible.
 
-    The state reports: ``skipped`` and ``first_bad_step``; and for an optimizer that is frozen, as an inner state
-    carried over from an unguarded run can be, ``overflowed`` and a growing ``still``. A step is still when a million
-    like it would move no parameter by a rounding error, which tells a frozen optimizer from one that has converged to
-    the last bit; a few are in order where an optimizer takes several gradients for one step.
-    ``optax.tree.get(opt_state, "skipped")`` reads a field anywhere in a state.
+    The state reports ``skipped`` and ``first_bad_step``. For an optimizer that is frozen, which an inner state carried
+    over from an unguarded run can be, it also reports ``overflowed`` and a growing ``still``. A step is still if a
+    million steps like it would move no parameter by a rounding error; this distinguishes a frozen optimizer from one
+    that has converged to the last bit. A few still steps are normal for an optimizer that takes several gradients for
+    one step. ``optax.tree.get(opt_state, "skipped")`` reads a field at any depth of a state.
 
-    Slopes are finite through a step skipped for its gradient; through one that overflowed they may not be.
+    Derivatives through a step that was skipped because of its gradient are finite. Those through a step that overflowed
+    may not be.
 
     Args:
         optimizer: any optax or regopt transformation.
-        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced; None does not clip.
+        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced. None does not clip.
 
     Returns:
-        The guarded optimizer. Whether moved parameters are finite is only seen with ``params``.
+        The guarded optimizer. It checks the moved parameters only if ``update`` receives ``params``.
 
     Raises:
         ValueError: a concrete bound is negative, infinite or NaN.
 
-    References: Goodfellow et al. (2016), section 10.11.1; Pascanu et al. (2013), Algorithm 1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])
+        >>> optimizer = regopt.guard(regopt.adam(0.5), max_norm=10.0)
+        >>> updates, state = optimizer.update(jnp.array([jnp.nan, 1.0]), optimizer.init(params), params)
+        >>> updates, optax.tree.get(state, "skipped")
+        (Array([-0., -0.], dtype=float32), Array(1, dtype=int32))
+
+    References:
+        Pascanu, R., Mikolov, T., & Bengio, Y. (2013). On the difficulty of training recurrent neural networks. ICML.
+        Algorithm 1.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 10.11.1.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     clipping = optax.identity() if max_norm is None else clip_by_global_norm(max_norm)
@@ -102,7 +118,7 @@ def guard(
 
 
 def _worse(before: Tree, after: Tree) -> jax.Array:
-    """Whether more entries are not finite than before: a mask of -inf may be among them all along."""
+    """Whether more entries are not finite than before; some may be from the start, such as a mask of -inf."""
     return trees.count_not_finite(after) > trees.count_not_finite(before)
 
 

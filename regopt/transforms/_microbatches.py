@@ -1,4 +1,4 @@
-"""Gradient accumulation: one step from the mean gradient of several micro-batches, for batches larger than memory."""
+"""Gradient accumulation: one step with the mean gradient of several micro-batches, for batches larger than memory."""
 
 from typing import NamedTuple
 
@@ -20,23 +20,36 @@ class AccumulateState(NamedTuple):
 
 
 def accumulate(optimizer: optax.GradientTransformation, every: Number) -> optax.GradientTransformationExtraArgs:
-    """A step of the optimizer in every ``every``-th call, with the mean of the gradients since the last.
+    """The optimizer takes a step in every ``every``-th call, with the mean of the gradients since the last step.
 
-    Up to rounding it is the step with the gradient of one batch made of all micro-batches, if these are of one size.
-    Between steps the update is zero and the inner state stays as it is, bit for bit. A mean with a NaN
-    is dropped after its step; a ``guard`` goes outside to leave a bad gradient out of the mean, inside to skip the
-    step. Whatever moves the parameters belongs inside, or it acts in every call.
+    If all micro-batches have the same size the step equals, up to rounding, the step with the gradient of one large
+    batch made of them. In the calls between steps the update is zero and the inner state does not change, bit for bit.
+    A mean with a NaN is discarded after its step. A ``guard`` outside keeps a bad gradient out of the mean; a ``guard``
+    inside skips the step. Everything that moves the parameters belongs inside, or it acts in every call.
 
     Args:
         optimizer: any optax or regopt transformation.
-        every: gradients for one step, >= 1; may be traced. It may change between calls: a step is taken when at least
-            so many are collected.
+        every: gradients for one step, >= 1; may be traced. It may change between calls: a step is taken as soon as at
+            least this many gradients are collected.
 
     Returns:
-        The optimizer. Extra arguments reach the wrapped one as the last call of a step has them.
+        The optimizer. The wrapped optimizer receives the extra arguments of the last call before each step.
 
     Raises:
         ValueError: a concrete ``every`` is below 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([1.0, -2.0])
+        >>> optimizer = regopt.accumulate(regopt.sgd(0.5), every=2)
+        >>> _, state = optimizer.update(jnp.array([1.0, 0.0]), optimizer.init(params), params)
+        >>> updates, state = optimizer.update(jnp.array([3.0, 2.0]), state, params)
+        >>> updates  # the mean gradient is [2, 1]
+        Array([-1. , -0.5], dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.1.3, on minibatches.
     """
     check_range("every", every, "[1, inf)")
     optimizer = optax.with_extra_args_support(optimizer)

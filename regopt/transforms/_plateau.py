@@ -1,4 +1,4 @@
-"""A smaller learning rate whenever a metric has stopped improving: a schedule that reacts, as a state machine."""
+"""A learning rate that falls whenever a metric has stopped improving: a reactive schedule as a state machine."""
 
 from typing import Literal, NamedTuple
 
@@ -37,30 +37,46 @@ def reduce_on_plateau(
 ) -> optax.GradientTransformationExtraArgs:
     """``u <- scale * u``; the scale falls to ``max(factor * scale, min_scale)`` after ``patience`` bad evaluations.
 
-    An evaluation is the mean of ``accumulation_size`` values, and bad unless
-    ``mean < best - (rtol * |best| + atol)``; NaN is bad. After a fall the next ``cooldown`` evaluations count as
-    none, though their best is kept. Put it behind an optimizer and hand the metric to the update:
-    ``update(grads, state, params, value=loss)``.
+    An evaluation is the mean of ``accumulation_size`` values. It is bad unless
+    ``mean < best - (rtol * |best| + atol)``, so a NaN is bad. After a fall the next ``cooldown`` evaluations do not
+    count as bad, but they still update the best value. Chain this behind an optimizer and pass the metric to the
+    update: ``update(grads, state, params, value=loss)``.
 
-    PyTorch's patience p is p + 1 here: there the evaluation after p bad ones decides.
+    A patience of p in PyTorch is p + 1 here: PyTorch reduces the rate at the evaluation after p bad ones.
 
     Args:
-        factor: in (0, 1], dimensionless; may be traced.
-        patience: bad evaluations in a row, >= 1; may be traced.
-        rtol: in [0, 1], part of the best value that an improvement must exceed, dimensionless; may be traced.
-        atol: >= 0, in the metric's unit; may be traced.
-        cooldown: evaluations, >= 0; may be traced.
+        factor: factor of the scale at a fall, in (0, 1], dimensionless; may be traced.
+        patience: consecutive bad evaluations before a fall, >= 1; may be traced.
+        rtol: required improvement relative to the best value, in [0, 1], dimensionless; may be traced.
+        atol: required improvement, >= 0, in units of the metric; may be traced.
+        cooldown: evaluations after a fall that do not count as bad, >= 0; may be traced.
         accumulation_size: values in an evaluation, >= 1; may be traced.
-        min_scale: in [0, 1], dimensionless; may be traced.
-        mode: whether a smaller or a larger value is better.
+        min_scale: lower bound of the scale, in [0, 1], dimensionless; may be traced.
+        mode: whether a smaller ("min") or a larger ("max") value is better; static.
 
     Returns:
-        The transformation; its update wants ``value``. Dtypes of the incoming updates are kept.
+        The transformation; its ``update`` requires ``value``. It keeps the dtypes of the incoming updates.
 
     Raises:
-        ValueError: a concrete argument lies outside its range, ``mode`` is unknown, or an update has no value.
+        ValueError: a concrete argument lies outside its range, ``mode`` is unknown, or an ``update`` comes without
+            ``value``.
 
-    References: PyTorch, ReduceLROnPlateau; optax.contrib.reduce_on_plateau, whose argument names these are.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import regopt
+        >>> params = jnp.array([1.0])
+        >>> optimizer = optax.chain(regopt.sgd(1.0), regopt.transforms.reduce_on_plateau(factor=0.5, patience=2))
+        >>> state = optimizer.init(params)
+        >>> for loss in [3.0, 3.0, 3.0]:  # two evaluations without improvement
+        ...     updates, state = optimizer.update(jnp.ones(1), state, params, value=loss)
+        >>> updates
+        Array([-0.5], dtype=float32)
+
+    References:
+        PyTorch, ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
+
+        optax, ``optax.contrib.reduce_on_plateau``, which has the same argument names.
     """
     check_range("factor", factor, "(0, 1]")
     check_range("rtol", rtol, "[0, 1]")

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: the gradient is asked at the worst point nearby instead of at the parameters."""
+"""Sharpness-aware minimisation: the gradient is evaluated at the worst nearby point instead of at the parameters."""
 
 from typing import NamedTuple
 
@@ -19,30 +19,44 @@ class SamState(NamedTuple):
     ascent: Tree  # structure, shapes and dtypes of the parameters: the ascended point of the last ascent
 
     def evaluation_params(self, params: Tree) -> Tree:
-        """The parameters and the ascended point by turns."""
+        """The parameters and the ascended point in alternation."""
         return trees.where(self.ascended, self.ascent, params)
 
 
 def sam(optimizer: optax.GradientTransformation, rho: Number = 0.05) -> optax.GradientTransformationExtraArgs:
-    """The optimizer on the gradient ``g(w + rho g(w) / |g(w)|)``, with the norm of the whole tree.
+    """The optimizer with the gradient ``g(w + rho g(w) / |g(w)|)``, where the norm is that of the whole tree.
 
-    Two calls make a step. In the first the gradient at w leads to the ascended point and the update is zero; in the
-    second the optimizer steps from w with the gradient there. A loop that asks for its gradient at
-    ``regopt.evaluation_params(params, state)``, as sweeps do, needs no change, but twice the number of calls for
-    as many steps. With a new batch in every call, ascent and step see different ones; the paper takes one
-    batch for both. Whatever moves the parameters belongs inside: ``sam(regularize(optimizer, ...))``.
+    A step takes two calls. In the first the gradient at w gives the ascended point and the update is zero. In the
+    second the optimizer steps from w with the gradient at that point. A loop that evaluates its gradient at
+    ``regopt.evaluation_params(params, state)``, as sweeps do, needs no change, but needs twice as many calls for the
+    same number of steps. If every call has a new batch, the ascent and the step see different batches; the paper uses
+    one batch for both. Everything that moves the parameters belongs inside: ``sam(regularize(optimizer, ...))``.
 
     Args:
         optimizer: any optax or regopt transformation.
-        rho: length of the ascent, >= 0, in parameter units; may be traced. Where the gradient is zero there is none.
+        rho: length of the ascent, >= 0, in parameter units; may be traced. There is no ascent where the gradient is
+            zero.
 
     Returns:
-        The optimizer; its update wants ``params``.
+        The optimizer; its ``update`` requires ``params``.
 
     Raises:
-        ValueError: a concrete rho is negative, infinite or NaN.
+        ValueError: a concrete rho is negative, infinite or NaN, or an ``update`` comes without ``params``.
 
-    References: Foret et al. (2021), Algorithm 1 and equation 2 with p = 2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import regopt
+        >>> params = jnp.array([3.0, -4.0])  # the loss is |w|**2 / 2, its gradient w
+        >>> optimizer = regopt.sam(regopt.sgd(0.5), rho=0.5)
+        >>> _, state = optimizer.update(params, optimizer.init(params), params)  # the ascent
+        >>> point = regopt.evaluation_params(params, state)
+        >>> updates, state = optimizer.update(point, state, params)
+        >>> point, updates
+        (Array([ 3.3, -4.4], dtype=float32), Array([-1.65,  2.2 ], dtype=float32))
+
+    References:
+        Foret, P., Kleiner, A., Mobahi, H., & Neyshabur, B. (2021). Sharpness-aware minimization for efficiently
+        improving generalization. ICLR. Algorithm 1 and equation 2 with p = 2.
     """
     check_range("rho", rho, "[0, inf)")
     optimizer = optax.with_extra_args_support(optimizer)
