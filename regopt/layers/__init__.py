@@ -1,4 +1,4 @@
-"""flax nnx modules: feature-major layers, noise with traced rates, batch normalisation, and a convolution for lanes."""
+"""flax nnx modules: feature-major dense layers, noise with traced rates, batch normalisation, a fast convolution."""
 
 from regopt.layers._batch_norm import BatchNorm, estimate_statistics, fold_batch_norm
 from regopt.layers._convolution import convolution_by_product

@@ -1,7 +1,8 @@
 """Batch normalisation: the layer, its running statistics from a pass over data, and folding it into a dense layer.
 
-In training a feature is normalised with the mean and the *biased* variance of its batch. For inference the layer keeps
-running averages of the mean and of the *unbiased* variance, ``m / (m - 1)`` times the biased one of m values.
+In training each feature is normalised with the mean and the *biased* variance of its batch. For inference the layer
+keeps running averages of the mean and of the *unbiased* variance, which is ``m / (m - 1)`` times the biased variance of
+m values.
 """
 
 from collections.abc import Iterable
@@ -18,35 +19,52 @@ from regopt.layers._dropout import Hyperparameter
 
 
 class BatchNorm(nnx.Module):
-    """``y = scale * (x - mean) / sqrt(variance + eps) + bias``, feature by feature, used as ``flax.nnx.BatchNorm`` is.
+    """``y = scale * (x - mean) / sqrt(variance + eps) + bias`` for each feature, used like ``flax.nnx.BatchNorm``.
 
     After each training call with batch statistics ``mu`` and ``s2`` (biased, of m values)::
 
         mean <- momentum * mean + (1 - momentum) * mu
         var  <- momentum * var  + (1 - momentum) * m / (m - 1) * s2
 
-    from ``mean = 0`` and ``var = 1``, the current batch included. The momentum is flax's and Keras's; PyTorch's is
-    ``1 - momentum``. The initial values fade as ``momentum**t``; with ``bias_correction`` they never enter, because
-    the t-th batch gets the weight ``(1 - momentum) / (1 - momentum**t)``, which at momentum 1 is 1 / t. flax and
-    Keras average the biased variance instead, which is too small by (m - 1) / m.
+    The initial values are ``mean = 0`` and ``var = 1``, and the current batch is included. The momentum is that of flax
+    and Keras; PyTorch's is ``1 - momentum``. The weight of the initial values decays as ``momentum**t``. With
+    ``bias_correction`` they have no weight, because the t-th batch has the weight
+    ``(1 - momentum) / (1 - momentum**t)``, which at momentum 1 is 1 / t. flax and Keras average the biased variance,
+    which is too small by (m - 1) / m.
 
-    ``train()`` and ``eval()`` of the enclosing module choose between the batch's and the running statistics. The
-    output variance is ``v / (v + eps)`` times ``scale**2``, slightly below.
+    ``train()`` and ``eval()`` of the enclosing module choose between the statistics of the batch and the running ones.
+    The variance of the output is ``scale**2 * v / (v + eps)``, slightly below ``scale**2``.
 
     Args:
-        num_features: size of the last axis of the input, which is not averaged over.
-        momentum: in [0, 1], dimensionless; may be traced.
-        eps: added to the variance, >= 0, in units of the input squared; may be traced. At 0 a constant feature
-            becomes ``bias``, with finite slopes.
-        bias_correction: whether the running averages leave out their initial values.
-        use_running_average: if True, the running statistics are used and left as they are.
-        param_dtype: dtype of scale and bias; the statistics have it too, but at least float32.
-        rngs: not used; accepted so that all layers are built alike.
+        num_features: size of the last axis of the input, which is not averaged over; static.
+        momentum: weight of the past in the running averages, in [0, 1], dimensionless; may be traced.
+        eps: constant added to the variance, >= 0, in squared units of the input; may be traced. At 0 a constant feature
+            becomes ``bias``, with finite derivatives.
+        bias_correction: whether the running averages exclude their initial values; static.
+        use_running_average: if True, the running statistics are used and not updated; static.
+        param_dtype: dtype of scale and bias. The statistics have at least float32.
+        rngs: not used; accepted so that all layers have the same form.
 
     Raises:
         ValueError: a concrete number lies outside its range.
 
-    References: Ioffe & Szegedy (2015), algorithms 1 and 2; Kingma & Ba (2015), section 3, for the correction.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import layers
+        >>> norm = layers.BatchNorm(2, momentum=0.5, eps=0.0)
+        >>> norm(jnp.array([[1.0, 10.0], [3.0, 30.0]]))
+        Array([[-1., -1.],
+               [ 1.,  1.]], dtype=float32)
+        >>> norm.eval()
+        >>> norm.mean[...], norm.var[...]  # half of the way from 0 and 1 to the statistics of the batch
+        (Array([ 1., 10.], dtype=float32), Array([  1.5, 100.5], dtype=float32))
+
+    References:
+        Ioffe, S., & Szegedy, C. (2015). Batch normalization: Accelerating deep network training by reducing internal
+        covariate shift. ICML. Algorithms 1 and 2.
+
+        Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Section 3, for the bias
+        correction.
     """
 
     def __init__(
@@ -110,7 +128,7 @@ class BatchNorm(nnx.Module):
         """The factor and the shift that inference applies to each feature, ``y = factor * x + shift``.
 
         Returns:
-            ``scale / sqrt(var + eps)`` and ``bias - factor * mean``, both ``[num_features]``, at least float32.
+            ``scale / sqrt(var + eps)`` and ``bias - factor * mean``, both ``[num_features]`` and at least float32.
         """
         scale, bias, mean, var = widen(self.scale[...], self.bias[...], self.mean[...], self.var[...])
         factor = safe_divide(scale, self._deviation(var))
@@ -120,7 +138,7 @@ class BatchNorm(nnx.Module):
         return safe_sqrt(variance + like(self.eps[...], variance))
 
     def _track(self, mean: jax.Array, variance: jax.Array) -> None:
-        """Move the running statistics towards those of a batch, which training does not differentiate."""
+        """Move the running statistics towards those of a batch; no gradient flows through them."""
         momentum = like(self.momentum[...], self.total[...])
         self.total[...] = 1 + momentum * self.total[...]
         share = 1 / self.total[...] if self.bias_correction else 1 - momentum
@@ -130,20 +148,30 @@ class BatchNorm(nnx.Module):
 
 
 def estimate_statistics(model: nnx.Module, batches: Iterable[jax.Array]) -> None:
-    """Replace the running statistics of every ``BatchNorm`` in a model by averages over batches, all weighted alike.
+    """Replace the running statistics of every ``BatchNorm`` in a model by averages over batches with equal weights.
 
-    ``E[x] <- mean of mu_B`` and ``Var[x] <- mean of m / (m - 1) s2_B``: batches pass through the model with batch
-    statistics, as in training, but with noise off. Afterwards the model is in inference mode (``eval()``). For
-    small batches, or parameters that moved fast, this is better than the running averages of training.
+    ``E[x] <- mean of mu_B`` and ``Var[x] <- mean of m / (m - 1) s2_B``. The batches pass through the model with batch
+    statistics, as in training, but with noise off. Afterwards the model is in inference mode (``eval()``). For small
+    batches, or parameters that changed fast, this is more accurate than the running averages of training.
 
     Args:
-        model: changed in place.
-        batches: inputs of the model, at least one; the training data, in batches of the size of training.
+        model: the model, which is changed in place.
+        batches: inputs of the model, at least one; use the training data in batches of the training's size.
 
     Raises:
-        ValueError: there is no batch, or no ``BatchNorm``.
+        ValueError: ``batches`` is empty, or the model has no ``BatchNorm``.
 
-    References: Ioffe & Szegedy (2015), algorithm 2, lines 8 to 10.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import layers
+        >>> norm = layers.BatchNorm(1)
+        >>> layers.estimate_statistics(norm, [jnp.array([[0.0], [2.0]]), jnp.array([[4.0], [6.0]])])
+        >>> norm.mean[...], norm.var[...]
+        (Array([3.], dtype=float32), Array([2.], dtype=float32))
+
+    References:
+        Ioffe, S., & Szegedy, C. (2015). Batch normalization: Accelerating deep network training by reducing internal
+        covariate shift. ICML. Algorithm 2, lines 8 to 10.
     """
     norms = [node for _, node in nnx.iter_graph(model) if isinstance(node, BatchNorm)]
     if not norms:
@@ -164,19 +192,31 @@ def estimate_statistics(model: nnx.Module, batches: Iterable[jax.Array]) -> None
 
 
 def fold_batch_norm(dense: Dense, norm: BatchNorm) -> Dense:
-    """The one layer that computes ``norm(dense(x))`` in inference: the normalisation's factor and shift within it.
+    """The one dense layer that computes ``norm(dense(x))`` in inference.
 
     Args:
-        dense: the layer before.
-        norm: its normalisation, with the running statistics to use.
+        dense: the layer before the normalisation.
+        norm: the normalisation, with the running statistics to use.
 
     Returns:
-        A new layer with kernel ``factor * W`` and bias ``factor * b + shift``.
+        A new layer with kernel ``factor * W`` and bias ``factor * b + shift``; see ``BatchNorm.affine``.
 
     Raises:
-        ValueError: the layers' sizes differ.
+        ValueError: the sizes of the layers differ.
 
-    References: Ioffe & Szegedy (2015), algorithm 2, line 11.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from regopt import layers
+        >>> dense, norm = layers.Dense(3, 2, rngs=nnx.Rngs(0)), layers.BatchNorm(2)
+        >>> norm.eval()
+        >>> x = jnp.ones((1, 3))
+        >>> bool(jnp.allclose(layers.fold_batch_norm(dense, norm)(x), norm(dense(x)), rtol=1e-5))
+        True
+
+    References:
+        Ioffe, S., & Szegedy, C. (2015). Batch normalization: Accelerating deep network training by reducing internal
+        covariate shift. ICML. Algorithm 2, line 11.
     """
     if dense.out_features != norm.num_features:
         raise ValueError(f"norm must have {dense.out_features} features as dense, got {norm.num_features}")
@@ -190,5 +230,5 @@ def fold_batch_norm(dense: Dense, norm: BatchNorm) -> Dense:
 
 
 def _over(feature: jax.Array, x: jax.Array) -> jax.Array:
-    """A number for each feature, in the shape and dtype that meets ``x``."""
+    """Numbers for each feature, with the rank and dtype of ``x``."""
     return feature.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))

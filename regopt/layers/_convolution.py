@@ -1,4 +1,4 @@
-"""A convolution as one matrix product of patches, for lanes on a CPU."""
+"""A convolution as one matrix product of patches, for many settings side by side on a CPU."""
 
 from collections.abc import Sequence
 from math import prod
@@ -22,34 +22,48 @@ def convolution_by_product(
     preferred_element_type: jax.typing.DTypeLike | None = None,
     out_sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
-    """What ``jax.lax.conv_general_dilated`` computes, by a product of the kernel with patches of the input.
+    """``jax.lax.conv_general_dilated`` as a product of the kernel with patches of the input.
 
-    ::
+    Use it as the convolution of a flax layer::
 
         nnx.Conv(1, 16, (3, 3), conv_general_dilated=layers.convolution_by_product, rngs=rngs)
 
-    Settings with a kernel each make ``vmap`` write a convolution in groups, for which XLA's CPU backend has only slow
-    loops; a product of matrices stays one. The patches take as much memory as the input times the size of the window.
+    When settings have their own kernels, ``vmap`` turns a convolution into a grouped one, for which XLA's CPU backend
+    has only slow loops; a product of matrices remains a product. The patches take the memory of the input times the
+    size of the window.
 
     Args:
         lhs: the input, ``[batch, features, *space]`` unless ``dimension_numbers`` say otherwise.
-        rhs: the kernel, ``[out features, features / groups, *window]``.
-        window_strides: steps of the window, one for each dimension of space.
-        padding: "SAME", "SAME_LOWER", "VALID", or numbers of zeros before and after, for each dimension of space.
-        lhs_dilation: spacing of the input's elements; 1 by default.
-        rhs_dilation: spacing of the kernel's elements; 1 by default.
-        dimension_numbers: where batch, features and space lie; see ``jax.lax.conv_dimension_numbers``.
-        feature_group_count: groups of features that see only their own inputs.
+        rhs: the kernel, ``[out features, features / groups, *window]`` unless ``dimension_numbers`` say otherwise.
+        window_strides: strides of the window, one for each spatial dimension; static.
+        padding: "SAME", "SAME_LOWER", "VALID", or the numbers of zeros before and after, for each spatial dimension;
+            static.
+        lhs_dilation: spacing of the input's elements; 1 by default; static.
+        rhs_dilation: spacing of the kernel's elements; 1 by default; static.
+        dimension_numbers: the layout of batch, features and space; see ``jax.lax.conv_dimension_numbers``; static.
+        feature_group_count: number of groups of features that see only their own inputs; static.
         batch_group_count: must be 1.
-        precision: of the product.
-        preferred_element_type: of the result.
+        precision: precision of the product; static.
+        preferred_element_type: dtype of the result; static.
         out_sharding: must be None.
 
     Returns:
-        The convolution, laid out as ``dimension_numbers`` say.
+        The convolution, in the layout of ``dimension_numbers``.
 
     Raises:
-        ValueError: shapes or groups do not fit, or an argument that must be 1 or None is not.
+        ValueError: shapes or groups do not match, or an argument that must be 1 or None is not.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import layers
+        >>> image, kernel = jnp.arange(9.0).reshape(1, 1, 3, 3), jnp.ones((1, 1, 2, 2))
+        >>> layers.convolution_by_product(image, kernel, (1, 1), "VALID")[0, 0]
+        Array([[ 8., 12.],
+               [20., 24.]], dtype=float32)
+
+    References:
+        Chellapilla, K., Puri, S., & Simard, P. (2006). High performance convolutional neural networks for document
+        processing. International Workshop on Frontiers in Handwriting Recognition.
     """
     if batch_group_count != 1:
         raise ValueError(f"batch_group_count must be 1, got {batch_group_count}")
@@ -79,7 +93,7 @@ def convolution_by_product(
 
 
 def _patches(x, window, strides, padding, lhs_dilation, rhs_dilation):
-    """``[batch, *space, features] -> [batch, *places, window, features]``: what the window sees at each place."""
+    """``[batch, *space, features] -> [batch, *places, window, features]``: the content of the window at each place."""
     reach = [(size - 1) * spacing + 1 for size, spacing in zip(window, rhs_dilation, strict=True)]
     if isinstance(padding, str):
         space = [(size - 1) * spacing + 1 for size, spacing in zip(x.shape[1:-1], lhs_dilation, strict=True)]

@@ -1,9 +1,8 @@
-"""Dense layers that compute feature-major inside, and a multi-layer perceptron built of them.
+"""Dense layers that compute feature-major inside, and a multi-layer perceptron of them.
 
-Under ``vmap`` a row-major network makes XLA's CPU backend transpose activations at every step. With
-activations ``[features, batch]`` and kernels ``[out, in]`` every product of the forward and backward pass is
-a plain matrix product, and the transposes are gone. To a user the modules look like flax's own: batches come
-in as ``[batch, features]`` and go out as ``[batch, features]``.
+Under ``vmap`` a row-major network makes XLA's CPU backend transpose activations at every step. With activations
+``[features, batch]`` and kernels ``[out, in]`` every product of the forward and backward pass is a plain matrix product
+without transposes. The interface is that of flax: batches enter and leave as ``[batch, features]``.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,16 +19,29 @@ DEFAULT_KERNEL_INIT = jax.nn.initializers.lecun_normal()  # flax's own default
 
 
 class Dense(nnx.Module):
-    """``y = W x + b``, as ``flax.nnx.Linear`` but with the kernel stored ``[out, in]``.
+    """``y = W x + b``, like ``flax.nnx.Linear`` but with the kernel stored as ``[out, in]``.
+
+    It maps ``[..., in_features]`` to ``[..., out_features]``.
 
     Args:
-        in_features: size of the last axis of the input.
-        out_features: size of the last axis of the output.
-        use_bias: whether there is a bias, initialised at 0.
-        kernel_init: initializer of the kernel; it is given the shape ``(in, out)``, so fans are counted as in
-            flax, and the result is stored transposed. LeCun normal by default, as in flax.
+        in_features: size of the last axis of the input; static.
+        out_features: size of the last axis of the output; static.
+        use_bias: whether there is a bias, initialised at 0; static.
+        kernel_init: initializer of the kernel. It receives the shape ``(in, out)``, so fans are counted as in flax, and
+            its result is stored transposed. LeCun normal by default, as in flax; static.
         param_dtype: dtype of kernel and bias.
         rngs: source of the stream ``params``.
+
+    Raises:
+        TypeError: a call has an input whose last axis is not ``in_features``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from regopt import layers
+        >>> dense = layers.Dense(3, 2, rngs=nnx.Rngs(0))
+        >>> dense.kernel[...].shape, dense(jnp.ones((5, 3))).shape
+        ((2, 3), (5, 2))
     """
 
     def __init__(
@@ -53,26 +65,38 @@ class Dense(nnx.Module):
         return self.feature_major(columns).T.reshape(*x.shape[:-1], self.out_features)
 
     def feature_major(self, x: jax.Array) -> jax.Array:
-        """``[in, batch] -> [out, batch]``: the product without a transpose on either side."""
+        """``[in, batch] -> [out, batch]``: the product without transposes."""
         y = self.kernel[...] @ x
         return y if self.bias is None else y + self.bias[...][:, None]
 
 
 class MLP(nnx.Module):
-    """Multi-layer perceptron: dense layers with an activation, and dropout if asked, between them.
+    """A multi-layer perceptron: dense layers with an activation, and optionally dropout, between them.
 
-    ``MLP((64, 128, 10), rngs=rngs)`` maps ``[batch, 64]`` to ``[batch, 10]``.
+    It maps ``[..., features[0]]`` to ``[..., features[-1]]``. The output layer is linear.
 
     Args:
-        features: sizes from input to output, at least two.
-        rate: dropout rate of the hidden activations, in [0, 1]; may be traced. None builds no dropout at all.
-        activation: elementwise function of the hidden activations.
-        kernel_init: initializer of every kernel, with fans counted as in flax.
+        features: sizes from input to output, at least two; static.
+        rate: dropout rate of the hidden activations, in [0, 1], dimensionless; may be traced. With None there is no
+            dropout layer.
+        activation: elementwise function of the hidden activations; static.
+        kernel_init: initializer of every kernel, with fans counted as in flax; static.
         param_dtype: dtype of the parameters.
         rngs: source of the streams ``params`` and, with a rate, ``dropout``.
 
     Raises:
-        ValueError: fewer than two sizes, or a concrete rate outside [0, 1].
+        ValueError: there are fewer than two sizes, or a concrete rate lies outside [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from regopt import layers
+        >>> model = layers.MLP((64, 128, 10), rate=0.5, rngs=nnx.Rngs(0))
+        >>> model(jnp.ones((32, 64))).shape
+        (32, 10)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 6.3.
     """
 
     def __init__(

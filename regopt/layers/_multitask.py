@@ -1,4 +1,4 @@
-"""Several tasks on one trunk: what one task learns about the inputs serves the others."""
+"""Several tasks on one trunk: the tasks share what each learns about the inputs."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,20 +7,33 @@ from flax import nnx
 
 
 class MultiTask(nnx.Module):
-    """``{name: head(activation(trunk(x)))}``: parameters shared by all tasks, and some for each.
+    """``{name: head(activation(trunk(x)))}``: a trunk that all tasks share, and a head for each task.
 
-    Under a weighted sum of the tasks' losses (``losses.multi_task``) the trunk gets the weighted sum of their gradients
-    and each head that of its own task alone.
+    Under a weighted sum of the tasks' losses (``losses.multi_task``) the trunk receives the weighted sum of their
+    gradients and each head only the gradient of its own task.
 
     Args:
-        trunk: from the inputs to the shared features; an ``MLP``, say, whose last layer is linear.
+        trunk: a module from the inputs to the shared features, such as an ``MLP``, whose last layer is linear.
         heads: a module from the shared features to the outputs of each task, by name.
-        activation: elementwise function between the trunk and the heads.
+        activation: elementwise function between the trunk and the heads; static.
 
     Raises:
-        ValueError: there are no heads.
+        ValueError: ``heads`` is empty.
 
-    References: Caruana (1997); Goodfellow et al. (2016), section 7.7.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from regopt import layers
+        >>> rngs = nnx.Rngs(0)
+        >>> heads = {"age": layers.Dense(8, 1, rngs=rngs), "species": layers.Dense(8, 3, rngs=rngs)}
+        >>> model = layers.MultiTask(layers.MLP((4, 8), rngs=rngs), heads)
+        >>> {name: outputs.shape for name, outputs in model(jnp.ones((5, 4))).items()}
+        {'age': (5, 1), 'species': (5, 3)}
+
+    References:
+        Caruana, R. (1997). Multitask learning. Machine Learning, 28, 41-75.
+
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.7.
     """
 
     def __init__(
@@ -37,6 +50,6 @@ class MultiTask(nnx.Module):
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Inputs of the trunk to the outputs of every task, by name."""
+        """The outputs of every task for the inputs ``x`` of the trunk, by name."""
         shared = self.activation(self.trunk(x))
         return {name: head(shared) for name, head in self.heads.items()}

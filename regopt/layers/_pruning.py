@@ -1,6 +1,6 @@
-"""Taking out the hidden units that training has made constant, for a smaller network with the same outputs.
+"""Removal of the hidden units that training has made constant: a smaller network with the same outputs.
 
-Not for making units constant: that is what ``penalties.group_lasso`` and its proximal steps are for.
+``penalties.group_lasso`` and its proximal steps make units constant; this file only removes them.
 """
 
 import jax
@@ -16,18 +16,26 @@ from regopt.layers._dense import MLP, Dense
 def prune(model: MLP) -> MLP:
     """The network without the hidden units whose incoming weights are all exactly 0.
 
-    Such a unit puts out ``activation(b)`` whatever the input, so the next layer gets it within its bias,
-    ``b' + W' activation(b)``, and the outputs in inference are the same but for rounding. Layers are taken from the
-    input on: a unit that only such units lead to goes too. Any layer may lose all its units.
+    Such a unit outputs ``activation(b)`` for every input. The next layer takes it into its bias,
+    ``b' + W' activation(b)``, so the outputs in inference do not change except for rounding. The layers are processed
+    from the input on, so a unit that receives only from removed units is removed too. A layer may lose all its units.
 
     Args:
-        model: a perceptron with concrete parameters; it is left as it is.
+        model: a perceptron with concrete parameters; it is not changed.
 
     Returns:
-        A new perceptron, whose ``features`` are the sizes that are left.
+        A new perceptron, whose ``features`` are the remaining sizes.
 
     Raises:
-        ValueError: the parameters are traced: the sizes of the result depend on their values.
+        ValueError: the parameters are traced; the sizes of the result depend on their values.
+
+    Example:
+        >>> from flax import nnx
+        >>> from regopt import layers
+        >>> model = layers.MLP((3, 4, 2), rngs=nnx.Rngs(0))
+        >>> model.layers[0].kernel[...] = model.layers[0].kernel[...].at[1].set(0.0)
+        >>> layers.prune(model).features
+        (3, 3, 2)
     """
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))):
         raise ValueError("model must hold concrete parameters, got traced ones: prune outside of jit, vmap and grad")
@@ -39,7 +47,7 @@ def prune(model: MLP) -> MLP:
 
 
 def _drop_constant_units(layer: Dense, following: Dense, activation) -> None:
-    """Move what the constant units of a layer put out into the bias of the next one, and remove them."""
+    """Move the outputs of a layer's constant units into the bias of the next layer, and remove the units."""
     assert layer.bias is not None
     assert following.bias is not None
     kernel, bias, after, shift = (

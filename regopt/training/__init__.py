@@ -1,4 +1,4 @@
-"""Training one setting as a pure function: for so many steps, until it stops improving, and after that on all data."""
+"""Training of one setting as a pure function: for a number of steps, until it stops improving, and then on all data."""
 
 from regopt._core.types import Stopping
 from regopt.training._all_data import Continued, Retrained, continue_training, retrain

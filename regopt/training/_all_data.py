@@ -1,7 +1,8 @@
-"""What to do with the validation examples once early stopping has used them: train on them as well.
+"""Training on the validation examples too, once early stopping has used them.
 
-Two ways, both after ``fit`` or a sweep with patience: start again for as long (Algorithm 7.2), or go on until the
-validation loss is down where the training loss was (Algorithm 7.3). Neither has anything left to validate with.
+There are two ways, both after ``fit`` or a sweep with patience: start again for the same time (Algorithm 7.2), or
+continue until the validation loss reaches the training loss of the stop (Algorithm 7.3). Neither leaves data to
+validate with.
 """
 
 from typing import Literal, NamedTuple
@@ -22,7 +23,7 @@ _STRIDE = 64  # steps between two looks at whether all are done; changes no resu
 
 
 class Retrained(NamedTuple):
-    """The outcome of ``retrain``."""
+    """The result of ``retrain``."""
 
     state: Tree  # the task's, after the last step
     last_step: jax.Array  # shape (), int32: steps trained
@@ -30,7 +31,7 @@ class Retrained(NamedTuple):
 
 
 class Continued(NamedTuple):
-    """The outcome of ``continue_training``; steps are counted from the start of the whole training."""
+    """The result of ``continue_training``; steps are counted from the start of the first training."""
 
     state: Tree  # the task's, after the last step
     metrics: dict[str, jax.Array]  # each [evaluations], float; NaN where not trained
@@ -51,29 +52,47 @@ def retrain(
     batch_size: int | None = None,
     key: Key | None = None,
 ) -> Retrained:
-    """Train anew on the training and the validation examples together, for as long as early stopping found best.
+    """Train anew on the training and validation examples together, for the time that early stopping found best.
 
-    By updates there are ``best_step`` of them. By epochs an example is visited as often as before: with batches
-    ``best_step * (training + validation) / training`` updates, rounded, halves up; without them, when an update is
-    an epoch, ``best_step`` again.
+    ``by="updates"`` takes ``best_step`` updates. ``by="epochs"`` visits each example as often as before. With batches
+    these are ``best_step * (training + validation) / training`` updates, rounded to the nearest number, halves up.
+    Without batches an update is an epoch, so it takes ``best_step`` updates again.
 
     Args:
-        task: what to train.
+        task: the task to train.
         h: the setting; its numbers may be traced.
-        data: examples; ``train`` and ``validation`` have one structure.
+        data: examples; ``train`` and ``validation`` have the same structure.
         best_step: i*, as ``Fit.best_step``, in [0, steps]; may be traced.
-        steps: the most that ``best_step`` may be, as given to ``fit``; static.
-        by: what is kept, the number of updates or the number of epochs.
-        batch_size: examples in a batch; None gives every step them all.
-        key: source of all randomness; with the key given to ``fit`` the initial state is the same.
+        steps: upper bound of ``best_step``, as passed to ``fit``; static.
+        by: what is kept, the number of updates or the number of epochs; static.
+        batch_size: examples in a batch; None uses all examples in every step; static.
+        key: source of all randomness; with the key passed to ``fit`` the initial state is the same.
 
     Returns:
         The state and the number of updates.
 
     Raises:
-        ValueError: an argument is out of range, or the two parts of the data do not fit together.
+        ValueError: an argument is out of range, or the two parts of the data do not have the same structure.
 
-    References: Goodfellow et al. (2016), Algorithm 7.2.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt import training
+        >>> from regopt.data import Splits
+        >>> from regopt.sweep import Task
+        >>> task = Task(  # w moves towards the mean of the batch
+        ...     init=lambda key, h: jnp.zeros(()),
+        ...     step=lambda w, batch, key, h: (
+        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
+        ...     ),
+        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
+        ... )
+        >>> data = Splits(train=jnp.array([1.0, 1.0]), validation=jnp.array([0.5, 0.5]))
+        >>> training.retrain(task, {"rate": 0.5}, data, best_step=2, steps=10).state  # 0.75 (1 - 0.5**2)
+        Array(0.5625, dtype=float32)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.2.
     """
     check_task(task)
     data = checked(data, steps=steps, eval_every=1, batch_size=batch_size)
@@ -126,32 +145,53 @@ def continue_training(
     key: Key | None = None,
     monitor: str = "validation_loss",
 ) -> Continued:
-    """Go on from the stop, on the training and the validation examples together, while validation loss > threshold.
+    """Continue from the stop, on training and validation examples together, while validation loss > threshold.
 
-    The threshold is the training loss at the stop, both losses as ``task.evaluate`` measures them. The loop may end
-    before its first step, and it may never end: the validation loss need not come down so far. Hence the bound on
-    the steps and the flag ``converged``. The batches and the noise are those of the steps ``best_step`` and later.
+    The threshold is the training loss at the stop; ``task.evaluate`` measures both losses. The loop may end before its
+    first step. It may also never end, because the validation loss need not reach the threshold; hence the bound
+    ``steps`` and the flag ``converged``. The batches and the noise are those of the steps from ``best_step`` on.
 
     Args:
-        task: what to train.
+        task: the task to train.
         h: the setting; its numbers may be traced.
-        data: examples; ``train`` and ``validation`` have one structure.
-        state: the task's at the stop, as ``Fit.state``; it holds the optimizer's state too.
-        best_step: its step, as ``Fit.best_step``, >= 0; may be traced.
-        steps: how many more at most, a multiple of ``eval_every``, static.
-        eval_every: steps between evaluations (the book's n), >= 1, static.
-        batch_size: examples in a batch; None gives every step them all.
-        key: source of all randomness, as given to ``fit``.
-        monitor: the loss, as the evaluation names it.
+        data: examples; ``train`` and ``validation`` have the same structure.
+        state: the task's state at the stop, as ``Fit.state``, which includes the state of the optimizer.
+        best_step: the step of that state, as ``Fit.best_step``, >= 0; may be traced.
+        steps: largest number of further steps, a multiple of ``eval_every``; static.
+        eval_every: steps between evaluations (the book's n), >= 1; static.
+        batch_size: examples in a batch; None uses all examples in every step; static.
+        key: source of all randomness, as passed to ``fit``.
+        monitor: name of the loss in the evaluation; static.
 
     Returns:
         The state, the learning curves (``train_*`` over all examples), and whether the threshold was reached.
 
     Raises:
-        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not
-            evaluated, or the two parts of the data do not fit together.
+        ValueError: an argument is out of range, ``steps`` is not a multiple of ``eval_every``, ``monitor`` is not
+            evaluated, or the two parts of the data do not have the same structure.
 
-    References: Goodfellow et al. (2016), Algorithm 7.3.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt import training
+        >>> from regopt.data import Splits
+        >>> from regopt.sweep import Task
+        >>> task = Task(  # w moves towards the mean of the batch
+        ...     init=lambda key, h: jnp.zeros(()),
+        ...     step=lambda w, batch, key, h: (
+        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
+        ...     ),
+        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
+        ... )
+        >>> data = Splits(train=jnp.array([1.0]), validation=jnp.full(3, 0.75))
+        >>> result = training.continue_training(
+        ...     task, {"rate": 0.5}, data, jnp.array(0.9), best_step=4, steps=10, eval_every=1
+        ... )
+        >>> round(float(result.threshold), 2), bool(result.converged), int(result.last_step)
+        (0.01, True, 6)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.3.
     """
     check_task(task)
     check_monitor(monitor)
@@ -192,7 +232,7 @@ def continue_training(
 
 
 def _together(data: Splits) -> Splits:
-    """The data with the validation examples among those to train on, behind them."""
+    """The data with the validation examples appended to the training examples."""
     parts = [jax.tree.map(lambda x: (x.shape[1:], x.dtype), part) for part in (data.train, data.validation)]
     if parts[0] != parts[1]:
         raise ValueError(f"data.validation must have the structure, shapes and dtypes of data.train, got {parts}")
@@ -200,7 +240,7 @@ def _together(data: Splits) -> Splits:
 
 
 def _updates(data: Splits, steps: int, by: str, batch_size: int | None) -> np.ndarray:
-    """The number of updates for each best step from 0 to ``steps``: a table, since a product may pass 2**31."""
+    """The number of updates for each best step from 0 to ``steps``, as a table because the product may exceed 2**31."""
     if by not in ("updates", "epochs"):
         raise ValueError(f'by must be "updates" or "epochs", got {by!r}')
     best_steps = np.arange(steps + 1)
@@ -211,7 +251,7 @@ def _updates(data: Splits, steps: int, by: str, batch_size: int | None) -> np.nd
 
 
 def _limited(task: Task, limit: jax.Array) -> Task:
-    """The task with a count beside its state; from ``limit`` steps on nothing changes."""
+    """The task with a step count beside its state; after ``limit`` steps nothing changes."""
 
     def step(counted, batch, key, h):
         state, done = counted

@@ -1,4 +1,4 @@
-"""What training is given, checked before anything is traced: one clear line names what is wrong."""
+"""Checks of the arguments of training before tracing; each error says in one line what is wrong."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from regopt._core.numerics import check_whole
 
 
 def check_data(data: object) -> None:
-    """There is a part to train on and one to evaluate on, each of arrays of one length."""
+    """Require a training and a validation part, each of arrays of one length."""
     for part in ("train", "validation"):
         arrays = jax.tree.leaves(getattr(data, part, None))
         if not arrays:
@@ -31,13 +31,13 @@ def check_data(data: object) -> None:
 
 
 def check_key(key: object) -> None:
-    """It is one of JAX's typed keys, or None."""
+    """Require a typed key of JAX, or None."""
     if key is not None and not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {brief(key)}")
 
 
 def check_steps(steps: int, eval_every: int, **others: int | None) -> None:
-    """They are whole numbers, the others where given, and the steps are whole segments."""
+    """Require whole numbers (of ``others``, where given), and steps that are a multiple of ``eval_every``."""
     for name, value in {"steps": steps, "eval_every": eval_every, **others}.items():
         if value is not None or name not in others:
             check_whole(name, value, "[1, inf)")
@@ -47,19 +47,19 @@ def check_steps(steps: int, eval_every: int, **others: int | None) -> None:
 
 
 def check_task(task: object) -> None:
-    """It has the functions of a task."""
+    """Require the functions of a task."""
     if not all(callable(getattr(task, name, None)) for name in ("init", "step", "evaluate")):
         raise ValueError(f"task must be a regopt.sweep.Task, as sweep.supervised makes, got {brief(task)}")
 
 
 def check_monitor(monitor: object) -> None:
-    """It is a name; whether the task has a metric of that name is known when it is traced."""
+    """Require a name; only tracing shows whether the task has a metric of that name."""
     if not isinstance(monitor, str):
         raise ValueError(f"monitor must be the name of a metric, got {brief(monitor)}")
 
 
 def check_mode(mode: object) -> None:
-    """It is one of the two directions, or None."""
+    """Require "min", "max" or None."""
     if not (mode is None or (isinstance(mode, str) and mode in ("min", "max"))):
         raise ValueError(f'mode must be "min" or "max", got {brief(mode)}')
 
@@ -71,7 +71,7 @@ def better(monitor: str) -> Literal["min", "max"]:
 
 @contextlib.contextmanager
 def asking_for(h: object) -> Iterator[None]:
-    """Around what reads a setting: say which name it has not, and the nearest that it has."""
+    """Turn a ``KeyError`` of a setting ``h`` into an error with the missing name and the nearest one that ``h`` has."""
     try:
         yield
     except KeyError as error:

@@ -11,7 +11,7 @@ from regopt._core.types import Number, Stopping, Tree
 
 
 class EarlyStoppingState(NamedTuple):
-    """State of ``early_stopping``; the book's names behind each field."""
+    """State of ``early_stopping``; each comment ends with the book's symbol."""
 
     step: jax.Array  # shape (), int32: training steps seen, i
     waited: jax.Array  # shape (), int32: evaluations since the best, j
@@ -22,16 +22,16 @@ class EarlyStoppingState(NamedTuple):
 
 
 def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", "max"] = "min") -> Stopping:
-    """Stop after ``patience`` evaluations in a row without strict improvement, and keep the best parameters.
+    """Stop after ``patience`` consecutive evaluations without strict improvement, and keep the best parameters.
 
-    A NaN metric is no improvement; an equal one neither. Once ``stop`` is set, further updates change nothing,
-    so a scan of fixed length ends with the state of the stop.
+    Neither a NaN nor an equal metric is an improvement. Once ``stop`` is set, further updates change nothing, so a scan
+    of fixed length ends with the state of the stop.
 
     Args:
-        patience: evaluations without improvement to wait for, >= 0; 0 stops before the first; may be traced.
-        every: training steps between evaluations (the book's n), >= 1; ``best_step`` counts in these; may be
+        patience: number of evaluations without improvement, >= 0; 0 stops before the first one; may be traced.
+        every: training steps between evaluations (the book's n), >= 1, the unit in which ``best_step`` advances; may be
             traced.
-        mode: whether a smaller or a larger metric is better.
+        mode: whether a smaller ("min") or a larger ("max") metric is better; static.
 
     Returns:
         The state machine; ``init(params)`` and ``update(state, params, metric)``.
@@ -39,7 +39,18 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", 
     Raises:
         ValueError: a concrete argument lies outside its range, or ``mode`` is unknown.
 
-    References: Goodfellow et al. (2016), Algorithm 7.1.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import training
+        >>> rule = training.early_stopping(patience=2)
+        >>> state = rule.init(jnp.array(0.0))
+        >>> for step, loss in enumerate([3.0, 2.0, 2.5, 2.4, 1.0], start=1):  # the last loss comes after the stop
+        ...     state = rule.update(state, jnp.array(10.0 * step), loss)
+        >>> int(state.best_step), float(state.best_params), bool(state.stop)
+        (2, 20.0, True)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1.
     """
     check_range("patience", patience, "[0, inf)")
     check_range("every", every, "[1, inf)")

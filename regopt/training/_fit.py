@@ -19,7 +19,7 @@ from regopt.training._segments import checked, keys_of, scan_while, train_segmen
 
 
 class Fit(NamedTuple):
-    """The outcome of a run."""
+    """The result of ``fit``."""
 
     state: Tree  # the task's, at best_step
     metrics: dict[str, jax.Array]  # each [evaluations], float; NaN where not trained
@@ -31,12 +31,12 @@ class Fit(NamedTuple):
 
     @property
     def diverged(self) -> jax.Array:
-        """Shape (), bool: met a NaN or an infinity."""
+        """Shape (), bool: the run met a NaN or an infinity."""
         return self.first_bad_step > 0
 
 
 class _Run(NamedTuple):
-    """What is carried from segment to segment."""
+    """The carry from segment to segment."""
 
     state: Tree
     stopping: Tree  # early-stopping state; it keeps no parameters without patience
@@ -57,37 +57,60 @@ def fit(
     monitor: str = "validation_loss",
     mode: Literal["min", "max"] | None = None,
 ) -> Fit:
-    """Train one setting, evaluate every ``eval_every`` steps, and stop early if there is ``patience``.
+    """Train one setting, evaluate every ``eval_every`` steps, and stop early if ``patience`` is given.
 
-    A pure function: it may be jitted, mapped over ``h``, ``data``, ``key`` and ``patience``, and differentiated, as
-    ``state`` and ``metrics`` in a learning rate. After a stop or a divergence nothing changes, and nothing is computed
-    either: under ``vmap`` once the last lane has ended. A setting has the outcome that ``sweep.run`` gives it with the
-    same key, to rounding (with patience 0 this trains nothing, the sweep one segment): the key is split in the same
-    way, and ``h["seed"]``, if there is one, decides the initial state and the order of the data.
+    This is a pure function: it may be jitted, mapped over ``h``, ``data``, ``key`` and ``patience``, and differentiated
+    (``state`` and ``metrics`` with respect to a learning rate, for example). After a stop or a divergence nothing
+    changes and nothing is computed; under ``vmap`` this holds once the last lane has ended.
+
+    A setting has, to rounding, the result that ``sweep.run`` gives it with the same key, because the key is split in
+    the same way. If there is an ``h["seed"]``, it decides the initial state and the order of the data. The one
+    exception is patience 0, with which this function trains nothing and the sweep one segment.
 
     Args:
-        task: what to train; see ``sweep.supervised``.
-        h: the setting, what the task takes: for a supervised task a dict of numbers, which may be traced, and
-            static values.
-        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
-        steps: training steps, a multiple of ``eval_every``, static.
-        eval_every: steps between evaluations (the book's n), >= 1, static.
-        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        task: the task to train; see ``sweep.supervised``.
+        h: the setting in the form that the task takes. For a supervised task it is a dict of numbers, which may be
+            traced, and static values.
+        data: examples; ``train`` is cut into batches, and the task evaluates on ``validation``.
+        steps: training steps, a multiple of ``eval_every``; static.
+        eval_every: steps between evaluations (the book's n), >= 1; static.
+        batch_size: examples in a batch, drawn without replacement in each epoch; None uses all examples in every step;
+            static.
         key: source of all randomness; ``jax.random.key(0)`` by default.
-        patience: stop after this many evaluations in a row without strict improvement of ``monitor``, and keep the
-            best state; >= 0, where 0 does not train at all; may be traced. None trains to the end and keeps the
-            last state.
-        monitor: the metric that early stopping watches; a run diverges when it is not finite.
-        mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
+        patience: stop after this many consecutive evaluations without strict improvement of ``monitor``, and keep the
+            best state; >= 0, where 0 does not train at all; may be traced. None trains to the end and keeps the last
+            state.
+        monitor: the metric that early stopping watches; a run diverges when it is not finite; static.
+        mode: whether a smaller ("min") or a larger ("max") ``monitor`` is better; by default "max" for an accuracy,
+            else "min"; static.
 
     Returns:
-        The state kept, the learning curves, and how the run ended.
+        The state that is kept, the learning curves, and how the run ended.
 
     Raises:
-        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, or ``monitor`` is not a
+        ValueError: an argument is out of range, ``steps`` is not a multiple of ``eval_every``, or ``monitor`` is not a
             metric of the task.
 
-    References: Goodfellow et al. (2016), Algorithm 7.1.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt import training
+        >>> from regopt.data import Splits
+        >>> from regopt.sweep import Task
+        >>> task = Task(  # w moves towards the mean of the batch
+        ...     init=lambda key, h: jnp.zeros(()),
+        ...     step=lambda w, batch, key, h: (
+        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
+        ...     ),
+        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
+        ... )
+        >>> data = Splits(train=jnp.array([1.0, 1.0]), validation=jnp.array([0.5]))
+        >>> result = training.fit(task, {"rate": 0.125}, data, steps=20, eval_every=1, patience=2)
+        >>> int(result.best_step), round(float(result.state), 2), int(result.last_step)  # w passes 0.5 on its way to 1
+        (5, 0.49, 7)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1.
     """
     check_task(task)
     check_monitor(monitor)

@@ -1,6 +1,6 @@
-"""What every kind of training is made of: equal segments of steps, each with an evaluation, while a condition holds.
+"""The common part of all kinds of training: equal segments of steps, each followed by an evaluation.
 
-Pure functions of one run, for ``scan`` and ``vmap``; when to go on is the caller's business.
+These are pure functions of one run, for ``scan`` and ``vmap``; the caller decides when a run ends.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,17 +33,17 @@ class Keys(NamedTuple):
 
 
 def split_key(key: Key) -> Keys:
-    """A key of its own for each purpose."""
+    """One key for each purpose."""
     return Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
 
 
 def of_seed(key: Key, h: Tree) -> Key:
-    """The key, another one for each value of the number ``seed`` if the setting has one."""
+    """The key, made different for each value of the number ``seed`` if the setting has one."""
     return jax.random.fold_in(key, h["seed"]) if isinstance(h, Mapping) and "seed" in h else key
 
 
 def keys_of(key: Key | None, h: Tree) -> Keys:
-    """Keys by purpose; a number ``seed`` in the setting has its own initial state and order of data."""
+    """Keys by purpose; a number ``seed`` in the setting changes the initial state and the order of the data."""
     check_key(key)
     init, order, noise = split_key(jax.random.key(0) if key is None else key)
     return Keys(of_seed(init, h), of_seed(order, h), noise)
@@ -67,25 +67,26 @@ def train_segment(
     """Train for ``steps`` steps, then evaluate.
 
     Args:
-        task: what is trained.
+        task: the task to train.
         state: the task's state after ``first_step`` steps.
         data: examples to train on and to evaluate on.
         h: the setting.
-        first_step: steps done before, shape (); may be traced.
-        steps: how many to do, static.
-        batch_size: examples in a batch; None gives every step them all.
-        order_key: of the order of the data.
-        noise_key: of the noise.
-        infinite: entries of the run's first state that were not finite, as a mask of -inf has; shape (), int32.
-        monitor: the metric that must stay finite.
-        rows: places in ``data.train`` to train on, int32; None for all of them.
+        first_step: number of earlier steps, shape (); may be traced.
+        steps: number of steps to train; static.
+        batch_size: examples in a batch; None uses all examples in every step; static.
+        order_key: key of the order of the data.
+        noise_key: key of the noise.
+        infinite: number of entries in the run's first state that are not finite, such as those of a mask of -inf; shape
+            (), int32.
+        monitor: the metric that must stay finite; static.
+        rows: indices into ``data.train`` to train on, int32; None for all examples.
 
     Returns:
-        The state after; the metrics, float scalars (``train_*`` are means over the segment); and the number of the
-        first step with a metric that is not finite, of the last one if only its outcome is not, else 0.
+        The state after the segment; the metrics, float scalars (``train_*`` are means over the segment); and the number
+        of the first step with a metric that is not finite, or of the last step if only its outcome is not finite, or 0.
 
     Raises:
-        ValueError: ``monitor`` is not a metric, or a metric is no scalar.
+        ValueError: ``monitor`` is not a metric, or a metric is not a scalar.
     """
     state, per_step = train_steps(
         task,
@@ -112,7 +113,7 @@ def train_segment(
 
 
 def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:
-    """Number of the first step with a metric that is not finite, of the last if only ``good`` is false, else 0."""
+    """Number of the first step with a metric that is not finite, of the last step if only ``good`` is false, else 0."""
     finite = reduce(jnp.logical_and, map(jnp.isfinite, jax.tree.leaves(per_step)), jnp.ones(steps, bool))
     bad = ~finite.at[-1].set(finite[-1] & good)
     return jnp.where(jnp.any(bad), first_step + 1 + jax.lax.argmax(bad, 0, jnp.int32), 0).astype(jnp.int32)
@@ -124,15 +125,16 @@ def scan_while(
     run: Run,
     first_steps: jax.Array,
 ) -> tuple[Run, Metrics]:
-    """Segment after segment while ``going(run)``; from then on the run stays as it is, and metrics are NaN.
+    """Run segments while ``going(run)`` holds; after that the run does not change and metrics are NaN.
 
-    Skipped segments cost nothing: those after a run's end, under ``vmap`` those after the end of the last lane.
+    Skipped segments cost nothing: those after the end of a run and, under ``vmap``, those after the end of the last
+    lane.
 
     Args:
-        going: whether to train the next segment, from what is carried.
+        going: whether to train the next segment, a function of the carry.
         segment: ``(run, first_step) -> (run, metrics)``.
-        run: what is carried.
-        first_steps: steps done before each segment, int32 ``[segments]``.
+        run: the carry.
+        first_steps: number of steps before each segment, int32 ``[segments]``.
 
     Returns:
         The run at the end, and each metric ``[segments]``.
@@ -153,9 +155,9 @@ def scan_while(
 
 @jax.custom_batching.custom_vmap
 def _any_lane(condition: jax.Array) -> jax.Array:
-    """The condition; under ``vmap`` whether it holds in any lane, one answer for all of them.
+    """The condition; under ``vmap``, whether it holds in any lane, as one answer for all lanes.
 
-    With an answer for each lane ``cond`` would run both its branches, on a copy of the data for each.
+    With one answer for each lane ``cond`` would run both branches, each on a copy of the data.
     """
     return condition
 
@@ -166,7 +168,7 @@ def _any_lane_of_many(_axis_size, in_batched, condition):
 
 
 def checked(data: Splits, *, steps: int, eval_every: int, batch_size: int | None) -> Splits:
-    """The data as JAX arrays, after everything that can be said of the static arguments before tracing."""
+    """The data as JAX arrays, after all checks of static arguments that are possible before tracing."""
     check_data(data)
     check_steps(steps, eval_every, batch_size=batch_size)
     if batch_size is not None:
@@ -175,7 +177,7 @@ def checked(data: Splits, *, steps: int, eval_every: int, batch_size: int | None
 
 
 def size_of(examples: Tree) -> int:
-    """How many examples there are."""
+    """The number of examples."""
     return len(jax.tree.leaves(examples)[0])
 
 
@@ -193,6 +195,6 @@ def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _inexact(value: ArrayLike) -> jax.Array:
-    """The value in its own float dtype, or in the default one where it is a whole number or a truth value."""
+    """The value in its own float dtype, or in the default one if it is an integer or a bool."""
     value = jnp.asarray(value)
     return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)

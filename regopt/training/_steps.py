@@ -1,4 +1,4 @@
-"""Training one setting: the steps between two evaluations, as a pure function that jits and vmaps."""
+"""The training steps between two evaluations, as a pure function of one setting for jit and vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +20,48 @@ def train_steps(
     noise_key: Key,
     rows: jax.Array | None = None,
 ) -> tuple[Tree, dict[str, jax.Array]]:
-    """Train for ``steps`` steps; a step's batch and noise depend on its number and the keys alone.
+    """Train for ``steps`` steps; the batch and the noise of a step depend only on its number and the keys.
 
     Args:
-        task: what is trained.
+        task: the task to train.
         state: the task's state after ``first_step`` steps.
         data: examples; only ``train`` is used.
-        h: the setting.
-        first_step: steps done before, shape (); may be traced.
-        steps: how many to do, static.
-        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
-        order_key: decides the order of the examples.
-        noise_key: folded with a step's number it is the key of that step.
-        rows: the training set as places in ``data.train``, int32 ``[examples]``, with repetitions if it likes;
-            None takes every example once.
+        h: the setting; its numbers may be traced.
+        first_step: number of earlier steps, >= 0, shape (); may be traced.
+        steps: number of steps to train; static.
+        batch_size: examples in a batch, drawn without replacement in each epoch; None uses all examples in every step;
+            static.
+        order_key: key of the order of the examples.
+        noise_key: key of the noise; it is folded with the number of a step.
+        rows: the training set as indices into ``data.train``, int32 ``[examples]``, which may repeat; None for all
+            examples once.
 
     Returns:
-        The state after, and the step metrics, each ``[steps]``.
+        The state after the steps, and the metrics of the steps, each ``[steps]``.
+
+    Raises:
+        ValueError: ``batch_size`` is below 1 or larger than the number of examples.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt import training
+        >>> from regopt.data import Splits
+        >>> from regopt.sweep import Task
+        >>> task = Task(  # w moves towards the mean of the batch
+        ...     init=lambda key, h: jnp.zeros(()),
+        ...     step=lambda w, batch, key, h: (
+        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
+        ...     ),
+        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
+        ... )
+        >>> data = Splits(train=jnp.array([1.0, 1.0]), validation=jnp.array([0.5]))
+        >>> state, metrics = training.train_steps(
+        ...     task, jnp.array(0.0), data, {"rate": 0.5}, first_step=0, steps=3, batch_size=None,
+        ...     order_key=jax.random.key(0), noise_key=jax.random.key(1),
+        ... )
+        >>> state, metrics["loss"]
+        (Array(0.875, dtype=float32), Array([1.    , 0.25  , 0.0625], dtype=float32))
     """
     numbers = first_step + jnp.arange(steps, dtype=jnp.int32)
     everything = data.train if rows is None else None
