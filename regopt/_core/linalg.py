@@ -1,10 +1,10 @@
-"""Decompositions of a matrix that are safe in the lanes of a sweep on CPU devices.
+"""Matrix decompositions that are safe under ``vmap`` on several CPU devices.
 
-There a batch of matrices is decomposed in parts that are handed to XLA's threads by one of these threads, which waits
-for them: where all threads wait so at once, as with as many devices as cores, none is left to work, and the program
-never ends. One matrix after the other, each in its own call, has no parts.
+On a CPU, XLA decomposes a batch of matrices in parts: one of its threads hands the parts to the other threads and waits
+for them. With as many devices as cores all threads may wait at the same time, and the program never ends. One call for
+each matrix has no such parts.
 
-Callers bring rules for their slopes: reverse mode does not go through these.
+Reverse-mode differentiation does not pass through these functions; callers define their derivatives.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def svd(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def singular_values(matrix: jax.Array) -> jax.Array:
-    """Of a matrix, descending, ``[k]``."""
+    """The singular values of a matrix, descending, ``[k]``."""
     return _one_by_one(lambda matrix: jnp.linalg.svd(matrix, compute_uv=False), matrix)
 
 

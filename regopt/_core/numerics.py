@@ -1,7 +1,7 @@
-"""Scalars and roots done once: how a number meets an array, 1 - b and 1 - b**t, and functions with finite slopes.
+"""Numerics of scalars: how a number meets an array, ``1 - b`` and ``1 - b**t``, and functions with finite derivatives.
 
-Everything else in the package relies on these for the hyperparameter contract: a number may be a Python
-float or a tracer of another dtype, and values and slopes stay finite at 0. Not for trees (see ``tree.py``).
+The hyperparameter contract rests on these: a number may be a Python float or a tracer of another dtype, and values and
+derivatives are finite at 0. Functions of trees are in ``trees.py``.
 """
 
 import math
@@ -23,9 +23,9 @@ _INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
 
 def like(number: Number, leaf: jax.Array) -> jax.Array:
-    """The number in the dtype of ``leaf``, shape unchanged: the only way a number meets an array.
+    """The number in the dtype of ``leaf`` with its own shape; every number meets an array through this function.
 
-    A float32 tracer would otherwise widen bfloat16 state and break the carry of a scan.
+    A float32 tracer would otherwise widen bfloat16 state and change the dtypes in the carry of a scan.
 
     >>> like(0.5, jnp.ones(3, jnp.bfloat16)).dtype
     dtype(bfloat16)
@@ -51,7 +51,7 @@ def as_float(number: Number) -> jax.Array:
     >>> as_float(3).dtype
     dtype('float32')
     """
-    number = float(number) if isinstance(number, int) else number  # an int32 ends at 2**31
+    number = float(number) if isinstance(number, int) else number  # a Python int may exceed an int32
     return jnp.asarray(number).astype(jnp.result_type(float))
 
 
@@ -73,11 +73,11 @@ def one_minus(b: Number) -> Number:
 def one_minus_power(b: Number, t: Number) -> jax.Array:
     """``1 - b**t = -expm1(t log1p(-c))`` with ``c = one_minus(b)``: the bias correction of a moving average.
 
-    Built on the same ``c`` as the average itself, so that ``one_minus(b) / one_minus_power(b, 1)`` is 1 to
-    rounding for every ``b``, static or traced. The slope in ``b`` is finite on [0, 1), 0 included.
+    It uses the same ``c`` as the average itself, so that ``one_minus(b) / one_minus_power(b, 1)`` is 1 to rounding for
+    every ``b``, static or traced. The derivative with respect to ``b`` is finite on [0, 1), including 0.
 
     Args:
-        b: in [0, 1), dimensionless; may be traced.
+        b: a decay rate in [0, 1), dimensionless; may be traced.
         t: number of steps, >= 0; may be traced.
 
     Returns:
@@ -91,7 +91,7 @@ def one_minus_power(b: Number, t: Number) -> jax.Array:
 
 @jax.custom_jvp
 def one_minus_complement_power(c: jax.Array, t: jax.Array) -> jax.Array:
-    """``1 - (1 - c)**t`` for c in [0, 1] and t >= 0, exact to rounding also for tiny c; finite slopes."""
+    """``1 - (1 - c)**t`` for c in [0, 1] and t >= 0, accurate to rounding for tiny c, with finite derivatives."""
     safe = jnp.where(c < 1, c, 0.5)
     return jnp.where(c < 1, -jnp.expm1(t * jnp.log1p(-safe)), jnp.where(t > 0, 1.0, 0.0).astype(c.dtype))
 
@@ -106,7 +106,7 @@ def _one_minus_complement_power_jvp(primals, tangents):
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-    """``sqrt(x)`` for x >= 0, with slope 0 (not inf) at 0.
+    """``sqrt(x)`` for x >= 0, with derivative 0 (not inf) at 0.
 
     >>> jax.grad(safe_sqrt)(jnp.float32(0.0))
     Array(0., dtype=float32)
@@ -116,7 +116,7 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """``numerator / denominator``, and 0 with slope 0 where the denominator is 0.
+    """``numerator / denominator``, and 0 with derivative 0 where the denominator is 0.
 
     >>> safe_divide(jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]))
     Array([0.5, 0. ], dtype=float32)
@@ -127,9 +127,9 @@ def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def safe_power(base: jax.Array, exponent: jax.Array) -> jax.Array:
-    """``base**exponent`` for base >= 0, 0**0 = 1; at most the largest float, where it is flat.
+    """``base**exponent`` for base >= 0, with 0**0 = 1; it saturates at the largest float, with derivative 0 there.
 
-    An infinite slope at 0 becomes 0.
+    An infinite derivative at 0 is replaced by 0.
     """
     return _saturate(base**exponent)
 
@@ -152,7 +152,7 @@ def _saturate(x: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def exprel(x: jax.Array) -> jax.Array:
-    """``(exp(x) - 1) / x``, 1 at 0, with an accurate slope there: SciPy's function of this name.
+    """``(exp(x) - 1) / x``, and 1 at 0, with an accurate derivative there; SciPy's function of this name.
 
     >>> exprel(jnp.array([0.0, 1.0]))
     Array([1.       , 1.7182817], dtype=float32)
@@ -173,9 +173,9 @@ def _exprel_jvp(primals, tangents):
 
 
 def safe_norm(x: jax.Array) -> jax.Array:
-    """Euclidean norm of all entries, without overflow or underflow in the squares; slope 0 at the origin.
+    """Euclidean norm of all entries, in at least float32, with derivative 0 at the origin.
 
-    The largest magnitude is factored out first, so 1e30 in float32 gives no inf. At least float32.
+    The squares neither overflow nor underflow, because the largest magnitude is factored out first.
 
     >>> safe_norm(jnp.array([3e30, 4e30])) / 1e30
     Array(5., dtype=float32)
@@ -184,9 +184,9 @@ def safe_norm(x: jax.Array) -> jax.Array:
 
 
 def sum_leading(x: jax.Array, axes: int) -> jax.Array:
-    """The sum over so many first axes, at least one, which stay with length 1.
+    """The sum over the first ``axes`` axes, at least one, which remain with length 1.
 
-    As a product with ones: XLA takes twice as long on a CPU for the sum itself.
+    It is computed as a product with ones, because XLA takes twice as long on a CPU for the sum itself.
     """
     ones = jnp.ones((1, *x.shape[:axes]), x.dtype)
     contracted = tuple(range(1, axes + 1)), tuple(range(axes))
@@ -197,13 +197,13 @@ def sum_leading(x: jax.Array, axes: int) -> jax.Array:
 def direction_and_norm(
     arrays: Sequence[jax.Array], axis: tuple[int, ...] | None = None
 ) -> tuple[list[jax.Array], jax.Array]:
-    """The arrays over their common Euclidean norm, and that norm; a norm of 0 leaves zeros, with slope 0.
+    """The arrays divided by their common Euclidean norm, and that norm; for a norm of 0, zeros with derivative 0.
 
-    The direction is right also where the norm itself is beyond the largest float, or its square below the smallest.
+    The direction is accurate even where the norm exceeds the largest float or its square is below the smallest.
 
     Args:
-        arrays: floating point, of any shapes.
-        axis: for a single array, the axes that the norm runs over; None for all entries of all arrays.
+        arrays: floating-point arrays of any shapes.
+        axis: for a single array, the axes of the norm; None for all entries of all arrays.
 
     Returns:
         The directions, in one common dtype of at least float32; the norm, of shape (), or with ``axis`` the shape of
@@ -220,12 +220,12 @@ def direction_and_norm(
 
 
 def check_range(name: str, value: Any, interval: str) -> None:
-    """Check that a concrete number, or every number of a tree, lies in an interval; traced ones and schedules pass.
+    """Check that a concrete number, or every number of a tree, lies in an interval; tracers and schedules pass.
 
     Args:
-        name: the argument's name, for the message.
-        value: a number, a schedule, or a tree of numbers.
-        interval: as written in mathematics, ``"[0, 1)"`` or ``"(0, inf)"``.
+        name: name of the argument, for the message.
+        value: a number, a schedule, or a tree of these.
+        interval: in mathematical notation, ``"[0, 1)"`` or ``"(0, inf)"``.
 
     Raises:
         ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
@@ -240,15 +240,15 @@ def check_range(name: str, value: Any, interval: str) -> None:
 
 
 def check_number(name: str, value: Any, interval: str) -> None:
-    """As ``check_range``, for what is neither a schedule nor a tree; a traced number passes.
+    """Like ``check_range``, for a single number: schedules and trees are refused, a tracer passes.
 
     Args:
-        name: the argument's name, for the message.
+        name: name of the argument, for the message.
         value: a number.
-        interval: as written in mathematics, ``"[0, 1)"`` or ``"(0, inf)"``.
+        interval: in mathematical notation, ``"[0, 1)"`` or ``"(0, inf)"``.
 
     Raises:
-        ValueError: it is something else, lies outside or is NaN.
+        ValueError: the value is not a number, lies outside or is NaN.
     """
     if not jax.tree_util.all_leaves([value]) or callable(value) or np.ndim(value):
         raise ValueError(f"{name} must be a number in {interval}, got {brief(value)}")
@@ -256,15 +256,15 @@ def check_number(name: str, value: Any, interval: str) -> None:
 
 
 def check_whole(name: str, value: Any, interval: str) -> None:
-    """Check that a static argument is a whole number in an interval, and below 2**31; True and 2.0 are none.
+    """Check that a static argument is an integer in an interval and below 2**31; True and 2.0 are refused.
 
     Args:
-        name: the argument's name, for the message.
-        value: what was given.
-        interval: as written in mathematics, ``"[1, inf)"``.
+        name: name of the argument, for the message.
+        value: the argument.
+        interval: in mathematical notation, ``"[1, inf)"``.
 
     Raises:
-        ValueError: it is something else, or lies outside.
+        ValueError: the value is not an integer, or lies outside.
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not _inside(min(value, 2**31), interval):
@@ -287,5 +287,5 @@ def _is_traced(number: Any) -> bool:
 
 
 def at_count(number: Any, count: jax.Array) -> Any:
-    """A schedule's value at ``count``; a plain number is returned as it is. In a tree of both, each for itself."""
+    """The value of a schedule at ``count``; a number is returned unchanged. In a tree this holds for each entry."""
     return jax.tree.map(lambda each: each(count) if callable(each) else each, number)

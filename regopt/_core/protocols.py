@@ -166,7 +166,7 @@ def _seen_by(part: Tree, params: Params) -> Params:
             continue
         try:
             return jax.tree.map(lambda own, p: own if _is_masked(own) else p, tree, params, is_leaf=_is_masked)
-        except ValueError:  # a masked tree that is not like the parameters: the state of a wrapped optimizer
+        except ValueError:  # the tree does not match the parameters, like the state of a wrapped optimizer
             continue
     return params
 

@@ -1,7 +1,7 @@
-"""Parameter trees: rules lifted leaf by leaf, masks by path, numbers by layer, and totals in float32.
+"""Parameter trees: rules applied leaf by leaf, masks by path, numbers by layer, and sums in float32.
 
-Thin on purpose: structure comes from ``jax.tree`` and ``optax.tree``; here is only what regopt adds, the
-"at least float32, cast last" rule and the "weights only" mask.
+Structure comes from ``jax.tree`` and ``optax.tree``. This file only adds the rule "at least float32, cast last" and the
+mask that selects weights.
 """
 
 import re
@@ -22,19 +22,19 @@ _NOT_A_WEIGHT = re.compile(r"b_?\d*|(\w+_)?(bias|intercept|offset|scale)_?\d*")
 
 
 def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: tuple[NumberTree, ...] = ()) -> Params:
-    """``rule`` applied leaf by leaf, computed in at least float32, in the dtypes of ``first``.
+    """Apply ``rule`` leaf by leaf in at least float32, and cast the results to the dtypes of ``first``.
 
     Args:
         rule: function of one array from each tree and then of each number, all of one dtype; returns an array.
         first: tree whose structure and dtypes the result takes.
         *rest: trees with the same structure.
-        numbers: what the rule takes after the arrays: numbers, or prefix trees of numbers.
+        numbers: the arguments of the rule after the arrays: numbers, or prefix trees of numbers.
 
     Returns:
         A tree like ``first``.
 
     Raises:
-        ValueError: one of ``numbers`` is no prefix of ``first``.
+        ValueError: one of ``numbers`` is not a prefix of ``first``.
 
     >>> lift(lambda w, g, rate: w - rate * g, {"w": jnp.ones(2)}, {"w": jnp.ones(2)}, numbers=(0.5,))
     {'w': Array([0.5, 0.5], dtype=float32)}
@@ -44,10 +44,9 @@ def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: tu
 
 
 def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
-    """As ``lift``, without the last cast: the leaves stay in at least float32."""
-    converted: dict[
-        tuple[int, jnp.dtype], jax.Array
-    ] = {}  # once for all leaves of one dtype: a program has many leaves to compile
+    """Like ``lift``, without the cast: the leaves remain in at least float32."""
+    # one conversion for all leaves of one dtype, because a program with many leaves takes long to compile
+    converted: dict[tuple[int, jnp.dtype], jax.Array] = {}
 
     def number_like(number, array):
         key = id(number), array.dtype
@@ -63,15 +62,15 @@ def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[Numbe
 
 
 def zeros_wide(params: Params) -> Params:
-    """Zeros shaped as ``params``, in at least float32: the start of an accumulator.
+    """Zeros shaped like ``params``, in at least float32, to start an accumulator.
 
-    A second moment with b2 = 0.999 never moves in bfloat16, whose spacing is 1/128.
+    In bfloat16, whose spacing near 1 is 1/128, a second moment with b2 = 0.999 would never change.
     """
     return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
 
 
 def copy_wide(params: Params) -> Params:
-    """The parameters in at least float32, in memory of their own, so that both may be donated to one program."""
+    """A copy of the parameters in at least float32; its memory is separate, so both may be donated to one program."""
     return jax.tree.map(lambda p: jnp.array(widen(p)[0], copy=True), params)
 
 
@@ -86,7 +85,7 @@ def total(tree: Tree) -> jax.Array:
 
 
 def count_not_finite(tree: Tree) -> jax.Array:
-    """How many entries of the inexact leaves are NaN or infinite; int32 of shape ().
+    """The number of entries of the inexact leaves that are NaN or infinite; int32 of shape ().
 
     >>> count_not_finite({"w": jnp.array([1.0, jnp.inf]), "count": jnp.array(3)})
     Array(1, dtype=int32)
@@ -102,7 +101,7 @@ def where(condition: jax.Array, if_true: Params, if_false: Params) -> Params:
 
 
 def no_move(updates: Params) -> Params:
-    """Updates that change no bit of any parameter: -0.0, since adding 0.0 would turn a -0.0 into 0.0."""
+    """Updates that change no bit of a parameter: -0.0, because adding 0.0 would turn -0.0 into 0.0."""
     return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
 
 
@@ -110,14 +109,15 @@ def by_leaf(prefix: NumberTree, params: Tree) -> Tree:
     """One number for each leaf, from a number or a prefix tree of numbers.
 
     Args:
-        prefix: a number, or a tree of numbers that ``params`` refines, one for a layer, say.
+        prefix: a number, or a tree of numbers that is a prefix of ``params``, with one number for each layer, for
+            example.
         params: the tree to match.
 
     Returns:
         A tree with the structure of ``params``.
 
     Raises:
-        ValueError: ``prefix`` is no prefix of ``params``.
+        ValueError: ``prefix`` is not a prefix of ``params``.
 
     >>> by_leaf({"a": 1.0, "b": 2.0}, {"a": {"kernel": 0, "bias": 0}, "b": {"kernel": 0}})
     {'a': {'bias': 1.0, 'kernel': 1.0}, 'b': {'kernel': 2.0}}
@@ -126,11 +126,10 @@ def by_leaf(prefix: NumberTree, params: Tree) -> Tree:
 
 
 def weights_only(params: Tree) -> Tree:
-    """The default mask of a penalty: everything but biases and normalisation scales, told by name.
+    """The default mask of a penalty: all leaves except biases and normalisation scales, recognised by name.
 
-    A leaf is left out when the last name in its path is ``b``, ``bias``, ``intercept``, ``offset`` or
-    ``scale``, alone or after an underscore, with or without a number behind it. A leaf without a name counts
-    as a weight.
+    A leaf is excluded if the last name in its path is ``b``, ``bias``, ``intercept``, ``offset`` or ``scale``, alone or
+    after an underscore, with or without a number at the end. A leaf without a name counts as a weight.
 
     >>> weights_only({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
     {'bias': False, 'kernel': True}
@@ -150,9 +149,10 @@ def _name(entry: object) -> object:
 
 
 def resolve_mask(mask: Mask, params: Tree) -> Tree:
-    """The tree of bools that ``mask`` means for ``params``.
+    """The tree of bools that ``mask`` stands for: one for each leaf of ``params``.
 
-    ``"weights"`` is ``weights_only``, None is all, a function is called, a prefix is spread.
+    ``"weights"`` stands for ``weights_only`` and None for all leaves. A function is called with ``params``, and a
+    prefix is broadcast.
     """
     if mask is None:
         return jax.tree.map(lambda _: True, params)

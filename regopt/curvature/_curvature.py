@@ -21,8 +21,8 @@ Product = Callable[[Tree], Tree]
 class SpectralMeasure(NamedTuple):
     """``v' f(A) v`` as a sum over a few eigenvalues: ``sum(weights * f(eigenvalues))``."""
 
-    eigenvalues: jax.Array  # [order], ascending; Ritz values: the outermost converge to A's first
-    weights: jax.Array  # [order], >= 0, with sum |v|**2
+    eigenvalues: jax.Array  # [order], ascending: Ritz values, of which the outermost converge first
+    weights: jax.Array  # [order], >= 0; their sum is |v|**2
 
 
 def hessian_product(objective: Callable[[Tree], jax.Array], params: Tree) -> Product:

@@ -23,7 +23,7 @@ class ScaleByAdamaxState(NamedTuple):
 
     def proximal_steps(self, rates: Tree) -> Tree:
         """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        # as large as Adam's at most, where the gradient has always been zero
+        # the bound keeps the step finite, and at most as large as Adam's, where all gradients were zero
 
         def steps(rate, u, eps):
             return rate / jnp.maximum(u + eps, jnp.sqrt(jnp.finfo(u.dtype).tiny))
@@ -78,7 +78,7 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
         largest = trees.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.largest, updates, numbers=(b2,))
 
         def direction(s, u, eps):
-            size = jax.lax.stop_gradient(u + eps)  # the slope of s / u is s / u**2, whose square overflows for tiny u
+            size = jax.lax.stop_gradient(u + eps)  # the derivative s / u**2 would overflow for tiny u
             return safe_divide(safe_divide(s, size), safe_divide(u + eps, size))
 
         directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), largest, numbers=(eps,))

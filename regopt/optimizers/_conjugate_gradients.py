@@ -16,8 +16,8 @@ Variant = Literal["polak_ribiere", "fletcher_reeves", "hestenes_stiefel"]
 class NonlinearCGState(NamedTuple):
     """State of ``nonlinear_cg``; the state of the line search follows it."""
 
-    gradient: jax.Array  # [parameters], at least float32: the last one; 0 before the first update
-    direction: jax.Array  # [parameters], at least float32: the last one; 0 before the first update
+    gradient: jax.Array  # [parameters], at least float32: that of the last update, or 0
+    direction: jax.Array  # [parameters], at least float32: that of the last update, or 0
 
 
 def nonlinear_cg(

@@ -21,7 +21,7 @@ class Link(NamedTuple):
     """A transformation of one vector ``[parameters]`` in at least float32; the counterpart of optax's for trees."""
 
     init: Callable[[jax.Array], Any]  # parameters -> state
-    update: Callable[..., tuple[jax.Array, Any]]  # (vector, state, parameters, grad=..., value_fn=...) -> the same
+    update: Callable[..., tuple[jax.Array, Any]]  # (vector, state, parameters, **functions) -> (vector, state)
 
 
 def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> optax.GradientTransformationExtraArgs:

@@ -68,9 +68,9 @@ class LevenbergMarquardtState(NamedTuple):
     """State of ``levenberg_marquardt``; its numbers have shape () and are at least float32."""
 
     count: Number  # shape (), int32: updates so far
-    damping: jax.Array  # mu of the next step, absolute; 0 before the first
+    damping: jax.Array  # mu of the next step, absolute; 0 before the first step
     growth: jax.Array  # nu, the factor of mu at the next rejection
-    gain_ratio: jax.Array  # decrease over the model's decrease, of the last step; 0 where nothing was left to gain
+    gain_ratio: jax.Array  # decrease of F over that of its model in the last step; 0 if neither decreased
 
 
 def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationExtraArgs:
@@ -124,7 +124,7 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
         square, slope = jacobian.T @ jacobian, jacobian.T @ residual
         largest = jnp.max(jnp.diagonal(square))
         mu = jnp.where(state.count == 0, like(damping, x) * largest, state.damping)
-        # within what rounding can tell: else mu may end at 0, from where it cannot grow, or at infinity
+        # outside of these bounds mu has no effect to rounding; without them it may reach 0, where it stays, or infinity
         eps = jnp.finfo(x.dtype).eps
         mu = jnp.clip(mu, eps * largest, largest / eps)
         step = -solve_symmetric(square, slope, mu, False)[0]
@@ -140,6 +140,6 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
 
 def _gain_ratio(residual: jax.Array, trial: jax.Array, step: jax.Array, slope: jax.Array, mu: jax.Array) -> jax.Array:
     """The decrease of F over that of its model, equation 2.18; negative where the trial is not finite."""
-    decrease = (residual - trial) @ (residual + trial) / 2  # not F - F, which loses the digits near a solution
+    decrease = (residual - trial) @ (residual + trial) / 2  # F(w) - F(w + h) would lose digits to cancellation
     predicted = step @ (mu * step - slope) / 2
     return jnp.where(jnp.isfinite(decrease), safe_divide(decrease, predicted), -1)

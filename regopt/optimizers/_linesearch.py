@@ -20,7 +20,7 @@ LineSearch: TypeAlias = Literal["zoom", "backtracking", "exact_quadratic"] | opt
 class LineSearchState(NamedTuple):
     """State of a line search: the result of the last one. Every search starts anew, so nothing else is carried."""
 
-    step: jax.Array  # shape (), at least float32: multiple of the direction that was taken; 1 before the first
+    step: jax.Array  # shape (), at least float32: factor of the direction in the last update; 1 before it
 
 
 def scale_by_exact_linesearch() -> optax.GradientTransformationExtraArgs:

@@ -48,7 +48,7 @@ def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number)
 class Denominator(NamedTuple):
     """The constants in the denominator of ``divide_by_root``; a state keeps them in order to report its metric."""
 
-    bias: Number  # shape (), default float dtype: what the second moment is divided by
+    bias: Number  # shape (), default float dtype: divisor of the second moment
     eps: Number  # shape (), default float dtype
     eps_root: Number  # shape (), default float dtype
 

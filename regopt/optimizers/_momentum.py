@@ -139,7 +139,7 @@ class NesterovState(NamedTuple):
 
     count: Number  # shape (), int32: updates so far
     velocity: Tree  # structure, shapes and dtypes of the parameters
-    momentum: Number  # shape (), default float dtype: kept here because the evaluation point needs it
+    momentum: Number  # shape (), default float dtype: the evaluation point needs it
 
     def evaluation_params(self, params: Tree) -> Tree:
         """The interim point of Algorithm 8.3, ``params + momentum * velocity``, in the dtypes of ``params``."""

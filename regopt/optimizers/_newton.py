@@ -22,7 +22,7 @@ from regopt.optimizers._sgd import scale_by_learning_rate
 class NewtonState(NamedTuple):
     """State of ``newton`` and ``diagonal_newton``; the state of the learning rate follows it."""
 
-    smallest_curvature: jax.Array  # shape (), at least float32: of the last Hessian its smallest eigenvalue (entry)
+    smallest_curvature: jax.Array  # shape (), at least float32: smallest eigenvalue (entry) of the last Hessian
 
 
 def newton(
@@ -158,7 +158,7 @@ def _solve_symmetric_jvp(absolute, primals, tangents):
     values, vectors, inverse = _spectrum(matrix, regularization, absolute)
     coordinates = vectors.T @ vector
     turned = vectors.T @ matrix_dot @ vectors
-    # the divided differences of 1 / (|l| + r), free of a difference of eigenvalues in the denominator
+    # divided differences of 1 / (|l| + r), in a form without differences of eigenvalues in the denominator
     left, right, ones = values[:, None], values[None, :], jnp.ones_like(values)
     signs = safe_divide(left + right, jnp.abs(left) + jnp.abs(right)) if absolute else jnp.outer(ones, ones)
     by_matrix = -(signs * turned) @ (inverse * coordinates)

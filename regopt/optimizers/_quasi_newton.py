@@ -16,7 +16,7 @@ class BFGSState(NamedTuple):
     """State of ``bfgs``; the state of the line search follows it. Arrays are at least float32."""
 
     count: Number  # shape (), int32: updates so far
-    pairs: jax.Array  # shape (), int32: updates of the matrix so far; the others were skipped
+    pairs: jax.Array  # shape (), int32: updates of the matrix so far, without the skipped ones
     params: jax.Array  # [parameters], at the last update
     gradient: jax.Array  # [parameters], at the last update
     inverse_hessian: jax.Array  # [parameters, parameters], symmetric, positive definite
@@ -64,7 +64,8 @@ def bfgs(*, linesearch: LineSearch = "zoom") -> optax.GradientTransformationExtr
     """
 
     def init(x):
-        counts = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # of their own, so that a state may be donated
+        # two arrays, because one buffer cannot be donated twice
+        counts = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
         return BFGSState(*counts, jnp.zeros_like(x), jnp.zeros_like(x), jnp.eye(x.size, dtype=x.dtype))
 
     def update(gradient, state, x, **extra_args):

@@ -23,13 +23,13 @@ from regopt.regularization import add_penalty_gradient
 class ScheduleFreeState(NamedTuple):
     """State of ``schedule_free_sgd`` and ``schedule_free_adamw``."""
 
-    inner: Tree  # of what turns the gradient into a direction
+    inner: Tree  # state of the transformation that turns the gradient into a direction
     count: Number  # shape (), int32: updates so far
     weight_sum: Tree  # a scalar for each leaf, at least float32: sum of the squared learning rates
     z: Tree  # shapes of the parameters, at least float32: the iterate that takes the steps
     x: Tree  # shapes of the parameters, at least float32: its average
 
-    own_points = True  # see transforms/evaluation.py
+    own_points = True  # see regopt/_core/protocols.py
 
     def final_params(self, params: Tree) -> Tree:
         """The average x, in the dtypes of ``params``."""
@@ -157,7 +157,7 @@ def _schedule_free(
         rate = at_count(learning_rate, state.count)
         sums = trees.lift(lambda total, r: total + r * r, state.weight_sum, numbers=(rate,))
         z = trees.lift(lambda z, d, r: z - r * d, state.z, directions, numbers=(rate,))
-        # a rate of 0 in the first steps of a warm-up leaves the average where it starts
+        # while a warm-up has rate 0 the average stays at its start
         x = trees.lift(
             lambda x, z, total, r: x + safe_divide(r * r, total) * (z - x), state.x, z, sums, numbers=(rate,)
         )

@@ -85,7 +85,7 @@ class _Inner(NamedTuple):
     """State of the inner iteration."""
 
     count: jax.Array
-    solution: jax.Array  # z; 0 where the first direction has negative curvature, and the step goes along -g
+    solution: jax.Array  # z; 0 if the first direction has negative curvature, after which the step goes along -g
     residual: jax.Array  # H z + g
     direction: jax.Array
     negative: jax.Array

@@ -40,7 +40,7 @@ def constrained(
         targets = project(stepped)
         pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
         active = jnp.asarray(sum(count_true(a != b) for a, b in pairs if a is not b), jnp.int32) > 0
-        # while it is inactive the optimizer is itself; and XLA, as the step waits, need not copy the parameters
+        # an inactive constraint changes nothing; the dependency on it also spares XLA a copy of the parameters
         updates, inner = trees.where(active, moved(params, updates, inner, stepped, targets), (updates, inner))
         count = optax.safe_increment(state.count)
         return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))

@@ -65,7 +65,7 @@ def moved(params: Tree, updates: Tree, state: State, stepped: Tree, targets: Tre
     A parameter whose target is 0 becomes exactly 0. A leaf that is not moved keeps its update.
     """
 
-    def update(u, w, before, after):  # of one leaf; what no penalty touches comes back as it went in
+    def update(u, w, before, after):  # a leaf that no penalty touches is the same object as before
         return u if after is before else trees.lift(lambda _, w, after: after - w, u, w, after)
 
     after = jax.tree.map(update, updates, params, stepped, targets)
@@ -74,6 +74,6 @@ def moved(params: Tree, updates: Tree, state: State, stepped: Tree, targets: Tre
 
 def count_true(condition: jax.Array) -> jax.Array:
     """The number of true entries; int32 of shape ()."""
-    # columns in floats, exact to 2**24 rows: XLA is slowest to sum integers
+    # columns are summed in floats, exact up to 2**24 rows, because XLA sums integers slowly
     columns = sum_leading(jnp.atleast_1d(condition).astype(jnp.float32), 1)
     return jnp.sum(columns.astype(jnp.int32), dtype=jnp.int32)

@@ -19,26 +19,26 @@ from regopt.training._checks import check_monitor, check_task
 from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment
 from regopt.training._steps import train_steps
 
-_STRIDE = 64  # steps between two looks at whether all are done; changes no result
+_STRIDE = 64  # steps between two checks whether all lanes are done; it changes no result
 
 
 class Retrained(NamedTuple):
     """The result of ``retrain``."""
 
-    state: Tree  # the task's, after the last step
-    last_step: jax.Array  # shape (), int32: steps trained
-    first_bad_step: jax.Array  # shape (), int32: step that met a NaN or an infinity and ended it; 0 without one
+    state: Tree  # the task's state after the last step
+    last_step: jax.Array  # shape (), int32: number of trained steps
+    first_bad_step: jax.Array  # shape (), int32: step whose NaN or infinity ended the run; 0 if there is none
 
 
 class Continued(NamedTuple):
     """The result of ``continue_training``; steps are counted from the start of the first training."""
 
-    state: Tree  # the task's, after the last step
-    metrics: dict[str, jax.Array]  # each [evaluations], float; NaN where not trained
+    state: Tree  # the task's state after the last step
+    metrics: dict[str, jax.Array]  # each [evaluations], float; NaN after the end
     threshold: jax.Array  # shape (), float: the training loss at the stop
-    converged: jax.Array  # shape (), bool: the validation loss came down to the threshold
+    converged: jax.Array  # shape (), bool: the validation loss reached the threshold
     last_step: jax.Array  # shape (), int32
-    first_bad_step: jax.Array  # shape (), int32: step that met a NaN or an infinity and ended it; 0 without one
+    first_bad_step: jax.Array  # shape (), int32: step whose NaN or infinity ended the run; 0 if there is none
 
 
 def retrain(

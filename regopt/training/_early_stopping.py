@@ -13,12 +13,12 @@ from regopt._core.types import Number, Stopping, Tree
 class EarlyStoppingState(NamedTuple):
     """State of ``early_stopping``; each comment ends with the book's symbol."""
 
-    step: jax.Array  # shape (), int32: training steps seen, i
-    waited: jax.Array  # shape (), int32: evaluations since the best, j
+    step: jax.Array  # shape (), int32: training steps so far, i
+    waited: jax.Array  # shape (), int32: evaluations since the best one, j
     best_metric: jax.Array  # shape (), default float dtype: v
     best_step: jax.Array  # shape (), int32: i*
-    best_params: Tree  # theta*, as the parameters
-    stop: jax.Array  # shape (), bool: j >= p; from then on the state no longer changes
+    best_params: Tree  # structure, shapes and dtypes of the parameters: theta*
+    stop: jax.Array  # shape (), bool: j >= p; after that the state does not change
 
 
 def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", "max"] = "min") -> Stopping:
@@ -65,7 +65,7 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", 
             waited=waited,
             best_metric=as_float(worst),
             best_step=best_step,
-            best_params=jax.tree.map(jnp.copy, params),  # of their own, so that both may be donated
+            best_params=jax.tree.map(jnp.copy, params),  # a copy, so that both may be donated
             stop=as_float(patience) <= 0,
         )
 

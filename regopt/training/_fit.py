@@ -21,13 +21,13 @@ from regopt.training._segments import checked, keys_of, scan_while, train_segmen
 class Fit(NamedTuple):
     """The result of ``fit``."""
 
-    state: Tree  # the task's, at best_step
-    metrics: dict[str, jax.Array]  # each [evaluations], float; NaN where not trained
-    best_step: jax.Array  # shape (), int32: step of the state kept: i* with patience, else the last
-    best_metric: jax.Array  # shape (), float: the monitor there; NaN at step 0
-    last_step: jax.Array  # shape (), int32: steps trained
-    stopped: jax.Array  # shape (), bool: patience ended it
-    first_bad_step: jax.Array  # shape (), int32: step that met a NaN or an infinity and ended it; 0 without one
+    state: Tree  # the task's state at best_step
+    metrics: dict[str, jax.Array]  # each [evaluations], float; NaN after the end
+    best_step: jax.Array  # shape (), int32: step of the state that is kept, i* with patience, else the last
+    best_metric: jax.Array  # shape (), float: the monitor at best_step; NaN at step 0
+    last_step: jax.Array  # shape (), int32: number of trained steps
+    stopped: jax.Array  # shape (), bool: patience ended the run
+    first_bad_step: jax.Array  # shape (), int32: step whose NaN or infinity ended the run; 0 if there is none
 
     @property
     def diverged(self) -> jax.Array:
@@ -39,7 +39,7 @@ class _Run(NamedTuple):
     """The carry from segment to segment."""
 
     state: Tree
-    stopping: Tree  # early-stopping state; it keeps no parameters without patience
+    stopping: Tree  # state of early stopping; without patience it keeps no parameters
     last_step: jax.Array
     first_bad_step: jax.Array
 

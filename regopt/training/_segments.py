@@ -21,14 +21,14 @@ from regopt.training._checks import check_data, check_key, check_steps
 from regopt.training._steps import train_steps
 
 Metrics = dict[str, jax.Array]
-Run = TypeVar("Run")  # what is carried from segment to segment
+Run = TypeVar("Run")  # the carry from segment to segment
 
 
 class Keys(NamedTuple):
     """The key of a run or of a whole sweep, split by purpose."""
 
-    init: Key  # of the initial state
-    order: Key  # of the order of the data
+    init: Key  # for the initial state
+    order: Key  # for the order of the data
     noise: Key
 
 

@@ -17,7 +17,7 @@ from regopt._core.types import Number, Tree
 class AverageParamsState(NamedTuple):
     """State of ``average_params``."""
 
-    inner: Any  # the wrapped optimizer's
+    inner: Any  # state of the wrapped optimizer
     count: Number  # shape (), int32: updates so far
     mean: Tree  # shapes of the parameters, at least float32
 
@@ -86,7 +86,7 @@ def average_params(
 class LookaheadState(NamedTuple):
     """State of ``lookahead``."""
 
-    inner: Any  # the wrapped optimizer's
+    inner: Any  # state of the wrapped optimizer
     since_sync: Number  # shape (), int32: steps since the slow weights last moved
     slow: Tree  # shapes of the parameters, at least float32
 

@@ -14,7 +14,7 @@ class AddGradientNoiseState(NamedTuple):
     """State of ``add_gradient_noise``."""
 
     count: Number  # shape (), int32: updates so far
-    key: Key  # shape (), a typed key: never changes
+    key: Key  # shape (), a typed key; it never changes
 
 
 def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.GradientTransformationExtraArgs:

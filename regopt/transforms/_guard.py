@@ -21,12 +21,12 @@ class GuardState(NamedTuple):
     """State of ``guard``: the state of the wrapped optimizer, and a report."""
 
     inner: Tree
-    count: Number  # shape (), int32: steps so far, skipped ones too
-    skipped: Number  # shape (), int32: steps skipped
-    first_bad_step: Number  # shape (), int32: the count before the first step skipped; -1 without one
-    still: Number  # shape (), int32: steps in a row, up to the last, that moved nothing although the gradient was not 0
-    overflowed: Number  # shape (), bool: the inner state holds a NaN or an infinity that was not there from the start
-    infinite: Number  # shape (), int32: entries of the first inner state that were not finite
+    count: Number  # shape (), int32: steps so far, including skipped ones
+    skipped: Number  # shape (), int32: skipped steps
+    first_bad_step: Number  # shape (), int32: the count before the first skipped step; -1 if there is none
+    still: Number  # shape (), int32: number of the last steps that moved nothing although the gradient was not 0
+    overflowed: Number  # shape (), bool: the inner state has a NaN or an infinity that its first state had not
+    infinite: Number  # shape (), int32: number of entries of the first inner state that were not finite
 
 
 def guard(
@@ -94,7 +94,7 @@ def guard(
 
     def update(updates, state, params=None, **extra_args):
         finite = trees.count_not_finite(updates) == 0
-        # zeros keep the optimizer's own arithmetic, and slopes through it, clear of what is dropped
+        # zeros keep the dropped values out of the optimizer's arithmetic and of derivatives through it
         grads = trees.where(finite, updates, optax.tree.zeros_like(updates))
         grads, _ = clipping.update(grads, optax.EmptyState())
         moves, inner = optimizer.update(grads, state.inner, params, **extra_args)

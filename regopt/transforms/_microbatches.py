@@ -14,8 +14,8 @@ from regopt._core.types import Number, Tree
 class AccumulateState(NamedTuple):
     """State of ``accumulate``."""
 
-    inner: Tree  # the wrapped optimizer's
-    collected: Number  # shape (), int32: gradients in the mean
+    inner: Tree  # state of the wrapped optimizer
+    collected: Number  # shape (), int32: number of gradients in the mean
     mean: Tree  # shapes of the parameters, at least float32
 
 

@@ -14,14 +14,14 @@ from regopt._core.types import Number
 class ReduceOnPlateauState(NamedTuple):
     """State of ``reduce_on_plateau``."""
 
-    scale: jax.Array  # shape (), default float dtype: what the updates are multiplied by
+    scale: jax.Array  # shape (), default float dtype: factor of the updates
     best_value: jax.Array  # shape (), default float dtype
-    plateau_count: jax.Array  # shape (), int32: evaluations in a row without improvement
-    cooldown_count: jax.Array  # shape (), int32: evaluations still to be ignored
+    plateau_count: jax.Array  # shape (), int32: consecutive evaluations without improvement
+    cooldown_count: jax.Array  # shape (), int32: remaining evaluations of the cooldown
     count: jax.Array  # shape (), int32: values since the last evaluation
     total: jax.Array  # shape (), default float dtype: their sum
 
-    hides_metric = True  # the scale acts behind the rate that is given; see regopt/_core/protocols.py
+    hides_metric = True  # the scale acts after the given learning rate; see regopt/_core/protocols.py
 
 
 def reduce_on_plateau(
@@ -91,7 +91,8 @@ def reduce_on_plateau(
 
     def init(params):
         del params
-        plateau, cooldown, count = (jnp.zeros((), jnp.int32) for _ in range(3))  # apart, so that they may be donated
+        # three arrays, because one buffer cannot be donated twice
+        plateau, cooldown, count = (jnp.zeros((), jnp.int32) for _ in range(3))
         return ReduceOnPlateauState(as_float(1), as_float(sign * jnp.inf), plateau, cooldown, count, as_float(0))
 
     def evaluate(state, value):

@@ -14,8 +14,8 @@ from regopt._core.types import Number, Tree
 class SamState(NamedTuple):
     """State of ``sam``."""
 
-    inner: Tree  # the wrapped optimizer's
-    ascended: jax.Array  # shape (), bool: the next gradient is asked at the ascended point
+    inner: Tree  # state of the wrapped optimizer
+    ascended: jax.Array  # shape (), bool: the next gradient is evaluated at the ascended point
     ascent: Tree  # structure, shapes and dtypes of the parameters: the ascended point of the last ascent
 
     def evaluation_params(self, params: Tree) -> Tree:
