@@ -9,5 +9,5 @@ FIRST_ORDER = {
 SECOND_ORDER = {
     row.label: (lambda rate, row=row: row.make())
     for row in CATALOGUE
-    if row.kind == "second_order" and row.group and not row.variant and not row.needs_residuals
+    if row.group == "second order" and not row.variant and not row.needs_residuals
 }

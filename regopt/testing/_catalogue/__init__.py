@@ -31,9 +31,10 @@ REFUSED = {  # what lies outside the range of an argument of this name, wherever
 }
 _ROWS = [
     *_optimizers.ROWS,
+    *_second_order.ROWS,
     *_wrappers.ROWS,
     *_transforms.ROWS,
-    *_second_order.ROWS,
+    *_optimizers.DIRECTIONS,
     *_penalties.ROWS,
     *_projections.ROWS,
     *_schedules.ROWS,

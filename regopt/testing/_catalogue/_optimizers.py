@@ -76,6 +76,8 @@ ROWS = [
     first(optimizers.schedule_free_adamw, FREE_ADAMW, learning_rate=1e-2, weight_decay=0.0)._replace(
         ends={**zero(FREE_ADAMW), "b1": (0.0, 1.0)}
     ),
+]
+DIRECTIONS = [
     direction(optimizers.scale_by_learning_rate, RATE)._replace(updates="parameters"),
     direction(optimizers.scale_by_adagrad, ADAGRAD),
     direction(optimizers.scale_by_rmsprop, {**DECAY, **EPS}),

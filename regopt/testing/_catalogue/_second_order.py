@@ -3,6 +3,7 @@
 import optax
 
 from regopt import optimizers
+from regopt.testing._catalogue._optimizers import DIRECTION
 from regopt.testing._row import NONE, Numbers, Row
 
 SECOND = "second order"
@@ -51,5 +52,5 @@ ROWS = [
         optimizers.scale_by_exact_linesearch,
         {},
         build=lambda: optax.chain(optimizers.sgd(1.0), optimizers.scale_by_exact_linesearch()),
-    ),
+    )._replace(group=DIRECTION),
 ]
