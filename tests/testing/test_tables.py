@@ -1,5 +1,8 @@
 """The tables of optimizers and penalties in the documents are those of the catalogue."""
 
+import subprocess
+import sys
+from collections.abc import Hashable
 from pathlib import Path
 
 import pytest
@@ -26,8 +29,12 @@ def test_a_table_lists_every_named_optimizer_and_every_penalty():
     named = {name for name in regopt.__all__ if any(row.factory is getattr(regopt, name) for row in CATALOGUE)}
     assert {"sgd", "newton", "guard", "regularize"} <= named
     assert all(f"`{name}`" in table("optimizers") for name in named)
-    values = {"share", "weights_only", "Penalty", "decay_strength", "elastic_net_numbers", "l1_strength", "l2_number"}
-    assert all(f"`{name}`" in table("penalties") for name in set(penalties.__all__) - values - {"l2_strength"})
+    of_catalogue = {row.factory for row in CATALOGUE}
+    assert all(
+        f"`{name}`" in table("penalties")
+        for name in penalties.__all__
+        if isinstance(factory := getattr(penalties, name), Hashable) and factory in of_catalogue
+    )
 
 
 def test_a_document_is_written_anew_between_its_marks_alone(tmp_path):
@@ -41,8 +48,5 @@ def test_a_document_is_written_anew_between_its_marks_alone(tmp_path):
 
 
 def test_the_catalogue_costs_nothing_at_import_of_the_package():
-    import subprocess
-    import sys
-
     code = "import sys, regopt; sys.exit(any(name.startswith(('regopt.testing', 'chex.')) for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
