@@ -47,9 +47,8 @@ def of_second_order(transform: optax.GradientTransformationExtraArgs, dtype: DTy
 def of_penalty(penalty: Penalty, dtype: DTypeLike, size: float, finite: bool) -> Tree:
     """Value, slope and prox at ``parameters``; a value that is infinite there is taken at the prox."""
     params = jax.tree.map(lambda w: w * size, parameters(dtype))
-    prox = penalty.prox
-    value = penalty.value if finite or prox is None else lambda w: penalty.value(prox(w, 1.0))
-    return value(params), jax.grad(value)(params), prox and prox(params, 0.5)
+    value = penalty.value if finite else lambda w: penalty.value(penalty.prox(w, 1.0))
+    return value(params), jax.grad(value)(params), penalty.prox(params, 0.5) if penalty.has_prox else None
 
 
 def of_projection(project: Callable[[Tree], Tree], dtype: DTypeLike, size: float) -> Tree:

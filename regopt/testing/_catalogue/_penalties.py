@@ -28,15 +28,13 @@ def flipped(w: jax.Array) -> jax.Array:
 def tied(strength) -> Penalty:
     """Of the parameters and half of them, seen from the parameters."""
     penalty = penalties.tie("first", "second", strength)
-    prox = penalty.prox
-    assert prox is not None
 
     def pair(params):
         return {"first": params, "second": jax.tree.map(lambda w: w / 2, params)}
 
     return penalty._replace(
         value=lambda params: penalty.value(pair(params)),
-        prox=lambda params, step: prox(pair(params), step)["first"],
+        prox=lambda params, step: penalty.prox(pair(params), step)["first"],
     )
 
 

@@ -39,12 +39,10 @@ def compiled(make: Callable[..., Penalty], traits: ProxTraits, dtype: DTypeLike)
     def facts(a, b, step, steps, numbers):
         penalty = make(**numbers)
         value, prox = penalty.value, penalty.prox
-        assert prox is not None
         at_a, metric = prox(a, step), prox(a, steps)
 
         def everything(numbers, step, a):
             penalty = make(**numbers)
-            assert penalty.prox is not None
             moved = jnp.sum(penalty.prox(a, step)) + jnp.sum(penalty.prox(a, steps))
             return moved + (1.0 if traits.finite else 0.0) * penalty.value(at_a)
 
@@ -65,9 +63,7 @@ def compiled(make: Callable[..., Penalty], traits: ProxTraits, dtype: DTypeLike)
         if traits.permute:
             found["permuted"] = prox(traits.permute(a), step)
         if traits.scaled:
-            scaled = make(**traits.scaled(**numbers)).prox
-            assert scaled is not None
-            found["scaled"] = scaled(2 * a, step)
+            found["scaled"] = make(**traits.scaled(**numbers)).prox(2 * a, step)
         return found
 
     return facts
@@ -189,12 +185,12 @@ def the_projection_of_a_penalty_is_that_of_a_ball(row: Row) -> None:
 
 
 def _with_prox(row: Row) -> list[Cell]:
-    applies = row.prox is not None and row.make().prox is not None
+    applies = row.prox is not None and row.make().has_prox
     return [{"dtype": dtype} for dtype in (jnp.float32, jnp.float64)] if applies else []
 
 
 def _with_projection(row: Row) -> list[Cell]:
-    return [{}] if row.prox is not None and row.prox.convex and row.make().project is not None else []
+    return [{}] if row.prox is not None and row.prox.convex and row.make().has_projection else []
 
 
 LAWS = (
