@@ -1,4 +1,4 @@
-"""What every second-order method keeps: closed carries, dtypes, lanes, rest at a solution, and sense off the convex."""
+"""Second-order methods beside the laws of the catalogue: sense off the convex, slopes of an inverse, line searches."""
 
 import jax
 import jax.numpy as jnp
@@ -9,117 +9,14 @@ import pytest
 import regopt
 from regopt.optimizers._linesearch import line_search
 from regopt.optimizers._newton import solve_symmetric
-from support import laws
-from support.catalogue.row import Row
-from support.catalogue.second_order import ROWS
+from regopt.testing import CATALOGUE, Row
 from support.full_batch import run
 
-each_row = pytest.mark.parametrize("row", ROWS, ids=laws.identify)
-SLEEPERS = [row for row in ROWS if row.factory not in (regopt.gauss_newton, regopt.levenberg_marquardt)]
-
-
-def shapes(tree):
-    return jax.tree.map(lambda x: (x.shape, x.dtype.name), tree)
-
-
-def update(row, numbers, params, state, gradient_dtype):
-    """One update on the catalogue's problem; inputs may be abstract."""
-
-    def value_fn(params):
-        return jnp.sum(jnp.square(laws.residuals(params))) / 2
-
-    grads = jax.tree.map(lambda g: g.astype(gradient_dtype), jax.grad(value_fn)(params))
-    return row.make(**numbers).update(grads, state, params, value_fn=value_fn, residual_fn=laws.residuals)
-
-
-@each_row
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64], ids=lambda d: d.__name__)
-@pytest.mark.parametrize("x64", [False, True], ids=["", "x64"])
-def test_the_carry_is_closed_with_traced_numbers(row: Row, dtype, x64):
-    with jax.enable_x64(x64 or dtype == jnp.float64):
-        params = laws.parameters(dtype)
-        numbers = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in row.numbers}
-        before = jax.eval_shape(lambda numbers: row.make(**numbers).init(params), numbers)
-        updates, after = jax.eval_shape(lambda n, s: update(row, n, params, s, jnp.float32), numbers, before)
-        assert shapes(before) == shapes(after)
-        assert shapes(updates) == shapes(params)
-
-
-@each_row
-def test_the_state_does_not_depend_on_the_values_and_init_works_on_abstract_parameters(row: Row):
-    params = laws.parameters(jnp.float32)
-    first = row.make().init(params)
-    second = row.make(**{name: values[1] for name, values in row.numbers.items()}).init(params)
-    assert shapes(first) == shapes(second) == shapes(jax.eval_shape(row.make().init, params))
-
-
-@pytest.mark.sampled(2)
-@each_row
-def test_a_scan_over_lanes_of_strengths_is_the_loop_and_a_nan_stays_in_its_lane(row: Row):
-    """Lanes with their own L2 strength; the least-squares methods see it as residuals."""
-    with jax.enable_x64(True):
-        start = jax.tree.map(lambda w: np.asarray(w, np.float64), laws.parameters(jnp.float32))
-
-        def train(strength):
-            def residual_fn(params):
-                decay = jnp.sqrt(strength) * params["layer"]["kernel"].ravel()
-                return jnp.concatenate([laws.residuals(params), decay])
-
-            def value_fn(params):
-                return jnp.sum(jnp.square(residual_fn(params))) / 2
-
-            optimizer = row.make()
-
-            def step(carry, _):
-                params, state = carry
-                grads = jax.grad(value_fn)(params)
-                updates, state = optimizer.update(grads, state, params, value_fn=value_fn, residual_fn=residual_fn)
-                return (optax.apply_updates(params, updates), state), value_fn(params)
-
-            params = jax.tree.map(jnp.asarray, start)
-            return jax.lax.scan(step, (params, optimizer.init(params)), length=4)[0][0]
-
-        strengths = jnp.array([0.02, 0.3, 2.0])
-        many = jax.jit(jax.vmap(train))
-        lanes = many(strengths)
-        one = jax.jit(train)
-        for i, strength in enumerate(strengths):
-            for a, b in zip(jax.tree.leaves(lanes), jax.tree.leaves(one(strength)), strict=True):
-                np.testing.assert_allclose(a[i], b, rtol=1e-7, atol=1e-9)
-        poisoned = many(strengths.at[0].set(jnp.nan))
-        for a, b in zip(jax.tree.leaves(lanes), jax.tree.leaves(poisoned), strict=True):
-            np.testing.assert_array_equal(a[1:], b[1:])
-
-
-@each_row
-def test_nothing_moves_at_a_solution(row: Row):
-    """Zero gradient from the start: zero steps, zero changes of the gradient, zero denominators."""
-
-    def residual_fn(params):
-        return jnp.stack([params["a"] - 1, 2 * params["b"] + 1])
-
-    def value_fn(params):
-        return jnp.sum(jnp.square(residual_fn(params))) / 2
-
-    start = {"a": np.float32(1.0), "b": np.float32(-0.5)}
-    path, states = run(row.make(), value_fn, start, 3, residual_fn)
-    np.testing.assert_array_equal(path["a"], 1)
-    np.testing.assert_array_equal(path["b"], -0.5)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states))
-
-
-@each_row
-def test_long_after_convergence_everything_is_finite_and_still(row: Row):
-    def residual_fn(w):
-        return jnp.stack([w[0] - 0.7, 3 * (w[1] + w[0] ** 2), 0.5 + w[0] * w[1]])
-
-    path, states = run(row.make(), lambda w: jnp.sum(residual_fn(w) ** 2) / 2, np.ones(2, np.float32), 400, residual_fn)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((path, states)))
-    np.testing.assert_allclose(path[-1], path[-100], atol=2e-3)  # in float32 a flat minimum is wide
+OF_A_VALUE = [row for row in CATALOGUE if row.kind == "second_order" and not row.needs_residuals]
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("row", SLEEPERS, ids=laws.identify)
+@pytest.mark.parametrize("row", OF_A_VALUE, ids=lambda row: row.name)
 @pytest.mark.parametrize("curvature", [(-1.0, 2.0), (0.0, 2.0), (0.0, 0.0), (-1.0, -3.0)], ids=str)
 def test_an_indefinite_or_singular_hessian_gives_a_finite_step(row: Row, curvature):
     def value_fn(w):

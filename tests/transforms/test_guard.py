@@ -10,15 +10,12 @@ import optax
 import pytest
 
 import regopt
-from regopt import optimizers, transforms
+from regopt import transforms
 from regopt._core import trees
-from support import laws
-from support.laws import identify
+from regopt.testing import CATALOGUE, parameters
 
-WRAPPERS = ["accumulate", "average_params", "lookahead", "sam", "schedule_free_adamw", "schedule_free_sgd"]
-NAMES = {*(set(optimizers.__all__) & set(regopt.__all__)), *WRAPPERS}
-OPTIMIZERS = [row for row in laws.of_kind("transform") if row.factory.__name__ in NAMES]
-each_optimizer = pytest.mark.parametrize("row", OPTIMIZERS, ids=identify)
+OPTIMIZERS = [row for row in CATALOGUE if row.is_optimizer and row.factory is not regopt.guard]
+each_optimizer = pytest.mark.parametrize("row", OPTIMIZERS, ids=lambda row: row.name)
 MAX_NORM = 5.0
 ATTACKS = {
     "NaN": lambda g: jnp.full_like(g, jnp.nan),
@@ -71,7 +68,7 @@ def under_attack(optimizer, names):
     The one named "none" has its sixth step left out.
     """
     alters = [ATTACKS.get(name, lambda g: g) for name in names]
-    start = laws.parameters(jnp.float32)
+    start = parameters(jnp.float32)
 
     def run(kind):
         params, state, _ = descend(optimizer, start, optimizer.init(start), 5)
@@ -157,9 +154,7 @@ def clean_runs(row, lanes, steps=100):
     optimizer = regopt.guard(row.make(), MAX_NORM)
 
     def run(key):
-        start = perturbed(
-            key, laws.parameters(jnp.float32), lambda key, w: w + 3 * jax.random.normal(key, w.shape, w.dtype)
-        )
+        start = perturbed(key, parameters(jnp.float32), lambda key, w: w + 3 * jax.random.normal(key, w.shape, w.dtype))
         return descend(optimizer, start, optimizer.init(start), steps)[1]
 
     return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(2), lanes))
@@ -192,7 +187,7 @@ def bombarded(row, dtype, lanes, steps, max_norm):
     optimizer = regopt.guard(row.make(), max_norm)
 
     def run(key):
-        params = laws.parameters(dtype)
+        params = parameters(dtype)
 
         def body(carry, key):
             params, state = carry
@@ -226,7 +221,7 @@ def test_random_bits_leave_every_parameter_finite(row):
 
 @pytest.mark.parametrize("name", ["adam", "nesterov"])
 def test_random_bits_leave_every_parameter_finite_without_a_norm_too(name):
-    row = next(row for row in OPTIMIZERS if row.factory.__name__ == name)
+    row = next(row for row in OPTIMIZERS if row.label == name)
     check_bombarded(row, jnp.float32, lanes=4, steps=300, max_norm=None)
 
 
@@ -252,7 +247,7 @@ def test_a_skipped_step_changes_no_bit_not_even_of_a_negative_zero():
 
 
 def test_without_a_bad_step_the_guard_is_not_there():
-    params = laws.parameters(jnp.float32)
+    params = parameters(jnp.float32)
     bare, guarded = regopt.adam(0.1), regopt.guard(regopt.adam(0.1))
     with_clipping = regopt.guard(regopt.adam(0.1), 0.5)
     clipped = optax.chain(transforms.clip_by_global_norm(0.5), regopt.adam(0.1))
@@ -281,7 +276,7 @@ def test_a_state_with_infinities_of_its_own_is_no_alarm():
 def test_the_slope_through_a_skipped_step_is_finite_and_that_of_the_others():
     def trained(rate, bad):
         optimizer = regopt.guard(regopt.adam(rate), 1.0)
-        params = laws.parameters(jnp.float32)
+        params = parameters(jnp.float32)
         state = optimizer.init(params)
         for alter in bad:
             params, state = step(optimizer, params, state, alter)

@@ -1,7 +1,7 @@
 """Stopping rules."""
 
 from regopt import training
-from support.catalogue.row import Row
+from regopt.testing._row import Row
 
 ROWS = [
     Row(

@@ -1,7 +1,9 @@
 """Schedules."""
 
+from math import nan as NAN
+
 from regopt import schedules
-from support.catalogue.row import Row
+from regopt.testing._row import Row
 
 ROWS = [
     Row(schedules.constant, "schedule", {"value": (0.3, 0.02)}, {"value": (0.0,)}),
@@ -77,6 +79,7 @@ ROWS = [
         "schedule",
         {"rate": (0.5, 0.2), "boundary": (5.0, 50.0)},
         {"boundary": (0.0, 7.0)},
+        refused={"rate": (NAN,)},
         build=lambda rate, boundary: schedules.join(
             [schedules.constant(0.3), schedules.exponential(rate, 0.9)], [boundary]
         ),
@@ -86,6 +89,7 @@ ROWS = [
         "schedule",
         {"rate": (0.5, 0.2), "warmup_steps": (5.0, 20.0), "init_value": (0.1, 0.05)},
         {"warmup_steps": (0.0, 7.0), "init_value": (0.0,)},
+        refused={"rate": (NAN,)},
         build=lambda rate, warmup_steps, init_value: schedules.warmup(
             schedules.exponential(rate, 0.9), warmup_steps, init_value
         ),

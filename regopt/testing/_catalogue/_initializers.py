@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from regopt import initializers
-from support.catalogue.row import Row
+from regopt.testing._row import Row
 
 GAIN, GAIN_ENDS = {"gain": (0.7, 2.0)}, {"gain": (0.0,)}
 LABELS = jnp.array([0, 2, 1, 1])
@@ -35,7 +35,7 @@ def fitted(variance, tolerance):
 def biased(smoothing):
     """The input, shifted by the log frequencies of fixed labels."""
 
-    def apply(key, x):
+    def apply(_key, x):
         bias = initializers.output_bias(LABELS, "cross_entropy", classes=3, smoothing=smoothing)
         return x + bias.astype(x.dtype)[None]
 

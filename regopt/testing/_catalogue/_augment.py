@@ -1,7 +1,7 @@
 """Augmentation, exercised as noise on small images; in other dtypes the same draws."""
 
 from regopt import augment
-from support.catalogue.row import Row
+from regopt.testing._row import Row
 
 
 def on_images(transform, channels=1):

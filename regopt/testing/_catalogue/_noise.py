@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from regopt import layers, noise
-from support.catalogue.row import Row
+from regopt.testing._row import Row
 
 
 def normalised(momentum, eps):
     """Two training batches, then inference; momentum shows only there."""
 
-    def apply(key, x):
+    def apply(_key, x):
         layer = layers.BatchNorm(3, momentum=momentum, eps=eps)
         return layer(x), layer(2 * x), layer(x, use_running_average=True)
 
@@ -21,7 +21,7 @@ def normalised(momentum, eps):
 def folded():
     """A layer and its normalisation as one, after a pass over the input."""
 
-    def apply(key, x):
+    def apply(_key, x):
         dense = layers.Dense(3, 2, param_dtype=x.dtype, rngs=nnx.Rngs(0))
         norm = layers.BatchNorm(2)
         model = nnx.Sequential(dense, norm)
@@ -34,7 +34,7 @@ def folded():
 def convolved():
     """A window of two over the examples, in flax's layer."""
 
-    def apply(key, x):
+    def apply(_key, x):
         layer = nnx.Conv(
             3, 2, 2, conv_general_dilated=layers.convolution_by_product, param_dtype=x.dtype, rngs=nnx.Rngs(0)
         )
@@ -59,7 +59,7 @@ def rate_row(factory, build, name="rate", ends=(0.0, 1.0)):
 
 
 ROWS = [
-    rate_row(noise.weight_scaling, lambda rate: lambda key, x: noise.weight_scaling(x, rate)),
+    rate_row(noise.weight_scaling, lambda rate: lambda _key, x: noise.weight_scaling(x, rate)),
     rate_row(noise.spatial_dropout, lambda rate: lambda key, x: noise.spatial_dropout(key, x, rate)),
     rate_row(noise.stochastic_depth, lambda rate: lambda key, x: noise.stochastic_depth(key, x, rate)),
     rate_row(noise.drop_connect, lambda rate: lambda key, x: noise.drop_connect(key, {"w": x, "bias": x}, rate)),
@@ -132,7 +132,7 @@ ROWS = [
         layers.MultiTask,
         "noise",
         {},
-        build=lambda: lambda key, x: two_heads(x.dtype)(x),
+        build=lambda: lambda _key, x: two_heads(x.dtype)(x),
     ),
     Row(
         layers.Dense,

@@ -1,0 +1,81 @@
+"""Projections of this package; those of optax are optax's to test."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt import projections
+from regopt._core.types import Number
+from regopt.testing._row import Numbers, Row
+
+RADIUS: Numbers = {"radius": (0.7, 2.0)}
+CENTRE: Numbers = {"radius": (0.0,)}
+NORMALS = np.arange(-6.0, 6.0).reshape(1, 12) / 4  # exact in float32
+ANY: tuple[float, ...] = ()  # nothing is refused: an end may be an array
+
+
+def ball(
+    project: Callable[..., jax.Array], norm: Callable[[np.ndarray], np.floating], variant: str = "", **static
+) -> Row:
+    """The row of the points whose norm is at most the radius."""
+    return Row(
+        project,
+        "projection",
+        RADIUS,
+        CENTRE,
+        build=lambda radius: lambda w: project(w, radius, **static),
+        variant=variant,
+        outside=lambda w, radius: float(norm(w)) - radius,
+    )
+
+
+def affine(offset: Number) -> Callable[[jax.Array], jax.Array]:
+    """The points of a hyperplane."""
+    return lambda w: projections.projection_affine(w, jnp.asarray(NORMALS, jnp.float32), jnp.asarray(offset)[None])
+
+
+ROWS = [
+    ball(projections.projection_l2_ball, np.linalg.norm),
+    ball(projections.projection_l1_ball, lambda w: np.abs(w).sum()),
+    ball(projections.projection_group_balls, lambda w: np.linalg.norm(w, axis=0).max()),
+    ball(projections.projection_max_norm, lambda w: np.linalg.norm(w, axis=0).max()),
+    ball(projections.projection_max_norm, lambda w: np.linalg.norm(w, axis=1).max(), "of rows", unit_axis=0),
+    ball(projections.projection_l12_ball, lambda w: np.linalg.norm(w, axis=0).sum()),
+    ball(projections.projection_l12_ball, lambda w: np.linalg.norm(w, axis=1).sum(), "of rows", axis=-1),
+    ball(projections.projection_spectral_ball, lambda w: np.linalg.norm(w, 2)),
+    ball(projections.projection_nuclear_ball, lambda w: np.linalg.norm(w, "nuc")),
+    Row(
+        projections.projection_box,
+        "projection",
+        {"lower": (-0.3, 0.1), "upper": (0.4, 0.7)},
+        build=lambda lower, upper: lambda w: projections.projection_box(w, lower, upper),
+        refused={"lower": ANY, "upper": ANY},
+        outside=lambda w, lower, upper: max(w.max() - upper, lower - w.min()),
+    ),
+    Row(
+        projections.projection_affine,
+        "projection",
+        {"offset": (0.5, -2.0)},
+        build=affine,
+        refused={"offset": ANY},
+        outside=lambda w, offset: abs(NORMALS @ w.ravel() - offset).max(),
+    ),
+    Row(
+        projections.projection_intersection,
+        "projection",
+        {"radius": (0.7, 2.0), "upper": (0.4, 0.7)},
+        build=lambda radius, upper: (
+            lambda w: projections.projection_intersection(
+                w,
+                [
+                    lambda w: projections.projection_l2_ball(w, radius),
+                    lambda w: projections.projection_box(w, -jnp.inf, upper),
+                ],
+            )
+        ),
+        refused={"upper": ANY},
+        outside=lambda w, radius, upper: max(np.linalg.norm(w) - radius, w.max() - upper),
+    ),
+]

@@ -1,0 +1,67 @@
+"""The tables of optimizers and penalties in Markdown, from the catalogue, and their places in documents.
+
+A document marks a table by ``<!-- catalogue: optimizers -->`` or ``<!-- catalogue: penalties -->`` on a line before and
+``<!-- /catalogue -->`` on a line after it.
+"""
+
+import re
+from pathlib import Path
+
+from regopt._core.io import write_text
+from regopt.testing._catalogue import CATALOGUE
+
+KINDS = {"optimizers": ("transform", "second_order"), "penalties": ("penalty",)}
+_BLOCK = re.compile(r"(<!-- catalogue: (\w+) -->\n)(.*?)(<!-- /catalogue -->)", re.DOTALL)
+
+
+def table(name: str) -> str:
+    """A Markdown table of the catalogue, a line for each group of factories.
+
+    Args:
+        name: "optimizers" or "penalties".
+
+    Returns:
+        The lines, the last one ended, too.
+
+    Raises:
+        ValueError: there is no such table.
+
+    >>> print(table("penalties").splitlines()[2])
+    | entry by entry | `l1` `l2` `elastic_net` `huber` `mcp` `scad` `log_sum` `l0` `box` `non_negative` |
+    """
+    if name not in KINDS:
+        raise ValueError(f"name must be one of {', '.join(KINDS)}, got {name!r}")
+    groups: dict[str, dict[str, None]] = {}  # the names as keys, to have each once and in order
+    for row in CATALOGUE:
+        if row.kind in KINDS[name] and row.group:
+            groups.setdefault(row.group, {})[row.factory.__name__] = None
+    lines = [f"| {group} | {' '.join(f'`{each}`' for each in names)} |" for group, names in groups.items()]
+    return "\n".join(["| | |", "| --- | --- |", *lines, ""])
+
+
+def tables_in(text: str) -> list[tuple[str, str]]:
+    """The marked tables of a document: the name of each and what the document has there.
+
+    Args:
+        text: a document in Markdown.
+
+    Returns:
+        Pairs of a name and lines.
+    """
+    return [(match[2], match[3]) for match in _BLOCK.finditer(text)]
+
+
+def update_tables(*paths: str | Path) -> None:
+    """Write the tables of the catalogue into documents, between the marks that are there.
+
+    Args:
+        *paths: documents in Markdown, such as ``README.md``.
+
+    Raises:
+        ValueError: a document marks a table that there is not.
+    """
+    for path in map(Path, paths):
+        text = path.read_text()
+        new = _BLOCK.sub(lambda match: match[1] + table(match[2]) + match[4], text)
+        if new != text:
+            write_text(path, new)
