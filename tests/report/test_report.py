@@ -15,10 +15,12 @@ from regopt.sweep.results._findings import findings as findings_of
 from support.saved_sweeps import findings, result
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra report)")
+pytest.importorskip("jinja2", reason="jinja2 is not installed (the extra report)")
 
-from regopt.report import _figures as figures
 from regopt.report._axes import log_ticks, window_of
+from regopt.report._landscape import surface as surface_of
 from regopt.report._page import page
+from regopt.report._selection import groups as groups_of
 
 EVIL = "</script><script>hacked=1</script>"
 TEXTS = (EVIL, '"><img src=x onerror="hacked=1">', "a & <b>b</b>")
@@ -167,7 +169,7 @@ def test_ten_thousand_settings_make_a_page_below_ten_megabytes_that_says_what_it
 
 def test_curves_of_a_large_sweep_are_the_best_the_middle_and_the_worst():
     many = findings_of(result(settings=200, seeds=1), thorough=False)
-    groups = {name: rows for name, _, rows in figures.groups(many)}
+    groups = {name: rows for name, _, rows in groups_of(many)}
     np.testing.assert_array_equal(groups["best"], many.order[:20])
     np.testing.assert_array_equal(groups["worst"], many.order[-20:])
     assert many.order[len(many.order) // 2] in groups["middle"]
@@ -185,7 +187,7 @@ def test_a_contour_of_two_numbers_alone_has_the_settings_own_values():
     record.curves["validation_loss"][:, -1] = (np.log10(settings.numbers["a"]) + 1.5) ** 2 + settings.numbers["b"]
     record.last_step[:] = record.steps[-1]
     found = findings_of(replace(made, history=record), thorough=False)
-    across, up, surface = figures.surface(found, "a", "b")
+    across, up, surface = surface_of(found, "a", "b")
     row, column = np.unravel_index(np.argmin(surface), surface.shape)
     best = found.table.loc[found.order[0]]
     assert surface.min() == pytest.approx(best["validation_loss"])
