@@ -11,6 +11,7 @@ from regopt.report import _exporters as exporters
 from support.saved_sweeps import findings
 
 FOUND = findings(settings=12, seeds=1)
+FOUND.table.loc[FOUND.order[-1], "status"] = "pruned"
 FAILURE = 2  # the number of STATUS_FAILURE in TensorBoard's enumeration
 
 
@@ -26,6 +27,7 @@ def test_the_tables_for_weights_and_biases_hold_every_number(tmp_path):
     runs = pandas.read_csv(tmp_path / "runs.csv")
     np.testing.assert_array_equal(runs["learning_rate"], FOUND.table["learning_rate"])
     assert list(runs["State"] == "failed") == list(FOUND.diverged)
+    assert list(runs["State"] == "killed") == list(FOUND.table["status"] == "pruned")
     history = pandas.read_csv(tmp_path / "history.csv")
     for row, expected in enumerate(measured("validation_loss")):
         part = history[history["Name"] == runs["Name"][row]].dropna(subset=["validation_loss"])

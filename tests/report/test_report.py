@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,6 +19,7 @@ from support.saved_sweeps import findings, result
 pytest.importorskip("plotly", reason="plotly is not installed (the extra report)")
 pytest.importorskip("jinja2", reason="jinja2 is not installed (the extra report)")
 
+from regopt.report import summary
 from regopt.report._axes import log_ticks, window_of
 from regopt.report._landscape import surface as surface_of
 from regopt.report._page import page
@@ -144,6 +147,26 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(("segments", "said"), [(0, "No setting has a finite value"), (2, "Not finished")])
 def test_a_sweep_that_still_runs_has_a_page(segments, said):
     assert said in page(findings_of(result(segments=segments), thorough=False))
+
+
+def test_what_the_scheduler_pruned_is_finished():
+    found = findings(settings=60)
+    found.table.loc[found.order[20:30], "status"] = "pruned"
+    text = page(found)
+    assert "Not finished" not in text
+    assert '<i style="background:#cc79a7"></i>10 pruned' in text
+    assert "<option>pruned</option>" in text
+    shown = summary(found, rows=60)
+    cells = list(shown.columns[-2].cells)
+    assert {cell.style for cell in cells if str(cell) == "pruned"} == {"magenta"}
+    assert "10 pruned" in str(shown.title)
+
+
+def test_the_drawing_libraries_are_imported_only_for_a_page():
+    """A sweep imports the report's names, and must run where the extra is not installed."""
+    code = "import sys, regopt.sweep, regopt.report; print({'plotly', 'jinja2', 'tensorboardX'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
 
 
 def test_a_single_setting_has_a_page():

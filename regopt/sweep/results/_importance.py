@@ -133,8 +133,7 @@ def _resampled_interval(values: np.ndarray, folds: int, level: float) -> tuple[n
 
     count = len(values)
     mean = values.mean(axis=0)
-    spread = np.sqrt(
-        (1 / count + 1 / (folds - 1)) * values.var(axis=0, ddof=1)
-    )  # 1 / (folds - 1) is the ratio of test to train
+    ratio = 1 / (folds - 1)  # of test to training settings
+    spread = np.sqrt((1 / count + ratio) * values.var(axis=0, ddof=1))
     reach = stats.t.ppf((1 + level) / 2, count - 1) * spread
     return mean, mean - reach, mean + reach
