@@ -1,42 +1,61 @@
-"""Axes of the figures: which range of the metric is shown, where axes are logarithmic, how ticks and labels read."""
+"""Palette and axes of the figures: the range of the metric, logarithmic scales, ticks and labels."""
 
 import html
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from regopt.report._findings import Findings
 
+Options = dict[str, Any]  # keyword arguments of a Plotly figure; Plotly declares no types for them
 GREY, INK = "#9aa5b1", "#1f2933"
-FEW = 8  # values of a number that are all named on its axis
+BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito (2008)
+GOOD_IS_DARK = [[0.0, "#e8edf2"], [0.4, "#a5c4de"], [0.7, "#4a8fc4"], [0.9, "#14588f"], [1.0, "#062a4f"]]
+STAR = {"size": 16, "color": "#e69f00", "symbol": "star", "line": {"color": INK, "width": 1}}
+FEW = 8  # an axis with at most this many values has a tick at each of them
 
 
 class Window(NamedTuple):
-    """The range of the metric that is shown."""
+    """The range of the metric that a figure shows."""
 
     low: float
     high: float
     log: bool
-    beyond: int  # values that are worse than its end
+    beyond: int  # number of values that are worse than the worst one shown
 
 
 def is_log(findings: Findings, name: str) -> bool:
-    """Whether a column was tried on a logarithmic scale: positive numbers, more of them small than large."""
+    """Whether a column looks logarithmically spaced: it spans a decade or more, with most values near the low end."""
     if not findings.is_number(name):
         return False
-    levels = np.unique(findings.table[name].to_numpy(float))
-    levels = levels[np.isfinite(levels)]
+    levels = levels_of(findings, name)
     return spans_decades(levels) and bool(np.median(levels) - levels[0] < 0.3 * (levels[-1] - levels[0]))
 
 
+def levels_of(findings: Findings, name: str) -> np.ndarray:
+    """The finite values of a column of numbers, in order and each once."""
+    levels = np.unique(findings.table[name].to_numpy(float))
+    return levels[np.isfinite(levels)]
+
+
 def spans_decades(values: np.ndarray) -> bool:
-    """Whether all finite values are positive, and the largest is ten times the smallest or more."""
+    """Whether all finite values are positive, and the largest is at least ten times the smallest."""
     known = values[np.isfinite(values)]
     return bool(len(known) and known.min() > 0 and known.max() >= 10 * known.min())
 
 
 def window_of(values: np.ndarray, mode: str, keep: float = 0.95) -> Window:
-    """The range of the metric without its worst tail, where that tail would squeeze everything else."""
+    """The range of the metric; a worst tail that would squeeze all other values into a corner is left out.
+
+    Args:
+        values: the metric, any shape; values that are not finite are ignored.
+        mode: whether "min" or "max" is better.
+        keep: the share of the values that stays in sight where the tail is left out.
+
+    Returns:
+        The range, with a margin at both ends.
+    """
     known = values[np.isfinite(values)]
     if not len(known):
         return Window(0.0, 1.0, log=False, beyond=0)
@@ -52,7 +71,7 @@ def window_of(values: np.ndarray, mode: str, keep: float = 0.95) -> Window:
 
 
 def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Round numbers between two positive ones, at most nine of them, and how they are written."""
+    """Round ticks between two positive numbers, at most ten, and their labels."""
     low, high = max(low, 1e-300), max(high, 1e-300)
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     width = np.log10(high / low)
@@ -63,19 +82,18 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     return ticks, [f"{tick:g}".replace("e-0", "e-").replace("e+0", "e") for tick in ticks]
 
 
-def axis(findings: Findings, name: str) -> dict[str, Any]:
+def axis(findings: Findings, name: str) -> Options:
     """The scale and the ticks of a column."""
     if not findings.is_number(name):
         return {"type": "category"}
-    levels = np.unique(findings.table[name].to_numpy(float))
-    levels = levels[np.isfinite(levels)]
+    levels = levels_of(findings, name)
     if is_log(findings, name):
         ticks, texts = (levels, [f"{x:g}" for x in levels]) if len(levels) <= FEW else log_ticks(levels[0], levels[-1])
         return {"type": "log", "tickvals": ticks, "ticktext": texts}
     return {"type": "linear", **({"tickvals": levels} if len(levels) <= FEW else {})}
 
 
-def metric_range(window: Window) -> dict[str, Any]:
+def metric_range(window: Window) -> Options:
     """The scale and the ticks of the metric."""
     if not window.log:
         return {"range": [window.low, window.high]}
@@ -83,8 +101,8 @@ def metric_range(window: Window) -> dict[str, Any]:
     return {"type": "log", "range": list(np.log10(window[:2])), "tickvals": ticks, "ticktext": texts}
 
 
-def layout(**more: Any) -> dict[str, Any]:
-    """The looks that all figures share, and what one has of its own."""
+def layout(**more: object) -> Options:
+    """The layout that all figures share, with the options of one figure added."""
     line = "#cbd2d9"
     axis = {"gridcolor": "#e4e7eb", "zeroline": False, "linecolor": line, "ticks": "outside", "tickcolor": line}
     return {
@@ -101,17 +119,18 @@ def layout(**more: Any) -> dict[str, Any]:
     }
 
 
-def rounded(values: Any) -> np.ndarray:
-    """Six significant digits: what a figure can show, in half the bytes."""
-    return np.asarray(values, np.float32) if np.asarray(values).dtype.kind == "f" else np.asarray(values)
+def rounded(values: ArrayLike) -> np.ndarray:
+    """Floats in single precision: a figure shows no more digits, and the page is half as long."""
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
-def label(value: Any, most: int = 40) -> str:
-    """A text that Plotly shows as it is where it would read HTML, cut to a length."""
-    return html.escape(cut(value, most))
+def label(value: object, most: int = 40) -> str:
+    """A shortened text with HTML escaped, since Plotly reads its labels as HTML."""
+    return html.escape(shortened(value, most))
 
 
-def cut(value: Any, most: int) -> str:
-    """A text that is not longer than ``most``."""
+def shortened(value: object, most: int) -> str:
+    """A text of at most ``most`` characters."""
     text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,14 +1,15 @@
-"""A sweep for other tools: TensorBoard's HParams, MLflow, and the tables that Weights & Biases reads.
+"""Exports of a sweep: TensorBoard's HParams, MLflow, and the tables that Weights & Biases reads.
 
-Each writes through the tool's own client, imported only here and only when asked for. A metric that is not finite is
-left out, since none of them compares it.
+Each export writes through a client of the tool, which is imported only when the export is called. Values that are not
+finite are left out, since none of the tools can compare them.
 """
 
+import contextlib
 import importlib
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,28 +23,27 @@ def to_tensorboard(findings: Findings, folder: str | Path) -> None:
 
     Args:
         findings: the sweep.
-        folder: where to; made where there is none.
+        folder: the log directory, created if it does not exist.
 
     Raises:
-        ImportError: tensorboard is not installed (``pip install 'regopt[tensorboard]'``).
+        ImportError: tensorboardX is not installed (``pip install 'regopt[tensorboard]'``).
     """
-    summary_v2 = _client("tensorboard.plugins.hparams.summary_v2")
-    scalar_pb = _client("tensorboard.plugins.scalar.summary_v2").scalar_pb
-    folder = Path(folder)
-    _events(
-        folder,
-        [
-            summary_v2.hparams_config_pb(
-                [summary_v2.HParam(name) for name in findings.names],
-                [summary_v2.Metric(metric) for metric in findings.metrics],
-            )
-        ],
-    )
+    writers, summary = _client("tensorboardX", "tensorboard"), _client("tensorboardX.summary", "tensorboard")
+    tags = {metric: summary.scalar(metric, 0.0).value[0].tag for metric in findings.metrics}
+    # a value of no known type leaves the type of a column open: static choices may mix numbers and texts
+    experiment, _, _ = summary.hparams(dict.fromkeys(findings.names, ()), dict.fromkeys(tags.values(), 0.0))
+    with contextlib.closing(writers.FileWriter(str(folder))) as writer:
+        writer.add_summary(experiment)
     for row, status in enumerate(findings.table["status"]):
-        numbers = {name: _scalar(value) for name, value in findings.setting(row).items()}
-        curves = ((step, scalar_pb(metric, value)) for metric, step, value in _measured(findings, row))
-        ended = _ended(failed=status == "diverged")
-        _events(folder / _name(row, findings), [summary_v2.hparams_pb(numbers, trial_id=str(row)), *curves, ended])
+        setting = {name: _scalar(value) for name, value in findings.setting(row).items()}
+        _, start, end = summary.hparams(setting, {})
+        if status == "diverged":
+            _set_failed(end)
+        with contextlib.closing(writers.FileWriter(str(Path(folder) / _name(row, findings)))) as writer:
+            writer.add_summary(start)
+            for metric, step, value in _measured(findings, row):
+                writer.add_summary(summary.scalar(metric, value), step)
+            writer.add_summary(end)
 
 
 def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") -> str:
@@ -51,8 +51,8 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
 
     Args:
         findings: the sweep.
-        tracking_uri: such as ``sqlite:///mlflow.db``.
-        experiment: its name; the runs are added to one that is there.
+        tracking_uri: the address of the tracking store, such as ``sqlite:///mlflow.db``.
+        experiment: the name of the experiment; the runs are added if it exists.
 
     Returns:
         The experiment's id.
@@ -60,8 +60,8 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
     Raises:
         ImportError: mlflow is not installed (``pip install 'regopt[mlflow]'``).
     """
-    entities = _client("mlflow.entities")
-    client = _client("mlflow.tracking").MlflowClient(tracking_uri=tracking_uri)
+    entities = _client("mlflow.entities", "mlflow")
+    client = _client("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=tracking_uri)
     known = client.get_experiment_by_name(experiment)
     number = known.experiment_id if known else client.create_experiment(experiment)
     for row, status in enumerate(findings.table["status"]):
@@ -70,7 +70,7 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
         metrics = [entities.Metric(metric, value, begun, step) for metric, step, value in _measured(findings, row)]
         params = [entities.Param(name, str(value)) for name, value in findings.setting(row).items()]
         client.log_batch(run.info.run_id, params=params)
-        for first in range(0, len(metrics), 1000):  # as many as a batch may hold
+        for first in range(0, len(metrics), 1000):  # the most that one batch may hold
             client.log_batch(run.info.run_id, metrics=metrics[first : first + 1000])
         client.set_terminated(run.info.run_id, "FAILED" if status == "diverged" else "FINISHED")
     return number
@@ -79,18 +79,18 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
 def to_wandb(findings: Findings, folder: str | Path) -> None:
     """Write ``runs.csv`` and ``history.csv`` as Weights & Biases exports them, and ``runs.table.json`` as it logs them.
 
-    Nothing of theirs is needed; their client reads the table back with ``wandb.Table.from_json``.
+    Their client is not needed to write; it reads the table back with ``wandb.Table.from_json``.
 
     Args:
         findings: the sweep.
-        folder: where to; made where there is none.
+        folder: the folder for the three files, created if it does not exist.
     """
     import pandas
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = findings.table
-    states = {"diverged": "failed", "cut": "killed", "unfinished": "running"}
+    states = {"diverged": "failed", "pruned": "killed", "unfinished": "running"}
     runs = pandas.DataFrame(
         {
             "Name": [_name(row, findings) for row in range(len(table))],
@@ -112,13 +112,22 @@ def to_wandb(findings: Findings, folder: str | Path) -> None:
     write_json(folder / "runs.table.json", whole)
 
 
-def _client(module: str) -> Any:
-    """A module of an extra."""
+def _client(module: str, extra: str) -> ModuleType:
+    """Import a module of an extra."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        extra = module.split(".")[0]
-        raise ImportError(f"this needs {extra}: pip install 'regopt[{extra}]'") from error
+        raise ImportError(f"this needs {module.split('.')[0]}: pip install 'regopt[{extra}]'") from error
+
+
+def _set_failed(end: Any) -> None:
+    """Change the summary that ends a session from success, the only status that tensorboardX writes, to failure."""
+    status = _client("tensorboardX.proto.api_pb2", "tensorboard").Status
+    messages = _client("tensorboardX.proto.plugin_hparams_pb2", "tensorboard")
+    plugin = end.value[0].metadata.plugin_data
+    content = messages.HParamsPluginData.FromString(plugin.content)
+    content.session_end_info.status = status.Value("STATUS_FAILURE")
+    plugin.content = content.SerializeToString()
 
 
 def _name(row: int, findings: Findings) -> str:
@@ -133,27 +142,5 @@ def _measured(findings: Findings, row: int) -> Iterator[tuple[str, int, float]]:
         yield from ((metric, int(steps[at]), float(values[at])) for at in np.flatnonzero(np.isfinite(values)))
 
 
-def _scalar(value: Any) -> bool | int | float | str:
+def _scalar(value: object) -> bool | int | float | str:
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _ended(*, failed: bool) -> Any:
-    """The summary that ends a session; TensorBoard's own function for it needs TensorFlow."""
-    hparams = "tensorboard.plugins.hparams"
-    api_pb2, metadata, data = (_client(f"{hparams}.{name}") for name in ("api_pb2", "metadata", "plugin_data_pb2"))
-    summary = _client("tensorboard.compat.proto.summary_pb2").Summary
-    status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
-    content = data.HParamsPluginData(session_end_info=data.SessionEndInfo(status=status))
-    described = metadata.create_summary_metadata(content)
-    value = summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)
-    return summary(value=[value])
-
-
-def _events(folder: Path, summaries: list[Any]) -> None:
-    """One event file with summaries, each alone or as a pair of a step and a summary."""
-    event = _client("tensorboard.compat.proto.event_pb2").Event
-    writer = _client("tensorboard.summary.writer.event_file_writer").EventFileWriter(str(folder))
-    for entry in summaries:
-        step, summary = entry if isinstance(entry, tuple) else (0, entry)
-        writer.add_event(event(wall_time=time.time(), step=step, summary=summary))
-    writer.close()

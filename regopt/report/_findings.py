@@ -1,8 +1,8 @@
-"""What a report is made of: tidy tables, curves and two dictionaries, wherever they come from."""
+"""The input of a report: tables, curves and two dictionaries, independent of the sweep that they come from."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -10,26 +10,28 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
+REPEATED = ("seed", "replica")  # columns whose values repeat a setting rather than change it
+
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """A sweep as tables.
 
     Attributes:
-        title: what the page is called.
+        title: the title of the page.
         table: one row for each setting, its index 0, 1, ...: the columns in ``names``, ``status``, ``last_step``,
             ``kept_step``, ``first_bad_step``, and the metrics at the kept step.
-        curves: the metrics over ``setting`` and ``step``; NaN where not trained.
+        curves: the metrics over ``setting`` and ``step``; NaN where a setting was not trained.
         names: the columns that make a setting.
-        monitor: the metric that says which setting is best.
-        mode: whether a smaller or a larger one is better.
+        monitor: the metric that decides which setting is best.
+        mode: whether a smaller or a larger value of it is better.
         config: the resolved config.
-        versions: of what the numbers depend on.
+        versions: the versions of the packages that the numbers depend on.
         repeats: one row for each setting without its seed: ``count``, ``mean``, ``low``, ``high``, the best first.
-        importance: by number, ``share``, ``low``, ``high``, the most important first.
-        explained: ``r2``, ``low``, ``high`` of the forest that the importance is read from, on held-out settings.
-        separations: by number, where settings diverged: ``where``, ``inside``, ``diverged_inside``, and the same
-            outside.
+        importance: one row for each number: ``share``, ``low``, ``high``, the most important first.
+        explained: ``r2``, ``low``, ``high`` of the forest that the importance comes from, on held-out settings.
+        separations: one row for each number: the range ``where`` settings diverged, the counts ``inside`` and
+            ``diverged_inside``, and the same two counts outside.
     """
 
     title: str
@@ -38,8 +40,8 @@ class Findings:
     names: tuple[str, ...]
     monitor: str
     mode: Literal["min", "max"]
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
     repeats: "pandas.DataFrame | None" = None
     importance: "pandas.DataFrame | None" = None
     explained: "pandas.Series | None" = None
@@ -62,17 +64,17 @@ class Findings:
 
     @property
     def values(self) -> np.ndarray:
-        """The monitor at the kept step, ``[settings]``; NaN where it diverged or is not finite."""
+        """The monitor at the kept step, ``[settings]``; NaN where the setting diverged or the value is not finite."""
         values = self.table[self.monitor].to_numpy(float)
         return np.where(self.diverged | ~np.isfinite(values), np.nan, values)
 
     @property
     def order(self) -> np.ndarray:
-        """Rows with a value, the best first, the first of equals first."""
+        """The rows with a finite value, the best first; equal values keep the order of the table."""
         losses = self.values if self.mode == "min" else -self.values
         return np.argsort(losses, kind="stable")[: np.isfinite(losses).sum()]
 
-    def setting(self, row: int) -> dict[str, Any]:
+    def setting(self, row: int) -> dict[str, object]:
         """One setting as Python values."""
         return {name: plain(self.table[name].iloc[row]) for name in self.names}
 
@@ -81,6 +83,6 @@ class Findings:
         return self.table[name].dtype.kind in "iuf"
 
 
-def plain(value: Any) -> Any:
-    """A NumPy scalar as a Python one, anything else as it is."""
+def plain(value: object) -> object:
+    """A NumPy scalar as a Python scalar; any other value unchanged."""
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""A sweep as a table in the terminal: how many settings are where, and the best of them."""
+"""A sweep as a table in the terminal: the number of settings of each status, and the best settings."""
 
 import numpy as np
 from rich.table import Table
@@ -6,18 +6,18 @@ from rich.text import Text
 
 from regopt.report._findings import Findings, plain
 
-STYLES = {"diverged": "red", "stopped": "green", "done": "green", "cut": "magenta"}
+STYLES = {"diverged": "red", "stopped": "green", "done": "green", "pruned": "magenta"}
 
 
 def summary(findings: Findings, rows: int = 20) -> Table:
-    """The best settings, one row each, under a line that counts them all.
+    """The best settings, one row each, under a title that counts all settings by status.
 
     Args:
         findings: a sweep, also one that still runs.
-        rows: of the table, >= 1.
+        rows: the most rows of the table, >= 1.
 
     Returns:
-        A rich table; texts are shown as they are, so brackets in a name are no markup.
+        A rich table; brackets in a name are text, not markup.
     """
     table, order = findings.table, findings.order
     counts = ", ".join(f"{count:,} {status}" for status, count in table["status"].value_counts().items())

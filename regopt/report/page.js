@@ -14,7 +14,7 @@ function draw(holder) {
   Plotly.react(holder, figure.data, figure.layout, { ...options, ...(plain ? { displayModeBar: false } : { modeBarButtons: buttons }) });
 }
 
-// A figure is drawn when it comes near the screen, so that a page with many of them opens at once.
+// A figure is drawn when it comes near the screen, so that a page with many figures opens at once.
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
@@ -41,7 +41,7 @@ for (const button of document.querySelectorAll(".copy button")) {
   });
 }
 
-// The table: columns of values, a permutation of the rows, and as many of them as are asked for.
+// The table of all settings: its columns, the order of its rows, and how many of them are shown.
 const table = read("table");
 const page = 100;
 const body = document.querySelector("#settings tbody");
@@ -76,7 +76,7 @@ function show() {
   more.textContent = `Show more (${Math.min(shown, rows.length)} of ${rows.length})`;
 }
 
-// Numbers in order, texts after them, nothing last in both directions.
+// Numbers sort before texts; missing values come last in both directions.
 function compare(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
   if (typeof a === typeof b) return String(a).localeCompare(String(b));

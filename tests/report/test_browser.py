@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(jax.config.read("jax_enable_x64"), reason="a page is the same in 64 bit"),
 ]
 pytest.importorskip("plotly", reason="plotly is not installed (the extra report)")
+pytest.importorskip("jinja2", reason="jinja2 is not installed (the extra report)")
 pytest.importorskip("selenium", reason="selenium is not installed (the extra test)")
 
 EVIL = "</script><script>hacked=1</script>"

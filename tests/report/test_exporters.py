@@ -11,7 +11,8 @@ from regopt.report import _exporters as exporters
 from support.saved_sweeps import findings
 
 FOUND = findings(settings=12, seeds=1)
-BAD = int(np.flatnonzero(FOUND.diverged)[0])
+FOUND.table.loc[FOUND.order[-1], "status"] = "pruned"
+FAILURE = 2  # the number of STATUS_FAILURE in TensorBoard's enumeration
 
 
 def measured(metric):
@@ -26,6 +27,7 @@ def test_the_tables_for_weights_and_biases_hold_every_number(tmp_path):
     runs = pandas.read_csv(tmp_path / "runs.csv")
     np.testing.assert_array_equal(runs["learning_rate"], FOUND.table["learning_rate"])
     assert list(runs["State"] == "failed") == list(FOUND.diverged)
+    assert list(runs["State"] == "killed") == list(FOUND.table["status"] == "pruned")
     history = pandas.read_csv(tmp_path / "history.csv")
     for row, expected in enumerate(measured("validation_loss")):
         part = history[history["Name"] == runs["Name"][row]].dropna(subset=["validation_loss"])
@@ -60,7 +62,8 @@ def test_mlflow_finds_parameters_metrics_and_the_best_run(tmp_path):
 
 
 def test_tensorboard_lists_the_settings_with_their_numbers_and_metrics(tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed (the extra tensorboard)")
+    for package in ("tensorboardX", "tensorboard"):
+        pytest.importorskip(package, reason=f"{package} is not installed (the extra tensorboard)")
     groups = session_groups(tmp_path)
     assert len(groups) == len(FOUND.table)
     for group in groups:
@@ -68,6 +71,7 @@ def test_tensorboard_lists_the_settings_with_their_numbers_and_metrics(tmp_path)
         row = int(Path(session.name).name.removeprefix("setting-"))
         numbers = {name: value.number_value or value.string_value for name, value in group.hparams.items()}
         assert numbers == FOUND.setting(row)
+        assert (session.status == FAILURE) == FOUND.diverged[row]
         last = max(measured("validation_loss")[row].items(), default=None)
         metrics = {
             value.name.tag or value.name.group: (value.training_step, value.value) for value in session.metric_values

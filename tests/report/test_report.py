@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,10 +17,13 @@ from regopt.sweep.results._findings import findings as findings_of
 from support.saved_sweeps import findings, result
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra report)")
+pytest.importorskip("jinja2", reason="jinja2 is not installed (the extra report)")
 
-from regopt.report import _figures as figures
+from regopt.report import summary
 from regopt.report._axes import log_ticks, window_of
+from regopt.report._landscape import surface as surface_of
 from regopt.report._page import page
+from regopt.report._selection import groups as groups_of
 
 EVIL = "</script><script>hacked=1</script>"
 TEXTS = (EVIL, '"><img src=x onerror="hacked=1">', "a & <b>b</b>")
@@ -144,6 +149,26 @@ def test_a_sweep_that_still_runs_has_a_page(segments, said):
     assert said in page(findings_of(result(segments=segments), thorough=False))
 
 
+def test_what_the_scheduler_pruned_is_finished():
+    found = findings(settings=60)
+    found.table.loc[found.order[20:30], "status"] = "pruned"
+    text = page(found)
+    assert "Not finished" not in text
+    assert '<i style="background:#cc79a7"></i>10 pruned' in text
+    assert "<option>pruned</option>" in text
+    shown = summary(found, rows=60)
+    cells = list(shown.columns[-2].cells)
+    assert {cell.style for cell in cells if str(cell) == "pruned"} == {"magenta"}
+    assert "10 pruned" in str(shown.title)
+
+
+def test_the_drawing_libraries_are_imported_only_for_a_page():
+    """A sweep imports the report's names, and must run where the extra is not installed."""
+    code = "import sys, regopt.sweep, regopt.report; print({'plotly', 'jinja2', 'tensorboardX'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
 def test_a_single_setting_has_a_page():
     alone = findings_of(result(settings=1, seeds=1))
     text = page(alone)
@@ -167,7 +192,7 @@ def test_ten_thousand_settings_make_a_page_below_ten_megabytes_that_says_what_it
 
 def test_curves_of_a_large_sweep_are_the_best_the_middle_and_the_worst():
     many = findings_of(result(settings=200, seeds=1), thorough=False)
-    groups = {name: rows for name, _, rows in figures.groups(many)}
+    groups = {name: rows for name, _, rows in groups_of(many)}
     np.testing.assert_array_equal(groups["best"], many.order[:20])
     np.testing.assert_array_equal(groups["worst"], many.order[-20:])
     assert many.order[len(many.order) // 2] in groups["middle"]
@@ -185,7 +210,7 @@ def test_a_contour_of_two_numbers_alone_has_the_settings_own_values():
     record.curves["validation_loss"][:, -1] = (np.log10(settings.numbers["a"]) + 1.5) ** 2 + settings.numbers["b"]
     record.last_step[:] = record.steps[-1]
     found = findings_of(replace(made, history=record), thorough=False)
-    across, up, surface = figures.surface(found, "a", "b")
+    across, up, surface = surface_of(found, "a", "b")
     row, column = np.unravel_index(np.argmin(surface), surface.shape)
     best = found.table.loc[found.order[0]]
     assert surface.min() == pytest.approx(best["validation_loss"])

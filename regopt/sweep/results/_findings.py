@@ -1,11 +1,12 @@
-"""From a result to what a report shows: its tables, and what statistics say of them."""
+"""The findings of a result, for its report: its tables, and the statistics of them."""
 
 import contextlib
+import dataclasses
 from typing import Any
 
-from regopt.report import Findings
+from regopt.report import REPEATED, Findings
 from regopt.sweep.results._importance import importance
-from regopt.sweep.results._statistics import REPEATED, repeats, separations
+from regopt.sweep.results._statistics import repeats, separations
 
 
 def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Findings:
@@ -13,11 +14,11 @@ def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Fin
 
     Args:
         result: a ``Result``, finished or not, trained here or read from a folder.
-        title: of the report.
-        thorough: with repeats, importance and where settings diverged; the forests take seconds.
+        title: the title of the report.
+        thorough: whether to add repeats, importance and separations; the forests of the importance take seconds.
 
     Returns:
-        The tables.
+        The findings.
 
     Raises:
         ImportError: an extra is not installed.
@@ -39,12 +40,10 @@ def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Fin
     weights = None
     with contextlib.suppress(ValueError):  # too few settings, or none that varies: the report says so
         weights = importance(*what)
-    return Findings(
-        **vars(plain)
-        | {
-            "repeats": repeats(*what) if set(names) & set(REPEATED) else None,
-            "importance": weights and weights.numbers,
-            "explained": weights and weights.explained,
-            "separations": separations(table, names),
-        }
+    return dataclasses.replace(
+        plain,
+        repeats=repeats(*what) if set(names) & set(REPEATED) else None,
+        importance=weights and weights.numbers,
+        explained=weights and weights.explained,
+        separations=separations(table, names),
     )

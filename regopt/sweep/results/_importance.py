@@ -1,4 +1,4 @@
-"""Which number matters: how much worse a forest orders settings that it has not seen, once one number is shuffled."""
+"""Importance of each number: how much worse a random forest orders unseen settings when the number is shuffled."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regopt._core.numerics import check_range
-from regopt.sweep.results._statistics import REPEATED, Mode, column_of, numbered, ordinal, sign
+from regopt.report import REPEATED
+from regopt.sweep.results._statistics import Mode, column_of, numbered, ordinal, sign
 
 if TYPE_CHECKING:
     import pandas
 
 
 class Importance(NamedTuple):
-    """How much of the order of the settings hangs on each number."""
+    """How much of the order of the settings each number explains."""
 
     numbers: "pandas.DataFrame"  # index number; columns share, low, high; most important first
-    explained: "pandas.Series"  # r2, low, high: R^2 of the forest for settings that it has not seen
-    settings: int  # that the forests were given
+    explained: "pandas.Series"  # r2, low, high: R^2 of the forest on settings that it has not seen
+    settings: int  # number of settings that were used
 
 
 def importance(
@@ -35,35 +36,37 @@ def importance(
 ) -> Importance:
     """How much worse a random forest orders unseen settings when one number is shuffled among them.
 
-    A forest learns the rank of a setting by its metric, with the diverged ones last, from some of the settings and
-    is asked for the others: ``share = (R^2 - R^2 with the number shuffled) / 2``, which for independent numbers is
-    the share of the variance that the number takes part in (the total Sobol index of what the forest learnt), so
-    shares of numbers that interact add up to more than R^2. Ranks, so that neither a loss of 1e6 nor the scale of
-    the metric decides. Repeats of one setting are never on both sides. The intervals are Student's over the splits,
-    widened for the settings that splits share. Where the forest explains little, so do the shares; where the design
-    ties two numbers together, each hides behind the other.
+    A forest learns the rank of a setting by its metric, diverged settings last, from one part of the settings and
+    predicts the rank of the others: ``share = (R^2 - R^2 with the number shuffled) / 2``. For independent numbers this
+    is the share of the variance in which the number takes part (the total Sobol index of the forest), so the shares of
+    numbers that interact add up to more than R^2. The forest learns ranks, so neither a single loss of 1e6 nor the
+    scale of the metric matters. Repeats of one setting are always on the same side of a split. The intervals are
+    Student's over the splits, widened because splits share settings. Where the forest explains little, the shares say
+    little; where two numbers are correlated by design, each takes over from the other when one is shuffled.
 
     Args:
         table: of a sweep, one row for each setting.
-        names: its columns that make a setting; those that do not vary are left out.
-        metric: its column to explain; rows without it that did not diverge are left out.
+        names: the columns that make a setting; those that do not vary are left out.
+        metric: the column to explain; rows that have no value and did not diverge are left out.
         mode: whether a smaller or a larger metric is better.
-        over: those of ``names`` that only repeat a setting.
-        folds: parts that the settings are cut into, each held out once, >= 2.
-        rounds: how often they are cut anew, >= 1.
+        over: the columns among ``names`` that only repeat a setting.
+        folds: number of parts of a split, each held out once, >= 2.
+        rounds: number of random splits into parts, >= 1.
         level: of the intervals, in (0, 1).
-        most: rows used, drawn at random from a larger table, >= 20.
-        seed: of the cuts, the forests and the shuffles.
+        most: the most rows to use, drawn at random from a larger table, >= 20.
+        seed: of the splits, the forests and the shuffles.
 
     Returns:
-        The share of each number with its interval, the forest's R^2 on held-out settings, and how many settings.
+        The share of each number with its interval, the forest's R^2 on held-out settings, and the number of settings.
 
     Raises:
         ValueError: an argument is out of range, no number varies or the metric does not, or fewer than 20 settings
             can be used.
 
-    References: Breiman (2001), section 10; Gregorutti, Michel & Saint-Pierre (2017), proposition 1; Nadeau & Bengio
-        (2003), section 4, the corrected resampled t interval.
+    References: Breiman, "Random forests", Machine Learning (2001), section 10; Gregorutti, Michel & Saint-Pierre,
+        "Correlation and variable importance in random forests", Statistics and Computing (2017), proposition 1;
+        Nadeau & Bengio, "Inference for the generalization error", Machine Learning (2003), section 4, the corrected
+        resampled t interval.
     """
     import pandas
 
@@ -97,7 +100,7 @@ def importance(
 
 
 def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode) -> np.ndarray:
-    """Ranks in [0, 1] with the best 0 and all diverged last; NaN for what has no metric."""
+    """Ranks in [0, 1], the best 0 and all diverged settings last; NaN where there is no metric."""
     from scipy import stats
 
     values = sign(mode) * column_of(table, metric).to_numpy(float)
@@ -108,14 +111,14 @@ def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode) -> np.ndarray:
 def _held_out(
     inputs: np.ndarray, target: np.ndarray, groups: np.ndarray, *, folds: int, rounds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """R^2 on each held-out part, ``[splits]``, and its drop by number, ``[splits, numbers]``."""
+    """R^2 on each held-out part, ``[splits]``, and its drop for each number, ``[splits, numbers]``."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import GroupKFold
 
     scores, drops = [], []
-    for cut in range(rounds):
-        splitter = GroupKFold(folds, shuffle=True, random_state=seed + cut)
+    for turn in range(rounds):
+        splitter = GroupKFold(folds, shuffle=True, random_state=seed + turn)
         for train, test in splitter.split(inputs, target, groups):
             forest = RandomForestRegressor(100, random_state=seed).fit(inputs[train], target[train])
             scores.append(forest.score(inputs[test], target[test]))
@@ -130,6 +133,7 @@ def _resampled_interval(values: np.ndarray, folds: int, level: float) -> tuple[n
 
     count = len(values)
     mean = values.mean(axis=0)
-    spread = np.sqrt((1 / count + 1 / (folds - 1)) * values.var(axis=0, ddof=1))  # test over train is 1 / (folds - 1)
+    ratio = 1 / (folds - 1)  # of test to training settings
+    spread = np.sqrt((1 / count + ratio) * values.var(axis=0, ddof=1))
     reach = stats.t.ppf((1 + level) / 2, count - 1) * spread
     return mean, mean - reach, mean + reach

@@ -1,21 +1,22 @@
-"""What the table of a sweep says: repeats over seeds, paired comparisons, which number matters, where settings diverge.
+"""Statistics of the table of a sweep: means over repeats, paired comparisons, where settings diverge.
 
-Every function takes the table that ``Result.to_pandas`` gives and returns a table, so that it works as well on one
-that was read from a file. This file is not for drawing (`regopt.report`).
+Every function takes a table as ``Result.to_pandas`` returns it, or one that was read from a file, and returns a table.
+This file is not for drawing (`regopt.report`).
 """
 
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from regopt._core.numerics import check_range
+from regopt.report import REPEATED
 
 if TYPE_CHECKING:
     import pandas
 
 Mode = Literal["min", "max"]
-REPEATED = ("seed", "replica")  # columns whose values repeat a setting rather than change it
 
 
 def repeats(
@@ -29,15 +30,15 @@ def repeats(
 ) -> "pandas.DataFrame":
     """Mean and interval of a metric over the repeats of each setting, the best mean first.
 
-    The interval is Student's ``mean +- t s / sqrt(n)``; it is missing for a single repeat. A repeat that diverged is
-    counted and left out of the mean, and a setting with one comes after all those without.
+    The interval is Student's ``mean +- t s / sqrt(n)``; a single repeat has none. Repeats that diverged are counted but
+    left out of the mean, and the settings that have some come after those that have none.
 
     Args:
         table: of a sweep, one row for each setting.
-        names: its columns that make a setting.
-        metric: its column to summarise.
+        names: the columns that make a setting.
+        metric: the column to summarise.
         mode: whether a smaller or a larger metric is better.
-        over: those of ``names`` that only repeat a setting.
+        over: the columns among ``names`` that only repeat a setting.
         level: of the interval, in (0, 1).
 
     Returns:
@@ -47,16 +48,14 @@ def repeats(
     Raises:
         ValueError: ``level`` is out of range, or a column is missing.
     """
-    import pandas
     from scipy import stats
 
     check_range("level", level, "(0, 1)")
     found = _repeated(table, names, metric, mode, over)
-    count, mean, std = _moments(found.values)
-    reach = stats.t.ppf((1 + level) / 2, np.maximum(count - 1, 1)) * std / np.sqrt(np.maximum(count, 1))
-    columns = {"count": count, "diverged": found.diverged, "mean": mean, "std": std}
-    ends = {"low": mean - reach, "high": mean + reach, "first": found.first}
-    return pandas.DataFrame(found.columns.assign(**columns, **ends))
+    count, mean = found.values.count(axis=1), found.values.mean(axis=1)
+    reach = stats.t.ppf((1 + level) / 2, count - 1) * found.values.sem(axis=1)
+    columns = {"count": count, "diverged": found.diverged, "mean": mean, "std": found.values.std(axis=1)}
+    return found.columns.assign(**columns, low=mean - reach, high=mean + reach, first=found.first)
 
 
 def compare(
@@ -71,18 +70,18 @@ def compare(
 ) -> "pandas.DataFrame":
     """Every setting against one of them, paired by repeat: the mean of ``metric - metric of the reference``.
 
-    Settings that share a seed share the order of their data, so the difference varies less than either. The
+    Settings that share a seed share the order of their data, so their difference varies less than either metric. The
     intervals hold for all comparisons at once (Bonferroni); the p values are those of the paired t test, adjusted
-    for their number (Holm 1979). A reference that was chosen as the best of the same repeats looks better than it
-    is: judge it on fresh seeds.
+    for the number of comparisons (Holm 1979). A reference that was chosen as the best of the same repeats looks better
+    than it is; use fresh seeds to judge it.
 
     Args:
         table: of a sweep, one row for each setting.
-        names: its columns that make a setting.
-        metric: its column to compare.
+        names: the columns that make a setting.
+        metric: the column to compare.
         mode: whether a smaller or a larger metric is better.
         reference: which setting to compare with, as a row of ``repeats``; by default the best mean.
-        over: those of ``names`` that only repeat a setting.
+        over: the columns among ``names`` that only repeat a setting.
         level: at which all intervals together hold, in (0, 1).
 
     Returns:
@@ -92,137 +91,145 @@ def compare(
     Raises:
         ValueError: ``level`` or ``reference`` is out of range, or a column is missing.
     """
-    import pandas
-    from scipy import stats
-
     check_range("level", level, "(0, 1)")
     found = _repeated(table, names, metric, mode, over)
     if not 0 <= reference < len(found.values):
         raise ValueError(f"reference must lie in [0, {len(found.values) - 1}], got {reference}")
-    others = np.delete(np.arange(len(found.values)), reference)
-    differences = found.values[others] - found.values[reference]
-    pairs, mean, std = _moments(differences)
-    error, free = std / np.sqrt(np.maximum(pairs, 1)), np.maximum(pairs - 1, 1)
-    reach = stats.t.ppf(1 - (1 - level) / 2 / max(len(others), 1), free) * error
-    with np.errstate(divide="ignore", invalid="ignore"):  # no spread: p is 0, or NaN where there is no difference
-        p = 2 * stats.t.sf(np.abs(mean) / error, free)
-    wins = np.sum(sign(mode) * differences < 0, axis=1)
-    better = np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
-    columns = {"pairs": pairs, "difference": mean, "low": mean - reach, "high": mean + reach, "p": holm(p)}
-    return pandas.DataFrame(found.columns.iloc[others].reset_index(drop=True).assign(**columns, better=better))
+    differences = (found.values - found.values.iloc[reference]).drop(reference)
+    pairs = differences.count(axis=1)
+    low, high, p = _paired(differences.to_numpy(), 1 - (1 - level) / max(len(differences), 1))
+    columns = {"pairs": pairs, "difference": differences.mean(axis=1), "low": low, "high": high, "p": holm(p)}
+    better = (sign(mode) * differences < 0).sum(axis=1) / pairs
+    return found.columns.drop(reference).assign(**columns, better=better).reset_index(drop=True)
 
 
 def separations(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataFrame":
-    """For each number the one threshold that best parts the settings that diverged from the others.
+    """For each number the one threshold that best separates the settings that diverged from the others.
 
     Args:
         table: of a sweep, one row for each setting.
-        names: its columns that make a setting; a column of text is parted by its values.
+        names: the columns that make a setting; a column of text is split into one value and all others.
 
     Returns:
-        One row for each number, the best first: ``number``, ``where`` (such as ">= 0.3"), how many settings are
-        there (``inside``), how many of them diverged (``diverged_inside``), and the same outside; ``gain`` is the
-        share of the Gini impurity that the threshold takes away. Empty where all or none diverged.
+        One row for each number, the best first: ``number``, the range ``where`` settings diverged (such as ">= 0.3"),
+        the number of settings ``inside`` it and of those that diverged (``diverged_inside``), the same two counts
+        outside, and ``gain``, the share of the Gini impurity that the split removes. Empty if all or none diverged.
     """
     import pandas
 
-    bad = table["status"].to_numpy() == "diverged"
+    bad = column_of(table, "status").to_numpy() == "diverged"
     found = []
     if 0 < bad.sum() < len(bad):
         columns = {name: column_of(table, name) for name in names}
         found = [_separation(name, x, bad) for name, x in columns.items() if len(np.unique(ordinal(x))) > 1]
-    columns = ["number", "where", "inside", "diverged_inside", "outside", "diverged_outside", "gain"]
-    return pandas.DataFrame(sorted(found, key=lambda row: -row[-1]), columns=columns)
+    return pandas.DataFrame(sorted(found, key=lambda row: -round(row.gain, 12)), columns=list(Separation._fields))
 
 
 def sign(mode: Mode) -> int:
-    """What turns a metric into a loss."""
+    """The factor that turns a metric into a loss."""
     return 1 if mode == "min" else -1
 
 
-def ordinal(column: Any) -> np.ndarray:
-    """The place of each value among those of its column: what a tree sees of it; -1 for NaN."""
-    if column.dtype.kind in "biuf":
-        values, codes = np.unique(column.to_numpy(), return_inverse=True)
-        return np.where(np.isnan(values[codes].astype(float)), -1, codes)
-    return np.unique([repr(value) for value in column], return_inverse=True)[1]
+def is_ordered(column: "pandas.Series") -> bool:
+    """Whether a column holds numbers or booleans, whose order has a meaning."""
+    return column.dtype.kind in "biuf"
 
 
-def column_of(table: "pandas.DataFrame", name: str) -> Any:
-    """A column, or a ValueError that names those there are."""
+def ordinal(column: "pandas.Series") -> np.ndarray:
+    """The rank of each value among the distinct values of its column; -1 for NaN. Other objects rank by their text."""
+    return (column if is_ordered(column) else column.map(repr)).factorize(sort=True)[0]
+
+
+def column_of(table: "pandas.DataFrame", name: str) -> "pandas.Series":
+    """A column of a table; the error for a missing one lists those that exist."""
     if name not in table:
         raise ValueError(f"the table has no column {name!r}; it has {list(table)}")
-    return table[name]
+    column: pandas.Series = table.loc[:, name]
+    return column
 
 
 def numbered(table: "pandas.DataFrame", names: Sequence[str]) -> np.ndarray:
-    """The same number for rows that agree in all columns."""
-    codes = [ordinal(column_of(table, name)) for name in names] or [np.zeros(len(table), int)]
-    return np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].ravel()
+    """The number of the group of each row; rows that agree in all columns are in one group."""
+    import pandas
+
+    codes = pandas.DataFrame({name: ordinal(column_of(table, name)) for name in names}, index=table.index)
+    return codes.groupby(list(names)).ngroup().to_numpy() if names else np.zeros(len(table), int)
 
 
 class _Repeats(NamedTuple):
     """The settings with their repeats, the best mean first."""
 
     columns: "pandas.DataFrame"  # what makes each setting
-    values: np.ndarray  # [settings, repeats], the metric; NaN where diverged or missing
-    diverged: np.ndarray  # [settings], how many
+    values: "pandas.DataFrame"  # [settings, repeats], the metric; NaN where diverged or missing
+    diverged: np.ndarray  # [settings], number of repeats that diverged
     first: np.ndarray  # [settings], row of the first repeat in the table
 
 
 def _repeated(
     table: "pandas.DataFrame", names: Sequence[str], metric: str, mode: Mode, over: Sequence[str]
 ) -> _Repeats:
+    import pandas
+
     kept, again = [name for name in names if name not in over], [name for name in names if name in over]
     bad = (column_of(table, "status") == "diverged").to_numpy()
     measured = column_of(table, metric).to_numpy(float)
     setting, repeat = numbered(table, kept), numbered(table, again)
-    listed = table.groupby([setting, repeat]).cumcount().to_numpy()  # a setting listed twice repeats itself
-    values = np.full((setting.max() + 1, (repeat.max() + 1) * (listed.max() + 1)), np.nan)
-    values[setting, repeat * (listed.max() + 1) + listed] = np.where(bad | ~np.isfinite(measured), np.nan, measured)
+    listed = table.groupby([setting, repeat]).cumcount()  # a setting that is listed twice repeats itself
+    kept_values = pandas.Series(np.where(bad | ~np.isfinite(measured), np.nan, measured))
+    values = kept_values.set_axis(pandas.MultiIndex.from_arrays([setting, repeat, listed])).unstack([1, 2])
     first = np.unique(setting, return_index=True)[1]
     diverged = np.bincount(setting, bad).astype(int)
-    mean = _moments(values)[1]
-    order = np.lexsort([first, np.where(np.isnan(mean), np.inf, sign(mode) * mean), diverged > 0])
+    losses = sign(mode) * values.mean(axis=1).to_numpy()
+    order = np.lexsort([first, losses, diverged > 0])  # NaN comes last
     columns = table[kept].iloc[first[order]].reset_index(drop=True)
-    return _Repeats(columns, values[order], diverged[order], first[order])
+    return _Repeats(columns, values.iloc[order].reset_index(drop=True), diverged[order], first[order])
 
 
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and standard deviation of the finite entries of each row; NaN where there are too few."""
-    count = np.sum(np.isfinite(values), axis=1)
-    mean = np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
-    squares = np.nansum((values - mean[:, None]) ** 2, axis=1)
-    return count, mean, np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+def _paired(differences: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ends of the interval and the p value of the paired t test of each row; NaN with fewer than two pairs."""
+    from scipy import stats
+
+    with warnings.catch_warnings():  # SciPy warns of rows with too few pairs, or whose pairs all differ alike
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test = stats.ttest_rel(differences, np.zeros_like(differences), axis=1, nan_policy="omit")
+        interval = test.confidence_interval(level)
+    return interval.low, interval.high, test.pvalue
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment; NaN stays NaN and does not count."""
-    order = np.argsort(p)  # NaN last
-    known = int(np.sum(~np.isnan(p)))
-    adjusted = np.full(len(p), np.nan)
-    steps = p[order[:known]] * np.arange(known, 0, -1)
-    adjusted[order[:known]] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
+    """Holm's step-down adjustment; NaN stays NaN and is not counted, unlike in statsmodels' ``multipletests``."""
+    import pandas
+
+    known = pandas.Series(p).dropna().sort_values()
+    steps = known * np.arange(len(known), 0, -1)
+    return steps.cummax().clip(upper=1).reindex(range(len(p))).to_numpy()
 
 
-def _separation(name: str, column: Any, bad: np.ndarray) -> tuple[str, str, int, int, int, int, float]:
-    """The best threshold or value of one column, and the counts on both sides of it."""
+class Separation(NamedTuple):
+    """The split of one column that best separates the settings that diverged."""
+
+    number: str
+    where: str  # such as ">= 0.3", "< 0.3" or "= relu"
+    inside: int  # settings there
+    diverged_inside: int
+    outside: int
+    diverged_outside: int
+    gain: float  # share of the Gini impurity that the split removes, in [0, 1]
+
+
+def _separation(name: str, column: "pandas.Series", bad: np.ndarray) -> Separation:
+    """The split that a decision tree of depth 1 makes: at a threshold, or between one value and all others."""
+    from sklearn.tree import DecisionTreeClassifier
+
     codes = ordinal(column)
-    codes = codes - codes.min()
-    ordered = column.dtype.kind in "biuf"
-    counts, hits = np.bincount(codes), np.bincount(codes, bad)
-    if ordered:  # everything from each value on
-        counts, hits = np.cumsum(counts[::-1])[::-1], np.cumsum(hits[::-1])[::-1]
-    total, all_bad = len(bad), bad.sum()
-    parts = np.flatnonzero((counts > 0) & (counts < total))
-    inside, wrong = counts[parts], hits[parts]
-    impurity = wrong * (1 - wrong / inside) + (all_bad - wrong) * (1 - (all_bad - wrong) / (total - inside))
-    at = parts[np.argmin(impurity)]
-    side = codes >= at if ordered else codes == at
-    where = f">= {column[side].min():.4g}" if ordered else f"= {column[side].iloc[0]}"
+    ordered = is_ordered(column)
+    inputs = codes[:, None] if ordered else codes[:, None] == np.unique(codes)
+    stump = DecisionTreeClassifier(max_depth=1, random_state=0).fit(inputs, bad)
+    side = inputs[:, stump.tree_.feature[0]] > stump.tree_.threshold[0]
+    value = column.loc[side].min() if ordered else column.loc[side].iloc[0]
+    where = f">= {value:.4g}" if ordered else f"= {value}"
     if ordered and bad[side].mean() < bad[~side].mean():
-        side, where = ~side, f"< {column[side].min():.4g}"
-    gain = 1 - impurity.min() / (all_bad * (1 - all_bad / total))
-    numbers = [int(x) for x in (side.sum(), bad[side].sum(), (~side).sum(), bad[~side].sum())]
-    return name, where, numbers[0], numbers[1], numbers[2], numbers[3], float(gain)
+        side, where = ~side, f"< {value:.4g}"
+    impurity = stump.tree_.impurity * stump.tree_.weighted_n_node_samples
+    counts = [int(x) for x in (side.sum(), bad[side].sum(), (~side).sum(), bad[~side].sum())]
+    return Separation(name, where, *counts, gain=float(1 - impurity[1:].sum() / impurity[0]))
