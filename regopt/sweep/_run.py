@@ -90,7 +90,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     if config.out is None:
         if hosts is not None:
             raise ValueError("hosts need a folder that all of them see: pass out")
-        return prepare(config, shared).train()
+        return prepare(config, shared).train(progress=config.progress)
     out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
@@ -100,7 +100,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)
         identity = fingerprint(config, runner.groups, runner.settings)
         with opened(folder, identity, allow_different=config.allow_different) as store:
-            return runner.train(Checkpointing(store, folder, config.save_every, table_seconds), others)
+            checkpointing = Checkpointing(store, folder, config.save_every, table_seconds)
+            return runner.train(checkpointing, others, progress=config.progress)
 
     if hosts is not None:
         return train_together(train, config.settings, out, *as_hosts(hosts))

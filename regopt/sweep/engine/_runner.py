@@ -31,20 +31,25 @@ class Runner:
         self.groups, self.settings, self._config = groups, settings, config
 
     def train(
-        self, checkpointing: Checkpointing | None = None, others: Callable[[], np.ndarray] | None = None
+        self,
+        checkpointing: Checkpointing | None = None,
+        others: Callable[[], np.ndarray] | None = None,
+        *,
+        progress: bool = False,
     ) -> Result:
         """Train all settings.
 
         Args:
             checkpointing: where the sweep is saved and resumed from; None saves nothing.
             others: scores of other hosts' settings, for a scheduler that compares with them.
+            progress: show a progress line.
 
         Returns:
             The result; interrupted where a signal ended the sweep before all settings were done.
         """
         state = self._new_state()
         rounds = Rounds(state, self._config.scheduler, others=others)
-        return self._run(state, rounds, checkpointing, progress=self._config.progress)
+        return self._run(state, rounds, checkpointing, progress=progress)
 
     def refit(self, setting: int | None, before: History) -> Result:
         """Train one setting again, alone, in the slots that it had before; None trains all of them again.
