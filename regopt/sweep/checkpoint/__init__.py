@@ -1,6 +1,6 @@
 """The checkpoint folder of a sweep; a killed sweep resumes from it."""
 
-from regopt.sweep.checkpoint._errors import StoreError
+from regopt.sweep.checkpoint._errors import StoreError, StoreInUseError
 from regopt.sweep.checkpoint._fingerprint import differences, digest, environment
 from regopt.sweep.checkpoint._lock import alive, holder
 from regopt.sweep.checkpoint._manifest import Snapshot, read
@@ -10,6 +10,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "StoreError",
+    "StoreInUseError",
     "alive",
     "differences",
     "digest",

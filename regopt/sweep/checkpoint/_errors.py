@@ -12,6 +12,10 @@ class StoreError(Exception):
         super().__init__(one_line(message))
 
 
+class StoreInUseError(StoreError):
+    """Another process holds the store, or may hold it."""
+
+
 def reason(error: OSError) -> str:
     """The cause of a failed write in a few words, without the path that the message around it names."""
     return os.strerror(error.errno) if error.errno else one_line(str(error))

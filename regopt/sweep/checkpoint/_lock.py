@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regopt.sweep.checkpoint._errors import StoreError, reason
+from regopt.sweep.checkpoint._errors import StoreError, StoreInUseError, reason
 
 try:
     import fcntl
@@ -135,7 +135,7 @@ def _locked(path: Path) -> int:
             found = _parse(os.pread(descriptor, 4096, 0))
             os.close(descriptor)
             message = f"{path.parent} is in use by {found or 'another process'}: wait until it ends, or end it"
-            raise StoreError(message) from None
+            raise StoreInUseError(message) from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -164,12 +164,12 @@ def _check(path: Path, before: Holder | None, say: Callable[[str], Any], *, lost
     if before is None:
         return
     if not before.is_here and not lost:
-        raise StoreError(
+        raise StoreInUseError(
             f"{path.parent} is in use by {before}, which cannot be checked from {socket.gethostname()}: "
             f"once that process has ended, remove {path}, or wait for an hour without a sign of it"
         )
     if before.is_here and before.is_alive:  # this file system gives the lock to everyone
-        raise StoreError(f"{path.parent} is in use by {before}: wait until it ends, or end it")
+        raise StoreInUseError(f"{path.parent} is in use by {before}: wait until it ends, or end it")
     say(f"{path.parent} was left by {before}, which is gone: taking over")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from regopt._core.messages import brief
-from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.checkpoint import StoreError, StoreInUseError
 from regopt.sweep.results import Result, load
 from regopt.sweep.results._io import NAME
 from regopt.sweep.results._layout import check_division, folder_of, is_done, share, shares_in
@@ -38,43 +38,6 @@ def as_hosts(hosts: tuple[int, int] | str) -> tuple[int, int]:
     if pair is None or not all(type(number) is int for number in pair) or not 0 <= pair[0] < pair[1]:
         raise ValueError(f'hosts must be (host, hosts) with 0 <= host < hosts, or text like "1/4", got {brief(hosts)}')
     return pair
-
-
-def train_shares(
-    train: Callable[[int, Path], Result],
-    finished: Callable[[Path], bool],
-    out: Path,
-    host: int,
-    hosts: int,
-    say: Callable[[str], object],
-) -> Iterator[tuple[int, Result]]:
-    """Train one's own share, and then those that nobody trains.
-
-    Args:
-        train: ``(host, folder) -> result``: trains the share of a host, or goes on with it.
-        finished: whether the share in a folder is trained and its table written.
-        out: the folder that all hosts see.
-        host: which this is.
-        hosts: of how many.
-        say: told whose share is taken over.
-
-    Yields:
-        Hosts, and the results of their shares.
-    """
-    for number in [host, *range(host + 1, hosts), *range(host)]:
-        folder = folder_of(out, number, hosts)
-        if number != host and finished(folder):
-            continue
-        try:
-            result = train(number, folder)
-        except StoreError as error:
-            if number == host and "is in use" not in str(error):
-                raise
-            say(f"{folder.name} is left to others: {error}")
-            continue
-        yield number, result
-        if result.interrupted:
-            return
 
 
 def train_together(
@@ -103,7 +66,7 @@ def train_together(
     def train_share(number, folder):
         return train(share(len(settings), number, hosts), folder)
 
-    parts = dict(train_shares(train_share, _is_finished, out, host, hosts, _LOG.warning))
+    parts = dict(_train_shares(train_share, out, host, hosts))
     others = {}
     for number, folder in shares_in(out)[1].items():
         if number in parts or not (folder / NAME).exists():
@@ -120,6 +83,36 @@ def train_together(
     if not parts and not others:
         raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
     return merge(parts | others, hosts, settings)
+
+
+def _train_shares(
+    train: Callable[[int, Path], Result], out: Path, host: int, hosts: int
+) -> Iterator[tuple[int, Result]]:
+    """Train one's own share, and then those that nobody trains.
+
+    Args:
+        train: ``(host, folder) -> result``: trains the share of a host, or resumes it.
+        out: the folder that all hosts see.
+        host: which this is.
+        hosts: of how many.
+
+    Yields:
+        Hosts, and the results of their shares.
+    """
+    for number in [host, *range(host + 1, hosts), *range(host)]:
+        folder = folder_of(out, number, hosts)
+        if number != host and _is_finished(folder):
+            continue
+        try:
+            result = train(number, folder)
+        except StoreError as error:
+            if number == host and not isinstance(error, StoreInUseError):
+                raise
+            _LOG.warning("%s is left to others: %s", folder.name, error)
+            continue
+        yield number, result
+        if result.interrupted:
+            return
 
 
 def _is_finished(folder: Path) -> bool:
