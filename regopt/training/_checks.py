@@ -41,6 +41,11 @@ def check_steps(steps: int, eval_every: int, **others: int | None) -> None:
     for name, value in {"steps": steps, "eval_every": eval_every, **others}.items():
         if value is not None or name not in others:
             check_whole(name, value, "[1, inf)")
+    check_multiple(steps, eval_every)
+
+
+def check_multiple(steps: int, eval_every: int) -> None:
+    """Require steps that are a multiple of ``eval_every``."""
     if steps % eval_every:
         would_do = steps - steps % eval_every + eval_every
         raise ValueError(f"steps must be a multiple of eval_every = {eval_every}, got {steps}; {would_do} would do")

@@ -19,7 +19,7 @@ from regopt.data import Splits
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.training._checks import better, check_data, check_key, check_mode, check_monitor, check_steps, check_task
+from regopt.training._checks import better, check_data, check_key, check_mode, check_monitor, check_multiple, check_task
 
 P = ParamSpec("P")
 Config = TypeVar("Config")
@@ -68,7 +68,7 @@ class SweepConfig:
         for argument in fields(self):
             if check := argument.metadata.get("check"):
                 check(getattr(self, argument.name))
-        check_steps(self.steps, self.eval_every)
+        check_multiple(self.steps, self.eval_every)
         checks.check_changes(self.scheduler, self.settings, self.patience)
         resolved: dict[str, Any] = {}
         for name in ("steps", "eval_every", "batch_size", "slots", "chunk"):
