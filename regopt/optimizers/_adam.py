@@ -66,10 +66,7 @@ def scale_by_adam(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.7.
     """
-    check_range("b1", b1, "[0, 1)")
-    check_range("b2", b2, "[0, 1)")
-    check_range("eps", eps, "[0, inf)")
-    check_range("eps_root", eps_root, "[0, inf)")
+    moments.check_numbers(b1, b2, eps, eps_root)
 
     def init(params):
         return ScaleByAdamState(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range, safe_divide
+from regopt._core.numerics import as_float, safe_divide
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -62,9 +62,7 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
     References:
         Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 2.
     """
-    check_range("b1", b1, "[0, 1)")
-    check_range("b2", b2, "[0, 1)")
-    check_range("eps", eps, "[0, inf)")
+    moments.check_numbers(b1, b2, eps)
 
     def init(params):
         return ScaleByAdamaxState(

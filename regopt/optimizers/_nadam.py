@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, one_minus, one_minus_power
+from regopt._core.numerics import one_minus, one_minus_power
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -62,10 +62,7 @@ def scale_by_nadam(
     References:
         Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2.
     """
-    check_range("b1", b1, "[0, 1)")
-    check_range("b2", b2, "[0, 1)")
-    check_range("eps", eps, "[0, inf)")
-    check_range("eps_root", eps_root, "[0, inf)")
+    moments.check_numbers(b1, b2, eps, eps_root)
 
     def init(params):
         return ScaleByNadamState(
