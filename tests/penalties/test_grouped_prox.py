@@ -10,7 +10,7 @@ from scipy.optimize import brentq, minimize
 
 from regopt import penalties
 from support import prox_laws
-from support.prox_laws import Case, strength
+from support.prox_laws import penalty_case, strength
 
 RATIO = st.floats(0, 1, width=32)
 
@@ -24,12 +24,14 @@ def same(strength):
 
 
 CASES = [
-    Case("l2 norm", penalties.l2_norm, {"strength": strength}, doubled),
-    Case("groups", penalties.group_lasso, {"strength": strength}, doubled),
-    Case("rows", lambda strength: penalties.group_lasso(strength, axis=-1, weighted=True), {"strength": strength}),
-    Case("sparse groups", penalties.sparse_group_lasso, {"strength": strength, "l1_ratio": RATIO}),
-    Case("exclusive", penalties.exclusive_lasso, {"strength": strength}, same),
-    Case(
+    penalty_case("l2 norm", penalties.l2_norm, {"strength": strength}, doubled),
+    penalty_case("groups", penalties.group_lasso, {"strength": strength}, doubled),
+    penalty_case(
+        "rows", lambda strength: penalties.group_lasso(strength, axis=-1, weighted=True), {"strength": strength}
+    ),
+    penalty_case("sparse groups", penalties.sparse_group_lasso, {"strength": strength, "l1_ratio": RATIO}),
+    penalty_case("exclusive", penalties.exclusive_lasso, {"strength": strength}, same),
+    penalty_case(
         "exclusive leaf",
         lambda strength: penalties.exclusive_lasso(strength, axis=None),
         {"strength": strength},

@@ -10,42 +10,42 @@ from sklearn.linear_model import ElasticNet
 
 from regopt import penalties
 from support import prox_laws
-from support.prox_laws import Case, strength
+from support.prox_laws import penalty_case, strength
 
 WIDE = st.floats(0.25, 3.0, width=32)
 CASES = [
-    Case("l1", penalties.l1, {"strength": strength}, lambda strength: {"strength": 2 * strength}),
-    Case("l2", penalties.l2, {"strength": strength}, lambda strength: {"strength": strength}),
-    Case("elastic net", penalties.elastic_net, {"strength": strength, "l1_ratio": st.floats(0, 1, width=32)}),
-    Case(
+    penalty_case("l1", penalties.l1, {"strength": strength}, lambda strength: {"strength": 2 * strength}),
+    penalty_case("l2", penalties.l2, {"strength": strength}, lambda strength: {"strength": strength}),
+    penalty_case("elastic net", penalties.elastic_net, {"strength": strength, "l1_ratio": st.floats(0, 1, width=32)}),
+    penalty_case(
         "huber",
         penalties.huber,
         {"strength": strength, "delta": WIDE},
         lambda strength, delta: {"strength": strength, "delta": 2 * delta},
     ),
-    Case(
+    penalty_case(
         "mcp",
         penalties.mcp,
         {"strength": strength, "gamma": WIDE},
         lambda strength, gamma: {"strength": 2 * strength, "gamma": gamma},
         convex=False,
     ),
-    Case(
+    penalty_case(
         "scad",
         penalties.scad,
         {"strength": strength, "gamma": st.floats(1.25, 4, width=32)},
         lambda strength, gamma: {"strength": 2 * strength, "gamma": gamma},
         convex=False,
     ),
-    Case(
+    penalty_case(
         "log sum",
         penalties.log_sum,
         {"strength": strength, "eps": WIDE},
         lambda strength, eps: {"strength": 4 * strength, "eps": 2 * eps},
         convex=False,
     ),
-    Case("l0", penalties.l0, {"strength": strength}, lambda strength: {"strength": 4 * strength}, convex=False),
-    Case(
+    penalty_case("l0", penalties.l0, {"strength": strength}, lambda strength: {"strength": 4 * strength}, convex=False),
+    penalty_case(
         "box",
         penalties.box,
         {"lower": st.floats(-2, 0, width=32), "upper": st.floats(0, 3, width=32)},
@@ -53,7 +53,7 @@ CASES = [
         odd=False,
         finite=False,
     ),
-    Case("non-negative", penalties.non_negative, {}, dict, odd=False, finite=False),
+    penalty_case("non-negative", penalties.non_negative, {}, dict, odd=False, finite=False),
 ]
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from regopt import penalties
 from support import prox_laws
-from support.prox_laws import Case, strength
+from support.prox_laws import penalty_case, strength
 
 
 def doubled(strength):
@@ -18,15 +18,23 @@ def doubled(strength):
 
 
 CASES = [  # a zero among others does not stay 0
-    Case("nuclear", penalties.nuclear, {"strength": strength}, doubled, odd=False, keeps_zeros=False, metric=False),
-    Case(
+    penalty_case(
+        "nuclear",
+        penalties.nuclear,
+        {"strength": strength},
+        doubled,
+        odd=False,
+        keeps_zeros=False,
+        steps_by_entry=False,
+    ),
+    penalty_case(
         "spectral norm",
         penalties.spectral_norm,
         {"strength": strength},
         doubled,
         odd=False,
         keeps_zeros=False,
-        metric=False,
+        steps_by_entry=False,
     ),
 ]
 FORMULAS = [

@@ -10,9 +10,9 @@ from scipy.optimize import lsq_linear
 
 from regopt import penalties
 from support import prox_laws
-from support.prox_laws import Case, strength
+from support.prox_laws import penalty_case, strength
 
-CASE = Case(  # neighbours of a zero move it; a tie between pieces is decided by rounding, which has a sign
+CASE = penalty_case(  # neighbours of a zero move it; a tie between pieces is decided by rounding, which has a sign
     "variation",
     penalties.total_variation,
     {"strength": strength},

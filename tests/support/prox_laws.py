@@ -1,9 +1,7 @@
 """The laws of a prox on one penalty at points that hypothesis draws; the families' tests say where to draw them."""
 
-import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import hypothesis.strategies as st
@@ -31,25 +29,24 @@ def turned(w: Any) -> Any:
     return w[::-1, (2, 0, 3, 1)]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Case:
-    """A penalty, where to draw its numbers, and what it is; the words are those of ``ProxTraits``."""
+class Case(NamedTuple):
+    """A penalty, where to draw its numbers, and what its prox promises."""
 
     name: str
     make: Callable[..., Any]
     numbers: dict[str, Any]
-    scaled: Callable[..., dict[str, Any]] | None = None
-    convex: bool = True
-    odd: bool = True
-    keeps_zeros: bool = True
-    finite: bool = True
-    metric: bool = True
-    permute: Callable[[Any], Any] | None = turned
+    traits: ProxTraits
 
-    @functools.cached_property
-    def traits(self) -> ProxTraits:
-        promises = (self.convex, self.odd, self.keeps_zeros, self.finite, self.metric, self.permute, self.scaled)
-        return ProxTraits(*promises)
+
+def penalty_case(
+    name: str,
+    make: Callable[..., Any],
+    numbers: dict[str, Any],
+    scaled: Callable[..., Any] | None = None,
+    **promises: Any,
+) -> Case:
+    """A case whose prox commutes with ``turned``; the other promises are those of ``ProxTraits``."""
+    return Case(name, make, numbers, ProxTraits(permute=turned, scaled=scaled)._replace(**promises))
 
 
 def points():
