@@ -95,11 +95,11 @@ class Penalty(_Penalty):
     """A regulariser, as pure functions of a parameter tree.
 
     ``value(params)`` is a float scalar (at least float32) in units of the loss, differentiable with a finite
-    (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the
-    shapes and dtypes of ``params``. The step is a number, or a tree of numbers by
-    layer or by coordinate: then it is ``argmin_u sum_i (u_i - params_i)^2 / (2 step_i) + value(u)``. ``mask(params)``
-    is the tree of bools that tells which leaves are penalised. ``project(params, radius)`` is the nearest point of the
-    ball of the penalty's norm over these leaves, whatever the strength.
+    (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the shapes and
+    dtypes of ``params``. The step is a number, or a tree of numbers by layer or by coordinate: then it is
+    ``argmin_u sum_i (u_i - params_i)^2 / (2 step_i) + value(u)``. ``mask(params)`` is the tree of bools that tells
+    which leaves are penalised. ``project(params, radius)`` is the nearest point of the ball of the penalty's norm over
+    these leaves, whatever the strength.
 
     ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
     this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). ``stage`` is for

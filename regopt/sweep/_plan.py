@@ -58,8 +58,9 @@ def plan(config: SweepConfig) -> Plan:
     """Compile a sweep's programs, train one segment of each, and tell what the whole would take.
 
     ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
-    ``run``; those that concern saving and showing (``out``, ``save_every``, ``progress``) do nothing here, so that the
-    same call may be planned and run.
+    ``run``, so that the same call may be planned and run. Those that concern saving and showing (``out``,
+    ``save_every``, ``allow_different``, ``progress``) do nothing here, and ``hosts`` does not divide the plan, which is
+    that of one host with all settings.
 
     Args:
         config: the arguments of ``run``.

@@ -87,7 +87,7 @@ class _TwoLines(Progress):
 
 
 def _short(speed: float) -> str:
-    """A speed in at most five characters, so that the line fits a terminal of 80 columns."""
+    """A speed in at most six characters, so that the line fits a terminal of 80 columns."""
     if speed >= 1e4:
         return f"{speed / 1e6:.2g}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k"
     return f"{speed:,.0f}" if speed >= 100 else f"{speed:.2g}"

@@ -242,7 +242,7 @@ class Result:
         _io.save(self, folder, config)
 
     def report(self, path: str | Path, title: str = "Sweep") -> None:
-        """Write one HTML page that opens without a network; see ``regopt.report.page``.
+        """Write one HTML page that opens without a network; see ``regopt.report.write_page``.
 
         Args:
             path: the file.
