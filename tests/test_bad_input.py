@@ -63,7 +63,7 @@ def test_wrong_arguments_are_refused_in_one_line_before_any_compile(folder, comp
 @pytest.mark.parametrize("share", [SHARE, pytest.param(1, marks=pytest.mark.long)])
 def test_wrong_configs_and_commands_end_with_code_two_and_one_line(tmp_path, monkeypatch, capsys, share):
     monkeypatch.chdir(wrong_configs.ROOT)
-    monkeypatch.setattr(cli, "execute", lambda *_, **__: pytest.fail("accepted"))
+    monkeypatch.setattr(cli, "execute_in", lambda *_, **__: pytest.fail("accepted"))
     monkeypatch.setattr(cli, "_use_all_cores", lambda: None)
     file, wrong = tmp_path / "config.toml", {}
     for case in wrong_configs.of_command_line(tmp_path)[::share]:

@@ -3,7 +3,8 @@
 from regopt.experiment._claims import Claim
 from regopt.experiment._cli import main
 from regopt.experiment._config import ConfigError, read_config, read_toml
-from regopt.experiment._runner import Experiment, Listing, Outcome, discover, execute, load_experiment, run_folder
+from regopt.experiment._discovery import Experiment, Listing, discover, load_experiment
+from regopt.experiment._runner import Outcome, execute, run_folder
 
 __all__ = [
     "Claim",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -67,7 +66,7 @@ class Claim:
         return "holds" if self.holds else "fails"
 
 
-def to_record(claim: Claim) -> dict[str, Any]:
+def to_record(claim: Claim) -> dict[str, str | float]:
     """Turn a claim into a dictionary that strict JSON can hold.
 
     JSON has no NaN and no infinity; they become the strings "nan", "inf" and "-inf".

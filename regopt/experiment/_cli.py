@@ -25,8 +25,10 @@ from regopt._core.messages import one_line, suggestion
 from regopt._version import __version__
 from regopt.experiment._claims import Claim
 from regopt.experiment._claims import table as claims_table
-from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml
-from regopt.experiment._runner import SWEEP, Listing, Outcome, discover, execute, load_experiment, run_folder
+from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml, to_config
+from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named
+from regopt.experiment._runner import SWEEP, Outcome, execute, execute_in, run_folder
+from regopt.experiment._sweeps import best_settings, write_report
 
 HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -75,6 +77,16 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(COMMAND_LINE, "", message)
 
 
+class _Help(argparse.Action):
+    """``--help`` of ``regopt run``: of the command, or of a config whose name was given before it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        if getattr(namespace, "config", None) is None:
+            parser.print_help()
+            parser.exit()
+        namespace.help = True
+
+
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="regopt", description="Experiments on regularised optimization.", epilog=_CODES)
     parser.add_argument("--version", action="version", version=f"regopt {__version__}")
@@ -87,16 +99,17 @@ def _parse(words: list[str]) -> argparse.Namespace:
         help="run one experiment and print its claims",
         description="Every field of the config can be overridden: --rate 0.1 --steps 10 30 --no-nesterov",
         epilog=_CODES,
-        usage="%(prog)s [-h] [--out DIR] [--hosts I/N] [--allow-different] [--debug] "
-        "EXPERIMENT CONFIG [--FIELD VALUE ...]",
+        usage="%(prog)s [-h] [OPTIONS] EXPERIMENT CONFIG [--FIELD VALUE ...]",
+        add_help=False,
     )
+    about = "show this text; after EXPERIMENT CONFIG, the fields of the config"
+    run.add_argument("-h", "--help", action=_Help, nargs=0, default=False, help=about)
     run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
-    different = "go on from what other versions, devices or data began"
+    different = "resume what other versions, devices or data began"
     run.add_argument("--allow-different", action="store_true", help=different)
-    run.add_argument(
-        "--hosts", metavar="I/N", type=_hosts, help="train the I-th of N shares of its sweep, then what others left"
-    )
+    share = "train the I-th of N shares of its sweep, then what other hosts left"
+    run.add_argument("--hosts", metavar="I/N", type=_hosts, help=share)
     _add_options(run, _run)
     every = "run all experiments and print one table of claims"
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
@@ -117,7 +130,7 @@ def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Na
     parser.set_defaults(command=command)
 
 
-def _add_sweep(commands: Any) -> None:
+def _add_sweep(commands: argparse._SubParsersAction[_Parser]) -> None:
     sweep = commands.add_parser("sweep", help="show or report a sweep in a folder, finished or not")
     actions = sweep.add_subparsers(metavar="ACTION", required=True)
     show = actions.add_parser("show", help="print its best settings")
@@ -132,42 +145,13 @@ def _add_sweep(commands: Any) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    if arguments.rows < 1:
-        raise ConfigError(COMMAND_LINE, "--rows", f"must be an integer in [1, inf), got {arguments.rows}")
-    found = _findings(arguments.folder, thorough=False)
-    from regopt.report import summary
-
-    _console().print(summary(found, arguments.rows))
+    _console().print(best_settings(arguments.folder, arguments.rows))
     return HOLDS
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    out = arguments.out or arguments.folder / "report.html"
-    if arguments.out and not out.parent.is_dir():  # said before the forests take their seconds
-        raise ConfigError(COMMAND_LINE, "--out", f"must lie in a folder that exists, got {out}")
-    found = _findings(arguments.folder, thorough=True)
-    try:
-        from regopt.report import write_page
-
-        write_page(out, found)
-    except ModuleNotFoundError as error:
-        raise ConfigError(COMMAND_LINE, "report", f"needs {error.name}: pip install 'regopt[experiments]'") from error
-    except OSError as error:
-        raise ConfigError(COMMAND_LINE, "--out", f"cannot write {out}: {error.strerror or error}") from error
-    print(out)
+    print(write_report(arguments.folder, arguments.out))
     return HOLDS
-
-
-def _findings(folder: Path, *, thorough: bool) -> Any:
-    """Read the sweep in a folder; whatever is wrong with the folder is the reader's one line."""
-    from regopt.sweep import load
-    from regopt.sweep.results._findings import findings
-
-    try:
-        result = load(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ")) from error
-    return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -183,26 +167,26 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    path = _named(arguments.experiment, Path("experiments"), ".py")
+    path = named(arguments.experiment, Path("experiments"), ".py")
     check_file(path, ".py")
-    config_path = _named(arguments.config, _configs_of(path), ".toml")
-    read_toml(config_path)  # what is wrong with it is said before the slow imports
+    config_path = named(arguments.config, configs_of(path), ".toml")
+    values = read_toml(config_path)  # an error in it is reported before the slow imports
     _use_all_cores()
     experiment = load_experiment(path)
-    config = read_config(config_path, experiment.config_class, arguments.overrides)
+    config = to_config(values, experiment.config_class, config_path, arguments.overrides)
+    if arguments.help:
+        return _help(arguments, experiment, config)
     folder = run_folder(experiment, config, arguments.out)
     try:
-        outcome = execute(
-            experiment, config, arguments.out, allow_different=arguments.allow_different, hosts=arguments.hosts
+        outcome = execute_in(
+            folder, experiment, config, allow_different=arguments.allow_different, hosts=arguments.hosts
         )
     except KeyboardInterrupt:
         return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
     except SystemExit as error:
         raise RuntimeError(f"the experiment called exit({error.code!r})") from error
     if outcome.interrupted and arguments.hosts and _share_is_done(folder, arguments.hosts):
-        print(
-            f"share {arguments.hosts} is done; others are not yet, and the same command then ends the run in {folder}"
-        )
+        print(f"share {arguments.hosts} is done; when the others are, the same command ends the run in {folder}")
         return HOLDS
     if outcome.interrupted:
         missing = "".join(f"; no {reason}" for reason in outcome.skipped)
@@ -210,6 +194,16 @@ def _run(arguments: argparse.Namespace) -> int:
     _console().print(claims_table(outcome.claims, experiment.question))
     print(f"{folder} ({outcome.seconds:.1f} s)")
     return HOLDS if all(claim.holds for claim in outcome.claims) else FAILS
+
+
+def _help(arguments: argparse.Namespace, experiment: Experiment, config: object) -> int:
+    """List the fields of a config: flag, type, value in this config, and what the class says about it."""
+    import tyro
+
+    prog = f"regopt run {arguments.experiment} {arguments.config}"
+    about = f"{experiment.question}\n\nThe defaults are the values of this config. Options of every run: regopt run -h"
+    tyro.cli(experiment.config_class, prog=prog, description=about, args=["--help"], default=config)
+    return HOLDS
 
 
 def _hosts(text: str) -> str:
@@ -259,7 +253,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 
 
 def _outcome(listing: Listing, config_name: str, out: Path) -> Outcome:
-    config_path = _configs_of(listing.path) / f"{config_name}.toml"
+    config_path = configs_of(listing.path) / f"{config_name}.toml"
     experiment = load_experiment(listing.path)
     return execute(experiment, read_config(config_path, experiment.config_class), out)
 
@@ -276,20 +270,6 @@ def _experiments() -> list[Listing]:
     if not found:
         raise ConfigError("experiments", "", "there are none here; start regopt where experiments/ lies")
     return found
-
-
-def _named(text: str, folder: Path, suffix: str) -> Path:
-    """Find what a path or a bare name means; a wrong one is left for the reader to complain about."""
-    path = Path(text)
-    bare = path.name == text and path.suffix != suffix
-    return folder / f"{text}{suffix}" if bare and not os.path.isfile(path) else path
-
-
-def _configs_of(experiment: Path) -> Path:
-    """Find ``configs/<name>`` beside the folder of an experiment, relative where that is shorter."""
-    folder = Path(os.path.abspath(experiment)).parent.parent / "configs" / experiment.stem
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _use_all_cores() -> None:

@@ -1,23 +1,24 @@
 """Configs: a TOML file and command line overrides in, a checked frozen dataclass out.
 
-The dataclass is the schema. A person writes the file, so whatever is wrong with it becomes one `ConfigError`
-line with the file, the key, the value and what would be right. This file is not for running experiments, and
-it starts neither jax nor anything else that is slow to import.
+The dataclass is the schema, and pydantic checks both sources against it. A person writes them, so whatever is wrong
+becomes one `ConfigError` line with the file, the key, the value and what would be right. This file does not run
+experiments, and it imports neither jax nor anything else that is slow to import.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import json
+import functools
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from regopt._core.messages import describe, element, one_line, shown, suggestion, supported
+from regopt._core.messages import one_line, shown, suggestion
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 C = TypeVar("C")
 
@@ -54,7 +55,7 @@ def check_file(path: Path, suffix: str = "") -> None:
         suffix: how its name must end.
 
     Raises:
-        ConfigError: nothing is there, with the nearest name that is; or it is something else.
+        ConfigError: there is no such file, and the message names the nearest one; or it is something else.
     """
     try:
         if path.is_file():
@@ -71,7 +72,7 @@ def check_file(path: Path, suffix: str = "") -> None:
     raise ConfigError(path, "", f"no such file in {path.parent}; {suggestion(path.name, siblings)}")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, object]:
     """Read a TOML file.
 
     Args:
@@ -109,23 +110,46 @@ def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()
 
     Args:
         path: a TOML file whose keys are fields of the dataclass.
-        config_class: a frozen dataclass as `check_fields` accepts it.
-        overrides: command line words such as ``["--learning-rate", "0.1", "--no-nesterov"]``; with several
-            values for a tuple. The last one counts.
+        config_class: a frozen dataclass that `check_fields` accepts.
+        overrides: command line words such as ``["--learning-rate", "0.1", "--no-nesterov"]``; a tuple takes
+            several values. The last one counts.
 
     Returns:
         An instance of the dataclass whose values have the annotated types and lie in the annotated ranges.
 
     Raises:
-        ConfigError: the file or an override is wrong; says where and what would be right.
+        ConfigError: the file or an override is wrong; the message says where and what would be right.
     """
-    config = _checked(read_toml(path), config_class, str(path))
+    return to_config(read_toml(path), config_class, path, overrides)
+
+
+def to_config(
+    values: Mapping[str, object], config_class: type[C], file: str | Path, overrides: Sequence[str] = ()
+) -> C:
+    """Check the values that `read_toml` read, then apply the overrides.
+
+    Args:
+        values: keys and values, unchecked.
+        config_class: a frozen dataclass that `check_fields` accepts.
+        file: the file that the values come from, for messages.
+        overrides: command line words, as `read_config` takes them.
+
+    Returns:
+        An instance of the dataclass, as `read_config` returns it.
+
+    Raises:
+        ConfigError: a value or an override is wrong; the message says where and what would be right.
+    """
+    given = {field.name: field.default for field in _fields(config_class) if field.default is not dataclasses.MISSING}
+    config = _checked({**given, **values}, config_class, str(file))
     if overrides:
-        config = _checked(_overridden(config, overrides), config_class, COMMAND_LINE)
+        hints = get_type_hints(config_class, include_extras=True)
+        words = dict(_overrides(overrides, {name: hints[name] for name in config_values(config)}))
+        config = _checked({**config_values(config), **words}, config_class, COMMAND_LINE)
     return config
 
 
-def config_values(config: object) -> dict[str, Any]:
+def config_values(config: object) -> dict[str, object]:
     """List the fields of a config, in their order.
 
     Args:
@@ -137,29 +161,11 @@ def config_values(config: object) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in _fields(type(config))}
 
 
-def to_toml(config: object, heading: str) -> str:
-    """Write a config as TOML that `read_config` reads back to an equal config.
-
-    Args:
-        config: an instance of a config dataclass.
-        heading: the comment on the first line.
-
-    Returns:
-        The text of the file.
-    """
-    lines = [f"# {one_line(heading)}"]
-    for name, value in config_values(config).items():
-        # JSON's scalars and lists are TOML's, but for the delete character, which TOML wants escaped
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
-        lines.append(f"{name if name.isascii() else json.dumps(name, ensure_ascii=False)} = {text}")
-    return "\n".join(lines) + "\n"
-
-
-def check_fields(config_class: Any, file: str | Path) -> None:
+def check_fields(config_class: object, file: str | Path) -> None:
     """Make sure that a class can serve as a config.
 
     Args:
-        config_class: should be a frozen dataclass; its fields bool, int, float, str, a Literal of those, or
+        config_class: should be a frozen dataclass; its fields bool, int, float, str, a Literal of strings, or
             tuples of those, each possibly ``Annotated`` with a range.
         file: the file that defines it, for the message.
 
@@ -177,13 +183,25 @@ def check_fields(config_class: Any, file: str | Path) -> None:
     for field in _fields(config_class):
         if field.name in RESERVED:
             raise ConfigError(file, f"Config.{field.name}", f"the command line takes --{field.name} for itself")
-        if not supported(hints[field.name]):
-            kinds = "bool, int, float, str, Literal or tuples of them"
+        if not _supported(hints[field.name]):
+            kinds = "bool, int, float, str, Literal of strings or tuples of them"
             raise ConfigError(file, f"Config.{field.name}", f"must be {kinds}, got {hints[field.name]}")
 
 
-def _fields(config_class: Any) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(config_class) if field.init]
+def _supported(hint: object) -> bool:
+    """Whether TOML and the command line can both hold the values of an annotation."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _supported(parts[0])
+    if origin is Literal:
+        return all(isinstance(choice, str) for choice in parts)
+    if origin is tuple:
+        return parts != ((),) and all(_supported(part) for part in parts if part is not ...)
+    return hint in (bool, int, float, str)
+
+
+def _fields(config_class: object) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(cast(Any, config_class)) if field.init]
 
 
 def _syntax_error(path: Path, text: str, reason: str) -> ConfigError:
@@ -201,7 +219,27 @@ def _syntax_error(path: Path, text: str, reason: str) -> ConfigError:
     return ConfigError(path, key, f"line {line}, column {column}: {reason}, in {shown(written)}")
 
 
-def _plain(value: Any, file: str, key: str) -> Any:
+def _checked(values: Mapping[str, object], config_class: type[C], file: str) -> C:
+    """Check values against the annotations: those of a file strictly, words of a command line as what they spell."""
+    import pydantic
+
+    plain = {key: _plain(value, file, _spelled(key, file)) for key, value in values.items()}
+    try:
+        clean = _schema(config_class).validate_python(plain, strict=file != COMMAND_LINE)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False)
+        unknown_first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+        raise _refusal(unknown_first, [field.name for field in _fields(config_class)], file) from error
+    clean = {
+        key: _plain(value, file, _spelled(key, file)) for key, value in clean.items()
+    }  # a word may spell a long integer
+    try:
+        return config_class(**clean)
+    except Exception as error:  # its __post_init__ has the last word
+        raise ConfigError(file, "", str(error)) from error
+
+
+def _plain(value: object, file: str, key: str) -> object:
     """Turn lists into tuples, and refuse what TOML, JSON or pydantic would stumble over."""
     if isinstance(value, list | tuple):
         return tuple([_plain(item, file, key) for item in value])
@@ -212,80 +250,52 @@ def _plain(value: Any, file: str, key: str) -> Any:
     return value
 
 
-def _checked(values: dict[str, Any], config_class: type[C], file: str) -> C:
-    hints = get_type_hints(config_class, include_extras=True)
-    names = [field.name for field in _fields(config_class)]
-    for key, value in values.items():
-        if key not in names:
-            raise ConfigError(file, key, f"no such key, got {shown(value)}; {suggestion(key, names)}")
-    plain = {key: _plain(value, file, key) for key, value in values.items()}
-    for field in _fields(config_class):
-        if field.default is not dataclasses.MISSING:
-            plain.setdefault(field.name, field.default)
-        elif field.name not in plain:
-            raise ConfigError(file, field.name, f"is missing; must be {describe(hints[field.name])}")
-    clean = _validated(plain, {name: hints[name] for name in names}, file)
-    try:
-        return config_class(**clean)
-    except Exception as error:  # its __post_init__ has the last word
-        raise ConfigError(file, "", str(error)) from error
-
-
-def _validated(values: dict[str, Any], hints: dict[str, Any], file: str) -> dict[str, Any]:
-    """Check against the annotations; the result holds floats where the values hold integers for them."""
+@functools.lru_cache(maxsize=32)
+def _schema(config_class: type) -> Any:
+    """Everything that the annotations say, without the ``__post_init__`` of the class."""
     import pydantic
-
-    schema = _typed_dict(hints)
-    schema.__pydantic_config__ = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    try:
-        return pydantic.TypeAdapter(schema).validate_python(values)
-    except pydantic.ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = problem["loc"][:1] if problem["type"] == "missing" else problem["loc"]
-        key, value, hint = "", values, None
-        for part in cast(tuple[Any, ...], place):
-            key, hint = (f"{key}[{part}]", element(hint, part)) if key else (part, hints[part])
-            value = value[part]
-        finite = "finite, " if problem["type"] == "finite_number" else ""
-        raise ConfigError(file, key, f"must be {finite}{describe(hint)}, got {shown(value)}") from error
-
-
-def _typed_dict(hints: dict[str, Any]) -> Any:
     from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
 
-    return cast(Any, TypedDict)("Config", hints)
+    hints = get_type_hints(config_class, include_extras=True)
+    schema = cast(Any, TypedDict)("Config", {field.name: hints[field.name] for field in _fields(config_class)})
+    schema.__pydantic_config__ = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+    return pydantic.TypeAdapter(schema)
 
 
-def _overridden(config: object, overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply overrides one flag at a time, so that a refusal names its flag."""
-    import tyro
-
-    values = config_values(config)
-    plain, ranged = get_type_hints(type(config)), get_type_hints(type(config), include_extras=True)
-    schema = _typed_dict({name: plain[name] for name in values})
-    for flag, words in _flags(overrides, {name: plain[name] for name in values}):
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                values = tyro.cli(schema, args=words, default=values, add_help=False, console_outputs=False)
-        except SystemExit as error:
-            name = flag[2:].replace("-", "_")
-            if plain.get(name, bool) is bool:
-                right = f"takes no value; write {flag} alone"
-            else:
-                right = f"must be {describe(ranged[name])}"
-            raise ConfigError(COMMAND_LINE, flag, f"{right}, got {shown(' '.join(words))}") from error
-    return values
+def _refusal(problem: ErrorDetails, names: list[str], file: str) -> ConfigError:
+    """Shorten pydantic's message to one line in the words of the file."""
+    name, *places = problem["loc"]
+    key = "".join([_spelled(str(name), file), *(f"[{place}]" for place in places)])
+    got = shown(problem["input"])
+    if problem["type"] == "extra_forbidden":
+        return ConfigError(file, key, f"no such key, got {got}; {suggestion(str(name), names)}")
+    if problem["type"] == "missing":
+        return ConfigError(file, key, f"is missing, got {got}" if places else "is missing")
+    said = re.sub("^(Input|List|Tuple|Value) should", "must", problem["msg"]).replace("tuple", "list")
+    return ConfigError(file, key, f"{said}, got {got}")
 
 
-def _flags(words: Sequence[str], hints: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Split ``--a 1 --b 2 3`` into its flags, each with its own words, checking the names."""
-    names = [*hints, *(f"no_{name}" for name, hint in hints.items() if hint is bool)]
+def _overrides(words: Sequence[str], hints: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Split ``--a 1 --b 2 3 --no-c`` into the names of fields and the words, or truth values, given for them."""
+    switches = {f"no_{name}": name for name, hint in hints.items() if hint is bool}
     starts = [place for place, word in enumerate(words) if re.match(r"--|-(?!inf|nan)[^\W\d]", word)]
     if starts[:1] != [0]:
         raise ConfigError(COMMAND_LINE, "", f"expected --<field> before {shown(words[0])}")
     for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
-        flag = words[start].partition("=")[0]
-        if not flag.startswith("--") or flag[2:].replace("-", "_") not in names:
-            valid = [f"--{name.replace('_', '-')}" for name in names]
+        flag, equals, first = words[start].partition("=")
+        name, given = flag[2:].replace("-", "_"), (*([first] if equals else ()), *words[start + 1 : end])
+        if not flag.startswith("--") or name not in {*hints, *switches}:
+            valid = [_spelled(known, COMMAND_LINE) for known in (*hints, *switches)]
             raise ConfigError(COMMAND_LINE, flag, f"no such option; {suggestion(flag, valid)}")
-        yield flag, list(words[start:end])
+        kind = bool if name in switches else hints[name]
+        kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        if kind is bool and given:
+            raise ConfigError(COMMAND_LINE, flag, f"takes no value; write {flag} alone, got {shown(given[0])}")
+        many = get_origin(kind) is tuple
+        if not many and kind is not bool and len(given) != 1:
+            raise ConfigError(COMMAND_LINE, flag, f"must have one value, got {shown(' '.join(given))}")
+        yield switches.get(name, name), name in hints if kind is bool else given if many else given[0]
+
+
+def _spelled(name: str, file: str) -> str:
+    return f"--{name.replace('_', '-')}" if file == COMMAND_LINE else name

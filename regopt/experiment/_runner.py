@@ -1,81 +1,33 @@
-"""Experiments: one Python file that asks one question, loaded, run and written into a folder of its own.
+"""Runs: an experiment with a config, executed and written into a folder of its own.
 
-Such a file has a docstring whose first line is the question, a frozen dataclass ``Config``,
-``run(config, key) -> dict of arrays``, ``figure(arrays)``, ``claims(arrays)`` and, if it likes,
-``table(arrays) -> DataFrame``. A ``run(config, key, saved)`` gets the keyword arguments that let its main sweep,
-``sweep.run(..., **saved)``, go on after an interruption.
-
-The folder is named after the experiment and its resolved config, so the same run lands in the same place. This file is
-not for reading configs (``_config.py``) nor for the file formats (``_artifacts.py``), and it prints nothing.
+The folder is named after the experiment and its resolved config, so the same run always has the same folder.
+Experiments are loaded in ``_discovery.py`` and configs are read in ``_config.py``; nothing is printed here.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
-import importlib.util
 import inspect
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from regopt._core import io
-from regopt._core.io import Arrays
-from regopt.experiment import _artifacts as artifacts
-from regopt.experiment._claims import Claim
-from regopt.experiment._config import COMMAND_LINE, ConfigError, check_fields, check_file, config_values, to_toml
+from regopt._core.messages import one_line
+from regopt.experiment._claims import Claim, to_record
+from regopt.experiment._config import COMMAND_LINE, ConfigError, config_values
+from regopt.experiment._discovery import Experiment
 
-PIECES = ("run", "figure", "claims")
-SWEEP = "sweep"  # the folder of an experiment's saved sweep, in that of its run
+if TYPE_CHECKING:
+    import jax
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """An experiment file, loaded.
-
-    Attributes:
-        name: the file's name without ``.py``.
-        path: the file.
-        question: the first line of its docstring.
-        config_class: its frozen dataclass ``Config``.
-        run: ``run(config, key)`` or ``run(config, key, saved)``, the arrays; ``arrays["interrupted"]`` true says that
-            it was ended early.
-        figure: ``figure(arrays)``, a matplotlib figure or a dictionary of them.
-        claims: ``claims(arrays)``, a list of claims.
-        table: ``table(arrays)``, a DataFrame; None where the file has none.
-    """
-
-    name: str
-    path: Path
-    question: str
-    config_class: type[Any]
-    run: Callable[..., Mapping[str, Any]]
-    figure: Callable[[Arrays], Any]
-    claims: Callable[[Arrays], list[Claim]]
-    table: Callable[[Arrays], Any] | None = None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """An experiment file, found but not imported.
-
-    Attributes:
-        name: the file's name without ``.py``.
-        path: the file.
-        question: the first line of its docstring; empty where it has none or does not parse.
-        configs: its config files, ``configs/<name>/*.toml``.
-    """
-
-    name: str
-    path: Path
-    question: str
-    configs: tuple[Path, ...]
+SWEEP = "sweep"  # the folder of an experiment's saved sweep, inside that of its run
 
 
 @dataclass(frozen=True)
@@ -97,48 +49,6 @@ class Outcome:
     skipped: tuple[str, ...] = ()
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Import an experiment file by its path.
-
-    Args:
-        path: a Python file.
-
-    Returns:
-        Its pieces.
-
-    Raises:
-        ConfigError: the file is missing, is no Python, does not import, or lacks a piece.
-    """
-    check_file(path, ".py")
-    module = _import(path)
-    question = _first_line(module.__doc__)
-    if not question:
-        raise ConfigError(path, "", "lacks a docstring whose first line is its question")
-    if not hasattr(module, "Config"):
-        raise ConfigError(path, "Config", "is missing; must be a frozen dataclass")
-    check_fields(module.Config, path)
-    for piece in (*PIECES, *(["table"] if hasattr(module, "table") else [])):
-        if not callable(getattr(module, piece, None)):
-            raise ConfigError(path, piece, "is missing; must be a function")
-    table = getattr(module, "table", None)
-    return Experiment(path.stem, path, question, module.Config, module.run, module.figure, module.claims, table)
-
-
-def discover(root: Path) -> list[Listing]:
-    """Find the experiments of a project without importing any.
-
-    Args:
-        root: the folder that holds ``experiments`` and ``configs``.
-
-    Returns:
-        One entry for each ``experiments/*.py`` whose name does not start with an underscore, by name.
-    """
-    return [
-        Listing(path.stem, path, _question(path), tuple(sorted((root / "configs" / path.stem).glob("*.toml"))))
-        for path in sorted((root / "experiments").glob("[!_]*.py"))
-    ]
-
-
 def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
     """Name the folder of a run, ``out/<name>-<hash>``: 8 hexadecimal digits of the name and resolved config.
 
@@ -156,30 +66,51 @@ def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
 
 
 def execute(
-    experiment: Experiment, config: Any, out: Path, *, allow_different: bool = False, hosts: str | None = None
+    experiment: Experiment, config: object, out: Path, *, allow_different: bool = False, hosts: str | None = None
 ) -> Outcome:
-    """Run an experiment and write what it found.
+    """Run an experiment and write what it found, in the folder that `run_folder` names.
 
     The folder is proven writable before anything is computed. Arrays and table are written first, then
     claims and figure, each file whole or not at all, so an error in a later piece loses nothing of an
-    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims; one of
-    several hosts whose shares are not all done leaves its share alone.
+    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims. One of
+    several hosts writes only its share of the sweep until all shares are done.
 
     Args:
         experiment: from `load_experiment`.
         config: an instance of its ``Config``; the random key comes from its ``seed`` (0 without one).
         out: the folder of all runs.
-        allow_different: go on from a sweep that other versions, devices or data began.
+        allow_different: resume a sweep that was begun with other versions, devices or data.
         hosts: which host this is and of how many, as in "1/4", where several train shares of its sweep.
 
     Returns:
         Where the files are, the claims, and whether the run was interrupted.
 
     Raises:
-        ConfigError: the folder cannot be written or holds another sweep, the seed is none, or ``hosts`` are given and
-            the experiment has no sweep that they could share.
+        ConfigError: the folder cannot be written or holds another sweep, the seed is out of range, or ``hosts`` are
+            given and the experiment has no sweep that they could share.
     """
     folder = run_folder(experiment, config, out)
+    return execute_in(folder, experiment, config, allow_different=allow_different, hosts=hosts)
+
+
+def execute_in(
+    folder: Path, experiment: Experiment, config: object, *, allow_different: bool = False, hosts: str | None = None
+) -> Outcome:
+    """Run an experiment as `execute` does, in a folder that the caller has named.
+
+    Args:
+        folder: the folder of this run, from `run_folder`.
+        experiment: as for `execute`.
+        config: as for `execute`.
+        allow_different: as for `execute`.
+        hosts: as for `execute`.
+
+    Returns:
+        As `execute`.
+
+    Raises:
+        ConfigError: as `execute`.
+    """
     seed = getattr(config, "seed", 0)
     if not 0 <= seed < 2**32:  # jax.random.key would drop the higher bits and repeat another seed
         raise ConfigError(folder.name, "seed", f"must be an integer in [0, 2**32), got {seed}")
@@ -195,29 +126,20 @@ def execute(
     import jax
 
     start = time.perf_counter()
-    saved = {"out": folder / SWEEP, "allow_different": allow_different} | ({"hosts": hosts} if hosts else {})
-    result = _run(experiment, config, jax.random.key(seed), saved if shares else None)
+    saved: dict[str, object] = {"out": folder / SWEEP, "allow_different": allow_different}
+    saved |= {"hosts": hosts} if hosts else {}
+    result = _run(folder, experiment, config, jax.random.key(seed), saved if shares else None)
     seconds = time.perf_counter() - start
     if hosts is not None and _interrupted(result):  # the host that ends last writes, over nothing of another's
         return Outcome(folder, (), True, seconds)
-    artifacts.remove_results(folder)
-    arrays = io.write_arrays(folder / "arrays.npz", result)
-    interrupted = _interrupted(arrays)
-    claims: tuple[Claim, ...] = ()
-    skipped: list[str] = []
-    if experiment.table is not None:
-        with _forgiving("table", interrupted, skipped):
-            io.write_table(folder / "table.parquet", experiment.table(arrays))
-    if not interrupted:
-        claims = tuple(experiment.claims(arrays))
-        artifacts.write_claims(folder / "claims.json", claims)
-    with _forgiving("figure", interrupted, skipped):
-        artifacts.write_figures(folder, experiment.name, experiment.figure(arrays))
-    return Outcome(folder, claims, interrupted, seconds, tuple(skipped))
+    claims, interrupted, skipped = _write_results(folder, experiment, config, result)
+    return Outcome(folder, claims, interrupted, seconds, skipped)
 
 
-def _run(experiment: Experiment, config: Any, key: Any, saved: dict[str, Any] | None) -> Mapping[str, Any]:
-    """The experiment's arrays; if it saves a sweep, in a folder inside its own."""
+def _run(
+    folder: Path, experiment: Experiment, config: object, key: jax.Array, saved: dict[str, object] | None
+) -> Mapping[str, ArrayLike]:
+    """The experiment's arrays; an experiment that saves a sweep saves it in a folder inside its own."""
     if saved is None:
         return experiment.run(config, key)
     from regopt.sweep.checkpoint import StoreError
@@ -225,11 +147,31 @@ def _run(experiment: Experiment, config: Any, key: Any, saved: dict[str, Any] | 
     try:
         return experiment.run(config, key, saved)
     except StoreError as error:
-        raise ConfigError(saved["out"].parent, "", str(error)) from error
+        raise ConfigError(folder, "", str(error)) from error
 
 
-def _interrupted(arrays: Mapping[str, Any]) -> bool:
-    """Whether a sweep among the results was ended early, or has shares that others still train."""
+def _write_results(
+    folder: Path, experiment: Experiment, config: object, result: Mapping[str, ArrayLike]
+) -> tuple[tuple[Claim, ...], bool, tuple[str, ...]]:
+    """Write everything that follows from the arrays; return the claims, whether they are partial, and what failed."""
+    _remove_results(folder)
+    arrays = io.write_arrays(folder / "arrays.npz", result)
+    interrupted = _interrupted(arrays)
+    claims: tuple[Claim, ...] = ()
+    skipped: list[str] = []
+    if experiment.table is not None:
+        with _forgiving("table", interrupted, skipped):
+            io.write_table(folder / "table.parquet", experiment.table(config, arrays))
+    if not interrupted:
+        claims = tuple(experiment.claims(config, arrays))
+        _write_claims(folder / "claims.json", claims)
+    with _forgiving("figure", interrupted, skipped):
+        _write_figures(folder, experiment.name, experiment.figure(config, arrays))
+    return claims, interrupted, tuple(skipped)
+
+
+def _interrupted(arrays: Mapping[str, ArrayLike]) -> bool:
+    """Whether a sweep among the results ended early, or has shares that other hosts still train."""
     import numpy as np
 
     return bool(np.any(arrays.get("interrupted", False)))
@@ -246,34 +188,44 @@ def _forgiving(piece: str, interrupted: bool, skipped: list[str]) -> Iterator[No
         skipped.append(f"{piece}: {type(error).__name__}: {error}")
 
 
-def _import(path: Path) -> ModuleType:
-    name = f"regopt_experiment_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their annotations up there
-    sys.path.append(str(path.parent))  # so that it imports what lies beside it, as a script does
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
-        if isinstance(error, SyntaxError):
-            line = f"line {error.lineno}" if error.lineno else ""
-            raise ConfigError(path, line, f"is no Python: {error.msg}") from error
-        mend = "; pip install 'regopt[experiments]'" if isinstance(error, ModuleNotFoundError) else ""
-        raise ConfigError(path, "", f"does not import: {type(error).__name__}: {error}{mend}") from error
-    finally:
-        sys.path.remove(str(path.parent))
-    return module
+def to_toml(config: object, heading: str) -> str:
+    """Write a config as TOML that `read_config` reads back to an equal config.
+
+    Args:
+        config: an instance of a config dataclass.
+        heading: the comment on the first line.
+
+    Returns:
+        The text of the file.
+    """
+    lines = [f"# {one_line(heading)}"]
+    for name, value in config_values(config).items():
+        # JSON's scalars and lists are TOML's, but for the delete character, which TOML wants escaped
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
+        lines.append(f"{name if name.isascii() else json.dumps(name, ensure_ascii=False)} = {text}")
+    return "\n".join(lines) + "\n"
 
 
-def _question(path: Path) -> str:
-    try:
-        return _first_line(ast.get_docstring(ast.parse(path.read_bytes())))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
+def _remove_results(folder: Path) -> None:
+    """Remove what an earlier run left, so that no claim or figure outlives its arrays."""
+    for path in folder.iterdir():
+        if path.name in ("arrays.npz", "claims.json", "table.parquet") or path.suffix == ".png":
+            path.unlink(missing_ok=True)  # another host may have
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0].strip()
+def _write_claims(path: Path, claims: Sequence[Claim]) -> None:
+    """Write claims with their verdicts as a JSON list."""
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise TypeError(f"claims must return a list of Claim, got {type(claim).__name__} in it")
+    io.write_json(path, [to_record(claim) for claim in claims])
+
+
+def _write_figures(folder: Path, name: str, figures: Figure | Mapping[str, Figure]) -> None:
+    """Write one figure as ``<name>.png``, or several as ``<name>-<key>.png``."""
+    parts = figures if isinstance(figures, Mapping) else {"": figures}
+    for part, figure in parts.items():
+        if not hasattr(figure, "savefig"):
+            raise TypeError(f"figure must return a matplotlib Figure, got {type(figure).__name__}")
+        with io.replacing(folder / f"{name}{f'-{part}' if part else ''}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")

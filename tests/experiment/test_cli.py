@@ -117,8 +117,8 @@ def test_a_failed_claim_is_exit_code_one(project, capsys):
         (["run", "toy", "configs/toy/zzz.toml"], ["zzz.toml", "valid: default.toml, smoke.toml"]),
         (["run", "toy", "configs/toy"], ["configs/toy", "is a folder"]),
         (["run", "toy", "smoke", "--nomber", "1"], ["command line", "--nomber", "did you mean '--number'?"]),
-        (["run", "toy", "smoke", "--number", "0"], ["number", "a number in (0, 100]", "got 0.0"]),
-        (["run", "toy", "smoke", "--number", "x"], ["--number", "a number in (0, 100]", "x"]),
+        (["run", "toy", "smoke", "--number", "0"], ["--number", "greater than 0", "got '0'"]),
+        (["run", "toy", "smoke", "--number", "x"], ["--number", "a valid number", "'x'"]),
         (["run", "toy", "smoke", "stray"], ["command line", "'stray'"]),
         (["run", "toy", "smoke", "--ou", "x"], ["--ou", "no such option"]),
         (["run", "toy", "smoke", "--out", "experiments/toy.py"], ["experiments/toy.py", "cannot be written"]),
@@ -144,8 +144,8 @@ def test_bad_words_are_one_line_and_exit_code_two(project, capsys, words, expect
     ("text", "expected"),
     [
         ("nomber = 3", ["nomber", "got 3", "did you mean 'number'?"]),
-        ("number = 'three'", ["number", "a number in (0, 100]", "got 'three'"]),
-        ("number = 101", ["number", "(0, 100]", "got 101"]),
+        ("number = 'three'", ["number", "a valid number", "got 'three'"]),
+        ("number = 101", ["number", "less than or equal to 100", "got 101"]),
         ("number = nan", ["number", "finite", "got nan"]),
         ("number = 3\nmode = 'goot'", ["mode", "'good'", "got 'goot'"]),
         ("number = 3\nnumber = 4", ["number", "line 2", "twice"]),
@@ -268,6 +268,24 @@ def test_help_documents_the_exit_codes(capsys):
             assert any(line.startswith(f"  {code}") for line in text.splitlines())
 
 
+def test_the_help_of_a_config_lists_its_fields_with_type_value_and_doc(project, capsys):
+    assert main(["run", "toy", "smoke", "--mode", "off", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: regopt run toy smoke")
+    assert "Does the toy double its number?" in text
+    for flag, value in (("--number FLOAT", "3.0"), ("--steps [INT [INT ...]]", "1 2"), ("--no-nesterov", "True")):
+        assert flag in text
+        assert f"(default: {value})" in text
+    assert "from nothing to a hundred" in text
+    assert "(default: off)" in text
+    assert not Path("runs").exists()
+
+
+def test_the_help_of_the_command_needs_no_config(capsys):
+    assert main(["run", "--help", "toy", "smoke"]) == 0
+    assert "--hosts" in capsys.readouterr().out
+
+
 def test_the_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"regopt {__version__}\n"
@@ -289,7 +307,7 @@ def test_a_process_ends_with_one_line_and_code_two(project):
     done = started(project, "-m", "regopt", "run", "toy", "smoke", "--number", "-1")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "regopt: command line: number: must be a number in (0, 100], got -1.0\n"
+    assert done.stderr == "regopt: command line: --number: must be greater than 0, got '-1'\n"
 
 
 def test_an_experiment_is_a_program_too(project):

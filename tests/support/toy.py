@@ -35,17 +35,17 @@ def run(config, key):
     return {"numbers": numbers, "half": jnp.full(2, 1.5, jnp.bfloat16), "label": "toy", "file": 4}
 
 
-def figure(arrays):
+def figure(config, arrays):
     result = Figure()
     result.add_subplot().plot(arrays["numbers"][0])
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     return [Claim("the label has 3 letters", "here", 3, len(str(arrays["label"])))]
 
 
-def table(arrays):
+def table(config, arrays):
     return pd.DataFrame(arrays["numbers"])
 '''
 
@@ -67,7 +67,11 @@ from regopt.experiment import Claim
 
 @dataclass(frozen=True)
 class Config:
-    """A number in (0, 100], what happens to it, and words that are only stored."""
+    """A number, what happens to it, and words that are only stored.
+
+    Attributes:
+        number: what is doubled, from nothing to a hundred.
+    """
 
     number: Annotated[float, Field(gt=0, le=100)]
     mode: Literal["good", "off", "early", "raise", "ctrl-c", "exit", "late"] = "good"
@@ -84,21 +88,19 @@ def run(config, key):
         raise KeyboardInterrupt
     return {
         "doubled": np.array(2.0 * config.number + (config.mode == "off")),
-        "number": np.array(config.number),
         "interrupted": np.array(config.mode == "early"),
         "late": np.array(config.mode == "late"),
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     return Figure()
 
 
-def claims(arrays):
+def claims(config, arrays):
     if arrays["late"]:
         raise KeyboardInterrupt
-    number = float(arrays["number"])
-    return [Claim("it [is] doubled", "arithmetic", 2 * number, float(arrays["doubled"]))]
+    return [Claim("it [is] doubled", "arithmetic", 2 * config.number, float(arrays["doubled"]))]
 
 
 if __name__ == "__main__":

@@ -62,28 +62,30 @@ def wrong_values(hint: Any, draw: random.Random) -> Iterator[tuple[str, str]]:
     """TOML of values that the annotation forbids, each with a word of the refusal."""
     kind, limits = _plain(hint)
     if kind is float:
-        texts = ["'0.5'", "true", *_outside(limits, float, draw), *SCALARS]
-        yield from ((text, "a number") for text in texts)
+        yield from ((text, "must be a valid number") for text in ("'0.5'", "true", *SCALARS))
+        yield from ((text, " than ") for text in _outside(limits, float, draw))
         yield from ((text, "finite") for text in ("nan", "inf", "-inf", "1e999"))
     elif kind is int:
-        texts = ["'3'", "true", "1.5", "1.0", "1e3", "nan", "inf", *_outside(limits, int, draw), *SCALARS]
-        yield from ((text, "an integer") for text in texts)
+        texts = ["'3'", "true", "1.5", "1.0", "1e3", "nan", "inf", *SCALARS]
+        yield from ((text, "must be a valid integer") for text in texts)
+        yield from ((text, " than ") for text in _outside(limits, int, draw))
         yield from ((text, "64 bits") for text in (HUGE, "-" + HUGE, "0x" + "f" * 40, "1" + "0" * 5000))
     elif kind is bool:
-        yield from ((text, "true or false") for text in ["1", "0", "'true'", "nan", *SCALARS])
+        yield from ((text, "a valid boolean") for text in ["1", "0", "'true'", "nan", *SCALARS])
     elif kind is str:
-        yield from ((text, "a string") for text in ("1", "true", "nan", "['a']", "{}"))
+        yield from ((text, "a valid string") for text in ("1", "true", "nan", "['a']", "{}"))
     elif get_origin(kind) is Literal:
         texts = ["1", "true", *SCALARS, *(f"'{name}'" for name in typos(str(get_args(kind)[0]), 3, draw))]
-        yield from ((text, "one of") for text in texts)
+        yield from ((text, "must be '") for text in texts)
     elif get_origin(kind) is tuple:
         first, *others = get_args(kind)
-        yield from ((text, "a list") for text in ("1", "'a'", "true", "{a = 1}", "nan"))
-        yield from (("[]", "of length 1 to any") for _ in range(int(limits.get("min_length", 0))))
+        yield from ((text, "a valid list") for text in ("1", "'a'", "true", "{a = 1}", "nan"))
+        yield from (("[]", "at least 1 item") for _ in range(int(limits.get("min_length", 0))))
         fill = ", 1" * len([part for part in others if part is not ...])
         yield from ((f"[{text}{fill}]", word) for text, word in wrong_values(first, draw))
         if ... not in others:
-            yield from ((text, "a list of") for text in ("[]", "[1]", "[1, 1, 1, 1]"))
+            yield from ((text, "is missing") for text in ("[]", "[1]"))
+            yield "[1, 1, 1, 1]", "at most"
 
 
 def _of_files(name: str, fields: dict[str, Any], draw: random.Random) -> Iterator[WrongCommand]:
@@ -123,18 +125,18 @@ def _of_words(name: str, fields: dict[str, Any], config: Any, draw: random.Rando
         values = ["", "four", "1,5", "四", "\udcff", "[1]", "true", "x" * 20_000]
         if kind in (int, float):
             for number, value in enumerate([*values, *_outside(limits, kind, draw), "nan", "inf"]):
-                yield command(f"{field} {number}", [flag, value], field.rpartition("_")[2], "must be")
-            yield command(f"{field} twice", [flag, "1", "2"], flag, "must be", "1 2")
-            yield command(f"{field} alone", [flag], flag, "must be")
+                yield command(f"{field} {number}", [flag, value], flag, "must be")
+            yield command(f"{field} twice", [flag, "1", "2"], flag, "must have one value", "1 2")
+            yield command(f"{field} alone", [flag], flag, "must have one value")
         if kind is int:
-            yield command(f"{field} huge", [flag, HUGE], field, "64 bits")
-            yield command(f"{field} fraction", [flag, "1.5"], flag, "an integer")
+            yield command(f"{field} huge", [flag, HUGE], flag, "must")
+            yield command(f"{field} fraction", [flag, "1.5"], flag, "a valid integer")
         if get_origin(kind) is tuple and _plain(get_args(kind)[0])[0] in (int, float):
             given = [str(value) for value in getattr(config, field)]
             for number, value in enumerate(values):
                 yield command(f"{field} {number}", [flag, value, *given[1:]], "must be")
             if ... not in get_args(kind):
-                yield command(f"{field} long", [flag, *given, "1"], flag, f"a list of {len(given)}")
+                yield command(f"{field} long", [flag, *given, "1"], flag, f"at most {len(given)} items")
         for wrong in typos(flag[2:], 2, draw) if len(field) > 3 else ():
             yield command(f"typo {wrong}", [f"--{wrong}", "1"], f"--{wrong}", f"did you mean '{flag}'?")
         yield command(f"{field} short", [f"-{field[0]}", "1"], f"-{field[0]}", "no such option")

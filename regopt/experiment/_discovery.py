@@ -1,0 +1,164 @@
+"""Experiment files: found by name, listed without an import, and loaded by path.
+
+Such a file has a docstring whose first line is the question, a frozen dataclass ``Config``,
+``run(config, key) -> dict of arrays``, ``figure(config, arrays)``, ``claims(config, arrays)`` and, optionally,
+``table(config, arrays) -> DataFrame``. A ``run(config, key, saved)`` receives keyword arguments for its main sweep,
+``sweep.run(..., **saved)``, which then resumes after an interruption.
+
+They are run in ``_runner.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from regopt._core.io import Arrays
+from regopt.experiment._claims import Claim
+from regopt.experiment._config import ConfigError, check_fields, check_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+PIECES = ("run", "figure", "claims")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment file, loaded.
+
+    Attributes:
+        name: the file's name without ``.py``.
+        path: the file.
+        question: the first line of its docstring.
+        config_class: its frozen dataclass ``Config``.
+        run: ``run(config, key)`` or ``run(config, key, saved)``, the arrays; a true ``arrays["interrupted"]`` means
+            that the run ended early.
+        figure: ``figure(config, arrays)``, a matplotlib figure or a dictionary of them.
+        claims: ``claims(config, arrays)``, a list of claims.
+        table: ``table(config, arrays)``, a DataFrame; None where the file has none.
+    """
+
+    name: str
+    path: Path
+    question: str
+    config_class: type
+    run: Callable[..., Mapping[str, ArrayLike]]
+    figure: Callable[[object, Arrays], Figure | Mapping[str, Figure]]
+    claims: Callable[[object, Arrays], list[Claim]]
+    table: Callable[[object, Arrays], pd.DataFrame] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An experiment file, found but not imported.
+
+    Attributes:
+        name: the file's name without ``.py``.
+        path: the file.
+        question: the first line of its docstring; empty where it has none or does not parse.
+        configs: its config files, ``configs/<name>/*.toml``.
+    """
+
+    name: str
+    path: Path
+    question: str
+    configs: tuple[Path, ...]
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Import an experiment file by its path.
+
+    Args:
+        path: a Python file.
+
+    Returns:
+        Its pieces.
+
+    Raises:
+        ConfigError: the file is missing, is no Python, does not import, or lacks a piece.
+    """
+    check_file(path, ".py")
+    module = _import(path)
+    question = _first_line(module.__doc__)
+    if not question:
+        raise ConfigError(path, "", "lacks a docstring whose first line is its question")
+    if not hasattr(module, "Config"):
+        raise ConfigError(path, "Config", "is missing; must be a frozen dataclass")
+    check_fields(module.Config, path)
+    for piece in (*PIECES, *(["table"] if hasattr(module, "table") else [])):
+        if not callable(getattr(module, piece, None)):
+            raise ConfigError(path, piece, "is missing; must be a function")
+    table = getattr(module, "table", None)
+    return Experiment(path.stem, path, question, module.Config, module.run, module.figure, module.claims, table)
+
+
+def discover(root: Path) -> list[Listing]:
+    """Find the experiments of a project without importing any.
+
+    Args:
+        root: the folder that holds ``experiments`` and ``configs``.
+
+    Returns:
+        One entry for each ``experiments/*.py`` whose name does not start with an underscore, by name.
+    """
+    return [
+        Listing(path.stem, path, _question(path), tuple(sorted((root / "configs" / path.stem).glob("*.toml"))))
+        for path in sorted((root / "experiments").glob("[!_]*.py"))
+    ]
+
+
+def named(text: str, folder: Path, suffix: str) -> Path:
+    """Find what a path or a bare name means; a wrong one is left for the reader to complain about."""
+    path = Path(text)
+    bare = path.name == text and path.suffix != suffix
+    return folder / f"{text}{suffix}" if bare and not os.path.isfile(path) else path
+
+
+def configs_of(experiment: Path) -> Path:
+    """Find ``configs/<name>`` beside the folder of an experiment, relative where that is shorter."""
+    folder = Path(os.path.abspath(experiment)).parent.parent / "configs" / experiment.stem
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _import(path: Path) -> ModuleType:
+    name = f"regopt_experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their annotations up there
+    sys.path.append(str(path.parent))  # so that it imports what lies beside it, as a script does
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, SyntaxError):
+            line = f"line {error.lineno}" if error.lineno else ""
+            raise ConfigError(path, line, f"is no Python: {error.msg}") from error
+        mend = "; pip install 'regopt[experiments]'" if isinstance(error, ModuleNotFoundError) else ""
+        raise ConfigError(path, "", f"does not import: {type(error).__name__}: {error}{mend}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _question(path: Path) -> str:
+    try:
+        return _first_line(ast.get_docstring(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0].strip()

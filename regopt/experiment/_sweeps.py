@@ -1,0 +1,75 @@
+"""What ``regopt sweep show`` and ``regopt sweep report`` do with the folder of a sweep, finished or not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regopt.experiment._config import COMMAND_LINE, ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from regopt.report import Findings
+
+
+def best_settings(folder: Path, rows: int) -> RenderableType:
+    """Summarise a sweep for a terminal.
+
+    Args:
+        folder: what a sweep or ``Result.save`` wrote.
+        rows: how many settings to show, >= 1.
+
+    Returns:
+        What rich can print.
+
+    Raises:
+        ConfigError: the folder holds no sweep, or the number of rows is out of range.
+    """
+    if rows < 1:
+        raise ConfigError(COMMAND_LINE, "--rows", f"must be an integer in [1, inf), got {rows}")
+    found = _findings(folder, thorough=False)
+    from regopt.report import summary
+
+    return summary(found, rows)
+
+
+def write_report(folder: Path, out: Path | None) -> Path:
+    """Write the HTML page of a sweep.
+
+    Args:
+        folder: what a sweep or ``Result.save`` wrote.
+        out: the page; by default ``report.html`` in the folder.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        ConfigError: the folder holds no sweep, the page cannot be written, or a package is missing.
+    """
+    page = out or folder / "report.html"
+    if out and not page.parent.is_dir():  # reported before the analysis takes its seconds
+        raise ConfigError(COMMAND_LINE, "--out", f"must lie in a folder that exists, got {page}")
+    found = _findings(folder, thorough=True)
+    try:
+        from regopt.report import write_page
+
+        write_page(page, found)
+    except ModuleNotFoundError as error:
+        raise ConfigError(COMMAND_LINE, "report", f"needs {error.name}: pip install 'regopt[experiments]'") from error
+    except OSError as error:
+        raise ConfigError(COMMAND_LINE, "--out", f"cannot write {page}: {error.strerror or error}") from error
+    return page
+
+
+def _findings(folder: Path, *, thorough: bool) -> Findings:
+    """Read the sweep in a folder; an error in the folder becomes one line."""
+    from regopt.sweep import load
+    from regopt.sweep.results._findings import findings
+
+    try:
+        result = load(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ")) from error
+    return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
