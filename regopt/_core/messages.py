@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal, get_args, get_origin
-
-_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+from collections.abc import Iterable
 
 
 class _Brief(reprlib.Repr):
@@ -126,87 +123,6 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     if near is not None:
         return f"did you mean {near!r}?"
     return f"valid: {', '.join(listed[:20])}{', ...' if len(listed) > 20 else ''}" if listed else "there is none"
-
-
-def describe(hint: object) -> str:
-    """Say in words what values an annotation allows.
-
-    Args:
-        hint: the annotation of a field.
-
-    Returns:
-        A phrase that completes "must be".
-
-    >>> describe(tuple[int, ...])
-    'a list, each an integer'
-    """
-    if get_origin(hint) is Annotated:
-        base, *extras = get_args(hint)
-        return describe(base) + "".join(_limits(extras))
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(shown, get_args(hint)))}"
-    if get_origin(hint) is tuple:
-        parts = get_args(hint)
-        if parts[-1:] == (...,):
-            return f"a list, each {describe(parts[0])}"
-        return f"a list of {len(parts)}: {', '.join(map(describe, parts))}"
-    return _KINDS.get(hint, str(hint))
-
-
-def element(hint: object, index: int) -> object:
-    """Find the annotation of one element of a tuple.
-
-    Args:
-        hint: the annotation of the tuple.
-        index: the place of the element.
-
-    Returns:
-        The annotation at that place.
-    """
-    if get_origin(hint) is Annotated:
-        return element(get_args(hint)[0], index)
-    parts = get_args(hint)
-    return parts[0] if parts[-1] is ... else parts[index]
-
-
-def supported(hint: object) -> bool:
-    """Say whether an annotation is one that a config, TOML and the command line share.
-
-    Args:
-        hint: the annotation of a field.
-
-    Returns:
-        Whether it is bool, int, float, str, a Literal of those, or a tuple of those.
-    """
-    if get_origin(hint) is Annotated:
-        return supported(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return all(isinstance(choice, bool | int | str) for choice in get_args(hint))
-    if get_origin(hint) is tuple:
-        parts = [part for part in get_args(hint) if part is not ...]
-        return bool(parts) and all(map(supported, parts))
-    return hint in _KINDS
-
-
-def _limits(extras: Iterable[object]) -> Iterator[str]:
-    """Word the limits in the metadata of an annotation: ``pydantic.Field`` or ``annotated_types``."""
-    atoms = [atom for extra in extras for atom in (getattr(extra, "metadata", None) or [extra])]
-    limits = {
-        name: getattr(atom, name)
-        for atom in atoms
-        for name in ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
-        if getattr(atom, name, None) is not None
-    }
-    lower = next((f"{sign}{limits[name]}" for name, sign in (("gt", "("), ("ge", "[")) if name in limits), "")
-    upper = next((f"{limits[name]}{sign}" for name, sign in (("lt", ")"), ("le", "]")) if name in limits), "")
-    if lower or upper:
-        yield f" in {lower or '(-inf'}, {upper or 'inf)'}"
-    if "multiple_of" in limits:
-        yield f", a multiple of {limits['multiple_of']}"
-    if "min_length" in limits or "max_length" in limits:
-        yield f", of length {limits.get('min_length', 0)} to {limits.get('max_length', 'any')}"
-    if "pattern" in limits:
-        yield f", matching {limits['pattern']}"
 
 
 def _spelled(value: object, spelling: reprlib.Repr) -> str:
