@@ -1,11 +1,123 @@
-"""Pictures of a sweep: a metric over a grid of settings, and learning curves."""
+"""The look of the figures: one palette, and what several of them draw.
 
-from collections.abc import Mapping
+Helpers take the axes to draw on. Intervals of paired runs come from SciPy's paired t-test.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib import color_sequences
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator
+from matplotlib.typing import ColorType
+from scipy import stats
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = color_sequences["okabe_ito"]  # told apart by every reader
+GREY = "0.5"
+
+
+def note(
+    axes: Axes,
+    words: str,
+    at: tuple[float, float],
+    color: ColorType = BLACK,
+    offset: tuple[float, float] = (0, 0),
+    **text: Any,
+) -> None:
+    """Write a text beside a point, usually in the colour of the point's curve.
+
+    Args:
+        axes: where to draw.
+        words: the text.
+        at: the point, in data coordinates.
+        color: of the text.
+        offset: from the point to the text, in printer's points.
+        **text: further properties of the text, such as ``ha`` and ``fontsize``.
+    """
+    axes.annotate(words, at, offset, textcoords="offset points", color=color, **text)
+
+
+def end_labels(
+    axes: Axes,
+    x: float,
+    heights: np.ndarray,
+    names: Sequence[str],
+    colors: Sequence[ColorType],
+    gap: float,
+    **text: Any,
+) -> None:
+    """Name lines at their right ends, pushed up where two names would overlap.
+
+    Args:
+        axes: where to draw.
+        x: where the names begin.
+        heights: of the ends, ``[lines]``.
+        names: one for each line.
+        colors: one for each line.
+        gap: the smallest distance between two names, in data coordinates.
+        **text: further properties of the texts.
+    """
+    last = -np.inf
+    for line in np.argsort(heights):
+        last = max(float(heights[line]), last + gap)
+        axes.text(x, last, names[line], color=colors[line], va="center", **text)
+
+
+def plain_ticks(axis: Axis, ticks: Sequence[float] | np.ndarray) -> None:
+    """Label exactly these ticks with plain numbers; a logarithmic axis would write powers of ten.
+
+    Args:
+        axis: ``axes.xaxis`` or ``axes.yaxis``, after its scale was set.
+        ticks: where.
+    """
+    axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+
+
+def band(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: ColorType) -> None:
+    """Shade the range around a curve.
+
+    Args:
+        axes: where to draw.
+        x: ``[n]``.
+        low: the lower edge, ``[n]``.
+        high: the upper edge, ``[n]``.
+        color: of the curve.
+    """
+    axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def paired_interval(values: np.ndarray, reference: np.ndarray, level: float) -> tuple[float, float]:
+    """Student's interval for the mean difference of paired runs.
+
+    Args:
+        values: a measure of each run, ``[runs]``.
+        reference: the same measure of the run that each is paired with, ``[runs]``.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        The mean of the differences, and half the width of its interval.
+    """
+    values, reference = np.asarray(values, float), np.asarray(reference, float)
+    low, high = stats.ttest_rel(values, reference).confidence_interval(level)
+    return float(np.mean(values - reference)), float(high - low) / 2
+
+
+def interval(axes: Axes, mean: float, half: float, height: float, color: ColorType) -> None:
+    """Draw a horizontal interval; its marker is hollow where the interval holds 0.
+
+    Args:
+        axes: where to draw.
+        mean: its middle.
+        half: half its width.
+        height: the y coordinate.
+        color: of marker and bar.
+    """
+    face = color if abs(mean) > half else "white"
+    axes.errorbar(mean, height, xerr=half, fmt="o", color=color, mfc=face, capsize=3, lw=1.5)
 
 
 def heatmap(
@@ -17,7 +129,7 @@ def heatmap(
     labels: tuple[str, str, str],
     best: tuple[float, float] | None = None,
 ) -> None:
-    """A metric over a grid of two numbers on logarithmic axes, with its colours on a logarithmic scale.
+    """Draw a metric over a grid of two numbers on logarithmic axes, with its colours on a logarithmic scale.
 
     Missing values (diverged, not trained) stay grey.
 
@@ -45,7 +157,7 @@ def heatmap(
 
 
 def learning_curves(axes: Axes, steps: np.ndarray, curves: Mapping[str, np.ndarray], *, label: str) -> None:
-    """A metric over training, one line for each name, on a logarithmic scale.
+    """Draw a metric over training, one line for each name, on a logarithmic scale.
 
     Args:
         axes: where to draw.

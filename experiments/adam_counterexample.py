@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLACK, BLUE, ORANGE, RED, SKY, band, note
 from regopt.experiment import Claim
 from regopt.schedules import power
 
@@ -24,11 +25,11 @@ PAPER = "Reddi, Kale & Kumar 2018, "
 PERIOD, LARGE, SMALL = 101, 1010.0, -10.0  # gradients: the large one in each period's first round, else the small one
 RARE = 0.01  # how often the large one comes in the stochastic problem
 MEAN = (LARGE + (PERIOD - 1) * SMALL) / PERIOD  # > 0, so the minimum over [-1, 1] is at -1
-LINES = {  # name: optimizer of a learning rate, b2; and which of the two rates; colours of Okabe & Ito
-    "Adam": (lambda rate: regopt.adam(rate, 0.9, 0.99), 0, "#D55E00"),
-    "AMSGrad": (lambda rate: regopt.amsgrad(rate, 0.9, 0.99), 1, "#0072B2"),
-    "AMSGrad, slow": (lambda rate: regopt.amsgrad(rate, 0.9, 0.99), 0, "#56B4E9"),
-    "Adam, long memory": (lambda rate: regopt.adam(rate, 0.9, 0.9999), 1, "#E69F00"),
+LINES = {  # name: optimizer of a learning rate, b2; which of the two rates; and the colour
+    "Adam": (lambda rate: regopt.adam(rate, 0.9, 0.99), 0, RED),
+    "AMSGrad": (lambda rate: regopt.amsgrad(rate, 0.9, 0.99), 1, BLUE),
+    "AMSGrad, slow": (lambda rate: regopt.amsgrad(rate, 0.9, 0.99), 0, SKY),
+    "Adam, long memory": (lambda rate: regopt.adam(rate, 0.9, 0.9999), 1, ORANGE),
 }
 
 
@@ -72,27 +73,23 @@ def run(config, key):
         return {
             **arrays,
             **_theorem(config),
-            "rounds": np.array(config.rounds),
-            "stochastic_rounds": np.array(config.stochastic_rounds),
-            "learning_rates": np.array(config.learning_rates),
-            "large": np.array(config.large),
         }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The iterates on both problems, and the average regret in the theorem's problem."""
     drawing = Figure(figsize=(14, 4.6), layout="constrained")
     panels = drawing.subplots(1, 3)
     for axes, problem in zip(panels, ("online", "stochastic"), strict=False):
-        _draw_iterates(axes, arrays, problem)
-    _draw_theorem(panels[2], arrays)
+        _draw_iterates(axes, config, arrays, problem)
+    _draw_theorem(panels[2], config, arrays)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """Where the iterates end, what they cost, and the theorem's two statements."""
-    slow, fast = arrays["learning_rates"]
-    rounds = {"online": int(arrays["rounds"]), "stochastic": int(arrays["stochastic_rounds"])}
+    slow, fast = config.learning_rates
+    rounds = {"online": config.rounds, "stochastic": config.stochastic_rounds}
     worst = np.min(arrays["theorem_regret"] / arrays["theorem_bound"][:, None])
     return [
         *(
@@ -240,16 +237,16 @@ def _farthest(iterates, expected):
     return float(means[np.argmax(np.abs(means - expected))])
 
 
-def _draw_iterates(axes, arrays, problem):
+def _draw_iterates(axes, config, arrays, problem):
     runs = arrays["stochastic, Adam"].shape[0]
-    millions = float(arrays["rounds" if problem == "online" else "stochastic_rounds"]) / 1e6
+    millions = (config.rounds if problem == "online" else config.stochastic_rounds) / 1e6
     for line, (name, (_, which, color)) in enumerate(LINES.items()):
         x = np.atleast_2d(arrays[f"{problem}, {name}"])
         rounds = np.linspace(0, millions, x.shape[1] + 1)[1:]
         axes.plot(rounds, x[0], color=color, lw=1.6)
-        axes.fill_between(rounds, x.min(axis=0), x.max(axis=0), color=color, alpha=0.2, lw=0)
+        band(axes, rounds, x.min(axis=0), x.max(axis=0), color)
         b2 = 0.9999 if name == "Adam, long memory" else 0.99
-        what = f"{name.split(',')[0]}, $a$ = {arrays['learning_rates'][which]:g}, $b_2$ = {b2:g}"
+        what = f"{name.split(',')[0]}, $a$ = {config.learning_rates[which]:g}, $b_2$ = {b2:g}"
         if problem == "online":
             axes.text(millions, 0.44 - 0.14 * line, what, color=color, ha="right", va="center")
     axes.set(
@@ -260,20 +257,14 @@ def _draw_iterates(axes, arrays, problem):
     )
 
 
-def _draw_theorem(axes, arrays):
+def _draw_theorem(axes, config, arrays):
     regret, bound = arrays["theorem_regret"], arrays["theorem_bound"]
     rounds = 3 * np.arange(1, regret.shape[1] + 1)
     shown = np.unique(np.geomspace(1, len(rounds), 200).astype(int)) - 1
-    for curve, limit, large in zip(regret, bound, arrays["large"], strict=True):
-        axes.plot(rounds[shown], curve[shown], color="#D55E00", lw=1.6)
+    for curve, limit, large in zip(regret, bound, config.large, strict=True):
+        axes.plot(rounds[shown], curve[shown], color=RED, lw=1.6)
         axes.axhline(limit, color="black", lw=0.8, ls=":")
-        axes.annotate(
-            f"$C$ = {large:g}",
-            (rounds[shown][-1], limit),
-            xytext=(0, 5),
-            textcoords="offset points",
-            ha="right",
-        )
+        note(axes, f"$C$ = {large:g}", (rounds[shown][-1], limit), BLACK, (0, 5), ha="right")
     axes.set(
         xscale="log",
         yscale="log",

@@ -16,10 +16,10 @@ from flax import nnx
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE, GREEN, ORANGE, RED, note, plain_ticks
 from regopt import layers
 from regopt.experiment import Claim
 
-BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 PAPER = "Ioffe & Szegedy (2015)"
 SCALES = (1.0, 2.0, 5.0)  # of the initial kernel
 VARIANCE, DECAY, WARM, EPS = 4.0, 0.95, 20, 1e-3
@@ -75,7 +75,7 @@ def kept(norm, batches):
 
 def statistics(config, key):
     """The mean of the batches' biased variances, and the variance that the layer keeps after the same batches."""
-    found = {"batch_sizes": np.array(config.batch_sizes), "biased": [], "kept": [], "errors": []}
+    found = {"biased": [], "kept": [], "errors": []}
     for size, each in zip(config.batch_sizes, jax.random.split(key, len(config.batch_sizes)), strict=True):
         batches = jnp.sqrt(VARIANCE) * jax.random.normal(each, (config.batches, size, 1))
         norm = layers.BatchNorm(1, momentum=1.0, bias_correction=True, param_dtype=jnp.float64)
@@ -187,21 +187,20 @@ def inference(key):
     return found | {"pass_gap": jnp.max(jnp.abs(norm.var[...] / jnp.mean(jnp.var(hidden, axis=1, ddof=1), axis=0) - 1))}
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Variances by batch size, the start of running means, and training from kernels of several sizes."""
     drawing = Figure(figsize=(13.5, 4.4), layout="constrained")
     variances, means, losses = drawing.subplots(1, 3)
-    sizes = arrays["batch_sizes"]
+    sizes = np.array(config.batch_sizes)
     fine = np.geomspace(sizes[0], sizes[-1], 100)
     variances.semilogx(fine, VARIANCE * (fine - 1) / fine, color=RED, linewidth=1)
     variances.axhline(VARIANCE, color=BLUE, linewidth=1)
     for name, color, scale in (("biased", RED, 1.0), ("kept", BLUE, sizes / (sizes - 1))):
         variances.errorbar(sizes, arrays[name], 4 * scale * arrays["errors"], color=color, fmt="o", capsize=3)
-    text(variances, "m / (m - 1) times it, as the layer keeps", sizes[-1], VARIANCE, BLUE, (0, 8), "right")
-    text(variances, "mean of the batches' variances", sizes[-1], 3.2, RED, (0, 0), "right")
+    note(variances, "m / (m - 1) times it, as the layer keeps", (sizes[-1], VARIANCE), BLUE, (0, 8), ha="right")
+    note(variances, "mean of the batches' variances", (sizes[-1], 3.2), RED, (0, 0), ha="right")
     variances.set(xlabel="values in a batch, m", ylabel="variance; bars: four standard errors", ylim=(1.8, 4.4))
-    variances.set_xticks(sizes, [str(size) for size in sizes])
-    variances.minorticks_off()
+    plain_ticks(variances.xaxis, sizes)
     variances.set_title("which variance")
     steps = np.arange(1, 61)
     for name, color, words, at, offset in (
@@ -210,32 +209,34 @@ def figure(arrays):
         ("printed", RED, "from 0, one batch late", 22, (14, -12)),
     ):
         means.plot(steps, arrays[name][:60], color=color)
-        text(means, words, at, arrays[name][at - 1], color, offset, "left" if name == "printed" else "right")
+        note(means, words, (at, arrays[name][at - 1]), color, offset, ha="left" if name == "printed" else "right")
     means.set(xlabel="batch", ylabel="running mean of batches of mean 1", title=f"running averages, decay {DECAY:g}")
     for scale, curve, color in zip(SCALES, arrays["curves"], (BLUE, ORANGE, RED), strict=True):
         losses.plot(np.arange(len(curve)), curve, color=color)
-        text(losses, f"kernel times {scale:g}", len(curve), curve[-1], color, (0, -14 if scale == 1 else 20), "right")
+        note(
+            losses,
+            f"kernel times {scale:g}",
+            (len(curve), curve[-1]),
+            color,
+            (0, -14 if scale == 1 else 20),
+            ha="right",
+        )
     losses.set(
         xlabel="step of gradient descent", ylabel="training loss (nats)", title="one rate, three sizes of the kernel"
     )
     return drawing
 
 
-def text(axes, words, x, y, color, offset, align):
-    """A text beside a point, in the colour of its curve."""
-    axes.annotate(words, (x, y), offset, textcoords="offset points", color=color, ha=align)
-
-
-def claims(arrays):
+def claims(config, arrays):
     """Variances, running averages, gradients, scale invariance and inference."""
-    return statistics_claims(arrays) + average_claims(arrays) + identity_claims(arrays)
+    return statistics_claims(config, arrays) + average_claims(arrays) + identity_claims(arrays)
 
 
-def statistics_claims(arrays):
+def statistics_claims(config, arrays):
     """The biased and the kept variance, over the true one."""
     result = []
     for size, biased, kept, error in zip(
-        arrays["batch_sizes"], arrays["biased"], arrays["kept"], arrays["errors"], strict=True
+        config.batch_sizes, arrays["biased"], arrays["kept"], arrays["errors"], strict=True
     ):
         if size in (2, 8):
             exact, tolerance = (size - 1) / size * VARIANCE, 4 * float(error)

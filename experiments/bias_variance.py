@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, band
 from regopt import penalties, sweep
 from regopt.analysis import bias_variance
 from regopt.data import Splits, digits
@@ -24,7 +25,6 @@ from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import cross_entropy
 
-BLACK, BLUE, GREEN, ORANGE, RED = "black", "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 POINTS = 200
 
 
@@ -71,16 +71,15 @@ class Config:
 def run(config, key):
     """Every learner's predictions, decomposed."""
     synthetic = Synthetic(config)
-    arrays = {"expected_noise": np.array(config.noise**2)}
-    arrays |= named("degree", config.degrees, polynomials(config, synthetic))
-    for name, values, study in (
-        ("width", config.widths, {"width": sweep.static(config.widths)}),
-        ("strength", config.strengths, {"strength": sweep.choice(config.strengths)}),
-        ("time", config.times, {"time": sweep.choice(config.times)}),
+    arrays = named("degree", polynomials(config, synthetic))
+    for name, study in (
+        ("width", {"width": sweep.static(config.widths)}),
+        ("strength", {"strength": sweep.choice(config.strengths)}),
+        ("time", {"time": sweep.choice(config.times)}),
     ):
         space = {"width": sweep.static(config.widths[-1:])} | study
         predictions = synthetic.networks(config, space, jax.random.clone(key))
-        arrays |= named(name, values, [synthetic.parts(each) for each in predictions])
+        arrays |= named(name, [synthetic.parts(each) for each in predictions])
     return arrays | diabetes(config, jax.random.clone(key)) | digit_parts(config, jax.random.clone(key))
 
 
@@ -183,7 +182,7 @@ def diabetes(config, key):
         parts = bias_variance.decompose(each, jnp.asarray(y[test]), of="observations")
         errors = {f"{part}_standard_error": getattr(parts.standard_error, part) for part in parts.mean._fields}
         found.append({part: getattr(parts.mean, part) for part in parts.mean._fields} | errors)
-    return named("diabetes", config.widths, found)
+    return named("diabetes", found)
 
 
 def digit_parts(config, key):
@@ -246,25 +245,24 @@ def replace_steps(config, steps):
     return replace(config, steps=min(steps, config.steps), times=(1,))
 
 
-def named(name, values, parts):
+def named(name, parts):
     """A list of dicts as arrays of their own names."""
-    columns = {f"{name}_{part}": np.array([float(each[part]) for each in parts]) for part in parts[0]}
-    return {name: np.asarray(values, float), **columns}
+    return {f"{name}_{part}": np.array([float(each[part]) for each in parts]) for part in parts[0]}
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The parts by each knob, with bands of two standard errors."""
     drawing = Figure(figsize=(13, 8), layout="constrained")
     axes = drawing.subplots(2, 3).ravel()
     titles = {
-        "degree": ("polynomials, exact least squares", "degree", "linear"),
-        "width": ("networks, unpenalised", "hidden units", "log"),
-        "strength": ("largest network", "L2 strength (left end: 0)", "log"),
-        "time": ("largest network", "training steps", "log"),
-        "diabetes": ("diabetes: noise is part of the bias", "hidden units", "log"),
+        "degree": ("polynomials, exact least squares", "degree", config.degrees),
+        "width": ("networks, unpenalised", "hidden units", config.widths),
+        "strength": ("largest network", "L2 strength (left end: 0)", config.strengths),
+        "time": ("largest network", "training steps", config.times),
+        "diabetes": ("diabetes: noise is part of the bias", "hidden units", config.widths),
     }
-    for place, (name, (title, label, scale)) in enumerate(titles.items()):
-        panel(axes[place], arrays, name, scale)
+    for place, (name, (title, label, knob)) in enumerate(titles.items()):
+        panel(axes[place], arrays, name, np.array(knob, float), 0.03 * config.noise**2)
         axes[place].set(title=title, xlabel=label, ylabel="squared error")
     names, parts = ("data", "seed", "interaction"), arrays["split"][:3]
     axes[5].bar(names, parts, color=[BLUE, ORANGE, GREEN])
@@ -276,22 +274,22 @@ def figure(arrays):
     return drawing
 
 
-def panel(axes, arrays, name, scale):
+def panel(axes, arrays, name, x, low):
     """Squared bias, variance, noise, their sum, and the error on new observations."""
-    x = arrays[name].copy()
+    scale = "linear" if name == "degree" else "log"
     if scale == "log" and x[0] == 0:
         x[0] = x[1] / 10
     for part, color, label in (
         ("bias", BLUE, "squared bias"),
         ("variance", RED, "variance"),
-        ("noise", "0.5", "noise"),
+        ("noise", GREY, "noise"),
         ("error", BLACK, "their sum (bands: 2 standard errors)"),
     ):
         values, spread = arrays[f"{name}_{part}"], 2 * arrays[f"{name}_{part}_standard_error"]
         if part == "noise" and not values.any():
             continue
         axes.plot(x, values, color=color, marker="." if part != "noise" else None, label=label)
-        axes.fill_between(x, np.maximum(values - spread, 1e-9), values + spread, color=color, alpha=0.2, linewidth=0)
+        band(axes, x, np.maximum(values - spread, 1e-9), values + spread, color)
     if f"{name}_measured" in arrays:
         axes.plot(
             x,
@@ -302,11 +300,10 @@ def panel(axes, arrays, name, scale):
             fillstyle="none",
             label="measured on new observations",
         )
-    low = 0.3 * float(arrays["expected_noise"]) / 10
     axes.set(xscale=scale, yscale="log", ylim=(low, min(10.0, 3 * float(np.max(arrays[f"{name}_error"])))))
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The parts add up; bias falls and variance rises with capacity; each loss has its identity."""
     geman, deck = "Geman, Bienenstock & Doursat (1992)", "Goodfellow et al. (2016), section 5.4"
     result = []

@@ -78,7 +78,7 @@ def run(config, key):
     return arrays | {"interrupted": np.array(interrupted)}
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The validation loss over learning rate and strength: a row for each optimizer, a column for each form."""
     drawing = Figure(figsize=(11, 8.4), layout="constrained")
     for name, row in zip(OPTIMIZERS, drawing.subplots(2, 2), strict=True):
@@ -104,7 +104,7 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """What is exact, and what the sweep shows of it."""
     medians = {name: float(np.nanmedian(_gaps(arrays, name))) for name in OPTIMIZERS}
     ratios = {name: float(np.median(np.divide(*(_ridge(arrays, name, how) for how in FORMS)))) for name in OPTIMIZERS}
@@ -168,7 +168,7 @@ def claims(arrays):
     ]
 
 
-def table(arrays):
+def table(config, arrays):
     """One row for each optimizer and form: the best setting, and its test loss and accuracy with fresh seeds."""
     import pandas
 

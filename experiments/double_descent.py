@@ -16,10 +16,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE, GREEN, ORANGE, RED, note
 from regopt.analysis import bias_variance
 from regopt.experiment import Claim
 
-BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 FIXED_N, FEATURES, FIXED_NOISE = 40, 100, 0.25  # of the paper's figure
 CHECKED = (34, 46, 100)
 SNR = 4.0
@@ -143,7 +143,7 @@ def _designs(key, shape, count, signal, noise, strength):
     return jax.lax.map(one, jax.random.split(key, count), batch_size=min(count, 64))
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The exact curve with its replicas; bias and variance in the limit; ridge beside least squares."""
     drawing = Figure(figsize=(13, 4.3), layout="constrained")
     exact, parts, ridge = drawing.subplots(1, 3)
@@ -151,9 +151,9 @@ def figure(arrays):
     bars = 4 * arrays["finite_standard_error"]
     exact.errorbar(arrays["used"], arrays["finite_mean"], bars, fmt="o", color=ORANGE, markersize=4)
     exact.axvline(FIXED_N, color="0.6", linewidth=0.8)
-    exact.annotate("p = n", (FIXED_N, 0.85), (5, 0), textcoords="offset points", color="0.4")
-    exact.annotate("line: exact", (70, 3.2), color=BLUE)
-    exact.annotate("points: random designs\n(bars: 4 standard errors)", (50, 15), color=ORANGE)
+    note(exact, "p = n", (FIXED_N, 0.85), "0.4", (5, 0))
+    note(exact, "line: exact", (70, 3.2), BLUE)
+    note(exact, "points: random designs\n(bars: 4 standard errors)", (50, 15), ORANGE)
     exact.set(
         yscale="log", ylim=(0.8, 30), xlabel="features used, p (n = 40, D = 100)", ylabel="expected squared error"
     )
@@ -163,7 +163,7 @@ def figure(arrays):
         for side in (arrays["axis"] < 1, arrays["axis"] > 1):
             parts.plot(arrays["axis"][side], lines[side], color=color)
         parts.plot(arrays["gammas"], arrays["measured"][:, place], "o", color=color, markersize=4)
-        parts.annotate(name, at, color=color)
+        note(parts, name, at, color)
     parts.set(ylim=(0, 8), xlabel="features / examples", ylabel="squared error / noise variance")
     parts.set_title("in the limit (points: random designs)")
     total = arrays["axis_limit"].sum(axis=1)
@@ -171,15 +171,15 @@ def figure(arrays):
         ridge.plot(arrays["axis"][side], total[side], color=BLUE)
     ridge.plot(arrays["ridge_axis"], arrays["ridge_curve"], color=GREEN)
     ridge.plot(arrays["second_minimum_at"], arrays["second_minimum"], "o", color=BLUE)
-    ridge.annotate("second minimum", (2, 3), (-4, 26), textcoords="offset points", color=BLUE)
-    ridge.annotate("least squares of smallest norm", (1.4, 5.5), color=BLUE)
-    ridge.annotate("ridge, best strength", (2.4, 2.3), color=GREEN)
+    note(ridge, "second minimum", (2, 3), BLUE, (-4, 26))
+    note(ridge, "least squares of smallest norm", (1.4, 5.5), BLUE)
+    note(ridge, "ridge, best strength", (2.4, 2.3), GREEN)
     ridge.set(ylim=(0, 8), xlabel="features / examples", ylabel="squared error / noise variance")
     ridge.set_title("the best ridge has no peak")
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The published numbers, each with its tolerance."""
     belkin, hastie = "Belkin, Hsu & Xu (2020), theorem 1", "Hastie et al. (2022), theorem 1"
     result = []

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.special import log_softmax, softmax
 
+from _style import BLUE, GREEN, ORANGE, RED, note
 from regopt import analysis, noise
 from regopt.experiment import Claim
 
-BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BOOK, BALDI = "Goodfellow et al. (2016)", "Baldi & Sadowski (2013)"
 WAGER, SRIVASTAVA = "Wager, Wang & Liang (2013), section 2", "Srivastava et al. (2014), section 9.1"
 SCALES = (0.01, 0.02, 0.25, 0.5, 1.0)  # norms of the logistic regression's weights; the first two for the order
@@ -179,11 +179,10 @@ def moments(config, key):
     return {
         "unit_means": np.array([np.mean(d) for d in draws]),
         "unit_variance_ratios": np.array([np.var(d) for d in draws]) * (1 - rate) / rate,
-        "draws": np.array(config.draws),
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The expected error with its half, the penalty in both weights, and the quadratic penalty's error."""
     drawing = Figure(figsize=(13.5, 4.4), layout="constrained")
     error, size, wager = drawing.subplots(1, 3)
@@ -194,9 +193,9 @@ def figure(arrays):
     error.plot(rates, printed, "--", color=RED)
     error.plot(rates, formula, color=BLUE)
     error.plot(rates[::3], mean[::3], "o", color="black", markersize=4)
-    label(error, "printed in the lecture, no half", 0.5, printed.max(), RED, (0, 6), "center")
-    label(error, "½ Σ p (1 - p) w² I²", 0.5, formula.max(), BLUE, (0, -36), "center")
-    label(error, "dots: mean over all masks", 0.5, formula.max() / 2, "black", (0, -24), "center")
+    note(error, "printed in the lecture, no half", (0.5, printed.max()), RED, (0, 6), ha="center")
+    note(error, "½ Σ p (1 - p) w² I²", (0.5, formula.max()), BLUE, (0, -36), ha="center")
+    note(error, "dots: mean over all masks", (0.5, formula.max() / 2), "black", (0, -24), ha="center")
     error.set(xlabel="dropout rate 1 - p", ylabel="expected error - error of the mean output")
     error.set_ylim(0, 1.15 * printed.max())
     error.set_title("a linear unit under dropout")
@@ -204,8 +203,8 @@ def figure(arrays):
     size.plot(rates, trained, color=ORANGE)
     size.plot(rates, deployed, color=GREEN)
     size.plot(0.5, 1, "o", color=ORANGE)
-    label(size, "weights of training w\np (1 - p) w²", 0.5, 1, ORANGE, (0, -36), "center")
-    label(size, "weights of inference\nw' = p w:\n(1 - p) / p w'²", 0.4, 3.4, GREEN, (0, 0), "right")
+    note(size, "weights of training w\np (1 - p) w²", (0.5, 1), ORANGE, (0, -36), ha="center")
+    note(size, "weights of inference\nw' = p w:\n(1 - p) / p w'²", (0.4, 3.4), GREEN, (0, 0), ha="right")
     size.set(xlabel="dropout rate 1 - p", ylabel="penalty (largest orange one = 1)", ylim=(0, 5))
     size.set_title("which rate penalises most?")
     shown = 1 + int(np.sum(rates < 0.76))
@@ -213,24 +212,19 @@ def figure(arrays):
         curve = 100 * errors
         curve, grid = curve[:shown], np.concatenate([[0], rates])[:shown]
         wager.plot(grid, curve, color=color)
-        label(wager, f"|w| = {scale:g}", grid[-1], curve[-1], color, (4, -4), "left")
+        note(wager, f"|w| = {scale:g}", (grid[-1], curve[-1]), color, (4, -4), ha="left")
     wager.axhline(0, color="0.6", linewidth=0.8)
     wager.set(xlim=(-0.03, 0.97), xlabel="dropout rate 1 - p", ylabel="quadratic / exact penalty - 1 (%)")
     wager.set_title("logistic regression: exact for small weights")
     return drawing
 
 
-def label(axes, text, x, y, color, offset, align):
-    """A text beside a point, in the colour of its curve."""
-    axes.annotate(text, (x, y), offset, textcoords="offset points", color=color, ha=align)
-
-
-def claims(arrays):
+def claims(config, arrays):
     """The exact numbers, the printed slips beside the right values, and what is not exact."""
     names = ("formula", "ensemble", "printed", "mean")
     error, ensemble, printed, mean = (arrays[f"{name}_error"] for name in names)
     middle = len(error) // 2
-    deviation = 4 / np.sqrt(float(arrays["draws"]))
+    deviation = 4 / np.sqrt(config.draws)
     limit, found = float(arrays["wager_limit"]), arrays["wager_error"]
     return [
         exact("mean error over all masks and E_N + 1/2 sum p (1 - p) w^2 I^2", BALDI, mean - error),

@@ -16,9 +16,9 @@ import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
 from pydantic import Field
-from scipy import stats
 
 import regopt
+from _style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, interval, note, paired_interval
 from regopt import sweep
 from regopt.data import Splits, digits
 from regopt.experiment import Claim
@@ -26,7 +26,6 @@ from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy, squared_error
 from regopt.training import continue_training, fit, retrain
 
-BLACK, GREY, BLUE, ORANGE, GREEN, RED = "black", "0.55", "#0072B2", "#E69F00", "#009E73", "#D55E00"  # Okabe & Ito
 BOOK = "Goodfellow, Bengio & Courville 2016, Algorithm "
 AFTER = {
     "never stopped": "no early stopping",
@@ -106,36 +105,29 @@ def run(config, key):
     return {
         **{name: np.asarray(values) for name, values in found.items()},
         **_two_targets(config),
-        "patiences": np.array(config.patiences),
-        "reference": np.array(config.patiences.index(config.patience)),
-        "evaluated": np.arange(config.eval_every, config.steps + 1, config.eval_every),
-        "sizes": np.array([config.examples, config.validation, config.batch_size, config.steps]),
-        "level": np.array(config.level),
-        "claimed": np.array([name in config.claimed for name in AFTER]),
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """One run's curves with the stops of all patiences, and what else could be done, compared with one of them."""
     drawing = Figure(figsize=(12.5, 5.2), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    _draw_stops(left, arrays)
-    _draw_differences(right, arrays)
+    _draw_stops(left, config, arrays)
+    _draw_differences(right, config, arrays)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """What the algorithms do exactly, and the differences that are beyond the noise."""
-    best, last, patiences = arrays["best_step"], arrays["last_step"], arrays["patiences"]
-    every = arrays["evaluated"][0]
-    waited = (last - best) / every
-    gaps = np.abs(waited - patiences)[arrays["stopped"]]
-    examples, validation, batch, steps = arrays["sizes"]
-    at_stop = best[:, arrays["reference"]]
+    best, last = arrays["best_step"], arrays["last_step"]
+    waited = (last - best) / config.eval_every
+    gaps = np.abs(waited - np.array(config.patiences))[arrays["stopped"]]
+    examples, validation, batch = config.examples, config.validation, config.batch_size
+    at_stop = best[:, config.patiences.index(config.patience)]
     updates, epochs = arrays["updates"].T
     passes = np.abs(epochs * batch / (examples + validation) - at_stop * batch / examples)
     below = arrays["continued_losses"][:, 0] <= arrays["continued_losses"][:, 1]
-    wrong = (below != arrays["converged"]) | (~below & (arrays["continued_steps"] != steps))
+    wrong = (below != arrays["converged"]) | (~below & (arrays["continued_steps"] != config.steps))
     exact = [
         Claim(
             "largest rise of the best validation loss, from a patience to the next larger one, over all runs (nats)",
@@ -179,14 +171,14 @@ def claims(arrays):
             tolerance=1e-3,
         ),
     ]
-    return exact + _effects(arrays)
+    return exact + _effects(config, arrays)
 
 
-def table(arrays):
+def table(config, arrays):
     """One row for each thing compared: mean difference from the stop, and the half width of its interval."""
     import pandas
 
-    rows = _rows(arrays)
+    rows = _rows(config, arrays)
     return pandas.DataFrame(
         [
             {"what": name, "measure": measure, "difference": mean, "half_width": half}
@@ -196,25 +188,26 @@ def table(arrays):
     )
 
 
-def _draw_stops(axes, arrays):
-    steps, validation = arrays["evaluated"], arrays["validation_loss"][0]
+def _draw_stops(axes, config, arrays):
+    steps, validation = (
+        np.arange(1, config.steps // config.eval_every + 1) * config.eval_every,
+        arrays["validation_loss"][0],
+    )
     last, best = arrays["last_step"][0], arrays["best_step"][0]
     shown = steps <= min(steps[-1], 1.6 * last.max())
     end, top = steps[shown][-1], validation[shown].max()
-    for values, color, name in ((arrays["train_loss"][0], GREY, "training"), (validation, BLACK, "validation")):
+    for values, color, name in ((arrays["train_loss"][0], "0.55", "training"), (validation, BLACK, "validation")):
         axes.plot(steps[shown], values[shown], color=color, lw=2)
-        axes.annotate(
-            name, (end, values[shown][-1]), xytext=(6, 0), textcoords="offset points", va="center", color=color
-        )
-    colors = [BLUE, ORANGE, GREEN, RED, "#CC79A7"]
-    for i, patience in enumerate(arrays["patiences"]):
+        note(axes, name, (end, values[shown][-1]), color, (6, 0), va="center")
+    colors = [BLUE, ORANGE, GREEN, RED, PURPLE]
+    for i, patience in enumerate(config.patiences):
         color, height = colors[i % len(colors)], top * (1.62 - 0.09 * i)
         at_stop, at_best = (np.interp(step, steps, validation) for step in (last[i], best[i]))
         axes.plot([last[i], last[i]], [at_stop, height], color=color, lw=1)
         axes.plot(last[i], at_stop, "s", color=color, ms=6)
         axes.plot(best[i], at_best, "*", color=color, ms=16 - 2 * i, markeredgecolor=BLACK, markeredgewidth=0.5)
         what = f"patience {patience}: {'stops' if arrays['stopped'][0, i] else 'ends'} at {last[i]}, keeps {best[i]}"
-        axes.annotate(what, (last[i], height), xytext=(4, -2), textcoords="offset points", color=color, fontsize=9)
+        note(axes, what, (last[i], height), color, (4, -2), fontsize=9)
     axes.set(
         xlabel="training step",
         ylabel="loss (nats)",
@@ -224,8 +217,8 @@ def _draw_stops(axes, arrays):
     )
 
 
-def _draw_differences(axes, arrays):
-    rows = _rows(arrays)[::-1]
+def _draw_differences(axes, config, arrays):
+    rows = _rows(config, arrays)[::-1]
     measures = {"loss, given labels": (BLUE, "as noisy as in training"), "loss, true labels": (ORANGE, "true")}
     intervals = [(name, [by_measure[m] for m in measures]) for name, by_measure in rows]
     off = {name for name, pairs in intervals if name == AFTER["never stopped"]}  # far beyond the others
@@ -244,20 +237,18 @@ def _draw_differences(axes, arrays):
                     ha="right" if side > 0 else "left",
                 )
                 continue
-            face = color if abs(mean) > half else "white"
-            axes.errorbar(mean, i + shift, xerr=half, fmt="o", color=color, mfc=face, capsize=3, lw=1.5)
+            interval(axes, mean, half, i + shift, color)
     axes.axvline(0, color=BLACK, lw=1)
-    axes.axhline(len(AFTER) - 0.5, color=GREY, lw=0.8, ls=":")
+    axes.axhline(len(AFTER) - 0.5, color="0.55", lw=0.8, ls=":")
     for (color, name), height in zip(measures.values(), (0.99, 0.94), strict=True):
         axes.text(0.015, height, f"test labels: {name}", color=color, transform=axes.transAxes, va="top")
-    patience = arrays["patiences"][arrays["reference"]]
     axes.set(
         yticks=range(len(intervals)),
         yticklabels=[name for name, _ in intervals],
         xlim=(-reach, reach),
         ylim=(-0.6, len(intervals) + 0.1),
-        xlabel=f"test loss minus that of the stop with patience {patience} (nats); better to the left",
-        title=f"{len(arrays['best_step'])} paired runs: mean, {arrays['level']:.0%} interval (hollow: holds 0)",
+        xlabel=f"test loss minus that of the stop with patience {config.patience} (nats); better to the left",
+        title=f"{len(arrays['best_step'])} paired runs: mean, {config.level:.0%} interval (hollow: holds 0)",
     )
 
 
@@ -323,38 +314,30 @@ def _two_targets(config):
     return {"two_targets_excess": np.where(found.converged, np.nan, excess)}
 
 
-def _interval(arrays, values):
-    """Mean over the runs, and half the width of Student's interval."""
-    runs = len(values)
-    half = stats.t.ppf((1 + float(arrays["level"])) / 2, runs - 1) * values.std(ddof=1) / np.sqrt(runs)
-    return float(values.mean()), float(half)
-
-
-def _rows(arrays):
+def _rows(config, arrays):
     """What is compared, with its paired difference from the stop of reference in each measure."""
-    stopped, at = arrays["test_stopped"].astype(float), int(arrays["reference"])
-    rows = [(f"patience {p}", stopped[:, i]) for i, p in enumerate(arrays["patiences"]) if i != at]
-    rows += [(name, arrays["test_after"][:, i].astype(float)) for i, name in enumerate(AFTER.values())]
+    stopped, at = arrays["test_stopped"], config.patiences.index(config.patience)
+    rows = [(f"patience {p}", stopped[:, i]) for i, p in enumerate(config.patiences) if i != at]
+    rows += [(name, arrays["test_after"][:, i]) for i, name in enumerate(AFTER.values())]
     measures = ("loss, given labels", "loss, true labels", "accuracy, true labels")
     return [
-        (name, {m: _interval(arrays, (values - stopped[:, at])[:, i]) for i, m in enumerate(measures)})
+        (name, {m: paired_interval(values[:, i], stopped[:, at, i], config.level) for i, m in enumerate(measures)})
         for name, values in rows
     ]
 
 
-def _effects(arrays):
+def _effects(config, arrays):
     """The differences that are claimed, each by the end of its interval that is nearer to 0."""
-    level, runs = float(arrays["level"]), len(arrays["best_step"])
-    found = dict(_rows(arrays))
+    runs, found = len(arrays["best_step"]), dict(_rows(config, arrays))
     result = []
-    for (key, name), claimed in zip(AFTER.items(), arrays["claimed"], strict=True):
-        if claimed:
+    for key, name in AFTER.items():
+        if key in config.claimed:
             mean, half = found[name]["loss, given labels"]
             worse = key == "never stopped"
             result.append(
                 Claim(
                     f"test loss of '{name}' minus that of the stop (nats): {'lower' if worse else 'upper'} end of the "
-                    f"{level:.0%} interval over {runs} runs, its mean {mean:+.4f}",
+                    f"{config.level:.0%} interval over {runs} runs, its mean {mean:+.4f}",
                     f"{BOOK}{'7.1' if worse else '7.2' if key.startswith('by') else '7.3'}, on digits",
                     0,
                     mean - half if worse else mean + half,

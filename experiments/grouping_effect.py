@@ -15,13 +15,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE, GREEN, ORANGE, RED, note
 from regopt import penalties
 from regopt.experiment import Claim
 
 PAPER = "Zou & Hastie (2005)"
 STRENGTHS = (0.03, 0.3, 3.0)  # of the squared penalty, the paper's lambda_2 with inputs of length 1
-COLORS = ("#0072B2", "#E69F00", "#009E73")
-RED = "#D55E00"
+COLORS = (BLUE, ORANGE, GREEN)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def paths(config, key):
     return {"l1": l1 / largest, "path_lasso": lasso, "path_net": net}
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Differences below their bounds, and the paths of the two penalties."""
     drawing = Figure(figsize=(13.5, 4.4), layout="constrained")
     left, *others = drawing.subplots(1, 3)
@@ -144,7 +144,7 @@ def figure(arrays):
         ends = np.array([distance.min(), distance.max()])
         left.loglog(ends, np.sqrt(2 * ends) / l2, color=color)
         at = ends[1], np.sqrt(2 * ends[1]) / l2
-        left.annotate(f"$\\lambda_2$ = {l2:g}", at, (5, 0), textcoords="offset points", color=color, va="center")
+        note(left, f"$\\lambda_2$ = {l2:g}", at, color, (5, 0), va="center")
     left.set_xlim(1e-7, 200)
     left.set_xticks(10.0 ** np.arange(-6, 1, 2))
     left.set(xlabel="1 - correlation of the two inputs", ylabel="difference of coefficients / $|y|_1$")
@@ -165,7 +165,7 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bound, equal coefficients of equal inputs, and the lasso's indifference."""
     bound = np.sqrt(2 * np.maximum(1 - arrays["correlation"], 0)) / np.array(STRENGTHS)[:, None, None]
     ratio = arrays["gap"] / bound

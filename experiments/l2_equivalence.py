@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
+from _style import BLUE, GREEN, GREY, ORANGE, RED, note
 from regopt.analysis import quadratic
 from regopt.experiment import Claim
 
-BLACK, BLUE, GREEN, ORANGE, RED = "black", "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 TRIDIAGONAL = np.array([[2.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 2.0]])
 FIRST_AXIS = np.array([1.0, 0.0, 0.0])  # w* of the lecture's example
 LENGTHS = np.array([0.1, 0.171, 0.855, 3.4])  # learning_rate * eigenvalue * steps
@@ -88,8 +88,6 @@ def rule_of_thumb(config):
         "lengths": lengths,
         "rule_error": 1 - np.asarray(exact) * rate * 50,
         "order_left_over": np.log2(left_over[1] / left_over[0]),
-        "steps": np.array(config.steps),
-        "learning_rate": np.array(rate),
         "best_strengths": np.array([best_strength(curvatures, rate, steps) for steps in config.steps]),
     }
 
@@ -233,7 +231,7 @@ def risks(values, signal, examples, times):
     return jax.vmap(at)(times)
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Shrinkage paths, the rule of thumb's error, and the ratio of the risks."""
     drawing = Figure(figsize=(13, 4.4), layout="constrained")
     paths, rule, ratio = drawing.subplots(1, 3)
@@ -243,10 +241,10 @@ def figure(arrays):
     marks = np.searchsorted(arrays["path_times"], [0.3, 1, 3, 10, 30])
     for mark in marks:
         ends = arrays["path_stopped"][mark], arrays["path_penalised"][mark]
-        paths.plot([end[1] for end in ends], [end[0] for end in ends], color="0.5", linewidth=0.8, marker=".")
+        paths.plot([end[1] for end in ends], [end[0] for end in ends], color=GREY, linewidth=0.8, marker=".")
     paths.plot(1, 1, "k*", markersize=12)
-    paths.annotate("minimum w*", (1, 1), (-8, -4), textcoords="offset points", ha="right", va="top")
-    paths.annotate("start", (0, 0), (2, 12), textcoords="offset points")
+    note(paths, "minimum w*", (1, 1), offset=(-8, -4), ha="right", va="top")
+    note(paths, "start", (0, 0), offset=(2, 12))
     paths.set(xlabel="w along curvature 1", ylabel="w along curvature 0.1")
     paths.set_title("same time, grey: strength = 1 / (rate steps)")
     paths.legend(frameon=False, loc="upper left")
@@ -254,24 +252,24 @@ def figure(arrays):
     rule.plot(arrays["lengths"][order], 100 * arrays["rule_error"][order], color=BLUE)
     rule.plot(LENGTHS, 100 * OFF_BY, "o", color=ORANGE)
     for x, y in zip(LENGTHS, OFF_BY, strict=True):
-        rule.annotate(f"{100 * y:g} %", (x, 100 * y), (-8, 4), textcoords="offset points", ha="right")
+        note(rule, f"{100 * y:g} %", (x, 100 * y), offset=(-8, 4), ha="right")
     rule.set(xscale="log", ylim=(0, 105), xlabel="rate x curvature x steps", ylabel="1 / (rate steps) too large by (%)")
     rule.set_title("the rule of thumb, direction by direction")
     ratio.plot(arrays["ratio_x"], arrays["ratio"], color=RED)
     ratio.plot(arrays["ratio_x"], arrays["tuned_ratio"], color=GREEN)
     ratio.axhline(1, color="0.6", linewidth=0.8)
-    ratio.annotate("pure noise,\n1 / time", (5, 1.45), (0, 6), textcoords="offset points", color=RED)
-    ratio.annotate("both tuned", (0.25, 1.12), (-4, 0), textcoords="offset points", color=GREEN)
+    note(ratio, "pure noise,\n1 / time", (5, 1.45), RED, (0, 6))
+    note(ratio, "both tuned", (0.25, 1.12), GREEN, (-4, 0))
     for x, y in ((float(arrays["largest_ratio_at"]), RISK_RATIO), (3.2136, TUNED_RATIO)):
-        ratio.annotate(f"{y:.4f}", (x, y), (0, 5), textcoords="offset points", ha="center")
+        note(ratio, f"{y:.4f}", (x, y), offset=(0, 5), ha="center")
     ratio.set(xscale="log", ylim=(0.9, 1.85), xlabel="curvature x time", ylabel="risk of stopping / risk of ridge")
     ratio.set_title("the worst single direction")
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The exact numbers, the printed slips beside the right values, and the bounds."""
-    slope = np.polyfit(np.log(arrays["steps"]), np.log(arrays["best_strengths"]), 1)[0]
+    slope = np.polyfit(np.log(config.steps), np.log(arrays["best_strengths"]), 1)[0]
     exact = np.array([13 / 28, -1 / 7, -1 / 28])
     result = [
         Claim(

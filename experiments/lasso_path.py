@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE, RED, end_labels, plain_ticks
 from regopt import penalties
 from regopt.data import DIABETES_NAMES, diabetes
 from regopt.experiment import Claim
@@ -24,7 +25,6 @@ PAPER = "Efron, Hastie, Johnstone & Tibshirani (2004), "
 MOVES = ("bmi", "ltg", "map", "hdl", "sex", "glu", "tc", "tch", "ldl", "age", "-hdl", "hdl")  # minus: leaves
 KNOTS = (949.435, 889.31, 452.90, 316.07, 130.13, 88.78, 68.97, 19.98, 5.48, 5.09, 2.18, 1.31)  # |x_j' residual|
 AT_BEST = (0, -197.757, 522.265, 297.160, -103.946, 0, -223.926, 0, 514.749, 54.768)
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.6"  # Okabe & Ito
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def names(moves):
     return ["-" * int(move < 0) + DIABETES_NAMES[abs(move) - 1] for move in moves]
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The coefficients along the path, and Cp below."""
     lengths = np.abs(arrays["coefficients"]).sum(1)
     result = Figure(figsize=(9, 6.4), layout="constrained")
@@ -97,27 +97,23 @@ def figure(arrays):
     best = int(np.argmin(arrays["cp"]))
     for axes in (slopes, cp):
         axes.vlines(lengths, 0, 1, transform=axes.get_xaxis_transform(), color="0.92", linewidth=0.8)
-        axes.axvline(lengths[best], color=ORANGE, linewidth=1)
+        axes.axvline(lengths[best], color=RED, linewidth=1)
     kept = arrays["coefficients"][best] != 0
-    ends, last, gap = arrays["coefficients"][-1], -np.inf, 62
-    for j in np.argsort(ends):
-        colour = BLUE if kept[j] else GREY
-        slopes.plot(lengths, arrays["coefficients"][:, j], color=colour, linewidth=1.6 if kept[j] else 1.1)
-        last = max(ends[j], last + gap)
-        slopes.text(lengths[-1] * 1.01, last, DIABETES_NAMES[j], color=colour, va="center")
+    colors = [BLUE if inside else "0.6" for inside in kept]
+    for j, color in enumerate(colors):
+        slopes.plot(lengths, arrays["coefficients"][:, j], color=color, linewidth=1.6 if kept[j] else 1.1)
+    end_labels(slopes, lengths[-1] * 1.01, arrays["coefficients"][-1], DIABETES_NAMES, colors, gap=62)
     slopes.set(ylabel="coefficient, for a measurement of length 1", xlim=(0, lengths[-1] * 1.08))
     note = "blue: in the model of smallest Cp\ngrey: the others\nvertical lines: knots"
     slopes.text(0.01, 0.03, note, transform=slopes.transAxes, color="0.3", fontsize="small")
     cp.plot(lengths, arrays["cp"], marker="o", color="black", markersize=4)
-    cp.set(xlabel="|w|₁", ylabel="Cp", yscale="log", yticks=[10, 30, 100, 400], yticklabels=["10", "30", "100", "400"])
-    cp.minorticks_off()
-    cp.text(
-        lengths[best] * 0.99, 30, f"least Cp {arrays['cp'][best]:.4f}\nafter {best} moves", color=ORANGE, ha="right"
-    )
+    cp.set(xlabel="|w|₁", ylabel="Cp", yscale="log")
+    plain_ticks(cp.yaxis, [10, 30, 100, 400])
+    cp.text(lengths[best] * 0.99, 30, f"least Cp {arrays['cp'][best]:.4f}\nafter {best} moves", color=RED, ha="right")
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The published path, and that another algorithm meets it between the knots."""
     table = "table 1 and section 3.1; the path of R's lars 1.2 and of scikit-learn's lars_path"
     best = int(np.argmin(arrays["cp"]))

@@ -15,12 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLACK, BLUE, GREEN, RED
 from regopt.analysis import bias_variance
 from regopt.experiment import Claim
 
 BOOK = "Hastie, Tibshirani & Friedman (2009), "
 HOERL_KENNARD = "Hoerl & Kennard (1970), "
-BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "black"  # Okabe & Ito
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ def least_squares(config, x, truth, noise):
     exact_variance = bias_variance.least_squares_variance
     exact_optimism = bias_variance.least_squares_optimism
     return {
-        "features": count,
         "variance": jnp.stack(variance),
         "optimism": jnp.stack(optimism),
         "training_error": jnp.stack(training),
@@ -132,24 +131,23 @@ def nearest_neighbours(config, random, noise):
         measured.append(config.noise + jnp.mean(jnp.square(predictions - truth)))
         exact.append(bias_variance.nearest_neighbours_error(truth, values[:k], config.noise))
     return {
-        "neighbours": jnp.asarray(config.neighbours),
         "neighbours_error": jnp.stack(measured),
         "exact_neighbours_error": jnp.stack(exact),
         "neighbours_bias": jnp.stack([jnp.square(truth - jnp.mean(values[:k])) for k in config.neighbours]),
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Three panels: lines are the formulas, points the measurements."""
     result = Figure(figsize=(12, 4), layout="constrained")
     squares, shrunk, near = result.subplots(1, 3)
-    features = arrays["features"]
-    squares.plot(features, arrays["in_sample_error"], color=ORANGE, marker="o")
+    features = config.features
+    squares.plot(features, arrays["in_sample_error"], color=RED, marker="o")
     squares.plot(features, arrays["training_error"], color=BLUE, marker="o")
     squares.fill_between(
         features, arrays["training_error"], arrays["training_error"] + arrays["exact_optimism"], color="0.9"
     )
-    squares.text(features[-1], arrays["in_sample_error"][-1] * 1.04, "new noise", color=ORANGE, ha="right")
+    squares.text(features[-1], arrays["in_sample_error"][-1] * 1.04, "new noise", color=RED, ha="right")
     squares.text(features[-1], arrays["training_error"][-1] * 0.8, "own data", color=BLUE, ha="right")
     squares.margins(y=0.12)
     middle = (arrays["in_sample_error"][-2] + arrays["training_error"][-2]) / 2
@@ -170,7 +168,7 @@ def figure(arrays):
     )
     shrunk.set_title("lines: formulas, points: measured", fontsize="medium")
 
-    neighbours = arrays["neighbours"]
+    neighbours = config.neighbours
     near.plot(neighbours, arrays["exact_neighbours_error"], color=BLACK)
     near.plot(neighbours, arrays["neighbours_error"], "o", color=BLACK)
     near.plot(neighbours, arrays["neighbours_bias"], color=GREEN)
@@ -179,7 +177,7 @@ def figure(arrays):
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     """Each formula against its measurement: the worst relative difference."""
 
     def worst(statement, source, exact, measured):

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLACK, BLUE, GREEN, RED, note, plain_ticks
 from regopt import sweep
 from regopt.data import batch_indices, digits
 from regopt.experiment import Claim
@@ -28,7 +29,6 @@ from regopt.losses import accuracy, cross_entropy
 from regopt.schedules import steps_from_epochs
 from regopt.training import train_steps
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe & Ito
 BOOK = "Goodfellow et al. 2016, section 8.1.3"
 COCHRAN = "Cochran 1977, theorem 2.2, summed over the parameters"
 EXAMPLES = 1077  # training images of the digits
@@ -80,36 +80,33 @@ def run(config, key):
     sizes = (*config.batch_sizes, EXAMPLES)
     return {
         "batch_sizes": np.array(sizes),
-        "tolerance": np.array(config.tolerance),
-        "epochs": np.array(config.epochs),
         **_noise(config, task, data, keys[0]),
         "epoch_seconds": np.array([_epoch_seconds(config, task, data, size, keys[1]) for size in sizes]),
         **_after_epochs(config, task, data, sizes, keys[2]),
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Noise, time of an epoch, and loss after a few epochs, over the batch size."""
     drawing = Figure(figsize=(14, 4.4), layout="constrained")
     axes = drawing.subplots(1, 3)
     _draw_noise(axes[0], arrays)
     _draw_time(axes[1], arrays)
-    _draw_losses(axes[2], arrays)
+    _draw_losses(axes[2], config, arrays)
     for each in axes:
         each.set(xscale="log", xlabel="examples in a batch")
-        each.set_xticks([1, 10, 100, 1000], labels=["1", "10", "100", "1000"])
+        plain_ticks(each.xaxis, [1, 10, 100, 1000])
         each.grid(alpha=0.3)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The two variances over all batch sizes, what each of them would be wrong by, and the law of small returns."""
     sizes, exact, drawn = arrays["batch_sizes"], expected(arrays), arrays["variances"]
     part = sizes < EXAMPLES
     gaps = np.abs(drawn[part] / exact[part] - 1).max(axis=0)
     errors = np.abs(drawn[part] - exact[part]) / arrays["standard_errors"][part]
     half = int(np.argmin(np.abs(sizes - EXAMPLES / 2)))
-    draws = int(arrays["draws"])
     slope = np.polyfit(np.log(sizes), np.log(drawn[:, 1]) / 2, 1)[0]
     best = arrays["losses"].min(axis=1)
     return [
@@ -119,14 +116,14 @@ def claims(arrays):
                 COCHRAN,
                 0,
                 float(gap),
-                tolerance=float(arrays["tolerance"]),
+                tolerance=config.tolerance,
             )
             for how, formula, gap in zip(
                 ("without replacement", "with replacement"), ("s^2/B (N-B)/(N-1)", "s^2/B"), gaps, strict=True
             )
         ),
         Claim(
-            f"the same differences in standard errors of {draws} draws: the largest",
+            f"the same differences in standard errors of {config.draws} draws: the largest",
             COCHRAN,
             4,
             float(errors.max()),
@@ -137,7 +134,7 @@ def claims(arrays):
             COCHRAN,
             float((EXAMPLES - 1) / (EXAMPLES - sizes[half])),
             float(exact[half, 1] / drawn[half, 0]),
-            tolerance=float(2 * arrays["tolerance"]),
+            tolerance=2 * config.tolerance,
         ),
         Claim(
             "variance without replacement of the batch of all examples, over s^2",
@@ -155,7 +152,7 @@ def claims(arrays):
             tolerance=0.01,
         ),
         Claim(
-            f"validation loss after {arrays['epochs']} epochs (nats): full batch minus best batch size, "
+            f"validation loss after {config.epochs} epochs (nats): full batch minus best batch size, "
             "each at its best learning rate",
             BOOK,
             0,
@@ -199,7 +196,6 @@ def _noise(config, task, data, key):
         "s2": np.mean(np.diag(gram).astype(np.float64)),
         "variances": found.mean(axis=2),
         "standard_errors": found.std(axis=2, ddof=1) / np.sqrt(config.draws),
-        "draws": np.array(config.draws),
     }
 
 
@@ -255,12 +251,12 @@ def _draw_noise(axes, arrays):
     sizes = arrays["batch_sizes"]
     fine = {**arrays, "batch_sizes": np.unique(np.concatenate([np.geomspace(1, EXAMPLES - 1, 300), [EXAMPLES - 0.5]]))}
     lines = np.sqrt(expected(fine))
-    for i, color in enumerate((ORANGE, BLUE)):
+    for i, color in enumerate((RED, BLUE)):
         part = sizes < EXAMPLES if i == 0 else sizes > 0
         axes.plot(fine["batch_sizes"], lines[:, i], color=color, lw=1.2)
         axes.plot(sizes[part], np.sqrt(arrays["variances"][part, i]), "o", color=color, ms=5 - i)
     spread = float(np.sqrt(arrays["s2"]))
-    axes.text(1.2, spread / 25, "without replacement:\n$s^2/B\\;(N-B)/(N-1)$", color=ORANGE, va="top")
+    axes.text(1.2, spread / 25, "without replacement:\n$s^2/B\\;(N-B)/(N-1)$", color=RED, va="top")
     axes.text(30, spread / 2.2, "with: $s^2/B$", color=BLUE)
     axes.set(
         yscale="log",
@@ -273,41 +269,35 @@ def _draw_noise(axes, arrays):
 def _draw_time(axes, arrays):
     milliseconds = 1e3 * arrays["epoch_seconds"]
     axes.plot(arrays["batch_sizes"], milliseconds, "o-", color=GREEN)
-    _plain_ticks(axes, milliseconds)
+    _fit_range(axes, milliseconds)
     axes.set(ylabel="time of an epoch (ms)", title="time on the machine that drew this")
 
 
-def _draw_losses(axes, arrays):
+def _draw_losses(axes, config, arrays):
     best = arrays["losses"].argmin(axis=1)
     rows = np.arange(len(best))
-    axes.plot(arrays["batch_sizes"], arrays["losses"][rows, best], "o-", color="black")
+    axes.plot(arrays["batch_sizes"], arrays["losses"][rows, best], "o-", color=BLACK)
     heights = np.log(arrays["losses"][rows, best])
     for row in rows:
         around = heights[[max(row - 1, 0), min(row + 1, len(rows) - 1)]]
         steep, below = np.ptp(around) > 0.5, heights[row] < around.mean()
-        axes.annotate(
-            f"{arrays['learning_rate'][best[row]]:.2g}",
-            (arrays["batch_sizes"][row], np.exp(heights[row])),
-            xytext=(-7, 2) if steep else (0, -10 if below else 9),
-            textcoords="offset points",
-            ha="right" if steep else "center",
-            va="center",
-            fontsize=9,
-        )
-    _plain_ticks(axes, np.exp(heights))
+        at = arrays["batch_sizes"][row], np.exp(heights[row])
+        offset, align = ((-7, 2), "right") if steep else ((0, -10 if below else 9), "center")
+        rate = f"{arrays['learning_rate'][best[row]]:.2g}"
+        note(axes, rate, at, BLACK, offset, ha=align, va="center", fontsize=9)
+    _fit_range(axes, np.exp(heights))
     axes.set(
         ylabel="validation loss (nats)",
-        title=f"loss after {arrays['epochs']} epochs; numbers: learning rate",
+        title=f"loss after {config.epochs} epochs; numbers: learning rate",
     )
 
 
-def _plain_ticks(axes, values):
-    """Ticks at 1, 2, 5, 10, ... in a range a little wider than the values, on a logarithmic axis."""
+def _fit_range(axes, values):
+    """A logarithmic axis a little wider than the values, with ticks at 1, 2, 5, 10, ..."""
     low, high = values.min() / 1.3, values.max() * 1.3
     ticks = [m * 10.0**e for e in range(-4, 5) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
     axes.set(yscale="log", ylim=(low, high))
-    axes.set_yticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
+    plain_ticks(axes.yaxis, ticks)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLACK, BLUE, GREEN, ORANGE, RED, band
 from regopt import analysis, sweep
 from regopt._core.types import Task
 from regopt.analysis import quadratic
@@ -28,7 +29,6 @@ from regopt.data import Splits, digits
 from regopt.experiment import Claim
 from regopt.layers import MLP
 
-BLACK, BLUE, GREEN, ORANGE, RED = "black", "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BELOW = {"frameon": False, "fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # off the curves
 FOREVER = 2**30  # a stop that is never reached
 HIDDEN = {"start", "solution", "stopped", "penalised", "stopped_moves"}  # large, and read inside run only
@@ -86,7 +86,7 @@ def run(config, key):
     found["linearised"] = [study(config, linearised, start, data, solution)]
     found["linear"] = [study(config, linear, jnp.zeros(650), data, least_squares(data.train))]
     found["network"] = networks
-    arrays = {"stops": np.array(config.stops), "expected_network_gap": np.array(config.network_gap)}
+    arrays = {}
     for model, studies in found.items():
         for name in studies[0].keys() - HIDDEN:
             arrays[f"{model}_{name}"] = np.stack([each[name] for each in studies])
@@ -161,41 +161,41 @@ def by_direction(apply, study, data):
     return arrays
 
 
-def figure(arrays):
+def figure(config, arrays):
     """How far apart stop and penalty stay; which strength is nearest; and how far each direction has gone."""
     drawing = Figure(figsize=(13, 5), layout="constrained")
     gaps, strengths, directions = drawing.subplots(1, 3)
-    stops = arrays["stops"]
+    stops = np.array(config.stops)
     for model, color, marker in (("linear", BLUE, "o"), ("linearised", GREEN, "s")):
         gaps.plot(stops, arrays[f"{model}_predicted_gap"][0], color=color)
         gaps.plot(stops, arrays[f"{model}_train_gap"][0], marker, color=color, label=f"{model} (line: predicted)")
-    band(gaps, stops, arrays["network_held_out_gap"], RED, "network, predicted strength")
-    band(gaps, stops, arrays["network_held_out_rule_gap"], ORANGE, "network, strength 1 / (rate steps)")
+    over_seeds(gaps, stops, arrays["network_held_out_gap"], RED, "network, predicted strength")
+    over_seeds(gaps, stops, arrays["network_held_out_rule_gap"], ORANGE, "network, strength 1 / (rate steps)")
     gaps.set(xscale="log", ylim=(0, None), xlabel="stopped after (steps)", ylabel="distance / distance from the start")
     gaps.set_title("stopped against penalised model: outputs")
     gaps.legend(**BELOW)
     scale = arrays["network_rate"][:, None] * stops
-    band(strengths, stops, arrays["network_predicted"] * scale, RED, "predicted from the spectrum")
-    band(strengths, stops, arrays["network_held_out_nearest"] * scale, BLACK, "nearest measured")
+    over_seeds(strengths, stops, arrays["network_predicted"] * scale, RED, "predicted from the spectrum")
+    over_seeds(strengths, stops, arrays["network_held_out_nearest"] * scale, BLACK, "nearest measured")
     strengths.axhline(1, color=ORANGE, label="1 / (rate steps)")
     strengths.set(xscale="log", ylim=(0, None), xlabel="stopped after (steps)", ylabel="L2 strength x rate x steps")
     strengths.set_title("nearest L2 strength, network")
     strengths.legend(**BELOW)
-    fractions(directions, arrays)
+    fractions(directions, config, arrays)
     return drawing
 
 
-def band(axes, x, rows, color, label):
+def over_seeds(axes, x, rows, color, label):
     """The mean over seeds, and a band from the smallest to the largest."""
-    axes.fill_between(x, rows.min(axis=0), rows.max(axis=0), color=color, alpha=0.2, linewidth=0)
+    band(axes, x, rows.min(axis=0), rows.max(axis=0), color)
     count = f"{len(rows)} seeds" if len(rows) > 1 else "1 seed"
     axes.plot(x, rows.mean(axis=0), color=color, marker=".", label=f"{label} (mean, range of {count})")
 
 
-def fractions(axes, arrays):
+def fractions(axes, config, arrays):
     """Measured fractions of the way to the solution, by curvature, beside the theory of a quadratic."""
-    middle = len(arrays["stops"]) // 2
-    steps, rate = float(arrays["stops"][middle]), float(arrays["network_rate"][0])
+    middle = len(config.stops) // 2
+    steps, rate = float(config.stops[middle]), float(arrays["network_rate"][0])
     strength = float(arrays["network_predicted"][0][middle])
     curvature = np.geomspace(arrays["bin_curvature"][0], arrays["bin_curvature"][-1], 200)
     axes.plot(curvature, quadratic.early_stopping_shrinkage(curvature, rate, steps), color=BLUE)
@@ -220,11 +220,11 @@ def fractions(axes, arrays):
     axes.legend(**BELOW)
 
 
-def claims(arrays):
+def claims(config, arrays):
     """Where theory is exact it is met; for the network, what holds and what does not."""
     book = "Goodfellow et al. (2016), section 7.8"
     here = "measured here"
-    first, last = (float(arrays["stops"][place]) for place in (0, -1))
+    first, last = (config.stops[place] for place in (0, -1))
     at_rule, at_predicted = arrays["network_held_out_rule_gap"], arrays["network_held_out_gap"]
     result = [
         Claim(
@@ -250,7 +250,7 @@ def claims(arrays):
         Claim(
             "network: distance of outputs on held-out images at the predicted strength, the worst stop and seed",
             here,
-            float(arrays["expected_network_gap"]),
+            config.network_gap,
             float(np.max(at_predicted)),
             relation="at most",
         ),

@@ -15,11 +15,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE, GREEN, GREY, ORANGE, RED, note, plain_ticks
 from regopt import losses, noise
 from regopt.analysis.quadratic import ridge_solution
 from regopt.experiment import Claim
 
-BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"  # Okabe & Ito
 BOOK, BISHOP = "Goodfellow et al. (2016)", "Bishop (1995)"
 CLASSES, SMOOTHING = 10, 0.1
 DEVIATIONS = np.array([0.0125, 0.025, 0.05, 0.1, 0.2])  # of the noise on the inputs of the nonlinear model
@@ -84,7 +84,6 @@ def noisy_copies(config, key, x, y):
         distances.append([jnp.linalg.norm(solutions - w[None], axis=1) / jnp.linalg.norm(ridge) for w in (ridge, half)])
     distances = np.sqrt(np.mean(np.square(np.array(distances)), axis=2))  # root mean square over repeats
     return {
-        "copies": np.array(config.copies),
         "ridge_distance": distances[:, 0],
         "half_ridge_distance": distances[:, 1],
         "shrinkage": jnp.linalg.norm(ridge) / jnp.linalg.norm(ridge_solution(x, y, 0.0)),
@@ -160,17 +159,17 @@ def smoothed_labels():
     return found | {"curve_none": jax.vmap(lambda gap: loss(gap, 0.0, "all"))(gaps)}
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Distance to ridge over copies, what the expansion leaves, and the loss under smoothed labels."""
     drawing = Figure(figsize=(13.5, 4.4), layout="constrained")
     copies, expansion, labels = drawing.subplots(1, 3)
-    number, distance = arrays["copies"], arrays["ridge_distance"]
+    number, distance = np.array(config.copies), arrays["ridge_distance"]
     copies.loglog(number, arrays["half_ridge_distance"], "o-", color=RED)
     copies.loglog(number, distance, "o-", color=BLUE)
-    copies.loglog(number, distance[0] * np.sqrt(number[0] / number), ":", color="0.5")
-    text(copies, "to ridge with n s² / 2", number[-1], arrays["half_ridge_distance"][-1], RED, (0, -14), "right")
-    text(copies, "to ridge with n s²", number[0], distance[0], BLUE, (10, 4), "left")
-    text(copies, "dotted: 1 / sqrt(copies)", number[0], distance[-1], "0.4", (0, 0), "left")
+    copies.loglog(number, distance[0] * np.sqrt(number[0] / number), ":", color=GREY)
+    note(copies, "to ridge with n s² / 2", (number[-1], arrays["half_ridge_distance"][-1]), RED, (0, -14), ha="right")
+    note(copies, "to ridge with n s²", (number[0], distance[0]), BLUE, (10, 4), ha="left")
+    note(copies, "dotted: 1 / sqrt(copies)", (number[0], distance[-1]), "0.4", (0, 0), ha="left")
     copies.set(xlabel="noisy copies of the data", ylabel="relative distance of the weights (rms)")
     copies.set_title("least squares on noisy copies")
     for name, color, words, place, offset in (
@@ -179,11 +178,10 @@ def figure(arrays):
         ("remainder", GREEN, "less s² (f'² + (f - t) f''): order 4", 2, (4, -14)),
     ):
         expansion.loglog(DEVIATIONS, np.abs(arrays[name]), "o-", color=color)
-        text(expansion, words, DEVIATIONS[place], np.abs(arrays[name][place]), color, offset, "left")
+        note(expansion, words, (DEVIATIONS[place], np.abs(arrays[name][place])), color, offset, ha="left")
     expansion.set(xlabel="deviation s of the input noise", ylabel="squared error")
     expansion.set_xlim(0.01, 0.9)
-    expansion.set_xticks(DEVIATIONS, [f"{s:g}" for s in DEVIATIONS])
-    expansion.minorticks_off()
+    plain_ticks(expansion.xaxis, DEVIATIONS)
     expansion.set_title("a nonlinear model")
     for name, color, words, offset in (
         ("none", "0.4", "no smoothing: ever further", (-4, 14)),
@@ -191,7 +189,7 @@ def figure(arrays):
         ("all", RED, "0.1 / 10 for every class", (-4, -34)),
     ):
         labels.plot(arrays["gaps"], arrays[f"curve_{name}"], color=color)
-        text(labels, words, 10, arrays[f"curve_{name}"][-1], color, offset, "right")
+        note(labels, words, (10, arrays[f"curve_{name}"][-1]), color, offset, ha="right")
     for spread, color in (("others", BLUE), ("all", RED)):
         labels.plot(arrays[f"gap_{spread}"], arrays[f"least_{spread}"], "o", color=color)
     labels.set(xlabel="logit of the label - the others'", ylabel="cross-entropy (nats)", ylim=(0, 2.4))
@@ -199,14 +197,9 @@ def figure(arrays):
     return drawing
 
 
-def text(axes, words, x, y, color, offset, align):
-    """A text beside a point, in the colour of its curve."""
-    axes.annotate(words, (x, y), offset, textcoords="offset points", color=color, ha=align)
-
-
-def claims(arrays):
+def claims(config, arrays):
     """Ridge, the orders of the expansions, the constant, and the two optima of smoothed labels."""
-    number, distance = arrays["copies"], arrays["ridge_distance"]
+    number, distance = np.array(config.copies), arrays["ridge_distance"]
     expected = float(distance[0] * np.sqrt(number[0] / number[-1]))
     orders = {name: np.diff(np.log2(arrays[name])) for name in ("remainder", "slope_only_remainder")}
     result = [

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, plain_ticks
 from regopt import penalties, sweep
 from regopt.data import digits
 from regopt.experiment import Claim
@@ -43,10 +44,10 @@ CURVED = {
 }
 NAMES = (*SWEPT, *CURVED)
 Name = Literal["gradient descent", "heavy ball", "Nesterov", "AdaGrad", "RMSProp", "Adam", "NAdam"]
-COLOURS = dict(  # Okabe & Ito; the second-order methods dashed
+COLOURS = dict(  # the second-order methods are dashed
     zip(
         NAMES,
-        ("0.5", "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#009E73", "black"),
+        (GREY, SKY, BLUE, ORANGE, RED, GREEN, PURPLE, ORANGE, GREEN, BLACK),
         strict=True,
     )
 )
@@ -237,7 +238,6 @@ def on_digits(config, key):
     means = final.mean(-1)
     best = means.argmin(1)
     return {
-        "optimizers": np.array(config.optimizers),
         "rates": np.geomspace(config.learning_rates[0], config.learning_rates[1], config.points),
         "final": final,
         "best": best,
@@ -247,7 +247,7 @@ def on_digits(config, key):
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The convex race, the digits by learning rate, and the digits' learning curves at the best rates."""
     result = Figure(figsize=(14, 4.6), layout="constrained")
     race, rates, curves = result.subplots(1, 3)
@@ -257,7 +257,7 @@ def figure(arrays):
     race.set(yscale="log", xlabel="iterations", ylabel="loss above the minimum (nats)", ylim=(5e-16, 2))
     race.set_title("logistic regression, all examples in each step")
     result.legend(*race.get_legend_handles_labels(), ncols=10, loc="outside lower center")
-    for index, name in enumerate(arrays["optimizers"]):
+    for index, name in enumerate(config.optimizers):
         mean = arrays["final"][index].mean(-1)
         shown = np.where(np.isfinite(mean), mean, np.nan)
         best = arrays["best"][index]
@@ -269,12 +269,13 @@ def figure(arrays):
     curves.set(yscale="log", xlabel="training steps", ylabel="validation loss (nats)")
     curves.set_title("digits, each at its best rate")
     for axes in (rates, curves):
-        axes.set(ylim=(0.1, 3), yticks=[0.1, 0.2, 0.5, 1, 2], yticklabels=["0.1", "0.2", "0.5", "1", "2"])
-        axes.minorticks_off()
+        axes.set_ylim(0.1, 3)
+        plain_ticks(axes.yaxis, [0.1, 0.2, 0.5, 1, 2])
+        axes.xaxis.minorticks_off()
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The known minimum and Newton's way to it; who needs how many iterations; what the digits say of the rate."""
     source = "logistic regression on the breast cancer data, penalty 0.01, bias free"
     norms = arrays["newton_norms"]

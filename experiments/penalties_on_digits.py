@@ -25,13 +25,13 @@ from scipy import stats
 from scipy.special import log_softmax
 
 import regopt
+from _style import BLUE, RED
 from regopt import augment, layers, penalties, projections, sweep
 from regopt.data import digits, subsamples
 from regopt.experiment import Claim
 from regopt.losses import cross_entropy, smoothed_cross_entropy
 from regopt.sweep.results._statistics import holm
 
-GREY, BLUE, RED = "0.45", "#0072B2", "#D55E00"  # Okabe & Ito
 NONE, STOPPING = "none", "early stopping"
 GRIDS = {  # the strengths of each method, from weak to strong, and what they are
     NONE: ((0.0,), ""),
@@ -150,9 +150,6 @@ def run(config, key):
     return {
         "names": np.array([*methods, *([STOPPING] if len(found) > 1 else [])]),
         **{name: np.concatenate([each[name] for each in found]) for name in found[0]},
-        **{side: np.array(getattr(config, side), str) for side in SIDES},
-        "level": np.array(config.level),
-        "examples": np.array(config.examples),
     }
 
 
@@ -247,16 +244,13 @@ def report(state):
     return float(constraint.active / constraint.count), float(constraint.inner.zeros / weights)
 
 
-def compared(arrays, measure):
+def compared(config, arrays, measure):
     """For each method the paired differences from none: mean, half widths of one interval and of all, Holm's p."""
-    differences, level = arrays[measure][1:] - arrays[measure][0], float(arrays["level"])
-    methods, runs = differences.shape
-    error = differences.std(axis=1, ddof=1) / np.sqrt(runs)
-    one, all_at_once = (stats.t.ppf(1 - (1 - level) / 2 / times, runs - 1) * error for times in (1, methods))
-    mean = differences.mean(axis=1)
-    with np.errstate(invalid="ignore"):  # a method that changed nothing has no p
-        p = 2 * stats.t.sf(np.abs(mean) / error, runs - 1)
-    return mean, one, all_at_once, holm(p)
+    values, none = (np.asarray(part, float) for part in (arrays[measure][1:], arrays[measure][:1]))
+    test = stats.ttest_rel(values, np.broadcast_to(none, values.shape), axis=1)
+    levels = config.level, 1 - (1 - config.level) / len(values)
+    one, all_at_once = ((high - low) / 2 for low, high in map(test.confidence_interval, levels))
+    return (values - none).mean(axis=1), one, all_at_once, holm(test.pvalue)  # no p where a method changed nothing
 
 
 def label(arrays, method):
@@ -267,12 +261,12 @@ def label(arrays, method):
     return f"{name}: {unit} {grid[at]:g}{often}" if unit else name
 
 
-def table(arrays):
+def table(config, arrays):
     """One row for each method: the strength, its differences from none with their intervals, and what it did."""
     import pandas
 
     rows = []
-    (loss, error) = (compared(arrays, measure) for measure in MEASURES)
+    (loss, error) = (compared(config, arrays, measure) for measure in MEASURES)
     for i, name in enumerate(arrays["names"][1:]):
         at = arrays["chosen"][i + 1]
         rows.append(
@@ -302,17 +296,17 @@ def columns(measure, found, i):
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The differences from none with their intervals, in test loss and in test error."""
     drawing = Figure(figsize=(12.5, 1.9 + 0.36 * len(arrays["names"])), layout="constrained")
     panels = drawing.subplots(1, 2, sharey=True)
-    order = np.argsort(-compared(arrays, "loss")[0])
+    order = np.argsort(-compared(config, arrays, "loss")[0])
     for axes, (measure, name) in zip(panels, MEASURES.items(), strict=True):
-        mean, one, all_at_once, _ = (values[order] for values in compared(arrays, measure))
+        mean, one, all_at_once, _ = (values[order] for values in compared(config, arrays, measure))
         axes.axvline(0, color="black", lw=1)
         for place in range(len(order)):
             settled = abs(mean[place]) > all_at_once[place]
-            color = GREY if not settled else BLUE if mean[place] < 0 else RED
+            color = "0.45" if not settled else BLUE if mean[place] < 0 else RED
             for half, width in ((all_at_once, 1.2), (one, 4)):
                 axes.plot(mean[place] + half[place] * np.array([-1, 1]), [place, place], color=color, lw=width)
             axes.plot(mean[place], place, "o", color=color, mfc=color if settled else "white", ms=8)
@@ -323,13 +317,13 @@ def figure(arrays):
     panels[0].set_yticks(range(len(order)), [label(arrays, method + 1) for method in order])
     panels[0].set_ylim(-0.6, len(order) - 0.4)
     drawing.suptitle(
-        f"{int(arrays['examples'])} training digits, {arrays['loss'].shape[-1]} paired runs: "
-        f"thick, {float(arrays['level']):.0%} interval; thin, all {len(order)} at once; grey: no difference established"
+        f"{config.examples} training digits, {arrays['loss'].shape[-1]} paired runs: "
+        f"thick, {config.level:.0%} interval; thin, all {len(order)} at once; grey: no difference established"
     )
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """That pairs are pairs and the constraint was active, what the config claims, and how small the effects are."""
     names, runs = [str(name) for name in arrays["names"]], arrays["loss"].shape[-1]
     result = [Claim("trainings that diverged", "measured", 0, float(np.sum(arrays["diverged"])))]
@@ -337,28 +331,28 @@ def claims(arrays):
         result += constraint_claims(arrays, names.index("max-norm"))
     for side in SIDES:
         direction, measure = side.split("_")
-        mean, _, half, _ = compared(arrays, measure)
-        for name in arrays[side]:
+        mean, _, half, _ = compared(config, arrays, measure)
+        for name in getattr(config, side):
             i, sign = names.index(name) - 1, 1 if direction == "lower" else -1
             result.append(
                 Claim(
                     f"{label(arrays, i + 1)}: {MEASURES[measure]} minus that of none, mean {mean[i]:+.3f}; the end "
-                    f"nearer to 0 of {runs} pairs' interval, {float(arrays['level']):.0%} for all {len(mean)} at once",
+                    f"nearer to 0 of {runs} pairs' interval, {config.level:.0%} for all {len(mean)} at once",
                     "measured, paired runs on digits",
                     0,
                     float(mean[i] + sign * half[i]),
                     relation="at most" if sign > 0 else "at least",
                 )
             )
-    mean = np.abs(compared(arrays, "error")[0])
+    few, mean = few_runs(config, arrays), np.abs(compared(config, arrays, "error")[0])
     return [
         *result,
         Claim(
-            f"methods of {len(mean)} whose difference in test error is below {few_runs(arrays):.2f} percentage points, "
+            f"methods of {len(mean)} whose difference in test error is below {few:.2f} percentage points, "
             "the half width of an interval from four unpaired runs a side: at least half of them",
             "Bouthillier et al. (2021): the noise of seeds and splits",
             len(mean) / 2,
-            float(np.sum(mean < few_runs(arrays))),
+            float(np.sum(mean < few)),
             relation="at least",
         ),
     ]
@@ -385,10 +379,10 @@ def constraint_claims(arrays, method):
     ]
 
 
-def few_runs(arrays, runs=4):
+def few_runs(config, arrays, runs=4):
     """Half the width of Student's interval for the difference in error of two methods with a few unpaired runs each."""
     deviation = arrays["error"][0].std(ddof=1)
-    return float(stats.t.ppf((1 + float(arrays["level"])) / 2, 2 * runs - 2) * deviation * np.sqrt(2 / runs))
+    return float(stats.t.ppf((1 + config.level) / 2, 2 * runs - 2) * deviation * np.sqrt(2 / runs))
 
 
 if __name__ == "__main__":

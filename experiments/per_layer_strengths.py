@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from pydantic import Field
-from scipy import stats
 
 import regopt
+from _style import BLACK, BLUE, GREEN, RED, interval, note, paired_interval
 from regopt import penalties, sweep
 from regopt.data import Splits, digits
 from regopt.experiment import Claim
@@ -25,7 +25,7 @@ from regopt.layers import MLP
 from regopt.losses import accuracy, cross_entropy
 
 METHODS = ("sweep, single", "descent, single", "descent, per layer", "descent, per unit")
-COLOURS = ("black", "#0072B2", "#009E73", "#D55E00")  # Okabe & Ito
+COLOURS = (BLACK, BLUE, GREEN, RED)
 MEASURES = ("validation_loss", "test_loss", "test_error")
 PIXELS = 64
 
@@ -95,29 +95,26 @@ def run(config, key):
         "path": found["path"],
         "accepted": found["accepted"],
         "sweep_loss": curves,
-        "grid": np.geomspace(config.strengths[0], config.strengths[1], config.lanes),
         "flops": np.array(
             [config.lanes * config.steps * cost_of_step]
             + [config.rounds * config.steps * (cost_of_step + cost_of_slope)] * len(tied)
         ),
-        "steps": np.array([config.lanes * config.steps, 2 * config.rounds * config.steps]),  # forward, twice each round
-        "level": np.array(config.level),
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The descents beside the sweep, the differences run by run, and the strengths of the pixels."""
     drawing = Figure(figsize=(14, 4.8), layout="constrained")
     left, middle, right = drawing.subplots(1, 3, width_ratios=(1.1, 1.2, 0.9))
     _draw_descents(left, arrays)
-    _draw_differences(middle, arrays)
+    _draw_differences(middle, config, arrays)
     _draw_pixels(drawing, right, arrays)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """Equal budgets, the same single strength, and what more strengths do on seen and on unseen examples."""
-    rows = differences(arrays)
+    rows = differences(config, arrays)
     source = "measured, paired runs on digits"
     edge = np.isin(arrays["sweep_loss"].argmin(1), [0, arrays["sweep_loss"].shape[1] - 1])
 
@@ -157,11 +154,11 @@ def claims(arrays):
     ]
 
 
-def table(arrays):
+def table(config, arrays):
     """One row for each way to choose the strengths and measure: mean over the runs, and difference to the sweep's."""
     import pandas
 
-    rows = differences(arrays)
+    rows = differences(config, arrays)
     return pandas.DataFrame(
         [
             {
@@ -180,22 +177,29 @@ def table(arrays):
 
 
 class Difference(NamedTuple):
-    """A paired difference to the sweep's best strength: mean over the runs, and its interval."""
+    """A paired difference to the sweep's best strength: mean over the runs, and half the width of its interval."""
 
     mean: float
-    low: float
-    high: float
+    half: float
+
+    @property
+    def low(self):
+        """The lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self):
+        """The upper end."""
+        return self.mean + self.half
 
 
-def differences(arrays):
-    """By method and measure, with Student's interval."""
-    found = {}
-    for measure in MEASURES:
-        for name, values in zip(METHODS, arrays[measure] - arrays[measure][:1], strict=True):
-            error = values.std(ddof=1) / np.sqrt(len(values))
-            half = stats.t.ppf((1 + arrays["level"]) / 2, len(values) - 1) * error
-            found[name, measure] = Difference(values.mean(), values.mean() - half, values.mean() + half)
-    return found
+def differences(config, arrays):
+    """By method and measure."""
+    return {
+        (name, measure): Difference(*paired_interval(values, arrays[measure][0], config.level))
+        for measure in MEASURES
+        for name, values in zip(METHODS, arrays[measure], strict=True)
+    }
 
 
 def task_of(config):
@@ -342,23 +346,14 @@ def _draw_descents(axes, arrays):
         axes.text(0.03, height - 0.12, name, color=color, transform=axes.transAxes)
 
 
-def _draw_differences(axes, arrays):
-    rows = differences(arrays)
+def _draw_differences(axes, config, arrays):
+    rows = differences(config, arrays)
     names = {"validation_loss": "validation loss (nats)", "test_loss": "test loss (nats)", "test_error": "test error"}
     for i, measure in enumerate(names):
         for j, (method, color) in enumerate(zip(METHODS[1:], COLOURS[1:], strict=True)):
             row, at = rows[method, measure], -4 * i - j
-            spread = row.high - row.mean
-            face = "white" if row.low <= 0 <= row.high else color
-            axes.errorbar(row.mean, at, xerr=spread, fmt="o", color=color, mfc=face, capsize=3, lw=1.5)
-            axes.annotate(
-                f"{row.mean:+.4f}",
-                (max(row.high, 0), at),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                color=color,
-            )
+            interval(axes, row.mean, row.half, at, color)
+            note(axes, f"{row.mean:+.4f}", (max(row.high, 0), at), color, (6, 0), va="center")
     axes.axvline(0, color="black", lw=1)
     reach = max(abs(row.low) for row in rows.values())
     axes.set(
@@ -366,7 +361,7 @@ def _draw_differences(axes, arrays):
         yticklabels=list(names.values()),
         xlim=(-1.1 * reach, 0.45 * reach),
         xlabel="minus that of the sweep's best single strength; better to the left",
-        title=f"paired, {arrays['level']:.0%} intervals (hollow: holds 0)",
+        title=f"paired, {config.level:.0%} intervals (hollow: holds 0)",
     )
 
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.optimize import brentq
 
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, end_labels
 from regopt.analysis.quadratic import effective_parameters, ridge_solution
 from regopt.data import PROSTATE_NAMES, prostate
 from regopt.experiment import Claim
@@ -31,7 +32,7 @@ PUBLISHED = {
     "lasso": (2.468, (0.533, 0.169, 0, 0.002, 0.094, 0, 0, 0), 0.479),
 }
 METHODS = tuple(PUBLISHED)
-COLOURS = ("black", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "0.5")  # Okabe & Ito, grey
+COLOURS = (BLACK, ORANGE, BLUE, GREEN, PURPLE, SKY, RED, GREY)
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,6 @@ def fits(config):
         "standard_errors": jnp.std((predictions - y_test) ** 2, axis=1, ddof=1) / len(y_test) ** 0.5,
         "ridge_strength": strength,
         "quoted_slopes": quoted,
-        "degrees_of_freedom": config.degrees_of_freedom,
-        "shrinkage": config.shrinkage,
         "ridge_degrees": jax.vmap(lambda a: effective_parameters(eigenvalues, a))(strengths),
         "ridge_profile": jax.vmap(lambda a: ridge_solution(centred, targets, a, "sklearn.Ridge"))(strengths),
         "lasso_shares": shares,
@@ -124,44 +123,36 @@ def lasso_by_shrinkage(x, y, share):
     return path.at(jnp.interp(share, lengths, path.strengths)) / scale
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Slopes along ridge and lasso with the table's values on them, and the four test errors."""
     result = Figure(figsize=(11, 4.2), layout="constrained")
     ridge, lasso, errors = result.subplots(1, 3, width_ratios=[1, 1, 0.75])
     for j in range(8):
         ridge.plot(arrays["ridge_degrees"], arrays["ridge_profile"][:, j], color=COLOURS[j])
         lasso.plot(arrays["lasso_shares"], arrays["lasso_profile"][:, j], color=COLOURS[j])
-    for axes, method, place in ((ridge, "ridge", "degrees_of_freedom"), (lasso, "lasso", "shrinkage")):
-        axes.axvline(float(arrays[place]), color="0.8", linewidth=1, zorder=0)
+    for axes, method, place in ((ridge, "ridge", config.degrees_of_freedom), (lasso, "lasso", config.shrinkage)):
+        axes.axvline(place, color="0.8", linewidth=1, zorder=0)
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-        axes.scatter([float(arrays[place])] * 8, PUBLISHED[method][1], s=16, color=COLOURS, zorder=3)
-    name_lines(ridge, 8.0, arrays["ridge_profile"][-1])
-    name_lines(lasso, 1.0, arrays["lasso_profile"][-1])
+        axes.scatter([place] * 8, PUBLISHED[method][1], s=16, color=COLOURS, zorder=3)
+    for axes, x, profile in ((ridge, 8.0, "ridge_profile"), (lasso, 1.0, "lasso_profile")):
+        end_labels(axes, x * 1.02, arrays[profile][-1], PROSTATE_NAMES, COLOURS, gap=0.043, fontsize="small")
     ridge.set(xlabel="degrees of freedom of ridge", ylabel="slope for an input with deviation 1", xlim=(0, 9.6))
     lasso.set(xlabel="lasso: |w|₁ / |w|₁ of least squares", xlim=(0, 1.22), xticks=np.linspace(0, 1, 6))
     ridge.set_title("points: the book's table", fontsize="medium")
     lasso.set_title("points: the book's table", fontsize="medium")
     rows = np.arange(4)[::-1]
     errors.errorbar(
-        arrays["test_errors"], rows, xerr=arrays["standard_errors"], fmt="o", color="#0072B2", capsize=3, markersize=5
+        arrays["test_errors"], rows, xerr=arrays["standard_errors"], fmt="o", color=BLUE, capsize=3, markersize=5
     )
-    errors.scatter([PUBLISHED[method][2] for method in METHODS], rows + 0.22, marker="v", color="#D55E00", s=28)
+    errors.scatter([PUBLISHED[method][2] for method in METHODS], rows + 0.22, marker="v", color=RED, s=28)
     for row, method, error in zip(rows, METHODS, arrays["test_errors"], strict=True):
         errors.text(float(error), row - 0.16, f"{method} {float(error):.3f}", ha="center", va="top")
-    errors.text(PUBLISHED["least squares"][2], 3.36, "the book", ha="center", color="#D55E00")
+    errors.text(PUBLISHED["least squares"][2], 3.36, "the book", ha="center", color=RED)
     errors.set(yticks=[], ylim=(-0.6, 3.7), xlabel="mean squared error on 30 other men,\nbars: one standard error")
     return result
 
 
-def name_lines(axes, x, ends):
-    """Names at the lines' right ends, pushed apart where they would overlap."""
-    gap, last = 0.043, -np.inf
-    for j in np.argsort(ends):
-        last = max(float(ends[j]), last + gap)
-        axes.text(x * 1.02, last, PROSTATE_NAMES[j], color=COLOURS[j], va="center", fontsize="small")
-
-
-def claims(arrays):
+def claims(config, arrays):
     """The table, entry by entry of its four columns."""
     result = []
     for index, method in enumerate(METHODS):

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLUE, RED, note
 from regopt.experiment import Claim
 
-COLORS = {"gradient descent": "0.35", "heavy ball": "#D55E00", "Nesterov": "#0072B2"}  # grey, and two of Okabe & Ito
+COLORS = {"gradient descent": "0.35", "heavy ball": RED, "Nesterov": BLUE}
 SOURCES = {
     "gradient descent": "Nesterov 2004, theorem 2.1.15; (k - 1) / (k + 1)",
     "heavy ball": "Polyak 1964; (sqrt k - 1) / (sqrt k + 1)",
@@ -70,26 +71,23 @@ def run(config, key):
             **_steepest(config, key),
             **_conjugate(config, key),
             **_picture(config),
-            "conditions": np.array(config.conditions),
-            "reference": np.array(config.conditions.index(config.reference)),
         }
     return {name: np.asarray(values) for name, values in arrays.items()}
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Two paths in the plane, the errors at one condition number, and the steps for a decade at all of them."""
     drawing = Figure(figsize=(14, 4.6), layout="constrained")
     plane, errors, scaling = drawing.subplots(1, 3, width_ratios=(1.25, 1, 1))
-    _draw_plane(plane, arrays)
-    _draw_errors(errors, arrays)
-    _draw_scaling(scaling, arrays)
+    _draw_plane(plane, config, arrays)
+    _draw_errors(errors, config, arrays)
+    _draw_scaling(scaling, config, arrays)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The rates, the Jordan block behind heavy ball's, and the worst case of steepest descent."""
-    at = int(arrays["reference"])
-    condition = arrays["conditions"][at]
+    at, condition = config.conditions.index(config.reference), config.reference
     result = []
     for i, name in enumerate(COLORS):
         expected, measured = arrays["theory"][at, i], arrays["measured"][at, i]
@@ -103,7 +101,7 @@ def claims(arrays):
     worst = ((condition - 1) / (condition + 1)) ** 2
     return [
         *result,
-        *_conjugate_claims(arrays),
+        *_conjugate_claims(config, arrays),
         Claim(
             "heavy ball: exponent p of |w_t| ~ t**p rate**t, which is 1 where the two roots coincide (a Jordan block)",
             "Polyak 1964, at his optimal parameters",
@@ -251,9 +249,9 @@ def _conjugate(config, key):
     return found
 
 
-def _conjugate_claims(arrays):
+def _conjugate_claims(config, arrays):
     few, every = arrays["conjugate_errors, few"], arrays["conjugate_errors, all"]
-    rate = arrays["theory"][int(arrays["reference"]), list(COLORS).index("heavy ball")]
+    rate = arrays["theory"][config.conditions.index(config.reference), list(COLORS).index("heavy ball")]
     source = "Nocedal & Wright 2006, "
     return [
         Claim(
@@ -294,14 +292,12 @@ def _picture(config):
     left = [np.linalg.norm(path, axis=1) / np.linalg.norm(start) for path in paths.values()]
     return {
         **{f"path, {name}": path for name, path in paths.items()},
-        "picture_condition": config.picture_condition,
-        "picture_momentum": config.picture_momentum,
         "picture_steps": [1 + np.flatnonzero(distance > 0.01)[-1] for distance in left],
     }
 
 
-def _draw_plane(axes, arrays):
-    condition, momentum = float(arrays["picture_condition"]), float(arrays["picture_momentum"])
+def _draw_plane(axes, config, arrays):
+    condition, momentum = config.picture_condition, config.picture_momentum
     x, y = np.meshgrid(np.linspace(-1.1, 0.2, 300), np.linspace(-0.25, 0.32, 300))
     axes.contour(x, y, x**2 + condition * y**2, levels=np.geomspace(1e-3, 3, 12), colors="0.8", linewidths=0.8)
     names, shown = ("gradient descent", "heavy ball"), 25
@@ -318,8 +314,8 @@ def _draw_plane(axes, arrays):
     )
 
 
-def _draw_errors(axes, arrays):
-    at = int(arrays["reference"])
+def _draw_errors(axes, config, arrays):
+    at = config.conditions.index(config.reference)
     end = 300
     for i, (name, color) in enumerate(COLORS.items()):
         errors = arrays[f"errors, {name}"][: end + 1]
@@ -334,12 +330,12 @@ def _draw_errors(axes, arrays):
         yscale="log",
         xlim=(0, end),
         ylim=(1e-14, 20),
-        title=f"$k$ = {arrays['conditions'][at]:g}; dotted: the rates of the theory",
+        title=f"$k$ = {config.reference:g}; dotted: the rates of the theory",
     )
 
 
-def _draw_scaling(axes, arrays):
-    conditions = arrays["conditions"]
+def _draw_scaling(axes, config, arrays):
+    conditions = config.conditions
     fine = np.geomspace(conditions[0], conditions[-1], 100)
     lines = np.array([[rate for _, rate in methods(condition).values()] for condition in fine])
     for i, (name, color) in enumerate(COLORS.items()):
@@ -347,8 +343,7 @@ def _draw_scaling(axes, arrays):
         axes.plot(conditions, 1 / -np.log10(arrays["measured"][:, i]), "o", color=color, ms=5)
         below = name == "heavy ball"
         offset, align = ((6, -4), ("left", "top")) if below else ((-6, 4), ("right", "bottom"))
-        where = {"xytext": offset, "textcoords": "offset points", "ha": align[0], "va": align[1]}
-        axes.annotate(name, (fine[60], 1 / -np.log10(lines[60, i])), color=color, **where)
+        note(axes, name, (fine[60], 1 / -np.log10(lines[60, i])), color, offset, ha=align[0], va=align[1])
     axes.set(
         xscale="log",
         yscale="log",

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLUE, GREEN, ORANGE, RED
 from regopt import schedules
 from regopt.experiment import Claim
 
@@ -29,7 +30,7 @@ SCHEDULES: dict[str, tuple[Any, dict[str, float]]] = {
     "linear to a constant": ("linear", {"init_value": 0.5, "end_value": 0.01, "transition_steps": 1000.0}),
     "constant": ("constant", {"value": 0.1}),
 }
-COLOURS = dict(zip(SCHEDULES, ("#0072B2", "#009E73", "#D55E00", "#E69F00", "0.4"), strict=True))  # Okabe & Ito
+COLOURS = dict(zip(SCHEDULES, (BLUE, GREEN, RED, ORANGE, "0.4"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,6 @@ def run(config, key):
                 f"holds/{name}": sums.holds,
             }
         arrays["geometric"] = schedules.robbins_monro("exponential", init_value=1.0, decay_rate=0.95, start=1).sum
-        arrays |= {"noise": config.noise, "start": config.start}
         return jax.tree.map(np.asarray, arrays)
 
 
@@ -103,7 +103,7 @@ def descend(config, key, schedule):
     return w, squared
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The rates, and the root mean squared distances: lines exact, points measured."""
     result = Figure(figsize=(11, 4.6), layout="constrained")
     rates, distances = result.subplots(1, 2)
@@ -120,7 +120,7 @@ def figure(arrays):
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     """Which sums converge, and what that does to the runs."""
     kept = {"1 / t": True, "1 / sqrt(t)": False, "0.95^t": False, "linear to a constant": False, "constant": False}
     why = {
@@ -136,7 +136,7 @@ def claims(arrays):
         )
         for name, holds in kept.items()
     ]
-    steps, noise = len(arrays["rates/constant"]), float(arrays["noise"])
+    steps, noise = len(arrays["rates/constant"]), config.noise
     short, final = arrays["last/0.95^t"], arrays["measured/linear to a constant"][-2000:].mean()
     worst = max(
         np.max(np.abs(arrays[f"measured/{name}"][::100] / arrays[f"exact/{name}"][::100] - 1)) for name in SCHEDULES

@@ -15,12 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE, GREEN, ORANGE, band, note
 from regopt import penalties
 from regopt.experiment import Claim
 
 BOOK = "Goodfellow et al. (2016), section 7.9"
 STRENGTHS = np.geomspace(1e-4, 1e4, 33)
-BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def shared_gradient(task):
     }
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Weights of the two tasks over the strength, and their mean error."""
     drawing = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = drawing.subplots(1, 2)
@@ -168,9 +168,9 @@ def figure(arrays):
     left.set_title(
         "three weights of two tasks (solid, dashed)\ndots: separate least squares, squares: pooled", fontsize=11
     )
-    error, band = arrays["error"], 2 * arrays["band"]
+    error, spread = arrays["error"], 2 * arrays["band"]
     right.semilogx(STRENGTHS, error, color=BLUE)
-    right.fill_between(STRENGTHS, error - band, error + band, color=BLUE, alpha=0.2, lw=0)
+    band(right, STRENGTHS, error - spread, error + spread, BLUE)
     best = np.argmin(error)
     right.plot(STRENGTHS[best], error[best], "o", color=BLUE)
     for words, at, offset, align in (
@@ -178,20 +178,15 @@ def figure(arrays):
         ("one for both", -1, (0, 8), "right"),
         ("best", best, (0, -16), "center"),
     ):
-        right.annotate(
-            words,
-            (STRENGTHS[at], error[at] + (band[at] if at != best else 0)),
-            offset,
-            textcoords="offset points",
-            ha=align,
-        )
+        height = error[at] + (spread[at] if at != best else 0)
+        note(right, words, (STRENGTHS[at], height), offset=offset, ha=align)
     right.set(xlabel="strength of the tie", ylabel="squared error of the weights")
-    right.set_ylim(0, 1.15 * np.max(error + band))
+    right.set_ylim(0, 1.15 * np.max(error + spread))
     right.set_title("mean over pairs of tasks (band: two standard errors)", fontsize=11)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The two ends, the optimum between, the prox, and the gradient of what is shared."""
     gain, error = arrays["gain"], arrays["gain_error"]
     return [

@@ -17,10 +17,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, note
 from regopt import analysis, initializers, noise
 from regopt.experiment import Claim
 
-BLUE, GREEN, ORANGE, RED, PURPLE = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"  # Okabe & Ito
 LECTURE = "the lecture on numerical stability; Zhang et al., Dive into Deep Learning, section 5.4"
 GLOROT, HE = "Glorot & Bengio (2010), (5), (6) and (12)", "He et al. (2015), (8), (10) and (13)"
 SIZE = 4
@@ -124,7 +124,7 @@ def layers(config, key):
     """Mean squares forward and backward for each case, predicted and measured, and with layers of two widths."""
     square = (config.width,) * (config.depth + 1)
     predict = jax.jit(analysis.predict_propagation, static_argnums=(0, 2))
-    found = {"width": np.array(config.width), "tolerance": np.array(config.tolerance)}
+    found = {}
     for place, (name, (kernel, variance, activation, *_)) in enumerate(CASES.items()):
         each = jax.random.fold_in(key, place)
         predicted = predict(square, variance / config.width, activation)
@@ -203,11 +203,11 @@ def ratio(squares):
     return float((squares[-1] / squares[0]) ** (1 / (len(squares) - 1)))
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Mean squares by layer both ways, products of matrices, and units that come apart."""
     drawing = Figure(figsize=(12.5, 9.0), layout="constrained")
     (ahead, back), (grown, units) = drawing.subplots(2, 2)
-    colors = dict(zip(CASES, (BLUE, GREEN, ORANGE, PURPLE, RED, "black", "#56B4E9", "0.5"), strict=True))
+    colors = dict(zip(CASES, (BLUE, GREEN, ORANGE, PURPLE, RED, BLACK, SKY, GREY), strict=True))
     at = np.arange(1, len(arrays["biased"]) + 1)
     for axes, way in ((ahead, "forward"), (back, "backward")):
         for name, color in colors.items():
@@ -231,9 +231,11 @@ def figure(arrays):
     grown.plot(at, rate * at, color="black")
     grown.plot(at, np.log10(SIZE) / 2 * at, "--", color=RED)
     last = at[-1]
-    text(grown, "root of the mean square: 2^t", last, np.log10(SIZE) / 2 * last, RED, (-12, 2), "right")
-    text(grown, "typical: 1.75^t; band: two deviations", last * 0.42, rate * last * 0.42, "black", (14, -34), "left")
-    text(grown, "20 products", last * 0.8, logs[:20].min(axis=0)[int(last * 0.8) - 1], BLUE, (14, -44), "center")
+    note(grown, "root of the mean square: 2^t", (last, np.log10(SIZE) / 2 * last), RED, (-12, 2), ha="right")
+    note(
+        grown, "typical: 1.75^t; band: two deviations", (last * 0.42, rate * last * 0.42), "black", (14, -34), ha="left"
+    )
+    note(grown, "20 products", (last * 0.8, logs[:20].min(axis=0)[int(last * 0.8) - 1]), BLUE, (14, -44), ha="center")
     grown.set(
         xlabel="factors t, Gaussian 4 x 4", ylabel="stretch of a vector, powers of 10", title="products of matrices"
     )
@@ -241,7 +243,7 @@ def figure(arrays):
         STARTS, arrays["apart"], (BLUE, RED, GREEN), ((0, -36), (0, 8), (0, 8)), strict=True
     ):
         units.plot(np.arange(1, len(values) + 1), values, color=color)
-        text(units, name, len(values), values[-1], color, offset, "right")
+        note(units, name, (len(values), values[-1]), color, offset, ha="right")
     units.set(
         xlabel="step of gradient descent",
         ylabel="distance between hidden units, relative",
@@ -250,14 +252,9 @@ def figure(arrays):
     return drawing
 
 
-def text(axes, words, x, y, color, offset, align):
-    """A text beside a point, in the colour of its curve."""
-    axes.annotate(words, (x, y), offset, textcoords="offset points", color=color, ha=align)
-
-
-def claims(arrays):
+def claims(config, arrays):
     """Growth of products, ratios from layer to layer, and equal units."""
-    return product_claims(arrays) + layer_claims(arrays) + unit_claims(arrays)
+    return product_claims(arrays) + layer_claims(config, arrays) + unit_claims(arrays)
 
 
 def product_claims(arrays):
@@ -317,9 +314,9 @@ def product_claims(arrays):
     ]
 
 
-def layer_claims(arrays):
+def layer_claims(config, arrays):
     """The ratio of each case both ways, rectangular layers, PyTorch's bias and the sigmoid."""
-    tolerance, result = float(arrays["tolerance"]), []
+    tolerance, result = config.tolerance, []
     for name, (_, _, _, published, source) in CASES.items():
         for way in ("forward", "backward"):
             along = slice(None, None, 1 if way == "forward" else -1)
@@ -353,8 +350,8 @@ def layer_claims(arrays):
             "PyTorch, ReLU, with its biases: the mean square settles at 0.4 / n, times n",
             "PyTorch's documentation of Linear",
             0.4,
-            float(arrays["biased"][-1] * arrays["width"]),
-            tolerance=tolerance * 0.4 + 0.4 * 6.0 ** (1 - len(arrays["biased"])) * float(arrays["width"]),
+            float(arrays["biased"][-1] * config.width),
+            tolerance=tolerance * 0.4 + 0.4 * 6.0 ** (1 - len(arrays["biased"])) * config.width,
         ),
         Claim(
             "Xavier, sigmoid: mean square of slopes from layer to layer, below max sigmoid'^2",

@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLUE, GREY, ORANGE
 from regopt import penalties, schedules, sweep
 from regopt.data import digits
 from regopt.experiment import Claim
 from regopt.layers import MLP, prune
 from regopt.losses import accuracy, cross_entropy
 
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "0.5"  # Okabe & Ito
 PROXIMAL, GRADIENT = "proximal", "gradient"
 PIXELS, CLASSES = 64, 10
 
@@ -98,7 +98,6 @@ def run(config, key):
         "zeros": counts[..., 1],
         "reported": counts[0, ..., 2],
         "norms": np.array([norms(state) for state in states]).reshape(*lanes.shape, -1),
-        "limits": np.array([config.allowed, config.units_left, config.test_cost]),
         **pruned(config, [states[lane] for lane in lanes[0, :, 0]], images),
     }
 
@@ -192,17 +191,17 @@ def size(model):
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
-def chosen(arrays):
+def chosen(config, arrays):
     """The strongest proximal penalty whose mean validation accuracy is within what is allowed of that without one."""
     means = arrays["validation"][0].mean(axis=1)
-    return int(np.flatnonzero(means >= means[0] - arrays["limits"][0])[-1])
+    return int(np.flatnonzero(means >= means[0] - config.allowed)[-1])
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Accuracy against units left, and the norms of all units for both ways."""
     drawing = Figure(figsize=(12.5, 4.8), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    at, total = chosen(arrays), arrays["norms"].shape[-1]
+    at, total = chosen(config, arrays), arrays["norms"].shape[-1]
     units, test = arrays["units"][0], 100 * arrays["test"][0]
     left.plot(units, test, ".", color=BLUE, alpha=0.4)
     left.plot(units.mean(axis=1), test.mean(axis=1), "-o", color=BLUE)
@@ -228,7 +227,7 @@ def figure(arrays):
     return drawing
 
 
-def table(arrays):
+def table(config, arrays):
     """One row for each strength, means over the seeds."""
     import pandas
 
@@ -240,10 +239,9 @@ def table(arrays):
     return pandas.DataFrame({**columns, **{f"one seed: {name}": values for name, values in pruned.items()}})
 
 
-def claims(arrays):
+def claims(config, arrays):
     """Zeros are counted and kept, pruning changes nothing but the size, and what accuracy a smaller network costs."""
-    at, total = chosen(arrays), arrays["norms"].shape[-1]
-    _, share, cost = arrays["limits"]
+    at, total = chosen(config, arrays), arrays["norms"].shape[-1]
     test, units = arrays["test"][0].mean(axis=1), arrays["units"][0].mean(axis=1)
     shrunk = arrays["pruned_parameters"][at] / arrays["parameters"][at]
     source = "identity"
@@ -286,14 +284,14 @@ def claims(arrays):
             f"share of the {total} hidden units left at the strength chosen on validation images "
             f"({shrunk:.0%} of the parameters)",
             "measured; Alvarez & Salzmann (2016) for the penalty",
-            share,
+            config.units_left,
             float(units[at] / total),
             relation="at most",
         ),
         Claim(
             f"test accuracy that it costs, mean of {arrays['test'].shape[-1]} seeds ({test[0]:.4f} without a penalty)",
             "measured",
-            cost,
+            config.test_cost,
             float(test[0] - test[at]),
             relation="at most",
         ),

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from contenders import engine, in_turns, ratio, timed
+from contenders import BLUE, RED, engine, in_turns, ratio, timed
 from regopt import sweep
 from regopt.data import batch_indices, digits
 from regopt.experiment import Claim
@@ -108,19 +108,16 @@ def run(config, key):
         task = sweep.supervised(model, cross_entropy, lambda h: regopt.adamw(h["learning_rate"]))
         contenders[name] = engine(config, key, data, {"learning_rate": _rates(config)}, task=task)
         contenders[_alone(name)] = _one_by_one(config, key, data, task)
-    return {
-        **in_turns(contenders, config.rounds),
-        "steps": np.array(config.steps * config.settings),
-        "gflop": np.array([2e-9 * config.batch_size * WORK[name] for name in MODELS]),  # of a step
-    }
+    return in_turns(contenders, config.rounds)
 
 
-def table(arrays):
+def table(config, arrays):
     """Milliseconds a step of a setting, the share of the peak, and what one after another costs."""
     import pandas
 
-    milliseconds = dict(zip(arrays["contenders"].tolist(), _milliseconds(arrays), strict=True))
-    rates = {name: 1e3 * work / milliseconds[name] for name, work in zip(MODELS, arrays["gflop"], strict=True)}
+    milliseconds = dict(zip(arrays["contenders"].tolist(), _milliseconds(config, arrays), strict=True))
+    gflop = {name: 2e-9 * config.batch_size * WORK[name] for name in MODELS}  # of a step
+    rates = {name: 1e3 * gflop[name] / milliseconds[name] for name in MODELS}
     return pandas.DataFrame(
         {
             "ms a step of a setting": {name: milliseconds[name] for name in MODELS},
@@ -131,14 +128,14 @@ def table(arrays):
     ).rename_axis("model")
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Milliseconds a step of a setting, as lanes and one after another."""
     drawing = Figure(figsize=(9, 3.6), layout="constrained")
     axes = drawing.subplots()
-    milliseconds = dict(zip(arrays["contenders"].tolist(), _milliseconds(arrays), strict=True))
+    milliseconds = dict(zip(arrays["contenders"].tolist(), _milliseconds(config, arrays), strict=True))
     for shift, colour, label, name_of in (
-        (-0.2, "#D55E00", "lanes of one program", str),
-        (0.2, "#0072B2", "alone", _alone),
+        (-0.2, RED, "lanes of one program", str),
+        (0.2, BLUE, "alone", _alone),
     ):
         places = np.arange(len(MODELS)) + shift
         bars = axes.barh(places, [milliseconds[name_of(name)] for name in MODELS], 0.38, color=colour, label=label)
@@ -151,7 +148,7 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """What the layout of a convolution is worth, and that lanes are."""
     source = "medians of alternating rounds"
     return [
@@ -180,8 +177,8 @@ def _alone(name):
     return f"{name}, alone"
 
 
-def _milliseconds(arrays):
-    return 1e3 * np.median(arrays["seconds"], axis=1) / float(arrays["steps"])
+def _milliseconds(config, arrays):
+    return 1e3 * np.median(arrays["seconds"], axis=1) / (config.steps * config.settings)
 
 
 def _rates(config):

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from contenders import BLUE, ORANGE
 from regopt import augment, losses, noise, penalties, projections
 from regopt.experiment import Claim
 
@@ -229,7 +230,7 @@ def ratio(arrays, network, name):
     return float(np.median(seconds[names.index(name)] / seconds[names.index(BASE)]))
 
 
-def table(arrays):
+def table(config, arrays):
     """The ratio of each contender on each network; proximal operators beside two others' way."""
     import pandas
 
@@ -245,14 +246,14 @@ def table(arrays):
     return pandas.concat([steps, operators], ignore_index=True)
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Time over that without, for each regulariser."""
     drawing = Figure(figsize=(8.5, 4.6), layout="constrained")
     axes = drawing.subplots()
     names = [name for name in arrays["contenders"] if name != BASE]
     rows = np.arange(len(names))[::-1]
     axes.axvline(1, color="0.6", linewidth=1)
-    for i, (network, colour) in enumerate(zip(NETWORKS, ("#0072B2", "#E69F00"), strict=True)):
+    for i, (network, colour) in enumerate(zip(NETWORKS, (BLUE, ORANGE), strict=True)):
         values = [ratio(arrays, i, name) for name in names]
         axes.plot(values, rows + 0.1 - 0.2 * i, "o", color=colour, label=network)
     axes.set_yticks(rows, names)
@@ -261,7 +262,7 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars."""
     source = "medians of alternating rounds"
     result = []

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from contenders import BLUE, RED
 from regopt import penalties, sweep
 from regopt.data import bootstrap, digits
 from regopt.experiment import Claim
@@ -103,8 +104,6 @@ def run(config, key):
     return {
         "contenders": np.array(list(seconds)),
         "seconds": np.array(list(seconds.values())),
-        "fits": np.array(config.fits),
-        "strengths": np.array(config.strengths),
         "errors": reached[:, : theirs.shape[1]],
         "sklearn_errors": theirs,
         "devices": np.array(jax.local_device_count()),
@@ -112,7 +111,7 @@ def run(config, key):
     }
 
 
-def table(arrays):
+def table(config, arrays):
     """Seconds for all fits, fits a second, and how many times the first contender's time each takes."""
     import pandas
 
@@ -120,26 +119,26 @@ def table(arrays):
     return pandas.DataFrame(
         {
             "seconds": seconds,
-            "fits/s": float(arrays["fits"]) / seconds,
+            "fits/s": config.fits / seconds,
             f"time over '{REPLICAS}'": [_ratio(arrays, name, REPLICAS) for name in names],
         },
         index=pandas.Index(names, name="contender"),
     )
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Seconds of each contender, and the test error that both libraries reach."""
     drawing = Figure(figsize=(11, 4), layout="constrained")
     left, right = drawing.subplots(1, 2, width_ratios=(3, 2))
     names, seconds = arrays["contenders"].tolist()[::-1], np.median(arrays["seconds"], axis=1)[::-1]
-    bars = left.barh(names, seconds, color=["#D55E00" if name == SKLEARN else "#0072B2" for name in names])
+    bars = left.barh(names, seconds, color=[RED if name == SKLEARN else BLUE for name in names])
     left.bar_label(bars, fmt="{:.3g} s", padding=3)
-    left.set(xlabel=f"seconds for {int(arrays['fits'])} fits on {int(arrays['devices'])} CPU cores, median of rounds")
+    left.set(xlabel=f"seconds for {config.fits} fits on {int(arrays['devices'])} CPU cores, median of rounds")
     left.margins(x=0.15)
-    for name, colour, marker in (("errors", "#0072B2", "o"), ("sklearn_errors", "#D55E00", "s")):
+    for name, colour, marker in (("errors", BLUE, "o"), ("sklearn_errors", RED, "s")):
         errors = 100 * arrays[name]
         right.errorbar(
-            arrays["strengths"],
+            config.strengths,
             errors.mean(axis=1),
             errors.std(axis=1, ddof=1) / np.sqrt(errors.shape[1]),
             label="regopt" if name == "errors" else "scikit-learn",
@@ -153,7 +152,7 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars."""
     source = "medians of alternating rounds"
     gaps = (arrays["errors"] - arrays["sklearn_errors"]).mean(axis=0)  # of each replica

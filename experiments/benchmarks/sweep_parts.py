@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import Job, digits_task, ratio, swept
+from contenders import BLUE, Job, digits_task, ratio, swept
 from regopt import sweep
 from regopt.data import digits
 from regopt.experiment import Claim
@@ -77,7 +77,7 @@ def run(config, key):
     }
 
 
-def table(arrays):
+def table(config, arrays):
     """Medians: seconds, segments trained, busy slots, the best validation loss."""
     import pandas
 
@@ -92,18 +92,18 @@ def table(arrays):
     )
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Seconds of each kind of sweep."""
     drawing = Figure(figsize=(9, 3), layout="constrained")
     axes = drawing.subplots()
-    bars = axes.barh(arrays["contenders"].tolist()[::-1], np.median(arrays["seconds"], axis=1)[::-1], color="#0072B2")
+    bars = axes.barh(arrays["contenders"].tolist()[::-1], np.median(arrays["seconds"], axis=1)[::-1], color=BLUE)
     axes.bar_label(bars, fmt="{:.3g} s", padding=3)
     axes.set(xlabel=f"seconds of a sweep on {int(arrays['devices'])} CPU cores, median of rounds")
     axes.margins(x=0.12)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars."""
     source = "medians of alternating rounds"
     at = {name: place for place, name in enumerate(arrays["contenders"].tolist())}

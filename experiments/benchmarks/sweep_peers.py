@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import torch_peers
-from contenders import Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
+from contenders import BLUE, GREEN, RED, Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
 from regopt.data import batch_indices, digits
 from regopt.experiment import Claim
 
@@ -83,37 +83,35 @@ def run(config, key):
         **measured,
         "loss_names": np.array(list(losses)),
         "losses": np.array(list(losses.values())),
-        "settings": np.array(config.settings),
-        "gflop": np.array(config.gflop),
         **numbers,
     }
 
 
-def table(arrays):
+def table(config, arrays):
     """Settings a second, and how many times regopt's time each contender takes."""
     import pandas
 
     names = arrays["contenders"].tolist()
     return pandas.DataFrame(
         {
-            "settings/s": float(arrays["settings"]) / np.median(arrays["seconds"], axis=1),
+            "settings/s": config.settings / np.median(arrays["seconds"], axis=1),
             "regopt is faster by": [ratio(arrays, name, ENGINE) for name in names],
         },
         index=pandas.Index(names, name="contender"),
     )
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Settings a second of each contender, and the losses that they reach."""
     drawing = Figure(figsize=(12, 4.2), layout="constrained")
     left, right = drawing.subplots(1, 2, width_ratios=(3, 2))
     names = arrays["contenders"].tolist()[::-1]
-    rates = float(arrays["settings"]) / np.median(arrays["seconds"], axis=1)[::-1]
-    bars = left.barh(names, rates, color=["#D55E00" if name == ENGINE else "#0072B2" for name in names])
+    rates = config.settings / np.median(arrays["seconds"], axis=1)[::-1]
+    bars = left.barh(names, rates, color=[RED if name == ENGINE else BLUE for name in names])
     left.bar_label(bars, fmt="{:.3g}", padding=3)
     left.set(xlabel=f"settings a second on {int(arrays['devices'])} CPU cores, median of rounds")
     left.margins(x=0.12)
-    chosen = {ENGINE: "#D55E00", JOBLIB: "#0072B2", FUNC: "#009E73"}
+    chosen = {ENGINE: RED, JOBLIB: BLUE, FUNC: GREEN}
     for name, losses in zip(arrays["loss_names"].tolist(), arrays["losses"], strict=True):
         if name in chosen:
             known = np.isfinite(losses)
@@ -124,12 +122,12 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars, and that the contenders train the same thing."""
     source = "medians of alternating rounds"
     bars = {JOBLIB: 7.0, FUNC: 6.0, RAY: 100.0, VMAP: 3.0, LOOP: 2.0}
     names, seconds = arrays["contenders"].tolist(), np.median(arrays["seconds"], axis=1)
-    share = float(arrays["settings"]) / seconds[names.index(ENGINE)] * float(arrays["gflop"]) / float(arrays["peak"])
+    share = config.settings / seconds[names.index(ENGINE)] * config.gflop / float(arrays["peak"])
     losses = dict(zip(arrays["loss_names"].tolist(), arrays["losses"], strict=True))
     return [
         *(

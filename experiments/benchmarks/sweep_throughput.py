@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from contenders import (
+    BLUE,
     Job,
     digits_task,
     engine,
@@ -79,20 +80,18 @@ def run(config, key):
     }
     return {
         **measured,
-        "settings": np.array(config.settings),
-        "gflop": np.array(config.gflop),
         **_compile_seconds(config, key, data, numbers),
         "memory_names": np.array(list(memory)),
         "memory_bytes": np.array(list(memory.values())),
     }
 
 
-def table(arrays):
+def table(config, arrays):
     """Settings a second, the ratio to the engine, GFLOP/s, and the share of the measured matrix-product peak."""
     import pandas
 
-    rates = _rates(arrays)
-    gflops = {name: rate * float(arrays["gflop"]) for name, rate in rates.items()}
+    rates = _rates(config, arrays)
+    gflops = {name: rate * config.gflop for name, rate in rates.items()}
     return pandas.DataFrame(
         {
             "settings/s": rates,
@@ -103,22 +102,22 @@ def table(arrays):
     ).rename_axis("contender")
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Settings a second of each contender."""
-    rates = {name: rate for name, rate in _rates(arrays).items() if name != BARE}
+    rates = {name: rate for name, rate in _rates(config, arrays).items() if name != BARE}
     drawing = Figure(figsize=(8, 3.2), layout="constrained")
     axes = drawing.subplots()
-    bars = axes.barh(list(rates)[::-1], list(rates.values())[::-1])
+    bars = axes.barh(list(rates)[::-1], list(rates.values())[::-1], color=BLUE)
     axes.bar_label(bars, fmt="{:.3g}", padding=3)
     axes.set(xlabel=f"settings a second, {int(arrays['devices'])} CPU cores")
     axes.margins(x=0.12)
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars."""
-    rates, source = _rates(arrays), "medians of alternating runs"
-    share = rates[ENGINE] * float(arrays["gflop"]) / float(arrays["peak"])
+    rates, source = _rates(config, arrays), "medians of alternating runs"
+    share = rates[ENGINE] * config.gflop / float(arrays["peak"])
     memory = dict(zip(arrays["memory_names"].tolist(), arrays["memory_bytes"].tolist(), strict=True))
     return [
         Claim(
@@ -181,10 +180,10 @@ def claims(arrays):
     ]
 
 
-def _rates(arrays):
+def _rates(config, arrays):
     """Median settings a second by contender."""
     return {
-        str(name): float(arrays["settings"]) / float(np.median(seconds))
+        str(name): config.settings / float(np.median(seconds))
         for name, seconds in zip(arrays["contenders"], arrays["seconds"], strict=True)
     }
 

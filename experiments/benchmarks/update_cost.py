@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from contenders import BLUE, ORANGE
 from regopt.experiment import Claim
 
 # leaves, their shape, lanes that are trained side by side, and how many times the updates of a call a scan does
@@ -153,7 +154,7 @@ def copy_bandwidth(config):
     return 2 * sum(x.nbytes for x in arrays) / np.median(seconds)
 
 
-def table(arrays):
+def table(config, arrays):
     """Microseconds of an update, and the ratio to optax, median over the rounds of the ratio in each."""
     import pandas
 
@@ -184,12 +185,12 @@ def ratio(arrays, tree, optimizer, loop, contender):
     return float(np.median(seconds[contender] / seconds[1]))
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Time over optax's for each tree, optimizer and loop."""
     result = Figure(figsize=(10, 4.4), layout="constrained")
     panels = result.subplots(1, 2, sharey=True)
     rows = np.arange(len(TREES))[::-1]
-    colours = ("#0072B2", "#E69F00")
+    colours = (BLUE, ORANGE)
     for loop, axes in enumerate(panels):
         axes.axvline(1, color="0.6", linewidth=1)
         for contender, colour, label in ((0, colours[0], OURS), (2, colours[1], FLAT)):
@@ -205,7 +206,7 @@ def figure(arrays):
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars."""
     source = "medians of alternating rounds"
 
