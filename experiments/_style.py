@@ -61,7 +61,7 @@ def end_labels(
         **text: further properties of the texts.
     """
     last = -np.inf
-    for line in np.argsort(heights):
+    for line in map(int, np.argsort(heights)):
         last = max(float(heights[line]), last + gap)
         axes.text(x, last, names[line], color=colors[line], va="center", **text)
 

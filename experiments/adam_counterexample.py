@@ -38,14 +38,15 @@ class Config:
     """How long, and how fast.
 
     Attributes:
-        rounds: of the online problem, a multiple of blocks.
-        stochastic_rounds: of the stochastic problem, whose noise takes longer to average out; a multiple of blocks.
-        runs: of the stochastic problem.
-        blocks: how often the iterate is recorded.
+        rounds: number of rounds of the online problem, a multiple of blocks.
+        stochastic_rounds: number of rounds of the stochastic problem, whose noise takes longer to average out; a
+            multiple of blocks.
+        runs: number of runs of the stochastic problem.
+        blocks: how many times the iterate is recorded in a run.
         learning_rates: the smaller and the larger a of the learning rate a / sqrt t.
         large: the theorem's C, each > 2.
-        periods: of three rounds, for the theorem.
-        seed: of the stochastic problem.
+        periods: number of periods of three rounds in the theorem's problem.
+        seed: random seed of the stochastic problem.
     """
 
     rounds: Annotated[int, Field(ge=1000)] = 3_000_000

@@ -30,11 +30,11 @@ class Config:
     """The batches and the training.
 
     Attributes:
-        batch_sizes: values of a feature in a batch, ascending, 8 among them.
-        batches: of each size.
-        steps: of gradient descent.
-        learning_rate: of gradient descent from the kernel as drawn.
-        seed: of data and kernels.
+        batch_sizes: numbers of values of a feature in a batch, ascending, with 8 among them.
+        batches: number of batches of each size.
+        steps: number of steps of gradient descent.
+        learning_rate: learning rate of gradient descent from the kernel as drawn.
+        seed: random seed of the data and the kernels.
     """
 
     batch_sizes: tuple[Annotated[int, Field(ge=2)], ...] = (2, 4, 8, 16, 32, 64)

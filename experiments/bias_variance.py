@@ -33,16 +33,16 @@ class Config:
     """The learners and how often they are trained.
 
     Attributes:
-        replicas: training sets of each learner.
-        examples: in a synthetic training set.
+        replicas: number of training sets of each learner.
+        examples: number of examples in a synthetic training set.
         noise: standard deviation of a synthetic target around the truth.
-        degrees: of the polynomials.
-        widths: hidden tanh units of the networks.
-        strengths: of the L2 penalty, at the largest width.
-        times: training steps, at the largest width.
-        steps: of the networks by width and strength.
-        seeds: initial weights for each training set of digits.
-        seed: of everything.
+        degrees: degrees of the polynomials.
+        widths: numbers of hidden tanh units of the networks.
+        strengths: strengths of the L2 penalty, at the largest width.
+        times: numbers of training steps, at the largest width.
+        steps: training steps of the networks whose width or strength varies.
+        seeds: number of initial weights for each training set of digits.
+        seed: random seed of everything.
     """
 
     replicas: Annotated[int, Field(ge=3)] = 60

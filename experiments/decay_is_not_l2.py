@@ -42,12 +42,13 @@ class Config:
         batch_size: images in a batch.
         steps: training steps of each setting.
         sgd_rates: smallest and largest learning rate of SGD, in parameter units per gradient unit.
-        adam_rates: of Adam, in parameter units.
+        adam_rates: smallest and largest learning rate of Adam, in parameter units.
         strengths: smallest and largest strength of the penalty, in loss units per squared parameter unit.
-        points: levels of the learning rate and of the strength.
-        seeds: initial weights and orders of the images that every setting is trained from.
-        fresh_seeds: further ones for the best setting of each form, which is then measured on the test images.
-        seed: of the wrong labels and of the paths in double precision.
+        points: number of levels of the learning rate and of the strength.
+        seeds: number of initial weights and orders of the images that every setting is trained from.
+        fresh_seeds: number of further seeds for the best setting of each form, which is then measured on the test
+            images.
+        seed: random seed of the wrong labels and of the paths in double precision.
     """
 
     examples: Annotated[int, Field(ge=50, le=1077)] = 300

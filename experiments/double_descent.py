@@ -31,12 +31,12 @@ class Config:
     """The random designs.
 
     Attributes:
-        features: how many of 100 are used with 40 examples; 34, 46 and 100 among them.
-        replicas: designs of 40 examples for each of these three.
-        ratios: features for an example, where the limit is compared.
-        examples: of the designs that stand for the asymptotic limit.
-        designs: of them for each ratio.
-        seed: of all designs.
+        features: how many of 100 features are used with 40 examples; 34, 46 and 100 are among them.
+        replicas: number of designs of 40 examples for each of these three.
+        ratios: numbers of features for an example at which the limit is compared.
+        examples: number of examples of the designs that stand for the asymptotic limit.
+        designs: number of such designs for each ratio.
+        seed: random seed of all designs.
     """
 
     features: tuple[Annotated[int, Field(ge=1, le=100)], ...] = CHECKED

@@ -31,11 +31,11 @@ class Config:
     """The unit, the network and the regressions.
 
     Attributes:
-        units: that are dropped, so 2**units masks.
-        examples: of the regressions.
-        rates: dropout rates of the curves.
-        draws: of Gaussian dropout, for its moments.
-        seed: of weights, inputs and draws.
+        units: number of units that are dropped, so there are 2**units masks.
+        examples: number of examples of the regressions.
+        rates: number of dropout rates on the curves.
+        draws: number of draws of Gaussian dropout, for its moments.
+        seed: random seed of the weights, the inputs and the draws.
     """
 
     units: Annotated[int, Field(ge=4, le=12)] = 10

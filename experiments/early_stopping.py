@@ -45,17 +45,17 @@ class Config:
         validation: validation images of a run; all other images are for the test.
         label_noise: share of labels replaced by a wrong one, in all three parts.
         width: hidden units.
-        learning_rate: of momentum, in parameter units per gradient unit.
-        momentum: dimensionless.
+        learning_rate: learning rate of momentum, in parameter units per gradient unit.
+        momentum: factor of the old velocity, dimensionless.
         batch_size: images in a batch.
-        steps: of the longest training; also the most that Algorithm 7.3 adds.
+        steps: steps of the longest training, and the most that Algorithm 7.3 adds.
         eval_every: steps between evaluations.
         patiences: evaluations without improvement to wait for, ascending.
-        patience: the one of them that Algorithms 7.2 and 7.3 follow and that all is compared with.
-        level: of the intervals.
+        patience: the patience that Algorithms 7.2 and 7.3 follow and that all others are compared with.
+        level: level of the confidence intervals.
         claimed: which of the ways to go on are claimed to differ from the stop in test loss, in the direction of
             the book: worse without a stop, better on all data. The others are measured.
-        seed: of everything.
+        seed: random seed of everything.
     """
 
     runs: Annotated[int, Field(ge=2)] = 48

@@ -29,11 +29,11 @@ class Config:
     """The regressions.
 
     Attributes:
-        examples: of each regression.
-        designs: how many are drawn at each correlation.
-        correlations: how many, from weak to 1 - 1e-6.
-        steps: of the proximal gradient method.
-        seed: of the data.
+        examples: number of examples of each regression.
+        designs: number of designs drawn at each correlation.
+        correlations: number of correlations, from weak to 1 - 1e-6.
+        steps: number of steps of the proximal gradient method.
+        seed: random seed of the data.
     """
 
     examples: Annotated[int, Field(ge=20)] = 60

@@ -33,10 +33,10 @@ class Config:
     """The quadratic and the random designs.
 
     Attributes:
-        learning_rate: of gradient descent on the quadratic, in 1 / eigenvalue.
-        steps: at which stopping and penalty are compared.
-        designs: random regression problems for the bounds on the risk.
-        seed: of the designs.
+        learning_rate: learning rate of gradient descent on the quadratic, in 1 / eigenvalue.
+        steps: numbers of steps after which stopping and the penalty are compared.
+        designs: number of random regression problems for the bounds on the risk.
+        seed: random seed of the designs.
     """
 
     learning_rate: Annotated[float, Field(gt=0, lt=0.25)] = 0.01

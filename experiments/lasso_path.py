@@ -32,7 +32,7 @@ class Config:
     """How far the iteration that checks the path goes.
 
     Attributes:
-        iterations: proximal gradient steps at each strength.
+        iterations: number of proximal gradient steps at each strength.
     """
 
     iterations: Annotated[int, Field(ge=1)] = 4000

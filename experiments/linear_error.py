@@ -28,13 +28,13 @@ class Config:
     """The inputs, the noise, and how often it is drawn.
 
     Attributes:
-        examples: N, training inputs.
-        features: how many features least squares uses, ascending; all of them for ridge.
-        alphas: of ridge, in units of the eigenvalues of X'X.
+        examples: number N of training inputs.
+        features: how many features least squares uses, ascending; ridge uses the last number.
+        alphas: strengths of ridge, in units of the eigenvalues of X'X.
         neighbours: numbers of nearest neighbours.
         noise: variance of a target.
-        draws: of the noise, half of them with the other half's signs turned.
-        seed: of the inputs and the noise.
+        draws: number of draws of the noise; half of them are the other half with the signs turned.
+        seed: random seed of the inputs and the noise.
     """
 
     examples: Annotated[int, Field(ge=2)] = 60

@@ -41,14 +41,14 @@ class Config:
     Attributes:
         width: hidden units.
         warm_up: steps of training before the noise is measured.
-        batch_sizes: images in a batch, ascending from 1; all of them are added.
-        draws: batches for each variance.
+        batch_sizes: numbers of images in a batch, ascending from 1; a batch of all images is added.
+        draws: number of batches for each variance.
         epochs: passes over the data for the comparison of batch sizes.
-        learning_rates: smallest and largest, in parameter units per gradient unit.
-        rates: how many of them, evenly on a log scale.
-        repeats: timings of an epoch; the shortest counts.
-        tolerance: of the variances, relative.
-        seed: of everything.
+        learning_rates: smallest and largest learning rate, in parameter units per gradient unit.
+        rates: number of learning rates, evenly spaced on a log scale.
+        repeats: number of timings of an epoch; the shortest counts.
+        tolerance: relative tolerance of the variances.
+        seed: random seed of everything.
     """
 
     width: Annotated[int, Field(ge=1)] = 128

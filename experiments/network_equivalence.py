@@ -41,16 +41,16 @@ class Config:
 
     Attributes:
         examples: training images; as many others are held out.
-        width: hidden units, tanh.
-        learning_rate: of gradient descent, times the largest curvature at the start; below 1.
-        stops: after how many steps the early-stopped lanes stop.
-        strengths: L2 strengths that the nearest one is looked for among, evenly spaced in logarithm.
-        steps: training steps of the penalised lanes, with momentum; of the solution too.
-        momentum: of the penalised lanes, so that they reach their minimum.
-        order: Lanczos products.
-        network_gap: the largest distance of outputs, stopped against penalised network, that is claimed.
-        seeds: initial weights of the network that everything is repeated for.
-        seed: the first of them.
+        width: number of hidden tanh units.
+        learning_rate: learning rate of gradient descent times the largest curvature at the start; below 1.
+        stops: numbers of steps after which the early-stopped lanes stop.
+        strengths: number of L2 strengths among which the nearest one is looked for, evenly spaced in the logarithm.
+        steps: training steps of the penalised lanes, with momentum, and of the solution.
+        momentum: momentum of the penalised lanes, so that they reach their minimum.
+        order: number of Lanczos products.
+        network_gap: the largest claimed distance between the outputs of the stopped and the penalised network.
+        seeds: number of initial weights of the network for which everything is repeated.
+        seed: the first random seed.
     """
 
     examples: Annotated[int, Field(ge=20, le=700)] = 300

@@ -31,12 +31,12 @@ class Config:
     """The regression and the noise.
 
     Attributes:
-        examples: of the regression.
-        features: of the regression.
-        deviation: of the noise on inputs and weights, in their units.
-        copies: noisy copies of the data, ascending.
-        repeats: of each number of copies.
-        seed: of data and noise.
+        examples: number of examples of the regression.
+        features: number of features of the regression.
+        deviation: standard deviation of the noise on inputs and weights, in their units.
+        copies: numbers of noisy copies of the data, ascending.
+        repeats: number of repeats for each number of copies.
+        seed: random seed of the data and the noise.
     """
 
     examples: Annotated[int, Field(ge=10)] = 40

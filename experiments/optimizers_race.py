@@ -58,20 +58,20 @@ class Config:
     """The two races.
 
     Attributes:
-        iterations: of each optimizer on the convex problem.
-        momenta: from which heavy ball and Nesterov get theirs there; on the digits it is 0.9.
+        iterations: number of iterations of each optimizer on the convex problem.
+        momenta: momenta from which heavy ball and Nesterov get theirs there; on the digits it is 0.9.
         convex_rates: learning rates, first and last, from which each optimizer gets the one whose logarithm of the
             loss above the minimum is smallest in the mean over the iterations.
-        convex_points: how many of them, evenly in the logarithm.
-        optimizers: that race on the digits.
-        learning_rates: on the digits: first, last.
-        points: how many of them, evenly in the logarithm.
-        seeds: of initial weights and order of the data, for each optimizer and rate.
-        steps: on the digits.
+        convex_points: number of these learning rates, evenly spaced in the logarithm.
+        optimizers: optimizers that race on the digits.
+        learning_rates: first and last learning rate on the digits.
+        points: number of learning rates on the digits, evenly spaced in the logarithm.
+        seeds: number of initial weights and orders of the data, for each optimizer and rate.
+        steps: training steps on the digits.
         eval_every: steps between evaluations.
         batch_size: images in a batch.
         width: hidden units.
-        seed: of everything.
+        seed: random seed of everything.
     """
 
     iterations: Annotated[int, Field(ge=10)] = 200

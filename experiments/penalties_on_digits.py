@@ -71,23 +71,23 @@ class Config:
     """The methods, the data and the network.
 
     Attributes:
-        methods: to compare with none.
-        tuning: seeds that choose the strengths.
-        runs: further seeds, on which the methods are compared.
+        methods: methods that are compared with none.
+        tuning: number of seeds that choose the strengths.
+        runs: number of further seeds, on which the methods are compared.
         examples: training images of a seed, drawn from those that are neither for validation nor for the test.
-        validation: images for validation.
-        test: images for the test.
+        validation: number of images for validation.
+        test: number of images for the test.
         width: units in each of the two hidden layers.
-        learning_rate: of Adam, in parameter units.
+        learning_rate: learning rate of Adam, in parameter units.
         batch_size: images in a batch.
-        steps: of a training.
+        steps: steps of a training.
         eval_every: steps between evaluations.
-        level: of the intervals.
+        level: level of the confidence intervals.
         lower_loss: methods claimed to have a lower test loss than none, in intervals that hold for all at once.
-        higher_loss: methods claimed to have a higher one.
-        lower_error: methods claimed to have a lower test error.
-        higher_error: methods claimed to have a higher one.
-        seed: of everything.
+        higher_loss: methods claimed to have a higher test loss than none.
+        lower_error: methods claimed to have a lower test error than none.
+        higher_error: methods claimed to have a higher test error than none.
+        seed: random seed of everything.
     """
 
     methods: tuple[Method, ...] = get_args(Method)

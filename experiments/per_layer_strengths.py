@@ -39,17 +39,17 @@ class Config:
         examples: training images of a run.
         validation: validation images of a run; all other images are for the test.
         width: hidden units.
-        learning_rate: of momentum, in parameter units per gradient unit.
-        momentum: dimensionless.
+        learning_rate: learning rate of momentum, in parameter units per gradient unit.
+        momentum: factor of the old velocity, dimensionless.
         batch_size: images in a batch.
-        steps: of a training.
-        lanes: strengths that the sweep tries in each run.
-        strengths: smallest and largest of them, in loss units per squared parameter unit.
-        start: where the descent starts, in the same unit.
-        rounds: hypergradients that a descent takes.
-        descent_rate: of the descent's Adam, in units of log strength.
-        level: of the intervals.
-        seed: of everything.
+        steps: steps of a training.
+        lanes: number of strengths that the sweep tries in each run.
+        strengths: smallest and largest of these strengths, in loss units per squared parameter unit.
+        start: strength at which the descent starts, in the same unit.
+        rounds: number of hypergradients that a descent takes.
+        descent_rate: learning rate of the descent's Adam, in units of log strength.
+        level: level of the confidence intervals.
+        seed: random seed of everything.
     """
 
     runs: Annotated[int, Field(ge=2)] = 20

@@ -40,9 +40,9 @@ class Config:
     """How much each method may use; the book chose these by cross-validation.
 
     Attributes:
-        subset_size: inputs of the best subset.
-        degrees_of_freedom: of ridge, the trace of its hat matrix without the intercept.
-        shrinkage: of the lasso, ``|w|_1`` over that of least squares.
+        subset_size: number of inputs of the best subset.
+        degrees_of_freedom: degrees of freedom of ridge, the trace of its hat matrix without the intercept.
+        shrinkage: shrinkage of the lasso, ``|w|_1`` over that of least squares.
         quoted_shrinkage: the shrinkage that the book's figure names.
     """
 

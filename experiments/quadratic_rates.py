@@ -37,14 +37,14 @@ class Config:
     """The quadratics, and how long to descend.
 
     Attributes:
-        dimension: of the parameters; the curvatures lie between 1 and the condition number, evenly on a log scale.
+        dimension: number of parameters; the curvatures lie between 1 and the condition number, evenly on a log scale.
         conditions: condition numbers, ascending.
-        reference: the one of them that the claims name.
+        reference: the condition number that the claims name.
         decades: how long a run is, in factors of ten by which its theory shrinks the error.
-        starts: random starting points for steepest descent.
+        starts: number of random starting points for steepest descent.
         picture_condition: condition number of the quadratic in the plane.
-        picture_momentum: of the heavy ball there, dimensionless; both paths have the same learning rate.
-        seed: of the directions and the starting points.
+        picture_momentum: momentum of the heavy ball there, dimensionless; both paths have the same learning rate.
+        seed: random seed of the directions and the starting points.
     """
 
     dimension: Annotated[int, Field(ge=5, le=1000)] = 20

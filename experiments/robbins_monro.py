@@ -38,11 +38,11 @@ class Config:
     """The parabola w^2 / 2, its noise, and the runs.
 
     Attributes:
-        start: distance from the minimum at first.
+        start: initial distance from the minimum.
         noise: variance of a gradient.
-        steps: of each run.
-        runs: of each schedule.
-        seed: of the noise.
+        steps: number of steps of each run.
+        runs: number of runs of each schedule.
+        seed: random seed of the noise.
     """
 
     start: Annotated[float, Field(gt=0)] = 10.0

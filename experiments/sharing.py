@@ -28,12 +28,12 @@ class Config:
     """Two linear tasks.
 
     Attributes:
-        examples: of each task.
-        features: of both.
-        difference: of the two true weight vectors, its expected length relative to theirs.
-        noise: deviation of the targets' noise.
-        draws: pairs of tasks.
-        seed: of tasks and data.
+        examples: number of examples of each task.
+        features: number of features of both tasks.
+        difference: expected length of the difference of the two true weight vectors, relative to theirs.
+        noise: standard deviation of the targets' noise.
+        draws: number of pairs of tasks.
+        seed: random seed of the tasks and the data.
     """
 
     examples: Annotated[int, Field(ge=10)] = 20

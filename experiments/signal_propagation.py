@@ -58,15 +58,15 @@ class Config:
     """The networks and the products.
 
     Attributes:
-        width: units of each layer, even.
-        depth: layers.
-        networks: drawn for each initializer.
-        batch: normal inputs to each network.
-        tolerance: of a ratio from layer to layer, relative.
-        chains: products of matrices.
-        factors: matrices in each product.
-        steps: of gradient descent on the networks with equal units.
-        seed: of everything that is drawn.
+        width: number of units of each layer, even.
+        depth: number of layers.
+        networks: number of networks drawn for each initializer.
+        batch: number of normal inputs to each network.
+        tolerance: relative tolerance of a ratio from layer to layer.
+        chains: number of products of matrices.
+        factors: number of matrices in each product.
+        steps: steps of gradient descent on the networks with equal units.
+        seed: random seed of everything that is drawn.
     """
 
     width: Annotated[int, Field(ge=10, multiple_of=2)] = 400

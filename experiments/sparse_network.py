@@ -35,16 +35,16 @@ class Config:
 
     Attributes:
         width: units in each of the two hidden layers.
-        strengths: smallest and largest of the penalty, in loss units per parameter unit.
-        levels: strengths between these, both included; 0 comes on top.
-        seeds: trainings of each.
-        learning_rate: of Adam at the start, in parameter units; it falls to 0 as a cosine.
+        strengths: smallest and largest strength of the penalty, in loss units per parameter unit.
+        levels: number of strengths from the smallest to the largest; 0 is added.
+        seeds: number of trainings for each strength.
+        learning_rate: learning rate of Adam at the start, in parameter units; it falls to 0 as a cosine.
         batch_size: images in a batch.
-        steps: of a training.
-        allowed: loss of mean validation accuracy against no penalty that the chosen strength may cost.
-        units_left: share of the hidden units that it leaves, at most, for the claim.
-        test_cost: loss of mean test accuracy that it costs, at most, for the claim.
-        seed: of everything.
+        steps: steps of a training.
+        allowed: mean validation accuracy that the chosen strength may lose against no penalty.
+        units_left: the largest share of the hidden units that it is claimed to leave.
+        test_cost: the largest loss of mean test accuracy that it is claimed to cost.
+        seed: random seed of everything.
     """
 
     width: Annotated[int, Field(ge=1)] = 64

@@ -28,16 +28,16 @@ class Config:
     """The sweep.
 
     Attributes:
-        points: levels of each of the two numbers, so points**2 settings.
-        learning_rates: smallest and largest, in parameter units.
-        weight_decays: smallest and largest, dimensionless.
+        points: number of levels of each of the two numbers, so there are points**2 settings.
+        learning_rates: smallest and largest learning rate, in parameter units.
+        weight_decays: smallest and largest weight decay, dimensionless.
         width: hidden units.
         batch_size: images in a batch.
         steps: training steps of each setting.
         eval_every: steps between evaluations.
-        chunk: settings that a device trains at once; 0 measures what fits.
-        test_accuracy: the best setting's, at least, for the claim.
-        seed: of the initial weights and the order of the images.
+        chunk: number of settings that a device trains at once; 0 measures what fits.
+        test_accuracy: the lowest claimed test accuracy of the best setting.
+        seed: random seed of the initial weights and the order of the images.
     """
 
     points: Annotated[int, Field(ge=3, le=1000)] = 16

@@ -32,7 +32,7 @@ class Job:
         eval_every: steps between the engine's evaluations; others evaluate at the end.
         batch_size: images in a batch.
         width: hidden units.
-        seed: of weights and batches.
+        seed: random seed of the weights and the batches.
     """
 
     settings: Annotated[int, Field(ge=16)] = 256

@@ -84,7 +84,7 @@ class Config:
         steps: training steps of each.
         batch_size: images in a batch.
         rounds: measurements of each model, in turn.
-        seed: of weights and batches.
+        seed: random seed of the weights and the batches.
     """
 
     settings: Annotated[int, Field(ge=2)] = 32

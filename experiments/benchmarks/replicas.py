@@ -45,15 +45,15 @@ class Config:
 
     Attributes:
         replicas: bootstraps of the training set.
-        strengths: of the L2 penalty ``strength / 2 * |w|**2``, in nats per squared parameter unit.
+        strengths: strengths of the L2 penalty ``strength / 2 * |w|**2``, in nats per squared parameter unit.
         steps: Adam steps of each fit, a whole number of epochs.
         eval_every: steps between the engine's evaluations.
         batch_size: images in a batch, a divisor of 1024.
         width: hidden units.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         rounds: measurements of each contender, in turn.
         measured: replicas that scikit-learn is timed on in a round, at all strengths.
-        seed: of the bootstraps, the weights and the batches.
+        seed: random seed of the bootstraps, the weights and the batches.
     """
 
     replicas: Annotated[int, Field(ge=2)] = 200

@@ -32,11 +32,11 @@ class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        streamed: how many stream through fewer slots, once.
-        slots: how many of these are held.
-        patience: evaluations without improvement that end one of these.
-        eta: of the halving.
-        rounds: measurements of each, in turn.
+        streamed: how many settings stream once through fewer slots than settings.
+        slots: how many slots these settings share.
+        patience: evaluations without improvement after which one of these settings stops.
+        eta: reduction factor of successive halving.
+        rounds: measurements of each kind of sweep, in turn.
     """
 
     streamed: Annotated[int, Field(ge=16)] = 1000

@@ -42,8 +42,8 @@ class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        sample: of them, how many the peers train that take one at a time.
-        stack: of them, how many ``torch.func.vmap`` trains at once.
+        sample: how many of the settings are trained by the peers that take one at a time.
+        stack: how many of the settings ``torch.func.vmap`` trains at once.
         rounds: measurements of each contender, in turn.
     """
 
