@@ -224,6 +224,7 @@ def figure(config, arrays):
     losses.set(
         xlabel="step of gradient descent", ylabel="training loss (nats)", title="one rate, three sizes of the kernel"
     )
+    losses.margins(y=0.1)
     return drawing
 
 
