@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 MAX_BYTES = 65_536  # a person's config is far smaller, and tomllib is quadratic on hostile files
-# options of `regopt run`, so no field can be overridden by that name
-RESERVED = ("allow_different", "debug", "help", "hosts", "out")
+RESERVED = ("allow_different", "debug", "help", "hosts", "out")  # options of `regopt run`, so no names of fields
 COMMAND_LINE = "command line"
 
 
@@ -271,7 +270,7 @@ def _refusal(problem: ErrorDetails, names: list[str], file: str) -> ConfigError:
         return ConfigError(file, key, f"no such key, got {got}; {suggestion(str(name), names)}")
     if problem["type"] == "missing":
         return ConfigError(file, key, f"is missing, got {got}" if places else "is missing")
-    said = re.sub("^(Input|List|Tuple|Value) should", "must", problem["msg"]).replace("tuple", "list")
+    said = re.sub("^(Input|List|Tuple|Value) should", "must", problem["msg"]).replace("a valid tuple", "a valid list")
     return ConfigError(file, key, f"{said}, got {got}")
 
 
