@@ -270,7 +270,7 @@ def _refusal(problem: ErrorDetails, names: list[str], file: str) -> ConfigError:
         return ConfigError(file, key, f"no such key, got {got}; {suggestion(str(name), names)}")
     if problem["type"] == "missing":
         return ConfigError(file, key, f"is missing, got {got}" if places else "is missing")
-    said = re.sub("^(Input|List|Tuple|Value) should", "must", problem["msg"]).replace("a valid tuple", "a valid list")
+    said = re.sub("^(Input|String|Tuple|Value) should", "must", problem["msg"]).replace("a valid tuple", "a valid list")
     return ConfigError(file, key, f"{said}, got {got}")
 
 

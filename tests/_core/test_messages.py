@@ -1,26 +1,6 @@
-"""Wording: ranges in words, values cut to a line, names suggested, nothing that a terminal would act upon."""
+"""Wording: values cut to a line, names suggested, nothing that a terminal would act upon."""
 
-from typing import Annotated
-
-import pytest
-from pydantic import Field
-
-from regopt._core.messages import describe, one_line, shown, suggestion
-
-
-@pytest.mark.parametrize(
-    ("hint", "words"),
-    [
-        (Annotated[float, Field(ge=0, lt=1)], "a number in [0, 1)"),
-        (Annotated[float, Field(lt=3)], "a number in (-inf, 3)"),
-        (Annotated[int, Field(multiple_of=8)], "an integer, a multiple of 8"),
-        (Annotated[tuple[bool, ...], Field(min_length=2)], "a list, each true or false, of length 2 to any"),
-        (Annotated[str, Field(pattern="^a")], "a string, matching ^a"),
-        (tuple[int, str], "a list of 2: an integer, a string"),
-    ],
-)
-def test_a_range_is_described_in_words(hint, words):
-    assert describe(hint) == words
+from regopt._core.messages import one_line, shown, suggestion
 
 
 def test_long_values_are_cut():

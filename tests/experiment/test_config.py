@@ -270,3 +270,20 @@ def dataclass_with(annotation: Any, name: str = "field", frozen: bool = True) ->
 def test_a_class_that_cannot_be_a_config_is_refused(config_class, word):
     with pytest.raises(ConfigError, match=re.escape(word)):
         check_fields(config_class, "toy.py")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "words"),
+    [
+        (Annotated[float, Field(ge=0, lt=1)], "1.0", "must be less than 1, got 1.0"),
+        (Annotated[float, Field(lt=3)], "3", "must be less than 3, got 3"),
+        (Annotated[int, Field(multiple_of=8)], "12", "must be a multiple of 8, got 12"),
+        (Annotated[tuple[bool, ...], Field(min_length=2)], "[true]", "must have at least 2 items"),
+        (Annotated[str, Field(pattern="^a")], "'b'", "must match pattern '^a', got 'b'"),
+        (tuple[int, str], "[1, 2]", "field[1]: must be a valid string, got 2"),
+    ],
+)
+def test_a_range_is_described_in_words(tmp_path, hint, value, words):
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, f"field = {value}\n"), dataclass_with(hint))
+    assert words in str(caught.value)
