@@ -16,7 +16,8 @@ from matplotlib.typing import ColorType
 from scipy import stats
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = color_sequences["okabe_ito"]  # told apart by every reader
-GREY = "0.5"
+GREY = "0.45"  # what is compared with, and words
+PALE = "0.85"  # lines and areas behind the curves
 
 
 def note(
@@ -141,7 +142,7 @@ def heatmap(
         labels: of the x axis, the y axis and the colours.
         best: a point to mark.
     """
-    axes.set_facecolor("0.85")
+    axes.set_facecolor(PALE)
     shown = np.ma.masked_invalid(values.T)
     low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1.0, 10.0)
     norm = LogNorm(low, high)
@@ -153,7 +154,7 @@ def heatmap(
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()
     if best is not None:
-        axes.plot(*best, marker="*", markersize=14, color="white", markeredgecolor="black", linestyle="none")
+        axes.plot(*best, marker="*", markersize=14, color="white", markeredgecolor=BLACK, linestyle="none")
 
 
 def learning_curves(axes: Axes, steps: np.ndarray, curves: Mapping[str, np.ndarray], *, label: str) -> None:

@@ -264,7 +264,7 @@ def _draw_theorem(axes, config, arrays):
     shown = np.unique(np.geomspace(1, len(rounds), 200).astype(int)) - 1
     for curve, limit, large in zip(regret, bound, config.large, strict=True):
         axes.plot(rounds[shown], curve[shown], color=RED, lw=1.6)
-        axes.axhline(limit, color="black", lw=0.8, ls=":")
+        axes.axhline(limit, color=BLACK, lw=0.8, ls=":")
         note(axes, f"$C$ = {large:g}", (rounds[shown][-1], limit), BLACK, (0, 5), ha="right")
     axes.set(
         xscale="log",

@@ -18,7 +18,7 @@ from matplotlib.ticker import NullLocator
 from pydantic import Field
 
 import regopt
-from _style import heatmap
+from _style import BLACK, heatmap
 from regopt import penalties, sweep
 from regopt.data import Splits, digits
 from regopt.experiment import Claim
@@ -93,7 +93,7 @@ def figure(config, arrays):
                 labels=("learning rate", "strength", f"validation loss (nats, cut at {DARKEST})"),
                 best=tuple(arrays[f"{name}, {how}, best"]),
             )
-            axes.plot(rates, _ridge(arrays, name, how), "o", mfc="none", mec="black", ms=8)
+            axes.plot(rates, _ridge(arrays, name, how), "o", mfc="none", mec=BLACK, ms=8)
             axes.set_xticks(rates[::2], labels=[f"{rate:.2g}" for rate in rates[::2]])
             axes.xaxis.set_minor_locator(NullLocator())
             fresh = arrays[f"{name}, {how}, fresh_loss"]

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLUE, GREEN, ORANGE, RED, note
+from _style import BLUE, GREEN, GREY, ORANGE, RED, note
 from regopt.analysis import bias_variance
 from regopt.experiment import Claim
 
@@ -150,8 +150,8 @@ def figure(config, arrays):
     exact.plot(arrays["finite_axis"], arrays["finite_exact"], color=BLUE)
     bars = 4 * arrays["finite_standard_error"]
     exact.errorbar(arrays["used"], arrays["finite_mean"], bars, fmt="o", color=ORANGE, markersize=4)
-    exact.axvline(FIXED_N, color="0.6", linewidth=0.8)
-    note(exact, "p = n", (FIXED_N, 0.85), "0.4", (5, 0))
+    exact.axvline(FIXED_N, color=GREY, linewidth=0.8)
+    note(exact, "p = n", (FIXED_N, 0.85), GREY, (5, 0))
     note(exact, "line: exact", (70, 3.2), BLUE)
     note(exact, "points: random designs\n(bars: 4 standard errors)", (50, 15), ORANGE)
     exact.set(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.special import log_softmax, softmax
 
-from _style import BLUE, GREEN, ORANGE, RED, note
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, note
 from regopt import analysis, noise
 from regopt.experiment import Claim
 
@@ -192,10 +192,10 @@ def figure(config, arrays):
     )
     error.plot(rates, printed, "--", color=RED)
     error.plot(rates, formula, color=BLUE)
-    error.plot(rates[::3], mean[::3], "o", color="black", markersize=4)
+    error.plot(rates[::3], mean[::3], "o", color=BLACK, markersize=4)
     note(error, "printed in the lecture, no half", (0.5, printed.max()), RED, (0, 6), ha="center")
     note(error, "½ Σ p (1 - p) w² I²", (0.5, formula.max()), BLUE, (0, -36), ha="center")
-    note(error, "dots: mean over all masks", (0.5, formula.max() / 2), "black", (0, -24), ha="center")
+    note(error, "dots: mean over all masks", (0.5, formula.max() / 2), BLACK, (0, -24), ha="center")
     error.set(xlabel="dropout rate 1 - p", ylabel="expected error - error of the mean output")
     error.set_ylim(0, 1.15 * printed.max())
     error.set_title("a linear unit under dropout")
@@ -213,7 +213,7 @@ def figure(config, arrays):
         curve, grid = curve[:shown], np.concatenate([[0], rates])[:shown]
         wager.plot(grid, curve, color=color)
         note(wager, f"|w| = {scale:g}", (grid[-1], curve[-1]), color, (4, -4), ha="left")
-    wager.axhline(0, color="0.6", linewidth=0.8)
+    wager.axhline(0, color=GREY, linewidth=0.8)
     wager.set(xlim=(-0.03, 0.97), xlabel="dropout rate 1 - p", ylabel="quadratic / exact penalty - 1 (%)")
     wager.set_title("logistic regression: exact for small weights")
     return drawing

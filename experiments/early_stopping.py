@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, interval, note, paired_interval
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, interval, note, paired_interval
 from regopt import sweep
 from regopt.data import Splits, digits
 from regopt.experiment import Claim
@@ -196,7 +196,7 @@ def _draw_stops(axes, config, arrays):
     last, best = arrays["last_step"][0], arrays["best_step"][0]
     shown = steps <= min(steps[-1], 1.6 * last.max())
     end, top = steps[shown][-1], validation[shown].max()
-    for values, color, name in ((arrays["train_loss"][0], "0.55", "training"), (validation, BLACK, "validation")):
+    for values, color, name in ((arrays["train_loss"][0], GREY, "training"), (validation, BLACK, "validation")):
         axes.plot(steps[shown], values[shown], color=color, lw=2)
         note(axes, name, (end, values[shown][-1]), color, (6, 0), va="center")
     colors = [BLUE, ORANGE, GREEN, RED, PURPLE]
@@ -239,7 +239,7 @@ def _draw_differences(axes, config, arrays):
                 continue
             interval(axes, mean, half, i + shift, color)
     axes.axvline(0, color=BLACK, lw=1)
-    axes.axhline(len(AFTER) - 0.5, color="0.55", lw=0.8, ls=":")
+    axes.axhline(len(AFTER) - 0.5, color=GREY, lw=0.8, ls=":")
     for (color, name), height in zip(measures.values(), (0.99, 0.94), strict=True):
         axes.text(0.015, height, f"test labels: {name}", color=color, transform=axes.transAxes, va="top")
     axes.set(

@@ -257,7 +257,7 @@ def figure(config, arrays):
     rule.set_title("the rule of thumb, direction by direction")
     ratio.plot(arrays["ratio_x"], arrays["ratio"], color=RED)
     ratio.plot(arrays["ratio_x"], arrays["tuned_ratio"], color=GREEN)
-    ratio.axhline(1, color="0.6", linewidth=0.8)
+    ratio.axhline(1, color=GREY, linewidth=0.8)
     note(ratio, "pure noise,\n1 / time", (5, 1.45), RED, (0, 6))
     note(ratio, "both tuned", (0.25, 1.12), GREEN, (-4, 0))
     for x, y in ((float(arrays["largest_ratio_at"]), RISK_RATIO), (3.2136, TUNED_RATIO)):

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLUE, RED, end_labels, plain_ticks
+from _style import BLACK, BLUE, GREY, PALE, RED, end_labels, plain_ticks
 from regopt import penalties
 from regopt.data import DIABETES_NAMES, diabetes
 from regopt.experiment import Claim
@@ -96,17 +96,17 @@ def figure(config, arrays):
     slopes, cp = result.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
     best = int(np.argmin(arrays["cp"]))
     for axes in (slopes, cp):
-        axes.vlines(lengths, 0, 1, transform=axes.get_xaxis_transform(), color="0.92", linewidth=0.8)
+        axes.vlines(lengths, 0, 1, transform=axes.get_xaxis_transform(), color=PALE, linewidth=0.8)
         axes.axvline(lengths[best], color=RED, linewidth=1)
     kept = arrays["coefficients"][best] != 0
-    colors = [BLUE if inside else "0.6" for inside in kept]
+    colors = [BLUE if inside else GREY for inside in kept]
     for j, color in enumerate(colors):
         slopes.plot(lengths, arrays["coefficients"][:, j], color=color, linewidth=1.6 if kept[j] else 1.1)
     end_labels(slopes, lengths[-1] * 1.01, arrays["coefficients"][-1], DIABETES_NAMES, colors, gap=62)
     slopes.set(ylabel="coefficient, for a measurement of length 1", xlim=(0, lengths[-1] * 1.08))
     note = "blue: in the model of smallest Cp\ngrey: the others\nvertical lines: knots"
-    slopes.text(0.01, 0.03, note, transform=slopes.transAxes, color="0.3", fontsize="small")
-    cp.plot(lengths, arrays["cp"], marker="o", color="black", markersize=4)
+    slopes.text(0.01, 0.03, note, transform=slopes.transAxes, color=GREY, fontsize="small")
+    cp.plot(lengths, arrays["cp"], marker="o", color=BLACK, markersize=4)
     cp.set(xlabel="|w|₁", ylabel="Cp", yscale="log")
     plain_ticks(cp.yaxis, [10, 30, 100, 400])
     cp.text(lengths[best] * 0.99, 30, f"least Cp {arrays['cp'][best]:.4f}\nafter {best} moves", color=RED, ha="right")

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLACK, BLUE, GREEN, RED
+from _style import BLACK, BLUE, GREEN, GREY, RED, band
 from regopt.analysis import bias_variance
 from regopt.experiment import Claim
 
@@ -144,18 +144,16 @@ def figure(config, arrays):
     features = config.features
     squares.plot(features, arrays["in_sample_error"], color=RED, marker="o")
     squares.plot(features, arrays["training_error"], color=BLUE, marker="o")
-    squares.fill_between(
-        features, arrays["training_error"], arrays["training_error"] + arrays["exact_optimism"], color="0.9"
-    )
+    band(squares, features, arrays["training_error"], arrays["training_error"] + arrays["exact_optimism"], GREY)
     squares.text(features[-1], arrays["in_sample_error"][-1] * 1.04, "new noise", color=RED, ha="right")
     squares.text(features[-1], arrays["training_error"][-1] * 0.8, "own data", color=BLUE, ha="right")
     squares.margins(y=0.12)
     middle = (arrays["in_sample_error"][-2] + arrays["training_error"][-2]) / 2
-    squares.text(features[-2], middle, "optimism\n2 p σ² / N", ha="center", va="center", color="0.3")
+    squares.text(features[-2], middle, "optimism\n2 p σ² / N", ha="center", va="center", color=GREY)
     squares.set(xlabel="features p of least squares", ylabel="mean squared error at the N inputs")
     squares.set_ylim(0, None)
 
-    shrunk.axhline(arrays["unpenalised_error"], color="0.6", linestyle=":")
+    shrunk.axhline(arrays["unpenalised_error"], color=GREY, linestyle=":")
     shrunk.text(arrays["alphas"][-1], arrays["unpenalised_error"] * 0.97, "least squares", ha="right", va="top")
     shrunk.plot(arrays["alphas"], arrays["ridge_bias"], color=GREEN)
     shrunk.plot(arrays["alphas"], arrays["ridge_variance"], color=BLUE)

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLUE, GREEN, GREY, ORANGE, RED, note, plain_ticks
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, note, plain_ticks
 from regopt import losses, noise
 from regopt.analysis.quadratic import ridge_solution
 from regopt.experiment import Claim
@@ -169,11 +169,11 @@ def figure(config, arrays):
     copies.loglog(number, distance[0] * np.sqrt(number[0] / number), ":", color=GREY)
     note(copies, "to ridge with n s² / 2", (number[-1], arrays["half_ridge_distance"][-1]), RED, (0, -14), ha="right")
     note(copies, "to ridge with n s²", (number[0], distance[0]), BLUE, (10, 4), ha="left")
-    note(copies, "dotted: 1 / sqrt(copies)", (number[0], distance[-1]), "0.4", (0, 0), ha="left")
+    note(copies, "dotted: 1 / sqrt(copies)", (number[0], distance[-1]), GREY, (0, 0), ha="left")
     copies.set(xlabel="noisy copies of the data", ylabel="relative distance of the weights (rms)")
     copies.set_title("least squares on noisy copies")
     for name, color, words, place, offset in (
-        ("added", "black", "all that the noise adds", 1, (8, -8)),
+        ("added", BLACK, "all that the noise adds", 1, (8, -8)),
         ("slope_only_remainder", ORANGE, "less s² f'²: order 2", 0, (-4, 22)),
         ("remainder", GREEN, "less s² (f'² + (f - t) f''): order 4", 2, (4, -14)),
     ):
@@ -184,7 +184,7 @@ def figure(config, arrays):
     plain_ticks(expansion.xaxis, DEVIATIONS)
     expansion.set_title("a nonlinear model")
     for name, color, words, offset in (
-        ("none", "0.4", "no smoothing: ever further", (-4, 14)),
+        ("none", GREY, "no smoothing: ever further", (-4, 14)),
         ("others", BLUE, "0.1 / 9 for each other class", (-4, 8)),
         ("all", RED, "0.1 / 10 for every class", (-4, -34)),
     ):

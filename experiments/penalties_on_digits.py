@@ -25,12 +25,12 @@ from scipy import stats
 from scipy.special import log_softmax
 
 import regopt
-from _style import BLUE, RED
+from _style import BLACK, BLUE, GREY, RED, paired_interval
 from regopt import augment, layers, penalties, projections, sweep
 from regopt.data import digits, subsamples
 from regopt.experiment import Claim
 from regopt.losses import cross_entropy, smoothed_cross_entropy
-from regopt.sweep.results._statistics import holm
+from regopt.sweep.results import holm
 
 NONE, STOPPING = "none", "early stopping"
 GRIDS = {  # the strengths of each method, from weak to strong, and what they are
@@ -246,11 +246,13 @@ def report(state):
 
 def compared(config, arrays, measure):
     """For each method the paired differences from none: mean, half widths of one interval and of all, Holm's p."""
-    values, none = (np.asarray(part, float) for part in (arrays[measure][1:], arrays[measure][:1]))
-    test = stats.ttest_rel(values, np.broadcast_to(none, values.shape), axis=1)
+    values, none = np.asarray(arrays[measure][1:], float), np.asarray(arrays[measure][0], float)
     levels = config.level, 1 - (1 - config.level) / len(values)
-    one, all_at_once = ((high - low) / 2 for low, high in map(test.confidence_interval, levels))
-    return (values - none).mean(axis=1), one, all_at_once, holm(test.pvalue)  # no p where a method changed nothing
+    (mean, one), (_, all_at_once) = (
+        np.transpose([paired_interval(each, none, level) for each in values]) for level in levels
+    )
+    p = stats.ttest_rel(values, none[None], axis=1).pvalue
+    return mean, one, all_at_once, holm(p)  # no p where a method changed nothing
 
 
 def label(arrays, method):
@@ -303,10 +305,10 @@ def figure(config, arrays):
     order = np.argsort(-compared(config, arrays, "loss")[0])
     for axes, (measure, name) in zip(panels, MEASURES.items(), strict=True):
         mean, one, all_at_once, _ = (values[order] for values in compared(config, arrays, measure))
-        axes.axvline(0, color="black", lw=1)
+        axes.axvline(0, color=BLACK, lw=1)
         for place in range(len(order)):
             settled = abs(mean[place]) > all_at_once[place]
-            color = "0.45" if not settled else BLUE if mean[place] < 0 else RED
+            color = GREY if not settled else BLUE if mean[place] < 0 else RED
             for half, width in ((all_at_once, 1.2), (one, 4)):
                 axes.plot(mean[place] + half[place] * np.array([-1, 1]), [place, place], color=color, lw=width)
             axes.plot(mean[place], place, "o", color=color, mfc=color if settled else "white", ms=8)

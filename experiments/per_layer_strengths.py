@@ -354,7 +354,7 @@ def _draw_differences(axes, config, arrays):
             row, at = rows[method, measure], -4 * i - j
             interval(axes, row.mean, row.half, at, color)
             note(axes, f"{row.mean:+.4f}", (max(row.high, 0), at), color, (6, 0), va="center")
-    axes.axvline(0, color="black", lw=1)
+    axes.axvline(0, color=BLACK, lw=1)
     reach = max(abs(row.low) for row in rows.values())
     axes.set(
         yticks=[-4 * i - 1 for i in range(len(names))],

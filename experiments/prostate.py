@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.optimize import brentq
 
-from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, end_labels
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED, SKY, end_labels
 from regopt.analysis.quadratic import effective_parameters, ridge_solution
 from regopt.data import PROSTATE_NAMES, prostate
 from regopt.experiment import Claim
@@ -131,8 +131,8 @@ def figure(config, arrays):
         ridge.plot(arrays["ridge_degrees"], arrays["ridge_profile"][:, j], color=COLOURS[j])
         lasso.plot(arrays["lasso_shares"], arrays["lasso_profile"][:, j], color=COLOURS[j])
     for axes, method, place in ((ridge, "ridge", config.degrees_of_freedom), (lasso, "lasso", config.shrinkage)):
-        axes.axvline(place, color="0.8", linewidth=1, zorder=0)
-        axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+        axes.axvline(place, color=PALE, linewidth=1, zorder=0)
+        axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
         axes.scatter([place] * 8, PUBLISHED[method][1], s=16, color=COLOURS, zorder=3)
     for axes, x, profile in ((ridge, 8.0, "ridge_profile"), (lasso, 1.0, "lasso_profile")):
         end_labels(axes, x * 1.02, arrays[profile][-1], PROSTATE_NAMES, COLOURS, gap=0.043, fontsize="small")

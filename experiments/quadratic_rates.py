@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLUE, RED, note
+from _style import BLACK, BLUE, GREY, PALE, RED, note
 from regopt.experiment import Claim
 
-COLORS = {"gradient descent": "0.35", "heavy ball": RED, "Nesterov": BLUE}
+COLORS = {"gradient descent": GREY, "heavy ball": RED, "Nesterov": BLUE}
 SOURCES = {
     "gradient descent": "Nesterov 2004, theorem 2.1.15; (k - 1) / (k + 1)",
     "heavy ball": "Polyak 1964; (sqrt k - 1) / (sqrt k + 1)",
@@ -299,13 +299,13 @@ def _picture(config):
 def _draw_plane(axes, config, arrays):
     condition, momentum = config.picture_condition, config.picture_momentum
     x, y = np.meshgrid(np.linspace(-1.1, 0.2, 300), np.linspace(-0.25, 0.32, 300))
-    axes.contour(x, y, x**2 + condition * y**2, levels=np.geomspace(1e-3, 3, 12), colors="0.8", linewidths=0.8)
+    axes.contour(x, y, x**2 + condition * y**2, levels=np.geomspace(1e-3, 3, 12), colors=PALE, linewidths=0.8)
     names, shown = ("gradient descent", "heavy ball"), 25
     for name, marker, steps, height in zip(names, "os", arrays["picture_steps"], (0.98, 0.91), strict=True):
         axes.plot(*arrays[f"path, {name}"][: shown + 1].T, color=COLORS[name], marker=marker, ms=3.5, lw=1.4)
         what = f"{name}{f', momentum {momentum:g}' if name == 'heavy ball' else ''}: {steps} steps to 1 %"
         axes.text(0.98, height, what, transform=axes.transAxes, ha="right", va="top", color=COLORS[name])
-    axes.plot(0, 0, "*", color="black", ms=12, zorder=5)
+    axes.plot(0, 0, "*", color=BLACK, ms=12, zorder=5)
     axes.set(
         xlabel="$w_1$ (curvature 1)",
         ylabel=f"$w_2$ (curvature {condition:g})",

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLUE, GREEN, ORANGE, RED
+from _style import BLUE, GREEN, GREY, ORANGE, RED
 from regopt import schedules
 from regopt.experiment import Claim
 
@@ -30,7 +30,7 @@ SCHEDULES: dict[str, tuple[Any, dict[str, float]]] = {
     "linear to a constant": ("linear", {"init_value": 0.5, "end_value": 0.01, "transition_steps": 1000.0}),
     "constant": ("constant", {"value": 0.1}),
 }
-COLOURS = dict(zip(SCHEDULES, (BLUE, GREEN, RED, ORANGE, "0.4"), strict=True))
+COLOURS = dict(zip(SCHEDULES, (BLUE, GREEN, RED, ORANGE, GREY), strict=True))
 
 
 @dataclass(frozen=True)

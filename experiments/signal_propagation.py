@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, note
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, band, note
 from regopt import analysis, initializers, noise
 from regopt.experiment import Claim
 
@@ -224,17 +224,14 @@ def figure(config, arrays):
     logs = arrays["logs"] / np.log(10)
     at = np.arange(1, logs.shape[1] + 1)
     rate, deviation = arrays["rates"][0] / np.log(10), np.sqrt(arrays["growth_variance"]) / np.log(10)
-    grown.fill_between(
-        at, rate * at - 2 * deviation * np.sqrt(at), rate * at + 2 * deviation * np.sqrt(at), color="0.88"
-    )
+    reach = 2 * deviation * np.sqrt(at)
+    band(grown, at, rate * at - reach, rate * at + reach, BLACK)
     grown.plot(at, logs[:20].T, color=BLUE, linewidth=0.6, alpha=0.6)
-    grown.plot(at, rate * at, color="black")
+    grown.plot(at, rate * at, color=BLACK)
     grown.plot(at, np.log10(SIZE) / 2 * at, "--", color=RED)
     last = at[-1]
     note(grown, "root of the mean square: 2^t", (last, np.log10(SIZE) / 2 * last), RED, (-12, 2), ha="right")
-    note(
-        grown, "typical: 1.75^t; band: two deviations", (last * 0.42, rate * last * 0.42), "black", (14, -34), ha="left"
-    )
+    note(grown, "typical: 1.75^t; band: two deviations", (last * 0.42, rate * last * 0.42), BLACK, (14, -34), ha="left")
     note(grown, "20 products", (last * 0.8, logs[:20].min(axis=0)[int(last * 0.8) - 1]), BLUE, (14, -44), ha="center")
     grown.set(
         xlabel="factors t, Gaussian 4 x 4", ylabel="stretch of a vector, powers of 10", title="products of matrices"

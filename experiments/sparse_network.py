@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLUE, GREY, ORANGE
+from _style import BLACK, BLUE, GREY, ORANGE
 from regopt import penalties, schedules, sweep
 from regopt.data import digits
 from regopt.experiment import Claim
@@ -205,7 +205,7 @@ def figure(config, arrays):
     units, test = arrays["units"][0], 100 * arrays["test"][0]
     left.plot(units, test, ".", color=BLUE, alpha=0.4)
     left.plot(units.mean(axis=1), test.mean(axis=1), "-o", color=BLUE)
-    left.plot(units[at].mean(), test[at].mean(), "*", color=ORANGE, ms=18, mec="black")
+    left.plot(units[at].mean(), test[at].mean(), "*", color=ORANGE, ms=18, mec=BLACK)
     left.annotate(
         f"chosen on validation images:\n{units[at].mean():.0f} of {total} units, {test[at].mean():.1f} %\n"
         f"(without a penalty {test[0].mean():.1f} %)",

@@ -3,6 +3,6 @@
 from regopt.sweep.results._importance import Importance, importance
 from regopt.sweep.results._load import load
 from regopt.sweep.results._result import Best, Result
-from regopt.sweep.results._statistics import compare, repeats, separations
+from regopt.sweep.results._statistics import compare, holm, repeats, separations
 
-__all__ = ["Best", "Importance", "Result", "compare", "importance", "load", "repeats", "separations"]
+__all__ = ["Best", "Importance", "Result", "compare", "holm", "importance", "load", "repeats", "separations"]

@@ -197,7 +197,23 @@ def _paired(differences: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarr
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment; NaN stays NaN and is not counted, unlike in statsmodels' ``multipletests``."""
+    """Adjust p values for the number of comparisons, by Holm's step-down method.
+
+    Unlike in statsmodels' ``multipletests``, NaN stays NaN and is not counted.
+
+    Args:
+        p: p values, each in [0, 1] or NaN, ``[comparisons]``.
+
+    Returns:
+        The adjusted p values in the same order; rejecting those below a level keeps the probability of any false
+        rejection below that level.
+
+    References:
+        Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2).
+
+    >>> holm(np.array([0.04, 0.01, np.nan])).tolist()
+    [0.04, 0.02, nan]
+    """
     import pandas
 
     known = pandas.Series(p).dropna().sort_values()

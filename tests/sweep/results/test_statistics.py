@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from regopt import sweep
-from regopt.sweep.results._statistics import holm
+from regopt.sweep.results import holm
 
 RANDOM = np.random.default_rng(0)
 RATES, SEEDS = np.array([0.1, 0.2, 0.3]), np.arange(5)
