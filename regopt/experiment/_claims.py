@@ -31,6 +31,12 @@ class Claim:
         measured: the number found, in the same unit; NaN never holds.
         tolerance: how far off still agrees, >= 0, in the same unit.
         relation: "equal", "at most" or "at least".
+
+    Raises:
+        ValueError: no measurement could decide the claim: ``relation`` is unknown or ``tolerance`` is negative or NaN.
+
+    >>> Claim("heads in 100 tosses of the coin", "measured", expected=50, measured=57, tolerance=10).verdict
+    'holds'
     """
 
     statement: str

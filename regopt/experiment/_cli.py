@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code; see the top of this module.
+
+    >>> main(["run", "nowhere", "default"])  # 2: bad input, said on the standard error
+    2
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words

@@ -34,6 +34,9 @@ class ConfigError(ValueError):
         file: the file, or "command line".
         key: the key or flag inside it; empty when the whole file is meant.
         message: what is wrong and what would be right.
+
+    >>> print(ConfigError("default.toml", "decay", "must be less than 1, got 3"))
+    default.toml: decay: must be less than 1, got 3
     """
 
     def __init__(self, file: str | Path, key: str, message: str) -> None:
@@ -82,6 +85,12 @@ def read_toml(path: Path) -> dict[str, object]:
 
     Raises:
         ConfigError: the file is missing, unreadable, too large, no text or no TOML.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+    ...     _ = Path(file.name).write_text("decay = 0.9")
+    ...     read_toml(Path(file.name))
+    {'decay': 0.9}
     """
     check_file(path)
     try:
@@ -118,6 +127,13 @@ def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()
 
     Raises:
         ConfigError: the file or an override is wrong; the message says where and what would be right.
+
+    >>> import tempfile
+    >>> Config = dataclasses.make_dataclass("Config", [("decay", float, 0.5), ("steps", int, 10)], frozen=True)
+    >>> with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+    ...     _ = Path(file.name).write_text("decay = 0.9")
+    ...     read_config(Path(file.name), Config, ["--steps", "20"])
+    Config(decay=0.9, steps=20)
     """
     return to_config(read_toml(path), config_class, path, overrides)
 
@@ -125,20 +141,7 @@ def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()
 def to_config(
     values: Mapping[str, object], config_class: type[C], file: str | Path, overrides: Sequence[str] = ()
 ) -> C:
-    """Check the values that `read_toml` read, then apply the overrides.
-
-    Args:
-        values: keys and values, unchecked.
-        config_class: a frozen dataclass that `check_fields` accepts.
-        file: the file that the values come from, for messages.
-        overrides: command line words, as `read_config` takes them.
-
-    Returns:
-        An instance of the dataclass, as `read_config` returns it.
-
-    Raises:
-        ConfigError: a value or an override is wrong; the message says where and what would be right.
-    """
+    """Check the values that `read_toml` read, then apply the overrides; messages name ``file``."""
     given = {field.name: field.default for field in _fields(config_class) if field.default is not dataclasses.MISSING}
     config = _checked({**given, **values}, config_class, str(file))
     if overrides:
@@ -149,14 +152,7 @@ def to_config(
 
 
 def config_values(config: object) -> dict[str, object]:
-    """List the fields of a config, in their order.
-
-    Args:
-        config: an instance of a dataclass.
-
-    Returns:
-        Field names and values.
-    """
+    """List the fields of a config with their values, in their order."""
     return {field.name: getattr(config, field.name) for field in _fields(type(config))}
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regopt._core.io import Arrays
 from regopt.experiment._claims import Claim
@@ -46,6 +46,21 @@ class Experiment:
         figure: ``figure(config, arrays)``, a matplotlib figure or a dictionary of them.
         claims: ``claims(config, arrays)``, a list of claims.
         table: ``table(config, arrays)``, a DataFrame; None where the file has none.
+
+    >>> from dataclasses import make_dataclass
+    >>> from matplotlib.figure import Figure
+    >>> doubling = Experiment(
+    ...     name="doubling",
+    ...     path=Path("doubling.py"),
+    ...     question="Is the number doubled?",
+    ...     config_class=make_dataclass("Config", [("number", float, 3.0)], frozen=True),
+    ...     run=lambda config, key: {"doubled": config.number + config.number},
+    ...     figure=lambda config, arrays: Figure(),
+    ...     claims=lambda config, arrays: [Claim("twice it", "arithmetic", 2 * config.number, arrays["doubled"])],
+    ... )
+    >>> config = doubling.config_class()
+    >>> doubling.claims(config, doubling.run(config, key=None))[0].verdict
+    'holds'
     """
 
     name: str
@@ -58,8 +73,7 @@ class Experiment:
     table: Callable[[object, Arrays], pd.DataFrame] | None = None
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """An experiment file, found but not imported.
 
     Attributes:
@@ -86,6 +100,32 @@ def load_experiment(path: Path) -> Experiment:
 
     Raises:
         ConfigError: the file is missing, is no Python, does not import, or lacks a piece.
+
+    >>> import tempfile
+    >>> text = '''
+    ... "Is the number doubled?"
+    ... from dataclasses import dataclass
+    ... from matplotlib.figure import Figure
+    ... from regopt.experiment import Claim
+    ...
+    ... @dataclass(frozen=True)
+    ... class Config:
+    ...     number: float = 3.0
+    ...
+    ... def run(config, key):
+    ...     return {"doubled": config.number + config.number}
+    ...
+    ... def figure(config, arrays):
+    ...     return Figure()
+    ...
+    ... def claims(config, arrays):
+    ...     return [Claim("it is twice the number", "arithmetic", 2 * config.number, arrays["doubled"])]
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "doubling.py")
+    ...     _ = path.write_text(text)
+    ...     load_experiment(path).question
+    'Is the number doubled?'
     """
     check_file(path, ".py")
     module = _import(path)
@@ -110,6 +150,14 @@ def discover(root: Path) -> list[Listing]:
 
     Returns:
         One entry for each ``experiments/*.py`` whose name does not start with an underscore, by name.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "experiments", "coin.py")
+    ...     path.parent.mkdir()
+    ...     _ = path.write_text('"Is the coin fair?"')
+    ...     [(found.name, found.question) for found in discover(Path(folder))]
+    [('coin', 'Is the coin fair?')]
     """
     return [
         Listing(path.stem, path, _question(path), tuple(sorted((root / "configs" / path.stem).glob("*.toml"))))

@@ -12,9 +12,8 @@ import inspect
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regopt._core import io
 from regopt._core.messages import one_line
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 SWEEP = "sweep"  # the folder of an experiment's saved sweep, inside that of its run
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run left behind.
 
     Attributes:
@@ -59,6 +57,14 @@ def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
 
     Returns:
         A path that is the same for the same run and another one when any value differs.
+
+    >>> from dataclasses import make_dataclass
+    >>> Config = make_dataclass("Config", [("number", float, 3.0)], frozen=True)
+    >>> coin = Experiment("coin", Path("coin.py"), "Is it fair?", Config, run=dict, figure=dict, claims=list)
+    >>> run_folder(coin, Config(), Path("runs")).name
+    'coin-e552b8ed'
+    >>> run_folder(coin, Config(), Path("runs")) == run_folder(coin, Config(number=4.0), Path("runs"))
+    False
     """
     identity = {"config": config_values(config), "experiment": experiment.name}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -88,6 +94,25 @@ def execute(
     Raises:
         ConfigError: the folder cannot be written or holds another sweep, the seed is out of range, or ``hosts`` are
             given and the experiment has no sweep that they could share.
+
+    >>> import tempfile
+    >>> from dataclasses import make_dataclass
+    >>> from matplotlib.figure import Figure
+    >>> doubling = Experiment(
+    ...     name="doubling",
+    ...     path=Path("doubling.py"),
+    ...     question="Is the number doubled?",
+    ...     config_class=make_dataclass("Config", [("number", float, 3.0)], frozen=True),
+    ...     run=lambda config, key: {"doubled": config.number + config.number},
+    ...     figure=lambda config, arrays: Figure(),
+    ...     claims=lambda config, arrays: [Claim("twice it", "arithmetic", 2 * config.number, arrays["doubled"])],
+    ... )
+    >>> with tempfile.TemporaryDirectory() as runs:
+    ...     outcome = execute(doubling, doubling.config_class(), Path(runs))
+    ...     sorted(path.name for path in outcome.folder.iterdir())
+    ['arrays.npz', 'claims.json', 'config.toml', 'doubling.png', 'versions.json']
+    >>> outcome.claims[0].verdict
+    'holds'
     """
     folder = run_folder(experiment, config, out)
     return execute_in(folder, experiment, config, allow_different=allow_different, hosts=hosts)
