@@ -26,9 +26,9 @@ from regopt._version import __version__
 from regopt.experiment._claims import Claim
 from regopt.experiment._claims import table as claims_table
 from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml, to_config
-from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named
+from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named, unexpected
 from regopt.experiment._runner import SWEEP, Outcome, execute, execute_in, run_folder
-from regopt.experiment._sweeps import best_settings, write_report
+from regopt.experiment._sweeps import best_settings, checked_hosts, share_is_done, write_report
 
 HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted before anything was computed", INTERRUPTED, debug)
     except Exception as error:
-        return _complain(f"{type(error).__name__}: {error}", BROKEN, debug)
+        return _complain(unexpected(error), BROKEN, debug)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,7 +112,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     different = "resume what other versions, devices or data began"
     run.add_argument("--allow-different", action="store_true", help=different)
     share = "train the I-th of N shares of its sweep, then what other hosts left"
-    run.add_argument("--hosts", metavar="I/N", type=_hosts, help=share)
+    run.add_argument("--hosts", metavar="I/N", type=checked_hosts, help=share)
     _add_options(run, _run)
     every = "run all experiments and print one table of claims"
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
@@ -188,7 +188,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
     except SystemExit as error:
         raise RuntimeError(f"the experiment called exit({error.code!r})") from error
-    if outcome.interrupted and arguments.hosts and _share_is_done(folder, arguments.hosts):
+    if outcome.interrupted and arguments.hosts and share_is_done(folder / SWEEP, arguments.hosts):
         print(f"share {arguments.hosts} is done; when the others are, the same command ends the run in {folder}")
         return HOLDS
     if outcome.interrupted:
@@ -207,23 +207,6 @@ def _help(arguments: argparse.Namespace, experiment: Experiment, config: object)
     about = f"{experiment.question}\n\nThe defaults are the values of this config. Options of every run: regopt run -h"
     tyro.cli(experiment.config_class, prog=prog, description=about, args=["--help"], default=config)
     return HOLDS
-
-
-def _hosts(text: str) -> str:
-    from regopt.sweep.executors._hosts import as_hosts
-
-    try:
-        as_hosts(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _share_is_done(folder: Path, hosts: str) -> bool:
-    from regopt.sweep.executors._hosts import as_hosts
-    from regopt.sweep.results._layout import folder_of, is_done
-
-    return is_done(folder_of(folder / SWEEP, *as_hosts(hosts)))
 
 
 def _claims(arguments: argparse.Namespace) -> int:

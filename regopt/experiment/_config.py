@@ -225,11 +225,9 @@ def _checked(values: Mapping[str, object], config_class: type[C], file: str) -> 
         problems = error.errors(include_url=False)
         unknown_first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         raise _refusal(unknown_first, [field.name for field in _fields(config_class)], file) from error
-    clean = {
-        key: _plain(value, file, _spelled(key, file)) for key, value in clean.items()
-    }  # a word may spell a long integer
+    fitting = {key: _plain(value, file, _spelled(key, file)) for key, value in clean.items()}  # words spell integers
     try:
-        return config_class(**clean)
+        return config_class(**fitting)
     except Exception as error:  # its __post_init__ has the last word
         raise ConfigError(file, "", str(error)) from error
 
@@ -267,29 +265,32 @@ def _refusal(problem: ErrorDetails, names: list[str], file: str) -> ConfigError:
     if problem["type"] == "missing":
         return ConfigError(file, key, f"is missing, got {got}" if places else "is missing")
     said = re.sub("^(Input|String|Tuple|Value) should", "must", problem["msg"]).replace("a valid tuple", "a valid list")
+    said = said.partition(", unable to parse")[0]  # what follows says the same again
     return ConfigError(file, key, f"{said}, got {got}")
 
 
 def _overrides(words: Sequence[str], hints: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Split ``--a 1 --b 2 3 --no-c`` into the names of fields and the words, or truth values, given for them."""
-    switches = {f"no_{name}": name for name, hint in hints.items() if hint is bool}
+    kinds = {name: get_args(hint)[0] if get_origin(hint) is Annotated else hint for name, hint in hints.items()}
+    switches = {f"no_{name}": name for name, kind in kinds.items() if kind is bool}
     starts = [place for place, word in enumerate(words) if re.match(r"--|-(?!inf|nan)[^\W\d]", word)]
     if starts[:1] != [0]:
         raise ConfigError(COMMAND_LINE, "", f"expected --<field> before {shown(words[0])}")
     for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
         flag, equals, first = words[start].partition("=")
-        name, given = flag[2:].replace("-", "_"), (*([first] if equals else ()), *words[start + 1 : end])
-        if not flag.startswith("--") or name not in {*hints, *switches}:
-            valid = [_spelled(known, COMMAND_LINE) for known in (*hints, *switches)]
+        option, given = flag[2:].replace("-", "_"), (*([first] if equals else ()), *words[start + 1 : end])
+        if not flag.startswith("--") or option not in {*kinds, *switches}:
+            valid = [_spelled(known, COMMAND_LINE) for known in (*kinds, *switches, *RESERVED)]
             raise ConfigError(COMMAND_LINE, flag, f"no such option; {suggestion(flag, valid)}")
-        kind = bool if name in switches else hints[name]
-        kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        name = switches.get(option, option)
+        kind = kinds[name]
         if kind is bool and given:
-            raise ConfigError(COMMAND_LINE, flag, f"takes no value; write {flag} alone, got {shown(given[0])}")
+            ways = " or ".join(_spelled(way, COMMAND_LINE) for way in (name, f"no_{name}"))
+            raise ConfigError(COMMAND_LINE, flag, f"takes no value; write {ways} alone, got {shown(given[0])}")
         many = get_origin(kind) is tuple
         if not many and kind is not bool and len(given) != 1:
             raise ConfigError(COMMAND_LINE, flag, f"must have one value, got {shown(' '.join(given))}")
-        yield switches.get(name, name), name in hints if kind is bool else given if many else given[0]
+        yield name, option == name if kind is bool else given if many else given[0]
 
 
 def _spelled(name: str, file: str) -> str:

@@ -14,6 +14,7 @@ import ast
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 PIECES = ("run", "figure", "claims")
+PREFIX = "regopt_experiment_"  # of the names of modules that experiments become
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,26 @@ def named(text: str, folder: Path, suffix: str) -> Path:
 
 def configs_of(experiment: Path) -> Path:
     """Find ``configs/<name>`` beside the folder of an experiment, relative where that is shorter."""
-    folder = Path(os.path.abspath(experiment)).parent.parent / "configs" / experiment.stem
+    return _shorter(Path(os.path.abspath(experiment)).parent.parent / "configs" / experiment.stem)
+
+
+def unexpected(error: BaseException) -> str:
+    """Say what an error inside an experiment is, and the line of the experiment's file that led to it."""
+    places = [
+        f"{_shorter(Path(frame.f_code.co_filename))}: line {line}: "
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(PREFIX)
+    ]
+    return f"{places[-1] if places else ''}{type(error).__name__}: {error}"
+
+
+def _shorter(path: Path) -> Path:
     here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _import(path: Path) -> ModuleType:
-    name = f"regopt_experiment_{path.stem}"
+    name = PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

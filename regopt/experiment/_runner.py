@@ -138,7 +138,7 @@ def execute_in(
     """
     seed = getattr(config, "seed", 0)
     if not 0 <= seed < 2**32:  # jax.random.key would drop the higher bits and repeat another seed
-        raise ConfigError(folder.name, "seed", f"must be an integer in [0, 2**32), got {seed}")
+        raise ConfigError(f"config of {experiment.name}", "seed", f"must be an integer in [0, 2**32), got {seed}")
     shares = "saved" in inspect.signature(experiment.run).parameters
     if hosts is not None and not shares:
         raise ConfigError(COMMAND_LINE, "--hosts", f"{experiment.name} has no sweep that hosts could share")

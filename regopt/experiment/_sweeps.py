@@ -1,7 +1,8 @@
-"""What ``regopt sweep show`` and ``regopt sweep report`` do with the folder of a sweep, finished or not."""
+"""What the command line does with the folder of a sweep, finished or not: its best settings, its page, its shares."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,25 @@ def write_report(folder: Path, out: Path | None) -> Path:
     except OSError as error:
         raise ConfigError(COMMAND_LINE, "--out", f"cannot write {page}: {error.strerror or error}") from error
     return page
+
+
+def checked_hosts(text: str) -> str:
+    """Check a share such as "1/4", for argparse, which makes an error of the command line of what is wrong with it."""
+    from regopt.sweep.executors._hosts import as_hosts
+
+    try:
+        as_hosts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def share_is_done(folder: Path, hosts: str) -> bool:
+    """Whether one host has trained its share of the sweep in a folder."""
+    from regopt.sweep.executors._hosts import as_hosts
+    from regopt.sweep.results._layout import folder_of, is_done
+
+    return is_done(folder_of(folder, *as_hosts(hosts)))
 
 
 def _findings(folder: Path, *, thorough: bool) -> Findings:

@@ -172,7 +172,8 @@ def test_debug_shows_the_traceback_instead(project, capsys):
 
 def test_an_error_inside_an_experiment_is_one_line_and_exit_code_three(project, capsys):
     line = complaint(capsys, 3, "run", "toy", "smoke", "--mode", "raise")
-    assert line == "regopt: ZeroDivisionError: the toy broke\n"
+    place = MODES.splitlines().index('        raise ZeroDivisionError("the toy\\nbroke")') + 1
+    assert line == f"regopt: experiments/toy.py: line {place}: ZeroDivisionError: the toy broke\n"
     assert "exit(5)" in complaint(capsys, 3, "run", "toy", "smoke", "--mode", "exit")
 
 
