@@ -149,7 +149,7 @@ def figure(config, arrays):
     squares.text(features[-1], arrays["training_error"][-1] * 0.8, "own data", color=BLUE, ha="right")
     squares.margins(y=0.12)
     middle = (arrays["in_sample_error"][-2] + arrays["training_error"][-2]) / 2
-    squares.text(features[-2], middle, "optimism\n2 p σ² / N", ha="center", va="center", color=GREY)
+    squares.text(features[-2], middle, "optimism\n2 p σ² / N", ha="center", va="center")
     squares.set(xlabel="features p of least squares", ylabel="mean squared error at the N inputs")
     squares.set_ylim(0, None)
 

@@ -225,7 +225,7 @@ def figure(config, arrays):
     at = np.arange(1, logs.shape[1] + 1)
     rate, deviation = arrays["rates"][0] / np.log(10), np.sqrt(arrays["growth_variance"]) / np.log(10)
     reach = 2 * deviation * np.sqrt(at)
-    band(grown, at, rate * at - reach, rate * at + reach, BLACK)
+    band(grown, at, rate * at - reach, rate * at + reach, GREY)
     grown.plot(at, logs[:20].T, color=BLUE, linewidth=0.6, alpha=0.6)
     grown.plot(at, rate * at, color=BLACK)
     grown.plot(at, np.log10(SIZE) / 2 * at, "--", color=RED)
