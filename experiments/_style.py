@@ -3,6 +3,7 @@
 Helpers take the axes to draw on. Intervals of paired runs come from SciPy's paired t-test.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -166,8 +167,8 @@ def learning_curves(axes: Axes, steps: np.ndarray, curves: Mapping[str, np.ndarr
         curves: by name, each ``[n]``; NaN where not trained.
         label: of the y axis.
     """
-    for name, values in curves.items():
-        axes.plot(steps, values, marker="o", markersize=3, label=name)
+    for (name, values), color in zip(curves.items(), itertools.cycle((BLUE, GREEN, RED, ORANGE, PURPLE, SKY))):
+        axes.plot(steps, values, color=color, marker="o", markersize=3, label=name)
     axes.set(xlabel="training step", ylabel=label, yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)  # below, off the curves
