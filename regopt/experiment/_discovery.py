@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-PIECES = ("run", "figure", "claims")
+PIECES = {"run": "(config, key)", "figure": "(config, arrays)", "claims": "(config, arrays)"}
+OPTIONAL = {"table": "(config, arrays)"}
 PREFIX = "regopt_experiment_"  # of the names of modules that experiments become
 
 
@@ -101,7 +103,7 @@ def load_experiment(path: Path) -> Experiment:
         Its pieces.
 
     Raises:
-        ConfigError: the file is missing, is no Python, does not import, or lacks a piece.
+        ConfigError: the file is missing, is no Python, does not import, lacks a piece, or has one with other arguments.
 
     >>> import tempfile
     >>> text = '''
@@ -137,9 +139,9 @@ def load_experiment(path: Path) -> Experiment:
     if not hasattr(module, "Config"):
         raise ConfigError(path, "Config", "is missing; must be a frozen dataclass")
     check_fields(module.Config, path)
-    for piece in (*PIECES, *(["table"] if hasattr(module, "table") else [])):
-        if not callable(getattr(module, piece, None)):
-            raise ConfigError(path, piece, "is missing; must be a function")
+    for piece, arguments in {**PIECES, **OPTIONAL}.items():
+        if piece in PIECES or hasattr(module, piece):
+            _check_piece(path, piece, getattr(module, piece, None), arguments)
     table = getattr(module, "table", None)
     return Experiment(path.stem, path, question, module.Config, module.run, module.figure, module.claims, table)
 
@@ -192,6 +194,18 @@ def unexpected(error: BaseException) -> str:
 def _shorter(path: Path) -> Path:
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _check_piece(path: Path, piece: str, function: object, arguments: str) -> None:
+    """Refuse a piece that could not be called, before a run takes its time."""
+    if not callable(function):
+        raise ConfigError(path, piece, "is missing; must be a function")
+    signature = inspect.signature(function)
+    given = 3 if "saved" in signature.parameters else 2
+    try:
+        signature.bind(*range(given))
+    except TypeError as error:
+        raise ConfigError(path, piece, f"must be called as {piece}{arguments}, got {piece}{signature}") from error
 
 
 def _import(path: Path) -> ModuleType:
