@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_ar
 from regopt._core.messages import one_line, shown, suggestion
 
 if TYPE_CHECKING:
+    import pydantic
+    from _typeshed import DataclassInstance
     from pydantic_core import ErrorDetails
 
 C = TypeVar("C")
@@ -169,7 +171,7 @@ def check_fields(config_class: object, file: str | Path) -> None:
     """
     if not (isinstance(config_class, type) and dataclasses.is_dataclass(config_class)):
         raise ConfigError(file, "Config", "must be a dataclass")
-    if not cast(Any, config_class).__dataclass_params__.frozen:
+    if not getattr(getattr(config_class, "__dataclass_params__", None), "frozen", False):
         raise ConfigError(file, "Config", "must be frozen: @dataclasses.dataclass(frozen=True)")
     try:
         hints = get_type_hints(config_class, include_extras=True)
@@ -195,8 +197,8 @@ def _supported(hint: object) -> bool:
     return hint in (bool, int, float, str)
 
 
-def _fields(config_class: object) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(cast(Any, config_class)) if field.init]
+def _fields(config_class: type) -> list[dataclasses.Field[object]]:
+    return [field for field in dataclasses.fields(cast("type[DataclassInstance]", config_class)) if field.init]
 
 
 def _syntax_error(path: Path, text: str, reason: str) -> ConfigError:
@@ -244,7 +246,7 @@ def _plain(value: object, file: str, key: str) -> object:
 
 
 @functools.lru_cache(maxsize=32)
-def _schema(config_class: type) -> Any:
+def _schema(config_class: type) -> pydantic.TypeAdapter[dict[str, object]]:
     """Everything that the annotations say, without the ``__post_init__`` of the class."""
     import pydantic
     from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
