@@ -13,7 +13,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.space._dimensions import RESERVED
+from regopt.sweep.space._settings import RESERVED
 from regopt.training._checks import check_data
 
 
