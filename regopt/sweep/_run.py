@@ -1,4 +1,4 @@
-"""The entry point of a sweep: settings in groups, each with its program, trained round by round, on one host or more."""
+"""The entry point of a sweep: settings in groups, each with a program, trained round by round, on one or more hosts."""
 
 from pathlib import Path
 
