@@ -28,7 +28,7 @@ from regopt.sweep.engine._program import (
 
 
 class Abstract(NamedTuple):
-    """The shapes of a tree of arrays, hashable."""
+    """The shapes and dtypes of a tree of arrays, hashable."""
 
     structure: Any  # a PyTreeDef, which is no type for a type checker
     leaves: tuple[jax.ShapeDtypeStruct, ...]
@@ -48,16 +48,16 @@ def abstract(tree: Tree) -> Abstract:
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What a group's programs are compiled for: equal forms have the same programs.
+    """What the programs of a group are compiled for: equal forms have the same programs.
 
     Attributes:
         recipe: how the lanes train.
-        devices: what they run on.
-        shared: shapes of what all lanes read.
+        devices: the devices that the programs run on.
+        shared: shapes of the arrays that all lanes read.
         lane: shapes of a lane and of its constants.
-        capacity: lanes that lie on a device.
-        chunk: lanes that a device trains at once; None measures what fits.
-        share: of the sweep's settings, those of this group: so much of the memory is for it.
+        capacity: number of lanes on a device.
+        chunk: number of lanes that a device trains at once; None measures how many fit.
+        share: the share of the settings of the sweep that this group has, and so its share of the memory.
     """
 
     recipe: Recipe
@@ -70,22 +70,22 @@ class Form:
 
 
 class Programs(NamedTuple):
-    """What a group runs."""
+    """The compiled programs of a group."""
 
     chunk: int
     segment: Any
     start: Any
     predict: Any
     digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
-    trace_seconds: float  # in which JAX traced and lowered them
-    compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
+    trace_seconds: float  # seconds of tracing and lowering
+    compile_seconds: float  # seconds of compiling, or of reading from the persistent cache
 
 
 def programs_for(form: Form) -> Programs:
-    """The programs of a form, from the 32 used last or newly compiled.
+    """The programs of a form: one of the 32 most recently used, or newly compiled.
 
     Args:
-        form: what to compile for; one that has no hash, because of a static value or a patience, is compiled anew.
+        form: what to compile for; one that has no hash, because of a static value or a patience, is always compiled.
 
     Returns:
         The programs; the seconds are 0 where nothing was compiled.
@@ -153,7 +153,7 @@ class _Compiled(NamedTuple):
 
 
 def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compiled:
-    """A program compiled ahead of time; its lanes run one after the other where LAPACK would block their batch."""
+    """A program compiled ahead of time; its lanes run one after the other where batches of LAPACK calls could block."""
     began, mesh = time.perf_counter(), mesh_of(form.devices)
     each: Each = jax.vmap
     lowered = build(form.recipe, mesh).lower(*arguments)

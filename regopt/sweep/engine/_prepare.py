@@ -1,4 +1,4 @@
-"""From a config to a runner: randomness split, data on the devices, settings in groups, programs compiled."""
+"""From a config to a runner: keys split, data on the devices, settings in groups, programs compiled."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ from regopt.training._segments import split_key
 
 
 def share_data(config: SweepConfig) -> Shared:
-    """What all lanes read, once on each device."""
+    """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
     return on_each(devices_of(config), Shared(config.data, split_key(config.key), resamples))
@@ -118,7 +118,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
 
 @dataclasses.dataclass(frozen=True)
 class _Constant:
-    """The same patience for every setting; equal to another one of the same value and type."""
+    """A patience that is the same for every setting; equal to another one of the same value and type."""
 
     value: Any
     kind: type
@@ -136,7 +136,7 @@ def _of_setting(patience: Patience | None) -> Callable[[dict[str, Any]], Number]
 
 
 def _digests(settings: Settings) -> dict[str, str]:
-    """A digest of each column; static values count by how they are printed, without memory addresses."""
+    """A digest of each column; of static values the digest of their repr, without memory addresses."""
     words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)).encode() for name, column in settings.static.items()}
     numbers = {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
     return numbers | {name: digest(np.frombuffer(text, np.uint8)) for name, text in words.items()}
