@@ -74,8 +74,7 @@ class Places:
         return np.flatnonzero(ended & (self.place >= 0))[: max(len(self._queue) - room, 0)]
 
     def admit(self, leavers: np.ndarray) -> np.ndarray:
-        """Give places to waiting lanes as far as there is room, in their order, each on the device with the most free
-        places.
+        """Give places to waiting lanes in their order, each on the device with the most free places.
 
         Args:
             leavers: lanes that give up their places.
