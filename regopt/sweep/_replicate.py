@@ -1,7 +1,9 @@
 """The same settings trained on many training sets: the predictions from which bias, variance and ensembles come."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from regopt._core.numerics import check_whole
@@ -25,7 +27,7 @@ def replicate(
     task: Task,
     settings: Settings | Space,
     data: Splits,
-    resamples: Any,
+    resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array,
     *,
     seeds: int = 1,
     inputs: Tree,

@@ -132,5 +132,5 @@ def _distribution(dimension: Dimension) -> Any:
         raise ImportError("sweep.ask needs Optuna: pip install 'regopt[optuna]'") from error
     if dimension.listed:
         return CategoricalDistribution(tuple(range(len(dimension.levels(None)))))
-    low, high = dimension.levels(2)  # both ends, exactly
+    low, high = np.asarray(dimension.levels(2))  # both ends, exactly
     return FloatDistribution(float(low), float(high), log=dimension.log)

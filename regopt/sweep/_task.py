@@ -14,10 +14,11 @@ from flax import linen, nnx
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
+from regopt.data import Splits
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
-Augment = Callable[[Key, Any, Any, Setting], tuple[Any, Any]]  # (key, x, y, h) -> x, y
+Augment = Callable[[Key, Tree, Tree, Setting], tuple[Tree, Tree]]  # (key, x, y, h) -> x, y
 # folded into the key of a step; far from the counts that the random streams of a module fold in
 AUGMENT = np.uint32(zlib.crc32(b"augment"))
 
@@ -27,7 +28,7 @@ class SupervisedState(NamedTuple):
 
     params: Tree  # plain nested dict; the model is regopt.final_params(params, opt_state)
     rest: Tree  # the other arrays of the module: batch statistics, a dropout rate
-    opt_state: Any
+    opt_state: Tree
 
 
 def supervised(
@@ -36,7 +37,7 @@ def supervised(
     optimizer: Callable[[Setting], optax.GradientTransformation],
     *,
     metrics: Mapping[str, Measure] | None = None,
-    inputs: Any = None,
+    inputs: Tree = None,
     augment: Augment | None = None,
 ) -> Task:
     """The task that trains ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
@@ -114,7 +115,7 @@ def supervised(
         params = optax.apply_updates(state.params, updates)
         return SupervisedState(params, rest, opt_state), {"loss": value}
 
-    def evaluate(state: SupervisedState, data: Any, h: Setting):
+    def evaluate(state: SupervisedState, data: Splits, h: Setting):
         x, y = _pair("data.validation", data.validation)
         outputs = predict(state, x, h)
         return {f"validation_{name}": measure(outputs, y, h) for name, measure in measures.items()}
@@ -125,7 +126,7 @@ def supervised(
     return Task(init, step, evaluate, predict)
 
 
-def _check_functions(functions: Any) -> None:
+def _check_functions(functions: object) -> None:
     if not isinstance(functions, Mapping):
         raise ValueError(f"metrics must be a dict from names to functions, got {brief(functions)}")
     for name, function in functions.items():
@@ -133,7 +134,7 @@ def _check_functions(functions: Any) -> None:
             raise ValueError(f"{name} must be a function, got {brief(function)}")
 
 
-def _pair(name: str, examples: Any) -> tuple[Any, Any]:
+def _pair(name: str, examples: Tree) -> tuple[Tree, Tree]:
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(f"{name} must be a pair of inputs and targets, got {jax.tree.structure(examples)}")
     return examples[0], examples[1]
@@ -198,12 +199,12 @@ def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
     return _Face(lambda key, h: parts(built(h, key)), train, predict)
 
 
-def _is_linen(model: Any) -> bool:
+def _is_linen(model: Callable[..., Any] | linen.Module) -> bool:
     """Whether the model is a linen module, or a function of the setting alone that returns one."""
     return isinstance(model, linen.Module) or len(inspect.signature(model).parameters) == 1
 
 
-def _linen_face(model: Any, inputs: Any) -> _Face:
+def _linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree) -> _Face:
     if inputs is None:
         raise ValueError("a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1])")
 

@@ -139,7 +139,7 @@ def as_numbers(h: Tree) -> Tree:
     return numbers
 
 
-def _check_fixed(h: Tree, fixed: Any) -> None:
+def _check_fixed(h: Tree, fixed: object) -> None:
     if fixed is None:
         return
     if not (isinstance(h, Mapping) and isinstance(fixed, Mapping)):
@@ -161,7 +161,7 @@ def _checked_segment(steps: int, segment: int | None, batch_size: int | None) ->
 
 
 def _train(
-    task: Task, setting: Any, data: Splits, *, steps: int, segment: int, batch_size: int | None, key: Key | None
+    task: Task, setting: Tree, data: Splits, *, steps: int, segment: int, batch_size: int | None, key: Key | None
 ) -> Tree:
     """The state after the run; on the way back each segment is trained again from its first state."""
     keys = keys_of(key, setting)

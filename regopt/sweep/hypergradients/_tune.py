@@ -42,7 +42,7 @@ class _Descent(NamedTuple):
 
     accepted: Tree  # the last point with a finite value and gradient
     trial: Tree  # the point to evaluate next
-    opt_state: Any
+    opt_state: Tree
 
 
 def tune(
@@ -51,7 +51,7 @@ def tune(
     optimizer: optax.GradientTransformation,
     *,
     rounds: int,
-    scale: Scale | Any = "log",
+    scale: Scale | Tree = "log",
 ) -> Tuned:
     """Descend on a metric by its hypergradient, and return the best point of the path.
 
@@ -138,7 +138,7 @@ def tune(
     return Tuned(jax.tree.map(lambda x: x[best], path), found[best], best, path, values, metrics, accepted)
 
 
-def _scales_of(scale: Any, h: Tree) -> Tree:
+def _scales_of(scale: Tree, h: Tree) -> Tree:
     """The name of the scale of each number, after a check that it is known and that the number lies on it."""
     try:
         scales = jax.tree.broadcast(scale, h)

@@ -102,7 +102,7 @@ def population_based_training(
             return anew
         if dimension.listed:
             return value
-        low, high = dimension.at(np.array([0.0, 1.0]))
+        low, high = np.asarray(dimension.at(np.array([0.0, 1.0])))
         return np.clip(value * draw.choice(factors), low, high)
 
     drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}

@@ -1,13 +1,12 @@
 """How settings are drawn from a space: grids, random and low-discrepancy designs, or listed one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_whole
-from regopt.sweep.space._dimensions import Space, check_space, choice
+from regopt.sweep.space._dimensions import Column, Space, check_space, choice
 from regopt.sweep.space._settings import Settings
 
 
@@ -141,7 +140,7 @@ def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
     return _design(space, count, seed, lambda dims: qmc.LatinHypercube(dims, rng=seed).random(count))
 
 
-def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
+def from_columns(columns: Mapping[str, Sequence[object] | np.ndarray]) -> Settings:
     """Settings listed one by one; a column of numbers is traced, any other is static.
 
     Args:
@@ -165,7 +164,7 @@ def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
     return _settings(space, [space[name].levels(None) for name in columns])
 
 
-def _take(values: Any, indices: np.ndarray) -> Any:
+def _take(values: Column, indices: np.ndarray) -> Column:
     return values[indices] if isinstance(values, np.ndarray) else tuple(values[i] for i in indices)
 
 
@@ -189,7 +188,7 @@ def _design(space: Space, count: int, seed: int, draw: Callable[[int], np.ndarra
     return _settings(space, columns)
 
 
-def _settings(space: Space, columns: Sequence[Any]) -> Settings:
+def _settings(space: Space, columns: Sequence[Column]) -> Settings:
     named = dict(zip(space, columns, strict=True))
     return Settings(
         numbers={name: np.asarray(column) for name, column in named.items() if not space[name].static},

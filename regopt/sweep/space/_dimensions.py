@@ -13,6 +13,8 @@ import numpy as np
 from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_whole
 
+Column = np.ndarray | tuple[object, ...]  # numbers, or static values
+
 
 class Dimension(NamedTuple):
     """One axis of a space.
@@ -22,8 +24,8 @@ class Dimension(NamedTuple):
     design; a ``listed`` one has no values between those that were given; one with ``log`` is uniform in its logarithm.
     """
 
-    at: Callable[[np.ndarray], Any]
-    levels: Callable[[int | None], Any]
+    at: Callable[[np.ndarray], Column]
+    levels: Callable[[int | None], Column]
     static: bool = False
     crossed: bool = False
     listed: bool = False
@@ -121,7 +123,7 @@ def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
     return _listed(column, lambda indices: column[indices], static=False)
 
 
-def static(values: Sequence[Any] | np.ndarray) -> Dimension:
+def static(values: Sequence[object] | np.ndarray) -> Dimension:
     """One of the values, given to the task as the Python object it is; each combination of static values is compiled.
 
     Args:
@@ -209,7 +211,7 @@ def replicas(count: int) -> Dimension:
     return _crossed(np.arange(count))
 
 
-def check_space(space: Any) -> None:
+def check_space(space: object) -> None:
     """Check that a space maps names to dimensions."""
     if not isinstance(space, Mapping):
         raise ValueError(f"space must be a dict from names to dimensions, got {brief(space)}")
@@ -218,7 +220,7 @@ def check_space(space: Any) -> None:
             raise ValueError(f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}")
 
 
-def _check_list(values: Any) -> None:
+def _check_list(values: object) -> None:
     """Check that the values are a list, a tuple or the like, or an array ``[n]``."""
     is_list = isinstance(values, Sequence) and not isinstance(values, str | bytes)
     if not is_list and getattr(values, "ndim", None) != 1:
@@ -236,7 +238,7 @@ def _crossed(values: np.ndarray) -> Dimension:
     return _listed(values, lambda indices: values[indices], static=False)._replace(crossed=True)
 
 
-def _listed(values: Sequence[Any] | np.ndarray, take: Callable[[np.ndarray], Any], *, static: bool) -> Dimension:
+def _listed(values: Sequence[object] | np.ndarray, take: Callable[[np.ndarray], Column], *, static: bool) -> Dimension:
     if len(values) == 0:
         raise ValueError("a dimension needs at least one value, got none")
     count = len(values)
