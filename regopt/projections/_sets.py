@@ -31,7 +31,7 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
     References:
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
-        Section 6.2.4.
+        Section 6.2 (polyhedra).
 
         Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
