@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,52 +11,51 @@ import numpy as np
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
-from regopt.data import Splits
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import RESERVED
 from regopt.training._checks import check_data
 
 
-def whole(name: str, *, optional: bool = False) -> Callable[[object], None]:
+def whole(name: str, *, optional: bool = False) -> Callable[[Any], None]:
     """A check that an argument is a whole number >= 1; with ``optional`` it may be None."""
 
-    def check(value: object) -> None:
+    def check(value: Any) -> None:
         if not (optional and value is None):
             check_whole(name, value, "[1, inf)")
 
     return check
 
 
-def switch(name: str) -> Callable[[object], None]:
+def switch(name: str) -> Callable[[Any], None]:
     """A check that an argument is True or False."""
 
-    def check(value: object) -> None:
+    def check(value: Any) -> None:
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} must be True or False, got {brief(value)}")
 
     return check
 
 
-def check_patience(patience: object) -> None:
+def check_patience(patience: Any) -> None:
     """Check that the patience is None, a number >= 0, or a function of the setting."""
     if not (patience is None or callable(patience)):
         check_number("patience", patience, "[0, inf)")
 
 
-def check_noise(noise: object) -> None:
+def check_noise(noise: Any) -> None:
     """Check that the noise is one of the two ways in which lanes draw it."""
     if not (isinstance(noise, str) and noise in ("shared", "per lane")):
         raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
 
 
-def check_scheduler(scheduler: object) -> None:
-    """Check that the argument is a scheduler, or None."""
+def check_scheduler(scheduler: Any) -> None:
+    """It is a scheduler, or None."""
     if not isinstance(scheduler, Scheduler | None):
         raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
 
 
-def check_changes(scheduler: Scheduler | None, settings: Settings, patience: object) -> None:
+def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any) -> None:
     """Check that the scheduler changes numbers of the settings only, in columns that hold the new values."""
     if scheduler is None:
         return
@@ -69,12 +69,12 @@ def check_changes(scheduler: Scheduler | None, settings: Settings, patience: obj
         raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
 
 
-def check_save_every(seconds: object) -> None:
-    """Check that the argument is a number of seconds >= 0."""
+def check_save_every(seconds: Any) -> None:
+    """It is a number of seconds >= 0."""
     check_number("save_every", seconds, "[0, inf)")
 
 
-def check_folder(out: object) -> None:
+def check_folder(out: Any) -> None:
     """Check that the argument is None, or the path of a folder that exists or may be made."""
     if out is None:
         return
@@ -91,7 +91,7 @@ def check_folder(out: object) -> None:
         raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is none")
 
 
-def check_devices(devices: object) -> None:
+def check_devices(devices: Any) -> None:
     """Check that the argument is None, or a list of distinct devices."""
     if devices is None:
         return
@@ -104,7 +104,7 @@ def check_devices(devices: object) -> None:
             raise ValueError(f"devices must be distinct, got {brief(device)} more than once")
 
 
-def check_settings(settings: object) -> None:
+def check_settings(settings: Any) -> None:
     """Check that the argument is a table of settings whose whole numbers fit int32 and whose seeds are whole."""
     if not isinstance(settings, Settings):
         raise ValueError(
@@ -151,7 +151,7 @@ def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
     _check_within("the column replica", np.asarray(column), len(places), "the rows of resamples")
 
 
-def as_resamples(resamples: object, data: Splits) -> np.ndarray:
+def as_resamples(resamples: Any, data: Any) -> np.ndarray:
     """Resamples as int32 ``[replicas, examples]``, after a check that they are indices into ``data.train``."""
     check_data(data)
     try:

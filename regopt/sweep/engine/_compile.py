@@ -48,16 +48,16 @@ def abstract(tree: Tree) -> Abstract:
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What the programs of a group are compiled for: equal forms have the same programs.
+    """What a group's programs are compiled for: equal forms have the same programs.
 
     Attributes:
         recipe: how the lanes train.
-        devices: the devices that the programs run on.
-        shared: shapes of the arrays that all lanes read.
+        devices: what they run on.
+        shared: shapes of what all lanes read.
         lane: shapes of a lane and of its constants.
-        capacity: number of lanes on a device.
-        chunk: number of lanes that a device trains at once; None measures how many fit.
-        share: the share of the settings of the sweep that this group has, and so its share of the memory.
+        capacity: lanes that lie on a device.
+        chunk: lanes that a device trains at once; None measures what fits.
+        share: of the sweep's settings, those of this group: so much of the memory is for it.
     """
 
     recipe: Recipe
@@ -77,8 +77,8 @@ class Programs(NamedTuple):
     start: Any
     predict: Any
     digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
-    trace_seconds: float  # seconds of tracing and lowering
-    compile_seconds: float  # seconds of compiling, or of reading from the persistent cache
+    trace_seconds: float  # in which JAX traced and lowered them
+    compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
 
 
 def programs_for(form: Form) -> Programs:

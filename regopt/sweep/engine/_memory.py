@@ -17,14 +17,14 @@ def fit_chunk(
 ) -> tuple[int, Any]:
     """The number of lanes to train at once, and the program compiled for it.
 
-    On a CPU it is 16 lanes for a core (32 small ones), or fewer, down to 8, where their temporaries would not stay in
-    the share of the cache that a core has. Elsewhere it is all lanes, or as many as fit in the memory of the device.
+    On a CPU 16 lanes for a core (32 of small ones), down to 8 where their temporaries would not stay in its share
+    of the cache; elsewhere all of them, or as many as fit in the device's memory.
 
     Args:
         compile_at: compiles the program for a number of lanes.
-        capacity: the number of lanes on a device.
-        lane_bytes: the size of a lane at rest.
-        device: the first of the devices, which are all of one kind.
+        capacity: lanes of a device.
+        lane_bytes: size of a lane at rest.
+        device: the first of the devices, which are alike.
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
 
     Returns:

@@ -136,7 +136,7 @@ def _of_setting(patience: Patience | None) -> Callable[[dict[str, Any]], Number]
 
 
 def _digests(settings: Settings) -> dict[str, str]:
-    """A digest of each column; of static values the digest of their repr, without memory addresses."""
+    """A digest of each column; static values count by how they are printed, without memory addresses."""
     words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)).encode() for name, column in settings.static.items()}
     numbers = {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
     return numbers | {name: digest(np.frombuffer(text, np.uint8)) for name, text in words.items()}

@@ -25,9 +25,9 @@ class Kept(NamedTuple):
 class Spent:
     """The cost of a sweep so far, earlier processes included."""
 
-    seconds: float = 0.0  # seconds of earlier processes
-    trained: int = 0  # number of slots, over all calls, that trained a setting
-    slots: int = 0  # number of slots, over all calls
+    seconds: float = 0.0  # of earlier processes
+    trained: int = 0  # slots of all calls that trained a setting
+    slots: int = 0  # slots of all calls
     began: float = dataclasses.field(default_factory=time.perf_counter)
 
     @property
@@ -78,7 +78,7 @@ class SweepState:
             self.kept[number] = Kept(int(rows[best]), float(scores[best]), state)
 
     def to_tree(self) -> dict[str, Any]:
-        """Everything that another process needs to resume, as a tree of arrays."""
+        """Everything that another process needs in order to go on, as a tree of arrays."""
         spent = self.spent
         groups = [
             {
@@ -110,7 +110,7 @@ class SweepState:
             group.release()
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Continue from the tree that ``to_tree`` returned."""
+        """Go on from what ``to_tree`` gave."""
         self.history.restore(tree["history"])
         self.owed = np.array(tree["owed"])
         seconds, trained, slots = tree["spent"]
