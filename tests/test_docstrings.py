@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+from regopt import report
+
 
 class Required(NamedTuple):
     """The least share of a package's public functions and classes whose docstring has each part, in [0, 1]."""
@@ -34,8 +36,10 @@ PACKAGES = {
     "regopt.penalties": Required(),
     "regopt.projections": Required(),
     "regopt.regularization": Required(),
+    "regopt.report": Required(references=0.0),  # tables, pages and files: no method of a paper
     "regopt.schedules": Required(),
     "regopt.solvers": Required(),
+    "regopt.sweep": Required(),
     "regopt.training": Required(),
     "regopt.transforms": Required(),
 }
@@ -77,6 +81,16 @@ def test_docstrings_have_the_part(package, part):
     share = 1 - len(missing) / len(docstrings)
     required = getattr(PACKAGES[package], part)
     assert share >= required, f"{package}: {share:.0%} have {part}, {required:.0%} required; not {', '.join(missing)}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries below the clients
+@pytest.mark.parametrize(("name", "client"), [("to_mlflow", "mlflow"), ("to_tensorboard", "tensorboardX")])
+def test_the_example_of_an_exporter_runs_where_its_client_is_installed(name, client):
+    pytest.importorskip(client, reason=f"{client} is not installed")
+    (test,) = doctest.DocTestFinder(recurse=False).find(getattr(report, name), name)
+    skipped = [example for example in test.examples if example.options.pop(doctest.SKIP, False)]
+    assert skipped
+    assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_a_part_is_found_only_where_it_stands():

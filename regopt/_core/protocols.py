@@ -85,7 +85,7 @@ def final_params(params: Params, opt_state: Tree) -> Params:
 
     References:
         Polyak, B. T., & Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on
-        Control and Optimization, 30(4), 838-855, where the model is an average of the parameters.
+        Control and Optimization, 30(4), 838-855. For models that are averages of the parameters.
     """
     return _answer("final_params", "give the final model", params, opt_state)
 

@@ -77,7 +77,7 @@ def diagnose(train_error: Number, validation_error: Number, goal: Number, gap: N
         Array([0, 2, 1], dtype=int32)
 
     References:
-        Ng, A. (2018). Machine Learning Yearning. Chapters 20-27.
+        Ng, A. (2018). Machine Learning Yearning. deeplearning.ai. Chapters 20-27.
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 11.3.
     """

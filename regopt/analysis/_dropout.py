@@ -171,7 +171,7 @@ def normalized_geometric_mean(outputs: jax.Array, probabilities: jax.Array) -> j
     References:
         Baldi, P., & Sadowski, P. J. (2013). Understanding dropout. NeurIPS. Normalized weighted geometric mean.
 
-        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.53) to (7.55).
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.54) and (7.55).
     """
     outputs, probabilities = widen(outputs, probabilities)
     return jax.nn.sigmoid(jnp.tensordot(probabilities, jnp.log(outputs) - jnp.log1p(-outputs), axes=1))
@@ -200,7 +200,7 @@ def geometric_ensemble(log_probabilities: jax.Array, probabilities: jax.Array) -
         [0.75, 0.25]
 
     References:
-        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.53) to (7.66), where
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations (7.54) to (7.66), where
         all masks weigh alike.
     """
     log_probabilities, probabilities = widen(log_probabilities, probabilities)

@@ -128,10 +128,10 @@ def torch_kernel(gain: Number = 1.0, *, in_axis: Axes = -2, out_axis: Axes = -1)
         True
 
     References:
-        PyTorch documentation, ``torch.nn.Linear``.
+        PyTorch documentation. ``torch.nn.Linear``.
 
-        LeCun, Y., Bottou, L., Orr, G. B., & Mueller, K.-R. (1998). Efficient BackProp. Neural Networks: Tricks of the
-        Trade, Springer. Section 4.6, with three times the variance.
+        LeCun, Y., Bottou, L., Orr, G. B., & Müller, K.-R. (1998). Efficient BackProp. In Neural Networks: Tricks of the
+        Trade. Springer. Section 4.6, with three times the variance.
     """
     check_range("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis, out_axis))
@@ -159,7 +159,7 @@ def torch_bias(fan_in: int, gain: Number = 1.0) -> Initializer:
         True
 
     References:
-        PyTorch documentation, ``torch.nn.Linear``.
+        PyTorch documentation. ``torch.nn.Linear``.
     """
     if fan_in < 1:
         raise ValueError(f"fan_in must be at least 1, got {fan_in}")

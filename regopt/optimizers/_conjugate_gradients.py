@@ -64,8 +64,8 @@ def nonlinear_cg(
         Array([1., 1.], dtype=float32)
 
     References:
-        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.9 and equations 8.31
-        and 8.32. The sign of g in the printed equation 8.30 is wrong; that in the algorithm is right.
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.9 and equations 8.30
+        and 8.31. The sign of g in the printed equation 8.29 is wrong; that in the algorithm is right.
 
         Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Equations 5.41, 5.44, 5.45 and
         5.46.

@@ -85,7 +85,7 @@ def sgd(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArg
         Array([-0.5,  1. ], dtype=float32)
 
     References:
-        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. Annals of Mathematical Statistics, 22(3),
         400-407.
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1.

@@ -171,7 +171,7 @@ def huber(strength: NumberTree = 1.0, delta: NumberTree = 1.0, *, mask: Mask = "
         73-101.
 
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
-        Section 7.1.2, for the relation to ``l1``.
+        Section 3.1, for the Moreau envelope; that of ``l1`` is a Huber penalty.
     """
     check_range("strength", strength, "[0, inf)")
     check_range("delta", delta, "(0, inf)")

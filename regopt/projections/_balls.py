@@ -37,7 +37,7 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.5.1.
 
-        ``optax.projections.projection_l2_ball``, where radius 0 gives NaN at the origin.
+        Optax documentation. ``optax.projections.projection_l2_ball``, where radius 0 gives NaN at the origin.
     """
     check_range("scale", scale, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
@@ -67,7 +67,7 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
         Duchi, J., Shalev-Shwartz, S., Singer, Y., & Chandra, T. (2008). Efficient projections onto the l1-ball for
         learning in high dimensions. ICML. Figure 1.
 
-        ``optax.projections.projection_l1_ball``, where radius 0 gives NaN.
+        Optax documentation. ``optax.projections.projection_l1_ball``, where radius 0 gives NaN.
     """
     check_range("scale", scale, "[0, inf)")
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(params)]

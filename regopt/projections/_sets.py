@@ -31,9 +31,9 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
     References:
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
-        Section 6.2.4.
+        Section 6.2 (polyhedra).
 
-        ``optax.projections.projection_box``, where a traced bound changes the dtype.
+        Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
     return trees.lift(lambda w, low, high: jnp.clip(w, low, high), params, numbers=(lower, upper))
 

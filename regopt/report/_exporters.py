@@ -27,6 +27,20 @@ def to_tensorboard(findings: Findings, folder: str | Path) -> None:
 
     Raises:
         ImportError: tensorboardX is not installed (``pip install 'regopt[tensorboard]'``).
+
+    Example:
+        >>> import os, tempfile
+        >>> from regopt import report, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> found = report.Findings(
+        ...     "Two rates", result.to_pandas(), result.curves(), ("rate",), monitor="validation_loss", mode="min"
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.to_tensorboard(found, folder)  # doctest: +SKIP
+        ...     sorted(name for name in os.listdir(folder) if "setting" in name)
+        ['setting-0', 'setting-1']
     """
     writers, summary = _client("tensorboardX", "tensorboard"), _client("tensorboardX.summary", "tensorboard")
     tags = {metric: summary.scalar(metric, 0.0).value[0].tag for metric in findings.metrics}
@@ -55,10 +69,22 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
         experiment: the name of the experiment; the runs are added if it exists.
 
     Returns:
-        The experiment's id.
+        The id of the experiment.
 
     Raises:
         ImportError: mlflow is not installed (``pip install 'regopt[mlflow]'``).
+
+    Example:
+        >>> import tempfile
+        >>> from regopt import report, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> found = report.Findings(
+        ...     "Two rates", result.to_pandas(), result.curves(), ("rate",), monitor="validation_loss", mode="min"
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     number = report.to_mlflow(found, f"sqlite:///{folder}/mlflow.db")  # doctest: +SKIP
     """
     entities = _client("mlflow.entities", "mlflow")
     client = _client("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=tracking_uri)
@@ -79,11 +105,29 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
 def to_wandb(findings: Findings, folder: str | Path) -> None:
     """Write ``runs.csv`` and ``history.csv`` as Weights & Biases exports them, and ``runs.table.json`` as it logs them.
 
-    Their client is not needed to write; it reads the table back with ``wandb.Table.from_json``.
+    The client of Weights & Biases is not needed to write; it reads the table back with ``wandb.Table.from_json``.
 
     Args:
         findings: the sweep.
         folder: the folder for the three files, created if it does not exist.
+
+    Raises:
+        ImportError: pandas is not installed (``pip install 'regopt[experiments]'``).
+        OSError: a file cannot be written.
+
+    Example:
+        >>> import os, tempfile
+        >>> from regopt import report, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> found = report.Findings(
+        ...     "Two rates", result.to_pandas(), result.curves(), ("rate",), monitor="validation_loss", mode="min"
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.to_wandb(found, folder)
+        ...     sorted(os.listdir(folder))
+        ['history.csv', 'runs.csv', 'runs.table.json']
     """
     import pandas
 

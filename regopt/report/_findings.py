@@ -15,7 +15,7 @@ REPEATED = ("seed", "replica")  # columns whose values repeat a setting rather t
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """A sweep as tables.
+    """A sweep as tables: the input of every report.
 
     Attributes:
         title: the title of the page.
@@ -32,6 +32,18 @@ class Findings:
         explained: ``r2``, ``low``, ``high`` of the forest that the importance comes from, on held-out settings.
         separations: one row for each number: the range ``where`` settings diverged, the counts ``inside`` and
             ``diverged_inside``, and the same two counts outside.
+
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.report import Findings
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5, 1e30]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> found = Findings(
+        ...     "Three rates", result.to_pandas(), result.curves(), ("rate",), monitor="validation_loss", mode="min"
+        ... )
+        >>> found.order.tolist(), found.diverged.tolist(), found.setting(1)
+        ([1, 0], [False, False, True], {'rate': 0.5})
     """
 
     title: str

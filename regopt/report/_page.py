@@ -1,8 +1,8 @@
 """One HTML page with everything that a sweep found, which opens without a network and without this package.
 
-The page answers in this order: which setting is best, where the good ones lie, which number matters, what diverged.
-It holds its data as JSON, Plotly's library once, and a few lines of JavaScript; a content policy lets the browser run
-these scripts alone and load nothing. The words are in the template, which escapes every text of the tables.
+The page answers in this order: which setting is best, where the good settings lie, which number matters, what diverged.
+It holds its data as JSON, Plotly's library once, and a few lines of JavaScript. A content policy lets the browser run
+only these scripts and load nothing. The text is in the template, which escapes every value from the tables.
 """
 
 import base64
@@ -28,6 +28,23 @@ def write_page(path: str | Path, findings: Findings) -> None:
 
     Raises:
         ImportError: an extra is not installed (``pip install 'regopt[report]'``).
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from regopt import report, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> found = report.Findings(
+        ...     "Two rates", result.to_pandas(), result.curves(), ("rate",), monitor="validation_loss", mode="min"
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report.write_page(Path(folder) / "rates.html", found)
+        ...     text = (Path(folder) / "rates.html").read_text(encoding="utf-8")
+        >>> "<title>Two rates" in text, 'src="http' in text
+        (True, False)
     """
     write_text(Path(path), page(findings))
 

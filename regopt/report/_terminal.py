@@ -18,6 +18,21 @@ def summary(findings: Findings, rows: int = 20) -> Table:
 
     Returns:
         A rich table; brackets in a name are text, not markup.
+
+    Raises:
+        KeyError: the table lacks a column that ``Findings`` lists.
+
+    Example:
+        >>> from regopt import report, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> found = report.Findings(
+        ...     "Two rates", result.to_pandas(), result.curves(), ("rate",), monitor="validation_loss", mode="min"
+        ... )
+        >>> table = report.summary(found, rows=1)  # Console().print(table) shows it
+        >>> print(table.title, "-", table.caption)
+        Two rates: 2 settings: 2 done - 1 with the smallest validation_loss; the best: {'rate': 0.5}
     """
     table, order = findings.table, findings.order
     counts = ", ".join(f"{count:,} {status}" for status, count in table["status"].value_counts().items())

@@ -52,7 +52,7 @@ def robbins_monro(family: Family, *, start: Number = 0, **numbers: Number) -> Ro
         [False, True, True, False]
 
     References:
-        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. Annals of Mathematical Statistics, 22(3),
         400-407. Equations 26 and 27.
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.12 and 8.13.

@@ -183,7 +183,7 @@ def inverse_time(init_value: Number, decay_rate: Number, transition_steps: Numbe
         [1.0, 0.25, 0.0625]
 
     References:
-        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. Annals of Mathematical Statistics, 22(3),
         400-407.
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.12 and 8.13, which it
@@ -222,7 +222,7 @@ def power(init_value: Number, exponent: Number, offset: Number = 1.0) -> Schedul
         [1.0, 0.5, 0.25]
 
     References:
-        Robbins, H., & Monro, S. (1951). A stochastic approximation method. The Annals of Mathematical Statistics, 22,
+        Robbins, H., & Monro, S. (1951). A stochastic approximation method. Annals of Mathematical Statistics, 22(3),
         400-407.
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 8.12 and 8.13.

@@ -1,4 +1,4 @@
-"""What a sweep would take: memory, arithmetic and time, from one measured segment of each group."""
+"""What a sweep would take: memory, arithmetic and time, measured on one segment of each group."""
 
 import time
 from typing import Any, NamedTuple
@@ -12,29 +12,29 @@ from regopt.sweep.engine._prepare import devices_of, prepare, share_data
 
 
 class GroupPlan(NamedTuple):
-    """The settings that share one program."""
+    """The cost of the settings that share one program."""
 
-    static: dict[str, Any]  # their static values
+    static: dict[str, Any]  # the static values that they share
     settings: int
-    held: int  # on the devices at the same time
-    chunk: int  # trained at once on a device
-    lane_bytes: int  # of a setting at rest: parameters, optimizer, early stopping
-    temporary_bytes: int  # of a device while it trains a chunk
-    flops: float  # of a setting's whole training, as XLA counts its program; NaN where it does not
-    seconds: float  # of all settings' whole training, from one segment measured
+    held: int  # number of settings on the devices at the same time
+    chunk: int  # number of settings that a device trains at once
+    lane_bytes: int  # bytes of a setting at rest: parameters, optimizer, early stopping
+    temporary_bytes: int  # further bytes of a device while it trains a chunk
+    flops: float  # operations of the whole training of a setting, as XLA counts them; NaN where it does not
+    seconds: float  # estimate for the whole training of all settings, from one segment
 
 
 class Plan(NamedTuple):
-    """What a sweep would take; ``print`` it."""
+    """The cost of a sweep; ``print`` shows it as text."""
 
     groups: tuple[GroupPlan, ...]
     devices: int
-    segments: int  # of a setting
+    segments: int  # number of segments that a setting trains
     compile_seconds: float
 
     @property
     def seconds(self) -> float:
-        """Estimated time of training, if no setting ends early."""
+        """The estimated seconds of training, if no setting ends early."""
         return sum(group.seconds for group in self.groups)
 
     def __str__(self) -> str:
@@ -55,12 +55,12 @@ class Plan(NamedTuple):
 
 @configured(SweepConfig)
 def plan(config: SweepConfig) -> Plan:
-    """Compile a sweep's programs, train one segment of each, and tell what the whole would take.
+    """Compile the programs of a sweep, train one segment of each, and estimate what the whole would take.
 
-    ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
-    ``run``, so that the same call may be planned and run. Those that concern saving and showing (``out``,
-    ``save_every``, ``allow_different``, ``progress``) do nothing here, and ``hosts`` does not divide the plan, which is
-    that of one host with all settings.
+    A ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
+    ``run``, so that the same call can be planned and run. Those for saving and showing (``out``, ``save_every``,
+    ``allow_different``, ``progress``) have no effect here, and ``hosts`` does not divide the plan, which is that of one
+    host with all settings.
 
     Args:
         config: the arguments of ``run``.
@@ -70,6 +70,14 @@ def plan(config: SweepConfig) -> Plan:
 
     Raises:
         ValueError: as ``run`` does.
+
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.2, 0.5, 0.9]})
+        >>> plan = sweep.plan(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1)
+        >>> plan.segments, plan.groups[0].settings, plan.groups[0].lane_bytes  # a state, a mark, a rate and an index
+        (4, 4, 16)
     """
     runner = prepare(config, share_data(config))
     segments = len(config.evaluated)

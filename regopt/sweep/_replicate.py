@@ -1,7 +1,9 @@
-"""The same settings trained on many training sets: the predictions that bias, variance and ensembles are made of."""
+"""The same settings trained on many training sets: the predictions from which bias, variance and ensembles come."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from regopt._core.numerics import check_whole
@@ -15,17 +17,17 @@ from regopt.sweep.space._dimensions import Space
 
 
 class Replication(NamedTuple):
-    """What replicates of some settings predict."""
+    """The predictions of all replicates of some settings."""
 
     predictions: np.ndarray  # [settings, replicas, seeds, points, ...], float; NaN where a replicate diverged
-    result: Result  # of all replicates, in the order of the first three axes
+    result: Result  # the sweep of all replicates, in the order of the first three axes
 
 
 def replicate(
     task: Task,
     settings: Settings | Space,
     data: Splits,
-    resamples: Any,
+    resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array,
     *,
     seeds: int = 1,
     inputs: Tree,
@@ -37,9 +39,9 @@ def replicate(
         task: what to train, with a ``predict``; see ``supervised``.
         settings: which settings; of a space all combinations, as ``grid`` makes them.
         data: examples; see ``run``.
-        resamples: training sets as places in ``data.train``, whole numbers ``[replicas, examples]``.
-        seeds: trainings of a setting on a resample, >= 1, each with its own initial state and order of the data.
-            The same ones serve all settings and resamples, so 1 varies nothing but the training set.
+        resamples: training sets as indices into ``data.train``, whole numbers ``[replicas, examples]``.
+        seeds: trainings of a setting on a resample, >= 1, each with its own initial state and order of the data. The
+            same seeds serve all settings and resamples, so with 1 seed nothing varies but the training set.
         inputs: where to predict, with the points on the first axis.
         **run_options: further arguments of ``run``, such as ``steps`` and ``eval_every``.
 
@@ -47,8 +49,23 @@ def replicate(
         The predictions, and the result of the sweep.
 
     Raises:
-        ValueError: ``seeds`` is out of range, the settings have a column ``replica`` or ``seed`` of their own, the
-            task has no ``predict``, or ``run`` refuses an argument.
+        ValueError: ``seeds`` is out of range, the settings have a column ``replica`` or ``seed`` of their own, the task
+            has no ``predict``, or ``run`` refuses an argument.
+
+    Example:
+        >>> import numpy as np
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> rows = np.array([[0, 0], [1, 3], [2, 2]])  # data.train is [0, 1, 2, 1]
+        >>> settings = sweep.from_columns({"rate": [0.5, 1.0]})
+        >>> points = np.zeros(1, np.float32)
+        >>> made = sweep.replicate(MEAN_TASK, settings, MEAN_DATA, rows, inputs=points, steps=1, eval_every=1)
+        >>> made.predictions[:, :, 0, 0].tolist()  # a rate of 1 finds the mean of each resample in one step
+        [[0.0, 0.5, 1.0], [0.0, 1.0, 2.0]]
+
+    References:
+        Geman, S., Bienenstock, E., & Doursat, R. (1992). Neural networks and the bias/variance dilemma. Neural
+        Computation, 4(1), 1-58. For the decomposition that the predictions serve.
     """
     check_whole("seeds", seeds, "[1, inf)")
     listed = settings if isinstance(settings, Settings) else grid(settings)
@@ -64,7 +81,7 @@ def replicate(
 def _crossed(settings: Settings, replicas: int, seeds: int) -> Settings:
     """Every setting with every replica and seed, the seeds varying fastest.
 
-    One seed needs no column: a key that all share spares each lane the drawing of its own order.
+    One seed needs no column: with a key that all lanes share, no lane has to draw an order of its own.
     """
     rows = np.repeat(np.arange(len(settings)), replicas * seeds)
     numbers = {name: column[rows] for name, column in settings.numbers.items()}

@@ -1,4 +1,4 @@
-"""The sweep: settings in groups, each with its program, trained round by round, on one host or on several."""
+"""The entry point of a sweep: settings in groups, each with a program, trained round by round, on one or more hosts."""
 
 from pathlib import Path
 
@@ -19,69 +19,96 @@ from regopt.sweep.results._layout import check_division
 def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those of the config
     """Train every setting, many at once in one compiled program for each group of static values.
 
-    The settings' numbers are traced, so any value runs in the same program. A setting diverges when a metric of a
-    step, the monitor, or a number of its state that was finite is so no longer; it is recorded with its first bad
-    step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``
-    and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
-    it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
+    The numbers of the settings are traced, so any value runs in the same program. A setting diverges when a metric of a
+    step, the monitor, or a number of its state that was finite becomes infinite or NaN. The table records its first bad
+    step; it is trained no further and changes no bit of the other settings. In the same row, with the same
+    ``Result.chunk`` and devices, a setting has the same bits whatever the others are. With a scheduler, or with fewer
+    ``slots`` than settings, it takes any slot of a call that is free, which may change a rounding; ``Result.refit``
+    uses the same slots again.
 
-    On a GPU XLA may choose other kernels when it compiles again, in another process: the same bits after a resume or a
-    refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. The flags are part of what a
-    folder is checked for.
+    On a GPU XLA may choose other kernels when it compiles again in another process: the same bits after a resume or a
+    refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. A sweep that resumes from a
+    folder checks that the flags are the same.
 
     On a CPU the lanes of a program that decomposes matrices (orthogonal weights, ``jnp.linalg``) run one after the
-    other, as LAPACK's batches would wait for each other without end.
+    other, because batches of LAPACK calls could wait for each other forever.
 
     Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
     saved, and SIGTERM does the same.
 
     Args:
         task: what to train; see ``supervised``.
-        settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides a setting's
-            initial state and order of data; without it all settings share both.
+        settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides the initial state of
+            a setting and its order of the data; without it all settings share both.
         data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
-        steps: training steps of each setting, a multiple of ``eval_every``.
-        eval_every: steps between evaluations, >= 1.
-        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        steps: training steps of each setting, a multiple of ``eval_every``; static.
+        eval_every: steps between evaluations, >= 1; static.
+        batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
+            examples.
         key: source of all randomness; ``jax.random.key(0)`` by default.
-        patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and
-            keep its best state (book Algorithm 7.1); a number, or a function of ``h``, as in
-            ``lambda h: h["patience"]``. None trains to the end.
-        monitor: the metric that early stopping, the progress line and ``best`` watch.
+        patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and keep
+            its best state; a number >= 0, or a function of ``h``, as in ``lambda h: h["patience"]``. None trains to the
+            end.
+        monitor: the metric that early stopping, the progress line and ``best`` use.
         mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
-        noise: "shared" gives all settings the same random field at a step, which also pairs their noise; "per
-            lane" gives each its own, at the price of drawing it.
-        resamples: training sets as places in ``data.train``, whole numbers ``[replicas, examples]``, repetitions
+        noise: "shared" gives all settings the same random field at a step, which also pairs their noise; "per lane"
+            gives each setting its own, at the price of drawing it.
+        resamples: training sets as indices into ``data.train``, whole numbers ``[replicas, examples]``, repetitions
             allowed; see ``regopt.data.bootstrap``. A setting trains on the row that its column ``replica`` names;
-            batches are cut from the row as they are from all examples without it. The order in which a row is
-            visited depends on the seed alone: with one seed, all replicas visit the same places of their own rows.
-            The data are not copied for a lane, but for ``batch_size=None`` and the chunk at hand.
-        scheduler: who decides between rounds which settings go on; see ``successive_halving``, ``hyperband``,
-            ``median_rule``, ``asynchronous_halving`` and ``population_based_training``. None trains all.
-        slots: settings of a group that are held on the devices at the same time; the others wait, and each takes the
-            place of one that has ended, in the same program. By default all, or as many as fill half of the memory.
-            The state of a setting that gave its place away is not kept, but for the best one's. With early stopping
-            or a scheduler, twice as many slots as a chunk has settings times evaluations keep the chunks full.
-        chunk: settings that a device trains at once; by default measured to fit cache and memory.
+            batches are cut from the row as they are from all examples without it. The order in which a row is visited
+            depends on the seed alone: with one seed, all replicas visit the same positions of their own rows. The data
+            are not copied for each lane, except with ``batch_size=None`` for the chunk in training.
+        scheduler: the rule that decides between rounds which settings go on; see ``successive_halving``, ``hyperband``,
+            ``median_rule``, ``asynchronous_halving`` and ``population_based_training``. None trains all settings to the
+            end.
+        slots: the number of settings of a group that are held on the devices at the same time; the others wait, and
+            each takes the place of one that has ended, in the same program. By default all, or as many as fill half of
+            the memory. The state of a setting that gave its place away is not kept, except that of the best one. With
+            early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
+            evaluations.
+        chunk: the number of settings that a device trains at once; by default it is measured to fit cache and memory.
         devices: what to run on; by default all local devices.
-        out: folder to save the sweep in: the same call goes on from there after an interruption of any kind, to the
-            same bits, and gives the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
+        out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, to the
+            same bits, and returns the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
             meanwhile.
         save_every: seconds of training between saves, >= 0.
         hosts: which host this is and of how many, as ``(0, 4)`` or "1/4"; each trains every n-th setting, in a folder
-            within ``out``, which all must see, and then what others left that are gone. By default those of
-            ``jax.distributed``, if it is initialised with several processes.
-        allow_different: go on although ``out`` holds a sweep of other data, settings, versions or devices, and say so.
+            within ``out``, which all hosts must see, and then the unfinished shares of hosts that are gone. By default
+            those of ``jax.distributed``, if it is initialised with several processes.
+        allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
+            differences.
         progress: show a progress line, if standard error is a terminal.
 
     Returns:
         The table, the learning curves, and the trained states.
 
     Raises:
-        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not a
-            metric of the task, ``resamples`` and the column ``replica`` do not go together, or the scheduler does not
-            fit the settings.
+        ValueError: an argument is out of range, ``steps`` is no multiple of ``eval_every``, ``monitor`` is not a metric
+            of the task, ``resamples`` and the column ``replica`` do not go together, or the scheduler does not fit the
+            settings.
         StoreError: the folder ``out`` is in use, holds another sweep, is damaged, or cannot be written.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import sweep
+        >>> from regopt.data import Splits
+        >>> task = sweep.Task(  # w moves towards the mean of the batch
+        ...     init=lambda key, h: jnp.zeros(()),
+        ...     step=lambda w, batch, key, h: (
+        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
+        ...     ),
+        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
+        ... )
+        >>> data = Splits(train=jnp.array([0.5, 1.5]), validation=jnp.array([1.0]))
+        >>> settings = sweep.grid({"rate": sweep.choice([0.1, 0.5, 1e30])})
+        >>> result = sweep.run(task, settings, data, steps=4, eval_every=1)
+        >>> result.status.tolist()
+        ['done', 'done', 'diverged']
+        >>> result.best().setting, float(result.state(result.best()))
+        ({'rate': 0.5}, 0.9375)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1, for ``patience``.
     """
     hosts = config.hosts
     if hosts is None and jax.process_count() > 1:

@@ -1,4 +1,4 @@
-"""Settings that an Optuna sampler suggests, in batches: ask, train them in one program, tell."""
+"""Settings that an Optuna sampler suggests, in batches: ask for them, train them in one program, tell the results."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,14 @@ from regopt.sweep.space._dimensions import Space, check_space
 def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
     """Ask a study for settings; each is crossed with the seeds and replicas of the space.
 
-    Any sampler will do; one that takes account of trials not told yet (``constant_liar=True`` of the TPE sampler) suits
-    batches. With as many settings in each batch ``run`` compiles but once.
+    Any sampler will do. One that takes account of trials that have no value yet (``constant_liar=True`` of the TPE
+    sampler) suits batches. If all batches have the same number of settings, ``run`` compiles only once. Each trial
+    comes from ``optuna.Study.ask``.
 
     Args:
         study: an ``optuna.Study``, with the direction of the metric that ``tell`` gives it.
         space: dimensions by name.
-        count: trials, >= 1.
+        count: number of trials, >= 1.
 
     Returns:
         The trials, for ``tell``, and the settings, the repeats of a trial in a row.
@@ -29,14 +30,23 @@ def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
         ValueError: count is below 1, or the space has nothing to suggest.
         ImportError: Optuna is not installed.
 
-    References: Akiba et al. (2019), section 3.1; ``optuna.Study.ask``.
+    Example:
+        >>> import optuna
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=optuna.samplers.TPESampler(constant_liar=True, seed=0))
+        >>> space = {"rate": sweep.uniform(0.0, 1.0)}
+        >>> for _ in range(3):
+        ...     trials, settings = sweep.ask(study, space, 4)
+        ...     result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1)
+        ...     sweep.tell(study, trials, result)
+        >>> len(study.trials), study.best_value < 1e-3
+        (12, True)
 
-    Example::
-
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(constant_liar=True))
-        for _ in range(8):
-            trials, settings = sweep.ask(study, space, 32)
-            sweep.tell(study, trials, sweep.run(task, settings, data, steps=300, eval_every=30))
+    References:
+        Akiba, T., Sano, S., Yanase, T., Ohta, T., & Koyama, M. (2019). Optuna: A next-generation hyperparameter
+        optimization framework. KDD.
     """
     check_whole("count", count, "[1, inf)")
     check_space(space)
@@ -64,20 +74,35 @@ def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
 
 
 def tell(study: Any, trials: Sequence[Any], result: Result, metric: str | None = None) -> None:
-    """Tell a study what came of its trials.
+    """Tell a study the values of its trials.
 
-    A trial's value is the mean over its repeats at their kept steps. It fails if a repeat diverged or was not trained;
-    one that the scheduler pruned is pruned in the study too, with the value that it had come to.
+    The value of a trial is the mean over its repeats at their kept steps. The trial fails if a repeat diverged or was
+    not trained; one that the scheduler pruned is pruned in the study too, with the value that it had reached.
 
     Args:
-        study: that was asked.
+        study: the study that was asked.
         trials: what ``ask`` returned.
-        result: of the settings that it returned.
-        metric: whose value to tell; the sweep's ``monitor`` by default.
+        result: the result of the settings that it returned.
+        metric: the metric whose value to tell; the ``monitor`` of the sweep by default.
 
     Raises:
         ValueError: the result is not of these trials, or has no such metric.
         ImportError: Optuna is not installed.
+
+    Example:
+        >>> import optuna
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> trials, settings = sweep.ask(study, {"rate": sweep.choice([0.5, 1e30])}, 4)
+        >>> sweep.tell(study, trials, sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1))
+        >>> [trial.state.name for trial in study.trials], study.best_value  # a diverged setting fails
+        (['FAIL', 'COMPLETE', 'FAIL', 'FAIL'], 0.00390625)
+
+    References:
+        Akiba, T., Sano, S., Yanase, T., Ohta, T., & Koyama, M. (2019). Optuna: A next-generation hyperparameter
+        optimization framework. KDD.
     """
     from optuna.trial import TrialState
 
@@ -107,5 +132,5 @@ def _distribution(dimension: Dimension) -> Any:
         raise ImportError("sweep.ask needs Optuna: pip install 'regopt[optuna]'") from error
     if dimension.listed:
         return CategoricalDistribution(tuple(range(len(dimension.levels(None)))))
-    low, high = dimension.levels(2)  # both ends, exactly
+    low, high = np.asarray(dimension.levels(2))  # both ends, exactly
     return FloatDistribution(float(low), float(high), log=dimension.log)

@@ -14,20 +14,21 @@ from flax import linen, nnx
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
+from regopt.data import Splits
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
-Augment = Callable[[Key, Any, Any, Setting], tuple[Any, Any]]  # (key, x, y, h) -> x, y
-# folded into a step's key: far from the counts of a module's random streams
+Augment = Callable[[Key, Tree, Tree, Setting], tuple[Tree, Tree]]  # (key, x, y, h) -> x, y
+# folded into the key of a step; far from the counts that the random streams of a module fold in
 AUGMENT = np.uint32(zlib.crc32(b"augment"))
 
 
 class SupervisedState(NamedTuple):
-    """State of a supervised task."""
+    """The state of a supervised task."""
 
     params: Tree  # plain nested dict; the model is regopt.final_params(params, opt_state)
-    rest: Tree  # what a module carries besides parameters: batch statistics, a dropout rate
-    opt_state: Any
+    rest: Tree  # the other arrays of the module: batch statistics, a dropout rate
+    opt_state: Tree
 
 
 def supervised(
@@ -36,33 +37,55 @@ def supervised(
     optimizer: Callable[[Setting], optax.GradientTransformation],
     *,
     metrics: Mapping[str, Measure] | None = None,
-    inputs: Any = None,
+    inputs: Tree = None,
     augment: Augment | None = None,
 ) -> Task:
-    """Training ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
+    """The task that trains ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
 
-    The evaluation reports ``validation_loss`` and a ``validation_<name>`` for each metric, on ``data.validation``
-    with noise off; a step reports ``loss``, on its batch with noise on, at the optimizer's evaluation point. The
-    predictions are the outputs that the evaluation measures: noise off, with the optimizer's final parameters.
+    The evaluation reports ``validation_loss`` and a ``validation_<name>`` for each metric, on ``data.validation`` with
+    noise off. A step reports ``loss`` on its batch with noise on, at the evaluation point of the optimizer. The
+    predictions are the outputs that the evaluation measures: noise off, with the final parameters of the optimizer.
 
     Args:
         model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module.
-        loss: ``(outputs, targets) -> scalar``, a mean over the batch; with a third argument named ``h`` it is given
-            the setting, for a task's weight, say.
-        optimizer: ``h -> optimizer``, where ``h`` is the dict of one setting's numbers and static values; its update
-            gets ``value``, ``grad`` and ``value_fn`` of the batch's loss as extra arguments, for line searches and
-            methods of second order.
+        loss: ``(outputs, targets) -> scalar``, a mean over the batch; with a third argument named ``h`` it also gets
+            the setting, for the weight of a task, say.
+        optimizer: ``h -> optimizer``, where ``h`` is the dict of the numbers and static values of one setting. The
+            update gets ``value``, ``grad`` and ``value_fn`` of the loss of the batch as extra arguments, for line
+            searches and second-order methods.
         metrics: further such functions by name.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
         augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
-            noisy, examples mixed. The evaluation sees the data as they are.
+            noisy, examples mixed. The evaluation uses the data as they are.
 
     Returns:
-        The task. Its random streams (dropout and the like) are fed from the key of each step, so the engine
-        decides whether lanes share their noise.
+        The task. Its random streams (dropout and the like) are derived from the key of each step, so the engine decides
+        whether lanes share their noise.
 
     Raises:
         ValueError: a linen module comes without ``inputs``, or a metric is named ``loss``.
+
+    Example:
+        >>> import numpy as np
+        >>> import regopt
+        >>> from flax import nnx
+        >>> from regopt import losses, sweep
+        >>> from regopt.data import Splits
+        >>> task = sweep.supervised(
+        ...     lambda h, rngs: nnx.Linear(1, 1, rngs=rngs),
+        ...     losses.squared_error,
+        ...     lambda h: regopt.sgd(h["learning_rate"]),
+        ... )
+        >>> x = np.linspace(-1.0, 1.0, 8, dtype=np.float32)[:, None]
+        >>> data = Splits((x, 3.0 * x), (x, 3.0 * x))
+        >>> settings = sweep.from_columns({"learning_rate": [0.01, 0.3]})
+        >>> result = sweep.run(task, settings, data, steps=40, eval_every=20)
+        >>> result.best().setting, result.predict(x[:1])[1].round(1).tolist()
+        ({'learning_rate': 0.3}, [[-3.0]])
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1, with any optimizer
+        in place of stochastic gradient descent.
     """
     _check_functions({"model": model, "loss": loss, "optimizer": optimizer})
     _check_functions({} if metrics is None else metrics)
@@ -92,7 +115,7 @@ def supervised(
         params = optax.apply_updates(state.params, updates)
         return SupervisedState(params, rest, opt_state), {"loss": value}
 
-    def evaluate(state: SupervisedState, data: Any, h: Setting):
+    def evaluate(state: SupervisedState, data: Splits, h: Setting):
         x, y = _pair("data.validation", data.validation)
         outputs = predict(state, x, h)
         return {f"validation_{name}": measure(outputs, y, h) for name, measure in measures.items()}
@@ -103,7 +126,7 @@ def supervised(
     return Task(init, step, evaluate, predict)
 
 
-def _check_functions(functions: Any) -> None:
+def _check_functions(functions: object) -> None:
     if not isinstance(functions, Mapping):
         raise ValueError(f"metrics must be a dict from names to functions, got {brief(functions)}")
     for name, function in functions.items():
@@ -111,21 +134,21 @@ def _check_functions(functions: Any) -> None:
             raise ValueError(f"{name} must be a function, got {brief(function)}")
 
 
-def _pair(name: str, examples: Any) -> tuple[Any, Any]:
+def _pair(name: str, examples: Tree) -> tuple[Tree, Tree]:
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(f"{name} must be a pair of inputs and targets, got {jax.tree.structure(examples)}")
     return examples[0], examples[1]
 
 
 def _with_setting(measure: Measure) -> Measure:
-    """``(outputs, targets, h) -> scalar``, whether or not the measure wants the setting."""
+    """The measure as a function ``(outputs, targets, h) -> scalar``, whether or not it uses the setting."""
     if "h" in inspect.signature(measure).parameters:
         return lambda outputs, targets, h: measure(outputs, targets, h=h)
     return lambda outputs, targets, _: measure(outputs, targets)
 
 
 def _carried(before: Tree, after: Tree) -> Tree:
-    """What goes on to the next step: the entries of ``before``, with their dtypes; what a step sowed is dropped."""
+    """The entries of ``before`` with their new values and old dtypes; what a step has sowed is dropped."""
     return {
         name: _carried(old, after[name]) if isinstance(old, dict) else jnp.asarray(after[name]).astype(old.dtype)
         for name, old in before.items()
@@ -133,7 +156,7 @@ def _carried(before: Tree, after: Tree) -> Tree:
 
 
 class _Face(NamedTuple):
-    """What a task needs of a module, whichever flax it comes from."""
+    """The functions of a module that a task needs, the same for both kinds of flax modules."""
 
     init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
     train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
@@ -141,10 +164,10 @@ class _Face(NamedTuple):
 
 
 def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
-    """The module is built anew in each step and given its state; XLA drops the initial weights that this makes.
+    """The functions of an nnx module, which is built anew in each step and given its state.
 
-    Nothing of a module but arrays is carried from step to step, so it may hold functions and traced numbers, and
-    its random streams start from the step's own key.
+    XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
+    it may hold functions and traced numbers, and its random streams start from the key of the step.
     """
 
     def built(h, key):
@@ -176,12 +199,12 @@ def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
     return _Face(lambda key, h: parts(built(h, key)), train, predict)
 
 
-def _is_linen(model: Any) -> bool:
-    """A linen module, or a function of the setting alone."""
+def _is_linen(model: Callable[..., Any] | linen.Module) -> bool:
+    """Whether the model is a linen module, or a function of the setting alone that returns one."""
     return isinstance(model, linen.Module) or len(inspect.signature(model).parameters) == 1
 
 
-def _linen_face(model: Any, inputs: Any) -> _Face:
+def _linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree) -> _Face:
     if inputs is None:
         raise ValueError("a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1])")
 

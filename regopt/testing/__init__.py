@@ -46,7 +46,9 @@ An optimizer of one's own, with one of the laws that apply to it:
 >>> testing.check_optimizer(signs, numbers, laws=["vmap over a number is the loop"])
 
 ``CATALOGUE`` has a ``Row`` for each factory of this package, ``LAWS`` every law; ``cells`` yields the pairs of a law
-and its arguments, so that a test runner may show each as a test of its own.
+and its arguments, so that a test runner may show each as a test of its own. ``MEAN_TASK`` on ``MEAN_DATA`` is a task
+for short examples and tests of sweeps: the state moves to a mean of 1, the validation loss after t steps is
+``(1 - rate)**(2 t)``.
 """
 
 from regopt.testing._catalogue import CATALOGUE
@@ -66,10 +68,13 @@ from regopt.testing._laws._prox import ProxPoint, check_prox_at
 from regopt.testing._points import gradients, parameters, residuals
 from regopt.testing._row import ProxTraits, Row
 from regopt.testing._tables import table, tables_in, update_tables
+from regopt.testing._toy import MEAN_DATA, MEAN_TASK
 
 __all__ = [
     "CATALOGUE",
     "LAWS",
+    "MEAN_DATA",
+    "MEAN_TASK",
     "Law",
     "ProxPoint",
     "ProxTraits",

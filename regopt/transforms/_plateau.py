@@ -74,9 +74,9 @@ def reduce_on_plateau(
         Array([-0.5], dtype=float32)
 
     References:
-        PyTorch, ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
+        PyTorch documentation. ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
 
-        optax, ``optax.contrib.reduce_on_plateau``, which has the same argument names.
+        Optax documentation. ``optax.contrib.reduce_on_plateau``, which has the same argument names.
     """
     check_range("factor", factor, "(0, 1]")
     check_range("rtol", rtol, "[0, 1]")

@@ -56,7 +56,7 @@ def decompose_cross_entropy(log_probabilities: jax.Array, targets: jax.Array) ->
         Heskes, T. (1998). Bias/variance decompositions for likelihood-based estimators. Neural Computation, 10(6),
         1425-1433. Equations (6)-(8).
 
-        Pfau, D. (2013). A generalized bias-variance decomposition for Bregman divergences.
+        Pfau, D. (2013). A generalized bias-variance decomposition for Bregman divergences. Unpublished manuscript.
 
         Yang, Z., Yu, Y., You, C., Steinhardt, J., & Ma, Y. (2020). Rethinking bias-variance trade-off for
         generalization of neural networks. ICML. Section 3.

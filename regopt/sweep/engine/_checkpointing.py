@@ -1,4 +1,4 @@
-"""When a sweep is saved: the state every so many seconds, and the table that people and other hosts read."""
+"""When a sweep is saved: its state after a number of seconds, and the table that people and other hosts read."""
 
 import time
 from pathlib import Path
@@ -14,13 +14,13 @@ from regopt.sweep.results import Result
 
 
 class Checkpointing:
-    """The checkpoint folder of a sweep, in use.
+    """The checkpoint folder of a sweep that trains, and the times of its saves.
 
     Args:
-        store: open.
-        folder: where it is.
-        seconds: between saves of the state.
-        table_seconds: between saves of the table alone, which other hosts wait for.
+        store: the open store.
+        folder: the folder of the store.
+        seconds: seconds between saves of the state.
+        table_seconds: seconds between saves of the table alone, which other hosts read.
     """
 
     def __init__(self, store: Store, folder: Path, seconds: float, table_seconds: float = np.inf):
@@ -28,7 +28,7 @@ class Checkpointing:
         self._saved = self._seen = self._shown = time.monotonic()
 
     def alive(self) -> None:
-        """A sign of life to other hosts, every ten seconds."""
+        """Tell other hosts every ten seconds that this process still runs."""
         if time.monotonic() - self._seen >= 10:
             self._seen = time.monotonic()
             alive(self._folder)
@@ -38,19 +38,19 @@ class Checkpointing:
         return time.monotonic() - self._saved >= self._seconds
 
     def table_due(self) -> bool:
-        """Whether it is time to save the table for others."""
+        """Whether it is time to save the table for other hosts."""
         if time.monotonic() - self._shown < self._table_seconds:
             return False
         self._shown = time.monotonic()
         return True
 
     def save(self, state: SweepState, *, done: bool) -> None:
-        """Save everything that the sweep has come to."""
+        """Save the whole state of the sweep."""
         self._store.save(int(state.history.segments.sum()), state.to_tree(), done=done)
         self._saved = time.monotonic()
 
     def save_table(self, result: Result) -> None:
-        """Save what a person reads; the state is not touched."""
+        """Save the table and the curves, without the state."""
         try:
             result.save(self._folder)
         except OSError as error:
@@ -61,7 +61,7 @@ class Checkpointing:
             ) from error
 
     def restore(self, state: SweepState) -> bool:
-        """Go on from what was saved, if anything was; returns whether nothing is left to train."""
+        """Restore the state that was saved, if there is one; returns whether nothing is left to train."""
         if self._store.number is None:
             return False
         form = state.form()

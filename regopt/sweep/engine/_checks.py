@@ -1,4 +1,4 @@
-"""Checks of what a sweep is given, before a program is built: one line names what is wrong and what would be right."""
+"""Checks of the arguments of a sweep, before a program is built: one line names the fault and the fix."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.space._dimensions import RESERVED
+from regopt.sweep.space._settings import RESERVED
 from regopt.training._checks import check_data
 
 
@@ -38,13 +38,13 @@ def switch(name: str) -> Callable[[Any], None]:
 
 
 def check_patience(patience: Any) -> None:
-    """It is None, a number >= 0, or a function of the setting."""
+    """Check that the patience is None, a number >= 0, or a function of the setting."""
     if not (patience is None or callable(patience)):
         check_number("patience", patience, "[0, inf)")
 
 
 def check_noise(noise: Any) -> None:
-    """It is one of the two ways in which lanes draw their noise."""
+    """Check that the noise is one of the two ways in which lanes draw it."""
     if not (isinstance(noise, str) and noise in ("shared", "per lane")):
         raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
 
@@ -56,7 +56,7 @@ def check_scheduler(scheduler: Any) -> None:
 
 
 def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any) -> None:
-    """What the scheduler changes are numbers of the settings that may change."""
+    """Check that the scheduler changes numbers of the settings only, in columns that hold the new values."""
     if scheduler is None:
         return
     if unknown := set(scheduler.changes) - set(settings.numbers):
@@ -75,7 +75,7 @@ def check_save_every(seconds: Any) -> None:
 
 
 def check_folder(out: Any) -> None:
-    """It is None, or the path of a folder that exists or may be made."""
+    """Check that the argument is None, or the path of a folder that exists or may be made."""
     if out is None:
         return
     if not (isinstance(out, str | os.PathLike) and os.fspath(out)):
@@ -92,7 +92,7 @@ def check_folder(out: Any) -> None:
 
 
 def check_devices(devices: Any) -> None:
-    """They are None, or a list of distinct devices."""
+    """Check that the argument is None, or a list of distinct devices."""
     if devices is None:
         return
     if not (isinstance(devices, list | tuple) and devices):
@@ -105,7 +105,7 @@ def check_devices(devices: Any) -> None:
 
 
 def check_settings(settings: Any) -> None:
-    """They are settings; whole numbers fit the device's int32, and seeds are whole."""
+    """Check that the argument is a table of settings whose whole numbers fit int32 and whose seeds are whole."""
     if not isinstance(settings, Settings):
         raise ValueError(
             f"settings must come from grid, random, sobol or from_columns, got a {type(settings).__name__}"
@@ -124,13 +124,13 @@ def _check_whole(settings: Settings, name: str) -> None:
 
 
 def check_metric_names(metrics: Sequence[str], settings: Settings) -> None:
-    """No metric has the name of another column of the results."""
+    """Check that no metric has the name of another column of the results."""
     if taken := set(metrics) & (set(settings.columns) | RESERVED):
         raise ValueError(f"a metric must not be named {min(taken)!r}: the results have a column of that name")
 
 
 def check_held(held: int, settings: int) -> None:
-    """All settings of a group are on the devices, where one may go on from the state of another."""
+    """Check that all settings of a group are on the devices, which a scheduler that copies states needs."""
     if held < settings:
         raise ValueError(
             f"slots must be at least the {settings} settings of a program where states go from one setting to another, "
@@ -139,7 +139,7 @@ def check_held(held: int, settings: int) -> None:
 
 
 def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
-    """Each setting's replica is a row of the resamples."""
+    """Check that the replica of each setting is a row of the resamples."""
     column = settings.columns.get("replica")
     if places is None and column is not None:
         raise ValueError("a column replica needs resamples [replicas, examples], as regopt.data.bootstrap makes")
@@ -152,7 +152,7 @@ def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
 
 
 def as_resamples(resamples: Any, data: Any) -> np.ndarray:
-    """Resamples as int32 ``[replicas, examples]``, once it is sure that they are places in ``data.train``."""
+    """Resamples as int32 ``[replicas, examples]``, after a check that they are indices into ``data.train``."""
     check_data(data)
     try:
         places = np.asarray(resamples)
@@ -167,7 +167,7 @@ def as_resamples(resamples: Any, data: Any) -> np.ndarray:
 
 
 def check_predicts(task: Task) -> None:
-    """The task can predict."""
+    """Check that the task has a ``predict``."""
     if task.predict is None:
         raise ValueError("the task has no predict; give it one: task._replace(predict=...) of (state, inputs, h)")
 

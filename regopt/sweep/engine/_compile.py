@@ -28,7 +28,7 @@ from regopt.sweep.engine._program import (
 
 
 class Abstract(NamedTuple):
-    """The shapes of a tree of arrays, hashable."""
+    """The shapes and dtypes of a tree of arrays, hashable."""
 
     structure: Any  # a PyTreeDef, which is no type for a type checker
     leaves: tuple[jax.ShapeDtypeStruct, ...]
@@ -70,7 +70,7 @@ class Form:
 
 
 class Programs(NamedTuple):
-    """What a group runs."""
+    """The compiled programs of a group."""
 
     chunk: int
     segment: Any
@@ -82,10 +82,10 @@ class Programs(NamedTuple):
 
 
 def programs_for(form: Form) -> Programs:
-    """The programs of a form, from the 32 used last or newly compiled.
+    """The programs of a form: one of the 32 most recently used, or newly compiled.
 
     Args:
-        form: what to compile for; one that has no hash, because of a static value or a patience, is compiled anew.
+        form: what to compile for; one that has no hash, because of a static value or a patience, is always compiled.
 
     Returns:
         The programs; the seconds are 0 where nothing was compiled.
@@ -153,7 +153,7 @@ class _Compiled(NamedTuple):
 
 
 def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compiled:
-    """A program compiled ahead of time; its lanes run one after the other where LAPACK would block their batch."""
+    """A program compiled ahead of time; its lanes run one after the other where batches of LAPACK calls could block."""
     began, mesh = time.perf_counter(), mesh_of(form.devices)
     each: Each = jax.vmap
     lowered = build(form.recipe, mesh).lower(*arguments)

@@ -1,7 +1,8 @@
 """The arguments of a sweep: each stated once, with its type, its default and its check.
 
-``run`` and ``plan`` take them as keyword arguments (``configured`` gives them the signature); what each means is
-documented in ``run``. The check of one argument stands beside it, checks between arguments in ``__post_init__``.
+``run`` and ``plan`` take them as keyword arguments (``configured`` gives them the signature); the docstring of ``run``
+describes them. The check of one argument is in the metadata of its field, checks between arguments are in
+``__post_init__``.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""One CPU device for each core: without it XLA runs a sweep's lanes on one device."""
+"""One CPU device for each core: without it XLA runs the lanes of a sweep on one device."""
 
 import os
 
@@ -8,13 +8,13 @@ from regopt._core.numerics import check_whole
 
 
 def use_all_cores(count: int | None = None) -> int:
-    """Split the CPU into one JAX device per core; call it before anything else touches JAX's devices.
+    """Split the CPU into one JAX device per core; call it before anything else touches the devices of JAX.
 
-    The command line does so itself. On GPU and TPU it changes nothing about the accelerators. A count already fixed by
-    ``JAX_NUM_CPU_DEVICES``, or ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``, is left as it is.
+    The command line calls it itself. It changes nothing about GPUs and TPUs. A count that is already fixed by
+    ``JAX_NUM_CPU_DEVICES``, or by ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``, is left as it is.
 
     Args:
-        count: number of devices; by default the cores that this process may use.
+        count: number of devices, >= 1; by default the cores that this process may use.
 
     Returns:
         The number of CPU devices asked for (0 if the environment had decided).
@@ -22,6 +22,14 @@ def use_all_cores(count: int | None = None) -> int:
     Raises:
         RuntimeError: JAX has already started its devices, so their number is fixed.
         ValueError: count is below 1.
+
+    Example:
+        A program calls it at its top:
+
+        >>> import subprocess, sys
+        >>> program = "import jax; from regopt import sweep; sweep.use_all_cores(3); print(jax.device_count('cpu'))"
+        >>> int(subprocess.check_output([sys.executable, "-c", program]))
+        3
     """
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
         return 0

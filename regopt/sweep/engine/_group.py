@@ -15,14 +15,14 @@ from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import Constants, Recipe, Shared, build_empty, build_take_over, lane_shapes
 
-Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and what it found of each
+Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and the results of each
 
 
 class Held(NamedTuple):
-    """What lies on the devices, and where."""
+    """The arrays on the devices, and the places of the lanes in them."""
 
-    buffer: Any  # Lane, each leaf [entries, ...]
-    constants: Any  # Constants, each leaf [entries, ...]
+    buffer: Any  # a Lane, each leaf [entries, ...]
+    constants: Any  # a Constants, each leaf [entries, ...]
     places: Places
 
 
@@ -60,7 +60,7 @@ class Group:
         self.devices = len(devices)
         self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
-        self.numbers = dict(self._numbers)  # as they are now
+        self.numbers = dict(self._numbers)  # the current values
         self.recipe, self._shared = recipe, shared
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
@@ -83,7 +83,7 @@ class Group:
 
     @property
     def flops(self) -> float:
-        """Arithmetic of one lane's segment, as XLA counts it; NaN where it does not.
+        """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not.
 
         XLA counts the body of a loop once, so the other steps are added.
         """
@@ -103,22 +103,22 @@ class Group:
 
     @property
     def size(self) -> int:
-        """Entries of the buffer."""
+        """The number of entries of the buffer."""
         return self.devices * self.capacity
 
     def clear(self) -> None:
-        """Nothing is held, and all lanes wait for a place; what was held before stays as it is."""
+        """Hold no lane, so that all wait for a place; arrays that were held before stay as they are."""
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         buffer, constants = build_empty(self._shapes, self.size, self._spread)
         self.numbers = dict(self._numbers)
         self.held = Held(buffer, constants, places)
 
     def release(self) -> None:
-        """Free what lies on the devices; the places stay."""
+        """Free the arrays on the devices; the places stay."""
         self.held = Held(None, None, self.held.places)
 
     def start(self, lanes: np.ndarray) -> None:
-        """Put lanes that have a place before their first step."""
+        """Initialise lanes that have a place, before their first step."""
         for ids, owners in self.held.places.calls(lanes):
             given = jax.device_put(self._given(np.maximum(owners, 0)), self._spread)
             buffer, constants, places = self.held
@@ -128,13 +128,13 @@ class Group:
     def train(
         self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], slots: np.ndarray | None = None
     ) -> Iterator[Report]:
-        """One segment for each of the lanes, chunk by chunk; the next chunk runs while one is reported.
+        """Train one segment of each of the lanes, chunk by chunk; the next chunk runs while one is read.
 
         Args:
-            lanes: which lanes, as positions in ``indices``.
-            first_step: steps that they have done.
-            halt: asked before each chunk; once it says so none is begun, and those begun are still reported.
-            slots: of each lane the slot to train it in; by default as ``Places`` says.
+            lanes: the lanes, as positions in ``indices``.
+            first_step: number of steps that they have done.
+            halt: asked before each chunk; after it returns True none is started, and those that run are still read.
+            slots: the slot in which to train each of the lanes; by default as ``Places`` says.
 
         Yields:
             For each chunk its lanes, their slots, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
@@ -144,11 +144,11 @@ class Group:
         yield from _one_behind((owners, self._call(ids, step)) for ids, owners in calls if not halt())
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
-        """Lanes go on from the states of others.
+        """Let lanes continue from the states of others.
 
         Args:
-            lanes: which lanes, as positions in ``indices``.
-            parents: of each the lane whose state it takes.
+            lanes: the lanes, as positions in ``indices``.
+            parents: for each of them the lane whose state it takes.
             numbers: columns that change, each ``[all lanes]``.
         """
         self.numbers.update({name: np.array(column) for name, column in numbers.items()})
@@ -167,11 +167,11 @@ class Group:
         return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
 
     def predict(self, held: Held, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
-        """The task's outputs for ``inputs`` at the kept states of lanes that are held, chunk by chunk.
+        """The outputs of the task for ``inputs`` at the kept states of lanes that are held, chunk by chunk.
 
         Args:
-            held: of this group, after some training.
-            lanes: which lanes, as positions in ``indices``.
+            held: what this group holds, after some training.
+            lanes: the lanes, as positions in ``indices``.
             inputs: what the task predicts on, as ``on_each`` puts it on the devices.
 
         Yields:
@@ -247,7 +247,7 @@ def _as_number(column: np.ndarray) -> jax.Array:
 
 
 def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
-    """What was launched, read for the lanes that are no padding, while the next call runs."""
+    """Read the results of calls for the lanes that are no padding, each while the next call runs."""
     waiting = None
     for call in launched:
         if waiting is not None:

@@ -1,4 +1,4 @@
-"""The trained states of a sweep while its lanes lie on the devices: what a result reads them from."""
+"""The trained states of a sweep while its lanes are on the devices, as the source of a result."""
 
 from collections.abc import Callable
 
@@ -15,9 +15,9 @@ class LanesOnDevices:
     """The ``States`` of a result that was trained in this process.
 
     Args:
-        groups: of the settings.
-        held: of each group, what lies on the devices.
-        kept: of each group, the best of the states that have left the devices.
+        groups: the groups of the settings.
+        held: for each group, what is on the devices.
+        kept: for each group, the best of the states that have left the devices.
         refit: trains one setting again, or all of them.
     """
 

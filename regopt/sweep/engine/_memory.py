@@ -1,4 +1,4 @@
-"""How many lanes fit: in the cache, in the memory of a device, at rest and in training."""
+"""How many lanes fit in the cache and in the memory of a device, at rest and in training."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import jax
 
 from regopt._core.types import Device
 
-CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # of the control group that a container is
+CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the control group of a container
 
 
 def fit_chunk(
@@ -40,15 +40,16 @@ def fit_chunk(
 
 
 def _evenly(capacity: int, at_most: int) -> int:
-    """The smallest chunk that needs no more calls than ``at_most`` would: a short tail is not padded far."""
+    """The smallest chunk that needs no more calls than ``at_most`` would, so that the last call has little padding."""
     calls = -(-capacity // min(at_most, capacity))
     return -(-capacity // calls)
 
 
 def _room(device: Device, resting_bytes: float) -> float:
-    """Bytes for temporaries: half of a core's share of the last cache, or 80 % of the memory left.
+    """Bytes for temporaries: half of the share that a core has of the last cache, or 80 % of the memory left.
 
-    What else is in use at the moment does not count: the chunk decides about bits, and is to be the same tomorrow.
+    Memory that other programs use at the moment does not count: the chunk affects the bits of a sweep, so it must be
+    the same in the next process.
     """
     if device.platform == "cpu":
         return cache_bytes() / jax.local_device_count("cpu") / 2
@@ -63,12 +64,12 @@ def resting_room(devices: list[Device]) -> float:
 
 
 def _limit(device: Device) -> float:
-    """Bytes of an accelerator that JAX may use."""
+    """The bytes of an accelerator that JAX may use."""
     return (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
 
 
 def _container_bytes() -> float:
-    """What a container may use, as its control group says; infinite without one."""
+    """The bytes that a container may use, as its control group says; infinite without one."""
     try:
         return float(CONTAINER.read_text())
     except (OSError, ValueError):  # no such file, or "max"
@@ -76,7 +77,7 @@ def _container_bytes() -> float:
 
 
 def cache_bytes(default: int = 32 * 2**20) -> int:
-    """Size of the CPU's last-level cache, where the system tells it."""
+    """The size of the last cache of the CPU, where the system tells it."""
     for level in (3, 2):
         size = pathlib.Path(f"/sys/devices/system/cpu/cpu0/cache/index{level}/size")
         if size.exists():
@@ -85,6 +86,6 @@ def cache_bytes(default: int = 32 * 2**20) -> int:
 
 
 def temporary_bytes(program: Any) -> int:
-    """Bytes of a device for what a compiled program makes and drops."""
+    """The bytes that a compiled program needs on a device besides its arguments and results."""
     analysis = program.memory_analysis()
     return analysis.temp_size_in_bytes if analysis is not None else 0

@@ -1,8 +1,8 @@
-"""Which lane lies where, and which lanes are trained together: bookkeeping in NumPy, of no device.
+"""The places of lanes and the calls that train them: bookkeeping in NumPy, without devices.
 
-Where all lanes find room, lane i lies on device ``i % devices`` for good and has one slot in every call, so that its
-bits don't depend on who trains beside it. Where lanes are cut or wait for room, a lane takes the next slot of each
-call, so that calls are full; who gets which slot depends on the course so far and nothing else.
+Where all lanes fit, lane i is on device ``i % devices`` and has the same slot in every call, so that its bits do not
+depend on the other lanes that train. Where lanes wait for a place or a scheduler prunes, a lane takes the next slot of
+each call, so that calls are full; the slots depend only on the course of the sweep so far.
 """
 
 from collections import deque
@@ -12,33 +12,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-FULL = 0.95  # of the slots that could be busy: a call with fewer waits for others to come to the same step
+FULL = 0.95  # share of the slots that could be busy; a call with fewer waits until other lanes come to the same step
 
 
 class Call(NamedTuple):
     """Lanes that are trained together, slot by slot: ``chunk`` slots of the first device, then of the next."""
 
-    places: np.ndarray  # [devices * chunk], int32: on their device; its capacity for padding
+    places: np.ndarray  # [devices * chunk], int32: the places on the device; its capacity for padding
     owners: np.ndarray  # [devices * chunk], int: the lanes, -1 for padding
 
 
 class Places:
-    """Where the lanes lie, and who comes next.
+    """The places of the lanes, and the order in which waiting lanes come.
 
     Args:
-        lanes: how many there are.
-        devices: among how many devices they are divided.
-        capacity: places of a device.
-        chunk: slots of a device in a call.
-        packed: whether a lane takes the next slot of each call, also where all find room.
+        lanes: the number of lanes.
+        devices: the number of devices that they are divided among.
+        capacity: the number of places of a device.
+        chunk: the number of slots of a device in a call.
+        packed: whether a lane takes the next slot of each call, even where all lanes fit.
     """
 
     def __init__(self, lanes: int, devices: int, capacity: int, chunk: int, *, packed: bool = False):
         self.devices, self.capacity, self.chunk = devices, capacity, chunk
         self.streams = lanes > devices * capacity
         self.packed = packed or self.streams
-        self.device = np.full(lanes, -1)  # [lanes], -1 before it has begun
-        self.place = np.full(lanes, -1)  # [lanes]: on its device, -1 where it holds none
+        self.device = np.full(lanes, -1)  # [lanes], -1 before the start
+        self.place = np.full(lanes, -1)  # [lanes]: the place on the device, -1 without one
         if self.streams:
             self._arrange()
 
@@ -49,17 +49,17 @@ class Places:
 
     @property
     def waiting(self) -> np.ndarray:
-        """[lanes], bool: not begun."""
+        """[lanes], bool: not started."""
         return self.device < 0
 
     def restore(self, device: np.ndarray, place: np.ndarray) -> None:
-        """Take over where the lanes lay and who had begun."""
+        """Restore the places of the lanes and which of them have started."""
         self.device, self.place = np.array(device), np.array(place)
         if self.streams:
             self._arrange()
 
     def alone(self, lane: int | None, device: int = 0) -> None:
-        """Hold one lane and nothing else, as if it had just come, or none at all."""
+        """Hold one lane and no other, as if it had just come, or no lane at all."""
         self.device[:], self.place[:] = 0, -1
         if lane is not None:
             self.device[lane], self.place[lane] = device, 0
@@ -67,20 +67,20 @@ class Places:
             self._arrange()
 
     def leavers(self, ended: np.ndarray) -> np.ndarray:
-        """Ended lanes, ``[lanes]`` bool, for whose places others wait: no more of them than wait."""
+        """The ended lanes, ``[lanes]`` bool, that give up their places: no more of them than lanes that wait."""
         if not self.streams:
             return np.zeros(0, int)
         room = sum(map(len, self._free))
         return np.flatnonzero(ended & (self.place >= 0))[: max(len(self._queue) - room, 0)]
 
     def admit(self, leavers: np.ndarray) -> np.ndarray:
-        """Let lanes in as far as there is room: in their order, each to the device with the most.
+        """Give places to waiting lanes in their order, each on the device with the most free places.
 
         Args:
-            leavers: lanes that give their places back.
+            leavers: lanes that give up their places.
 
         Returns:
-            The lanes that have come.
+            The lanes that were given places.
         """
         if not self.streams:
             comers = np.flatnonzero(self.waiting)
@@ -97,11 +97,11 @@ class Places:
         return np.array(comers, int)
 
     def ready(self, segments: np.ndarray, going: np.ndarray, wait: np.ndarray) -> np.ndarray:
-        """The lanes of the next round: those of calls that are full, or that none can fill further.
+        """The lanes of the next round: those of calls that are full, or that no other lane can fill further.
 
         Args:
-            segments: [lanes], int: segments done.
-            going: [lanes], bool: not ended, be they begun or not.
+            segments: [lanes], int: number of segments done.
+            going: [lanes], bool: not ended, whether started or not.
             wait: [lanes], bool: those of them that must not train yet.
 
         Returns:
@@ -119,20 +119,20 @@ class Places:
                     chosen[lanes] = True
                 elif len(lanes) > len(fullest):
                     fullest = lanes
-            more_come = True  # to a later step: the lanes of this one
+            more_come = True  # the lanes of this step come to a later one
         if not chosen.any():
             chosen[fullest] = True
         return chosen
 
     def calls(self, lanes: np.ndarray, slots: np.ndarray | None = None) -> Iterator[Call]:
-        """Calls for lanes that have a place.
+        """The calls that train lanes that have a place.
 
         Args:
-            lanes: which.
-            slots: [lanes]: of each its slot, counted over all devices; by default as this class says.
+            lanes: the lanes.
+            slots: [lanes]: the slot of each, counted over all devices; by default as the class describes.
 
         Yields:
-            Calls in which no two lanes have one slot.
+            Calls in which no two lanes have the same slot.
         """
         if slots is None and self.packed:
             rank = _rank(self.device[lanes])
@@ -149,14 +149,14 @@ class Places:
             yield Call(places, owners)
 
     def _could_fill(self, going: np.ndarray) -> int:
-        """Slots of a call for which a lane that has not ended is left."""
+        """The number of slots of a call for which there is a lane that has not ended."""
         if self.packed:
             return min(self.devices * self.chunk, int(going.sum()))
         lanes = np.flatnonzero(going)
         return len(np.unique(lanes % self.devices * self.chunk + lanes // self.devices % self.chunk))
 
     def _arrange(self) -> None:
-        """Free places and queue, from where the lanes lie and who has begun."""
+        """Compute the free places and the queue from the places of the lanes."""
         self._queue = deque(np.flatnonzero(self.waiting))
         self._free = []
         for device in range(self.devices):
@@ -167,7 +167,7 @@ class Places:
 
 
 def _rank(values: np.ndarray) -> np.ndarray:
-    """For each entry how many equal ones come before it."""
+    """For each entry the number of equal entries before it."""
     order = np.argsort(values, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order)) - np.searchsorted(values[order], values[order])

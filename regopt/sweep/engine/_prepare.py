@@ -1,4 +1,4 @@
-"""From a config to a runner: randomness split, data on the devices, settings in groups, programs compiled."""
+"""From a config to a runner: keys split, data on the devices, settings in groups, programs compiled."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ from regopt.training._segments import split_key
 
 
 def share_data(config: SweepConfig) -> Shared:
-    """What all lanes read, once on each device."""
+    """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
     return on_each(devices_of(config), Shared(config.data, split_key(config.key), resamples))
@@ -118,7 +118,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
 
 @dataclasses.dataclass(frozen=True)
 class _Constant:
-    """The same patience for every setting; equal to another one of the same value and type."""
+    """A patience that is the same for every setting; equal to another one of the same value and type."""
 
     value: Any
     kind: type

@@ -1,6 +1,6 @@
 """Progress on the terminal: settings done, running, pruned and diverged, the best so far, throughput, time left.
 
-Silent anywhere else.
+Nothing is shown where standard error is no terminal.
 """
 
 import math
@@ -14,11 +14,11 @@ from rich.text import Text
 
 
 class SweepProgress:
-    """A context manager around a sweep; every segment of work moves the bar.
+    """A context manager around a sweep that shows a bar, which moves with every segment.
 
     Args:
         enabled: whether to show anything; on standard error, and only if that is a terminal.
-        segments: segments of training to do, over all settings.
+        segments: number of segments to train, over all settings.
         settings: number of settings.
         monitor: name of the metric whose best value is shown.
     """
@@ -40,7 +40,7 @@ class SweepProgress:
 
     @property
     def shown(self) -> bool:
-        """Whether anybody sees it."""
+        """Whether the bar is visible."""
         return not self._progress.disable
 
     def __enter__(self) -> Self:
@@ -58,12 +58,12 @@ class SweepProgress:
         """Show the segments completed, the settings done and the best metric so far.
 
         Args:
-            completed: segments, over all settings.
-            done: settings that train no further, for whatever reason.
+            completed: number of segments trained, over all settings.
+            done: number of settings that train no further, for whatever reason.
             best: the best metric so far; not shown where it is not finite.
-            running: settings that are in training; by default all that are not done.
-            pruned: settings that the scheduler ended.
-            diverged: settings that met a NaN or an infinity.
+            running: number of settings in training; by default all that are not done.
+            pruned: number of settings that the scheduler ended.
+            diverged: number of settings in which a NaN or an infinity occurred.
         """
         settings = self._progress.tasks[self._task].fields["settings"]
         counts = {"running": settings - done if running is None else running, "pruned": pruned, "diverged": diverged}
@@ -71,7 +71,7 @@ class SweepProgress:
 
 
 class _TwoLines(Progress):
-    """A bar, and below it what would not fit beside it."""
+    """A bar, with a line of text below it for what does not fit beside it."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bar and the line."""

@@ -1,8 +1,8 @@
 """Rounds: which settings train next, call by call, and between rounds the decisions of the scheduler.
 
-A round is fixed before its first call, and a decision is made only when all of its calls have been read. So decisions
-depend on the table alone, not on time, nor on where an earlier process was interrupted; the exception is a scheduler
-that asks for the tables of other hosts.
+A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
+decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. The exception is a
+scheduler that asks for the tables of other hosts.
 """
 
 import itertools
@@ -17,21 +17,21 @@ from regopt.sweep.schedulers import Scheduler, SchedulerState
 
 
 class Leaving(NamedTuple):
-    """Lanes of settings that have ended are about to lose their places."""
+    """Event: lanes of settings that have ended are about to lose their places."""
 
     group: Group
     lanes: np.ndarray
 
 
 class CallDone(NamedTuple):
-    """A call has been read, and its segment is in the history."""
+    """Event: a call has been read, and its segment is in the history."""
 
     group: Group
     rows: np.ndarray  # the settings that it trained
 
 
 class Paused(NamedTuple):
-    """No call is in flight, in the midst of a round or at its end: the state may be saved."""
+    """Event: no call is running, within a round or at its end, so the state may be saved."""
 
 
 Event = Leaving | CallDone | Paused
@@ -41,10 +41,10 @@ class Rounds:
     """The rounds of a sweep over its groups.
 
     Args:
-        state: what the sweep has come to; the rounds go on from it, and change it.
-        scheduler: who decides; None lets all settings train.
-        slots: ``[settings, evaluations]``: in which slot to train each segment; by default as ``Places`` says.
-        others: scores of the settings of other hosts, as they are when asked.
+        state: the state of the sweep, which the rounds continue and change.
+        scheduler: the rule that decides; None lets all settings train to the end.
+        slots: ``[settings, evaluations]``: the slot in which to train each segment; by default as ``Places`` says.
+        others: returns the scores of the settings of other hosts, as they are at the time.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Rounds:
             self._wave[group.indices] = group.held.places.waves
 
     def run(self, pause: Callable[[], bool], halt: Callable[[], bool]) -> Iterator[Event]:
-        """Round after round, to the end of all settings or until it is halted.
+        """Train round after round, until all settings have ended or the sweep is halted.
 
         Args:
             pause: asked before every call but the first after a pause: whether to read all calls before the next.
-            halt: asked before every call; once it says so, those begun are still read.
+            halt: asked before every call; after it returns True none is started, and those that run are still read.
 
         Yields:
-            What happens, before the next thing is done.
+            Each event, before the next call or decision.
         """
         state = self._state
         while True:
@@ -83,7 +83,7 @@ class Rounds:
                     return
 
     def _begin_round(self) -> Iterator[Event]:
-        """Let the scheduler decide, let settings in where others have ended, and fix who trains."""
+        """Let the scheduler decide, admit settings where others have ended, and fix the settings of the round."""
         state, history = self._state, self._state.history
         wait = np.zeros_like(state.owed) if self._scheduler is None else self._decide(self._scheduler)
         training, segments = history.training, history.segments
@@ -98,7 +98,7 @@ class Rounds:
             raise ValueError("the scheduler lets none of the settings train that have not ended")
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
-        """Act on what the scheduler says; returns who must wait."""
+        """Apply the decision of the scheduler; returns the settings that must wait."""
         history = self._state.history
         decision = scheduler.decide(
             SchedulerState(
@@ -118,7 +118,7 @@ class Rounds:
         return decision.wait
 
     def _take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
-        """Settings go on from the states of others, with other numbers."""
+        """Let settings continue from the states of others, with other numbers."""
         for group in self._state.groups:
             own = np.arange(len(group.indices))
             lane_of = np.full(len(parents), -1)
@@ -131,7 +131,7 @@ class Rounds:
         self._state.history.take_over(parents, numbers)
 
     def _train(self, group: Group, pause: Callable[[], bool], halt: Callable[[], bool]) -> Iterator[Event]:
-        """What the round has yet to train of a group."""
+        """Train the settings of a group that the round has yet to train."""
         state, history = self._state, self._state.history
         while not halt() and state.owed[group.indices].any():
             owed, segments = state.owed[group.indices], history.segments[group.indices]
@@ -148,6 +148,6 @@ class Rounds:
 
 
 def _after_one(pause: Callable[[], bool], halt: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether to begin no further call: one begins after every pause, unless all is to end."""
+    """Whether to start no further call: after a pause one call starts in any case, unless the sweep is to end."""
     asked = itertools.count()
     return lambda: halt() or (next(asked) > 0 and pause())

@@ -22,9 +22,9 @@ class Runner:
     """Trains the settings of a sweep, all of them or one again, with programs that are compiled once.
 
     Args:
-        groups: of the settings, compiled.
-        settings: all of them.
-        config: of the sweep.
+        groups: the groups of the settings, compiled.
+        settings: all settings.
+        config: the arguments of the sweep.
     """
 
     def __init__(self, groups: list[Group], settings: Settings, config: SweepConfig):

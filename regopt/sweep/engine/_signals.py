@@ -1,4 +1,4 @@
-"""Ctrl-C and the end of a job as wishes rather than exceptions: work in hand is finished first."""
+"""Ctrl-C and SIGTERM as requests to end rather than exceptions, so that the calls that run are finished first."""
 
 import contextlib
 import signal
@@ -13,8 +13,8 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
     Outside the main thread, where Python allows no handlers, nothing changes.
 
     Args:
-        terminable: the same for SIGTERM, as job schedulers send it; the second one ends the process at once, whatever
-            it waits for, and a shell sees 143.
+        terminable: whether SIGTERM, which job schedulers send, also sets the flag; the second SIGTERM ends the process
+            at once, and a shell sees the exit status 143.
 
     Yields:
         A function that tells whether an end has been asked for.

@@ -1,4 +1,4 @@
-"""Everything that a sweep in training has come to, as one tree that a checkpoint saves and puts back."""
+"""The whole state of a sweep in training, as one tree that a checkpoint saves and restores."""
 
 import dataclasses
 import time
@@ -16,14 +16,14 @@ from regopt.sweep.results._history import History
 class Kept(NamedTuple):
     """The best state of a group among those that are no longer on the devices."""
 
-    index: int  # of its setting, -1 without one
+    index: int  # the row of its setting, -1 without one
     score: float
     state: Tree
 
 
 @dataclasses.dataclass
 class Spent:
-    """What a sweep has cost, earlier processes included."""
+    """The cost of a sweep so far, earlier processes included."""
 
     seconds: float = 0.0  # of earlier processes
     trained: int = 0  # slots of all calls that trained a setting
@@ -37,7 +37,7 @@ class Spent:
 
     @property
     def busy_share(self) -> float:
-        """Of the slots of all calls, those that trained a setting; NaN before the first call."""
+        """The share of the slots of all calls that trained a setting; NaN before the first call."""
         return self.trained / self.slots if self.slots else float("nan")
 
 
@@ -45,20 +45,20 @@ class SweepState:
     """A sweep in training: the lanes on the devices, the history, the best states that have left the devices.
 
     Args:
-        groups: of settings, each cleared for a new start.
-        history: of all settings.
+        groups: the groups of settings, each cleared for a new start.
+        history: the history of all settings.
         scores: ``[settings, evaluations]`` of a history, smaller is better.
     """
 
     def __init__(self, groups: list[Group], history: History, scores: Callable[[History], np.ndarray]):
         self.groups, self.history = groups, history
         self._scores = scores
-        self.owed = np.zeros(len(history.settings), bool)  # settings that the round in hand has yet to train
+        self.owed = np.zeros(len(history.settings), bool)  # settings that the current round has yet to train
         self.kept = [Kept(-1, np.inf, group.kept_zeros()) for group in groups]
         self.spent = Spent()
 
     def scores(self) -> np.ndarray:
-        """``[settings, evaluations]``: how good settings were, as ``History.scores``."""
+        """``[settings, evaluations]``: how good the settings were, as ``History.scores``."""
         return self._scores(self.history)
 
     def kept_scores(self) -> np.ndarray:
@@ -98,14 +98,14 @@ class SweepState:
         }
 
     def form(self) -> dict[str, Any]:
-        """The tree with shapes in place of arrays on devices: what ``restore`` takes looks like this."""
+        """The tree with shapes in place of arrays on devices, the form of what ``restore`` takes."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x,
             self.to_tree(),
         )
 
     def make_room(self) -> None:
-        """Free the lanes on the devices: those that are put back may fill half of the memory."""
+        """Free the lanes on the devices: those that are restored may fill half of the memory."""
         for group in self.groups:
             group.release()
 

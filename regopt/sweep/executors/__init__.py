@@ -1,3 +1,3 @@
-"""Where chunks of lanes train."""
+"""Where and by which hosts the settings of a sweep are trained."""
 
 __all__ = []

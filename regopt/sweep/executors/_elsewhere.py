@@ -1,6 +1,6 @@
-"""How the settings of other hosts stand, for a scheduler that waits for nobody.
+"""The scores of the settings of other hosts, for an asynchronous scheduler.
 
-What a host reads here is as old as the other's last save, so what is decided by it depends on who was faster.
+The scores are as old as the last save of the other host, so decisions from them depend on which host was faster.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from regopt.sweep.results._layout import shares_in
 
 
 class Elsewhere:
-    """The scores in the other shares of a sweep, read again where they were saved anew.
+    """The scores in the other shares of a sweep, read again after each save of a share.
 
     Args:
-        share: folder of one's own share, beside the others.
-        scores: of a record, ``[settings, evaluations]``.
+        share: folder of the share of this host, beside those of the others.
+        scores: maps a history to its scores, ``[settings, evaluations]``.
     """
 
     def __init__(self, share: Path, scores: Callable[[History], np.ndarray]):
         self._share, self._scores = share, scores
-        self._seen: dict[Path, tuple[int, np.ndarray]] = {}  # when a share was saved, and its scores
+        self._seen: dict[Path, tuple[int, np.ndarray]] = {}  # by share: the time of its last save, and its scores
 
     def __call__(self) -> np.ndarray:
-        """``[settings, evaluations]``: as ``SchedulerState.scores``; no rows before others have saved anything."""
+        """The scores, ``[settings, evaluations]``, as ``SchedulerState.scores``; no rows before the first save."""
         for share in shares_in(self._share.parent)[1].values():
             if share != self._share:
                 self._read(share)
@@ -39,5 +39,5 @@ class Elsewhere:
             saved = (share / NAME).stat().st_mtime_ns
             if saved != self._seen.get(share, (None,))[0]:
                 self._seen[share] = saved, self._scores(load(share).history)
-        except (OSError, ValueError):  # not there yet, or damaged, which is said where the shares are put together
+        except (OSError, ValueError):  # not there yet, or damaged, which the merge of the shares reports
             return

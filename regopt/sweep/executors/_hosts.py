@@ -1,7 +1,7 @@
 """One sweep on several hosts that share a folder and nothing else.
 
-Host i of n trains every n-th setting in a store of its own, and then the shares of hosts that are gone. No host waits
-for another; whoever reads the folder merges the shares.
+Host i of n trains every n-th setting in a store of its own, and then the unfinished shares of hosts that are gone. No
+host waits for another. Whoever reads the folder merges the shares.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def as_hosts(hosts: tuple[int, int] | str) -> tuple[int, int]:
-    """Which host this is, counted from 0, and of how many; as text "1/4" is the first of four.
+    """The number of this host, counted from 0, and the number of hosts; as text "1/4" is the first of four.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the argument is neither such a pair nor such a text.
     """
     if isinstance(hosts, str):
         found = re.fullmatch(r"(\d+)/(\d+)", hosts)
@@ -43,21 +43,21 @@ def as_hosts(hosts: tuple[int, int] | str) -> tuple[int, int]:
 def train_together(
     train: Callable[[np.ndarray, Path], Result], settings: Settings, out: Path, host: int, hosts: int
 ) -> Result:
-    """Train the share of one host, and merge it with what the others have come to.
+    """Train the share of one host, and merge it with the shares that other hosts have saved.
 
     Args:
         train: ``(rows, folder) -> result``: trains these settings in a store of their own, or resumes them.
-        settings: of the whole sweep.
+        settings: all settings of the sweep.
         out: the folder that all hosts see.
-        host: which this is.
-        hosts: of how many.
+        host: the number of this host, counted from 0.
+        hosts: the number of hosts.
 
     Returns:
         The result of all shares that are there.
 
     Raises:
         ValueError: there are more hosts than settings.
-        StoreError: nothing is done yet, and others hold all shares.
+        StoreError: nothing is done yet, and other hosts hold all shares.
     """
     if hosts > len(settings):
         raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
@@ -88,16 +88,16 @@ def train_together(
 def _train_shares(
     train: Callable[[int, Path], Result], out: Path, host: int, hosts: int
 ) -> Iterator[tuple[int, Result]]:
-    """Train one's own share, and then those that nobody trains.
+    """Train the share of this host, and then those that no host trains.
 
     Args:
         train: ``(host, folder) -> result``: trains the share of a host, or resumes it.
         out: the folder that all hosts see.
-        host: which this is.
-        hosts: of how many.
+        host: the number of this host, counted from 0.
+        hosts: the number of hosts.
 
     Yields:
-        Hosts, and the results of their shares.
+        The number of a host, and the result of its share.
     """
     for number in [host, *range(host + 1, hosts), *range(host)]:
         folder = folder_of(out, number, hosts)
@@ -116,7 +116,7 @@ def _train_shares(
 
 
 def _is_finished(folder: Path) -> bool:
-    """Whether a share is trained to its end and its table tells so; what is damaged is not."""
+    """Whether a share is trained to its end and its table says so; a damaged share is not finished."""
     try:
         return is_done(folder) and not load(folder).interrupted
     except (StoreError, FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""Gradients instead of trials: how a validation metric changes with every number of a setting at once."""
+"""Hypergradients: the derivative of a validation metric with respect to every number of a setting at once."""
 
 from regopt.sweep.hypergradients._implicit import ImplicitHypergradient, implicit_hypergradient
 from regopt.sweep.hypergradients._through_run import Hypergradient, hypergradient

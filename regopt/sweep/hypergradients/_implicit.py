@@ -1,7 +1,7 @@
 """The gradient of a validation metric at a minimum of the training objective, by the implicit function theorem.
 
-Without the run that led there: memory for a few copies of the parameters. Not for runs that stop early, whose end is no
-minimum; those need ``through_run.py``.
+It does not need the run that led to the minimum, only memory for a few copies of the parameters. It is not for runs
+that stop early, whose end is no minimum; ``_through_run.py`` is for those.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from regopt.training._checks import check_steps
 
 
 class ImplicitHypergradient(NamedTuple):
-    """A metric at a minimum, how it changes with the setting, and two numbers that say whether to believe it."""
+    """A metric at a minimum, its gradient, and two numbers that tell how accurate the gradient is."""
 
     value: jax.Array  # shape (), float
     gradient: Tree  # structure, shapes and float dtypes of h
@@ -41,13 +41,13 @@ def implicit_hypergradient(
     step: Number | None = None,
     damping: Number = 0.0,
 ) -> ImplicitHypergradient:
-    """``d validation(w(h), h) / dh`` where ``w(h)`` minimises ``objective(., h)``, taken at ``params = w(h)``.
+    """``d validation(w(h), h) / dh`` where ``w(h)`` minimises ``objective(., h)``, at ``params = w(h)``.
 
     ``d V / dh = V_h - F_hw v`` with ``F_ww v = V_w``: the direct term, and the one through the minimum. ``F_ww`` is
-    used in products alone. The formula takes ``params`` for the minimum and ``v`` for the solution: see that
+    used in products alone. The formula takes ``params`` for the minimum and ``v`` for the solution, so check that
     ``residual`` and ``stationarity`` are small.
 
-    A pure function, to be jitted and mapped over ``params`` and ``h``.
+    A pure function, which may be jitted and mapped over ``params`` and ``h``.
 
     Args:
         objective: ``F(params, h) -> scalar``, what training minimises, penalty included; twice differentiable.
@@ -55,11 +55,11 @@ def implicit_hypergradient(
         params: a minimum of the objective.
         h: the numbers to differentiate for, any tree of real numbers and arrays.
         solver: "cg", conjugate gradients, for a positive definite Hessian; or "neumann", the sum
-            ``step * sum_j (I - step * F_ww)**j V_w`` over j < iterations, which stays finite early on and regularises.
-        iterations: at most so many products with the Hessian, >= 1.
+            ``step * sum_j (I - step * F_ww)**j V_w`` over j < iterations. A short sum is a regularised solution.
+        iterations: the largest number of products with the Hessian, >= 1; static.
         tolerance: conjugate gradients end when the residual is below it, relative to ``|V_w|``; >= 0, may be traced.
-        step: of the Neumann series, in (0, 2 / largest eigenvalue of the Hessian); may be traced.
-        damping: added to the Hessian's diagonal, >= 0; may be traced. It biases the result; ``residual`` shows it.
+        step: step of the Neumann series, in (0, 2 / largest eigenvalue of the Hessian); may be traced.
+        damping: added to the diagonal of the Hessian, >= 0; may be traced. It biases the result; ``residual`` shows it.
 
     Returns:
         The metric, its gradient, and how well the system was solved.
@@ -67,13 +67,24 @@ def implicit_hypergradient(
     Raises:
         ValueError: an argument is out of range, or the Neumann series has no ``step``.
 
-    References: Larsen et al. (1996); Pedregosa (2016), Algorithm 1 (conjugate gradients); Lorraine, Vicol & Duvenaud
-    (2020), Algorithms 2 and 3 (Neumann series).
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import sweep
+        >>> def objective(w, h):  # its minimum is w = 3 / (1 + h)
+        ...     return (w - 3) ** 2 / 2 + h * w**2 / 2
+        >>> found = sweep.implicit_hypergradient(objective, lambda w, h: w**2, jnp.array(1.5), 1.0)
+        >>> found.gradient  # of (3 / (1 + h))**2
+        Array(-2.25, dtype=float32)
 
-    >>> def objective(w, h):  # least at w = 3 / (1 + h)
-    ...     return (w - 3) ** 2 / 2 + h * w**2 / 2
-    >>> implicit_hypergradient(objective, lambda w, h: w**2, jnp.array(1.5), 1.0).gradient  # of (3 / (1 + h))**2
-    Array(-2.25, dtype=float32)
+    References:
+        Larsen, J., Hansen, L. K., Svarer, C., & Ohlsson, M. (1996). Design and regularization of neural networks: The
+        optimal use of a validation set. IEEE Workshop on Neural Networks for Signal Processing, 62-71.
+
+        Pedregosa, F. (2016). Hyperparameter optimization with approximate gradient. ICML. Algorithm 1, for conjugate
+        gradients.
+
+        Lorraine, J., Vicol, P., & Duvenaud, D. (2020). Optimizing millions of hyperparameters by implicit
+        differentiation. AISTATS. Algorithms 2 and 3, for the Neumann series.
     """
     if solver not in ("cg", "neumann"):
         raise ValueError(f'solver must be "cg" or "neumann", got {solver!r}')
@@ -101,7 +112,7 @@ def implicit_hypergradient(
 
 
 def _neumann(product: Callable[[Tree], Tree], vector: Tree, terms: int, step: Number | None) -> Tree:
-    """The sum's first terms, as ``v <- v + step * (vector - A v)``."""
+    """The first terms of the series, by the recursion ``v <- v + step * (vector - A v)`` from 0."""
     assert step is not None
 
     def add(_, v):

@@ -1,6 +1,6 @@
 """The gradient of a validation metric through a whole training run, in reverse or in forward mode.
 
-Exact for the run as it is, converged or not; ``implicit.py`` needs only where a run ends, but its end to be a minimum.
+It is exact for the run as it is, converged or not. ``_implicit.py`` does not need the run, but a minimum at its end.
 """
 
 import math
@@ -22,7 +22,7 @@ FEW = 4  # numbers up to which forward mode is chosen
 
 
 class Hypergradient(NamedTuple):
-    """A metric after a run, and how it changes with the setting."""
+    """A metric after a run, and its gradient with respect to the setting."""
 
     value: jax.Array  # shape (), float
     gradient: Tree  # structure, shapes and float dtypes of h
@@ -43,30 +43,32 @@ def hypergradient(
     metric: str = "validation_loss",
     mode: Literal["reverse", "forward"] | None = None,
 ) -> Hypergradient:
-    """``d metric / d h`` after ``steps`` steps of training, the initial state's dependence on h included.
+    """``d metric / d h`` after ``steps`` steps of training, the dependence of the initial state on h included.
 
-    Reverse mode costs about three runs, whatever the number of numbers. The run is cut into segments of which only the
-    first states are kept and which are trained again on the way back: memory for ``steps / segment`` states and for
+    Reverse mode costs about three runs, however many numbers ``h`` has. The run is cut into segments, of which only the
+    first states are stored and which are trained again on the way back: memory for ``steps / segment`` states and for
     what ``segment`` steps compute, least near ``segment = sqrt(steps)``. Forward mode carries one derivative of the
-    state for each number, all side by side: about two runs more for each, and memory that does not grow with the steps.
+    state for each number, all side by side: it costs about two further runs for each number, and memory that does not
+    grow with the steps.
 
-    A pure function, to be jitted and mapped over ``h``, ``data``, ``key`` and the numbers in ``fixed``. A run has the
-    outcome that ``sweep.run`` and ``training.fit`` give it with the same key, to rounding.
+    A pure function, which may be jitted and mapped over ``h``, ``data``, ``key`` and the numbers in ``fixed``. Up to
+    rounding, a run has the outcome that ``sweep.run`` and ``training.fit`` give it with the same key.
 
     Args:
-        task: what to train; see ``sweep.supervised``. Its noise is held fixed by the key: a dropout rate acts through
-            the rescaling of what is kept, but the flips of the masks are not seen (Gaussian dropout has none). Steps
-            with loops of unknown length, such as line searches, have forward mode alone.
+        task: what to train; see ``sweep.supervised``. The key fixes its noise: a dropout rate acts through the
+            rescaling of the units that are kept, but the gradient does not see the flips of the masks (Gaussian dropout
+            has none). Steps with loops of unknown length, such as line searches, work in forward mode alone.
         h: the numbers to differentiate for: real numbers and arrays, in a dict for a supervised task.
         data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
-        steps: training steps, >= 1, static.
+        steps: training steps, >= 1; static.
         fixed: further entries of the setting, not differentiated: seeds, static values, other numbers.
-        segment: steps of a segment, a divisor of ``steps``, static; by default the one nearest to ``sqrt(steps)``.
-            Without influence on forward mode.
-        batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        segment: steps of a segment, a divisor of ``steps``; static. By default the one nearest to ``sqrt(steps)``. It
+            has no effect in forward mode.
+        batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
+            examples.
         key: source of all randomness; ``jax.random.key(0)`` by default.
-        metric: which of the task's metrics; should be smooth, as an accuracy is not.
-        mode: by default "forward" for up to 4 numbers, else "reverse".
+        metric: which of the metrics of the task; it should be smooth, as an accuracy is not.
+        mode: by default "forward" for up to 4 numbers, else "reverse"; static.
 
     Returns:
         The metric, its gradient, and the end of the run; not finite where the run or its derivative diverges.
@@ -75,8 +77,22 @@ def hypergradient(
         ValueError: ``h`` holds something that is no real number, ``segment`` does not divide ``steps``, another
             argument is out of range, or ``metric`` is not one of the task's.
 
-    References: Maclaurin, Duvenaud & Adams (2015), section 2; Franceschi, Donini, Frasconi & Pontil (2017), Algorithms
-    1 (reverse) and 2 (forward); Griewank & Walther (2008), chapter 12 (checkpoints).
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> found = sweep.hypergradient(MEAN_TASK, {"rate": 0.5}, MEAN_DATA, steps=2)  # of (1 - rate)**4
+        >>> float(found.value), float(found.gradient["rate"])
+        (0.0625, -0.5)
+
+    References:
+        Maclaurin, D., Duvenaud, D., & Adams, R. P. (2015). Gradient-based hyperparameter optimization through
+        reversible learning. ICML. Section 2.
+
+        Franceschi, L., Donini, M., Frasconi, P., & Pontil, M. (2017). Forward and reverse gradient-based hyperparameter
+        optimization. ICML. Algorithms 1 (reverse) and 2 (forward).
+
+        Griewank, A., & Walther, A. (2008). Evaluating Derivatives: Principles and Techniques of Algorithmic
+        Differentiation (2nd ed.). SIAM. Chapter 12, for the checkpoints.
     """
     if mode not in ("reverse", "forward", None):
         raise ValueError(f'mode must be "reverse" or "forward", got {mode!r}')
@@ -102,7 +118,7 @@ def hypergradient(
 
 
 def as_numbers(h: Tree) -> Tree:
-    """The leaves as float arrays; whole numbers in the default float dtype."""
+    """The leaves as float arrays; whole numbers get the default float dtype."""
 
     def as_number(path, leaf):
         dtype = (
@@ -123,7 +139,7 @@ def as_numbers(h: Tree) -> Tree:
     return numbers
 
 
-def _check_fixed(h: Tree, fixed: Any) -> None:
+def _check_fixed(h: Tree, fixed: object) -> None:
     if fixed is None:
         return
     if not (isinstance(h, Mapping) and isinstance(fixed, Mapping)):
@@ -145,7 +161,7 @@ def _checked_segment(steps: int, segment: int | None, batch_size: int | None) ->
 
 
 def _train(
-    task: Task, setting: Any, data: Splits, *, steps: int, segment: int, batch_size: int | None, key: Key | None
+    task: Task, setting: Tree, data: Splits, *, steps: int, segment: int, batch_size: int | None, key: Key | None
 ) -> Tree:
     """The state after the run; on the way back each segment is trained again from its first state."""
     keys = keys_of(key, setting)

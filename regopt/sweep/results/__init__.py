@@ -1,4 +1,4 @@
-"""What a sweep found: its history, the result as a person reads it, statistics, and the files it is kept in."""
+"""What a sweep found: its history, its result, statistics of it, and the files that it is saved in."""
 
 from regopt.sweep.results._importance import Importance, importance
 from regopt.sweep.results._load import load

@@ -1,4 +1,4 @@
-"""The findings of a result, for its report: its tables, and the statistics of them."""
+"""The tables and the statistics of a result, as its report wants them."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from regopt.sweep.results._statistics import repeats, separations
 
 
 def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Findings:
-    """A result as the tables of a report.
+    """The tables of a result, as the report takes them.
 
     Args:
         result: a ``Result``, finished or not, trained here or read from a folder.

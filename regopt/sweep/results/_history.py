@@ -1,4 +1,4 @@
-"""What is known of the settings of a sweep while it trains: arrays that grow segment by segment."""
+"""The history of a sweep while it trains: arrays that are filled segment by segment."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,35 +11,45 @@ from regopt.sweep.space import Settings
 
 
 class Marks(NamedTuple):
-    """What the host needs in order to decide who goes on; int32 scalars of one lane."""
+    """What the host needs to decide whether a lane goes on; int32 scalars of one lane."""
 
-    first_bad_step: jax.Array  # number of the segment's first step with a NaN or inf, 0 without one
+    first_bad_step: jax.Array  # the first step of the segment with a NaN or an infinity, 0 without one
     stop: jax.Array
     best_step: jax.Array  # 0 without early stopping
 
 
 @dataclasses.dataclass
 class History:
-    """What is known of each setting so far, as NumPy arrays with the settings on the first axis."""
+    """The history of each setting so far, as NumPy arrays with the settings on the first axis."""
 
-    settings: Settings  # with the numbers they have now
+    settings: Settings  # with the numbers as they are now
     steps: np.ndarray  # [evaluations], int: step of each evaluation
     curves: dict[str, np.ndarray]  # each [settings, evaluations], float; NaN where not trained
-    training: np.ndarray  # [settings], bool: goes on
+    training: np.ndarray  # [settings], bool: trains further
     stopped: np.ndarray  # [settings], bool: ended by early stopping
     pruned: np.ndarray  # [settings], bool: ended by the scheduler
-    first_bad_step: np.ndarray  # [settings], int: 0 where nothing was bad
-    best_step: np.ndarray  # [settings], int: by early stopping, else 0
-    last_step: np.ndarray  # [settings], int: steps done
-    slots: np.ndarray  # [settings, evaluations], int: of the call that trained each segment, over all devices; else -1
-    parents: np.ndarray  # [settings, evaluations], int: whose state each segment began with, -1 where not decided
-    used: dict[str, np.ndarray]  # each [settings, evaluations]: the numbers that change during training
+    first_bad_step: np.ndarray  # [settings], int: the first step with a NaN or an infinity, 0 without one
+    best_step: np.ndarray  # [settings], int: the best step so far with early stopping, else 0
+    last_step: np.ndarray  # [settings], int: number of steps done
+    slots: np.ndarray  # [settings, evaluations], int: the slot of the call that trained a segment; -1 without one
+    parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 if undecided
+    used: dict[str, np.ndarray]  # each [settings, evaluations]: the values of the numbers that change in training
 
     @classmethod
     def empty(
         cls, settings: Settings, metrics: Sequence[str], steps: np.ndarray, changing: Sequence[str] = ()
     ) -> "History":
-        """A history before any training; the numbers ``changing`` may change during it."""
+        """The history before any training.
+
+        Args:
+            settings: all settings of the sweep.
+            metrics: the names of the curves.
+            steps: the step of each evaluation.
+            changing: the names of the numbers that a scheduler may change during training.
+
+        Returns:
+            The history, with all settings in training.
+        """
         size = len(settings)
         return cls(
             settings=settings,
@@ -59,7 +69,7 @@ class History:
     def add(
         self, segment: int, rows: np.ndarray, slots: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks
     ) -> None:
-        """Write down one segment of some settings, trained in these slots, and who of them ends with it."""
+        """Record one segment of some settings, trained in these slots, and which of the settings end with it."""
         self.slots[rows, segment] = slots
         for name, values in metrics.items():
             self.curves[name][rows, segment] = values
@@ -73,15 +83,15 @@ class History:
         self.training[rows] = (marks.first_bad_step == 0) & (marks.stop == 0) & (not is_last)
 
     def end(self, rows: np.ndarray) -> None:
-        """The scheduler ends these settings, ``[settings]`` bool."""
+        """Mark settings that the scheduler ends as pruned, ``[settings]`` bool."""
         self.pruned |= rows
         self.training &= ~rows
 
     def take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
-        """Some settings go on from where another is, a diverged one too; their curves before stay.
+        """Let some settings continue from the states of others, diverged ones too; their curves up to here stay.
 
         Args:
-            parents: [settings], int: whose state each goes on with, its own row for its own.
+            parents: [settings], int: the row whose state each setting continues; its own row where it keeps its state.
             numbers: columns that change, each ``[settings]``.
         """
         rows = np.flatnonzero(parents != np.arange(len(parents)))
@@ -92,12 +102,12 @@ class History:
 
     @property
     def segments(self) -> np.ndarray:
-        """[settings], int: segments done."""
+        """[settings], int: number of segments done."""
         return self.last_step // self.steps[0]
 
     @property
     def diverged(self) -> np.ndarray:
-        """[settings], bool: met a NaN or an infinity."""
+        """[settings], bool: whether a NaN or an infinity occurred."""
         return self.first_bad_step > 0
 
     def scores(self, monitor: str, mode: Literal["min", "max"], *, keeps_best: bool) -> np.ndarray:
@@ -106,10 +116,11 @@ class History:
         Args:
             monitor: the metric.
             mode: whether a smaller or a larger metric is better.
-            keeps_best: the best value so far counts, rather than the last.
+            keeps_best: whether the best value so far counts, rather than the last.
 
         Returns:
-            NaN after the last segment of a setting; infinite where its metric is not finite, and once it has diverged.
+            The scores; NaN after the last segment of a setting, infinite where its metric is not finite and after it
+            has diverged.
         """
         values = (1 if mode == "min" else -1) * self.curves[monitor]
         done = np.arange(1, len(self.steps) + 1) <= self.segments[:, None]
@@ -125,7 +136,7 @@ class History:
         return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
 
     def restore(self, tree: Mapping[str, Any]) -> None:
-        """Take over what ``to_tree`` gave."""
+        """Replace the history by the one that ``to_tree`` returned."""
         self.settings = Settings({name: np.array(x) for name, x in tree["numbers"].items()}, self.settings.static)
         self.curves = {name: np.array(x) for name, x in tree["curves"].items()}
         self.used = {name: np.array(x) for name, x in tree["used"].items()}

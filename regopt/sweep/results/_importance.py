@@ -1,4 +1,4 @@
-"""Importance of each number: how much worse a random forest orders unseen settings when the number is shuffled."""
+"""The importance of each number: how much worse a random forest orders unseen settings when the number is shuffled."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Importance(NamedTuple):
-    """How much of the order of the settings each number explains."""
+    """The share of each number in the order of the settings."""
 
     numbers: "pandas.DataFrame"  # index number; columns share, low, high; most important first
     explained: "pandas.Series"  # r2, low, high: R^2 of the forest on settings that it has not seen
@@ -41,32 +41,48 @@ def importance(
     is the share of the variance in which the number takes part (the total Sobol index of the forest), so the shares of
     numbers that interact add up to more than R^2. The forest learns ranks, so neither a single loss of 1e6 nor the
     scale of the metric matters. Repeats of one setting are always on the same side of a split. The intervals are
-    Student's over the splits, widened because splits share settings. Where the forest explains little, the shares say
-    little; where two numbers are correlated by design, each takes over from the other when one is shuffled.
+    Student's over the splits, widened because splits share settings. Where R^2 is small, the shares mean little. Where
+    two numbers are correlated by design, the forest can replace one by the other, and both shares are too small.
 
     Args:
-        table: of a sweep, one row for each setting.
+        table: the table of a sweep, one row for each setting.
         names: the columns that make a setting; those that do not vary are left out.
         metric: the column to explain; rows that have no value and did not diverge are left out.
         mode: whether a smaller or a larger metric is better.
         over: the columns among ``names`` that only repeat a setting.
         folds: number of parts of a split, each held out once, >= 2.
         rounds: number of random splits into parts, >= 1.
-        level: of the intervals, in (0, 1).
+        level: level of the intervals, in (0, 1).
         most: the most rows to use, drawn at random from a larger table, >= 20.
-        seed: of the splits, the forests and the shuffles.
+        seed: seed of the splits, the forests and the shuffles, >= 0.
 
     Returns:
-        The share of each number with its interval, the forest's R^2 on held-out settings, and the number of settings.
+        The share of each number with its interval, the R^2 of the forest on held-out settings, and the number of
+        settings.
 
     Raises:
-        ValueError: an argument is out of range, no number varies or the metric does not, or fewer than 20 settings
-            can be used.
+        ValueError: an argument is out of range, no number varies or the metric does not, or fewer than 20 settings can
+            be used.
 
-    References: Breiman, "Random forests", Machine Learning (2001), section 10; Gregorutti, Michel & Saint-Pierre,
-        "Correlation and variable importance in random forests", Statistics and Computing (2017), proposition 1;
-        Nadeau & Bengio, "Inference for the generalization error", Machine Learning (2003), section 4, the corrected
-        resampled t interval.
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from regopt import sweep
+        >>> draws = np.random.default_rng(0).uniform(size=(60, 2))
+        >>> table = pd.DataFrame(draws, columns=["strong", "weak"]).assign(status="done")
+        >>> table["loss"] = 3 * table["strong"] + 0.1 * table["weak"]
+        >>> found = sweep.importance(table, ["weak", "strong"], "loss", folds=2, rounds=1)
+        >>> list(found.numbers.index), bool(found.explained["r2"] > 0.9)
+        (['strong', 'weak'], True)
+
+    References:
+        Breiman, L. (2001). Random forests. Machine Learning, 45(1), 5-32. Section 10.
+
+        Gregorutti, B., Michel, B., & Saint-Pierre, P. (2017). Correlation and variable importance in random forests.
+        Statistics and Computing, 27(3), 659-678. Proposition 1.
+
+        Nadeau, C., & Bengio, Y. (2003). Inference for the generalization error. Machine Learning, 52(3), 239-281.
+        Section 4, for the corrected resampled t interval.
     """
     import pandas
 
@@ -111,7 +127,7 @@ def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode) -> np.ndarray:
 def _held_out(
     inputs: np.ndarray, target: np.ndarray, groups: np.ndarray, *, folds: int, rounds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """R^2 on each held-out part, ``[splits]``, and its drop for each number, ``[splits, numbers]``."""
+    """R^2 on each held-out part, ``[splits]``, and the loss of R^2 for each shuffled number, ``[splits, numbers]``."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import GroupKFold
@@ -128,7 +144,7 @@ def _held_out(
 
 
 def _resampled_interval(values: np.ndarray, folds: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and ends of the corrected resampled t interval over the first axis (Nadeau & Bengio 2003)."""
+    """Mean and ends of the corrected resampled t interval over the first axis."""
     from scipy import stats
 
     count = len(values)

@@ -1,11 +1,10 @@
-"""A result in a folder: saved at once, read anywhere, with its config and versions.
+"""Saving a result in a folder: with its config and versions, replaced as a whole, readable anywhere.
 
     sweep.npz       the history and all about it: arrays, and their sha256, without pickle
     table.parquet, config.json, versions.json    the same for people and other programs
 
 One file holds all that is read back, so a sweep that is killed while it saves leaves the previous one. The trained
-states are not in it. Not for reading it (``_load.py``), nor for resuming a sweep
-(``regopt.sweep.checkpoint``).
+states are not in it. Reading is in ``_load.py``, resuming a sweep in ``regopt.sweep.checkpoint``.
 """
 
 import dataclasses
@@ -27,14 +26,14 @@ OTHERS = {"history", "config", "versions", "states"}  # fields of a result that 
 
 
 def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
-    """Write a result into a folder, over one that was there.
+    """Write a result into a folder; a result in it is replaced.
+
+    The parquet file is left out where pandas or pyarrow is not installed.
 
     Args:
         result: a ``Result``, finished or not.
-        folder: made where there is none.
+        folder: created if it does not exist.
         config: the resolved config as JSON values; by default what the result knows of it.
-
-    The parquet file is left out where pandas or pyarrow is not installed.
 
     Raises:
         OSError: the folder cannot be written.
@@ -87,14 +86,14 @@ def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | Non
 
 
 def _known(result: Any) -> dict[str, Any]:
-    """The config as far as the result tells."""
+    """The part of the config that the result knows."""
     steps = result.history.steps
     lasting = {"steps": int(steps[-1]), "eval_every": int(steps[0])} if len(steps) else {}
     return {"settings": len(result.history.settings), **lasting, "monitor": result.monitor, "mode": result.mode}
 
 
 def _as_text(frame: Any, settings: Settings) -> Any:
-    """The table with static values of one kind in each column, as parquet wants them."""
+    """The table with static values of one type in each column, as parquet needs them."""
     columns = {name: [_word(value) for value in column] for name, column in settings.static.items()}
     for name, column in columns.items():
         columns[name] = column if len(set(map(type, column))) == 1 else list(map(str, column))
@@ -102,13 +101,13 @@ def _as_text(frame: Any, settings: Settings) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """A scalar as strict JSON has it; None for a number that is not finite."""
+    """A scalar as a value of strict JSON; None for a number that is not finite."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _word(value: Any) -> str | bool | int | float:
-    """A static value as JSON has it; a function by its name, anything else as it is written."""
+    """A static value as a value of JSON; a function by its name, any other object by its repr."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value)):
         return value

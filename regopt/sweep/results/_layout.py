@@ -1,4 +1,4 @@
-"""Where the shares of a sweep on several hosts lie in its folder."""
+"""The folders of the shares of a sweep that several hosts train."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,17 @@ from regopt.sweep.checkpoint import StoreError, read
 
 
 def share(size: int, host: int, hosts: int) -> np.ndarray:
-    """The settings of a host, ``[settings]``, int: every ``hosts``-th."""
+    """The settings of a host, ``[settings]``, int: every ``hosts``-th of ``size``, from number ``host`` on."""
     return np.arange(host, size, hosts)
 
 
 def folder_of(out: Path, host: int, hosts: int) -> Path:
-    """Where a host's share lies."""
+    """The folder of the share of a host."""
     return out / f"share-{host + 1}-of-{hosts}"
 
 
 def shares_in(out: Path) -> tuple[int, dict[int, Path]]:
-    """Among how many hosts the sweep in a folder is divided, and the shares by host; 0 and none where one alone writes.
+    """The number of hosts that the sweep in a folder is divided among, and the shares by host; else 0 and none.
 
     Raises:
         StoreError: there are shares of several divisions.
@@ -33,10 +33,10 @@ def shares_in(out: Path) -> tuple[int, dict[int, Path]]:
 
 
 def check_division(out: Path, hosts: int) -> None:
-    """Refuse a folder with a sweep that is divided otherwise: among so many hosts, 0 where one alone writes.
+    """Refuse a folder with a sweep that is divided otherwise than among ``hosts`` hosts; 0 means no division.
 
     Raises:
-        StoreError: it is.
+        StoreError: the folder holds a sweep with another division.
     """
     there = shares_in(out)[0]
     if there == hosts or not (there or read(out)):

@@ -1,4 +1,4 @@
-"""A result read back from the folder that ``Result.save`` wrote."""
+"""Reading a result from the folder that ``Result.save`` wrote."""
 
 import json
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from regopt.sweep.space import Settings
 
 
 class NoStates:
-    """The states of a result that was read from its folder: they are not there.
+    """The states of a result that was read from its folder, which does not hold them: every method raises.
 
     Args:
-        folder: for the message.
+        folder: the folder, for the message.
     """
 
     def __init__(self, folder: str | Path):
@@ -46,18 +46,29 @@ class NoStates:
 def load(folder: str | Path) -> Result:
     """Read a result that ``Result.save`` wrote, or ``sweep.run`` in its folder ``out``, also while it runs.
 
-    Static values that are neither text, finite number nor boolean come back as text. The states are not there, so
-    ``state``, ``predict`` and ``refit`` raise.
+    Static values that are neither text, finite number nor boolean are read as text. The folder does not hold the
+    states, so ``state``, ``predict`` and ``refit`` raise.
 
     Args:
-        folder: where it is.
+        folder: the folder of the sweep.
 
     Returns:
         The result.
 
     Raises:
-        FileNotFoundError: nothing was saved there.
-        ValueError: what is there is damaged, or of another version.
+        FileNotFoundError: nothing was saved in the folder.
+        ValueError: the saved files are damaged, or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2).save(folder)
+        ...     loaded = sweep.load(folder)
+        >>> loaded.best().setting
+        {'rate': 0.5}
     """
     try:
         hosts, shares = shares_in(Path(folder))
@@ -93,7 +104,7 @@ def load(folder: str | Path) -> Result:
 
 
 def _identity(folder: str | Path) -> dict[str, Any]:
-    """What the store of a sweep that can go on says of it; nothing where there is none."""
+    """What the checkpoint of a sweep says of it; nothing where there is none."""
     try:
         found = checkpoint.read(folder)
     except checkpoint.StoreError:  # the states are damaged, the result may be whole

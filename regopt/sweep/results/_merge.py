@@ -1,4 +1,4 @@
-"""The shares of a sweep on several hosts as one result."""
+"""Merging the shares of a sweep on several hosts into one result."""
 
 import dataclasses
 import functools
@@ -41,9 +41,9 @@ class StatesOfShares:
 
     Args:
         parts: results by host.
-        rows: of each part, its rows in the whole.
-        hosts: of how many.
-        settings: of the whole sweep.
+        rows: for each host the rows of its settings in the whole.
+        hosts: the number of hosts.
+        settings: all settings of the sweep.
     """
 
     def __init__(self, parts: Mapping[int, Result], rows: Mapping[int, np.ndarray], hosts: int, settings: Settings):
@@ -82,12 +82,12 @@ class StatesOfShares:
 
 
 def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = None) -> Result:
-    """The shares as one result.
+    """Merge the shares of some hosts into one result.
 
     Args:
         parts: results by host, at least one.
-        hosts: of how many.
-        settings: of the whole sweep; by default those of the parts, which then stand closer together.
+        hosts: the number of hosts.
+        settings: all settings of the sweep; by default those of the parts, without gaps for the absent shares.
 
     Returns:
         The result. States, predictions and ``refit`` are those of the parts; settings of absent shares are unfinished.

@@ -1,6 +1,6 @@
-"""What a sweep found, as a person reads it.
+"""The result of a sweep: its table, its curves, its best setting and its trained states.
 
-Tables and curves leave as pandas and xarray objects; drawing them is for the report.
+Tables and curves are returned as pandas and xarray objects. The drawings are in ``regopt.report``.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Best(NamedTuple):
 
 
 class States(Protocol):
-    """Where the trained states of a result are: on devices, in the shares of several hosts, or nowhere any more."""
+    """The source of the trained states of a result: devices, the shares of several hosts, or a folder that has none."""
 
     def state(self, setting: int) -> Tree:
         """The task's state of one setting at its kept step, with NumPy leaves."""
@@ -46,23 +46,34 @@ class States(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The outcome of a sweep.
+    """The result of a sweep, which ``run`` and ``load`` return.
 
-    A setting's *kept* step is the best evaluated one with early stopping, else the last; its metrics in the table
+    The *kept* step of a setting is the best evaluated one with early stopping, else the last; its metrics in the table
     and its state are those of the kept step.
+
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2)
+        >>> result.curves()["validation_loss"].sel(setting=1).values.tolist()
+        [0.0625, 0.00390625]
+        >>> best = result.best()
+        >>> best.index, best.step, float(result.state(best)), float(result.refit(best).state(best))
+        (1, 4, 0.9375, 0.9375)
     """
 
     history: History
     monitor: str
     mode: Literal["min", "max"]
-    keeps_best: bool  # early stopping kept each setting's best state
-    interrupted: bool  # Ctrl-C ended the sweep before all settings were done
+    keeps_best: bool  # whether early stopping kept the best state of each setting
+    interrupted: bool  # whether a signal ended the sweep before all settings were done
     trace_seconds: float  # in which JAX traced and lowered the programs
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
     run_seconds: float
-    chunk: int  # settings that a device trained at once, in the largest group
-    temporary_bytes: int  # of a device, in the largest group
-    busy_share: float  # of the slots of all calls, those that trained a setting
+    chunk: int  # number of settings that a device trained at once, in the largest group
+    temporary_bytes: int  # of a device in training, in the largest group
+    busy_share: float  # the share of the slots of all calls that trained a setting, in [0, 1]
     states: States = dataclasses.field(repr=False)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
@@ -74,7 +85,7 @@ class Result:
 
     @property
     def status(self) -> np.ndarray:
-        """[settings], str: done, stopped (by patience), pruned (by the scheduler), diverged or unfinished."""
+        """[settings], str: done, stopped (by early stopping), pruned (by the scheduler), diverged or unfinished."""
         history = self.history
         return np.select(
             [history.diverged, history.stopped, history.pruned, ~history.training & (history.last_step > 0)],
@@ -132,12 +143,12 @@ class Result:
         )
 
     def lineage(self) -> "pandas.DataFrame":
-        """Who went on from whose state, and with which numbers, where a ``population_based_training`` was trained.
+        """Which setting continued from whose state, and with which numbers, after a ``population_based_training``.
 
         Returns:
             A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the
-            ``parent`` whose state it began with (its own where none was taken over), and the numbers that may change,
-            as the segment used them.
+            ``parent`` whose state it began with (the setting itself where it kept its own), and the numbers that may
+            change, as the segment used them.
 
         Raises:
             ImportError: pandas is not installed.
@@ -190,27 +201,30 @@ class Result:
         )
 
     def state(self, setting: int | Best) -> Any:
-        """The task's state of one setting at its kept step, with NumPy leaves.
+        """The state of one setting at its kept step, with NumPy leaves.
 
         Args:
             setting: row of the table, or what ``best`` returned.
 
         Returns:
             The state, as ``task.step`` returns it.
+
+        Raises:
+            ValueError: the state was not kept; ``refit`` trains it again.
         """
         return self.states.state(_index(setting, self.history))
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """The task's outputs for ``inputs`` at the kept state of every setting, computed in the sweep's chunks.
+        """The outputs of the task for ``inputs`` at the kept state of every setting, in chunks as in the sweep.
 
-        For a supervised task these are ``model(inputs)`` with noise off, as in its evaluation. Compiled once for
-        each group of static values and shape of the inputs.
+        For a supervised task these are ``model(inputs)`` with noise off, as in its evaluation. The program is compiled
+        once for each group of static values and shape of the inputs.
 
         Args:
             inputs: what ``task.predict`` takes, with the points on the first axis.
 
         Returns:
-            ``[settings, points, ...]``, float; NaN where a setting diverged or nothing was trained.
+            ``[settings, points, ...]``, float; NaN where a setting diverged or was not trained.
 
         Raises:
             ValueError: the task has no ``predict``, or its outputs are not one array of one shape for all settings.
@@ -218,15 +232,18 @@ class Result:
         return self.states.outputs(~self.history.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
-        """Train one setting again from its first step, alone, in the program and the slot it had in the sweep.
+        """Train one setting again from its first step, alone, in the program and the slots that it had in the sweep.
 
-        The result has the bits of the sweep's own. Nothing is compiled again.
+        The result has the same bits as that of the sweep. Nothing is compiled again.
 
         Args:
             setting: row of the table, or what ``best`` returned; None trains all of them again.
 
         Returns:
             A result like this one, in which only that setting is trained.
+
+        Raises:
+            ValueError: the setting continued from the state of another one, or the result was read from a folder.
         """
         return self.states.refit(None if setting is None else _index(setting, self.history))
 
@@ -234,7 +251,7 @@ class Result:
         """Write table, curves, config and versions into a folder; ``sweep.load`` reads them, without the states.
 
         Args:
-            folder: made where there is none; a result that was there is replaced.
+            folder: created if it does not exist; a result in it is replaced.
             config: the resolved config as JSON values; by default what the result knows of it.
         """
         from regopt.sweep.results import _io

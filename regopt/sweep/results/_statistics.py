@@ -1,7 +1,7 @@
 """Statistics of the table of a sweep: means over repeats, paired comparisons, where settings diverge.
 
 Every function takes a table as ``Result.to_pandas`` returns it, or one that was read from a file, and returns a table.
-This file is not for drawing (`regopt.report`).
+The drawings are in ``regopt.report``.
 """
 
 import warnings
@@ -34,19 +34,30 @@ def repeats(
     left out of the mean, and the settings that have some come after those that have none.
 
     Args:
-        table: of a sweep, one row for each setting.
+        table: the table of a sweep, one row for each setting.
         names: the columns that make a setting.
         metric: the column to summarise.
         mode: whether a smaller or a larger metric is better.
         over: the columns among ``names`` that only repeat a setting.
-        level: of the interval, in (0, 1).
+        level: level of the interval, in (0, 1).
 
     Returns:
-        One row for each setting: its other columns, ``count``, ``diverged``, ``mean``, ``std``, ``low``, ``high``,
-        and ``first``, the row of its first repeat in ``table``.
+        One row for each setting: its other columns, ``count``, ``diverged``, ``mean``, ``std``, ``low``, ``high``, and
+        ``first``, the row of its first repeat in ``table``.
 
     Raises:
         ValueError: ``level`` is out of range, or a column is missing.
+
+    Example:
+        >>> import pandas as pd
+        >>> from regopt import sweep
+        >>> columns = {"rate": [0.1, 0.1, 0.5, 0.5], "seed": [0, 1, 0, 1], "loss": [1.0, 3.0, 0.5, 1.5]}
+        >>> found = sweep.repeats(pd.DataFrame(columns).assign(status="done"), ["rate", "seed"], "loss")
+        >>> found[["rate", "count", "mean"]].values.tolist()
+        [[0.5, 2.0, 1.0], [0.1, 2.0, 2.0]]
+
+    References:
+        Student (1908). The probable error of a mean. Biometrika, 6(1), 1-25.
     """
     from scipy import stats
 
@@ -71,25 +82,37 @@ def compare(
     """Every setting against one of them, paired by repeat: the mean of ``metric - metric of the reference``.
 
     Settings that share a seed share the order of their data, so their difference varies less than either metric. The
-    intervals hold for all comparisons at once (Bonferroni); the p values are those of the paired t test, adjusted
-    for the number of comparisons (Holm 1979). A reference that was chosen as the best of the same repeats looks better
-    than it is; use fresh seeds to judge it.
+    intervals hold for all comparisons at once (Bonferroni); the p values are those of the paired t test, adjusted for
+    the number of comparisons by Holm's procedure. A reference that was chosen as the best of the same repeats looks
+    better than it is; use fresh seeds to judge it.
 
     Args:
-        table: of a sweep, one row for each setting.
+        table: the table of a sweep, one row for each setting.
         names: the columns that make a setting.
         metric: the column to compare.
         mode: whether a smaller or a larger metric is better.
-        reference: which setting to compare with, as a row of ``repeats``; by default the best mean.
+        reference: the setting to compare with, as a row of ``repeats``; by default the best mean.
         over: the columns among ``names`` that only repeat a setting.
-        level: at which all intervals together hold, in (0, 1).
+        level: the level at which all intervals together hold, in (0, 1).
 
     Returns:
         One row for each other setting, in the order of ``repeats``: its columns, ``pairs``, ``difference``, ``low``,
-        ``high``, ``p``, and ``better``, the share of pairs in which it beats the reference.
+        ``high``, ``p``, and ``better``, the share of pairs in which it is better than the reference.
 
     Raises:
         ValueError: ``level`` or ``reference`` is out of range, or a column is missing.
+
+    Example:
+        >>> import pandas as pd
+        >>> from regopt import sweep
+        >>> columns = {"rate": [0.1, 0.1, 0.5, 0.5], "seed": [0, 1, 0, 1], "loss": [1.0, 3.0, 0.5, 1.5]}
+        >>> found = sweep.compare(pd.DataFrame(columns).assign(status="done"), ["rate", "seed"], "loss")
+        >>> found[["rate", "pairs", "difference", "better"]].values.tolist()
+        [[0.1, 2.0, 1.0, 0.0]]
+
+    References:
+        Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics,
+        6(2), 65-70.
     """
     check_range("level", level, "(0, 1)")
     found = _repeated(table, names, metric, mode, over)
@@ -107,13 +130,27 @@ def separations(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.Data
     """For each number the one threshold that best separates the settings that diverged from the others.
 
     Args:
-        table: of a sweep, one row for each setting.
+        table: the table of a sweep, one row for each setting.
         names: the columns that make a setting; a column of text is split into one value and all others.
 
     Returns:
         One row for each number, the best first: ``number``, the range ``where`` settings diverged (such as ">= 0.3"),
         the number of settings ``inside`` it and of those that diverged (``diverged_inside``), the same two counts
         outside, and ``gain``, the share of the Gini impurity that the split removes. Empty if all or none diverged.
+
+    Raises:
+        ValueError: a column is missing.
+
+    Example:
+        >>> import pandas as pd
+        >>> from regopt import sweep
+        >>> columns = {"rate": [0.1, 0.2, 0.4, 0.8], "status": ["done", "done", "diverged", "diverged"]}
+        >>> sweep.separations(pd.DataFrame(columns), ["rate"])[["number", "where", "gain"]].values.tolist()
+        [['rate', '>= 0.4', 1.0]]
+
+    References:
+        Breiman, L., Friedman, J. H., Olshen, R. A., & Stone, C. J. (1984). Classification and Regression Trees.
+        Wadsworth. For the impurity.
     """
     import pandas
 
@@ -136,7 +173,7 @@ def is_ordered(column: "pandas.Series") -> bool:
 
 
 def ordinal(column: "pandas.Series") -> np.ndarray:
-    """The rank of each value among the distinct values of its column; -1 for NaN. Other objects rank by their text."""
+    """The rank of each value among the distinct values of its column; -1 for NaN. Other objects rank by their repr."""
     return (column if is_ordered(column) else column.map(repr)).factorize(sort=True)[0]
 
 
@@ -159,7 +196,7 @@ def numbered(table: "pandas.DataFrame", names: Sequence[str]) -> np.ndarray:
 class _Repeats(NamedTuple):
     """The settings with their repeats, the best mean first."""
 
-    columns: "pandas.DataFrame"  # what makes each setting
+    columns: "pandas.DataFrame"  # the columns that make each setting
     values: "pandas.DataFrame"  # [settings, repeats], the metric; NaN where diverged or missing
     diverged: np.ndarray  # [settings], number of repeats that diverged
     first: np.ndarray  # [settings], row of the first repeat in the table
@@ -209,7 +246,8 @@ def holm(p: np.ndarray) -> np.ndarray:
         rejection below that level.
 
     References:
-        Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2).
+        Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics,
+        6(2), 65-70.
 
     >>> holm(np.array([0.04, 0.01, np.nan])).tolist()
     [0.04, 0.02, nan]

@@ -9,13 +9,13 @@ from regopt.sweep.schedulers._scheduler import Decision, Scheduler, SchedulerSta
 
 
 def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
-    """After ``min_resource * eta**k`` segments the best ``1/eta`` of the settings go on, the others end.
+    """After ``min_resource * eta**k`` segments the best ``1/eta`` of the settings go on; the others are pruned.
 
-    A rung is decided when all who may reach it have come to it. Settings that don't fit on the devices together
-    compete wave by wave.
+    A segment is ``eval_every`` steps. A rung is decided when all settings that may reach it have come to it. Settings
+    that do not fit on the devices together compete wave by wave.
 
     Args:
-        eta: > 1; by how much each rung cuts the settings and lengthens the training.
+        eta: the factor by which each rung reduces the settings and lengthens the training, > 1.
         min_resource: segments before the first rung, >= 1.
 
     Returns:
@@ -24,7 +24,22 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
     Raises:
         ValueError: an argument lies outside its range.
 
-    References: Jamieson & Talwalkar (2016), figure 3; Li et al. (2018), algorithm 1, the inner loop.
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.2, 0.5, 0.9]})
+        >>> halving = sweep.successive_halving(eta=2)
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=halving)
+        >>> result.history.last_step.tolist()  # two settings end after one step, one after two
+        [1, 1, 2, 4]
+
+    References:
+        Jamieson, K., & Talwalkar, A. (2016). Non-stochastic best arm identification and hyperparameter optimization.
+        AISTATS. Figure 3.
+
+        Li, L., Jamieson, K., DeSalvo, G., Rostamizadeh, A., & Talwalkar, A. (2018). Hyperband: A novel bandit-based
+        approach to hyperparameter optimization. Journal of Machine Learning Research, 18(185), 1-52. Algorithm 1, the
+        inner loop.
     """
     _check_halving(eta, min_resource)
 
@@ -35,13 +50,14 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
 
 
 def hyperband(eta: float = 3.0) -> Scheduler:
-    """Brackets of successive halving, from many settings with a short first rung to a few without any.
+    """Brackets of successive halving: from many settings with a short first rung to a few without any.
 
     With ``R`` segments in all, bracket ``s`` of ``0 .. floor(log_eta R)`` has its first rung after ``R eta**-s``
-    segments, and a share of the settings in proportion to ``eta**s / (s + 1)``, drawn at random but always alike.
+    segments. Its share of the settings is in proportion to ``eta**s / (s + 1)``; they are drawn at random, always the
+    same ones.
 
     Args:
-        eta: > 1; see ``successive_halving``.
+        eta: the factor by which each rung reduces the settings of a bracket, > 1; see ``successive_halving``.
 
     Returns:
         The scheduler.
@@ -49,7 +65,19 @@ def hyperband(eta: float = 3.0) -> Scheduler:
     Raises:
         ValueError: eta lies outside its range.
 
-    References: Li et al. (2018), algorithm 1.
+    Example:
+        >>> import numpy as np
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": np.linspace(0.1, 0.9, 12)})
+        >>> brackets = sweep.hyperband(eta=2)
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=brackets)
+        >>> np.bincount(result.history.last_step).tolist()  # 3 end after one step, 3 after two, 6 after all four
+        [0, 3, 3, 0, 6]
+
+    References:
+        Li, L., Jamieson, K., DeSalvo, G., Rostamizadeh, A., & Talwalkar, A. (2018). Hyperband: A novel bandit-based
+        approach to hyperparameter optimization. Journal of Machine Learning Research, 18(185), 1-52. Algorithm 1.
     """
     _check_halving(eta, 1)
 
@@ -67,15 +95,16 @@ def hyperband(eta: float = 3.0) -> Scheduler:
 
 
 def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
-    """Successive halving in which nobody waits: a setting goes on past a rung if it is among the best so far there.
+    """Successive halving without waiting: a setting goes on past a rung if it is among the best so far there.
 
-    It ends at a rung unless its score lies in the best ``1/eta`` of those that have come to it by then. Within one
-    program, where all come to a rung together, ``successive_halving`` wastes less; this one is for settings that
-    stream through the devices or are divided among hosts. There it compares with the settings of all hosts, as these
-    were last saved: which ones are pruned then depends on who was faster, also after an interruption.
+    A setting is pruned at a rung unless its score lies in the best ``1/eta`` of those that have come to the rung by
+    then. Within one program, where all settings come to a rung together, ``successive_halving`` wastes less. This
+    scheduler is for settings that pass through the devices one after the other, or that are divided among hosts. There
+    it compares a setting with those of all hosts, as these were last saved: which settings are pruned then depends on
+    which host was faster, also after an interruption.
 
     Args:
-        eta: > 1; see ``successive_halving``.
+        eta: the factor by which each rung reduces the settings and lengthens the training, > 1.
         min_resource: segments before the first rung, >= 1.
 
     Returns:
@@ -84,7 +113,19 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
     Raises:
         ValueError: an argument lies outside its range.
 
-    References: Li et al. (2020), in the variant that stops rather than pauses.
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.9, 0.5, 0.2, 0.1]})
+        >>> asha = sweep.asynchronous_halving(eta=2)
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=asha)
+        >>> result.history.last_step.tolist()
+        [4, 2, 1, 1]
+
+    References:
+        Li, L., Jamieson, K., Rostamizadeh, A., Gonina, E., Ben-tzur, J., Hardt, M., Recht, B., & Talwalkar, A. (2020).
+        A system for massively parallel hyperparameter tuning. MLSys. Algorithm 2, in the variant that stops rather than
+        pauses.
     """
     _check_halving(eta, min_resource)
 
@@ -110,7 +151,7 @@ def _check_halving(eta: float, min_resource: int) -> None:
 
 
 def _rungs(state: SchedulerState, eta: float, min_resource: float) -> list[int]:
-    """Segments after which settings are pruned: ascending, whole, before the last."""
+    """The numbers of segments after which settings are pruned: whole, ascending, each below the total."""
     total = state.scores.shape[1]
     count = int(np.ceil(np.log(total / min_resource) / np.log(eta))) if min_resource < total else 0
     rungs = sorted({max(round(min_resource * eta**k), 1) for k in range(count)})
@@ -118,7 +159,7 @@ def _rungs(state: SchedulerState, eta: float, min_resource: float) -> list[int]:
 
 
 def _halve(state: SchedulerState, cohort: np.ndarray, rungs: Mapping[int, list[int]], eta: float) -> Decision:
-    """Synchronous rungs of each cohort, decided anew from the table."""
+    """The decision at the synchronous rungs of each cohort, computed from the whole table."""
     wait, prune = np.zeros_like(state.going), np.zeros_like(state.going)
     for name, its_rungs in rungs.items():
         alive = np.flatnonzero(cohort == name)

@@ -1,4 +1,4 @@
-"""The median rule: prune a setting whose best score is worse than the median of the others' mean scores."""
+"""The median rule: a setting whose best score is worse than the median of all mean scores is pruned."""
 
 import numpy as np
 
@@ -7,11 +7,14 @@ from regopt.sweep.schedulers._scheduler import Decision, Scheduler
 
 
 def median_rule(grace_period: int = 1, min_samples: int = 5) -> Scheduler:
-    """End a setting whose best score so far is worse than the median of all mean scores up to there.
+    """Prune a setting whose best score so far is worse than the median, over all settings, of their mean score so far.
+
+    In the paper the median is over finished trials. A sweep trains all settings at once, so here it is over those that
+    have come as far.
 
     Args:
         grace_period: segments before which nothing is pruned, >= 1.
-        min_samples: settings, itself included, that must have come as far before one is pruned, >= 1.
+        min_samples: the number of settings, itself included, that must have come as far before one is pruned, >= 1.
 
     Returns:
         The scheduler.
@@ -19,8 +22,18 @@ def median_rule(grace_period: int = 1, min_samples: int = 5) -> Scheduler:
     Raises:
         ValueError: an argument lies outside its range.
 
-    References: Golovin et al. (2017), section 3.2.1. There the median is over finished trials; in a sweep that trains
-    all at once it is over those that have come as far.
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.2, 0.5, 0.9]})
+        >>> rule = sweep.median_rule(grace_period=2, min_samples=3)
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=rule)
+        >>> result.status.tolist()
+        ['pruned', 'pruned', 'done', 'done']
+
+    References:
+        Golovin, D., Solnik, B., Moitra, S., Kochanski, G., Karro, J., & Sculley, D. (2017). Google Vizier: A service
+        for black-box optimization. KDD. Section 3.2.2.
     """
     check_whole("grace_period", grace_period, "[1, inf)")
     check_whole("min_samples", min_samples, "[1, inf)")

@@ -1,4 +1,4 @@
-"""Population based training: the worst settings go on from where the best are, with other numbers."""
+"""Population based training: the worst settings continue from the states of the best, with changed numbers."""
 
 from collections.abc import Mapping
 
@@ -20,29 +20,43 @@ def population_based_training(
     factors: tuple[float, float] = (0.8, 1.2),
     seed: int = 0,
 ) -> Scheduler:
-    """Every so often the worst settings take the state of one of the best, and explore: other numbers from then on.
+    """Between segments the worst settings copy the state of one of the best, and continue it with changed numbers.
 
     A setting of the worst ``fraction`` takes the state and the numbers of one drawn from the best ``fraction`` (the
-    paper's truncation selection). Each number to explore is then drawn anew from its dimension with probability
-    ``resample``, otherwise multiplied by one of the ``factors`` and kept within the dimension's ends; one with listed
-    values is drawn anew or stays. Only settings with the same static values exchange states. All settings must fit on
-    the devices at the same time, and there is no early stopping. A diverged setting is among the worst, never a parent.
+    paper's truncation selection). Each number to explore is then drawn from its dimension again with probability
+    ``resample``; otherwise it is multiplied by one of the ``factors`` and kept within the ends of the dimension. A
+    number with listed values is drawn again or stays. Only settings with the same static values exchange states. All
+    settings must fit on the devices at the same time, and there is no early stopping. A diverged setting is among the
+    worst and is never copied.
 
     Args:
         explore: the numbers that change, each with its dimension.
         every: segments between exchanges, >= 1.
-        fraction: in (0, 0.5]; of the settings of a group, at least one.
-        resample: in [0, 1].
-        factors: what a number is multiplied by, each > 0.
-        seed: of the draws, >= 0; the same command draws the same.
+        fraction: the share of the settings of a group that is replaced, in (0, 0.5]; at least one setting.
+        resample: the probability that a number is drawn again, in [0, 1].
+        factors: the factors of which one multiplies a number, each > 0.
+        seed: seed of the draws, >= 0; the same command makes the same draws.
 
     Returns:
-        The scheduler. ``Result.lineage`` tells who took over whom, and the numbers used in each segment.
+        The scheduler. ``Result.lineage`` lists which setting copied which, and the numbers used in each segment.
 
     Raises:
         ValueError: an argument lies outside its range, or a dimension is static or crossed.
 
-    References: Jaderberg et al. (2017), algorithm 1 and section 4.1.
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.2, 0.5, 0.9]})
+        >>> pbt = sweep.population_based_training({"rate": sweep.uniform(0.0, 1.0)}, every=2, fraction=0.25)
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=pbt)
+        >>> lineage = result.lineage()
+        >>> lineage[lineage["parent"] != lineage["setting"]][["setting", "step", "parent"]].values.tolist()
+        [[0, 2, 3]]
+
+    References:
+        Jaderberg, M., Dalibard, V., Osindero, S., Czarnecki, W. M., Donahue, J., Razavi, A., Vinyals, O., Green, T.,
+        Dunning, I., Simonyan, K., Fernando, C., & Kavukcuoglu, K. (2017). Population based training of neural networks.
+        arXiv:1711.09846. Algorithm 1 and section 4.1.
     """
     check_whole("every", every, "[1, inf)")
     check_number("fraction", fraction, "(0, 0.5]")
@@ -88,7 +102,7 @@ def population_based_training(
             return anew
         if dimension.listed:
             return value
-        low, high = dimension.at(np.array([0.0, 1.0]))
+        low, high = np.asarray(dimension.at(np.array([0.0, 1.0])))
         return np.clip(value * draw.choice(factors), low, high)
 
     drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}

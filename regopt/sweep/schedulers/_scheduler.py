@@ -1,7 +1,7 @@
-"""What a scheduler is: a pure function from the table of a sweep so far to a decision.
+"""A scheduler is a pure function from the table of a sweep so far to a decision.
 
-A scheduler sees nothing but the table and is asked between rounds of calls, so the same command makes the same
-decisions, also after an interruption. A diverged setting scores infinity, so it never outlives another one.
+It sees nothing but the table and is asked between rounds of calls, so the same command makes the same decisions, also
+after an interruption. A diverged setting has an infinite score, so it never outlives another one.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,32 +11,46 @@ import numpy as np
 
 
 class SchedulerState(NamedTuple):
-    """What a scheduler sees: NumPy arrays with the settings on the first axis."""
+    """The table that a scheduler decides from: NumPy arrays with the settings on the first axis."""
 
     scores: np.ndarray  # [settings, evaluations], float: smaller is better, inf diverged, NaN not trained so far
-    segments: np.ndarray  # [settings], int: segments done
+    segments: np.ndarray  # [settings], int: number of segments done
     going: np.ndarray  # [settings], bool: neither done, stopped, diverged nor pruned
-    wave: np.ndarray  # [settings], int: settings of one wave fit on the devices at the same time
+    wave: np.ndarray  # [settings], int: the settings of one wave fit on the devices at the same time
     group: np.ndarray  # [settings], int: those of one group have the same static values
     numbers: Mapping[str, np.ndarray]  # each [settings]: the traced columns
-    parents: np.ndarray  # [settings, evaluations], int: whose state a segment began with, -1 where not decided
-    others: np.ndarray = np.empty((0, 0))  # as scores, of the settings of other hosts
+    parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 where undecided
+    others: np.ndarray = np.empty((0, 0))  # like scores, of the settings of other hosts
 
 
 class Decision(NamedTuple):
-    """What a scheduler says."""
+    """The decision of a scheduler between two rounds."""
 
-    wait: np.ndarray  # [settings], bool: not to be trained before something else has happened
-    prune: np.ndarray  # [settings], bool: to end now
-    parents: np.ndarray | None = None  # [settings], int: whose state to go on from; None or the own row: one's own
-    numbers: Mapping[str, np.ndarray] = {}  # columns that change, each [settings]
+    wait: np.ndarray  # [settings], bool: settings that must not train in the next round
+    prune: np.ndarray  # [settings], bool: settings that end now
+    parents: np.ndarray | None = None  # [settings], int: the row whose state each continues; None: its own
+    numbers: Mapping[str, np.ndarray] = {}  # the columns that change, each [settings]
 
 
 class Scheduler(NamedTuple):
-    """``decide(state) -> decision``."""
+    """A rule ``decide(state) -> decision`` with its name.
+
+    A scheduler of your own is such a tuple; its ``decide`` must be a function of the state alone:
+
+    >>> import numpy as np
+    >>> from regopt import sweep
+    >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+    >>> def worse_than_one(state):
+    ...     last = state.scores[np.arange(len(state.going)), np.maximum(state.segments - 1, 0)]
+    ...     return sweep.Decision(wait=np.zeros_like(state.going), prune=state.going & (last > 1.0))
+    >>> settings = sweep.from_columns({"rate": [0.5, 2.5]})
+    >>> scheduler = sweep.Scheduler(worse_than_one, "worse_than_one")
+    >>> sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=scheduler).status.tolist()
+    ['done', 'pruned']
+    """
 
     decide: Callable[[SchedulerState], Decision]
-    name: str  # with all its arguments: two schedulers of one name decide alike
+    name: str  # with all arguments: two schedulers of the same name make the same decisions
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
-    draws_fractions: tuple[str, ...] = ()  # of these, those that need not stay whole numbers
-    meets_others: bool = False  # wants the settings of other hosts in the standing
+    draws_fractions: tuple[str, ...] = ()  # those of ``changes`` whose new values may be fractions
+    meets_others: bool = False  # whether ``SchedulerState.others`` is to hold the scores of other hosts

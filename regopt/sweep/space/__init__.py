@@ -1,7 +1,8 @@
 """Which settings to train: the dimensions of a space, the designs that draw from it, and the table of settings."""
 
 from regopt.sweep.space._designs import from_columns, grid, latin_hypercube, random, sobol
-from regopt.sweep.space._dimensions import Dimension, Settings, choice, log_uniform, replicas, seeds, static, uniform
+from regopt.sweep.space._dimensions import Dimension, choice, log_uniform, replicas, seeds, static, uniform
+from regopt.sweep.space._settings import Settings
 
 __all__ = [
     "Dimension",

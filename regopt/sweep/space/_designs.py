@@ -1,13 +1,13 @@
 """How settings are drawn from a space: grids, random and low-discrepancy designs, or listed one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_whole
-from regopt.sweep.space._dimensions import Settings, Space, check_space, choice
+from regopt.sweep.space._dimensions import Column, Space, check_space, choice
+from regopt.sweep.space._settings import Settings
 
 
 def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Settings:
@@ -15,14 +15,24 @@ def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Setting
 
     Args:
         space: dimensions by name.
-        points: levels of each continuous dimension, one number for all or by name; choices, static values,
-            seeds and replicas have their own.
+        points: number of levels of each continuous dimension, >= 1, one number for all or by name; choices, static
+            values, seeds and replicas have their own levels.
 
     Returns:
         The settings.
 
     Raises:
         ValueError: a continuous dimension has no number of points, or ``points`` names no dimension.
+
+    Example:
+        >>> from regopt import sweep
+        >>> settings = sweep.grid({"rate": sweep.log_uniform(0.01, 1.0), "width": sweep.static([8, 16])}, points=3)
+        >>> len(settings), settings.row(0), settings.row(5)
+        (6, {'rate': 0.01, 'width': 8}, {'rate': 1.0, 'width': 16})
+
+    References:
+        Bergstra, J., & Bengio, Y. (2012). Random search for hyper-parameter optimization. Journal of Machine Learning
+        Research, 13, 281-305. Section 1, for when ``random`` is better than a grid.
     """
     check_space(space)
     by_name = points if isinstance(points, Mapping) else dict.fromkeys(space, points)
@@ -39,14 +49,24 @@ def random(space: Space, count: int, seed: int = 0) -> Settings:
 
     Args:
         space: dimensions by name.
-        count: how many settings, >= 1.
-        seed: of the draw, >= 0.
+        count: number of settings before they are crossed, >= 1.
+        seed: seed of the draw, >= 0.
 
     Returns:
         The settings.
 
     Raises:
         ValueError: count is below 1, or seed below 0.
+
+    Example:
+        >>> from regopt import sweep
+        >>> settings = sweep.random({"rate": sweep.uniform(0.0, 1.0), "seed": sweep.seeds(2)}, count=3)
+        >>> len(settings), settings.numbers["seed"].tolist()
+        (6, [0, 1, 0, 1, 0, 1])
+
+    References:
+        Bergstra, J., & Bengio, Y. (2012). Random search for hyper-parameter optimization. Journal of Machine Learning
+        Research, 13, 281-305.
     """
     return _design(space, count, seed, lambda dims: np.random.default_rng(seed).random((count, dims)))
 
@@ -54,12 +74,13 @@ def random(space: Space, count: int, seed: int = 0) -> Settings:
 def sobol(space: Space, count: int, seed: int = 0) -> Settings:
     """``count`` settings of a scrambled Sobol sequence, each crossed with the seeds and replicas.
 
-    Balanced best where count is a power of two.
+    The points cover the space more evenly than independent ones, most evenly where count is a power of two. They are
+    those of ``scipy.stats.qmc.Sobol``.
 
     Args:
         space: dimensions by name.
-        count: how many settings, >= 1.
-        seed: of the scrambling, >= 0.
+        count: number of settings before they are crossed, >= 1.
+        seed: seed of the scrambling, >= 0.
 
     Returns:
         The settings.
@@ -67,7 +88,17 @@ def sobol(space: Space, count: int, seed: int = 0) -> Settings:
     Raises:
         ValueError: count is below 1, or seed below 0.
 
-    References: Sobol (1967); Owen (1998), as in ``scipy.stats.qmc.Sobol``.
+    Example:
+        >>> from regopt import sweep
+        >>> settings = sweep.sobol({"rate": sweep.uniform(0.0, 1.0)}, count=4)
+        >>> sorted((settings.numbers["rate"] * 4).astype(int).tolist())  # one in each quarter of the range
+        [0, 1, 2, 3]
+
+    References:
+        Sobol, I. M. (1967). On the distribution of points in a cube and the approximate evaluation of integrals. USSR
+        Computational Mathematics and Mathematical Physics, 7(4), 86-112.
+
+        Owen, A. B. (1998). Scrambling Sobol' and Niederreiter-Xing points. Journal of Complexity, 14(4), 466-489.
     """
     from scipy.stats import qmc
 
@@ -81,10 +112,12 @@ def sobol(space: Space, count: int, seed: int = 0) -> Settings:
 def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
     """``count`` settings, one in each of ``count`` slices of every dimension, each crossed with the seeds and replicas.
 
+    The points are those of ``scipy.stats.qmc.LatinHypercube``.
+
     Args:
         space: dimensions by name.
-        count: how many settings, >= 1.
-        seed: of the draw, >= 0.
+        count: number of settings before they are crossed, >= 1.
+        seed: seed of the draw, >= 0.
 
     Returns:
         The settings.
@@ -92,24 +125,38 @@ def latin_hypercube(space: Space, count: int, seed: int = 0) -> Settings:
     Raises:
         ValueError: count is below 1, or seed below 0.
 
-    References: McKay, Beckman & Conover (1979), as in ``scipy.stats.qmc.LatinHypercube``.
+    Example:
+        >>> from regopt import sweep
+        >>> settings = sweep.latin_hypercube({"rate": sweep.uniform(0.0, 1.0)}, count=5)
+        >>> sorted((settings.numbers["rate"] * 5).astype(int).tolist())  # one in each fifth of the range
+        [0, 1, 2, 3, 4]
+
+    References:
+        McKay, M. D., Beckman, R. J., & Conover, W. J. (1979). A comparison of three methods for selecting values of
+        input variables in the analysis of output from a computer code. Technometrics, 21(2), 239-245.
     """
     from scipy.stats import qmc
 
     return _design(space, count, seed, lambda dims: qmc.LatinHypercube(dims, rng=seed).random(count))
 
 
-def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
+def from_columns(columns: Mapping[str, Sequence[object] | np.ndarray]) -> Settings:
     """Settings listed one by one; a column of numbers is traced, any other is static.
 
     Args:
-        columns: equally long columns by name.
+        columns: columns of one length by name.
 
     Returns:
         The settings.
 
     Raises:
         ValueError: the columns differ in length or are empty.
+
+    Example:
+        >>> from regopt import sweep
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.2], "activation": ["relu", "tanh"]})
+        >>> settings.row(1), list(settings.static)
+        ({'rate': 0.2, 'activation': 'tanh'}, ['activation'])
     """
     if not isinstance(columns, Mapping):
         raise ValueError(f"columns must be a dict from names to lists, got {brief(columns)}")
@@ -117,7 +164,7 @@ def from_columns(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Settings:
     return _settings(space, [space[name].levels(None) for name in columns])
 
 
-def _take(values: Any, indices: np.ndarray) -> Any:
+def _take(values: Column, indices: np.ndarray) -> Column:
     return values[indices] if isinstance(values, np.ndarray) else tuple(values[i] for i in indices)
 
 
@@ -141,7 +188,7 @@ def _design(space: Space, count: int, seed: int, draw: Callable[[int], np.ndarra
     return _settings(space, columns)
 
 
-def _settings(space: Space, columns: Sequence[Any]) -> Settings:
+def _settings(space: Space, columns: Sequence[Column]) -> Settings:
     named = dict(zip(space, columns, strict=True))
     return Settings(
         numbers={name: np.asarray(column) for name, column in named.items() if not space[name].static},

@@ -1,12 +1,11 @@
-"""Which settings to train: the dimensions of a space, and a table of settings.
+"""The dimensions of a space: numbers, choices, static values, and repeats by seed or by resample.
 
-A space is a dict from names to dimensions. Numbers become arrays with one entry for a setting and are traced;
-static values (a width, an optimizer's name) split the settings into groups, each with its own program. Designs
-that draw settings from a space are in ``designs.py``.
+A space is a dict from names to dimensions. Numbers become arrays with one entry for each setting and are traced. Static
+values (a width, the name of an optimizer) divide the settings into groups, each with a program of its own. The designs
+that draw settings from a space are in ``_designs.py``.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +13,19 @@ import numpy as np
 from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_whole
 
+Column = np.ndarray | tuple[object, ...]  # numbers, or static values
+
 
 class Dimension(NamedTuple):
     """One axis of a space.
 
-    ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. A static
-    dimension's values stay Python objects; a crossed one (seeds, replicas) is combined with every setting of a design;
-    a listed one has no values between those that were given; one with ``log`` is even in its logarithm.
+    ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. The values of a
+    ``static`` dimension stay Python objects; a ``crossed`` one (seeds, replicas) is combined with every setting of a
+    design; a ``listed`` one has no values between those that were given; one with ``log`` is uniform in its logarithm.
     """
 
-    at: Callable[[np.ndarray], Any]
-    levels: Callable[[int | None], Any]
+    at: Callable[[np.ndarray], Column]
+    levels: Callable[[int | None], Column]
     static: bool = False
     crossed: bool = False
     listed: bool = False
@@ -32,68 +33,29 @@ class Dimension(NamedTuple):
 
 
 Space = Mapping[str, Dimension]
-RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_step"}  # columns of the results
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """A table of settings: ``numbers[name]`` is an array ``[n]``, ``static[name]`` a tuple of n values."""
-
-    numbers: Mapping[str, np.ndarray]
-    static: Mapping[str, tuple[Any, ...]]
-
-    def __post_init__(self):
-        sizes = {name: len(column) for name, column in self.columns.items()}
-        if not sizes:
-            raise ValueError("a sweep needs at least one column of settings, got none")
-        if len(set(sizes.values())) > 1 or 0 in sizes.values():
-            raise ValueError(f"columns of settings must have one length, at least 1, got {sizes}")
-        for name in sizes:
-            if not isinstance(name, str):
-                raise ValueError(f"the names of columns must be strings, got {brief(name)}")
-        if taken := RESERVED & set(sizes):
-            raise ValueError(f"a column of settings must not be named {sorted(taken)}: the results have such columns")
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """All columns by name, numbers first."""
-        return {**self.numbers, **self.static}
-
-    def row(self, index: int) -> dict[str, Any]:
-        """One setting as a dict of Python values."""
-        numbers = {name: column[index].item() for name, column in self.numbers.items()}
-        return numbers | {name: column[index] for name, column in self.static.items()}
-
-    def take(self, rows: np.ndarray) -> "Settings":
-        """Some of the settings, ``[settings]`` int, in this order."""
-        numbers = {name: column[rows] for name, column in self.numbers.items()}
-        return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in self.static.items()})
-
-    def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-        """The static values of each group and the indices of its settings, in order of first appearance."""
-        members: dict[tuple[Any, ...], list[int]] = {}
-        for index in range(len(self)):
-            values = tuple(column[index] for column in self.static.values())
-            members.setdefault(tuple((type(value), value) for value in values), []).append(index)
-        for values, indices in members.items():  # the type tells True from 1
-            yield {name: value for name, (_, value) in zip(self.static, values, strict=True)}, np.array(indices)
 
 
 def log_uniform(low: float, high: float) -> Dimension:
     """Numbers whose logarithm is uniform on [low, high); a grid spaces them geometrically, both ends included.
 
     Args:
-        low: > 0.
-        high: > low.
+        low: the low end, > 0.
+        high: the high end, > low and finite.
 
     Returns:
         The dimension.
 
     Raises:
         ValueError: the ends are not 0 < low < high, or not finite.
+
+    Example:
+        >>> from regopt import sweep
+        >>> sweep.grid({"rate": sweep.log_uniform(0.01, 100.0)}, points=3).numbers["rate"].tolist()
+        [0.01, 1.0, 100.0]
+
+    References:
+        Bergstra, J., & Bengio, Y. (2012). Random search for hyper-parameter optimization. Journal of Machine Learning
+        Research, 13, 281-305. Section 2, which calls such numbers drawn geometrically.
     """
     check_number("low", low, "(0, inf)")
     check_number("high", high, f"({low}, inf)")
@@ -108,14 +70,19 @@ def uniform(low: float, high: float) -> Dimension:
     """Numbers uniform on [low, high); a grid spaces them evenly, both ends included.
 
     Args:
-        low: finite.
-        high: > low.
+        low: the low end, finite.
+        high: the high end, > low and finite.
 
     Returns:
         The dimension.
 
     Raises:
         ValueError: the ends are not low < high, or not finite.
+
+    Example:
+        >>> from regopt import sweep
+        >>> sweep.grid({"rate": sweep.uniform(0.0, 0.5)}, points=3).numbers["rate"].tolist()
+        [0.0, 0.25, 0.5]
     """
     check_number("low", low, "(-inf, inf)")
     check_number("high", high, f"({low}, inf)")
@@ -126,10 +93,9 @@ def uniform(low: float, high: float) -> Dimension:
 
 
 def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
-    """One of the values, equally likely; a grid takes them all.
+    """One of the values, all equally likely; a grid takes each of them.
 
-    Numbers are traced, so any of them runs in the same program; anything else (strings, bools, functions) is
-    static.
+    Numbers are traced, so any of them runs in the same program; anything else (strings, bools, functions) is static.
 
     Args:
         values: what to choose from, at least one.
@@ -139,6 +105,11 @@ def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
 
     Raises:
         ValueError: there are no values, or they are no list.
+
+    Example:
+        >>> from regopt import sweep
+        >>> sweep.choice([0.1, 0.3]).static, sweep.choice(["relu", "tanh"]).static
+        (False, True)
     """
     _check_list(values)
     is_array = hasattr(values, "dtype")  # NumPy's or JAX's
@@ -152,8 +123,8 @@ def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
     return _listed(column, lambda indices: column[indices], static=False)
 
 
-def static(values: Sequence[Any] | np.ndarray) -> Dimension:
-    """One of the values, given to the task as the Python object it is; each combination is compiled by itself.
+def static(values: Sequence[object] | np.ndarray) -> Dimension:
+    """One of the values, given to the task as the Python object it is; each combination of static values is compiled.
 
     Args:
         values: hashable objects, at least one: widths, names, functions.
@@ -163,6 +134,12 @@ def static(values: Sequence[Any] | np.ndarray) -> Dimension:
 
     Raises:
         ValueError: there are no values, they are no list, or one is not hashable.
+
+    Example:
+        >>> from regopt import sweep
+        >>> settings = sweep.grid({"width": sweep.static([8, 16]), "rate": sweep.choice([0.1, 0.3])})
+        >>> [(static, rows.tolist()) for static, rows in settings.groups()]  # two programs for four settings
+        [({'width': 8}, [0, 1]), ({'width': 16}, [2, 3])]
     """
     _check_list(values)
     for value in values:
@@ -174,12 +151,12 @@ def static(values: Sequence[Any] | np.ndarray) -> Dimension:
 
 
 def seeds(count: int, first: int = 0) -> Dimension:
-    """Replicates: every setting is trained with each of ``count`` seeds.
+    """Repeats of every setting, one with each of ``count`` seeds.
 
-    Under the name ``seed`` it decides a setting's initial state and its order of the data.
+    The column must have the name ``seed``: it decides the initial state of a setting and its order of the data.
 
     Args:
-        count: how many, >= 1.
+        count: number of seeds, >= 1.
         first: the first seed, >= 0.
 
     Returns:
@@ -187,6 +164,15 @@ def seeds(count: int, first: int = 0) -> Dimension:
 
     Raises:
         ValueError: an argument lies outside its range.
+
+    Example:
+        >>> from regopt import sweep
+        >>> sweep.grid({"rate": sweep.choice([0.1, 0.3]), "seed": sweep.seeds(2, first=5)}).numbers["seed"].tolist()
+        [5, 6, 5, 6]
+
+    References:
+        Bouthillier, X., et al. (2021). Accounting for variance in machine learning benchmarks. MLSys. For what one seed
+        hides.
     """
     check_whole("count", count, "[1, inf)")
     check_whole("first", first, "[0, inf)")
@@ -194,26 +180,39 @@ def seeds(count: int, first: int = 0) -> Dimension:
 
 
 def replicas(count: int) -> Dimension:
-    """Every setting is trained on each of the first ``count`` resamples of the training set.
+    """Repeats of every setting, one on each of the first ``count`` resamples of the training set.
 
-    Under the name ``replica`` it is a setting's row of ``run(..., resamples=...)``, and nothing else: its initial
-    state and its order of the data go by the seed.
+    The column must have the name ``replica``: it is the row of ``run(..., resamples=...)`` that a setting trains on,
+    and nothing else. The initial state and the order of the data depend on the seed.
 
     Args:
-        count: how many, >= 1.
+        count: number of replicas, >= 1.
 
     Returns:
         The dimension.
 
     Raises:
         ValueError: the count lies outside its range.
+
+    Example:
+        >>> import jax
+        >>> from regopt import data, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.grid({"rate": sweep.choice([0.5]), "replica": sweep.replicas(3)})
+        >>> rows = data.bootstrap(jax.random.key(0), replicas=3, examples=4)
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=2, eval_every=1, resamples=rows)
+        >>> result.to_pandas()["replica"].tolist()
+        [0, 1, 2]
+
+    References:
+        Efron, B. (1979). Bootstrap methods: Another look at the jackknife. Annals of Statistics, 7(1), 1-26.
     """
     check_whole("count", count, "[1, inf)")
     return _crossed(np.arange(count))
 
 
-def check_space(space: Any) -> None:
-    """It maps names to dimensions."""
+def check_space(space: object) -> None:
+    """Check that a space maps names to dimensions."""
     if not isinstance(space, Mapping):
         raise ValueError(f"space must be a dict from names to dimensions, got {brief(space)}")
     for name, dimension in space.items():
@@ -221,8 +220,8 @@ def check_space(space: Any) -> None:
             raise ValueError(f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}")
 
 
-def _check_list(values: Any) -> None:
-    """A list, a tuple or the like, or an array ``[n]``."""
+def _check_list(values: object) -> None:
+    """Check that the values are a list, a tuple or the like, or an array ``[n]``."""
     is_list = isinstance(values, Sequence) and not isinstance(values, str | bytes)
     if not is_list and getattr(values, "ndim", None) != 1:
         raise ValueError(f"values must be a list or a one-dimensional array, got {brief(values)}")
@@ -239,7 +238,7 @@ def _crossed(values: np.ndarray) -> Dimension:
     return _listed(values, lambda indices: values[indices], static=False)._replace(crossed=True)
 
 
-def _listed(values: Sequence[Any] | np.ndarray, take: Callable[[np.ndarray], Any], *, static: bool) -> Dimension:
+def _listed(values: Sequence[object] | np.ndarray, take: Callable[[np.ndarray], Column], *, static: bool) -> Dimension:
     if len(values) == 0:
         raise ValueError("a dimension needs at least one value, got none")
     count = len(values)

@@ -1,0 +1,78 @@
+"""The table of the settings of a sweep: traced numbers, and static values that divide it into groups."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from regopt._core.messages import brief
+
+RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_step"}  # columns of the results
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A table of settings: ``numbers[name]`` is an array ``[n]``, ``static[name]`` a tuple of n values.
+
+    Designs such as ``grid`` and ``random`` make it. Its length is n.
+
+    Args:
+        numbers: the traced columns by name, each ``[n]``, int or float.
+        static: the columns of Python objects by name, each with n hashable values.
+
+    Raises:
+        ValueError: there is no column, the columns differ in length or are empty, or a name is no string or is the name
+            of a column of the results, such as "status".
+
+    Example:
+        >>> import numpy as np
+        >>> from regopt import sweep
+        >>> settings = sweep.Settings({"rate": np.array([0.1, 0.2, 0.3])}, {"width": (8, 16, 8)})
+        >>> len(settings), settings.row(1)
+        (3, {'rate': 0.2, 'width': 16})
+        >>> [(static, rows.tolist()) for static, rows in settings.groups()]
+        [({'width': 8}, [0, 2]), ({'width': 16}, [1])]
+    """
+
+    numbers: Mapping[str, np.ndarray]
+    static: Mapping[str, tuple[Any, ...]]
+
+    def __post_init__(self):
+        sizes = {name: len(column) for name, column in self.columns.items()}
+        if not sizes:
+            raise ValueError("a sweep needs at least one column of settings, got none")
+        if len(set(sizes.values())) > 1 or 0 in sizes.values():
+            raise ValueError(f"columns of settings must have one length, at least 1, got {sizes}")
+        for name in sizes:
+            if not isinstance(name, str):
+                raise ValueError(f"the names of columns must be strings, got {brief(name)}")
+        if taken := RESERVED & set(sizes):
+            raise ValueError(f"a column of settings must not be named {sorted(taken)}: the results have such columns")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """All columns by name, numbers first."""
+        return {**self.numbers, **self.static}
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One setting as a dict of Python values."""
+        numbers = {name: column[index].item() for name, column in self.numbers.items()}
+        return numbers | {name: column[index] for name, column in self.static.items()}
+
+    def take(self, rows: np.ndarray) -> "Settings":
+        """The settings of these rows, ``[settings]`` int, in this order."""
+        numbers = {name: column[rows] for name, column in self.numbers.items()}
+        return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in self.static.items()})
+
+    def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """The static values of each group and the indices of its settings, in order of first appearance."""
+        members: dict[tuple[Any, ...], list[int]] = {}
+        for index in range(len(self)):
+            values = tuple(column[index] for column in self.static.values())
+            members.setdefault(tuple((type(value), value) for value in values), []).append(index)
+        for values, indices in members.items():  # the type tells True from 1
+            yield {name: value for name, (_, value) in zip(self.static, values, strict=True)}, np.array(indices)
