@@ -22,10 +22,6 @@ class ScaleByAdadeltaState(NamedTuple):
     steps: Tree  # shapes of the parameters, at least float32: moving average of the squared direction
     scale: Tree  # shapes of the parameters, at least float32: what multiplied the last gradient
 
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the gradient; at least float32."""
-        return trees.lift_wide(lambda rate, scale: rate * scale, rates, self.scale)
-
 
 def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Adadelta's direction, ``d = g * sqrt(x + eps_root) / sqrt(r + eps_root)``, elementwise.

@@ -22,10 +22,6 @@ class ScaleByAdagradState(NamedTuple):
     sum_of_squares: Tree  # shapes of the parameters, at least float32
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the gradient; at least float32."""
-        return self.denominator.divide(rates, self.sum_of_squares)
-
 
 def scale_by_adagrad(
     eps: Number = 1e-7, eps_root: Number = 0.0, initial_accumulator: Number = 0.0

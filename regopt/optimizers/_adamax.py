@@ -21,15 +21,6 @@ class ScaleByAdamaxState(NamedTuple):
     largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
     eps: Number  # shape (), default float dtype
 
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        # the bound keeps the step finite, and at most as large as Adam's, where all gradients were zero
-
-        def steps(rate, u, eps):
-            return rate / jnp.maximum(u + eps, jnp.sqrt(jnp.finfo(u.dtype).tiny))
-
-        return trees.lift_wide(steps, rates, self.largest, numbers=(self.eps,))
-
 
 def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> optax.GradientTransformationExtraArgs:
     """AdaMax's direction, ``(s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``, elementwise.

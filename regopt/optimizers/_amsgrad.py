@@ -19,10 +19,6 @@ class ScaleByAmsgradState(NamedTuple):
     largest: Tree  # shapes of the parameters, at least float32: the largest ``nu`` so far
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        return self.denominator.divide(rates, self.largest)
-
 
 def scale_by_amsgrad(
     b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0

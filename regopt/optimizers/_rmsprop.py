@@ -24,10 +24,6 @@ class ScaleByRmspropState(NamedTuple):
     mu: Tree  # shapes of the parameters, at least float32: moving average of g; None unless centered
     denominator: moments.Denominator  # the constants of the denominator in the last step
 
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the gradient; at least float32."""
-        return self.denominator.divide(rates, self.nu)
-
 
 def scale_by_rmsprop(
     decay: Number = 0.9, eps: Number = 0.0, eps_root: Number = 1e-6, *, centered: bool = False

@@ -74,7 +74,7 @@ def regularize(
         >>> import regopt
         >>> params = jnp.array([1.0, -0.25])
         >>> optimizer = regopt.regularize(
-        ...     regopt.sgd(0.5), regopt.penalties.l1(1.0), how="proximal", learning_rate=0.5
+        ...     regopt.sgd(0.5), regopt.penalties.l1(1.0), how="proximal"
         ... )
         >>> updates, state = optimizer.update(jnp.zeros(2), optimizer.init(params), params)
         >>> params + updates  # soft thresholding by 0.5
@@ -94,18 +94,29 @@ def regularize(
         Ochs, P., Chen, Y., Brox, T., & Pock, T. (2014). iPiano: Inertial proximal algorithm for nonconvex optimization.
         SIAM Journal on Imaging Sciences, 7(2), 1388-1419. Its iteration, for the velocity of heavy ball.
     """
-    if learning_rate is not None:
-        check_range("learning_rate", learning_rate, "[0, inf)")
+    if how not in ("gradient", "decoupled", "proximal", "constraint"):
+        raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
+    _check_unused(how, learning_rate, radius, constraint)
     if how == "constraint":
         return constrained(optimizer, projection(penalty, constraint, radius))
-    if how not in ("gradient", "decoupled", "proximal"):
-        raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
     if penalty is None:
         raise ValueError(f'how="{how}" needs a penalty: pass one of regopt.penalties')
     if how == "gradient":
         return in_gradient(optimizer, penalty)
     if how == "decoupled":
         return decoupled(optimizer, penalty, 1.0 if learning_rate is None else learning_rate)
-    if learning_rate is None:
-        raise ValueError('how="proximal" needs the step of the prox: pass the optimizer\'s own learning_rate')
-    return proximal(optimizer, penalty, learning_rate)
+    return proximal(optimizer, penalty)
+
+
+def _check_unused(how: str, learning_rate: object, radius: object, constraint: object) -> None:
+    """Refuse an argument that this way does not use, and a learning rate outside its range."""
+    if learning_rate is not None and how != "decoupled":
+        raise ValueError(
+            f'how="{how}" takes no learning_rate: '
+            + ("the step of the prox is read from the optimizer" if how == "proximal" else 'it is for how="decoupled"')
+        )
+    for name, value in (("radius", radius), ("constraint", constraint)):
+        if value is not None and how != "constraint":
+            raise ValueError(f'how="{how}" takes no {name}: it is for how="constraint"')
+    if learning_rate is not None:
+        check_range("learning_rate", learning_rate, "[0, inf)")
