@@ -14,7 +14,7 @@ from regopt._core.numerics import sum_leading
 from regopt._core.protocols import displaced, parts
 from regopt._core.types import Tree
 from regopt.regularization import _reading as reading
-from regopt.regularization._values import HELD, POINTS, Kind, Value
+from regopt.regularization._values import HELD, PARAMS, POINTS, Kind, Value
 
 State = TypeVar("State")
 
@@ -28,6 +28,51 @@ class Step(NamedTuple):
     trained: list[bool]  # for each leaf of the parameters
     rides: bool  # the optimizer's velocity is to follow the parameters
     responses: list[jax.Array]
+
+
+class Metric(NamedTuple):
+    """What ``metric_of`` finds in an optimizer's program."""
+
+    trained: Tree  # bools by leaf: the gradient decides the update; no penalty touches the others
+    uniform: Tree  # bools by leaf: all coordinates of the leaf have the same step
+    decays: bool  # the update also moves the parameters without a gradient, as weight decay does
+
+
+def metric_of(optimizer: optax.GradientTransformation, params: Tree, how: str = "proximal") -> Metric:
+    """What a proximal step or a constraint around this optimizer rests on; see ``regularize``.
+
+    With a proximal step the fixed points are the solutions of the regularised problem unless ``decays`` is true: then
+    the problem includes the optimizer's own decay, in its own metric. With a constraint they are the solutions of the
+    constrained problem if moreover all steps are equal, or if the constraint is one for each entry, such as a box.
+
+    Args:
+        optimizer: any optax or regopt transformation.
+        params: the parameters, of which only shapes and dtypes matter.
+        how: "proximal" or "constraint", for the message.
+
+    Returns:
+        The metric, by leaf.
+
+    Raises:
+        ValueError: the optimizer does not support ``how``; the message says why.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from regopt.regularization import metric_of
+        >>> metric_of(optax.adamw(0.1), {"kernel": jnp.ones(3)})
+        Metric(trained={'kernel': True}, uniform={'kernel': False}, decays=True)
+
+    References:
+        Yun, J., Lozano, A. C., & Yang, E. (2021). Adaptive proximal gradient methods for structured neural networks.
+        NeurIPS. Algorithm 1 (ProxGen).
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    found = read(optimizer, params, optimizer.init(params), how)
+    structure = jax.tree.structure(params)
+    uniform = [value.uniform for value in found.updates]
+    decays = any(PARAMS in value.sources for value in found.updates)
+    return Metric(structure.unflatten(found.trained), structure.unflatten(uniform), decays)
 
 
 def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: Tree, how: str) -> reading.Reading:
