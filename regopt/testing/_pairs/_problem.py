@@ -72,12 +72,18 @@ def penalty(names: Sequence[str] = PENALTIES) -> Penalty:
 def project(params: Tree) -> Tree:
     """The projection of each leaf onto the ball in which its solution has the same size, or onto the box."""
     best = problem().best
-    radii = {"l1": np.abs(best["l1"]).sum(), "group lasso": _norms(best["group lasso"]).sum()}
-    balls = {"l1": penalties.l1(mask=None), "group lasso": penalties.group_lasso(axis=-1, mask=None)}
-    return {
-        name: balls[name].project(w, radii[name]) if name in balls else jnp.clip(w, LOWER, UPPER)
-        for name, w in params.items()
+    ball = penalties.l1(mask=None).project
+
+    def at_groups(w):  # the lengths of the groups are projected onto a ball
+        lengths = jnp.sqrt(jnp.maximum(jnp.sum(w * w, axis=1, keepdims=True), jnp.finfo(w.dtype).tiny))
+        return w * ball(lengths, _norms(best["group lasso"]).sum()) / lengths
+
+    each = {
+        "l1": lambda w: ball(w, np.abs(best["l1"]).sum()),
+        "group lasso": at_groups,
+        "box": lambda w: jnp.clip(w, LOWER, UPPER),
     }
+    return {name: each[name](w) for name, w in params.items()}
 
 
 def _solution(x: np.ndarray, y: np.ndarray, prox: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
