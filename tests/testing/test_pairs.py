@@ -11,31 +11,39 @@ import optax
 import pytest
 
 from regopt.testing import CATALOGUE
-from regopt.testing.__main__ import main
-from regopt.testing._pairs._cells import ANOTHER, HOW, RIGHT, Cell, cells, table
-from regopt.testing._pairs._optimizers import candidates
-from regopt.testing._pairs._problem import PENALTIES, problem
+from regopt.testing._cli import main
+from regopt.testing._pairs import (
+    ANOTHER,
+    HOW,
+    PENALTIES,
+    RIGHT,
+    PairOutcome,
+    candidates,
+    outcome_lines,
+    outcomes,
+    problem,
+)
 
 CANDIDATES = candidates()
 NAMES = [candidate.name for candidate in CANDIDATES]
 
 
-def says_something(cell):
-    return cell.verdict.startswith(("refused: ", "another fixed point, documented", "right"))
+def says_something(outcome):
+    return outcome.verdict.startswith(("refused: ", "another fixed point, documented", "right"))
 
 
 @pytest.mark.parametrize("place", range(len(CANDIDATES)), ids=NAMES)
 def test_a_proximal_step_is_right_or_documented_or_refused(place):
-    found = cells(CANDIDATES[place], "proximal", [PENALTIES[place % 3]])
-    assert all(map(says_something, found)), table(found)
+    found = outcomes(CANDIDATES[place], "proximal", [PENALTIES[place % 3]])
+    assert all(map(says_something, found)), outcome_lines(found)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("place", range(len(CANDIDATES)), ids=NAMES)
 def test_every_pair_is_right_or_documented_or_refused(place, how):
-    found = cells(CANDIDATES[place], how)
-    assert all(map(says_something, found)), table(found)
+    found = outcomes(CANDIDATES[place], how)
+    assert all(map(says_something, found)), outcome_lines(found)
 
 
 def test_the_table_names_every_optimizer():
@@ -63,26 +71,26 @@ ALL_REFUSED += ["sam, sgd", "clip, sgd", "centralize, sgd", "flatten, adam"]
 def test_what_has_no_metric_is_refused_for_every_penalty(name):
     candidate = next(each for each in CANDIDATES if each.name == name)
     for how in ("proximal", "constraint"):
-        verdicts = {cell.verdict for cell in cells(candidate, how)}
+        verdicts = {outcome.verdict for outcome in outcomes(candidate, how)}
         assert len(verdicts) == 1
         assert verdicts.pop().startswith("refused: ")
 
 
 @pytest.mark.parametrize("how", ["gradient", "decoupled"])
 def test_a_set_has_no_gradient(how):
-    cell = cells(CANDIDATES[0], how, ["box"])[0]
-    assert "infinite outside a set has no gradient" in cell.verdict
-    assert [each.verdict for each in cells(CANDIDATES[0], how, ["l1", "group lasso"])] == [ANOTHER[how]] * 2
+    outcome = outcomes(CANDIDATES[0], how, ["box"])[0]
+    assert "infinite outside a set has no gradient" in outcome.verdict
+    assert [each.verdict for each in outcomes(CANDIDATES[0], how, ["l1", "group lasso"])] == [ANOTHER[how]] * 2
 
 
 def test_a_wrong_pair_shows():
     """An optimizer whose rate falls too fast to arrive."""
     stopping = CANDIDATES[0]._replace(half_life=0.01)
-    found = cells(stopping, "proximal", ["l1"])
+    found = outcomes(stopping, "proximal", ["l1"])
     assert found[0].is_wrong
     assert not says_something(found[0])
-    assert "too large" in table(found)
-    assert not Cell("", "", "", RIGHT).is_wrong
+    assert "too large" in outcome_lines(found)
+    assert not PairOutcome("", "", "", RIGHT).is_wrong
 
 
 def test_the_solutions_are_optimal():
@@ -109,6 +117,8 @@ def test_the_solutions_are_optimal():
 def test_the_command_prints_the_table(capsys):
     assert main(["pairs", "sign_sgd"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in printed[:-1:1] if "proximal" in line] == [["optax.sign_sgd", "proximal"]]
+    assert [line.split()[:2] for line in printed if "takes the sign" in line] == [
+        ["optax.sign_sgd", how] for how in ("proximal", "constraint")
+    ]
     assert printed[-1] == "0 wrong"
     assert main([]) == 2

@@ -1,4 +1,4 @@
-"""One cell of the table of pairs: an optimizer, a way to apply a penalty, a penalty, and what comes of it."""
+"""One outcome of the table of pairs: an optimizer, a way to apply a penalty, a penalty, and what comes of it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ ANOTHER = {
 }
 
 
-class Cell(NamedTuple):
+class PairOutcome(NamedTuple):
     """What comes of one pair; ``excess`` is that of the objective where it was measured."""
 
     optimizer: str
@@ -40,8 +40,10 @@ class Cell(NamedTuple):
         return self.verdict.startswith("WRONG")
 
 
-def cells(candidate: Candidate, how: str, names: Sequence[str] = PENALTIES, *, steps: int = 3000) -> list[Cell]:
-    """The cells of an optimizer and a way, for several penalties in one program.
+def outcomes(
+    candidate: Candidate, how: str, names: Sequence[str] = PENALTIES, *, steps: int = 3000
+) -> list[PairOutcome]:
+    """The outcomes of an optimizer and a way, for several penalties in one program.
 
     Args:
         candidate: the optimizer.
@@ -50,7 +52,7 @@ def cells(candidate: Candidate, how: str, names: Sequence[str] = PENALTIES, *, s
         steps: steps of the run that is measured; 0 for none, which leaves the verdict of an accepted pair open.
 
     Returns:
-        One cell for each penalty.
+        One outcome for each penalty.
     """
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         optimizer = candidate.make(falling(candidate.rate, candidate.half_life))
@@ -58,14 +60,14 @@ def cells(candidate: Candidate, how: str, names: Sequence[str] = PENALTIES, *, s
         excesses = {}
         if steps and "" in verdicts.values():
             excesses = _excesses(optimizer, how, names, steps)
-    return [_cell(candidate, how, name, verdict, excesses.get(name)) for name, verdict in verdicts.items()]
+    return [_outcome(candidate, how, name, verdict, excesses.get(name)) for name, verdict in verdicts.items()]
 
 
-def table(found: Sequence[Cell]) -> str:
-    """The cells as text: one line for each optimizer and way, the penalties with the same verdict together."""
+def outcome_lines(found: Sequence[PairOutcome]) -> str:
+    """The outcomes as text: one line for each optimizer and way, the penalties with the same verdict together."""
     rows: dict[tuple[str, str, str], list[str]] = {}
-    for cell in found:
-        rows.setdefault((cell.optimizer, cell.how, cell.verdict), []).append(cell.penalty)
+    for outcome in found:
+        rows.setdefault((outcome.optimizer, outcome.how, outcome.verdict), []).append(outcome.penalty)
     width = max((len(optimizer) for optimizer, _, _ in rows), default=0)
     return "\n".join(
         f"{optimizer:<{width}}  {how:<10}  {', '.join(names):<21}  {verdict}"
@@ -73,11 +75,11 @@ def table(found: Sequence[Cell]) -> str:
     )
 
 
-def _cell(candidate: Candidate, how: str, name: str, verdict: str, excess: float | None) -> Cell:
+def _outcome(candidate: Candidate, how: str, name: str, verdict: str, excess: float | None) -> PairOutcome:
     if not verdict and excess is not None:
         verdict = RIGHT if abs(excess) <= TOLERANCE else f"WRONG: the objective is {excess:.1e} too large"
-        return Cell(candidate.name, how, name, verdict, excess)
-    return Cell(candidate.name, how, name, verdict or "accepted, not measured")
+        return PairOutcome(candidate.name, how, name, verdict, excess)
+    return PairOutcome(candidate.name, how, name, verdict or "accepted, not measured")
 
 
 def _verdict(optimizer: optax.GradientTransformation, how: str, name: str) -> str:
