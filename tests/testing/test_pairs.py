@@ -51,7 +51,9 @@ def test_the_table_names_every_optimizer():
         takers = [
             name
             for name, factory in vars(module).items()
-            if inspect.isfunction(factory) and "learning_rate" in inspect.signature(factory).parameters
+            if inspect.isfunction(factory)
+            and not name.startswith("_")
+            and "learning_rate" in inspect.signature(factory).parameters
         ]
         parts = {name for name in takers if name.startswith("scale_by_")}
         assert {f"{library}.{name}" for name in set(takers) - parts} <= set(NAMES)

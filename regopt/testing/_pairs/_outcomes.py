@@ -1,5 +1,6 @@
 """One outcome of the table of pairs: an optimizer, a way to apply a penalty, a penalty, and what comes of it."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,7 +55,9 @@ def outcomes(
     Returns:
         One outcome for each penalty.
     """
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    lenient = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with jax.enable_x64(True), lenient[0], lenient[1], warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what optax is about to remove
         optimizer = candidate.make(falling(candidate.rate, candidate.half_life))
         verdicts = {name: _verdict(optimizer, how, name) for name in names}
         excesses = {}
