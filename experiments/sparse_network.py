@@ -110,7 +110,7 @@ def task_of(config):
         units = penalties.group_lasso(h["strength"], axis=-1, mask=hidden)  # kernels are [out, in]
         if h["how"] == GRADIENT:
             return regopt.regularize(regopt.adam(rate), units)
-        return regopt.regularize(regopt.adam(rate), units, "proximal", learning_rate=rate)
+        return regopt.regularize(regopt.adam(rate), units, "proximal")
 
     return sweep.supervised(
         lambda _, rngs: network(config, rngs), cross_entropy, optimizer, metrics={"accuracy": accuracy}

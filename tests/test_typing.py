@@ -12,7 +12,7 @@ RIGHT = [
     "regopt.adam(jnp.float32(0.1), b1=jnp.asarray(0.9))",
     "penalties.l1(0.1).prox({'w': jnp.ones(2)}, 0.5)",
     "penalties.l1({'layer': 0.1, 'head': 0.0}, mask=lambda params: params)",
-    "regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1), 'proximal', learning_rate=0.1)",
+    "regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1), 'proximal')",
     "optax.chain(regopt.adam(0.1), optax.identity())",
     "sweep.uniform(0.0, 1.0)",
     "penalties.l2(0.1).project({'w': jnp.ones(2)}, 1.0)",

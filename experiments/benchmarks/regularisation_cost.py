@@ -33,7 +33,7 @@ FIVE = ("translation", "rotation", "brightness", "cutout", "noise")
 
 def proximal(penalty):
     """Applied as a proximal step in the optimizer's own metric."""
-    return regopt.regularize(regopt.adam(RATE), penalty, "proximal", learning_rate=RATE)
+    return regopt.regularize(regopt.adam(RATE), penalty, "proximal")
 
 
 SEPARABLE = {

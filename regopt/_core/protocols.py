@@ -1,16 +1,15 @@
-"""Protocols on an optimizer's state: where it needs its gradient, which model it stands for, how it scales its step.
+"""Protocols on an optimizer's state: where it needs its gradient, which model it stands for, its velocity.
 
 The state of a transformation may have these members:
 
 * ``evaluation_params(params) -> params``: the point at which the transformation needs its gradient, if it is not the
   parameters.
 * ``final_params(params) -> params``: the model, if it is not the parameters but, for example, their average.
-* ``proximal_steps(rates) -> steps``: the rates times the factor that the transformation applies to the gradient in each
-  coordinate.
-* ``hides_metric``, a true attribute: the step has a scale that no such factor describes.
 * ``displaced(shift) -> state``: the state, with its velocity, after the parameters moved by ``shift`` beyond the
   update.
-* ``own_points``, a true attribute: the model consists of points in the state, which do not move with the parameters.
+
+What a transformation multiplies the gradient by is no protocol: ``regopt.regularization`` reads it from the program of
+the update.
 
 The state is found at any depth: in a chain, inside a guard, or in the part of a tree that ``optax.masked`` or
 ``optax.partition`` selects. There a method receives only the selected leaves, like the trees of the transformation.
@@ -90,23 +89,6 @@ def final_params(params: Params, opt_state: Tree) -> Params:
     return _answer("final_params", "give the final model", params, opt_state)
 
 
-def proximal_steps(rates: Tree, opt_state: Tree) -> Tree:
-    """The learning rates times the factors that the optimizer's last step applied to the gradient or to its average.
-
-    Args:
-        rates: one number for each leaf of the parameters.
-        opt_state: the optimizer's state, from ``update``.
-
-    Returns:
-        A tree with the structure of ``rates``: a step for each coordinate where the optimizer scales coordinates, and
-        the rate elsewhere. It is ``rates`` itself if no part of the optimizer scales coordinates.
-
-    Raises:
-        ValueError: two parts of the optimizer scale the same parameters.
-    """
-    return _answer("proximal_steps", "scale the coordinates", rates, opt_state)
-
-
 def displaced(opt_state: State, shift: Tree) -> State:
     """The optimizer's state after the parameters moved by ``shift`` beyond its update.
 
@@ -128,12 +110,12 @@ def displaced(opt_state: State, shift: Tree) -> State:
 
 def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Params:
     """The answer of each part for the parameters that it sees, and the given parameters for the rest."""
-    parts = _parts(method, opt_state)
-    if not parts:
+    deciding = parts(method, opt_state)
+    if not deciding:
         return params
     leaves, structure = jax.tree.flatten(params)
     deciders: list[str | None] = [None] * len(leaves)
-    for part in parts:
+    for part in deciding:
         answer = getattr(part, method)(_seen_by(part, params))
         filled = jax.tree.map(lambda own, p: p if _is_masked(own) else own, answer, params, is_leaf=_is_masked)
         for place, (leaf, decides) in enumerate(zip(jax.tree.leaves(filled), _decides(answer, params), strict=True)):
@@ -152,11 +134,11 @@ def _decides(answer: Tree, params: Tree) -> list[bool]:
     )
 
 
-def _parts(method: str, node: Tree) -> list[Tree]:
+def parts(method: str, node: Tree) -> list[Tree]:
     """Every part of a state with the method, including parts nested in another such part."""
     children = [child for child in jax.tree.leaves(node, is_leaf=lambda x: x is not node) if child is not node]
     own = [node] if hasattr(node, method) else []
-    return own + [part for child in children for part in _parts(method, child)]
+    return own + [part for child in children for part in parts(method, child)]
 
 
 def _seen_by(part: Tree, params: Params) -> Params:

@@ -20,11 +20,6 @@ class ScaleByAdadeltaState(NamedTuple):
 
     gradients: Tree  # shapes of the parameters, at least float32: moving average of g**2
     steps: Tree  # shapes of the parameters, at least float32: moving average of the squared direction
-    scale: Tree  # shapes of the parameters, at least float32: what multiplied the last gradient
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the gradient; at least float32."""
-        return trees.lift_wide(lambda rate, scale: rate * scale, rates, self.scale)
 
 
 def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.GradientTransformationExtraArgs:
@@ -62,7 +57,7 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
     check_range("eps_root", eps_root, "[0, inf)")
 
     def init(params):
-        return ScaleByAdadeltaState(*(trees.zeros_wide(params) for _ in range(3)))
+        return ScaleByAdadeltaState(trees.zeros_wide(params), trees.zeros_wide(params))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -74,7 +69,7 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
         scale = trees.lift(ratio, gradients, state.steps, numbers=(eps_root,))
         directions = trees.lift_wide(operator.mul, updates, scale)
         steps = moments.average_of_squares(decay, state.steps, directions)
-        return directions, ScaleByAdadeltaState(gradients, steps, scale)
+        return directions, ScaleByAdadeltaState(gradients, steps)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -20,11 +20,6 @@ class ScaleByAdagradState(NamedTuple):
     """State of ``scale_by_adagrad``."""
 
     sum_of_squares: Tree  # shapes of the parameters, at least float32
-    denominator: moments.Denominator  # the constants of the denominator in the last step
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the gradient; at least float32."""
-        return self.denominator.divide(rates, self.sum_of_squares)
 
 
 def scale_by_adagrad(
@@ -69,13 +64,12 @@ def scale_by_adagrad(
     def init(params):
         zeros = trees.zeros_wide(params)
         start = trees.lift(lambda r, start: r + start, zeros, numbers=(initial_accumulator,))
-        return ScaleByAdagradState(start, moments.denominator())
+        return ScaleByAdagradState(start)
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         total = trees.lift(lambda r, g: r + g * g, state.sum_of_squares, updates)
-        below = moments.denominator(eps, eps_root)
-        return moments.divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total, below)
+        return moments.divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -11,7 +11,7 @@ import optax
 
 from regopt import penalties
 from regopt._core import trees
-from regopt._core.numerics import check_range, one_minus_power
+from regopt._core.numerics import check_range
 from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -24,11 +24,6 @@ class ScaleByAdamState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     mu: Tree  # shapes of the parameters, at least float32: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
-    denominator: moments.Denominator  # the constants of the denominator in the last step
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_adam(
@@ -73,7 +68,6 @@ def scale_by_adam(
             jnp.zeros((), jnp.int32),
             trees.zeros_wide(params),
             trees.zeros_wide(params),
-            moments.denominator(),
         )
 
     def update(updates, state, params=None, **extra_args):
@@ -82,8 +76,7 @@ def scale_by_adam(
         mu = moments.average(b1, state.mu, updates)
         nu = moments.average_of_squares(b2, state.nu, updates)
         corrected = moments.correct_bias(b1, t, mu), moments.correct_bias(b2, t, nu)
-        below = moments.denominator(eps, eps_root, one_minus_power(b2, t))
-        return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, mu, nu, below)
+        return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

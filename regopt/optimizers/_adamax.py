@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, safe_divide
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -19,16 +18,6 @@ class ScaleByAdamaxState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     mu: Tree  # shapes of the parameters, at least float32: moving average of g
     largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
-    eps: Number  # shape (), default float dtype
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        # the bound keeps the step finite, and at most as large as Adam's, where all gradients were zero
-
-        def steps(rate, u, eps):
-            return rate / jnp.maximum(u + eps, jnp.sqrt(jnp.finfo(u.dtype).tiny))
-
-        return trees.lift_wide(steps, rates, self.largest, numbers=(self.eps,))
 
 
 def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> optax.GradientTransformationExtraArgs:
@@ -65,9 +54,7 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
     moments.check_numbers(b1, b2, eps)
 
     def init(params):
-        return ScaleByAdamaxState(
-            jnp.zeros((), jnp.int32), trees.zeros_wide(params), trees.zeros_wide(params), as_float(0.0)
-        )
+        return ScaleByAdamaxState(jnp.zeros((), jnp.int32), trees.zeros_wide(params), trees.zeros_wide(params))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -76,11 +63,13 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
         largest = trees.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.largest, updates, numbers=(b2,))
 
         def direction(s, u, eps):
-            size = jax.lax.stop_gradient(u + eps)  # the derivative s / u**2 would overflow for tiny u
-            return safe_divide(safe_divide(s, size), safe_divide(u + eps, size))
+            # the bound keeps the factor of s finite, and at most as large as Adam's, where all gradients were zero
+            below = jnp.maximum(u + eps, jnp.sqrt(jnp.finfo(u.dtype).tiny))
+            size = jax.lax.stop_gradient(below)  # the derivative s / below**2 would overflow for tiny gradients
+            return (s / size) / (below / size)
 
         directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), largest, numbers=(eps,))
-        return directions, ScaleByAdamaxState(t, mu, largest, as_float(eps))
+        return directions, ScaleByAdamaxState(t, mu, largest)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -17,11 +17,6 @@ class ScaleByAmsgradState(NamedTuple):
     mu: Tree  # shapes of the parameters, at least float32: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
     largest: Tree  # shapes of the parameters, at least float32: the largest ``nu`` so far
-    denominator: moments.Denominator  # the constants of the denominator in the last step
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        return self.denominator.divide(rates, self.largest)
 
 
 def scale_by_amsgrad(
@@ -67,7 +62,6 @@ def scale_by_amsgrad(
             trees.zeros_wide(params),
             trees.zeros_wide(params),
             trees.zeros_wide(params),
-            moments.denominator(),
         )
 
     def update(updates, state, params=None, **extra_args):
@@ -75,8 +69,7 @@ def scale_by_amsgrad(
         mu = moments.average(b1, state.mu, updates)
         nu = moments.average_of_squares(b2, state.nu, updates)
         largest = trees.lift(jnp.maximum, state.largest, nu)
-        below = moments.denominator(eps, eps_root)
-        return moments.divide_by_root(mu, largest, eps, eps_root), ScaleByAmsgradState(mu, nu, largest, below)
+        return moments.divide_by_root(mu, largest, eps, eps_root), ScaleByAmsgradState(mu, nu, largest)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

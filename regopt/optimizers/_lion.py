@@ -20,8 +20,6 @@ class ScaleByLionState(NamedTuple):
 
     mu: Tree  # shapes of the parameters, at least float32: moving average of g
 
-    hides_metric = True  # a sign has no scale; see regopt/_core/protocols.py
-
 
 def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransformationExtraArgs:
     """Lion's direction, ``sign(b1 m + (1 - b1) g)``, followed by ``m <- b2 m + (1 - b2) g``, elementwise.

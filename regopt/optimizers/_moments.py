@@ -3,12 +3,10 @@
 Shared by the rules with moments; these are not transformations themselves. Results are in at least float32.
 """
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range, one_minus, one_minus_power
+from regopt._core.numerics import check_range, one_minus, one_minus_power
 from regopt._core.types import Number, Tree
 
 
@@ -51,21 +49,3 @@ def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number)
         return x / (jnp.sqrt(jnp.maximum(r + eps_root, jnp.finfo(r.dtype).tiny)) + eps)
 
     return trees.lift_wide(divide, numerator, second, numbers=(eps, eps_root))
-
-
-class Denominator(NamedTuple):
-    """The constants in the denominator of ``divide_by_root``; a state keeps them in order to report its metric."""
-
-    bias: Number  # shape (), default float dtype: divisor of the second moment
-    eps: Number  # shape (), default float dtype
-    eps_root: Number  # shape (), default float dtype
-
-    def divide(self, rates: Tree, second: Tree) -> Tree:
-        """``rates / (sqrt(second / bias + eps_root) + eps)``: the rates times the last factors of the gradient."""
-        corrected = trees.lift_wide(lambda r, factor: r * factor, second, numbers=(1 / self.bias,))
-        return divide_by_root(rates, corrected, self.eps, self.eps_root)
-
-
-def denominator(eps: Number = 0.0, eps_root: Number = 0.0, bias: Number = 1.0) -> Denominator:
-    """The constants as arrays of a state; the defaults are those before the first step."""
-    return Denominator(as_float(bias), as_float(eps), as_float(eps_root))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import one_minus, one_minus_power
+from regopt._core.numerics import one_minus
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -18,11 +18,6 @@ class ScaleByNadamState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     mu: Tree  # shapes of the parameters, at least float32: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
-    denominator: moments.Denominator  # the constants of the denominator in the last step
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the averaged gradient; at least float32."""
-        return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_nadam(
@@ -69,7 +64,6 @@ def scale_by_nadam(
             jnp.zeros((), jnp.int32),
             trees.zeros_wide(params),
             trees.zeros_wide(params),
-            moments.denominator(),
         )
 
     def update(updates, state, params=None, **extra_args):
@@ -84,8 +78,7 @@ def scale_by_nadam(
             numbers=(b1, one_minus(b1)),
         )
         directions = moments.divide_by_root(ahead, moments.correct_bias(b2, t, nu), eps, eps_root)
-        below = moments.denominator(eps, eps_root, one_minus_power(b2, t))
-        return directions, ScaleByNadamState(t, mu, nu, below)
+        return directions, ScaleByNadamState(t, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

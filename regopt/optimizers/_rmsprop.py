@@ -22,11 +22,6 @@ class ScaleByRmspropState(NamedTuple):
 
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2, about ``mu`` if centered
     mu: Tree  # shapes of the parameters, at least float32: moving average of g; None unless centered
-    denominator: moments.Denominator  # the constants of the denominator in the last step
-
-    def proximal_steps(self, rates: Tree) -> Tree:
-        """The rates times the factors that the last step applied to the gradient; at least float32."""
-        return self.denominator.divide(rates, self.nu)
 
 
 def scale_by_rmsprop(
@@ -76,7 +71,7 @@ def scale_by_rmsprop(
 
     def init(params):
         mu = trees.zeros_wide(params) if centered else None
-        return ScaleByRmspropState(trees.zeros_wide(params), mu, moments.denominator())
+        return ScaleByRmspropState(trees.zeros_wide(params), mu)
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
@@ -85,8 +80,7 @@ def scale_by_rmsprop(
             mu = moments.average(decay, state.mu, updates)
         else:
             nu, mu = moments.average_of_squares(decay, state.nu, updates), None
-        below = moments.denominator(eps, eps_root)
-        return moments.divide_by_root(updates, nu, eps, eps_root), ScaleByRmspropState(nu, mu, below)
+        return moments.divide_by_root(updates, nu, eps, eps_root), ScaleByRmspropState(nu, mu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

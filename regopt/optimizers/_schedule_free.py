@@ -29,8 +29,6 @@ class ScheduleFreeState(NamedTuple):
     z: Tree  # shapes of the parameters, at least float32: the iterate that takes the steps
     x: Tree  # shapes of the parameters, at least float32: its average
 
-    own_points = True  # see regopt/_core/protocols.py
-
     def final_params(self, params: Tree) -> Tree:
         """The average x, in the dtypes of ``params``."""
         return trees.lift(lambda _, x: x, params, self.x)

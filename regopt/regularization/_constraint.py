@@ -10,7 +10,7 @@ import optax
 from regopt._core import trees
 from regopt._core.numerics import check_range
 from regopt._core.types import NO_PROJECTION, Number, Penalty, Tree
-from regopt.regularization._metric import check_moves, count_true, moved
+from regopt.regularization._metric import count_true, moved, only_trained, read
 
 
 class ConstraintState(NamedTuple):
@@ -29,19 +29,22 @@ def constrained(
 
     def init(params):
         inner = optimizer.init(params)
-        check_moves(inner, "constraint")
+        read(optimizer, params, inner, "constraint")
         return ConstraintState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("a projection needs the parameters: call update(grads, state, params)")
+        found = read(optimizer, params, state.inner, "constraint")
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         stepped = trees.lift_wide(jnp.add, params, updates)
-        targets = project(stepped)
+        targets = only_trained(found.trained, project(stepped), stepped)
         pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
         active = jnp.asarray(sum(count_true(a != b) for a, b in pairs if a is not b), jnp.int32) > 0
         # an inactive constraint changes nothing; the dependency on it also spares XLA a copy of the parameters
-        updates, inner = trees.where(active, moved(params, updates, inner, stepped, targets), (updates, inner))
+        updates, inner = trees.where(
+            active, moved(params, updates, inner, stepped, targets, rides=found.rides), (updates, inner)
+        )
         count = optax.safe_increment(state.count)
         return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
 
@@ -52,6 +55,8 @@ def projection(
     penalty: Penalty | None, constraint: Callable[[Tree], Tree] | None, radius: Number | None
 ) -> Callable[[Tree], Tree]:
     """The projection of ``constraint``, or that of the penalty onto its ball of this radius."""
+    if constraint is not None and penalty is not None:
+        raise ValueError('how="constraint" takes a penalty with a radius, or a projection as constraint, not both')
     if constraint is not None and radius is None:
         return constraint
     if constraint is not None or radius is None:

@@ -1,26 +1,44 @@
 """A penalty decoupled from the optimizer: it acts on the parameters directly, without momentum or adaptive scaling."""
 
-from typing import cast
+import contextlib
+from typing import Any, cast
 
 import jax
 import optax
 
-from regopt._core.types import NumberOrSchedule, Penalty, Schedule
+from regopt._core.types import NumberOrSchedule, Penalty, Schedule, Tree
+from regopt.regularization import _reading as reading
 from regopt.regularization._gradient import add_penalty_gradient
-from regopt.regularization._metric import check_moves
+from regopt.regularization._metric import check_points, only_trained
 
 
 def decoupled(
     optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
 ) -> optax.GradientTransformationExtraArgs:
-    chained = optax.chain(optimizer, add_penalty_gradient(penalty, _negative(learning_rate)))
+    """The optimizer's step and then a step against the penalty's gradient; see ``regularize``."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    decay = add_penalty_gradient(penalty, _negative(learning_rate))
 
     def init(params):
-        state = chained.init(params)
-        check_moves(state, "decoupled")
-        return state
+        inner = optimizer.init(params)
+        with contextlib.suppress(TypeError):  # of an update that requires an extra argument
+            check_points(reading.read(optimizer, params, inner), "decoupled")
+        return inner, decay.init(params)
 
-    return optax.GradientTransformationExtraArgs(init, chained.update)
+    def update(updates, state, params=None, **extra_args):
+        moves, inner = optimizer.update(updates, state[0], params, **extra_args)
+        decayed, after = decay.update(moves, state[1], params)
+        trained = _trained(optimizer, updates, state[0], params, extra_args)
+        return only_trained(trained, decayed, moves), (inner, after)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _trained(
+    optimizer: optax.GradientTransformationExtraArgs, grads: Tree, state: Tree, params: Tree, extra_args: dict[str, Any]
+) -> list[bool]:
+    program, _ = reading.trace(optimizer, grads, state, params, extra_args)
+    return reading.classify(program, optimizer, params, state).trained
 
 
 def _negative(number: NumberOrSchedule) -> NumberOrSchedule:

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.extend.core import Jaxpr, Literal, jaxprs_in_params
 
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_range, widen
@@ -34,7 +36,8 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         The transformation; its ``update`` requires ``params``. It keeps the dtypes of the incoming updates.
 
     Raises:
-        ValueError: a concrete scale is not finite, or an ``update`` comes without ``params``.
+        ValueError: a concrete scale is not finite, or an ``update`` comes without ``params``. ``init`` raises it for
+            the indicator of a set, such as ``box``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -54,7 +57,8 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
     scheduled = any(map(callable, jax.tree.leaves(scale)))
 
     def init(params):
-        del params
+        if _is_infinite(jax.make_jaxpr(penalty.value)(params).jaxpr):
+            raise ValueError('a penalty that is infinite outside a set has no gradient: use how="proximal"')
         return AddPenaltyGradientState(jnp.zeros((), jnp.int32) if scheduled else None)
 
     def update(updates, state, params=None, **extra_args):
@@ -68,6 +72,13 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _is_infinite(jaxpr: Jaxpr) -> bool:
+    """Whether a program contains the number infinity."""
+    atoms = [atom for eqn in jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
+    inner = [sub for eqn in jaxpr.eqns for sub in jaxprs_in_params(eqn.params)]
+    return any(np.any(np.isposinf(atom.val)) for atom in atoms) or any(map(_is_infinite, inner))
 
 
 def in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:

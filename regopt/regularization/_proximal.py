@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import at_count
-from regopt._core.types import NO_PROX, Number, NumberOrSchedule, Penalty, Tree
-from regopt.regularization._metric import check_metric, check_moves, count_true, moved, steps_of
+from regopt._core.types import NO_PROX, Number, Penalty, Tree
+from regopt.regularization import _metric as metric
+from regopt.regularization._reading import starts
 
 
 class ProximalState(NamedTuple):
@@ -18,11 +18,10 @@ class ProximalState(NamedTuple):
     inner: Tree
     count: Number  # shape (), int32: updates so far
     zeros: Number  # shape (), int32: penalised parameters that are exactly 0 after the last step
+    responses: list[jax.Array]  # what the optimizer's averages of gradients would be of ones; shape () where uniform
 
 
-def proximal(
-    optimizer: optax.GradientTransformation, penalty: Penalty, learning_rate: NumberOrSchedule
-) -> optax.GradientTransformationExtraArgs:
+def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:
     """The optimizer's step followed by the penalty's prox in the metric of that step; see ``regularize``."""
     optimizer = optax.with_extra_args_support(optimizer)
     if not penalty.has_prox:
@@ -30,19 +29,18 @@ def proximal(
 
     def init(params):
         inner = optimizer.init(params)
-        check_moves(inner, "proximal")
-        check_metric(inner)
-        return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        found = metric.read(optimizer, params, inner, "proximal")
+        return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), starts(found, inner))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("a proximal step needs the parameters: call update(grads, state, params)")
-        updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
-        steps = steps_of(at_count(learning_rate, state.count), params, inner)
-        stepped = trees.lift_wide(jnp.add, params, updates)
-        updates, inner = moved(params, updates, inner, stepped, penalty.prox(stepped, steps))
+        taken = metric.step(optimizer, updates, state.inner, params, state.responses, extra_args, state.count)
+        stepped = trees.lift_wide(jnp.add, params, taken.updates)
+        targets = metric.only_trained(taken.trained, penalty.prox(stepped, taken.steps), stepped)
+        updates, inner = metric.moved(params, taken.updates, taken.state, stepped, targets, rides=taken.rides)
         zeros = _zeros(params, updates, penalty)
-        return updates, ProximalState(inner, optax.safe_increment(state.count), zeros)
+        return updates, ProximalState(inner, optax.safe_increment(state.count), zeros, taken.responses)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -51,5 +49,5 @@ def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:
     """The number of penalised parameters that are exactly 0 after the updates."""
     after = optax.apply_updates(params, updates)
     masks = jax.tree.leaves(penalty.mask(params))
-    counts = [jnp.where(on, count_true(w == 0), 0) for w, on in zip(jax.tree.leaves(after), masks, strict=True)]
+    counts = [jnp.where(on, metric.count_true(w == 0), 0) for w, on in zip(jax.tree.leaves(after), masks, strict=True)]
     return jnp.asarray(sum(counts), jnp.int32)

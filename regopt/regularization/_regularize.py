@@ -35,28 +35,29 @@ def regularize(
     * ``"decoupled"``: ``u = optimizer(grad loss) - learning_rate * grad penalty(params)``; with ``l2`` this is weight
       decay. With the optimizer's own ``learning_rate`` the decay follows it, as in the AdamW of PyTorch and optax. With
       only the multiplier of the schedule it is the form of the paper.
-    * ``"proximal"``: ``params <- prox(params + optimizer(grad loss))``. The step of the prox is the optimizer's own
-      ``learning_rate`` times the factor that the optimizer applies to the gradient in each coordinate
-      (``1 / (sqrt(r) + eps)`` in Adam). In this metric the fixed points are the solutions of the regularised problem.
-      Entries that the prox sets to zero are exactly 0. A velocity is replaced by the actual move of the parameters.
+    * ``"proximal"``: ``params <- prox(params + optimizer(grad loss))``. The step of the prox is what the optimizer
+      multiplies a mean of the gradients by, in each coordinate: ``learning_rate / (sqrt(r) + eps)`` in Adam. In this
+      metric the fixed points are the solutions of the regularised problem, with the optimizer's own weight decay if it
+      has one. Entries that the prox sets to zero are exactly 0. The velocity of ``heavy_ball`` and ``nesterov`` is
+      replaced by the actual move of the parameters.
     * ``"constraint"``: ``params <- project(params + optimizer(grad loss))``, the Euclidean projection onto the ball of
-      the penalty's norm with this ``radius``, or the projection ``constraint``. For an optimizer that scales
-      coordinates the fixed points differ from the solutions of the constrained problem. The state counts the steps
-      after which the constraint was ``active``.
+      the penalty's norm with this ``radius``, or the projection ``constraint``. The fixed points are the solutions of
+      the constrained problem if the optimizer scales all coordinates alike, or if the constraint is one for each
+      coordinate. The state counts the steps after which the constraint was ``active``.
 
-    For plain gradient descent the first two ways take the same step. Apply a proximal step or a projection directly to
-    the optimizer; wrappers that average parameters or collect several gradients go around it. The proximal way accepts
-    regopt's first-order optimizers with a learning rate, except Lion (a sign has no scale), and those optimizers of
-    optax that do not scale the gradient; optax's adaptive ones do not declare their metric. Schedule-free optimizers
-    move points of their own, which only "gradient" reaches. ``init`` raises for a combination that is not supported.
+    For plain gradient descent the first two ways take the same step. The last two accept every optimizer whose update
+    is, coordinate by coordinate, a factor times a mean of gradients; ``init`` proves this from the program of the
+    update, and reads the learning rate and the factors from it. It refuses signs, clipped entries, second-order methods
+    and whatever keeps points of its own (schedule-free methods, ``lookahead``), because they would end at the solution
+    of another problem. Wrappers that move or average parameters go around the regularised optimizer. Parameters that
+    the optimizer does not train are left alone by the last three ways.
 
     Args:
         optimizer: any optax or regopt transformation.
         penalty: the penalty, from ``regopt.penalties``. For "constraint" with a radius its norm must have a ball.
         how: how the penalty acts; static.
-        learning_rate: step size of the decoupled decay or of the proximal step, >= 0; a number (may be traced), a
-            schedule, or a prefix tree of these. 1 for "decoupled" if not given. Not used by "gradient" and
-            "constraint".
+        learning_rate: step size of the decoupled decay, >= 0; a number (may be traced), a schedule, or a prefix tree of
+            these; 1 if not given. For "decoupled" only.
         radius: radius of the penalty's ball, >= 0, in the units of its norm; may be traced. For "constraint" only.
         constraint: a projection to use instead, a function from parameters to parameters; see ``regopt.projections``.
             For "constraint" only.
@@ -65,17 +66,15 @@ def regularize(
         The regularised optimizer; its ``update`` requires ``params``.
 
     Raises:
-        ValueError: ``how`` is unknown, an argument that it requires is missing, the penalty has no prox or no
-            projection, or a concrete learning rate or radius is negative or NaN. ``init`` raises it where the optimizer
-            does not support ``how``.
+        ValueError: ``how`` is unknown, an argument that it requires is missing, one is given that it does not use, the
+            penalty has no prox or no projection, or a concrete learning rate or radius is negative or NaN. ``init``
+            raises it where the optimizer does not support ``how``.
 
     Example:
         >>> import jax.numpy as jnp
         >>> import regopt
         >>> params = jnp.array([1.0, -0.25])
-        >>> optimizer = regopt.regularize(
-        ...     regopt.sgd(0.5), regopt.penalties.l1(1.0), how="proximal", learning_rate=0.5
-        ... )
+        >>> optimizer = regopt.regularize(regopt.sgd(0.5), regopt.penalties.l1(1.0), how="proximal")
         >>> updates, state = optimizer.update(jnp.zeros(2), optimizer.init(params), params)
         >>> params + updates  # soft thresholding by 0.5
         Array([0.5, 0. ], dtype=float32)
@@ -94,18 +93,29 @@ def regularize(
         Ochs, P., Chen, Y., Brox, T., & Pock, T. (2014). iPiano: Inertial proximal algorithm for nonconvex optimization.
         SIAM Journal on Imaging Sciences, 7(2), 1388-1419. Its iteration, for the velocity of heavy ball.
     """
-    if learning_rate is not None:
-        check_range("learning_rate", learning_rate, "[0, inf)")
+    if how not in ("gradient", "decoupled", "proximal", "constraint"):
+        raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
+    _check_unused(how, learning_rate, radius, constraint)
     if how == "constraint":
         return constrained(optimizer, projection(penalty, constraint, radius))
-    if how not in ("gradient", "decoupled", "proximal"):
-        raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
     if penalty is None:
         raise ValueError(f'how="{how}" needs a penalty: pass one of regopt.penalties')
     if how == "gradient":
         return in_gradient(optimizer, penalty)
     if how == "decoupled":
         return decoupled(optimizer, penalty, 1.0 if learning_rate is None else learning_rate)
-    if learning_rate is None:
-        raise ValueError('how="proximal" needs the step of the prox: pass the optimizer\'s own learning_rate')
-    return proximal(optimizer, penalty, learning_rate)
+    return proximal(optimizer, penalty)
+
+
+def _check_unused(how: str, learning_rate: object, radius: object, constraint: object) -> None:
+    """Refuse an argument that this way does not use, and a learning rate outside its range."""
+    if learning_rate is not None and how != "decoupled":
+        raise ValueError(
+            f'how="{how}" takes no learning_rate: '
+            + ("the step of the prox is read from the optimizer" if how == "proximal" else 'it is for how="decoupled"')
+        )
+    for name, value in (("radius", radius), ("constraint", constraint)):
+        if value is not None and how != "constraint":
+            raise ValueError(f'how="{how}" takes no {name}: it is for how="constraint"')
+    if learning_rate is not None:
+        check_range("learning_rate", learning_rate, "[0, inf)")

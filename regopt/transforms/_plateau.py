@@ -21,8 +21,6 @@ class ReduceOnPlateauState(NamedTuple):
     count: jax.Array  # shape (), int32: values since the last evaluation
     total: jax.Array  # shape (), default float dtype: their sum
 
-    hides_metric = True  # the scale acts after the given learning rate; see regopt/_core/protocols.py
-
 
 def reduce_on_plateau(
     factor: Number = 0.1,

@@ -204,7 +204,7 @@ def test_an_integer_step_is_a_number_too():
 
 def test_a_proximal_step_of_a_sum_gives_exact_zeros():
     penalty = penalties.total(penalties.l1(0.5), penalties.l2(0.1), penalties.group_lasso(0.2))
-    optimizer = regopt.regularize(regopt.adam(0.1), penalty, "proximal", learning_rate=0.1)
+    optimizer = regopt.regularize(regopt.adam(0.1), penalty, "proximal")
     params, state = {"kernel": jnp.array([[0.3, 1.0], [-0.2, 0.01]])}, None
     target = jnp.array([[0.05, 3.0], [0.0, -0.1]])
     state = optimizer.init(params)

@@ -70,7 +70,7 @@ def test_proximal_steps_end_at_the_lasso(name):
             return jnp.mean((x @ w - y) ** 2) / 2
 
         def train(strength):
-            optimizer = regopt.regularize(make(rate), penalties.l1(strength), "proximal", learning_rate=rate)
+            optimizer = regopt.regularize(make(rate), penalties.l1(strength), "proximal")
             return solve(optimizer, steps, loss, jnp.full(10, 0.5))
 
         found, states = jax.jit(jax.vmap(train))(jnp.array(STRENGTHS))
@@ -84,21 +84,23 @@ def test_proximal_steps_end_at_the_lasso(name):
 
 def by_hand(name, grads, start, rate, strength):
     """The papers' rules in NumPy: a step, then the prox with the step of each coordinate."""
-    w, s, r, x, v = start.copy(), 0.0, 0.0, 0.0, 0.0
+    w, s, r, x, v, total = start.copy(), 0.0, 0.0, 0.0, 0.0, 0.0
     b1, b2, eps = 0.8, 0.95, 1e-3
     for t, g in enumerate(grads, 1):
         s = b1 * s + (1 - b1) * g
         r = {"adagrad": r + g**2, "adamax": np.maximum(b2 * r, np.abs(g))}.get(name, b2 * r + (1 - b2) * g**2)
         x = np.maximum(x, r) if name == "amsgrad" else x
         step = rate(t - 1) * np.ones_like(w)
-        direction = g
+        total = b1 * total + (1 - b1)  # of the weights in s
+        direction, weight = g, 1.0  # the weight of all gradients in the direction
         if name == "adam":
             step, direction = step / (np.sqrt(r / (1 - b2**t)) + eps), s / (1 - b1**t)
         if name == "nadam":
             ahead = b1 * s / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
             step, direction = step / (np.sqrt(r / (1 - b2**t)) + eps), ahead
+            weight = b1 * total / (1 - b1 ** (t + 1)) + (1 - b1) / (1 - b1**t)
         if name == "amsgrad":
-            step, direction = step / (np.sqrt(x) + eps), s
+            step, direction, weight = step / (np.sqrt(x) + eps), s, total
         if name == "adamax":
             step, direction = step / (r + eps), s / (1 - b1**t)
         if name == "adagrad":
@@ -109,7 +111,7 @@ def by_hand(name, grads, start, rate, strength):
             ratio = np.sqrt(x + eps) / np.sqrt(r + eps)
             step, x = step * ratio, b2 * x + (1 - b2) * (ratio * g) ** 2
         moved = w - step * direction + b1 * v
-        reach = step * strength
+        reach = step * weight * strength
         after = np.sign(moved) * np.maximum(np.abs(moved) - reach, 0)
         v = after - w if name == "heavy_ball" else 0.0  # the inertia is that of the iterates
         w = after
@@ -140,9 +142,7 @@ def test_sixty_steps_are_those_of_the_papers(name):
     strengths = {"first": 0.3, "last": 0.02}
     with jax.enable_x64(True):
         learning_rate = {"first": lambda count: rates["first"](count.astype(jnp.float64)), "last": 0.01}
-        optimizer = regopt.regularize(
-            BY_HAND[name](learning_rate), penalties.l1(strengths), "proximal", learning_rate=learning_rate
-        )
+        optimizer = regopt.regularize(BY_HAND[name](learning_rate), penalties.l1(strengths), "proximal")
         params = jax.tree.map(jnp.asarray, start)
         state, update = optimizer.init(params), jax.jit(optimizer.update)
         for t in range(60):
@@ -172,7 +172,7 @@ def mlp_problem():
 @pytest.mark.parametrize("make", [regopt.adam, lambda r: regopt.heavy_ball(r, 0.9)], ids=["adam", "heavy_ball"])
 def test_a_network_gets_exact_zeros_and_the_state_reports_them(make):
     params, loss = mlp_problem()
-    optimizer = regopt.regularize(make(0.01), penalties.l1(0.02), "proximal", learning_rate=0.01)
+    optimizer = regopt.regularize(make(0.01), penalties.l1(0.02), "proximal")
     after, state = jax.jit(lambda: solve(optimizer, 300, loss, params))()
     zeros = {name: sum(int(jnp.sum(layer[name] == 0)) for layer in after.values()) for name in ("kernel", "bias")}
     assert 20 < zeros["kernel"] < 56
@@ -189,7 +189,7 @@ def test_zero_is_zero_in_every_dtype(dtype):
     """params + (z - params) would miss a z of 0 by a rounding."""
     params = {"w": jnp.linspace(-0.37, 0.41, 60).astype(dtype)}
     grads = {"w": jnp.linspace(0.9, -0.6, 60).astype(dtype)}
-    optimizer = regopt.regularize(regopt.sgd(0.3), penalties.l1(0.8), "proximal", learning_rate=0.3)
+    optimizer = regopt.regularize(regopt.sgd(0.3), penalties.l1(0.8), "proximal")
     updates, state = optimizer.update(grads, optimizer.init(params), params)
     after = optax.apply_updates(params, updates)["w"]
     moved = np.asarray(params["w"], np.float64) - 0.3 * np.asarray(grads["w"], np.float64)
@@ -203,7 +203,7 @@ def test_without_strength_the_optimizer_is_itself():
     params, loss = mlp_problem()
     grads = jax.grad(loss)(params)
     plain = regopt.adam(0.01)
-    optimizer = regopt.regularize(plain, penalties.l1(0.0), "proximal", learning_rate=0.01)
+    optimizer = regopt.regularize(plain, penalties.l1(0.0), "proximal")
     state, inner = optimizer.init(params), plain.init(params)
     for _ in range(3):
         updates, state = optimizer.update(grads, state, params)
@@ -233,8 +233,8 @@ def test_the_metric_and_the_velocity_are_found_behind_wrappers(around, make):
     """And a guard around the proximal step, skipping a bad gradient, leaves parameters and state alone."""
     params, loss = mlp_problem()
     penalty = penalties.l1(0.02, mask=None)
-    plain = regopt.regularize(make(0.01), penalty, "proximal", learning_rate=0.01)
-    wrapped = regopt.regularize(AROUND[around](make(0.01)), penalty, "proximal", learning_rate=0.01)
+    plain = regopt.regularize(make(0.01), penalty, "proximal")
+    wrapped = regopt.regularize(AROUND[around](make(0.01)), penalty, "proximal")
     expected, _ = jax.jit(lambda: solve(plain, 20, loss, params))()
     found, _ = jax.jit(lambda: solve(wrapped, 20, loss, params))()
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
@@ -266,7 +266,7 @@ def test_group_penalties_in_adams_metric_end_at_their_solution():
         def loss(w):
             return jnp.sum((x @ w - targets) ** 2) / (2 * len(x))
 
-        optimizer = regopt.regularize(regopt.adam(0.01), penalty, "proximal", learning_rate=0.01)
+        optimizer = regopt.regularize(regopt.adam(0.01), penalty, "proximal")
         w, _ = jax.jit(lambda: solve(optimizer, 4000, loss, jnp.full((10, 2), 0.3)))()
         slopes, norms = np.asarray(jax.grad(loss)(w)), np.linalg.norm(w, axis=1)
         assert 0 < np.sum(norms == 0) < 10
@@ -321,9 +321,7 @@ def test_an_nnx_network_in_a_sweep_of_strengths():
     task = sweep.supervised(
         model=lambda h, rngs: layers.MLP((4, 8, 1), rngs=rngs),
         loss=losses.squared_error,
-        optimizer=lambda h: regopt.regularize(
-            regopt.adam(0.01), penalties.l1(h["strength"]), "proximal", learning_rate=0.01
-        ),
+        optimizer=lambda h: regopt.regularize(regopt.adam(0.01), penalties.l1(h["strength"]), "proximal"),
     )
     space = {"strength": sweep.choice([0.0, 0.01, 1.0])}
     data = Splits((x[:64], y[:64]), (x[64:], y[64:]))
@@ -339,10 +337,23 @@ def test_errors_say_what_to_pass():
     penalty, bare = penalties.l1(0.1), Penalty(lambda w: jnp.sum(w), None, lambda w: True)
     cases = [
         (
-            lambda: regopt.regularize(regopt.sgd(0.1), bare, "proximal", learning_rate=0.1),
+            lambda: regopt.regularize(regopt.sgd(0.1), bare, "proximal"),
             'no prox: use how="gradient"',
         ),
-        (lambda: regopt.regularize(regopt.sgd(0.1), penalty, "proximal"), "pass the optimizer's own learning_rate"),
+        (
+            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "proximal", learning_rate=0.1),
+            'how="proximal" takes no learning_rate: the step of the prox is read from the optimizer',
+        ),
+        (lambda: regopt.regularize(regopt.sgd(0.1), penalty, learning_rate=0.1), 'how="gradient" takes no learning'),
+        (lambda: regopt.regularize(regopt.sgd(0.1), penalty, radius=1.0), 'how="gradient" takes no radius'),
+        (
+            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "proximal", constraint=lambda w: w),
+            'how="proximal" takes no constraint: it is for how="constraint"',
+        ),
+        (
+            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "constraint", constraint=lambda w: w),
+            "a penalty with a radius, or a projection as constraint, not both",
+        ),
         (lambda: regopt.regularize(regopt.sgd(0.1), how="proximal"), 'how="proximal" needs a penalty'),
         (lambda: regopt.regularize(regopt.sgd(0.1), penalty, "constraint"), "needs either a radius"),
         (lambda: regopt.regularize(regopt.sgd(0.1), bare, "constraint", radius=1.0), "no projection"),
@@ -351,7 +362,7 @@ def test_errors_say_what_to_pass():
             r"radius must lie in \[0, inf\)",
         ),
         (
-            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "proximal", learning_rate=-0.1),
+            lambda: regopt.regularize(regopt.sgd(0.1), penalty, "decoupled", learning_rate=-0.1),
             r"learning_rate must lie in \[0, inf\), got -0.1",
         ),
     ]
@@ -359,7 +370,7 @@ def test_errors_say_what_to_pass():
         with pytest.raises(ValueError, match=message):
             make()
     for optimizer in (
-        regopt.regularize(regopt.sgd(0.1), penalty, "proximal", learning_rate=0.1),
+        regopt.regularize(regopt.sgd(0.1), penalty, "proximal"),
         regopt.regularize(regopt.sgd(0.1), penalty, "constraint", radius=1.0),
     ):
         with pytest.raises(ValueError, match="needs the parameters"):
@@ -369,29 +380,36 @@ def test_errors_say_what_to_pass():
 @pytest.mark.parametrize(
     ("optimizer", "how", "named"),
     [
-        (optax.adam(0.1), "proximal", "ScaleByAdam does not tell"),
-        (optax.chain(optax.clip(1.0), optax.rmsprop(0.1)), "proximal", "ScaleByRms does not tell"),
-        (optax.sgd(0.1, momentum=0.9), "proximal", "Trace does not tell"),
-        (optax.inject_hyperparams(optax.adagrad)(0.1), "proximal", "ScaleByRss does not tell"),
-        (regopt.lion(0.1), "proximal", "ScaleByLion does not tell"),
-        (optax.adafactor(0.1), "proximal", "Factored does not tell"),
-        (optax.chain(regopt.sgd(0.1), transforms.reduce_on_plateau()), "proximal", "ReduceOnPlateau does not tell"),
-        (regopt.schedule_free_sgd(0.1), "proximal", "the points that ScheduleFree keeps"),
-        (regopt.schedule_free_adamw(0.1), "constraint", "the points that ScheduleFree keeps"),
-        (regopt.guard(regopt.schedule_free_sgd(0.1)), "decoupled", "the points that ScheduleFree keeps"),
-        (optax.contrib.schedule_free_sgd(0.1), "decoupled", "the points that ScheduleFree keeps"),
+        (regopt.lion(0.1), "proximal", "this one takes the sign of the gradient"),
+        (optax.signum(0.1), "proximal", "remembers a step that is not linear in the gradient: it takes the sign"),
+        (optax.chain(optax.clip(1.0), optax.rmsprop(0.1)), "proximal", "clips the entries of the gradient"),
+        (optax.chain(transforms.centralize(unit_axis=0), regopt.sgd(0.1)), "proximal", "mixes the coordinates"),
+        (regopt.newton(), "proximal", "evaluates the loss itself"),
+        (regopt.bfgs(), "constraint", "evaluates the loss itself"),
+        (regopt.sam(regopt.sgd(0.1)), "proximal", "Sam takes the gradient or keeps the model elsewhere"),
+        (regopt.average_params(regopt.sgd(0.1)), "constraint", "AverageParams takes the gradient or keeps the model"),
+        (regopt.lookahead(regopt.sgd(0.1)), "proximal", "the points that the optimizer keeps"),
+        (
+            optax.chain(regopt.nesterov(0.1, 0.9), optax.scale(0.5)),
+            "proximal",
+            "nothing that scales the updates behind",
+        ),
+        (regopt.schedule_free_sgd(0.1), "proximal", "the points that the optimizer keeps"),
+        (regopt.schedule_free_adamw(0.1), "constraint", "the points that the optimizer keeps"),
+        (regopt.guard(regopt.schedule_free_sgd(0.1)), "decoupled", "the points that the optimizer keeps"),
+        (optax.contrib.schedule_free_sgd(0.1), "decoupled", "the points that the optimizer keeps"),
     ],
 )
 def test_what_would_solve_another_problem_is_refused(optimizer, how, named):
-    options = {"radius": 1.0} if how == "constraint" else {"learning_rate": 0.1}
+    options = {"radius": 1.0} if how == "constraint" else {}
     wrapped = regopt.regularize(optimizer, penalties.l1(0.5), how, **options)
     with pytest.raises(ValueError, match=named):
-        wrapped.init(jnp.ones(3))
+        wrapped.init(jnp.ones((3, 2)))
 
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.noisy_sgd(0.1, key=jax.random.key(0)), regopt.adam(0.1)])
 def test_what_goes_with_a_proximal_step_is_not_refused(optimizer):
-    state = regopt.regularize(optimizer, penalties.l1(0.5), "proximal", learning_rate=0.1).init(jnp.ones(3))
+    state = regopt.regularize(optimizer, penalties.l1(0.5), "proximal").init(jnp.ones(3))
     assert (int(state.count), int(state.zeros)) == (0, 0)
 
 
@@ -403,8 +421,9 @@ def test_parameters_may_be_spread_over_an_explicit_mesh(shape):
         return projections.projection_box(params, -0.5, 0.5)
 
     spread = NamedSharding(mesh, PartitionSpec(*[None] * (len(shape) - 1), "x"))
-    for how, options in (("proximal", {"learning_rate": 0.1}), ("constraint", {"constraint": box})):
-        optimizer = regopt.regularize(regopt.adam(0.1), penalties.l1(0.5), how, **options)
+    for how, options in (("proximal", {}), ("constraint", {"constraint": box})):
+        penalty = None if how == "constraint" else penalties.l1(0.5)
+        optimizer = regopt.regularize(regopt.adam(0.1), penalty, how, **options)
         with jax.sharding.set_mesh(mesh):
             params = jax.device_put(jnp.ones(shape), spread)
             updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
@@ -423,7 +442,7 @@ def test_a_penalty_does_not_get_lost_beside_residuals():
 def test_a_leaf_of_integers_is_left_alone(how):
     params = {"w": jnp.ones(3), "table": jnp.arange(3)}
     penalty = penalties.l1(0.1, mask={"w": True, "table": False})
-    options = {} if how == "gradient" else {"learning_rate": 0.1}
+    options = {"learning_rate": 0.1} if how == "decoupled" else {}
     optimizer = regopt.regularize(regopt.sgd(0.1), penalty, how, **options)
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     np.testing.assert_allclose(updates["w"], -0.01, rtol=1e-5)

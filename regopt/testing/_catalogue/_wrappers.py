@@ -56,7 +56,7 @@ def regularized(variant: str, penalty: Callable[[Number], Penalty], how: How) ->
     """Adam with a penalty of some strength, applied in one of the ways."""
 
     def build(learning_rate: Number, strength: Number) -> optax.GradientTransformationExtraArgs:
-        rate = None if how == "gradient" else learning_rate
+        rate = learning_rate if how == "decoupled" else None
         return regularization.regularize(optimizers.adam(learning_rate), penalty(strength), how, learning_rate=rate)
 
     return Row(regularization.regularize, "transform", STRENGTH, NO_STRENGTH, build, variant=variant, group=AROUND)
@@ -178,7 +178,7 @@ ROWS = [
         {"lower": (-1.5, -0.3), "upper": (0.4, 0.7), **RATE},
         NO_RATE,
         build=lambda lower, upper, learning_rate: regularization.regularize(
-            optimizers.adam(learning_rate), penalties.box(lower, upper), "proximal", learning_rate=learning_rate
+            optimizers.adam(learning_rate), penalties.box(lower, upper), "proximal"
         ),
         variant="prox of a box",
         group=AROUND,

@@ -1,0 +1,167 @@
+"""The metric that is read from an optimizer's program: what it is, which leaves are trained, which wrappers keep it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import regopt
+from regopt import penalties, projections, transforms
+from regopt.regularization._metric import step
+from regopt.regularization._reading import read, starts
+
+
+def steps_of(optimizer, grads, params=None):
+    """The steps of the prox after each gradient, and the updates."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    params = jnp.full_like(grads[0], 0.5) if params is None else params
+    state = optimizer.init(params)
+    responses, found = starts(read(optimizer, params, state), state), []
+    for count, g in enumerate(grads):
+        with jax.numpy_dtype_promotion("standard"):  # for optax
+            taken = step(optimizer, g, state, params, responses, {"value": jnp.ones(())}, jnp.asarray(count))
+        state, responses = taken.state, taken.responses
+        found.append((np.asarray(taken.steps), np.asarray(taken.updates)))
+    return found
+
+
+GRADS = np.random.default_rng(0).normal(size=(5, 3)) + 0.5
+
+
+def adam_steps(rate, b2=0.999, eps=1e-8):
+    nu, found = 0.0, []
+    for t, g in enumerate(GRADS, 1):
+        nu = b2 * nu + (1 - b2) * g**2
+        found.append(rate / (np.sqrt(nu / (1 - b2**t)) + eps))
+    return found
+
+
+def momentum_steps(rate, decay):
+    return [rate * (1 - decay**t) / (1 - decay) for t in range(1, 6)]
+
+
+STEPS = {
+    "sgd": (lambda: regopt.sgd(0.3), [0.3] * 5),
+    "a schedule": (lambda: optax.sgd(lambda t: 0.3 / (t + 1)), [0.3 / t for t in range(1, 6)]),
+    "scale behind": (lambda: optax.chain(regopt.sgd(0.3), optax.scale(0.5)), [0.15] * 5),
+    "momentum": (lambda: optax.sgd(0.3, momentum=0.8), momentum_steps(0.3, 0.8)),
+    "heavy ball, displaced": (lambda: regopt.heavy_ball(0.3, 0.8), [0.3] * 5),
+    "scaled ball": (
+        lambda: optax.chain(regopt.heavy_ball(0.6, 0.8), optax.scale(0.5)),
+        momentum_steps(0.3, 0.8),
+    ),
+    "adam of optax": (lambda: optax.adam(0.1), adam_steps(0.1)),
+    "adam": (lambda: regopt.adam(0.1), adam_steps(0.1)),
+    "hyperparameters in the state": (lambda: optax.inject_hyperparams(optax.adam)(0.1), adam_steps(0.1)),
+    "decay beside": (lambda: optax.adamw(0.1, weight_decay=0.5), adam_steps(0.1)),
+    "every second": (lambda: optax.MultiSteps(optax.sgd(0.3), 2).gradient_transformation(), [0, 0.3, 0, 0.3, 0]),
+    "accumulated": (lambda: regopt.accumulate(regopt.sgd(0.3), 2), [0, 0.3, 0, 0.3, 0]),
+    "clipped": (
+        lambda: optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.3)),
+        [0.3 * min(1, 0.7 / np.linalg.norm(g)) for g in GRADS],
+    ),
+    "clipped in a guard": (
+        lambda: regopt.guard(regopt.sgd(0.3), 0.7),
+        [0.3 * min(1, 0.7 / np.linalg.norm(g)) for g in GRADS],
+    ),
+    "a plateau": (
+        lambda: optax.chain(regopt.sgd(0.3), transforms.reduce_on_plateau(0.5, 2)),
+        [0.3, 0.3, 0.15, 0.15, 0.075],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_step_is_what_the_update_makes_of_gradients_of_one(name):
+    make, expected = STEPS[name]
+    with jax.enable_x64(True):
+        found = steps_of(make(), [jnp.asarray(g) for g in GRADS])
+    for (steps, _), want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.broadcast_to(steps, (3,)), np.broadcast_to(want, (3,)), rtol=2e-6)
+
+
+def test_what_is_uniform_over_a_leaf_is_kept_as_a_number():
+    params = {"w": jnp.ones((30, 20)), "b": jnp.ones(20)}
+    for optimizer, count in ((regopt.adam(0.1), 2), (regopt.sgd(0.1), 0), (optax.sgd(0.1, momentum=0.9), 2)):
+        state = regopt.regularize(optimizer, penalties.l1(0.1), "proximal").init(params)
+        assert [response.shape for response in state.responses] == [()] * count
+
+
+def test_a_run_of_the_program_is_the_update():
+    """With calls, branches and derivatives of their own in it."""
+    optimizer = regopt.guard(optax.MultiSteps(regopt.adam(0.1), 2).gradient_transformation())
+    params = jnp.full(3, 0.5)
+    state = optimizer.init(params)
+    found = steps_of(optimizer, [jnp.asarray(g, jnp.float32) for g in GRADS], params)
+    for g, (_, updates) in zip(GRADS, found, strict=True):
+        with jax.numpy_dtype_promotion("standard"):
+            expected, state = optimizer.update(jnp.asarray(g, jnp.float32), state, params)
+        np.testing.assert_allclose(updates, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["decoupled", "proximal", "constraint"])
+@pytest.mark.parametrize("penalty", [penalties.l1(0.5), penalties.box(-0.1, 0.1)], ids=["l1", "box"])
+def test_what_the_optimizer_does_not_train_no_penalty_touches(how, penalty):
+    params = {"train": jnp.ones(3), "freeze": jnp.ones(3)}
+    labels = {"train": "train", "freeze": "freeze"}
+    optimizer = optax.partition({"train": regopt.adam(0.1), "freeze": optax.set_to_zero()}, labels)
+    if how == "constraint":
+        wrapped = regopt.regularize(optimizer, how=how, constraint=lambda w: projections.projection_box(w, -0.1, 0.1))
+    elif how == "decoupled":
+        wrapped = regopt.regularize(optimizer, penalties.l2(0.5), how, learning_rate=0.1)
+    else:
+        wrapped = regopt.regularize(optimizer, penalty, how)
+    state, update = wrapped.init(params), jax.jit(wrapped.update)
+    for _ in range(3):
+        updates, state = update({"train": jnp.ones(3), "freeze": jnp.ones(3)}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_array_equal(params["freeze"], 1.0)
+    assert np.all(params["train"] < 0.8)
+
+
+def test_a_rate_of_zero_moves_nothing():
+    optimizer = regopt.regularize(regopt.adam(0.0), penalties.l1(0.5), "proximal")
+    params = jnp.array([1.0, -0.2])
+    updates, _ = optimizer.update(jnp.ones(2), optimizer.init(params), params)
+    np.testing.assert_array_equal(updates, 0)
+
+
+def test_an_optimizer_that_ascends_shows_at_once():
+    optimizer = regopt.regularize(optax.scale(0.1), penalties.l1(0.5), "proximal")
+    updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+    assert np.all(np.isnan(updates))
+
+
+def test_an_update_that_evaluates_the_loss_only_when_it_can_is_refused_there():
+    def update(grads, state, params=None, *, value_fn=None, **_):
+        factor = 0.1 if value_fn is None else 0.1 * value_fn(params)
+        return jax.tree.map(lambda g: -factor * g, grads), state
+
+    hidden = optax.GradientTransformationExtraArgs(
+        lambda params: optax.EmptyState(), lambda g, s, p=None, **extra: update(g, s, p, value_fn=extra.get("loss_of"))
+    )
+    optimizer = regopt.regularize(hidden, penalties.l1(0.5), "proximal")
+    state = optimizer.init(jnp.ones(2))
+    with pytest.raises(ValueError, match="evaluates the loss itself"):
+        optimizer.update(jnp.ones(2), state, jnp.ones(2), loss_of=lambda w: jnp.sum(w**2))
+
+
+def test_lanes_and_derivatives_pass_through_the_reading():
+    def last(rate, strength):
+        optimizer = regopt.regularize(regopt.adam(rate), penalties.l1(strength), "proximal")
+        w, state = jnp.array([1.0, -0.6]), None
+        state = optimizer.init(w)
+        for _ in range(3):
+            updates, state = optimizer.update(w - 0.3, state, w)
+            w = w + updates
+        return w
+
+    rates, strengths = jnp.array([0.1, 0.02]), jnp.array([0.2, 0.4])
+    lanes = jax.vmap(last)(rates, strengths)
+    for lane, rate, strength in zip(lanes, rates, strengths, strict=True):
+        np.testing.assert_allclose(lane, last(rate, strength), rtol=1e-6)
+    slopes = jax.jacobian(last, argnums=(0, 1))(0.1, 0.2)
+    for slope, shifted in zip(slopes, ((0.102, 0.2), (0.1, 0.202)), strict=True):
+        expected = (last(*shifted) - last(0.1, 0.2)) / 0.002
+        np.testing.assert_allclose(slope, expected, rtol=0.05, atol=0.02)
