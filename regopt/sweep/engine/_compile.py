@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from regopt._core.io import environment
 from regopt._core.types import Device, Tree
-from regopt.sweep.checkpoint import environment
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,

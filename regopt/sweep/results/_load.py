@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from regopt._core.io import digest
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
 from regopt.sweep import checkpoint
@@ -74,7 +75,7 @@ def load(folder: str | Path) -> Result:
         about = json.loads(arrays.pop(_io.ABOUT).tobytes())
         if about["format"] != _io.FORMAT:
             raise ValueError(f"its format is {about['format']}, this version reads {_io.FORMAT}")
-        if _io.digest(arrays) != about["sha256"]:
+        if digest(arrays) != about["sha256"]:
             raise ValueError("its numbers are not those that were saved")
         parts = _parts(about["arrays"], arrays)
         facts: dict[str, Any] = {name: about["result"][name] for name in _io.scalars(Result)}
