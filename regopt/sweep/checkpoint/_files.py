@@ -6,12 +6,15 @@ so their bytes are stored as unsigned integers, and the reader says which dtype 
 
 import hashlib
 import io
+import math
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from regopt._core.io import reason
 from regopt.sweep.checkpoint._errors import StoreDamagedError
 
 VERSION = (1, 0)  # of the .npy format
@@ -58,17 +61,18 @@ def read_array(file: io.BufferedReader, dtype: np.dtype, room: np.ndarray) -> in
     Raises:
         StoreDamagedError: the file has an array of another dtype, or one that is larger than the buffer.
     """
+    shape, found = _read_header(file)
+    size = found.itemsize * math.prod(shape)
+    if found != _storable(dtype) or not 0 <= size <= room.size:
+        raise StoreDamagedError(
+            f"{file.name} holds {found} {list(shape)} where {dtype} of at most {room.size:,} bytes was saved"
+        )
     try:
-        if np.lib.format.read_magic(file) != VERSION:
-            raise ValueError("the .npy format has another version")
-        shape, _, found = np.lib.format.read_array_header_1_0(file)
-        size = found.itemsize * int(np.prod(shape, dtype=object))
-        if found != _storable(dtype) or size > room.size:
-            raise ValueError(f"it holds {found} {list(shape)} where {dtype} of {room.size:,} bytes was saved")
-        if file.readinto(room[:size].data) != size:
-            raise ValueError("it is cut short")
-    except (ValueError, OSError) as error:
-        raise StoreDamagedError(f"{file.name} cannot be read: {error}") from error
+        read = file.readinto(room[:size].data)
+    except OSError as error:
+        raise StoreDamagedError(f"{file.name} cannot be read: {reason(error)}") from error
+    if read != size:
+        raise StoreDamagedError(f"{file.name} is cut short")
     return size
 
 
@@ -84,14 +88,11 @@ def is_whole(path: Path, expected: FileRecord) -> bool:
 
 
 def read_small(path: Path, limit: int) -> bytes | None:
-    """The bytes of a file; None if it does not exist, is no file, or is larger than ``limit``."""
-    try:
-        if not path.is_file():  # a pipe would wait for ever
-            return None
-        with path.open("rb") as file:
-            found = file.read(limit + 1)
-    except OSError:
+    """The bytes of a file; None if it is no plain file or is larger than ``limit``; OSError if it cannot be read."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
         return None
+    with path.open("rb") as file:
+        found = file.read(limit + 1)
     return found if len(found) <= limit else None
 
 
@@ -99,6 +100,17 @@ def _storable(dtype: np.dtype) -> np.dtype:
     """The dtype with which the format stores an array: unsigned integers where it has no name for its dtype."""
     is_nameless = dtype.kind == "V" and dtype.names is None
     return np.dtype(f"u{dtype.itemsize}") if is_nameless else dtype
+
+
+def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and the dtype of the next array of a file."""
+    try:
+        if np.lib.format.read_magic(file) != VERSION:
+            raise ValueError("another version of the .npy format")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # a damaged header raises whatever NumPy's parser raises, such as a TokenError
+        raise StoreDamagedError(f"{file.name} cannot be read: {error}") from error
+    return shape, dtype
 
 
 def _header(array: np.ndarray) -> memoryview:

@@ -25,6 +25,7 @@ from regopt.sweep.checkpoint._files import read_small
 
 LOCK, SOFT_LOCK, RECORD = "lock", "lock.soft", "lock.json"
 MISSING = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
+PATIENCE = 0.2  # seconds of further attempts, for a lock file that is just being removed
 SAME_START = 2.0  # seconds; the start of a process follows corrections of the clock
 
 
@@ -73,7 +74,6 @@ def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 36
         StoreInUseError: another process holds the lock, or may hold it on another host.
         StoreAccessError: the lock cannot be written.
     """
-    record = folder / RECORD
     try:
         lock = _acquired(folder)
     except Timeout:
@@ -81,12 +81,10 @@ def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 36
     except OSError as error:
         raise StoreAccessError(f"cannot lock {folder}: {reason(error)}") from error
     try:
-        _check(folder, say, abandoned_after)
-        pid = os.getpid()
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        own = Holder(socket.gethostname(), pid, psutil.Process(pid).create_time(), since)
         try:
-            write_json(record, own._asdict())
+            _check(folder, say, abandoned_after)
+            own = _own()
+            write_json(folder / RECORD, own._asdict())
         except OSError as error:
             raise StoreAccessError(f"cannot lock {folder}: {reason(error)}") from error
 
@@ -101,7 +99,7 @@ def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 36
         finally:
             with contextlib.suppress(OSError, StoreTakenOverError):
                 check_ours()
-                record.unlink()
+                (folder / RECORD).unlink()
     finally:
         lock.release()
 
@@ -115,7 +113,10 @@ def holder(folder: Path | str) -> Holder | None:
     Returns:
         The process; None if there is none or it is gone.
     """
-    found = _recorded(Path(folder))
+    try:
+        found = _recorded(Path(folder))
+    except OSError:
+        return None
     return None if found is None or (found.is_here and not found.is_alive) else found
 
 
@@ -127,13 +128,13 @@ def alive(folder: Path) -> None:
 
 def _acquired(folder: Path) -> BaseFileLock:
     """The lock, held: of the operating system, or a soft one where the file system has none."""
-    lock: BaseFileLock = FileLock(folder / LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
+    lock: BaseFileLock = FileLock(folder / LOCK, timeout=PATIENCE, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except OSError as error:
         if isinstance(error, Timeout) or error.errno not in MISSING:
             raise
-        lock = SoftFileLock(folder / SOFT_LOCK, timeout=0, thread_local=False)
+        lock = SoftFileLock(folder / SOFT_LOCK, timeout=PATIENCE, thread_local=False)
         lock.acquire()
     return lock
 
@@ -151,7 +152,10 @@ def _in_use(folder: Path) -> str:
 
 def _check(folder: Path, say: Callable[[str], object], abandoned_after: float) -> None:
     """Refuse where the record names a holder that may still be there; say so if that one is gone."""
-    before = _recorded(folder)
+    try:
+        before = _recorded(folder)
+    except FileNotFoundError:
+        return
     if before is None:
         return
     if before.is_here and before.is_alive:  # this file system gives the lock to everyone
@@ -164,8 +168,14 @@ def _check(folder: Path, say: Callable[[str], object], abandoned_after: float) -
     say(f"{folder} was left by {before}, which is gone: taking over")
 
 
+def _own() -> Holder:
+    """The record of the calling process."""
+    process = psutil.Process()
+    return Holder(socket.gethostname(), process.pid, process.create_time(), time.strftime("%Y-%m-%d %H:%M:%S"))
+
+
 def _recorded(folder: Path) -> Holder | None:
-    """The holder that the record names; None where there is no record, or none that was written whole."""
+    """The holder that the record names; None where no process wrote it; OSError where it cannot be read."""
     try:
         found = Holder(**json.loads(read_small(folder / RECORD, 4096) or b""))
     except (ValueError, TypeError, RecursionError):

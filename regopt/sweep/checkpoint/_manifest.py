@@ -92,7 +92,7 @@ def snapshot(path: Path) -> Snapshot | None:
         version = content.pop("format")
         if version == FORMAT:
             return _parsed(path, **content)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     raise StoreMismatchError(f"{path} has format {brief(version)}, of another version of regopt: use that one")
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from regopt.sweep.checkpoint import Store, StoreError, alive
-from regopt.sweep.checkpoint._errors import reason
-from regopt.sweep.checkpoint._files import free_bytes
+from regopt._core.io import free_bytes, reason
+from regopt.sweep.checkpoint import Store, StoreAccessError, alive
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result
 
@@ -55,7 +54,7 @@ class Checkpointing:
             result.save(self._folder)
         except OSError as error:
             needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.history.to_tree()))
-            raise StoreError(
+            raise StoreAccessError(
                 f"cannot save the table to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
                 f"{free_bytes(self._folder)} are free; the states saved before are intact"
             ) from error

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from regopt._core.io import digest, environment
 from regopt._core.types import Device, Number
-from regopt.sweep.checkpoint import digest, environment
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._group import Group, on_each
