@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -19,6 +20,8 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import psutil
 
 from regopt._core.messages import one_line
 from regopt._version import __version__
@@ -33,12 +36,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, "np.ndarray"]
 JsonObject: TypeAlias = dict[str, Any]  # its values are JSON values
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy")
-OPTIONS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-)
+OPTIONS = ("enable_x64", "default_matmul_precision", "default_prng_impl", "threefry_partitionable")  # of JAX
 TEMPORARY = ".unfinished-"  # the beginning of every temporary name; a killed process may leave such files behind
 
 
@@ -47,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file or a new folder under a temporary name; it takes its own name only when it is on the disk.
 
     The temporary name is synced (fsync) with everything below it, renamed, and then the folder around it is synced.
-    If the block raises, nothing is left behind.
+    If the block raises, nothing is left behind; what a killed process left behind of the same file is removed.
 
     Args:
         path: the file to write or replace, or a folder that does not exist.
@@ -55,8 +53,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields:
         The temporary name, beside ``path``; nothing exists there.
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{socket.gethostname()}-{os.getpid()}")
-    remove(temporary)
+    begin = f"{TEMPORARY}{path.name}-{socket.gethostname()}-"
+    temporary = path.with_name(f"{begin}{os.getpid()}")
+    _remove_abandoned(path.parent, begin)
     try:
         yield temporary
         for folder, _, names in os.walk(temporary):
@@ -205,7 +204,7 @@ def environment(devices: Sequence[Device] | None = None) -> JsonObject:
             "kind": _processor() if first.platform == "cpu" else first.device_kind,
             "count": len(devices),
         },
-        "options": {name: getattr(jax.config, name) for name in OPTIONS},
+        "options": {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in OPTIONS},
         "flags": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())),
     }
 
@@ -267,6 +266,15 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         raise TypeError(f"table must return a pandas DataFrame, got {type(table).__name__}")
     with replacing(path) as temporary:
         table.to_parquet(temporary)
+
+
+def _remove_abandoned(folder: Path, begin: str) -> None:
+    """Remove the temporary files of processes of this host that have ended, and those of this one."""
+    for path in folder.glob(f"{glob.escape(begin)}*"):
+        number = path.name.removeprefix(begin)
+        is_pid = number.isdecimal() and len(number) < 10  # psutil takes no larger ones
+        if is_pid and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+            remove(path)
 
 
 def _sync(path: Path) -> None:

@@ -64,6 +64,12 @@ def test_a_process_that_has_ended_but_was_not_collected_is_gone():
     process.wait()
 
 
+@pytest.mark.parametrize("pid", [2**31, 10**30])
+def test_a_number_that_no_process_can_have_is_gone(tmp_path, pid):
+    leave_lock(tmp_path, pid=pid)
+    assert checkpoint.holder(tmp_path) is None
+
+
 def test_the_lock_of_another_host_is_refused_with_what_to_do(tmp_path):
     leave_lock(tmp_path, host="elsewhere")
     assert checkpoint.holder(tmp_path).host == "elsewhere"

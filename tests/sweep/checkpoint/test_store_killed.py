@@ -1,8 +1,10 @@
 """The store of a sweep whose process is killed while it saves, and a store with code hidden in it."""
 
 import ast
+import json
 import os
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regopt._core.io import TEMPORARY
+from regopt._core.io import TEMPORARY, write_json
 from regopt.sweep import checkpoint
 from regopt.sweep.checkpoint import StoreDamagedError
 from regopt.sweep.checkpoint import _manifest as reading
@@ -92,6 +94,20 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path, unsynced):
     with opened(tmp_path) as kept:
         assert rubbish(tmp_path) == []
         check_numbered(kept)
+
+
+def test_the_next_write_removes_what_a_killed_process_left_of_the_same_file(tmp_path):
+    path, host = tmp_path / "table[1].json", socket.gethostname()
+    process = subprocess.Popen(["true"])
+    process.wait()
+    gone, other = (tmp_path / f"{TEMPORARY}{path.name}-{host}-{pid}" for pid in (process.pid, os.getppid()))
+    elsewhere = tmp_path / f"{TEMPORARY}{path.name}-elsewhere-{process.pid}"
+    odd = tmp_path / f"{TEMPORARY}{path.name}-{host}-{10**30}"
+    for left in (gone, other, elsewhere, odd):
+        left.write_text("half")
+    write_json(path, {"a": 1})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert sorted(tmp_path.iterdir()) == sorted([path, other, elsewhere, odd])  # those may still be in use
 
 
 # Nothing in a store runs
