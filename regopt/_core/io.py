@@ -243,9 +243,11 @@ def write_arrays(path: Path, result: object) -> Arrays:
             arrays[str(key)] = array.astype(np.float32) if nameless else array
         except (TypeError, ValueError) as error:
             refused.append(f"{key} ({error})")
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for key, array in arrays.items():
-            with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
+            entry = zipfile.ZipInfo(f"{key}.npy")  # without the time, so that equal arrays make equal files
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)
     if refused:
         raise TypeError(f"run returned what cannot be stored: {', '.join(refused)}")

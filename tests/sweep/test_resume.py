@@ -101,6 +101,36 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment,
     assert loaded.to_pandas().equals(whole.to_pandas())
 
 
+def test_a_resume_keeps_the_order_of_the_columns_and_a_reopened_sweep_is_not_changed(tmp_path, monkeypatch):
+    """JAX sorts the keys of a dictionary; these columns and metrics are not sorted."""
+    names = ["seed", "rate"]
+    columns = {"seed": np.arange(24) % 5, "rate": np.linspace(0.01, 0.9, 24)}
+    options = {"steps": 20, "eval_every": 2, "batch_size": 4, "chunk": 2, "save_every": 1e9}
+
+    def run(folder):
+        return sweep.run(killed_sweep.task(), sweep.from_columns(columns), killed_sweep.DATA, out=folder, **options)
+
+    whole, add = run(tmp_path / "whole"), History.add
+
+    def add_and_interrupt(self, *report):
+        add(self, *report)
+        if self.segments.sum() == 100:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "add", add_and_interrupt)
+        assert run(tmp_path / "resumed").interrupted
+    resumed = run(tmp_path / "resumed")
+    assert list(whole.history.settings.columns) == list(resumed.history.settings.columns) == names
+    assert resumed.to_pandas().equals(whole.to_pandas())
+    parquet = [(tmp_path / name / "table.parquet").read_bytes() for name in ("whole", "resumed")]
+    assert parquet[0] == parquet[1]
+    files = {path: path.read_bytes() for path in (tmp_path / "resumed").rglob("*") if path.is_file()}
+    reopened = run(tmp_path / "resumed")
+    assert list(reopened.history.settings.columns) == names
+    assert {path: path.read_bytes() for path in (tmp_path / "resumed").rglob("*") if path.is_file()} == files
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_and_the_sweep_goes_on(whole, environment, tmp_path, number):
     with child(tmp_path / "sweep", environment) as process:

@@ -67,5 +67,5 @@ class Checkpointing:
         state.make_room()
         tree = self._store.load(form)
         assert tree is not None
-        state.restore(tree)
+        state.restore(tree, done=self._store.done)
         return self._store.done

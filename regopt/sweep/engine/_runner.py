@@ -107,6 +107,7 @@ class Runner:
             if not done:
                 with bar:
                     self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
+            state.spent.stop()
             interrupted = not done and bool(state.history.training.any())
             result = self._result(state, interrupted=interrupted)
             if checkpointing is not None:
@@ -172,8 +173,8 @@ class Runner:
             mode=config.direction,
             keeps_best=config.keeps_best,
             interrupted=interrupted,
-            trace_seconds=sum(group.trace_seconds for group in self.groups),
-            compile_seconds=sum(group.compile_seconds for group in self.groups),
+            trace_seconds=state.spent.trace_seconds,
+            compile_seconds=state.spent.compile_seconds,
             run_seconds=state.spent.seconds_now,
             chunk=largest.chunk,
             temporary_bytes=largest.temporary_bytes,

@@ -125,10 +125,12 @@ class History:
         return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
 
     def restore(self, tree: Mapping[str, Any]) -> None:
-        """Take over what ``to_tree`` gave."""
-        self.settings = Settings({name: np.array(x) for name, x in tree["numbers"].items()}, self.settings.static)
-        self.curves = {name: np.array(x) for name, x in tree["curves"].items()}
-        self.used = {name: np.array(x) for name, x in tree["used"].items()}
+        """Take over what ``to_tree`` gave; columns keep the order that they have here, which a tree's keys have not."""
+        numbers, curves, used = (
+            {name: np.array(tree[part][name]) for name in columns}
+            for part, columns in (("numbers", self.settings.numbers), ("curves", self.curves), ("used", self.used))
+        )
+        self.settings, self.curves, self.used = Settings(numbers, self.settings.static), curves, used
         for name in ARRAYS:
             setattr(self, name, np.array(tree[name]))
 

@@ -38,6 +38,16 @@ def test_a_result_that_was_there_is_replaced(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["settings"] == 40
 
 
+def test_two_writes_of_a_result_have_the_same_bytes(tmp_path, monkeypatch):
+    for name, year in (("first", 2020), ("second", 2030)):
+        monkeypatch.setattr("time.localtime", lambda *_, year=year: (year, 1, 2, 3, 4, 5, 0, 2, 0))  # for the archive
+        result().save(tmp_path / name)
+    names = {path.name for path in (tmp_path / "first").iterdir()}
+    assert names == {"sweep.npz", "table.parquet", "config.json", "versions.json"}
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
 def test_static_values_that_are_no_text_are_saved_by_their_names(tmp_path):
     result(texts=(sorted, True, (8, 8))).save(tmp_path)
     assert set(sweep.load(tmp_path).history.settings.static["activation"]) == {"sorted", True, "(8, 8)"}
