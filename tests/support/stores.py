@@ -103,5 +103,5 @@ def run_script(script, *arguments):
         *map(str, arguments),
     ]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     return ran.stdout.split()

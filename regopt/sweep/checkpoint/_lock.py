@@ -1,9 +1,9 @@
-"""One writer at a time: a lock of the operating system, and beside it a file that says who holds it.
+"""One writer at a time: a record of who it is, and a lock of the operating system.
 
-``filelock`` decides. Its lock dies with the process, so one that was killed keeps nobody out. Where a file system has
-no such locks, its soft lock takes their place: a file that exists while the lock is held, and which is taken over from
-a process of the same host that has ended. The record names the holder for people, and it guards where a network file
-system keeps locks to one host.
+The record decides: whoever finds one of a living process is refused. A soft lock, which is a file that exists for the
+moment in which a process looks at the record and writes its own, lets them in one by one on any file system. The lock
+of the operating system dies with its process; it guards where processes cannot see each other, as in two containers.
+``filelock`` makes both locks.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from regopt._core.io import reason, write_json
 from regopt.sweep.checkpoint._errors import StoreAccessError, StoreInUseError, StoreTakenOverError
@@ -26,6 +26,7 @@ from regopt.sweep.checkpoint._files import read_small
 LOCK, SOFT_LOCK, RECORD = "lock", "lock.soft", "lock.json"
 MISSING = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
 PATIENCE = 0.2  # seconds of further attempts, for a lock file that is just being removed
+QUEUE = 10.0  # seconds to wait for the others that look at the record
 SAME_START = 2.0  # seconds; the start of a process follows corrections of the clock
 
 
@@ -74,17 +75,13 @@ def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 36
         StoreInUseError: another process holds the lock, or may hold it on another host.
         StoreAccessError: the lock cannot be written.
     """
-    try:
-        lock = _acquired(folder)
-    except Timeout:
-        raise StoreInUseError(_in_use(folder)) from None
-    except OSError as error:
-        raise StoreAccessError(f"cannot lock {folder}: {reason(error)}") from error
-    try:
+    with contextlib.ExitStack() as locks:
         try:
-            _check(folder, say, abandoned_after)
-            own = _own()
-            write_json(folder / RECORD, own._asdict())
+            locks.enter_context(_system_lock(folder))
+            with _one_by_one(folder):
+                _check(folder, say, abandoned_after)
+                own = _own()
+                write_json(folder / RECORD, own._asdict())
         except OSError as error:
             raise StoreAccessError(f"cannot lock {folder}: {reason(error)}") from error
 
@@ -100,8 +97,6 @@ def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 36
             with contextlib.suppress(OSError, StoreTakenOverError):
                 check_ours()
                 (folder / RECORD).unlink()
-    finally:
-        lock.release()
 
 
 def holder(folder: Path | str) -> Holder | None:
@@ -126,28 +121,38 @@ def alive(folder: Path) -> None:
         os.utime(folder / RECORD)
 
 
-def _acquired(folder: Path) -> BaseFileLock:
-    """The lock, held: of the operating system, or a soft one where the file system has none."""
-    lock: BaseFileLock = FileLock(folder / LOCK, timeout=PATIENCE, thread_local=False, fallback_to_soft=False)
+@contextlib.contextmanager
+def _system_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of the operating system; nothing where the file system has none."""
+    lock = FileLock(folder / LOCK, timeout=PATIENCE, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
+    except Timeout:
+        found = holder(folder) or "another process"
+        raise StoreInUseError(f"{folder} is in use by {found}: wait until it ends, or end it") from None
     except OSError as error:
-        if isinstance(error, Timeout) or error.errno not in MISSING:
+        if error.errno not in MISSING:
             raise
-        lock = SoftFileLock(folder / SOFT_LOCK, timeout=PATIENCE, thread_local=False)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _one_by_one(folder: Path) -> Iterator[None]:
+    """Hold the soft lock."""
+    lock = SoftFileLock(folder / SOFT_LOCK, timeout=QUEUE, thread_local=False)
+    try:
         lock.acquire()
-    return lock
-
-
-def _in_use(folder: Path) -> str:
-    """The message to a process that finds the lock held."""
-    found = holder(folder)
-    if found is not None and not found.is_here:  # only a soft lock is left behind, and only of another host
-        return (
-            f"{folder} is in use by {found}, which cannot be checked from {socket.gethostname()}: "
-            f"once that process has ended, remove {folder / SOFT_LOCK} and {folder / RECORD}"
-        )
-    return f"{folder} is in use by {found or 'another process'}: wait until it ends, or end it"
+    except Timeout:
+        raise StoreInUseError(
+            f"{folder} is being opened by another process: try again, or remove {folder / SOFT_LOCK} if there is none"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check(folder: Path, say: Callable[[str], object], abandoned_after: float) -> None:

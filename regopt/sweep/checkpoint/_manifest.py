@@ -2,7 +2,7 @@
 
     states/000017/manifest.json   what the state depends on, its leaves, and the size and SHA-256 of every file
     states/000017/*.npy           its leaves
-    lock, lock.json               who is writing
+    lock, lock.soft, lock.json    who is writing
 
 A file never changes once it has its name.
 """

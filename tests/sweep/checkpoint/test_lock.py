@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 
+import filelock
 import psutil
 import pytest
 
@@ -128,7 +129,7 @@ from regopt.sweep.checkpoint import _lock as lock
 def without(*arguments):
     raise OSError(errno.ENOLCK, "No locks available")
 
-if sys.argv[2] == "soft":
+if sys.argv[2] == "no flock":
     fcntl.flock = without
 with lock.held(Path(sys.argv[1]), print):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -139,9 +140,9 @@ def without_flock(*arguments):
     raise OSError(errno.ENOLCK, "No locks available")
 
 
-@pytest.mark.parametrize("kind", ["native", "soft"])
+@pytest.mark.parametrize("kind", ["native", "no flock"])
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, monkeypatch, kind):
-    if kind == "soft":
+    if kind == "no flock":
         monkeypatch.setattr(fcntl, "flock", without_flock)
     said = []
     for _ in range(2):
@@ -150,7 +151,7 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, monkeypat
         assert (tmp_path / "lock.json").exists()
         assert checkpoint.holder(tmp_path) is None
     with opened(tmp_path, say=said.append):
-        assert (tmp_path / "lock.soft").exists() == (kind == "soft")
+        assert not (tmp_path / "lock.soft").exists()
     assert len(said) == 1
     assert "which is gone: taking over" in said[0]
     with opened(tmp_path):  # nothing is left to take over
@@ -159,8 +160,7 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["lock", "lock.json", "lock.soft"])
 def test_a_lock_that_is_a_link_does_not_change_its_target(tmp_path, monkeypatch, name):
-    if name == "lock.soft":
-        monkeypatch.setattr(fcntl, "flock", without_flock)
+    monkeypatch.setattr(lock, "QUEUE", 0.2)
     folder, victim = tmp_path / "store", tmp_path / "victim"
     folder.mkdir()
     victim.write_text("precious")
@@ -198,13 +198,24 @@ def test_a_record_that_no_process_wrote_names_nobody(tmp_path, text):
         assert checkpoint.holder(tmp_path).pid == os.getpid()
 
 
-def test_the_soft_lock_of_another_host_is_refused_with_what_to_remove(tmp_path, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", without_flock)
+def test_a_soft_lock_that_another_host_left_is_refused_with_what_to_remove(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "QUEUE", 0.2)
+    with filelock.SoftFileLock(tmp_path / "lock.soft"):
+        found = (tmp_path / "lock.soft").read_text()
+    (tmp_path / "lock.soft").write_text(found.replace(socket.gethostname(), "elsewhere"))
+    match = r"being opened by another process: .* remove .*lock\.soft"
+    with pytest.raises(StoreInUseError, match=match), opened(tmp_path):
+        pass
+
+
+def test_a_process_that_was_killed_while_it_looked_at_the_record_keeps_nobody_out(tmp_path):
+    script = KILLED.replace("with lock.held(Path(sys.argv[1]), print):", "with lock._one_by_one(Path(sys.argv[1])):")
+    assert script != KILLED
+    ended = subprocess.run([sys.executable, "-c", script, tmp_path, "native"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")
+    assert (tmp_path / "lock.soft").exists()
     with opened(tmp_path):
-        leave_lock(tmp_path, host="elsewhere")
-        match = r"on elsewhere .* cannot be checked .* remove .*lock\.soft and .*lock\.json"
-        with pytest.raises(StoreInUseError, match=match), opened(tmp_path):
-            pass
+        pass
 
 
 RACE = """
@@ -217,8 +228,10 @@ def without(*arguments):
     raise OSError(errno.ENOSYS, "Function not implemented")
 
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
-if sys.argv[3] == "soft":
+if sys.argv[3] == "no flock":
     fcntl.flock = without
+if sys.argv[3] == "flock for everyone":
+    fcntl.flock = lambda *arguments: None
 for number in range(rounds):
     if number % 2:  # one was killed before
         pid = os.fork()
@@ -261,14 +274,14 @@ for number in range(rounds):
 """
 
 
-@pytest.mark.parametrize("kind", ["native", "soft"])
+@pytest.mark.parametrize("kind", ["native", "no flock", "flock for everyone"])
 def test_of_processes_that_race_for_a_store_one_wins(tmp_path, kind):
     found = run_script(RACE, tmp_path, 20, kind)
     assert found == ["lllllw", "llllltw"] * 10
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
-def test_a_soft_lock_excludes_others_where_the_file_system_has_no_locks(tmp_path, monkeypatch, number):
+def test_others_are_excluded_where_the_file_system_has_no_locks(tmp_path, monkeypatch, number):
     def without(*_):
         raise OSError(number, os.strerror(number))
 
