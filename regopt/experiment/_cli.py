@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted before anything was computed", INTERRUPTED, debug)
     except Exception as error:
-        return _complain(f"{type(error).__name__}: {error}", BROKEN, debug)
+        notes = error.__notes__ if hasattr(error, "partial_result") else []  # where a sweep's training was saved
+        return _complain("; ".join([f"{type(error).__name__}: {error}", *notes]), BROKEN, debug)
 
 
 class _Parser(argparse.ArgumentParser):

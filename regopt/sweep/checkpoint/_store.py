@@ -70,8 +70,9 @@ class Store:
 
     def __init__(self, folder: Path, identity: JsonObject, say: Say, check_ours: Callable[[], None]):
         self._folder, self._identity, self._check_ours = folder, identity, check_ours
-        for rubbish in (folder / STATES).glob(f"{TEMPORARY}*"):
-            remove(rubbish)
+        for place in (folder, folder / STATES):
+            for rubbish in place.glob(f"{TEMPORARY}*"):  # of a process that was killed, on whatever host
+                remove(rubbish)
         self._newest = _newest_intact(folder, say)
 
     @property

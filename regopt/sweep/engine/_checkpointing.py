@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from regopt._core.io import free_bytes, reason
-from regopt.sweep.checkpoint import Store, StoreAccessError, alive
+from regopt.sweep.checkpoint import Store, StoreAccessError, StoreError, alive
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result
 
@@ -58,6 +58,17 @@ class Checkpointing:
                 f"cannot save the table to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
                 f"{free_bytes(self._folder)} are free; the states saved before are intact"
             ) from error
+
+    def keep(self, state: SweepState, result: Result) -> str:
+        """Save what can be saved after an error; returns what was, in words that go on from those of a line."""
+        try:
+            if state.is_whole:
+                self.save(state, done=False)
+            self.save_table(result)
+        except StoreError as error:
+            return f"; not all of them are saved: {error}"
+        what = "all are saved" if state.is_whole else "their table is saved, and the states of the last regular save"
+        return f"; {what} in {self._folder}, where the same call resumes"
 
     def restore(self, state: SweepState) -> bool:
         """Go on from what was saved, if anything was; returns whether nothing is left to train."""

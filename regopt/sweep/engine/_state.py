@@ -79,6 +79,11 @@ class SweepState:
             compile_seconds=sum(group.compile_seconds for group in groups),
         )
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the lanes on the devices are where the history says, so that they may be saved."""
+        return not any(group.in_flight for group in self.groups)
+
     def scores(self) -> np.ndarray:
         """``[settings, evaluations]``: how good settings were, as ``History.scores``."""
         return self._scores(self.history)
