@@ -176,6 +176,18 @@ def digest(tree: Tree) -> str:
     return found.hexdigest()
 
 
+def digest_json(value: object) -> str:
+    """Compute the SHA-256 of a JSON value, in which the order of keys does not matter.
+
+    Args:
+        value: nested dictionaries and lists of texts, numbers, booleans and None.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 @functools.cache
 def packages() -> dict[str, str]:
     """Versions of Python, of this package, and of those that its numbers may depend on."""

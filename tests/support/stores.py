@@ -56,7 +56,7 @@ def vouch_for(state, **changes):
     records = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     content = {**content, "files": records, **changes}
     content = {name: value for name, value in content.items() if value is not None}
-    (state / manifest.MANIFEST).write_text(json.dumps({"sha256": manifest._sha256(content), "content": content}))
+    (state / manifest.MANIFEST).write_text(json.dumps({"sha256": io.digest_json(content), "content": content}))
 
 
 def damage_file(path, draw):

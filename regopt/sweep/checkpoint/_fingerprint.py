@@ -1,10 +1,35 @@
-"""What two runs differ in, leaf by leaf: a run goes on only from a state that depends on the same things."""
+"""What two runs differ in, leaf by leaf: a run resumes only from a state that depends on the same things.
+
+What is too large for a message, such as data or a program, stands in an identity as a ``digested`` leaf. Messages name
+such a leaf, and never show its digest.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
+from regopt._core.io import JsonObject
 from regopt._core.messages import shown
 
 _MISSING = object()
+_SHA256, _KIND, _PARTS = "sha256", "kind", "parts"
+
+
+def digested(sha256: str, kind: str, parts: Mapping[str, JsonObject] | None = None) -> JsonObject:
+    """Describe something by its digest, in an identity.
+
+    Args:
+        sha256: of all of it.
+        kind: a word for a person, such as the dtype and the shape of an array, or the name of a function.
+        parts: digested leaves of what it is made of. They are compared only where the digests differ, and the message
+            then names those that have changed instead of the whole.
+
+    Returns:
+        The leaf, as a JSON value.
+
+    >>> differences({"data": digested("1f", "float32[12]")}, {"data": digested("a0", "float32[12]")})
+    ['data (float32[12]) has changed']
+    """
+    return {_SHA256: sha256, _KIND: kind} | ({} if parts is None else {_PARTS: dict(parts)})
 
 
 def differences(stored: object, present: object, path: str = "") -> list[str]:
@@ -22,17 +47,32 @@ def differences(stored: object, present: object, path: str = "") -> list[str]:
     ["versions.jax was '0.10.1', is '0.10.2'"]
     """
     if isinstance(stored, Mapping) and isinstance(present, Mapping):
-        names = [*stored, *(name for name in present if name not in stored)]
-        return [
-            difference
-            for name in names
-            for difference in differences(
-                stored.get(name, _MISSING), present.get(name, _MISSING), f"{path}.{name}" if path else str(name)
-            )
-        ]
+        if _SHA256 in stored and _SHA256 in present:
+            return _differences_of_digested(stored, present, path)
+        if _SHA256 not in stored and _SHA256 not in present:
+            names = [*stored, *(name for name in present if name not in stored)]
+            return [
+                difference
+                for name in names
+                for difference in differences(
+                    stored.get(name, _MISSING), present.get(name, _MISSING), f"{path}.{name}" if path else str(name)
+                )
+            ]
     same = type(stored) is type(present) and stored == present  # in JSON true, 1 and 1.0 are three values
     return [] if same else [f"{path} was {_word(stored)}, is {_word(present)}"]
 
 
+def _differences_of_digested(stored: Mapping[str, Any], present: Mapping[str, Any], path: str) -> list[str]:
+    if stored[_SHA256] == present[_SHA256]:
+        return []
+    if found := differences(stored.get(_PARTS, {}), present.get(_PARTS, {}), path):
+        return found
+    if stored.get(_KIND) != present.get(_KIND):
+        return [f"{path} was {_word(stored.get(_KIND))}, is {_word(present.get(_KIND))}"]
+    return [f"{path} ({present.get(_KIND)}) has changed"]
+
+
 def _word(value: object) -> str:
+    if isinstance(value, Mapping) and _SHA256 in value:
+        value = value.get(_KIND)
     return "nothing" if value is _MISSING else shown(value)

@@ -7,13 +7,12 @@
 A file never changes once it has its name.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from regopt._core.io import JsonObject, reason
+from regopt._core.io import JsonObject, digest_json, reason
 from regopt._core.messages import brief
 from regopt.sweep.checkpoint._arrays import SMALL, LeafRecord
 from regopt.sweep.checkpoint._errors import StoreAccessError, StoreDamagedError, StoreMismatchError
@@ -74,7 +73,7 @@ def state_folders(folder: Path) -> list[Path]:
 def write(path: Path, found: Snapshot) -> None:
     """Write a manifest with its own SHA-256 into a state's folder that has its temporary name."""
     content = {"format": FORMAT, **{name: value for name, value in found._asdict().items() if name != "path"}}
-    text = json.dumps({"sha256": _sha256(content), "content": content}, allow_nan=False)
+    text = json.dumps({"sha256": digest_json(content), "content": content}, allow_nan=False)
     (path / MANIFEST).write_text(text, encoding="utf-8")
 
 
@@ -87,7 +86,7 @@ def snapshot(path: Path) -> Snapshot | None:
     try:
         whole = json.loads(read_small(path / MANIFEST, LIMIT) or b"")
         content = whole["content"]
-        if whole["sha256"] != _sha256(content):
+        if whole["sha256"] != digest_json(content):
             return None
         version = content.pop("format")
         if version == FORMAT:
@@ -123,7 +122,3 @@ def _parsed(
     ):
         raise TypeError("a manifest has leaves that no state has")
     return Snapshot(path, number, done, saved, identity, records, forms)
-
-
-def _sha256(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

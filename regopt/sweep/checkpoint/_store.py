@@ -133,11 +133,18 @@ class Store:
         except OSError as error:
             raise StoreAccessError(
                 f"cannot save to {self._folder}: {reason(error)}; this needs about {arrays.size(tree):,} bytes, "
-                f"{free_bytes(self._folder)} are free; "
-                + (f"state {self.number} is intact" if self._newest else "no state was saved before")
+                f"{free_bytes(self._folder)} are free; {self.left()}"
             ) from error
         before, self._newest = self._newest, saved
         self._keep([saved] if before is None else [saved, before])
+
+    def left(self) -> str:
+        """Look what a failed write has left, for its message."""
+        if self._newest is None:
+            return "no state was saved before"
+        if not self._newest.path.exists():
+            return f"the folder of state {self.number} was removed"
+        return f"state {self.number} is {'intact' if damage(self._newest) is None else 'damaged'}"
 
     def check_identity(self, allow_different: bool, say: Say) -> None:
         """Refuse to go on from a state of another identity, or say in what it differs."""

@@ -56,7 +56,7 @@ class Checkpointing:
             needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.history.to_tree()))
             raise StoreAccessError(
                 f"cannot save the table to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
-                f"{free_bytes(self._folder)} are free; the states saved before are intact"
+                f"{free_bytes(self._folder)} are free; {self._store.left()}"
             ) from error
 
     def keep(self, state: SweepState, result: Result) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from regopt._core.io import environment
+from regopt._core.io import digest_json, environment
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
@@ -168,9 +167,8 @@ def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compil
         text = lowered.as_text()
     traced = time.perf_counter()
     program = lowered.compile()
-    digest = hashlib.sha256(text.encode()).hexdigest()
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
-    return _Compiled(program, digest, each, traced - began, time.perf_counter() - traced, calls_back)
+    return _Compiled(program, digest_json(text), each, traced - began, time.perf_counter() - traced, calls_back)
 
 
 def mesh_of(devices: tuple[Device, ...]) -> Mesh:

@@ -28,7 +28,7 @@ class History:
     training: np.ndarray  # [settings], bool: goes on
     stopped: np.ndarray  # [settings], bool: ended by early stopping
     pruned: np.ndarray  # [settings], bool: ended by the scheduler
-    first_bad_step: np.ndarray  # [settings], int: 0 where nothing was bad
+    first_bad_step: np.ndarray  # [settings], int: see ``Result.to_pandas``; 0 where nothing was bad
     best_step: np.ndarray  # [settings], int: by early stopping, else 0
     last_step: np.ndarray  # [settings], int: steps done
     slots: np.ndarray  # [settings, evaluations], int: of the call that trained each segment, over all devices; else -1

@@ -36,7 +36,7 @@ class Scheduler(NamedTuple):
     """``decide(state) -> decision``."""
 
     decide: Callable[[SchedulerState], Decision]
-    name: str  # with all its arguments: two schedulers of one name decide alike
+    name: str  # with all its arguments, for messages and reports
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
     draws_fractions: tuple[str, ...] = ()  # of these, those that need not stay whole numbers
     meets_others: bool = False  # wants the settings of other hosts in the standing
