@@ -167,10 +167,12 @@ class Task(NamedTuple):
 
     ``init(key, h) -> state``, ``step(state, batch, key, h) -> (state, metrics)`` and
     ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars. ``predict(state, inputs, h) -> outputs``,
-    one array, is for ``Result.predict``; a task may do without.
+    one array, is for ``Result.predict``; a task may do without. ``parts()`` names what the task is made of, such as its
+    model and its loss, for the message that a resumed sweep has another one; by default these are its functions.
     """
 
     init: Callable[[Key, Tree], Tree]
     step: Callable[[Tree, Tree, Key, Tree], tuple[Tree, dict[str, jax.Array]]]
     evaluate: Callable[[Tree, Tree, Tree], dict[str, jax.Array]]
     predict: Callable[[Tree, Tree, Tree], jax.Array] | None = None
+    parts: Callable[[], Mapping[str, object]] | None = None

@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted before anything was computed", INTERRUPTED, debug)
     except Exception as error:
-        return _complain(unexpected(error), BROKEN, debug)
+        notes = error.__notes__ if hasattr(error, "partial_result") else []  # where a sweep's training was saved
+        return _complain("; ".join([unexpected(error), *notes]), BROKEN, debug)
 
 
 class _Parser(argparse.ArgumentParser):

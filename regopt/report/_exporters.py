@@ -105,7 +105,8 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
 def to_wandb(findings: Findings, folder: str | Path) -> None:
     """Write ``runs.csv`` and ``history.csv`` as Weights & Biases exports them, and ``runs.table.json`` as it logs them.
 
-    The client of Weights & Biases is not needed to write; it reads the table back with ``wandb.Table.from_json``.
+    The client of Weights & Biases is not needed to write; it reads the table back with ``wandb.Table.from_json``. In
+    the CSV files, a text that a spreadsheet would take for a formula has an apostrophe before it.
 
     Args:
         findings: the sweep.
@@ -150,7 +151,7 @@ def to_wandb(findings: Findings, folder: str | Path) -> None:
     wide = history.pivot(index=["Name", "_step"], columns="metric", values="value").reset_index()
     for name, frame in (("runs", runs), ("history", wide)):
         with replacing(folder / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False)
+            frame.map(_no_formula).rename(columns=_no_formula).to_csv(temporary, index=False)
     text = str(runs.to_json(orient="values", double_precision=15))  # what is not finite becomes null
     whole = {"columns": list(runs), "data": json.loads(text), "ncols": runs.shape[1], "nrows": len(runs)}
     write_json(folder / "runs.table.json", whole)
@@ -184,6 +185,10 @@ def _measured(findings: Findings, row: int) -> Iterator[tuple[str, int, float]]:
     for metric in findings.metrics:
         values = findings.curves[metric].to_numpy()[row]
         yield from ((metric, int(steps[at]), float(values[at])) for at in np.flatnonzero(np.isfinite(values)))
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _scalar(value: object) -> bool | int | float | str:

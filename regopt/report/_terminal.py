@@ -4,6 +4,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from regopt._core.messages import one_line
 from regopt.report._findings import Findings, plain
 
 STYLES = {"diverged": "red", "stopped": "green", "done": "green", "pruned": "magenta"}
@@ -17,7 +18,7 @@ def summary(findings: Findings, rows: int = 20) -> Table:
         rows: the most rows of the table, >= 1.
 
     Returns:
-        A rich table; brackets in a name are text, not markup.
+        A rich table; brackets in a name are text, not markup, and control characters are escaped.
 
     Raises:
         KeyError: the table lacks a column that ``Findings`` lists.
@@ -37,8 +38,8 @@ def summary(findings: Findings, rows: int = 20) -> Table:
     table, order = findings.table, findings.order
     counts = ", ".join(f"{count:,} {status}" for status, count in table["status"].value_counts().items())
     result = Table(
-        title=Text(f"{findings.title}: {len(table):,} settings: {counts}"),
-        caption=Text(_caption(findings, min(rows, len(order)))),
+        title=_text(f"{findings.title}: {len(table):,} settings: {counts}"),
+        caption=_text(_caption(findings, min(rows, len(order)))),
         title_justify="left",
         caption_justify="left",
     )
@@ -46,7 +47,7 @@ def summary(findings: Findings, rows: int = 20) -> Table:
     names = [findings.monitor, *findings.varying, *findings.metrics[1:]]
     for name in ("setting", *names):
         text = name in table and not findings.is_number(name)
-        result.add_column(Text(name), justify="left" if text else "right", overflow="fold")
+        result.add_column(_text(name), justify="left" if text else "right", overflow="fold")
     for name in ("status", "step"):
         result.add_column(name, justify="left" if name == "status" else "right")
     for row in np.concatenate([order, others])[:rows]:
@@ -54,7 +55,7 @@ def summary(findings: Findings, rows: int = 20) -> Table:
         result.add_row(
             str(row),
             *(_written(table[name].iloc[row]) for name in names),
-            Text(status, style=STYLES.get(status, "")),
+            _text(status, STYLES.get(status, "")),
             str(table["kept_step"].iloc[row]),
         )
     return result
@@ -70,4 +71,9 @@ def _caption(findings: Findings, shown: int) -> str:
 
 def _written(value: object) -> Text:
     value = plain(value)
-    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
+    return _text(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Words from a file as text: neither markup nor what a terminal would act upon."""
+    return Text(one_line(words), style=style)

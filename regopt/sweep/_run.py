@@ -34,7 +34,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     other, because batches of LAPACK calls could wait for each other forever.
 
     Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
-    saved, and SIGTERM does the same.
+    saved, and SIGTERM does the same. An exception of the task or the scheduler is raised once what was trained before
+    it is saved, if there is ``out``; its attribute ``partial_result`` is the result so far.
 
     Args:
         task: what to train; see ``supervised``.

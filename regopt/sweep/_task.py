@@ -123,7 +123,11 @@ def supervised(
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
         return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
 
-    return Task(init, step, evaluate, predict)
+    def parts() -> dict[str, object]:
+        named: dict[str, object] = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment}
+        return named | {f"metrics.{name}": metric for name, metric in (metrics or {}).items()}
+
+    return Task(init, step, evaluate, predict, parts)
 
 
 def _check_functions(functions: object) -> None:

@@ -75,9 +75,10 @@ def test_versions_say_where_the_numbers_came_from(tmp_path):
     assert versions["regopt"] == __version__
     assert versions["jax"] == jax.__version__
     assert versions["numpy"] == np.__version__
-    assert versions["device_count"] == jax.device_count()
-    assert versions["x64"] is (jax.dtypes.canonicalize_dtype(float) == np.float64)
-    assert {"python", "jaxlib", "optax", "flax", "platform", "device_kind"} <= set(versions)
+    assert versions["device"]["count"] == jax.device_count()
+    assert versions["options"]["jax_enable_x64"] is (jax.dtypes.canonicalize_dtype(float) == np.float64)
+    assert {"python", "jaxlib", "optax", "flax", "flags"} <= set(versions)
+    assert {"platform", "kind"} <= set(versions["device"])
 
 
 def test_the_folder_is_named_after_name_and_values(tmp_path):

@@ -1,5 +1,6 @@
 """Exports are read back by the clients they are for."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def test_the_tables_for_weights_and_biases_hold_every_number(tmp_path):
     for row, expected in enumerate(measured("validation_loss")):
         part = history[history["Name"] == runs["Name"][row]].dropna(subset=["validation_loss"])
         assert dict(zip(part["_step"], part["validation_loss"], strict=True)) == expected
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
+    texts = ("=HYPERLINK(1)", "+1", "-1", "@sum", "\t=1", "plain")
+    exporters.to_wandb(findings(settings=12, seeds=1, names=("=name",), texts=texts), tmp_path)
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    column = [row[head.index("'=name")] for row in rows]
+    assert set(column) <= {*(f"'{text}" for text in texts[:-1]), "plain"}
+    assert len(set(column)) > 3
+    assert all(float(cell) for row in rows for cell in row if cell.startswith("-"))  # numbers stay as they are
 
 
 def test_weights_and_biases_reads_its_table(tmp_path):

@@ -1,5 +1,7 @@
 """A store's contents that say which they are, for the tests of the store."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -7,14 +9,15 @@ import sys
 import numpy as np
 import pytest
 
+from regopt._core import io
 from regopt.sweep import checkpoint
 from regopt.sweep.checkpoint import StoreError
-from regopt.sweep.checkpoint import _files as files
+from regopt.sweep.checkpoint import _manifest as manifest
 
 IDENTITY = {
-    **checkpoint.environment(),
+    **io.environment(),
     "chunk": 8,
-    "data": checkpoint.digest({"inputs": np.arange(6.0)}),
+    "data": io.digest({"inputs": np.arange(6.0)}),
     "config": {"steps": 100, "learning_rate": [1e-3, 1e-1]},
 }
 
@@ -43,7 +46,17 @@ def check_numbered(kept):
 
 
 def rubbish(folder):
-    return [path for path in folder.rglob("*") if path.name.startswith(files.TEMPORARY) or "tmp" in path.name]
+    return [path for path in folder.rglob("*") if path.name.startswith(io.TEMPORARY) or "tmp" in path.name]
+
+
+def vouch_for(state, **changes):
+    """Write a state's manifest as if its files were what was saved, with some entries changed or (None) missing."""
+    content = json.loads((state / manifest.MANIFEST).read_text())["content"]
+    files = {path.name: path.read_bytes() for path in state.glob("*.npy")}
+    records = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
+    content = {**content, "files": records, **changes}
+    content = {name: value for name, value in content.items() if value is not None}
+    (state / manifest.MANIFEST).write_text(json.dumps({"sha256": io.digest_json(content), "content": content}))
 
 
 def damage_file(path, draw):
@@ -90,5 +103,5 @@ def run_script(script, *arguments):
         *map(str, arguments),
     ]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     return ran.stdout.split()

@@ -1,7 +1,14 @@
 """The checkpoint folder of a sweep; a killed sweep resumes from it."""
 
-from regopt.sweep.checkpoint._errors import StoreError, StoreInUseError
-from regopt.sweep.checkpoint._fingerprint import differences, digest, environment
+from regopt.sweep.checkpoint._errors import (
+    StoreAccessError,
+    StoreDamagedError,
+    StoreError,
+    StoreInUseError,
+    StoreMismatchError,
+    StoreTakenOverError,
+)
+from regopt.sweep.checkpoint._fingerprint import differences, digested
 from regopt.sweep.checkpoint._lock import alive, holder
 from regopt.sweep.checkpoint._manifest import Snapshot, read
 from regopt.sweep.checkpoint._store import Store, opened
@@ -9,12 +16,15 @@ from regopt.sweep.checkpoint._store import Store, opened
 __all__ = [
     "Snapshot",
     "Store",
+    "StoreAccessError",
+    "StoreDamagedError",
     "StoreError",
     "StoreInUseError",
+    "StoreMismatchError",
+    "StoreTakenOverError",
     "alive",
     "differences",
-    "digest",
-    "environment",
+    "digested",
     "holder",
     "opened",
     "read",

@@ -1,21 +1,30 @@
-"""What a person is told when a store cannot be used."""
-
-import os
+"""Why a checkpoint folder cannot be used: one class for each cause, so that no caller looks into a message."""
 
 from regopt._core.messages import one_line
 
 
 class StoreError(Exception):
-    """A store is in use, of another run, damaged, or cannot be written; the message is one line."""
+    """A checkpoint folder cannot be used; the message is one line."""
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
 
 
 class StoreInUseError(StoreError):
-    """Another process holds the store, or may hold it."""
+    """Another process has the folder open for writing."""
 
 
-def reason(error: OSError) -> str:
-    """The cause of a failed write in a few words, without the path that the message around it names."""
-    return os.strerror(error.errno) if error.errno else one_line(str(error))
+class StoreTakenOverError(StoreError):
+    """Another process took this one for gone and now writes into the folder."""
+
+
+class StoreDamagedError(StoreError):
+    """Saved files are missing or are not as they were written."""
+
+
+class StoreMismatchError(StoreError):
+    """The folder holds another run: of other settings, data, leaves, hosts or versions."""
+
+
+class StoreAccessError(StoreError):
+    """The operating system refused to read, write or lock a file."""

@@ -1,119 +1,120 @@
-"""Files that survive a crash: written under a temporary name, synced, hashed, renamed, and their folder synced.
+"""Files of arrays: each is a sequence of arrays in NumPy's ``.npy`` format, with its size and SHA-256 on record.
 
-Nothing here knows what is in the files. Temporary names begin with ``TEMPORARY``; after a crash they are rubbish.
+``numpy.load`` reads such a file one array at a time. The format has no names for bfloat16, float8, int4 and their kin,
+so their bytes are stored as unsigned integers, and the reader says which dtype it expects. Nothing is ever pickled.
 """
 
-import contextlib
 import hashlib
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import io
+import math
+import stat
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-TEMPORARY = ".unfinished-"
+import numpy as np
+
+from regopt._core.io import reason
+from regopt.sweep.checkpoint._errors import StoreDamagedError
+
+VERSION = (1, 0)  # of the .npy format
 
 
-class Print(NamedTuple):
-    """What a file is recognised by."""
+class FileRecord(NamedTuple):
+    """The size and the digest by which a file is recognised."""
 
     size: int  # bytes
     sha256: str
 
 
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> FileRecord:
+    """Write contiguous arrays into a new file, one behind the other, without a copy of their bytes.
+
+    Args:
+        path: the file, which does not exist.
+        arrays: any dtype but objects.
+
+    Returns:
+        The record of what was meant to be written, whatever the disk makes of it.
+    """
+    sha256, size = hashlib.sha256(), 0
+    with path.open("xb") as file:
+        for array in arrays:
+            for part in (_header(array), array.reshape(-1).view(np.uint8).data):
+                file.write(part)
+                sha256.update(part)
+                size += len(part)
+    return FileRecord(size, sha256.hexdigest())
+
+
+def read_array(file: io.BufferedReader, dtype: np.dtype, room: np.ndarray) -> int:
+    """Read the next array of a file into the beginning of a buffer; nothing is allocated for it.
+
+    Args:
+        file: open for reading.
+        dtype: what the array must have.
+        room: bytes, uint8.
+
+    Returns:
+        The number of bytes that were read.
+
+    Raises:
+        StoreDamagedError: the file has an array of another dtype, or one that is larger than the buffer.
+    """
+    shape, found = _read_header(file)
+    size = found.itemsize * math.prod(shape)
+    if found != _storable(dtype) or not 0 <= size <= room.size:
+        raise StoreDamagedError(
+            f"{file.name} holds {found} {list(shape)} where {dtype} of at most {room.size:,} bytes was saved"
+        )
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        read = file.readinto(room[:size].data)
+    except OSError as error:
+        raise StoreDamagedError(f"{file.name} cannot be read: {reason(error)}") from error
+    if read != size:
+        raise StoreDamagedError(f"{file.name} is cut short")
+    return size
 
 
-def fingerprint(path: Path) -> Print:
-    """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Print(file.tell(), sha256)
-
-
-def fingerprints(folder: Path) -> dict[str, Print]:
-    """Of each file below a folder, by its path from there."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as threads:  # hashing leaves Python to others
-        names = (path.relative_to(folder).as_posix() for path in paths)
-        return dict(zip(names, threads.map(fingerprint, paths), strict=True))
-
-
-def is_whole(path: Path, expected: Print) -> bool:
-    """Whether a file is there and has the bytes that it was written with."""
+def is_whole(path: Path, expected: FileRecord) -> bool:
+    """Whether a file exists and has the bytes that were written into it."""
     try:
-        return path.stat().st_size == expected.size and fingerprint(path) == expected
+        if not path.is_file() or path.stat().st_size != expected.size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == expected.sha256
     except OSError:
         return False
 
 
-@contextlib.contextmanager
-def arriving(path: Path) -> Iterator[Path]:
-    """Give a temporary name for a file or a folder; it appears under its own only when all of it is on the disk.
-
-    Args:
-        path: where it is to be; a folder must not be there yet.
-
-    Yields:
-        The name to write to, where nothing is.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    remove(temporary)
-    try:
-        yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                sync(Path(folder, name))
-            sync(Path(folder))
-        if temporary.is_file():
-            sync(temporary)
-        temporary.rename(path)
-        sync(path.parent)
-    except BaseException:
-        remove(temporary)
-        raise
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder if it is there; a folder is never half removed under its own name."""
-    with contextlib.suppress(OSError):  # what stays is tried again at the next opening
-        if path.is_dir() and not path.name.startswith(TEMPORARY):
-            path = path.rename(path.with_name(f"{TEMPORARY}{path.name}"))
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def free_bytes(folder: Path) -> str:
-    """Room on the folder's disk, for a message."""
-    try:
-        return f"{shutil.disk_usage(folder).free:,}"
-    except OSError:
-        return "unknown"
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write strict JSON with its own hash; to be called within ``arriving``."""
-    path.write_text(json.dumps({"sha256": _hash(content), "content": content}, allow_nan=False), encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """What ``write_json`` wrote; None if it is not there or not what was written."""
-    try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
-        return whole["content"] if whole["sha256"] == _hash(whole["content"]) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+def read_small(path: Path, limit: int) -> bytes | None:
+    """The bytes of a file; None if it is no plain file or is larger than ``limit``; OSError if it cannot be read."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
         return None
+    with path.open("rb") as file:
+        found = file.read(limit + 1)
+    return found if len(found) <= limit else None
 
 
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _storable(dtype: np.dtype) -> np.dtype:
+    """The dtype with which the format stores an array: unsigned integers where it has no name for its dtype."""
+    is_nameless = dtype.kind == "V" and dtype.names is None
+    return np.dtype(f"u{dtype.itemsize}") if is_nameless else dtype
+
+
+def _read_header(file: io.BufferedReader) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and the dtype of the next array of a file."""
+    try:
+        if np.lib.format.read_magic(file) != VERSION:
+            raise ValueError("another version of the .npy format")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # a damaged header raises whatever NumPy's parser raises, such as a TokenError
+        raise StoreDamagedError(f"{file.name} cannot be read: {error}") from error
+    return shape, dtype
+
+
+def _header(array: np.ndarray) -> memoryview:
+    stored = array.view(_storable(array.dtype))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(stored))
+    return header.getbuffer()

@@ -1,7 +1,9 @@
-"""One writer at a time: a lock file that names its holder, under a lock of the system that dies with the holder.
+"""One writer at a time: a record of who it is, and a lock of the operating system.
 
-The system's lock (``flock``) decides; a killed process cannot keep it, and a reused process number does not have it.
-The name in the file tells people whom to ask, and guards where file systems keep such locks to one host or have none.
+The record decides: whoever finds one of a living process is refused. A soft lock, which is a file that exists for the
+moment in which a process looks at the record and writes its own, lets them in one by one on any file system. The lock
+of the operating system dies with its process; it guards where processes cannot see each other, as in two containers.
+``filelock`` makes both locks.
 """
 
 import contextlib
@@ -9,28 +11,31 @@ import errno
 import json
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from regopt.sweep.checkpoint._errors import StoreError, StoreInUseError, reason
+import psutil
+from filelock import FileLock, SoftFileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None
+from regopt._core.io import reason, write_json
+from regopt.sweep.checkpoint._errors import StoreAccessError, StoreInUseError, StoreTakenOverError
+from regopt.sweep.checkpoint._files import read_small
 
-NAME = "lock"
+LOCK, SOFT_LOCK, RECORD = "lock", "lock.soft", "lock.json"
+MISSING = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
+PATIENCE = 0.2  # seconds of further attempts, for a lock file that is just being removed
+QUEUE = 10.0  # seconds to wait for the others that look at the record
+SAME_START = 2.0  # seconds; the start of a process follows corrections of the clock
 
 
 class Holder(NamedTuple):
-    """A process, so that no other one is mistaken for it."""
+    """A process, described so that no other one is mistaken for it."""
 
     host: str
     pid: int
-    started: str  # when the process started, in the system's own words
+    started: float  # when the process started, in seconds since the epoch
     since: str  # when it took the lock, for people
 
     def __str__(self) -> str:
@@ -38,64 +43,64 @@ class Holder(NamedTuple):
 
     @property
     def is_here(self) -> bool:
-        """Whether it ran on this host, so that one can look."""
+        """Whether it runs, or ran, on this host, which alone can tell whether it is alive."""
         return self.host == socket.gethostname()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs; only for one of this host."""
-        return process_start(self.pid) == self.started
+        """Whether it still runs; only for a process of this host."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < SAME_START  # else the number was given out again
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
 
 
 @contextlib.contextmanager
-def held(folder: Path, say: Callable[[str], Any], abandoned_after: float = 3600.0) -> Iterator[Callable[[], None]]:
+def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 3600.0) -> Iterator[Callable[[], None]]:
     """Hold the folder's lock within the block.
 
     Args:
         folder: what is locked; it exists.
-        say: told when the lock of a process that is gone is taken over.
+        say: called with one line when the lock of a process that is gone is taken over.
         abandoned_after: seconds without a sign of life from a holder on another host after which it counts as gone.
 
     Yields:
-        A function that raises ``StoreError`` once another host has taken this process for gone.
+        A function that raises ``StoreTakenOverError`` once another host has taken this process for gone.
 
     Raises:
-        StoreError: another process holds the lock, may hold it on another host, or it cannot be written.
+        StoreInUseError: another process holds the lock, or may hold it on another host.
+        StoreAccessError: the lock cannot be written.
     """
-    path = folder / NAME
-    try:
-        descriptor = _locked(path)
-    except OSError as error:
-        raise StoreError(f"cannot lock {folder}: {reason(error)}") from error
-    try:
-        silent_for = time.time() - os.fstat(descriptor).st_mtime
-        _check(path, _parse(os.pread(descriptor, 4096, 0)), say, lost=silent_for > abandoned_after)
-        pid = os.getpid()
-        own = Holder(socket.gethostname(), pid, process_start(pid) or "", time.strftime("%Y-%m-%d %H:%M:%S"))
+    with contextlib.ExitStack() as locks:
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(own._asdict()).encode(), 0)
-            os.fsync(descriptor)
+            locks.enter_context(_system_lock(folder))
+            with _one_by_one(folder):
+                _check(folder, say, abandoned_after)
+                own = _own()
+                write_json(folder / RECORD, own._asdict())
         except OSError as error:
-            raise StoreError(f"cannot lock {folder}: {reason(error)}") from error
+            raise StoreAccessError(f"cannot lock {folder}: {reason(error)}") from error
 
         def check_ours() -> None:
-            found = _parse(path.read_bytes())
+            found = _recorded(folder)
             if found != own:
-                raise StoreError(f"{folder} has been taken over by {found or 'another process'}: nothing is saved")
+                who = found or "another process"
+                raise StoreTakenOverError(f"{folder} has been taken over by {who}: nothing is saved")
 
         try:
             yield check_ours
         finally:
-            with contextlib.suppress(OSError, StoreError):
+            with contextlib.suppress(OSError, StoreTakenOverError):
                 check_ours()
-                path.unlink()  # before the lock is free: whoever waits for this file sees that it is gone
-    finally:
-        os.close(descriptor)
+                (folder / RECORD).unlink()
 
 
 def holder(folder: Path | str) -> Holder | None:
-    """Who has a store open, as far as one can tell from this host.
+    """Find who has a store open, as far as one can tell from this host.
 
     Args:
         folder: the sweep's.
@@ -104,79 +109,81 @@ def holder(folder: Path | str) -> Holder | None:
         The process; None if there is none or it is gone.
     """
     try:
-        found = _parse((Path(folder) / NAME).read_bytes())
+        found = _recorded(Path(folder))
     except OSError:
         return None
     return None if found is None or (found.is_here and not found.is_alive) else found
 
 
-def process_start(pid: int) -> str | None:
-    """When a process of this host started, a string that no later process of the same number has; None if gone."""
-    if Path("/proc/self/stat").exists():
-        try:
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name may hold anything
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else f"{boot} {fields[19]}"  # ended, but not yet collected; clock ticks
-    found = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
-
-
-def _locked(path: Path) -> int:
-    """A descriptor of the lock file that has the system's lock."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _flock(descriptor)
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        except BlockingIOError:
-            found = _parse(os.pread(descriptor, 4096, 0))
-            os.close(descriptor)
-            message = f"{path.parent} is in use by {found or 'another process'}: wait until it ends, or end it"
-            raise StoreInUseError(message) from None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # its holder has just ended and removed the name
-
-
-def _flock(descriptor: int) -> None:
-    """Take the system's lock; nothing happens where the system or the file system knows none."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-            raise
-
-
 def alive(folder: Path) -> None:
-    """A sign of life from the holder of the folder's lock."""
+    """Give other hosts a sign of life from the holder of the folder's lock."""
     with contextlib.suppress(OSError):
-        os.utime(folder / NAME)
+        os.utime(folder / RECORD)
 
 
-def _check(path: Path, before: Holder | None, say: Callable[[str], Any], *, lost: bool) -> None:
-    """Refuse a holder that may still be there; tell of one that is gone."""
+@contextlib.contextmanager
+def _system_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of the operating system; nothing where the file system has none."""
+    lock = FileLock(folder / LOCK, timeout=PATIENCE, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        found = holder(folder) or "another process"
+        raise StoreInUseError(f"{folder} is in use by {found}: wait until it ends, or end it") from None
+    except OSError as error:
+        if error.errno not in MISSING:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _one_by_one(folder: Path) -> Iterator[None]:
+    """Hold the soft lock."""
+    lock = SoftFileLock(folder / SOFT_LOCK, timeout=QUEUE, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StoreInUseError(
+            f"{folder} is being opened by another process: try again, or remove {folder / SOFT_LOCK} if there is none"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check(folder: Path, say: Callable[[str], object], abandoned_after: float) -> None:
+    """Refuse where the record names a holder that may still be there; say so if that one is gone."""
+    try:
+        before = _recorded(folder)
+    except FileNotFoundError:
+        return
     if before is None:
         return
-    if not before.is_here and not lost:
-        raise StoreInUseError(
-            f"{path.parent} is in use by {before}, which cannot be checked from {socket.gethostname()}: "
-            f"once that process has ended, remove {path}, or wait for an hour without a sign of it"
-        )
     if before.is_here and before.is_alive:  # this file system gives the lock to everyone
-        raise StoreInUseError(f"{path.parent} is in use by {before}: wait until it ends, or end it")
-    say(f"{path.parent} was left by {before}, which is gone: taking over")
+        raise StoreInUseError(f"{folder} is in use by {before}: wait until it ends, or end it")
+    if not before.is_here and time.time() - (folder / RECORD).stat().st_mtime <= abandoned_after:
+        raise StoreInUseError(
+            f"{folder} is in use by {before}, which cannot be checked from {socket.gethostname()}: "
+            f"once that process has ended, remove {folder / RECORD}, or wait for an hour without a sign of it"
+        )
+    say(f"{folder} was left by {before}, which is gone: taking over")
 
 
-def _parse(text: bytes) -> Holder | None:
-    """The holder that a lock file names; None where it is empty or was cut short."""
+def _own() -> Holder:
+    """The record of the calling process."""
+    process = psutil.Process()
+    return Holder(socket.gethostname(), process.pid, process.create_time(), time.strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def _recorded(folder: Path) -> Holder | None:
+    """The holder that the record names; None where no process wrote it; OSError where it cannot be read."""
     try:
-        found = Holder(**json.loads(text))
-        return found if isinstance(found.pid, int) else None
-    except (ValueError, TypeError):
+        found = Holder(**json.loads(read_small(folder / RECORD, 4096) or b""))
+    except (ValueError, TypeError, RecursionError):
         return None
+    is_valid = type(found.pid) is int and found.pid > 0 and isinstance(found.started, int | float)
+    return found if is_valid and isinstance(found.host, str) and isinstance(found.since, str) else None

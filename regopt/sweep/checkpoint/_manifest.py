@@ -1,40 +1,42 @@
-"""What lies in a store, and how to read it, also while a sweep writes into it.
+"""The files of a store, and how to read its newest state, also while a sweep writes into it.
 
-    states/000017/manifest.json   what the state is of, and size and SHA-256 of every file
-    states/000017/arrays/         its leaves
-    lock                          who is writing
+    states/000017/manifest.json   what the state depends on, its leaves, and the size and SHA-256 of every file
+    states/000017/*.npy           its leaves
+    lock, lock.soft, lock.json    who is writing
 
 A file never changes once it has its name.
 """
 
+import json
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from regopt.sweep.checkpoint._errors import StoreError
-from regopt.sweep.checkpoint._files import Print, is_whole, read_json
+from regopt._core.io import JsonObject, digest_json, reason
+from regopt._core.messages import brief
+from regopt.sweep.checkpoint._arrays import SMALL, LeafRecord
+from regopt.sweep.checkpoint._errors import StoreAccessError, StoreDamagedError, StoreMismatchError
+from regopt.sweep.checkpoint._files import FileRecord, is_whole, read_small
 
-FORMAT = 2
-STATES, ARRAYS, MANIFEST = "states", "arrays", "manifest.json"
+FORMAT = 3
+STATES, MANIFEST = "states", "manifest.json"
+LIMIT = 2**28  # bytes of a manifest
 
 
 class Snapshot(NamedTuple):
-    """A saved state, but for its arrays."""
+    """A saved state without its arrays."""
 
     path: Path  # its folder
     number: int  # given by the caller, such as segments done
     done: bool  # nothing is left to do
     saved: str  # when, for people
-    identity: dict[str, Any]  # what it depends on
-    files: dict[str, Print]  # in the state's own folder
-    leaves: list[list[Any]]  # path, dtype and shape of each
-
-    def to_json(self) -> dict[str, Any]:
-        """The manifest."""
-        return {"format": FORMAT, **{name: value for name, value in self._asdict().items() if name != "path"}}
+    identity: JsonObject  # what its bits depend on
+    files: dict[str, FileRecord]  # by their names in the state's folder
+    leaves: list[LeafRecord]
 
 
 def read(folder: Path | str) -> Snapshot | None:
-    """The newest state of a store, needing no lock; its arrays are not looked at.
+    """Read the manifest of the newest state of a store, which needs no lock; the arrays are not looked at.
 
     Args:
         folder: the sweep's.
@@ -43,14 +45,18 @@ def read(folder: Path | str) -> Snapshot | None:
         The state; None if nothing was saved.
 
     Raises:
-        StoreError: there are states, but no manifest of them is whole.
+        StoreDamagedError: there are states, but no manifest of them is whole.
+        StoreMismatchError: the state has the format of another version.
+        StoreAccessError: the folder cannot be read.
     """
     paths = state_folders(Path(folder))
     for path in paths:
         if (found := snapshot(path)) is not None:
             return found
     if paths and state_folders(Path(folder)) == paths:
-        raise StoreError(f"every state in {folder} is damaged: restore them from a copy, or start in another folder")
+        raise StoreDamagedError(
+            f"every state in {folder} is damaged: restore them from a copy, or start in another folder"
+        )
     return read(folder) if paths else None  # a running sweep has just replaced them
 
 
@@ -60,23 +66,59 @@ def state_folders(folder: Path) -> list[Path]:
         return sorted((path for path in (folder / STATES).iterdir() if path.name.isdecimal()), reverse=True)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreAccessError(f"cannot read {folder / STATES}: {reason(error)}") from error
+
+
+def write(path: Path, found: Snapshot) -> None:
+    """Write a manifest with its own SHA-256 into a state's folder that has its temporary name."""
+    content = {"format": FORMAT, **{name: value for name, value in found._asdict().items() if name != "path"}}
+    text = json.dumps({"sha256": digest_json(content), "content": content}, allow_nan=False)
+    (path / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def snapshot(path: Path) -> Snapshot | None:
-    """What the manifest in a state's folder says; None if it is damaged or missing."""
-    content = read_json(path / MANIFEST)
-    if content is None:
+    """What the manifest in a state's folder says; None if it is damaged or missing.
+
+    Raises:
+        StoreMismatchError: it has the format of another version.
+    """
+    try:
+        whole = json.loads(read_small(path / MANIFEST, LIMIT) or b"")
+        content = whole["content"]
+        if whole["sha256"] != digest_json(content):
+            return None
+        version = content.pop("format")
+        if version == FORMAT:
+            return _parsed(path, **content)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    version = content.pop("format", None)
-    if version != FORMAT:
-        raise StoreError(f"{path} has format {version}, of another version of regopt, which is the one to use")
-    content["files"] = {name: Print(*expected) for name, expected in content["files"].items()}
-    return Snapshot(path, **content)
+    raise StoreMismatchError(f"{path} has format {brief(version)}, of another version of regopt: use that one")
 
 
 def damage(found: Snapshot) -> str | None:
     """The first file of a state that is not as it was written; None if all are."""
-    for name, expected in found.files.items():
-        if not is_whole(found.path / name, expected):
-            return name
-    return None
+    return next((name for name, expected in found.files.items() if not is_whole(found.path / name, expected)), None)
+
+
+def _parsed(
+    path: Path, *, number: object, done: object, saved: object, identity: object, files: object, leaves: object
+) -> Snapshot:
+    """The content of a manifest with the types that it must have; TypeError and its like where it has others."""
+    if not (type(number) is int and isinstance(done, bool) and isinstance(saved, str)):
+        raise TypeError("a manifest has numbers and texts of other types")
+    if not (isinstance(identity, dict) and isinstance(files, dict) and isinstance(leaves, list)):
+        raise TypeError("a manifest has collections of other types")
+    records = {name: FileRecord(size, sha256) for name, (size, sha256) in files.items()}
+    forms = [(name, dtype, tuple(shape)) for name, dtype, shape in leaves]
+    if SMALL not in records or not all(
+        re.fullmatch(r"[\w-]+\.npy", name) and type(size) is int and isinstance(sha256, str)
+        for name, (size, sha256) in records.items()
+    ):
+        raise TypeError("a manifest names files that no state has")
+    if not all(
+        isinstance(name, str) and isinstance(dtype, str) and all(type(size) is int for size in shape)
+        for name, dtype, shape in forms
+    ):
+        raise TypeError("a manifest has leaves that no state has")
+    return Snapshot(path, number, done, saved, identity, records, forms)

@@ -1,7 +1,7 @@
-"""The writer's side of a store: what was saved is there after any crash, and nothing else is taken for it.
+"""The writer's side of a store: after any crash it holds what was acknowledged, and never half a state.
 
-A state appears by one rename. Two states are kept: if the newest turns out damaged, the one before is used, and that
-is said.
+A state appears by one rename. Two states are kept; if the newest is damaged, the one before it is used, and a line says
+so.
 """
 
 import contextlib
@@ -10,66 +10,74 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from regopt._core.io import TEMPORARY, JsonObject, free_bytes, reason, remove, replacing
+from regopt._core.messages import one_line
 from regopt._core.types import Tree
-from regopt.sweep.checkpoint import _arrays as leaves
-from regopt.sweep.checkpoint._errors import StoreError, reason
-from regopt.sweep.checkpoint._files import TEMPORARY, arriving, fingerprints, free_bytes, remove, write_json
+from regopt.sweep.checkpoint import _arrays as arrays
+from regopt.sweep.checkpoint import _manifest as manifest
+from regopt.sweep.checkpoint._errors import StoreAccessError, StoreDamagedError, StoreMismatchError
 from regopt.sweep.checkpoint._fingerprint import differences
 from regopt.sweep.checkpoint._lock import held
-from regopt.sweep.checkpoint._manifest import ARRAYS, MANIFEST, STATES, Snapshot, damage, snapshot, state_folders
+from regopt.sweep.checkpoint._manifest import MANIFEST, STATES, Snapshot, damage, snapshot, state_folders
 
 _LOG = logging.getLogger(__name__)
+Say = Callable[[str], object]
 
 
 @contextlib.contextmanager
 def opened(
     folder: Path | str,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, object],
     *,
     allow_different: bool = False,
-    say: Callable[[str], Any] = _LOG.warning,
+    say: Say = _LOG.warning,
 ) -> "Iterator[Store]":
-    """Open a store for writing, alone, and find the newest intact state of the same run.
+    """Open a store for one writer, and find the newest intact state of the same run.
 
     Args:
-        folder: where it is, or is to be.
+        folder: the folder of the store, which is made where there is none.
         identity: nested dictionaries of JSON values, all that the run's bits depend on; see ``environment``.
         allow_different: go on from a state of another identity, and say so, instead of refusing.
-        say: told in one line of everything that is not as usual.
+        say: called with one line for everything that is not as usual.
 
     Yields:
         The store.
 
     Raises:
-        StoreError: the folder is in use, holds another run, cannot be written, or all its states are damaged.
+        StoreInUseError: another process has it open.
+        StoreMismatchError: it holds another run, or one of another version.
+        StoreDamagedError: all its states are damaged.
+        StoreAccessError: the folder cannot be written.
     """
     folder = Path(folder)
     try:
         (folder / STATES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {reason(error)}") from error
-    with held(folder, say) as check_ours:
-        store = Store(folder, json.loads(json.dumps(identity, allow_nan=False)), say, check_ours)
-        store.check_identity(allow_different, say)
+        raise StoreAccessError(f"cannot write to {folder}: {reason(error)}") from error
+
+    def say_line(text: str) -> None:
+        say(one_line(text))
+
+    with held(folder, say_line) as check_ours:
+        store = Store(folder, json.loads(json.dumps(identity, allow_nan=False)), say_line, check_ours)
+        store.check_identity(allow_different, say_line)
         yield store
 
 
 class Store:
     """An open store; see ``opened``."""
 
-    def __init__(
-        self, folder: Path, identity: dict[str, Any], say: Callable[[str], Any], check_ours: Callable[[], None]
-    ):
+    def __init__(self, folder: Path, identity: JsonObject, say: Say, check_ours: Callable[[], None]):
         self._folder, self._identity, self._check_ours = folder, identity, check_ours
-        for rubbish in (folder / STATES).glob(f"{TEMPORARY}*"):
-            remove(rubbish)
+        for place in (folder, folder / STATES):
+            for rubbish in place.glob(f"{TEMPORARY}*"):  # of a process that was killed, on whatever host
+                remove(rubbish)
         self._newest = _newest_intact(folder, say)
 
     @property
     def number(self) -> int | None:
-        """Of the newest intact state, as given to ``save``; None before the first."""
+        """The number of the newest intact state, as given to ``save``; None before the first."""
         return None if self._newest is None else self._newest.number
 
     @property
@@ -88,56 +96,64 @@ class Store:
             The tree; None if nothing was saved.
 
         Raises:
-            StoreError: the tree that was saved has other leaves, or other dtypes or shapes.
+            StoreMismatchError: the tree that was saved has other leaves, or other dtypes or shapes.
+            StoreDamagedError: its files were changed since the store was opened.
         """
         if self._newest is None:
             return None
-        leaves.check_alike(self._newest.leaves, like, self._folder)
-        return leaves.unpack(leaves.read(self._newest.path / ARRAYS), like)
+        path, files = self._newest.path, self._newest.files
+        arrays.check_alike(self._newest.leaves, like, self._folder)
+        try:
+            return arrays.read(path, files, like)
+        except OSError as error:
+            raise StoreDamagedError(f"{path} cannot be read: {reason(error)}") from error
 
     def save(self, number: int, tree: Tree, *, done: bool = False) -> None:
-        """Save a state; once this returns it survives a crash, and until then the one before does.
+        """Save a state. Once this returns, the state survives a crash; until then the one before it does.
 
         Args:
-            number: how far it is, such as segments done.
+            number: how far the run is, such as segments done.
             tree: of NumPy or JAX arrays, numbers, or random keys.
             done: nothing is left to do.
 
         Raises:
-            StoreError: it could not be written, or another host took this process for gone; the states before are as
-                they were.
+            StoreAccessError: the state could not be written; those before are as they were.
+            StoreTakenOverError: another host took this process for gone; nothing was saved.
         """
-        form, arrays = leaves.describe(tree), leaves.pack(tree)
         states = state_folders(self._folder)
-        label = f"{int(states[0].name) + 1 if states else 0:06d}"
+        path = self._folder / STATES / f"{int(states[0].name) + 1 if states else 0:06d}"
+        form, now = arrays.describe(tree), time.strftime("%Y-%m-%d %H:%M:%S")
         try:
-            with arriving(self._folder / STATES / label) as temporary:
+            with replacing(path) as temporary:
                 temporary.mkdir()
-                leaves.write(temporary / ARRAYS, arrays)
-                files = fingerprints(temporary)
-                now = time.strftime("%Y-%m-%d %H:%M:%S")
-                path = self._folder / STATES / label
+                files = arrays.write(temporary, tree)
                 saved = Snapshot(path, int(number), done, now, self._identity, files, form)
-                write_json(temporary / MANIFEST, saved.to_json())
+                manifest.write(temporary, saved)
                 self._check_ours()
         except OSError as error:
-            needed = sum(array.nbytes for array in arrays.values())
-            raise StoreError(
-                f"cannot save to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
-                f"{free_bytes(self._folder)} are free; "
-                + (f"state {self.number} is intact" if self._newest else "no state was saved before")
+            raise StoreAccessError(
+                f"cannot save to {self._folder}: {reason(error)}; this needs about {arrays.size(tree):,} bytes, "
+                f"{free_bytes(self._folder)} are free; {self.left()}"
             ) from error
         before, self._newest = self._newest, saved
         self._keep([saved] if before is None else [saved, before])
 
-    def check_identity(self, allow_different: bool, say: Callable[[str], Any]) -> None:
+    def left(self) -> str:
+        """Look what a failed write has left, for its message."""
+        if self._newest is None:
+            return "no state was saved before"
+        if not self._newest.path.exists():
+            return f"the folder of state {self.number} was removed"
+        return f"state {self.number} is {'intact' if damage(self._newest) is None else 'damaged'}"
+
+    def check_identity(self, allow_different: bool, say: Say) -> None:
         """Refuse to go on from a state of another identity, or say in what it differs."""
         found = [] if self._newest is None else differences(self._newest.identity, self._identity)
         if not found:
             return
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
         if not allow_different:
-            raise StoreError(
+            raise StoreMismatchError(
                 f"{self._folder} holds another run: {'; '.join(found[:3])}{more}: use another folder, or "
                 "allow_different=True (--allow-different) to go on with results that may differ in their bits"
             )
@@ -151,8 +167,8 @@ class Store:
                 remove(path)
 
 
-def _newest_intact(folder: Path, say: Callable[[str], Any]) -> Snapshot | None:
-    """The newest state of which every file is as it was written; damaged ones are said and skipped."""
+def _newest_intact(folder: Path, say: Say) -> Snapshot | None:
+    """The newest state of which every file is as it was written; one line tells of each damaged one before it."""
     damaged = []
     for path in state_folders(folder):
         found = snapshot(path)
@@ -163,7 +179,7 @@ def _newest_intact(folder: Path, say: Callable[[str], Any]) -> Snapshot | None:
             return found
         damaged.append(f"state {path} ({broken})")
     if damaged:
-        raise StoreError(
+        raise StoreDamagedError(
             f"{' and '.join(damaged)} {'are' if len(damaged) > 1 else 'is'} damaged, and there is no other: "
             "restore the files from a copy, or start in another folder"
         )

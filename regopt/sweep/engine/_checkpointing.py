@@ -6,9 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from regopt.sweep.checkpoint import Store, StoreError, alive
-from regopt.sweep.checkpoint._errors import reason
-from regopt.sweep.checkpoint._files import free_bytes
+from regopt._core.io import free_bytes, reason
+from regopt.sweep.checkpoint import Store, StoreAccessError, StoreError, alive
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result
 
@@ -55,10 +54,21 @@ class Checkpointing:
             result.save(self._folder)
         except OSError as error:
             needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.history.to_tree()))
-            raise StoreError(
+            raise StoreAccessError(
                 f"cannot save the table to {self._folder}: {reason(error)}; this needs about {needed:,} bytes, "
-                f"{free_bytes(self._folder)} are free; the states saved before are intact"
+                f"{free_bytes(self._folder)} are free; {self._store.left()}"
             ) from error
+
+    def keep(self, state: SweepState, result: Result) -> str:
+        """Save what can be saved after an error; returns what was, in words that go on from those of a line."""
+        try:
+            if state.is_whole:
+                self.save(state, done=False)
+            self.save_table(result)
+        except StoreError as error:
+            return f"; not all of them are saved: {error}"
+        what = "all are saved" if state.is_whole else "their table is saved, and the states of the last regular save"
+        return f"; {what} in {self._folder}, where the same call resumes"
 
     def restore(self, state: SweepState) -> bool:
         """Restore the state that was saved, if there is one; returns whether nothing is left to train."""
@@ -68,5 +78,5 @@ class Checkpointing:
         state.make_room()
         tree = self._store.load(form)
         assert tree is not None
-        state.restore(tree)
+        state.restore(tree, done=self._store.done)
         return self._store.done

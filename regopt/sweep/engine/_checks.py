@@ -11,7 +11,7 @@ import numpy as np
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
-from regopt.sweep.schedulers import Scheduler
+from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import RESERVED
 from regopt.training._checks import check_data
@@ -67,6 +67,20 @@ def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any
             raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
     if scheduler.changes and patience is not None:
         raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
+
+
+def check_decision(decision: Any, settings: int) -> None:
+    """A scheduler returned a decision on this many settings, so that all of it can be acted on."""
+    if not isinstance(decision, Decision):
+        raise ValueError(f"the scheduler must return a Decision, got {brief(decision)}")
+    flags = {"wait": decision.wait, "prune": decision.prune}
+    parents = {} if decision.parents is None else {"parents": decision.parents}
+    for name, column in {**flags, **parents, **decision.numbers}.items():
+        if np.shape(column) != (settings,):
+            raise ValueError(f"the scheduler's {name} must have shape ({settings},), got {np.shape(column)}")
+    for name, column in parents.items():
+        if np.asarray(column).dtype.kind not in "iu" or np.min(column) < 0 or np.max(column) >= settings:
+            raise ValueError(f"the scheduler's {name} must be integers in [0, {settings}), got {brief(column)}")
 
 
 def check_save_every(seconds: Any) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import hashlib
+import re
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from regopt._core.io import digest_json, environment
 from regopt._core.types import Device, Tree
-from regopt.sweep.checkpoint import environment
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,
@@ -79,6 +79,7 @@ class Programs(NamedTuple):
     digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
     trace_seconds: float  # in which JAX traced and lowered them
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
+    calls_back: bool  # a segment calls Python, which may raise
 
 
 def programs_for(form: Form) -> Programs:
@@ -141,6 +142,7 @@ def compile_programs(form: Form) -> Programs:
         {"segment": segment.digest, "start": start.digest},
         sum(each.trace_seconds for each in (*made.values(), start)),
         sum(each.compile_seconds for each in (*made.values(), start)),
+        segment.calls_back,
     )
 
 
@@ -150,6 +152,7 @@ class _Compiled(NamedTuple):
     each: Each  # how its lanes run
     trace_seconds: float
     compile_seconds: float
+    calls_back: bool
 
 
 def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compiled:
@@ -164,8 +167,8 @@ def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compil
         text = lowered.as_text()
     traced = time.perf_counter()
     program = lowered.compile()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return _Compiled(program, digest, each, traced - began, time.perf_counter() - traced)
+    calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
+    return _Compiled(program, digest_json(text), each, traced - began, time.perf_counter() - traced, calls_back)
 
 
 def mesh_of(devices: tuple[Device, ...]) -> Mesh:

@@ -77,6 +77,7 @@ class Group:
         programs = programs_for(Form(recipe, devices, abstract(shared), lane, self.capacity, chunk, share))
         self.chunk, self.digests = programs.chunk, programs.digests
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
+        self._calls_back, self.in_flight = programs.calls_back, False
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
         self.metrics = list(self._segment.out_info[1])
         self.temporary_bytes = temporary_bytes(self._segment)
@@ -111,6 +112,7 @@ class Group:
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         buffer, constants = build_empty(self._shapes, self.size, self._spread)
         self.numbers = dict(self._numbers)
+        self.in_flight = False
         self.held = Held(buffer, constants, places)
 
     def release(self) -> None:
@@ -138,10 +140,31 @@ class Group:
 
         Yields:
             For each chunk its lanes, their slots, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
+
+        While this runs, ``in_flight`` is true: the lanes on the devices may be ahead of what was reported. If a program
+        that calls Python fails, they are put back to where they were after the last report.
         """
         step = jax.device_put(np.int32(first_step), self._same)
-        calls = self.held.places.calls(lanes, slots)
-        yield from _one_behind((owners, self._call(ids, step)) for ids, owners in calls if not halt())
+        before: list[Tree] = []  # the buffer before each call that is not reported; a call consumes its own
+
+        def launched() -> Iterator[tuple[np.ndarray, Any]]:
+            for ids, owners in self.held.places.calls(lanes, slots):
+                if halt():
+                    return
+                before.append(jax.tree.map(jnp.copy, self.held.buffer) if self._calls_back else None)
+                yield owners, self._call(ids, step)
+
+        self.in_flight = True
+        try:
+            for report in _one_behind(launched()):
+                del before[0]
+                yield report
+        except Exception:
+            if self._calls_back and before:
+                self.held = self.held._replace(buffer=before[0])
+                self.in_flight = False
+            raise
+        self.in_flight = False
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from regopt._core.io import digest, digest_json, environment
 from regopt._core.types import Device, Number
-from regopt.sweep.checkpoint import digest, environment
+from regopt.sweep.checkpoint import digested
 from regopt.sweep.engine._checks import check_held, check_metric_names
+from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._group import Group, on_each
 from regopt.sweep.engine._program import Recipe, Shared, static_values
@@ -91,7 +94,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         settings: those that the groups train.
 
     Returns:
-        Versions and devices, the arguments that matter, and digests of settings, data, key and programs.
+        Versions and devices, the arguments that matter, and digests of settings, data, key, scheduler and programs.
     """
     arguments = {
         "steps": config.steps,
@@ -105,15 +108,40 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "slots": [group.size for group in groups],
         "chunk": [group.chunk for group in groups],
     }
+    scheduler = None if config.scheduler is None else config.scheduler.decide
+    programs = [group.digests for group in groups]
     return {
         **environment(devices_of(config)),
         "config": arguments,
-        "settings": _digests(settings),
-        "data": digest(tuple(config.data)),
-        "resamples": None if config.resamples is None else digest(config.resamples),
-        "key": digest(config.key),
-        "programs": [group.digests for group in groups],
+        "scheduler": _of_code(scheduler),
+        "settings": _of_settings(settings),
+        "data": _of_arrays(config.data._asdict()),
+        "resamples": _of_arrays(config.resamples),
+        "key": _of_arrays(config.key),
+        "task": digested(digest_json(programs), "compiled program", _parts(config)),
     }
+
+
+def _parts(config: SweepConfig) -> dict[str, dict[str, Any]]:
+    """What the programs are made of, to tell what has changed where they have."""
+    task = config.task
+    functions = {"init": task.init, "step": task.step, "evaluate": task.evaluate}
+    named = {**(functions if task.parts is None else task.parts()), "patience": config.patience}
+    return {name: _of_code(value) for name, value in named.items()}
+
+
+def _of_code(value: object) -> dict[str, Any]:
+    return digested(code_digest(value), name_of(value))
+
+
+def _of_arrays(tree: Any) -> Any:
+    """Digests of the leaves of a tree of arrays, by their paths; of an array its own, and None for None."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        found[name] = digested(digest(leaf), f"{array.dtype}{list(array.shape)}")
+    return found.get("", found or None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +163,8 @@ def _of_setting(patience: Patience | None) -> Callable[[dict[str, Any]], Number]
     return _Constant(patience, type(patience))
 
 
-def _digests(settings: Settings) -> dict[str, str]:
+def _of_settings(settings: Settings) -> dict[str, Any]:
     """A digest of each column; static values count by how they are printed, without memory addresses."""
-    words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)).encode() for name, column in settings.static.items()}
-    numbers = {name: digest(np.asarray(column)) for name, column in settings.numbers.items()}
-    return numbers | {name: digest(np.frombuffer(text, np.uint8)) for name, text in words.items()}
+    words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)) for name, column in settings.static.items()}
+    static = {name: digested(digest_json(text), f"{len(settings)} static values") for name, text in words.items()}
+    return _of_arrays({name: np.asarray(column) for name, column in settings.numbers.items()}) | static

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from regopt.sweep.engine._checks import check_decision
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.schedulers import Scheduler, SchedulerState
@@ -112,6 +113,7 @@ class Rounds:
                 *([] if self._others is None else [self._others()]),
             )
         )
+        check_decision(decision, len(history.training))
         history.end(decision.prune)
         if decision.parents is not None:
             self._take_over(decision.parents, decision.numbers)

@@ -1,9 +1,11 @@
 """The runner of a sweep: from the first step, or from a checkpoint, to the result."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from regopt.sweep.checkpoint import StoreError
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
@@ -105,8 +107,9 @@ class Runner:
         )
         with interruptible(terminable=checkpointing is not None) as halt:
             if not done:
-                with bar:
+                with bar, self._keeping(state, checkpointing):
                     self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
+            state.spent.stop()
             interrupted = not done and bool(state.history.training.any())
             result = self._result(state, interrupted=interrupted)
             if checkpointing is not None:
@@ -138,6 +141,21 @@ class Runner:
                 case Paused():
                     if checkpointing is not None:
                         self._save(state, checkpointing)
+
+    @contextlib.contextmanager
+    def _keeping(self, state: SweepState, checkpointing: Checkpointing | None) -> Iterator[None]:
+        """Save what was trained when an error ends the sweep, and give the error the result so far and a line on it."""
+        try:
+            yield
+        except Exception as error:
+            state.spent.stop()
+            result = self._result(state, interrupted=True)
+            error.partial_result = result  # type: ignore[attr-defined]
+            note = f"{int(state.history.segments.sum())} segments were trained, see the error's partial_result"
+            if checkpointing is not None and not isinstance(error, StoreError):
+                note += checkpointing.keep(state, result)
+            error.add_note(note)
+            raise
 
     def _save(self, state: SweepState, checkpointing: Checkpointing) -> None:
         """Save the state and the table, if it is time."""
@@ -172,8 +190,8 @@ class Runner:
             mode=config.direction,
             keeps_best=config.keeps_best,
             interrupted=interrupted,
-            trace_seconds=sum(group.trace_seconds for group in self.groups),
-            compile_seconds=sum(group.compile_seconds for group in self.groups),
+            trace_seconds=state.spent.trace_seconds,
+            compile_seconds=state.spent.compile_seconds,
             run_seconds=state.spent.seconds_now,
             chunk=largest.chunk,
             temporary_bytes=largest.temporary_bytes,

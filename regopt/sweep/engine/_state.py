@@ -25,20 +25,39 @@ class Kept(NamedTuple):
 class Spent:
     """The cost of a sweep so far, earlier processes included."""
 
-    seconds: float = 0.0  # of earlier processes
+    seconds: float = 0.0  # up to ``since``
     trained: int = 0  # slots of all calls that trained a setting
     slots: int = 0  # slots of all calls
-    began: float = dataclasses.field(default_factory=time.perf_counter)
+    trace_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    since: float | None = dataclasses.field(default_factory=time.perf_counter)  # None once the sweep has ended
 
     @property
     def seconds_now(self) -> float:
-        """Seconds of all processes, up to now."""
-        return self.seconds + time.perf_counter() - self.began
+        """Seconds of all processes, up to now or to the end of the sweep."""
+        return self.seconds + (0.0 if self.since is None else time.perf_counter() - self.since)
 
     @property
     def busy_share(self) -> float:
         """The share of the slots of all calls that trained a setting; NaN before the first call."""
         return self.trained / self.slots if self.slots else float("nan")
+
+    def stop(self) -> None:
+        """Stop the clock."""
+        self.seconds, self.since = self.seconds_now, None
+
+    def to_array(self) -> np.ndarray:
+        """All as numbers, for a store."""
+        return np.array([self.seconds_now, self.trained, self.slots, self.trace_seconds, self.compile_seconds], float)
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Add what ``to_array`` gave in an earlier process."""
+        seconds, trained, slots, trace, compiled = numbers.tolist()
+        self.seconds += seconds
+        self.trained += int(trained)
+        self.slots += int(slots)
+        self.trace_seconds += trace
+        self.compile_seconds += compiled
 
 
 class SweepState:
@@ -55,7 +74,15 @@ class SweepState:
         self._scores = scores
         self.owed = np.zeros(len(history.settings), bool)  # settings that the current round has yet to train
         self.kept = [Kept(-1, np.inf, group.kept_zeros()) for group in groups]
-        self.spent = Spent()
+        self.spent = Spent(
+            trace_seconds=sum(group.trace_seconds for group in groups),
+            compile_seconds=sum(group.compile_seconds for group in groups),
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the lanes on the devices are where the history says, so that they may be saved."""
+        return not any(group.in_flight for group in self.groups)
 
     def scores(self) -> np.ndarray:
         """``[settings, evaluations]``: how good the settings were, as ``History.scores``."""
@@ -79,7 +106,6 @@ class SweepState:
 
     def to_tree(self) -> dict[str, Any]:
         """Everything that another process needs in order to go on, as a tree of arrays."""
-        spent = self.spent
         groups = [
             {
                 "buffer": group.held.buffer,
@@ -93,7 +119,7 @@ class SweepState:
         return {
             "history": self.history.to_tree(),
             "owed": self.owed,
-            "spent": np.array([spent.seconds_now, spent.trained, spent.slots], float),
+            "spent": self.spent.to_array(),
             "groups": groups,
         }
 
@@ -109,12 +135,13 @@ class SweepState:
         for group in self.groups:
             group.release()
 
-    def restore(self, tree: dict[str, Any]) -> None:
-        """Go on from what ``to_tree`` gave."""
+    def restore(self, tree: dict[str, Any], *, done: bool) -> None:
+        """Go on from what ``to_tree`` gave; a sweep that was done then costs nothing more."""
         self.history.restore(tree["history"])
         self.owed = np.array(tree["owed"])
-        seconds, trained, slots = tree["spent"]
-        self.spent.seconds, self.spent.trained, self.spent.slots = float(seconds), int(trained), int(slots)
+        if done:
+            self.spent = Spent(since=None)
+        self.spent.add(tree["spent"])
         for number, (group, saved) in enumerate(zip(self.groups, tree["groups"], strict=True)):
             places = group.held.places
             places.restore(saved["device"], saved["place"])

@@ -57,7 +57,7 @@ def train_together(
 
     Raises:
         ValueError: there are more hosts than settings.
-        StoreError: nothing is done yet, and other hosts hold all shares.
+        StoreInUseError: nothing is done yet, and other hosts hold all shares.
     """
     if hosts > len(settings):
         raise ValueError(f"hosts must be at most the settings, {len(settings)}, got {hosts}")
@@ -81,7 +81,7 @@ def train_together(
             dataclasses.replace(found, states=StatesWhenAsked(partial(train_share, number, folder))) if done else found
         )
     if not parts and not others:
-        raise StoreError(f"{out}: all shares are in the hands of others, and nothing is done yet")
+        raise StoreInUseError(f"{out}: all shares are in the hands of others, and nothing is done yet")
     return merge(parts | others, hosts, settings)
 
 

@@ -28,7 +28,7 @@ class History:
     training: np.ndarray  # [settings], bool: trains further
     stopped: np.ndarray  # [settings], bool: ended by early stopping
     pruned: np.ndarray  # [settings], bool: ended by the scheduler
-    first_bad_step: np.ndarray  # [settings], int: the first step with a NaN or an infinity, 0 without one
+    first_bad_step: np.ndarray  # [settings], int: see ``Result.to_pandas``; 0 where nothing was bad
     best_step: np.ndarray  # [settings], int: the best step so far with early stopping, else 0
     last_step: np.ndarray  # [settings], int: number of steps done
     slots: np.ndarray  # [settings, evaluations], int: the slot of the call that trained a segment; -1 without one
@@ -136,10 +136,12 @@ class History:
         return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
 
     def restore(self, tree: Mapping[str, Any]) -> None:
-        """Replace the history by the one that ``to_tree`` returned."""
-        self.settings = Settings({name: np.array(x) for name, x in tree["numbers"].items()}, self.settings.static)
-        self.curves = {name: np.array(x) for name, x in tree["curves"].items()}
-        self.used = {name: np.array(x) for name, x in tree["used"].items()}
+        """Replace the history by the one that ``to_tree`` returned; the columns keep their order here."""
+        numbers, curves, used = (
+            {name: np.array(tree[part][name]) for name in columns}
+            for part, columns in (("numbers", self.settings.numbers), ("curves", self.curves), ("used", self.used))
+        )
+        self.settings, self.curves, self.used = Settings(numbers, self.settings.static), curves, used
         for name in ARRAYS:
             setattr(self, name, np.array(tree[name]))
 

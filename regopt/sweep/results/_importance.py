@@ -40,9 +40,10 @@ def importance(
     predicts the rank of the others: ``share = (R^2 - R^2 with the number shuffled) / 2``. For independent numbers this
     is the share of the variance in which the number takes part (the total Sobol index of the forest), so the shares of
     numbers that interact add up to more than R^2. The forest learns ranks, so neither a single loss of 1e6 nor the
-    scale of the metric matters. Repeats of one setting are always on the same side of a split. The intervals are
-    Student's over the splits, widened because splits share settings. Where R^2 is small, the shares mean little. Where
-    two numbers are correlated by design, the forest can replace one by the other, and both shares are too small.
+    scale of the metric matters, nor does the order of the columns. Repeats of one setting are always on the same side
+    of a split. The intervals are Student's over the splits, widened because splits share settings. Where R^2 is small,
+    the shares mean little. Where two numbers are correlated by design, the forest can replace one by the other, and
+    both shares are too small.
 
     Args:
         table: the table of a sweep, one row for each setting.
@@ -94,7 +95,7 @@ def importance(
     rows = np.flatnonzero(~np.isnan(target))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    columns = {name: ordinal(column_of(table, name))[rows] for name in names}
+    columns = {name: ordinal(column_of(table, name))[rows] for name in sorted(names)}
     varying = [name for name, column in columns.items() if len(np.unique(column)) > 1]
     if not varying:
         raise ValueError("importance needs a number that varies, got none")

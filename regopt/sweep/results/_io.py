@@ -8,7 +8,6 @@ states are not in it. Reading is in ``_load.py``, resuming a sweep in ``regopt.s
 """
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from regopt._core.io import versions, write_arrays, write_json, write_table
+from regopt._core.io import digest, versions, write_arrays, write_json, write_table
 from regopt.sweep.space import Settings
 
 FORMAT = 2
@@ -62,15 +61,6 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
 def scalars(result: Any) -> list[str]:
     """The fields of a result, or of its class, that are numbers, texts and booleans."""
     return [field.name for field in dataclasses.fields(result) if field.name not in OTHERS]
-
-
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes."""
-    found = hashlib.sha256()
-    for name, array in arrays.items():
-        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:

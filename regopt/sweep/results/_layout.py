@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regopt.sweep.checkpoint import StoreError, read
+from regopt.sweep.checkpoint import StoreMismatchError, read
 
 
 def share(size: int, host: int, hosts: int) -> np.ndarray:
@@ -22,13 +22,13 @@ def shares_in(out: Path) -> tuple[int, dict[int, Path]]:
     """The number of hosts that the sweep in a folder is divided among, and the shares by host; else 0 and none.
 
     Raises:
-        StoreError: there are shares of several divisions.
+        StoreMismatchError: there are shares of several divisions.
     """
     names = [re.fullmatch(r"share-(\d+)-of-(\d+)", path.name) for path in sorted(out.glob("share-*-of-*"))]
     found = [(int(name[1]) - 1, int(name[2]), out / name[0]) for name in names if name]
     divisions = sorted({hosts for _, hosts, _ in found})
     if len(divisions) > 1:
-        raise StoreError(f"{out} holds shares of {' and of '.join(map(str, divisions))} hosts: move some away")
+        raise StoreMismatchError(f"{out} holds shares of {' and of '.join(map(str, divisions))} hosts: move some away")
     return max(divisions, default=0), {host: path for host, _, path in found}
 
 
@@ -36,13 +36,13 @@ def check_division(out: Path, hosts: int) -> None:
     """Refuse a folder with a sweep that is divided otherwise than among ``hosts`` hosts; 0 means no division.
 
     Raises:
-        StoreError: the folder holds a sweep with another division.
+        StoreMismatchError: the folder holds a sweep with another division.
     """
     there = shares_in(out)[0]
     if there == hosts or not (there or read(out)):
         return
     what, how = (f"shares of {there} hosts", f"{there} hosts") if there else ("a sweep of one host", "no hosts")
-    raise StoreError(f"{out} holds {what}: go on with {how}, or use another folder")
+    raise StoreMismatchError(f"{out} holds {what}: go on with {how}, or use another folder")
 
 
 def is_done(folder: Path) -> bool:

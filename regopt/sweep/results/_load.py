@@ -1,12 +1,15 @@
 """Reading a result from the folder that ``Result.save`` wrote."""
 
 import json
+import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
+from regopt._core.io import digest
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
 from regopt.sweep import checkpoint
@@ -16,6 +19,8 @@ from regopt.sweep.results._layout import shares_in
 from regopt.sweep.results._merge import merge
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
+
+MOST_DEFLATED = 1100  # bytes that deflate makes of one byte; 1032 at most
 
 
 class NoStates:
@@ -80,12 +85,14 @@ def load(folder: str | Path) -> Result:
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no sweep was saved here, {_io.NAME} is missing")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
+        with path.open("rb") as file:
+            _check_sizes(file)
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = dict(stored)
         about = json.loads(arrays.pop(_io.ABOUT).tobytes())
         if about["format"] != _io.FORMAT:
             raise ValueError(f"its format is {about['format']}, this version reads {_io.FORMAT}")
-        if _io.digest(arrays) != about["sha256"]:
+        if digest(arrays) != about["sha256"]:
             raise ValueError("its numbers are not those that were saved")
         parts = _parts(about["arrays"], arrays)
         facts: dict[str, Any] = {name: about["result"][name] for name in _io.scalars(Result)}
@@ -101,6 +108,19 @@ def load(folder: str | Path) -> Result:
     config = identity.get("config", {}) | about["config"]
     packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
     return Result(history=history, config=config, versions=packages, states=NoStates(folder), **facts)
+
+
+def _check_sizes(file: IO[bytes]) -> None:
+    """Refuse arrays that claim more bytes than the file can hold, before NumPy allocates them."""
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as stream:
+                if np.lib.format.read_magic(stream) != (1, 0):
+                    raise ValueError(f"{entry.filename} is no array")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            if not 0 <= math.prod(shape) * dtype.itemsize <= min(entry.file_size, MOST_DEFLATED * entry.compress_size):
+                raise ValueError(f"{entry.filename} claims {shape} {dtype}, more than there is")
+    file.seek(0)
 
 
 def _identity(folder: str | Path) -> dict[str, Any]:

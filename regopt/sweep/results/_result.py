@@ -106,7 +106,8 @@ class Result:
         """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
 
         Returns:
-            The table; ``first_bad_step`` is missing where nothing was bad.
+            The table; ``first_bad_step`` is the first step with a metric that is not finite, one after a bad update,
+            or the last step before the evaluation where only the state or the evaluation was bad; missing elsewhere.
 
         Raises:
             ImportError: pandas is not installed.

@@ -50,7 +50,7 @@ class Scheduler(NamedTuple):
     """
 
     decide: Callable[[SchedulerState], Decision]
-    name: str  # with all arguments: two schedulers of the same name make the same decisions
+    name: str  # with all its arguments, for messages and reports
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
     draws_fractions: tuple[str, ...] = ()  # those of ``changes`` whose new values may be fractions
     meets_others: bool = False  # whether ``SchedulerState.others`` is to hold the scores of other hosts

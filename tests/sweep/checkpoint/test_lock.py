@@ -1,23 +1,28 @@
 """One process at a time writes into a store; one that was killed does not keep others out."""
 
 import errno
+import fcntl
 import json
 import os
+import signal
+import socket
 import subprocess
-from pathlib import Path
+import sys
 
+import filelock
+import psutil
 import pytest
 
 from regopt.sweep import checkpoint
-from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.checkpoint import StoreAccessError, StoreInUseError, StoreTakenOverError
 from regopt.sweep.checkpoint import _lock as lock
 from support.stores import opened, run_script
 
 
 def leave_lock(folder, **changes):
-    """A lock file as a process leaves it that was killed."""
-    own = lock.Holder(lock.socket.gethostname(), os.getpid(), lock.process_start(os.getpid()), "2026-01-01 00:00:00")
-    (folder / "lock").write_text(json.dumps(own._replace(**changes)._asdict()))
+    """A record as a process leaves it that was killed."""
+    own = lock.Holder(socket.gethostname(), os.getpid(), psutil.Process().create_time(), "2026-01-01 00:00:00")
+    (folder / "lock.json").write_text(json.dumps(own._replace(**changes)._asdict()))
 
 
 def ended_process():
@@ -27,7 +32,8 @@ def ended_process():
 
 
 def test_an_open_store_is_closed_to_others(tmp_path):
-    with opened(tmp_path), pytest.raises(StoreError, match=f"is in use by process {os.getpid()} on "), opened(tmp_path):
+    in_use = pytest.raises(StoreInUseError, match=f"is in use by process {os.getpid()} on ")
+    with opened(tmp_path), in_use, opened(tmp_path):
         pass
     with opened(tmp_path):  # and not for ever
         pass
@@ -40,9 +46,9 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path, left):
         case "ended":
             leave_lock(tmp_path, pid=ended_process())
         case "reused number":  # this very process, had it started earlier
-            leave_lock(tmp_path, started="another boot 1")
+            leave_lock(tmp_path, started=psutil.Process().create_time() - 10)
         case "cut short":
-            (tmp_path / "lock").write_text('{"host": "h')
+            (tmp_path / "lock.json").write_text('{"host": "h')
     assert checkpoint.holder(tmp_path) is None
     with opened(tmp_path, say=said.append):
         assert checkpoint.holder(tmp_path).pid == os.getpid()
@@ -50,22 +56,31 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path, left):
     assert all("which is gone: taking over" in line for line in said)
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
 def test_a_process_that_has_ended_but_was_not_collected_is_gone():
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert Path(f"/proc/{process.pid}").exists()
-    assert lock.process_start(process.pid) is None
+    assert psutil.pid_exists(process.pid)
+    started = psutil.Process(process.pid).create_time()
+    assert not lock.Holder(socket.gethostname(), process.pid, started, "").is_alive
     process.wait()
+
+
+@pytest.mark.parametrize("pid", [2**31, 10**30])
+def test_a_number_that_no_process_can_have_is_gone(tmp_path, pid):
+    leave_lock(tmp_path, pid=pid)
+    assert checkpoint.holder(tmp_path) is None
 
 
 def test_the_lock_of_another_host_is_refused_with_what_to_do(tmp_path):
     leave_lock(tmp_path, host="elsewhere")
     assert checkpoint.holder(tmp_path).host == "elsewhere"
-    with pytest.raises(StoreError, match=r"by process \d+ on elsewhere since .* remove .*lock"), opened(tmp_path):
+    with (
+        pytest.raises(StoreInUseError, match=r"by process \d+ on elsewhere since .* remove .*lock\.json"),
+        opened(tmp_path),
+    ):
         pass
-    assert (tmp_path / "lock").exists()
-    (tmp_path / "lock").unlink()
+    assert (tmp_path / "lock.json").exists()
+    (tmp_path / "lock.json").unlink()
     with opened(tmp_path):
         pass
 
@@ -74,46 +89,157 @@ def test_a_holder_that_was_taken_for_gone_saves_no_more(tmp_path):
     with opened(tmp_path) as kept:
         kept.save(0, {})
         leave_lock(tmp_path, host="elsewhere")
-        with pytest.raises(StoreError, match=r"taken over by process \d+ on elsewhere since .*: nothing is saved"):
+        with pytest.raises(
+            StoreTakenOverError, match=r"taken over by process \d+ on elsewhere since .*: nothing is saved"
+        ):
             kept.save(1, {})
         assert kept.number == 0
     assert checkpoint.holder(tmp_path).host == "elsewhere"  # whose lock stays
 
 
 def test_a_living_holder_is_respected_where_the_system_locks_for_everyone(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock.fcntl, "flock", lambda *arguments: None)
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: None)
     leave_lock(tmp_path)
-    with pytest.raises(StoreError, match=f"in use by process {os.getpid()}"), opened(tmp_path):
+    with pytest.raises(StoreInUseError, match=f"in use by process {os.getpid()}"), opened(tmp_path):
         pass
 
 
-def test_a_lock_file_that_its_holder_has_just_removed_does_not_count(tmp_path, monkeypatch):
-    system, calls = lock.fcntl.flock, 0
+def test_a_lock_file_that_was_removed_before_it_was_locked_does_not_count(tmp_path, monkeypatch):
+    system, calls = fcntl.flock, 0
 
     def lock_late(*arguments):
         nonlocal calls
         calls += 1
         if calls == 1:
-            (tmp_path / "lock").unlink()  # as the holder does between our opening of the file and our lock
+            (tmp_path / "lock").unlink()  # by a person, between our opening of the file and our lock
         return system(*arguments)
 
-    monkeypatch.setattr(lock.fcntl, "flock", lock_late)
+    monkeypatch.setattr(fcntl, "flock", lock_late)
     with opened(tmp_path):
         assert calls == 2
+        assert (tmp_path / "lock").exists()
         assert checkpoint.holder(tmp_path).pid == os.getpid()
 
 
-RACE = """
-import os, sys
+KILLED = """
+import errno, fcntl, os, signal, sys
 from pathlib import Path
-from regopt.sweep.checkpoint import StoreError
 from regopt.sweep.checkpoint import _lock as lock
 
+def without(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+if sys.argv[2] == "no flock":
+    fcntl.flock = without
+with lock.held(Path(sys.argv[1]), print):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def without_flock(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("kind", ["native", "no flock"])
+def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, monkeypatch, kind):
+    if kind == "no flock":
+        monkeypatch.setattr(fcntl, "flock", without_flock)
+    said = []
+    for _ in range(2):
+        ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path, kind], capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")
+        assert (tmp_path / "lock.json").exists()
+        assert checkpoint.holder(tmp_path) is None
+    with opened(tmp_path, say=said.append):
+        assert not (tmp_path / "lock.soft").exists()
+    assert len(said) == 1
+    assert "which is gone: taking over" in said[0]
+    with opened(tmp_path):  # nothing is left to take over
+        pass
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.json", "lock.soft"])
+def test_a_lock_that_is_a_link_does_not_change_its_target(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(lock, "QUEUE", 0.2)
+    folder, victim = tmp_path / "store", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("precious")
+    (folder / name).symlink_to(victim)
+    if name == "lock.json":
+        with opened(folder):
+            assert checkpoint.holder(folder).pid == os.getpid()
+    else:
+        with pytest.raises((StoreAccessError, StoreInUseError)) as raised, opened(folder):
+            pass
+        assert "\n" not in str(raised.value)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"host": ' * 400 + "1" + "}" * 400,
+        "[]",
+        "null",
+        '{"host": "h", "pid": true, "started": 0, "since": ""}',
+        '{"host": "h", "pid": -1, "started": 0, "since": ""}',
+        '{"host": "h", "pid": 1, "started": "0", "since": ""}',
+        '{"host": ["h"], "pid": 1, "started": 0, "since": ""}',
+        '{"host": "h", "pid": 1, "started": 0, "since": "", "more": 1}',
+        "x" * 10_000_000,
+    ],
+    ids=range(10),
+)
+def test_a_record_that_no_process_wrote_names_nobody(tmp_path, text):
+    (tmp_path / "lock.json").write_text(text)
+    assert checkpoint.holder(tmp_path) is None
+    with opened(tmp_path):
+        assert checkpoint.holder(tmp_path).pid == os.getpid()
+
+
+def test_a_soft_lock_that_another_host_left_is_refused_with_what_to_remove(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "QUEUE", 0.2)
+    with filelock.SoftFileLock(tmp_path / "lock.soft"):
+        found = (tmp_path / "lock.soft").read_text()
+    (tmp_path / "lock.soft").write_text(found.replace(socket.gethostname(), "elsewhere"))
+    match = r"being opened by another process: .* remove .*lock\.soft"
+    with pytest.raises(StoreInUseError, match=match), opened(tmp_path):
+        pass
+
+
+def test_a_process_that_was_killed_while_it_looked_at_the_record_keeps_nobody_out(tmp_path):
+    script = KILLED.replace("with lock.held(Path(sys.argv[1]), print):", "with lock._one_by_one(Path(sys.argv[1])):")
+    assert script != KILLED
+    ended = subprocess.run([sys.executable, "-c", script, tmp_path, "native"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")
+    assert (tmp_path / "lock.soft").exists()
+    with opened(tmp_path):
+        pass
+
+
+RACE = """
+import errno, fcntl, os, signal, sys
+from pathlib import Path
+from regopt.sweep.checkpoint import StoreError, StoreInUseError
+from regopt.sweep.checkpoint import _lock as lock
+
+def without(*arguments):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
+if sys.argv[3] == "no flock":
+    fcntl.flock = without
+if sys.argv[3] == "flock for everyone":
+    fcntl.flock = lambda *arguments: None
 for number in range(rounds):
     if number % 2:  # one was killed before
-        (folder / "lock").write_text('{"host": "%s", "pid": %d, "started": "before", "since": ""}'
-                                     % (lock.socket.gethostname(), os.getpid()))
+        pid = os.fork()
+        if pid == 0:
+            with lock.held(folder, lambda line: None):
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert (folder / "lock.json").exists()
     go, start = os.pipe()
     over, end = os.pipe()
     told, tell = os.pipe()
@@ -129,8 +255,10 @@ for number in range(rounds):
                 with lock.held(folder, lambda line: os.write(tell, b"t")):
                     os.write(tell, b"w")
                     os.read(over, 1)
+            except StoreInUseError:
+                os.write(tell, b"l")
             except StoreError as error:
-                os.write(tell, b"l" if "in use by" in str(error) else b"?")
+                os.write(tell, b"?")
             os._exit(0)
     os.close(start)
     heard = b""
@@ -141,26 +269,24 @@ for number in range(rounds):
         os.waitpid(pid, 0)
     for descriptor in (go, over, told, tell):
         os.close(descriptor)
-    assert not (folder / "lock").exists()
+    assert not (folder / "lock.json").exists()
     print("".join(sorted(heard.decode())))
 """
 
 
-def test_of_processes_that_race_for_a_store_one_wins(tmp_path):
-    found = run_script(RACE, tmp_path, 20)
+@pytest.mark.parametrize("kind", ["native", "no flock", "flock for everyone"])
+def test_of_processes_that_race_for_a_store_one_wins(tmp_path, kind):
+    found = run_script(RACE, tmp_path, 20, kind)
     assert found == ["lllllw", "llllltw"] * 10
 
 
-@pytest.mark.parametrize("missing", ["the file system's", "the system's"])
-def test_the_name_guards_where_there_are_no_locks(tmp_path, monkeypatch, missing):
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_others_are_excluded_where_the_file_system_has_no_locks(tmp_path, monkeypatch, number):
     def without(*_):
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(number, os.strerror(number))
 
-    if missing == "the system's":
-        monkeypatch.setattr(lock, "fcntl", None)
-    else:
-        monkeypatch.setattr(lock.fcntl, "flock", without)
-    in_use = pytest.raises(StoreError, match=f"in use by process {os.getpid()}")
+    monkeypatch.setattr(fcntl, "flock", without)
+    in_use = pytest.raises(StoreInUseError, match=f"in use by process {os.getpid()}")
     with lock.held(tmp_path, print), in_use, lock.held(tmp_path, print):
         pass
     with lock.held(tmp_path, print):

@@ -1,8 +1,10 @@
 """The store of a sweep whose process is killed while it saves, and a store with code hidden in it."""
 
 import ast
+import json
 import os
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from regopt._core.io import TEMPORARY, write_json
 from regopt.sweep import checkpoint
-from regopt.sweep.checkpoint import _arrays as leaves
-from regopt.sweep.checkpoint import _files as files
+from regopt.sweep.checkpoint import StoreDamagedError
 from regopt.sweep.checkpoint import _manifest as reading
-from support.stores import check_numbered, opened, rubbish, run_script, save_numbered
+from support.stores import check_numbered, opened, rubbish, run_script, save_numbered, vouch_for
 
 
 @pytest.fixture
@@ -27,10 +29,6 @@ KILLED = """
 import os, random, signal, sys, time
 import numpy as np
 from regopt.sweep import checkpoint
-from regopt.sweep.checkpoint import _arrays as leaves
-
-with leaves._quiet():
-    leaves._checkpointer()
 folder, kills = sys.argv[1], int(sys.argv[2])
 draw = random.Random(kills)
 
@@ -90,11 +88,26 @@ def test_a_process_killed_while_it_saves_loses_nothing_acknowledged(tmp_path, ki
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path, unsynced):
     with opened(tmp_path) as kept:
         save_numbered(kept, 1)
-    (tmp_path / "states" / f"{files.TEMPORARY}000001" / "arrays").mkdir(parents=True)
-    (tmp_path / "states" / f"{files.TEMPORARY}000002").write_text("half")
+    (tmp_path / "states" / f"{TEMPORARY}000001").mkdir()
+    (tmp_path / "states" / f"{TEMPORARY}000001" / "small.npy").write_text("half")
+    (tmp_path / "states" / f"{TEMPORARY}000002").write_text("half")
     with opened(tmp_path) as kept:
         assert rubbish(tmp_path) == []
         check_numbered(kept)
+
+
+def test_the_next_write_removes_what_a_killed_process_left_of_the_same_file(tmp_path):
+    path, host = tmp_path / "table[1].json", socket.gethostname()
+    process = subprocess.Popen(["true"])
+    process.wait()
+    gone, other = (tmp_path / f"{TEMPORARY}{path.name}-{host}-{pid}" for pid in (process.pid, os.getppid()))
+    elsewhere = tmp_path / f"{TEMPORARY}{path.name}-elsewhere-{process.pid}"
+    odd = tmp_path / f"{TEMPORARY}{path.name}-{host}-{10**30}"
+    for left in (gone, other, elsewhere, odd):
+        left.write_text("half")
+    write_json(path, {"a": 1})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert sorted(tmp_path.iterdir()) == sorted([path, other, elsewhere, odd])  # those may still be in use
 
 
 # Nothing in a store runs
@@ -119,18 +132,17 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-def test_code_hidden_in_a_store_is_not_run(tmp_path, unsynced, monkeypatch):
+def test_code_hidden_in_a_store_is_not_run(tmp_path, unsynced):
     proof = tmp_path / "it ran"
-    monkeypatch.setattr(leaves, "_is_one_of_many", lambda: True)
     with opened(tmp_path / "store") as kept:
         kept.save(0, {"a": np.zeros(3)})
-    arrays = next((tmp_path / "store").rglob("small.npy"))
-    np.save(arrays, np.array([Payload(proof)]), allow_pickle=True)
-    manifest = arrays.parent.parent / "manifest.json"
-    content = files.read_json(manifest)
-    content["files"]["arrays/small.npy"] = files.fingerprint(arrays)  # by someone who knows how
-    files.write_json(manifest, content)
-    with opened(tmp_path / "store") as kept, pytest.raises(ValueError, match="allow_pickle=False"):
+    path = tmp_path / "store/states/000000"
+    np.save(path / "small.npy", np.array([Payload(proof)]), allow_pickle=True)
+    vouch_for(path)
+    with (
+        opened(tmp_path / "store") as kept,
+        pytest.raises(StoreDamagedError, match=r"small\.npy holds object \[1\] where float64"),
+    ):
         kept.load({"a": np.zeros(3)})
     assert not proof.exists()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from regopt import sweep
-from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.checkpoint import StoreInUseError, StoreMismatchError
 from regopt.sweep.checkpoint import _lock as lock
 from regopt.sweep.executors import _hosts as sharing
 from regopt.sweep.executors._elsewhere import Elsewhere
@@ -94,12 +94,12 @@ def test_a_sweep_is_divided_in_one_way(tmp_path):
     divided, plain = tmp_path / "divided", tmp_path / "plain"
     short = {**ALL, "patience": 1}
     killed_sweep.run(divided, hosts=(0, 3), **short)
-    with pytest.raises(StoreError, match="holds shares of 3 hosts: go on with 3 hosts, or use another folder"):
+    with pytest.raises(StoreMismatchError, match="holds shares of 3 hosts: go on with 3 hosts, or use another folder"):
         killed_sweep.run(divided, hosts=(0, 2), **short)
-    with pytest.raises(StoreError, match="holds shares of 3 hosts"):
+    with pytest.raises(StoreMismatchError, match="holds shares of 3 hosts"):
         killed_sweep.run(divided, **short)
     killed_sweep.run(plain, **short)
-    with pytest.raises(StoreError, match="holds a sweep of one host: go on with no hosts"):
+    with pytest.raises(StoreMismatchError, match="holds a sweep of one host: go on with no hosts"):
         killed_sweep.run(plain, hosts=(0, 2), **short)
     _layout.folder_of(divided, 0, 2).mkdir()
     with pytest.raises(ValueError, match="shares of 2 and of 3 hosts"):
@@ -171,9 +171,9 @@ def test_the_scores_elsewhere_are_read_when_they_were_saved_anew(tmp_path):
 
 
 def test_a_holder_on_another_host_counts_as_gone_after_an_hour_of_silence(tmp_path):
-    path = tmp_path / lock.NAME
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "", "since": "yesterday"}))
-    with pytest.raises(StoreError, match="cannot be checked"), lock.held(tmp_path, print):
+    path = tmp_path / lock.RECORD
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0, "since": "yesterday"}))
+    with pytest.raises(StoreInUseError, match="cannot be checked"), lock.held(tmp_path, print):
         pass
     os.utime(path, (time.time() - 4000,) * 2)
     said = []

@@ -1,7 +1,9 @@
 """A result saved and read back: the same bits, and one clear line for whatever is not as it was."""
 
+import io
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -36,6 +38,16 @@ def test_a_result_that_was_there_is_replaced(tmp_path):
     result(settings=40).save(tmp_path)
     assert len(sweep.load(tmp_path).history.settings) == 40
     assert json.loads((tmp_path / "config.json").read_text())["settings"] == 40
+
+
+def test_two_writes_of_a_result_have_the_same_bytes(tmp_path, monkeypatch):
+    for name, year in (("first", 2020), ("second", 2030)):
+        monkeypatch.setattr("time.localtime", lambda *_, year=year: (year, 1, 2, 3, 4, 5, 0, 2, 0))  # for the archive
+        result().save(tmp_path / name)
+    names = {path.name for path in (tmp_path / "first").iterdir()}
+    assert names == {"sweep.npz", "table.parquet", "config.json", "versions.json"}
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 
 
 def test_static_values_that_are_no_text_are_saved_by_their_names(tmp_path):
@@ -85,6 +97,17 @@ def test_numbers_that_were_changed_are_refused(tmp_path):
         sweep.load(tmp_path)
 
 
+@pytest.mark.parametrize("shape", [(10**13,), (10**7, 10**7), (-1, 10**13), (10**30,)])
+def test_arrays_that_claim_more_than_there_is_are_not_allocated(tmp_path, monkeypatch, shape):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "sweep.npz", "w") as archive:
+        archive.writestr("about.npy", header.getvalue() + bytes(100))
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(ValueError, match=r"sweep.npz: .* about.npy claims .* more than there is"):
+        sweep.load(tmp_path)
+
+
 def test_pickles_are_not_read(tmp_path):
     np.savez(tmp_path / "sweep.npz", about=np.array([{}], object))
     with pytest.raises(ValueError, match="allow_pickle"):
@@ -116,6 +139,15 @@ def test_the_terminal_shows_the_best_first_and_counts_all(tmp_path, capsys):
     lines = [line for line in printed.splitlines() if "│" in line]
     assert len(lines) == 3
     assert f" {best.index} " in lines[0]
+
+
+def test_the_terminal_gets_no_control_characters(tmp_path, capsys):
+    folder = tmp_path / "a\x1b]0;title\x07b"
+    result(names=("\x1b[31mname",), texts=("\x1b[2Jone", "two\r\x9b3J")).save(folder)
+    assert main(["sweep", "show", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert all(line.isprintable() for line in printed.splitlines())
+    assert r"\x1b" in printed
 
 
 def test_a_sweep_that_still_runs_is_shown_as_such(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """What the table of a sweep says, against SciPy, closed forms and tables in which there is nothing to find."""
 
+import itertools
+
 import numpy as np
 import pandas
 import pytest
@@ -107,6 +109,15 @@ def test_repeats_of_a_setting_are_never_on_both_sides():
     again = pandas.concat([table.assign(seed=seed) for seed in range(4)], ignore_index=True)
     found = sweep.importance(again, ["a", "b", "idle", "seed"], "loss", rounds=1)
     assert found.explained["r2"] < 0.1
+
+
+def test_the_forest_does_not_depend_on_the_order_of_the_columns():
+    names, table = ["a", "b", "idle"], drawn(200)
+    found = sweep.importance(table, names, "loss", rounds=1)
+    for order in itertools.permutations(names):
+        again = sweep.importance(table[[*table.columns[::-1]]], order, "loss", rounds=1)
+        assert again.numbers.equals(found.numbers)
+        assert again.explained.equals(found.explained)
 
 
 def test_what_diverged_counts_as_worst_in_both_directions():
