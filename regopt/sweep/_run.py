@@ -43,6 +43,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         steps: training steps of each setting, a multiple of ``eval_every``.
         eval_every: steps between evaluations, >= 1.
         batch_size: examples in a batch, drawn without replacement in each epoch; None gives every step them all.
+        eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
+            grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
+            others. None evaluates all at once.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and
             keep its best state (book Algorithm 7.1); a number, or a function of ``h``, as in

@@ -18,13 +18,13 @@ from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,
     Each,
-    Recipe,
     build_predict,
     build_segment,
     build_start,
     decomposes_batches,
     one_by_one,
 )
+from regopt.sweep.engine._recipe import Recipe
 
 
 class Abstract(NamedTuple):

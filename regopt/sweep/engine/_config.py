@@ -16,6 +16,7 @@ import numpy as np
 
 from regopt._core.types import Device, Key, Number, Task
 from regopt.data import Splits
+from regopt.sweep.checkpoint import digest
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
@@ -47,6 +48,7 @@ class SweepConfig:
     steps: int = field(metadata=_checked(checks.whole("steps")))
     eval_every: int = field(metadata=_checked(checks.whole("eval_every")))
     batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size", optional=True)))
+    eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size", optional=True)))
     key: Key | None = field(default=None, metadata=_checked(check_key))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
@@ -71,7 +73,7 @@ class SweepConfig:
         check_multiple(self.steps, self.eval_every)
         checks.check_changes(self.scheduler, self.settings, self.patience)
         resolved: dict[str, Any] = {}
-        for name in ("steps", "eval_every", "batch_size", "slots", "chunk"):
+        for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):
             size = getattr(self, name)
             resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
@@ -87,6 +89,11 @@ class SweepConfig:
         """Whether a smaller or a larger ``monitor`` is better."""
         assert self.mode is not None
         return self.mode
+
+    @functools.cached_property
+    def data_digest(self) -> str:
+        """The digest of the data, which takes time that grows with them: computed once a sweep, not once a share."""
+        return digest(tuple(self.data))
 
     @property
     def evaluated(self) -> np.ndarray:

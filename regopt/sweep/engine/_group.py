@@ -13,7 +13,8 @@ from regopt._core.types import Device, Tree
 from regopt.sweep.engine._compile import Form, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.engine._program import Constants, Recipe, Shared, build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._recipe import Constants, Recipe, Shared
 
 Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and what it found of each
 

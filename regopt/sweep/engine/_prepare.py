@@ -12,7 +12,7 @@ from regopt.sweep.checkpoint import digest, environment
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._group import Group, on_each
-from regopt.sweep.engine._program import Recipe, Shared, static_values
+from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.training._checks import asking_for
@@ -58,6 +58,7 @@ def prepare(config: SweepConfig, shared: Shared, rows: np.ndarray | None = None)
         config.monitor,
         config.direction,
         config.noise,
+        config.eval_batch_size,
     )
     with asking_for(settings.columns):
         groups = [
@@ -97,6 +98,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "steps": config.steps,
         "eval_every": config.eval_every,
         "batch_size": config.batch_size,
+        "eval_batch_size": config.eval_batch_size,
         "monitor": config.monitor,
         "mode": config.mode,
         "noise": config.noise,
@@ -109,7 +111,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         **environment(devices_of(config)),
         "config": arguments,
         "settings": _digests(settings),
-        "data": digest(tuple(config.data)),
+        "data": config.data_digest,
         "resamples": None if config.resamples is None else digest(config.resamples),
         "key": digest(config.key),
         "programs": [group.digests for group in groups],
