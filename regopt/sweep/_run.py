@@ -1,11 +1,12 @@
 """The sweep: settings in groups, each with its program, trained round by round, on one host or on several."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from regopt.sweep.checkpoint import opened
+from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
@@ -21,8 +22,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
 
     The settings' numbers are traced, so any value runs in the same program. A setting diverges when a metric of a
     step, the monitor, or a number of its state that was finite is so no longer; it is recorded with its first bad
-    step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``
-    and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
+    step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``,
+    mapping and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
     it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
 
     On a GPU XLA may choose other kernels when it compiles again, in another process: the same bits after a resume or a
@@ -65,7 +66,12 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             place of one that has ended, in the same program. By default all, or as many as fill half of the memory.
             The state of a setting that gave its place away is not kept, but for the best one's. With early stopping
             or a scheduler, twice as many slots as a chunk has settings times evaluations keep the chunks full.
-        chunk: settings that a device trains at once; by default measured to fit cache and memory.
+        chunk: settings of a device in one call; by default as many as fit cache and memory.
+        mapping: how these run: "vmap", the default, trains them at once, "map" one after the other. "measured" times
+            both, and smaller chunks, on two segments of the real program, takes the fastest, and remembers it in the
+            process and in the folder of JAX's persistent compilation cache, if there is one. This compiles up to four
+            programs, and the clock decides, so another process may choose otherwise; what is saved in ``out`` goes on
+            with the mapping that it has. ``plan`` says which it is.
         devices: what to run on; by default all local devices.
         out: folder to save the sweep in: the same call goes on from there after an interruption of any kind, to the
             same bits, and gives the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
@@ -97,7 +103,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
-        runner = prepare(config, shared, rows)
+        runner = prepare(config, shared, rows, _stored(folder) if config.mapping == "measured" else None)
         others, table_seconds = None, np.inf
         if rows is not None and scheduler is not None and scheduler.meets_others:
             others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)
@@ -110,3 +116,12 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         return train_together(train, config.settings, out, *as_hosts(hosts))
     check_division(out, 0)
     return train(None, out)
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """The fingerprint of what a folder holds, if it holds anything that can be read; opening it tells what is wrong."""
+    try:
+        snapshot = read(folder)
+    except StoreError:
+        return None
+    return None if snapshot is None else snapshot.identity

@@ -58,6 +58,7 @@ class SweepConfig:
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
     chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
+    mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
@@ -71,6 +72,8 @@ class SweepConfig:
             if check := argument.metadata.get("check"):
                 check(getattr(self, argument.name))
         check_multiple(self.steps, self.eval_every)
+        if self.mapping == "measured" and self.chunk is not None:
+            raise ValueError(f'chunk must be None where the mapping is "measured", got {self.chunk}')
         checks.check_changes(self.scheduler, self.settings, self.patience)
         resolved: dict[str, Any] = {}
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):

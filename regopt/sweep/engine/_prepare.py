@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from regopt.sweep.checkpoint import digest, environment
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._group import Group, on_each
+from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
@@ -32,13 +34,19 @@ def devices_of(config: SweepConfig) -> tuple[Device, ...]:
     return tuple(config.devices)
 
 
-def prepare(config: SweepConfig, shared: Shared, rows: np.ndarray | None = None) -> Runner:
+def prepare(
+    config: SweepConfig,
+    shared: Shared,
+    rows: np.ndarray | None = None,
+    stored: Mapping[str, Any] | None = None,
+) -> Runner:
     """Compile what trains all settings, or a host's share of them.
 
     Args:
         config: of the sweep.
         shared: from ``share_data``.
         rows: of the host's settings; None for all.
+        stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
 
     Returns:
         The runner.
@@ -60,21 +68,31 @@ def prepare(config: SweepConfig, shared: Shared, rows: np.ndarray | None = None)
         config.noise,
         config.eval_batch_size,
     )
+
+    def build(static: dict[str, Any], indices: np.ndarray, choice: Choice) -> Group:
+        return Group(
+            dataclasses.replace(recipe, static=static_values(static)),
+            settings.numbers,
+            indices,
+            shared,
+            devices_of(config),
+            choice.chunk,
+            config.slots,
+            packed=scheduler is not None,
+            names=indices if rows is None else rows[indices],
+            share=len(indices) / len(settings),
+            mapping=choice.mapping,
+        )
+
+    parts = list(settings.groups())
     with asking_for(settings.columns):
+        if config.mapping != "measured":
+            choices: list[Choice] | None = [Choice(config.mapping or "vmap", config.chunk)] * len(parts)
+        else:
+            choices = recorded(stored, len(parts))
         groups = [
-            Group(
-                dataclasses.replace(recipe, static=static_values(static)),
-                settings.numbers,
-                indices,
-                shared,
-                devices_of(config),
-                config.chunk,
-                config.slots,
-                packed=scheduler is not None,
-                names=indices if rows is None else rows[indices],
-                share=len(indices) / len(settings),
-            )
-            for static, indices in settings.groups()
+            fastest(partial(build, *part)) if choices is None else build(*part, choices[number])
+            for number, part in enumerate(parts)
         ]
     for group in groups:
         check_metric_names(group.metrics, settings)
@@ -106,6 +124,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "scheduler": None if config.scheduler is None else config.scheduler.name,
         "slots": [group.size for group in groups],
         "chunk": [group.chunk for group in groups],
+        "mapping": [group.mapping for group in groups],
     }
     return {
         **environment(devices_of(config)),
