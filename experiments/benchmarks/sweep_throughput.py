@@ -226,7 +226,8 @@ def _use_cache(folder):
 
 def _bare(config, key, data, numbers):
     """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
-    from regopt.sweep.engine._program import Constants, Recipe, start_lane, train_lane
+    from regopt.sweep.engine._program import start_lane, train_lane
+    from regopt.sweep.engine._recipe import Constants, Recipe
     from regopt.training._segments import split_key
 
     result = swept(config, key, data, numbers)

@@ -3,6 +3,7 @@
 from regopt.data._batching import batch_indices
 from regopt.data._curriculum import curriculum_indices, pacing
 from regopt.data._loaders import Splits, digits
+from regopt.data._permutation import permutation_at
 from regopt.data._regression import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
 from regopt.data._resampling import bootstrap, subsamples
 
@@ -16,6 +17,7 @@ __all__ = [
     "diabetes",
     "digits",
     "pacing",
+    "permutation_at",
     "prostate",
     "subsamples",
 ]

@@ -1,14 +1,14 @@
 """What a sweep would take: memory, arithmetic and time, measured on one segment of each group."""
 
-import time
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from regopt._core.messages import shown
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._measure import seconds_of_a_call
 from regopt.sweep.engine._prepare import devices_of, prepare, share_data
+
+_HOW = {"vmap": "at a time", "map": "one after the other"}
 
 
 class GroupPlan(NamedTuple):
@@ -17,7 +17,8 @@ class GroupPlan(NamedTuple):
     static: dict[str, Any]  # the static values that they share
     settings: int
     held: int  # number of settings on the devices at the same time
-    chunk: int  # number of settings that a device trains at once
+    chunk: int  # number of settings that a device trains in one call
+    mapping: str  # "vmap" trains these at once, "map" one after the other
     lane_bytes: int  # bytes of a setting at rest: parameters, optimizer, early stopping
     temporary_bytes: int  # further bytes of a device while it trains a chunk
     flops: float  # operations of the whole training of a setting, as XLA counts them; NaN where it does not
@@ -46,7 +47,8 @@ class Plan(NamedTuple):
         for group in self.groups:
             static = "".join(f"{name} = {shown(value)}, " for name, value in group.static.items())
             lines.append(
-                f"  {static}{group.settings} settings, {group.held} held, {group.chunk} at a time on a device: "
+                f"  {static}{group.settings} settings, {group.held} held, "
+                f"{group.chunk} {_HOW[group.mapping]} on a device: "
                 f"{_size(group.lane_bytes)} a setting at rest, {_size(group.temporary_bytes)} a device in training, "
                 f"{group.flops:.3g} FLOP a setting, {_duration(group.seconds)}"
             )
@@ -87,28 +89,17 @@ def plan(config: SweepConfig) -> Plan:
 
 
 def _plan(group: Group, segments: int) -> GroupPlan:
-    group.clear()
-    group.start(group.held.places.admit(np.zeros(0, int)))
-    width = group.devices * group.chunk
-    lanes = next(iter(group.held.places.calls(np.flatnonzero(group.held.places.place >= 0)))).owners
-    lanes = lanes[lanes >= 0]
-    seconds = []
-    for first_step in (0, group.recipe.eval_every):  # the first call also warms up
-        began = time.perf_counter()
-        for _ in group.train(lanes, first_step, lambda: False):
-            pass
-        seconds.append(time.perf_counter() - began)
-    group.release()
-    calls = -(-len(group.indices) // width) * segments
+    calls = -(-len(group.indices) // (group.devices * group.chunk)) * segments
     return GroupPlan(
         static=group.recipe.static_values,
         settings=len(group.indices),
         held=min(group.size, len(group.indices)),
         chunk=group.chunk,
+        mapping=group.mapping,
         lane_bytes=group.lane_bytes,
         temporary_bytes=group.temporary_bytes,
         flops=group.flops * segments,
-        seconds=min(seconds) * calls,
+        seconds=seconds_of_a_call(group)[0] * calls,
     )
 
 

@@ -1,11 +1,12 @@
 """The entry point of a sweep: settings in groups, each with a program, trained round by round, on one or more hosts."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from regopt.sweep.checkpoint import opened
+from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
@@ -22,9 +23,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     The numbers of the settings are traced, so any value runs in the same program. A setting diverges when a metric of a
     step, the monitor, or a number of its state that was finite becomes infinite or NaN. The table records its first bad
     step; it is trained no further and changes no bit of the other settings. In the same row, with the same
-    ``Result.chunk`` and devices, a setting has the same bits whatever the others are. With a scheduler, or with fewer
-    ``slots`` than settings, it takes any slot of a call that is free, which may change a rounding; ``Result.refit``
-    uses the same slots again.
+    ``Result.chunk``, mapping and devices, a setting has the same bits whatever the others are. With a scheduler, or
+    with fewer ``slots`` than settings, it takes any slot of a call that is free, which may change a rounding;
+    ``Result.refit`` uses the same slots again.
 
     On a GPU XLA may choose other kernels when it compiles again in another process: the same bits after a resume or a
     refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. A sweep that resumes from a
@@ -46,6 +47,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
             examples.
+        eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
+            grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
+            others; static. None evaluates all at once.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and keep
             its best state; a number >= 0, or a function of ``h``, as in ``lambda h: h["patience"]``. None trains to the
@@ -67,7 +71,12 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             the memory. The state of a setting that gave its place away is not kept, except that of the best one. With
             early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
             evaluations.
-        chunk: the number of settings that a device trains at once; by default it is measured to fit cache and memory.
+        chunk: the number of settings that a device trains in one call; by default as many as fit cache and memory.
+        mapping: how a device trains these: "vmap", the default, all at once, "map" one after the other. "measured"
+            times both, and smaller chunks, on two segments of the real program, takes the fastest, and remembers it in
+            the process and in the folder of JAX's persistent compilation cache, if there is one. This compiles up to
+            four programs, and the clock decides, so another process may choose otherwise; a sweep that resumes from
+            ``out`` keeps the mapping that it has. ``plan`` says which it is.
         devices: what to run on; by default all local devices.
         out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, to the
             same bits, and returns the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
@@ -122,7 +131,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
-        runner = prepare(config, shared, rows)
+        runner = prepare(config, shared, rows, _stored(folder) if config.mapping == "measured" else None)
         others, table_seconds = None, np.inf
         if rows is not None and scheduler is not None and scheduler.meets_others:
             others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)
@@ -135,3 +144,12 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         return train_together(train, config.settings, out, *as_hosts(hosts))
     check_division(out, 0)
     return train(None, out)
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """The fingerprint of what a folder holds, if it holds anything that can be read; opening it tells what is wrong."""
+    try:
+        snapshot = read(folder)
+    except StoreError:
+        return None
+    return None if snapshot is None else snapshot.identity

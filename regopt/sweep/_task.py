@@ -15,6 +15,7 @@ from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
 from regopt.data import Splits
+from regopt.training._evaluation import InBatches
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
@@ -53,7 +54,8 @@ def supervised(
         optimizer: ``h -> optimizer``, where ``h`` is the dict of the numbers and static values of one setting. The
             update gets ``value``, ``grad`` and ``value_fn`` of the loss of the batch as extra arguments, for line
             searches and second-order methods.
-        metrics: further such functions by name.
+        metrics: further such functions by name. An evaluation in batches (``eval_batch_size``) averages them over the
+            batches; ``losses.from_means`` and ``losses.at_once`` declare those of which that would be wrong.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
         augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
             noisy, examples mixed. The evaluation uses the data as they are.
@@ -116,9 +118,7 @@ def supervised(
         return SupervisedState(params, rest, opt_state), {"loss": value}
 
     def evaluate(state: SupervisedState, data: Splits, h: Setting):
-        x, y = _pair("data.validation", data.validation)
-        outputs = predict(state, x, h)
-        return {f"validation_{name}": measure(outputs, y, h) for name, measure in measures.items()}
+        return in_batches.finish(*in_batches.measure(state, data, h), data, h)
 
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
         return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
@@ -127,7 +127,36 @@ def supervised(
         named: dict[str, object] = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment}
         return named | {f"metrics.{name}": metric for name, metric in (metrics or {}).items()}
 
+    in_batches = _measured_in_batches(predict, measures, {"loss": loss, **(metrics or {})})
+    evaluate.in_batches = in_batches  # type: ignore[attr-defined]
     return Task(init, step, evaluate, predict, parts)
+
+
+def _measured_in_batches(
+    predict: Callable[..., Any], measures: Mapping[str, Measure], given: Mapping[str, Any]
+) -> InBatches:
+    """The evaluation of a supervised task, in the parts that batches need: each metric as it declares."""
+    declared = {name: reduction for name in given if (reduction := getattr(given[name], "reduction", None)) is not None}
+    statistics = {
+        name: measure if name not in declared else _with_setting(declared[name].statistics)
+        for name, measure in measures.items()
+        if name not in declared or declared[name].statistics is not None
+    }
+    needs_all = len(statistics) < len(measures)
+
+    def measure(state: SupervisedState, data: Splits, h: Setting):
+        x, y = _pair("data.validation", data.validation)
+        outputs = predict(state, x, h)
+        means = {name: statistic(outputs, y, h) for name, statistic in statistics.items()}
+        return means, (outputs, y) if needs_all else ()
+
+    def finish(means: Mapping[str, Any], rows: Any, data: Splits, h: Setting):
+        del data
+        values = {name: means[name] if name in means else measures[name](*rows, h) for name in measures}
+        finished = {name: declared[name].finish(values[name]) for name in declared}
+        return {f"validation_{name}": value for name, value in (values | finished).items()}
+
+    return InBatches(measure, finish)
 
 
 def _check_functions(functions: object) -> None:

@@ -16,6 +16,7 @@ from regopt._core.numerics import check_range
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._checks import check_monitor, check_task
+from regopt.training._evaluation import evaluate
 from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment
 from regopt.training._steps import train_steps
 
@@ -142,6 +143,7 @@ def continue_training(
     steps: int,
     eval_every: int,
     batch_size: int | None = None,
+    eval_batch_size: int | None = None,
     key: Key | None = None,
     monitor: str = "validation_loss",
 ) -> Continued:
@@ -160,6 +162,9 @@ def continue_training(
         steps: largest number of further steps, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations (the book's n), >= 1; static.
         batch_size: examples in a batch; None uses all examples in every step; static.
+        eval_batch_size: examples that are evaluated at a time, so that the memory of an evaluation does not
+            grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
+            others. None evaluates all at once; static.
         key: source of all randomness, as passed to ``fit``.
         monitor: name of the loss in the evaluation; static.
 
@@ -195,13 +200,13 @@ def continue_training(
     """
     check_task(task)
     check_monitor(monitor)
-    data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
+    data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size, eval_batch_size=eval_batch_size)
     check_range("best_step", best_step, "[0, inf)")
     together = _together(data)
     keys = keys_of(key, h)
     state = jax.tree.map(jnp.asarray, state)
     infinite = trees.count_not_finite(state)
-    threshold = _evaluated(task, state, data._replace(validation=data.train), h, monitor)
+    threshold = _evaluated(task, state, data._replace(validation=data.train), h, monitor, eval_batch_size)
     first_step = jnp.asarray(best_step).astype(jnp.int32)
 
     def segment(run, first_step):
@@ -217,11 +222,12 @@ def continue_training(
             noise_key=keys.noise,
             infinite=infinite,
             monitor=monitor,
+            eval_batch_size=eval_batch_size,
         )
         converged = (metrics[monitor] <= threshold) & (bad_step == 0)
         return Continued(state, {}, threshold, converged, first_step + eval_every, bad_step), metrics
 
-    converged = _evaluated(task, state, data, h, monitor) <= threshold
+    converged = _evaluated(task, state, data, h, monitor, eval_batch_size) <= threshold
     run, metrics = scan_while(
         lambda run: ~run.converged & (run.first_bad_step == 0),
         segment,
@@ -263,8 +269,8 @@ def _limited(task: Task, limit: jax.Array) -> Task:
     return task._replace(step=step)
 
 
-def _evaluated(task: Task, state: Tree, data: Splits, h: Tree, monitor: str) -> jax.Array:
-    metrics = task.evaluate(state, data, h)
+def _evaluated(task: Task, state: Tree, data: Splits, h: Tree, monitor: str, batch_size: int | None) -> jax.Array:
+    metrics = evaluate(task, state, data, h, batch_size)
     if monitor not in metrics:
         raise ValueError(f"monitor must be one of {sorted(metrics)}, got {monitor!r}")
     return metrics[monitor]

@@ -52,6 +52,7 @@ def fit(
     steps: int,
     eval_every: int,
     batch_size: int | None = None,
+    eval_batch_size: int | None = None,
     key: Key | None = None,
     patience: Number | None = None,
     monitor: str = "validation_loss",
@@ -76,6 +77,9 @@ def fit(
         eval_every: steps between evaluations (the book's n), >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; None uses all examples in every step;
             static.
+        eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
+            grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
+            others. None evaluates all at once; static.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         patience: stop after this many consecutive evaluations without strict improvement of ``monitor``, and keep the
             best state; >= 0, where 0 does not train at all; may be traced. None trains to the end and keeps the last
@@ -115,7 +119,7 @@ def fit(
     check_task(task)
     check_monitor(monitor)
     check_mode(mode)
-    data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
+    data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size, eval_batch_size=eval_batch_size)
     keeps_best = patience is not None
     if keeps_best:
         check_number("patience", patience, "[0, inf)")
@@ -145,6 +149,7 @@ def fit(
             noise_key=keys.noise,
             infinite=infinite,
             monitor=monitor,
+            eval_batch_size=eval_batch_size,
         )
         stopping = rule.update(run.stopping, candidate(state), metrics[monitor])
         return _Run(state, stopping, first_step + eval_every, bad_step), metrics

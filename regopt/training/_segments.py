@@ -9,18 +9,16 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from regopt._core import trees
 from regopt._core.messages import brief, nearest
-from regopt._core.numerics import as_float
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.data._batching import check_batch
 from regopt.training._checks import check_data, check_key, check_steps
+from regopt.training._evaluation import Metrics, evaluate
 from regopt.training._steps import train_steps
 
-Metrics = dict[str, jax.Array]
 Run = TypeVar("Run")  # the carry from segment to segment
 
 
@@ -63,6 +61,8 @@ def train_segment(
     infinite: jax.Array,
     monitor: str,
     rows: jax.Array | None = None,
+    batches: jax.Array | None = None,
+    eval_batch_size: int | None = None,
 ) -> tuple[Tree, Metrics, jax.Array]:
     """Train for ``steps`` steps, then evaluate.
 
@@ -80,6 +80,8 @@ def train_segment(
             (), int32.
         monitor: the metric that must stay finite; static.
         rows: indices into ``data.train`` to train on, int32; None for all examples.
+        batches: the batches of the steps, where several runs share them; see ``train_steps``.
+        eval_batch_size: validation examples that are evaluated at a time; None evaluates all at once; static.
 
     Returns:
         The state after the segment; the metrics, float scalars (``train_*`` are means over the segment); and the number
@@ -99,10 +101,11 @@ def train_segment(
         order_key=order_key,
         noise_key=noise_key,
         rows=rows,
+        batches=batches,
     )
     _check_scalars({name: values.shape[1:] for name, values in per_step.items()})
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
-    evaluated = {name: _inexact(value) for name, value in task.evaluate(state, data, h).items()}
+    evaluated = evaluate(task, state, data, h, eval_batch_size)
     _check_scalars({name: value.shape for name, value in evaluated.items()})
     if twice := set(metrics) & set(evaluated):
         raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
@@ -167,10 +170,12 @@ def _any_lane_of_many(_axis_size, in_batched, condition):
     return _any_lane(jnp.any(condition, axis=0) if in_batched[0] else condition), False
 
 
-def checked(data: Splits, *, steps: int, eval_every: int, batch_size: int | None) -> Splits:
+def checked(
+    data: Splits, *, steps: int, eval_every: int, batch_size: int | None, eval_batch_size: int | None = None
+) -> Splits:
     """The data as JAX arrays, after all checks of static arguments that are possible before tracing."""
     check_data(data)
-    check_steps(steps, eval_every, batch_size=batch_size)
+    check_steps(steps, eval_every, batch_size=batch_size, eval_batch_size=eval_batch_size)
     if batch_size is not None:
         check_batch(batch_size, size_of(data.train))
     return jax.tree.map(jnp.asarray, data)
@@ -192,9 +197,3 @@ def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in shapes.items():
         if shape:
             raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")
-
-
-def _inexact(value: ArrayLike) -> jax.Array:
-    """The value in its own float dtype, or in the default one if it is an integer or a bool."""
-    value = jnp.asarray(value)
-    return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)

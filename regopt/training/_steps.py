@@ -19,6 +19,7 @@ def train_steps(
     order_key: Key,
     noise_key: Key,
     rows: jax.Array | None = None,
+    batches: jax.Array | None = None,
 ) -> tuple[Tree, dict[str, jax.Array]]:
     """Train for ``steps`` steps; the batch and the noise of a step depend only on its number and the keys.
 
@@ -35,6 +36,8 @@ def train_steps(
         noise_key: key of the noise; it is folded with the number of a step.
         rows: the training set as indices into ``data.train``, int32 ``[examples]``, which may repeat; None for all
             examples once.
+        batches: the result of ``batch_indices`` for these steps, where several runs share it; None computes it from
+            ``order_key``.
 
     Returns:
         The state after the steps, and the metrics of the steps, each ``[steps]``.
@@ -68,8 +71,9 @@ def train_steps(
     indices = None
     if batch_size is not None:
         examples = jax.tree.leaves(data.train)[0].shape[0] if rows is None else rows.shape[0]
-        indices = batch_indices(order_key, first_step, steps, examples=examples, batch_size=batch_size)
-        indices = indices if rows is None else rows[indices]
+        if batches is None:
+            batches = batch_indices(order_key, first_step, steps, examples=examples, batch_size=batch_size)
+        indices = batches if rows is None else rows[batches]
     elif rows is not None:
         everything = jax.tree.map(lambda x: x[rows], data.train)
 

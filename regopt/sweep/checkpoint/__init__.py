@@ -8,7 +8,7 @@ from regopt.sweep.checkpoint._errors import (
     StoreMismatchError,
     StoreTakenOverError,
 )
-from regopt.sweep.checkpoint._fingerprint import differences, digested
+from regopt.sweep.checkpoint._fingerprint import differences, digested, digested_arrays
 from regopt.sweep.checkpoint._lock import alive, holder
 from regopt.sweep.checkpoint._manifest import Snapshot, read
 from regopt.sweep.checkpoint._store import Store, opened
@@ -25,6 +25,7 @@ __all__ = [
     "alive",
     "differences",
     "digested",
+    "digested_arrays",
     "holder",
     "opened",
     "read",

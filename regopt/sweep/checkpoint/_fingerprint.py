@@ -7,7 +7,10 @@ such a leaf, and never show its digest.
 from collections.abc import Mapping
 from typing import Any
 
-from regopt._core.io import JsonObject
+import jax
+import numpy as np
+
+from regopt._core.io import JsonObject, digest
 from regopt._core.messages import shown
 
 _MISSING = object()
@@ -30,6 +33,16 @@ def digested(sha256: str, kind: str, parts: Mapping[str, JsonObject] | None = No
     ['data (float32[12]) has changed']
     """
     return {_SHA256: sha256, _KIND: kind} | ({} if parts is None else {_PARTS: dict(parts)})
+
+
+def digested_arrays(tree: Any) -> Any:
+    """Digests of the leaves of a tree of arrays, by their paths; of an array its own, and None for None."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        found[name] = digested(digest(leaf), f"{array.dtype}{list(array.shape)}")
+    return found.get("", found or None)
 
 
 def differences(stored: object, present: object, path: str = "") -> list[str]:

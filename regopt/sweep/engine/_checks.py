@@ -49,6 +49,12 @@ def check_noise(noise: Any) -> None:
         raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
 
 
+def check_mapping(mapping: Any) -> None:
+    """It is None, or one of the ways in which the lanes of a chunk run."""
+    if not (mapping is None or (isinstance(mapping, str) and mapping in ("vmap", "map", "measured"))):
+        raise ValueError(f'mapping must be "vmap", "map" or "measured", got {brief(mapping)}')
+
+
 def check_scheduler(scheduler: Any) -> None:
     """It is a scheduler, or None."""
     if not isinstance(scheduler, Scheduler | None):

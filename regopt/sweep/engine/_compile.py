@@ -5,7 +5,7 @@ import functools
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,15 @@ from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,
     Each,
-    Recipe,
     build_predict,
     build_segment,
     build_start,
     decomposes_batches,
     one_by_one,
 )
+from regopt.sweep.engine._recipe import Recipe
+
+Mapped: TypeAlias = Literal["vmap", "map"]
 
 
 class Abstract(NamedTuple):
@@ -56,7 +58,8 @@ class Form:
         shared: shapes of what all lanes read.
         lane: shapes of a lane and of its constants.
         capacity: lanes that lie on a device.
-        chunk: lanes that a device trains at once; None measures what fits.
+        chunk: lanes of a device in one call; None measures what fits.
+        mapping: how they run: "vmap" all at once, "map" one after the other.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
     """
 
@@ -66,6 +69,7 @@ class Form:
     lane: Abstract
     capacity: int
     chunk: int | None
+    mapping: Mapped
     share: float
 
 
@@ -73,6 +77,7 @@ class Programs(NamedTuple):
     """The compiled programs of a group."""
 
     chunk: int
+    mapping: Mapped  # as asked for, but "map" where LAPACK would block a batch
     segment: Any
     start: Any
     predict: Any
@@ -127,7 +132,8 @@ def compile_programs(form: Form) -> Programs:
     made: dict[int, _Compiled] = {}
     if form.chunk is None:
         others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
-        chunk, _ = fit_chunk(compile_at, form.capacity, lane_bytes, form.devices[0], others)
+        fit = functools.partial(fit_chunk, compile_at, form.capacity, lane_bytes, form.devices[0], others)
+        chunk, _ = fit(one_by_one=form.mapping == "map")
     else:
         chunk = min(form.chunk, form.capacity)
         compile_at(chunk)
@@ -136,6 +142,7 @@ def compile_programs(form: Form) -> Programs:
     segment = made[chunk]
     return Programs(
         chunk,
+        "map" if segment.each is one_by_one else "vmap",
         segment.program,
         start.program,
         build_predict(form.recipe, mesh_of(form.devices), segment.each),
@@ -158,8 +165,8 @@ class _Compiled(NamedTuple):
 def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compiled:
     """A program compiled ahead of time; its lanes run one after the other where batches of LAPACK calls could block."""
     began, mesh = time.perf_counter(), mesh_of(form.devices)
-    each: Each = jax.vmap
-    lowered = build(form.recipe, mesh).lower(*arguments)
+    each: Each = one_by_one if form.mapping == "map" else jax.vmap
+    lowered = build(form.recipe, mesh, each).lower(*arguments)
     text = lowered.as_text()
     if decomposes_batches(text):
         each = one_by_one

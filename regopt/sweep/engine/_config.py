@@ -17,6 +17,7 @@ import numpy as np
 
 from regopt._core.types import Device, Key, Number, Task
 from regopt.data import Splits
+from regopt.sweep.checkpoint import digested_arrays
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
@@ -48,6 +49,7 @@ class SweepConfig:
     steps: int = field(metadata=_checked(checks.whole("steps")))
     eval_every: int = field(metadata=_checked(checks.whole("eval_every")))
     batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size", optional=True)))
+    eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size", optional=True)))
     key: Key | None = field(default=None, metadata=_checked(check_key))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
@@ -57,6 +59,7 @@ class SweepConfig:
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
     chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
+    mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
@@ -70,9 +73,11 @@ class SweepConfig:
             if check := argument.metadata.get("check"):
                 check(getattr(self, argument.name))
         check_multiple(self.steps, self.eval_every)
+        if self.mapping == "measured" and self.chunk is not None:
+            raise ValueError(f'chunk must be None where the mapping is "measured", got {self.chunk}')
         checks.check_changes(self.scheduler, self.settings, self.patience)
         resolved: dict[str, Any] = {}
-        for name in ("steps", "eval_every", "batch_size", "slots", "chunk"):
+        for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):
             size = getattr(self, name)
             resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
@@ -88,6 +93,11 @@ class SweepConfig:
         """Whether a smaller or a larger ``monitor`` is better."""
         assert self.mode is not None
         return self.mode
+
+    @functools.cached_property
+    def data_digests(self) -> Any:
+        """The digests of the data, which take time that grows with them: computed once a sweep, not once a share."""
+        return digested_arrays(self.data._asdict())
 
     @property
     def evaluated(self) -> np.ndarray:

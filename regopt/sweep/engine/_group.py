@@ -10,10 +10,11 @@ import numpy as np
 
 from regopt._core.numerics import as_float
 from regopt._core.types import Device, Tree
-from regopt.sweep.engine._compile import Form, abstract, bytes_of, once_on, programs_for, spread_over
+from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.engine._program import Constants, Recipe, Shared, build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._recipe import Constants, Recipe, Shared
 
 Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and the results of each
 
@@ -35,11 +36,12 @@ class Group:
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         shared: what all lanes read, on the devices (``on_each``).
         devices: what to run on.
-        chunk: lanes that a device trains at once; None measures what fits.
+        chunk: lanes of a device in one call; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
         packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
         names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
+        mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map").
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class Group:
         packed: bool = False,
         names: np.ndarray | None = None,
         share: float = 1.0,
+        mapping: Mapped = "vmap",
     ):
         self._packed = packed
         self.indices, self._names = indices, indices if names is None else names
-        self.devices = len(devices)
+        self.used, self.devices = list(devices), len(devices)
         self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
@@ -74,8 +77,9 @@ class Group:
             held = max(min(held, int(share * resting_room(list(devices)) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
         lane = abstract(self._shapes)
-        programs = programs_for(Form(recipe, devices, abstract(shared), lane, self.capacity, chunk, share))
+        programs = programs_for(Form(recipe, devices, abstract(shared), lane, self.capacity, chunk, mapping, share))
         self.chunk, self.digests = programs.chunk, programs.digests
+        self.mapping: Mapped = programs.mapping
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._calls_back, self.in_flight = programs.calls_back, False
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds

@@ -13,12 +13,19 @@ CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the contro
 
 
 def fit_chunk(
-    compile_at: Callable[[int], Any], capacity: int, lane_bytes: float, device: Device, taken: float = 0.0
+    compile_at: Callable[[int], Any],
+    capacity: int,
+    lane_bytes: float,
+    device: Device,
+    taken: float = 0.0,
+    *,
+    one_by_one: bool = False,
 ) -> tuple[int, Any]:
     """The number of lanes to train at once, and the program compiled for it.
 
-    On a CPU 16 lanes for a core (32 of small ones), down to 8 where their temporaries would not stay in its share
-    of the cache; elsewhere all of them, or as many as fit in the device's memory.
+    On a CPU 16 lanes for a core (32 of small ones), or as many as keep their temporaries in its share of the cache,
+    down to one; elsewhere all of them, or as many as fit in the device's memory. Lanes that run one after the other
+    need the temporaries of one.
 
     Args:
         compile_at: compiles the program for a number of lanes.
@@ -26,16 +33,23 @@ def fit_chunk(
         lane_bytes: size of a lane at rest.
         device: the first of the devices, which are alike.
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
+        one_by_one: whether the lanes of a call run one after the other.
 
     Returns:
         The chunk and its program.
     """
     on_cpu = device.platform == "cpu"
-    guess = _evenly(capacity, (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity)
+    room = _room(device, capacity * lane_bytes + taken)
+    at_most = (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity
+    if on_cpu and not one_by_one:  # a lane in training takes its state at least: nothing is compiled that cannot fit
+        at_most = min(at_most, max(int(room / lane_bytes), 1))
+    guess = _evenly(capacity, at_most)
     program = compile_at(guess)
+    if one_by_one:
+        return guess, program
     lane_needs = max(temporary_bytes(program) / guess, 1)
-    fits = int(_room(device, capacity * lane_bytes + taken) / lane_needs)
-    chunk = _evenly(capacity, max(fits, 8 if on_cpu else 1))
+    fits = int(room / lane_needs)
+    chunk = _evenly(capacity, max(fits, 1))
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
 
 

@@ -2,20 +2,21 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
-from regopt._core.io import digest, digest_json, environment
+from regopt._core.io import digest_json, environment
 from regopt._core.types import Device, Number
-from regopt.sweep.checkpoint import digested
+from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._group import Group, on_each
-from regopt.sweep.engine._program import Recipe, Shared, static_values
+from regopt.sweep.engine._measure import Choice, fastest, recorded
+from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.training._checks import asking_for
@@ -35,13 +36,19 @@ def devices_of(config: SweepConfig) -> tuple[Device, ...]:
     return tuple(config.devices)
 
 
-def prepare(config: SweepConfig, shared: Shared, rows: np.ndarray | None = None) -> Runner:
+def prepare(
+    config: SweepConfig,
+    shared: Shared,
+    rows: np.ndarray | None = None,
+    stored: Mapping[str, Any] | None = None,
+) -> Runner:
     """Compile what trains all settings, or a host's share of them.
 
     Args:
         config: of the sweep.
         shared: from ``share_data``.
         rows: of the host's settings; None for all.
+        stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
 
     Returns:
         The runner.
@@ -61,22 +68,33 @@ def prepare(config: SweepConfig, shared: Shared, rows: np.ndarray | None = None)
         config.monitor,
         config.direction,
         config.noise,
+        config.eval_batch_size,
     )
+
+    def build(static: dict[str, Any], indices: np.ndarray, choice: Choice) -> Group:
+        return Group(
+            dataclasses.replace(recipe, static=static_values(static)),
+            settings.numbers,
+            indices,
+            shared,
+            devices_of(config),
+            choice.chunk,
+            config.slots,
+            packed=scheduler is not None,
+            names=indices if rows is None else rows[indices],
+            share=len(indices) / len(settings),
+            mapping=choice.mapping,
+        )
+
+    parts = list(settings.groups())
     with asking_for(settings.columns):
+        if config.mapping != "measured":
+            choices: list[Choice] | None = [Choice(config.mapping or "vmap", config.chunk)] * len(parts)
+        else:
+            choices = recorded(stored, len(parts))
         groups = [
-            Group(
-                dataclasses.replace(recipe, static=static_values(static)),
-                settings.numbers,
-                indices,
-                shared,
-                devices_of(config),
-                config.chunk,
-                config.slots,
-                packed=scheduler is not None,
-                names=indices if rows is None else rows[indices],
-                share=len(indices) / len(settings),
-            )
-            for static, indices in settings.groups()
+            fastest(partial(build, *part)) if choices is None else build(*part, choices[number])
+            for number, part in enumerate(parts)
         ]
     for group in groups:
         check_metric_names(group.metrics, settings)
@@ -100,6 +118,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "steps": config.steps,
         "eval_every": config.eval_every,
         "batch_size": config.batch_size,
+        "eval_batch_size": config.eval_batch_size,
         "monitor": config.monitor,
         "mode": config.mode,
         "noise": config.noise,
@@ -107,6 +126,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "scheduler": None if config.scheduler is None else config.scheduler.name,
         "slots": [group.size for group in groups],
         "chunk": [group.chunk for group in groups],
+        "mapping": [group.mapping for group in groups],
     }
     scheduler = None if config.scheduler is None else config.scheduler.decide
     programs = [group.digests for group in groups]
@@ -115,9 +135,9 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "config": arguments,
         "scheduler": _of_code(scheduler),
         "settings": _of_settings(settings),
-        "data": _of_arrays(config.data._asdict()),
-        "resamples": _of_arrays(config.resamples),
-        "key": _of_arrays(config.key),
+        "data": config.data_digests,
+        "resamples": digested_arrays(config.resamples),
+        "key": digested_arrays(config.key),
         "task": digested(digest_json(programs), "compiled program", _parts(config)),
     }
 
@@ -132,16 +152,6 @@ def _parts(config: SweepConfig) -> dict[str, dict[str, Any]]:
 
 def _of_code(value: object) -> dict[str, Any]:
     return digested(code_digest(value), name_of(value))
-
-
-def _of_arrays(tree: Any) -> Any:
-    """Digests of the leaves of a tree of arrays, by their paths; of an array its own, and None for None."""
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        found[name] = digested(digest(leaf), f"{array.dtype}{list(array.shape)}")
-    return found.get("", found or None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,4 +177,4 @@ def _of_settings(settings: Settings) -> dict[str, Any]:
     """A digest of each column; static values count by how they are printed, without memory addresses."""
     words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)) for name, column in settings.static.items()}
     static = {name: digested(digest_json(text), f"{len(settings)} static values") for name, text in words.items()}
-    return _of_arrays({name: np.asarray(column) for name, column in settings.numbers.items()}) | static
+    return digested_arrays({name: np.asarray(column) for name, column in settings.numbers.items()}) | static

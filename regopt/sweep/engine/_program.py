@@ -4,101 +4,26 @@ Pure functions of one lane, lifted over a chunk of lanes with ``vmap`` and over 
 deciding which lanes train, nor when (``_rounds.py``).
 """
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from regopt._core import trees
-from regopt._core.types import Number, Stopping, Task, Tree
-from regopt.data import Splits
+from regopt._core.types import Number, Tree
+from regopt.data import Splits, batch_indices
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Setting, Shared
 from regopt.sweep.results._history import Marks
-from regopt.training import early_stopping
-from regopt.training._segments import Keys, of_seed, train_segment
+from regopt.training._segments import Keys, of_seed, size_of, train_segment
 
 LANES = "lanes"  # name of the mesh axis
-Setting = dict[str, Any]
 Each = Callable[[Callable[..., Any]], Callable[..., Any]]  # lifts a function of one lane to many: vmap, one_by_one
-
-
-class Lane(NamedTuple):
-    """Everything a setting in training has; the buffer holds these with a leading axis."""
-
-    state: Tree  # the task's own
-    stopping: Any  # early-stopping state, () without early stopping
-    infinite: jax.Array  # shape (), int32: entries of the first state that were not finite, as a mask of -inf has
-
-
-class Shared(NamedTuple):
-    """What all lanes read: once on each device, whatever the number of groups."""
-
-    data: Splits
-    keys: Keys
-    resamples: (
-        jax.typing.ArrayLike | None
-    )  # [replicas, examples], int32: places in data.train; None trains on all of it
-
-
-class Constants(NamedTuple):
-    """What a lane is given and never changes."""
-
-    numbers: dict[str, jax.Array]  # the traced part of the setting
-    index: jax.Array  # shape (), int32: which setting of the sweep this is
-
-
-class StaticValue(NamedTuple):
-    """A static value of a group, with its type: True, 1 and 1.0 are equal and make different programs."""
-
-    name: str
-    kind: type
-    value: Any
-
-
-def static_values(values: Setting) -> tuple[StaticValue, ...]:
-    """The static part of a setting as a recipe has it, in the order of the names."""
-    return tuple(StaticValue(name, type(value), value) for name, value in sorted(values.items()))
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How one group of settings trains; hashable where its static values and functions are."""
-
-    task: Task
-    static: tuple["StaticValue", ...]
-    eval_every: int
-    batch_size: int | None
-    patience: Callable[[Setting], Number] | None
-    monitor: str
-    mode: Literal["min", "max"]
-    noise: Literal["shared", "per lane"]
-
-    @property
-    def static_values(self) -> Setting:
-        """The static part of the setting, by name."""
-        return {name: value for name, _, value in self.static}
-
-    def setting(self, constants: Constants) -> Setting:
-        """The dict that the task sees: traced numbers and static values."""
-        return {**constants.numbers, **self.static_values}
-
-    def kept(self, lane: Lane) -> Tree:
-        """The task's state that counts: the best one with early stopping, else the last."""
-        return lane.state if self.patience is None else lane.stopping.best_params
-
-    def stopping(self, h: Setting) -> Stopping | None:
-        """The setting's early stopping, counting in training steps; None where there is none."""
-        if self.patience is None:
-            return None
-        patience = self.patience(h)
-        if jnp.shape(patience):
-            raise ValueError(f"patience must be one number of a setting, got shape {jnp.shape(patience)}")
-        return early_stopping(patience, self.eval_every, mode=self.mode)
 
 
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
@@ -117,6 +42,7 @@ def train_lane(
     constants: Constants,
     lane: Lane,
     resamples: jax.Array | None = None,
+    batches: jax.Array | None = None,
 ) -> tuple[Lane, dict[str, jax.Array], Marks]:
     """One segment of training and an evaluation.
 
@@ -129,6 +55,7 @@ def train_lane(
         lane: the lane before.
         resamples: ``[replicas, examples]``, int32: the setting's ``replica`` is the row of places in ``data.train``
             that it trains on. They are read through the index of each batch, never copied into a lane.
+        batches: from ``common_batches``.
 
     Returns:
         The lane after, its metrics (``train_*`` are means over the segment), and its marks.
@@ -148,9 +75,20 @@ def train_lane(
         infinite=lane.infinite,
         monitor=recipe.monitor,
         rows=None if resamples is None else resamples[h["replica"]],
+        batches=batches,
+        eval_batch_size=recipe.eval_batch_size,
     )
     stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
     return Lane(state, stopping, lane.infinite), metrics, Marks(bad_step, stop, best_step)
+
+
+def common_batches(recipe: Recipe, constants: Constants, first_step: Number, shared: Shared) -> jax.Array | None:
+    """The batches of a segment, where all lanes have the same: unless each has its own number ``seed``."""
+    if recipe.batch_size is None or "seed" in constants.numbers:
+        return None
+    examples = size_of(shared.data.train) if shared.resamples is None else np.shape(shared.resamples)[1]
+    key = of_seed(shared.keys.order, recipe.static_values)
+    return batch_indices(key, first_step, recipe.eval_every, examples=examples, batch_size=recipe.batch_size)
 
 
 def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
@@ -232,7 +170,15 @@ def build_segment(
 
     def segment(buffer, constants, ids, first_step, shared):
         gathered, given = _lanes((buffer, constants), ids)
-        train = partial(train_lane, recipe, shared.keys, first_step, shared.data, resamples=shared.resamples)
+        train = partial(
+            train_lane,
+            recipe,
+            shared.keys,
+            first_step,
+            shared.data,
+            resamples=shared.resamples,
+            batches=common_batches(recipe, constants, first_step, shared),
+        )
         trained, metrics, marks = each(train)(given, gathered)
         return _put(buffer, ids, trained), metrics, marks
 

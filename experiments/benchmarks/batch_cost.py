@@ -1,0 +1,150 @@
+"""Does a training step cost more when the data set has more rows, at the same batch size?
+
+A small and a larger multilayer perceptron are trained by the engine on synthetic data sets that differ in their number
+of rows alone; steps, batch size and validation set are equal. All take turns, and each figure is the median over the
+rounds of the ratio to the smallest data set of the same model. Run it on an otherwise idle machine:
+
+    python experiments/benchmarks/batch_cost.py configs/batch_cost/default.toml
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+import regopt
+from contenders import engine, in_turns, ratio
+from regopt import sweep
+from regopt.data import Splits
+from regopt.experiment import Claim
+from regopt.layers import MLP
+from regopt.losses import cross_entropy
+
+CLASSES = 10
+SMALL, LARGE = (8, 32, CLASSES), (784, 64, CLASSES)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The job, the sizes of the data, and how often each is measured.
+
+    Attributes:
+        settings: how many are trained at once, with one seed.
+        steps: training steps of each.
+        eval_every: steps between evaluations.
+        batch_size: rows in a batch.
+        validation: rows of the validation set.
+        rows: of the training set of the small model, from few to many.
+        rows_of_large: of the training set of the larger one.
+        rounds: measurements of each, in turn.
+        seed: of data, weights and batches.
+    """
+
+    settings: Annotated[int, Field(ge=1)] = 16
+    steps: Annotated[int, Field(ge=1)] = 600
+    eval_every: Annotated[int, Field(ge=1)] = 100
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    validation: Annotated[int, Field(ge=1)] = 500
+    rows: tuple[Annotated[int, Field(ge=1)], ...] = (2_000, 100_000, 1_000_000, 10_000_000)
+    rows_of_large: tuple[Annotated[int, Field(ge=1)], ...] = (6_000, 60_000)
+    rounds: Annotated[int, Field(ge=1)] = 9
+    seed: int = 0
+
+
+def run(config, key):
+    """Seconds for all settings, ``[data sets, rounds]``."""
+    contenders = {}
+    for layers, sizes in _jobs(config):
+        task = sweep.supervised(
+            lambda _, rngs, layers=layers: MLP(layers, rngs=rngs), cross_entropy, lambda h: regopt.adamw(h["rate"])
+        )
+        rates = {"rate": np.geomspace(1e-4, 1e-2, config.settings)}
+        for rows in sizes:
+            data = _data(rows, config.validation, layers[0], config.seed)
+            contenders[_name(layers, rows)] = engine(config, key, data, rates, task=task)
+    steps = config.steps * config.settings
+    return {**in_turns(contenders, config.rounds), "steps": np.array(steps)}
+
+
+def table(arrays):
+    """Microseconds a step of a setting, and what that is to the smallest data set of the model."""
+    import pandas
+
+    names = arrays["contenders"].tolist()
+    seconds = np.median(arrays["seconds"], axis=1)
+    return pandas.DataFrame(
+        {
+            "us a step of a setting": 1e6 * seconds / float(arrays["steps"]),
+            "to the smallest": [ratio(arrays, name, _smallest(names, name)) for name in names],
+        },
+        index=names,
+    ).rename_axis("data")
+
+
+def figure(arrays):
+    """The ratio to the smallest data set over the number of rows."""
+    drawing = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = drawing.subplots()
+    names = arrays["contenders"].tolist()
+    for model, colour in zip(
+        dict.fromkeys(name.partition(",")[0] for name in names), ("#D55E00", "#0072B2"), strict=True
+    ):
+        own = [name for name in names if name.startswith(model)]
+        ratios = [ratio(arrays, name, own[0]) for name in own]
+        axes.plot([_rows(name) for name in own], ratios, "o-", color=colour, label=model)
+    axes.axhline(1, color="0.7", linewidth=1, zorder=0)
+    axes.set(xscale="log", xlabel="rows of the training set", ylabel="time to that of the fewest rows", ylim=(0, None))
+    axes.legend(frameon=False)
+    return drawing
+
+
+def claims(arrays):
+    """The time does not depend on the number of rows."""
+    names = arrays["contenders"].tolist()
+    return [
+        Claim(
+            f"{name}: time over that of {_rows(_smallest(names, name)):,} rows",
+            "medians of alternating rounds",
+            1.1,
+            ratio(arrays, name, _smallest(names, name)),
+            relation="at most",
+        )
+        for name in names
+        if name != _smallest(names, name)
+    ]
+
+
+def _jobs(config):
+    return ((SMALL, config.rows), (LARGE, config.rows_of_large))
+
+
+def _name(layers, rows):
+    return f"MLP {'-'.join(map(str, layers))}, {rows} rows"
+
+
+def _rows(name):
+    return int(name.split()[-2])
+
+
+def _smallest(names, name):
+    return min((other for other in names if other.partition(",")[0] == name.partition(",")[0]), key=_rows)
+
+
+def _data(rows, validation, features, seed):
+    """Normal inputs whose class is the largest of as many random projections; the validation set is the same."""
+    weights = np.random.default_rng(seed).normal(size=(features, CLASSES)).astype(np.float32)
+
+    def part(generator, count):
+        x = generator.standard_normal((count, features), np.float32)
+        return x, np.argmax(x @ weights, axis=1).astype(np.int32)
+
+    return Splits(*(part(np.random.default_rng([seed, size]), size) for size in (rows, validation)))
+
+
+if __name__ == "__main__":
+    from regopt.experiment import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

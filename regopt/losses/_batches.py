@@ -1,0 +1,76 @@
+"""How a metric is put together from batches: a metric that is no mean over examples declares what is.
+
+An evaluation in batches (``eval_batch_size`` of ``sweep.run`` and ``training.fit``) takes a metric for a mean over
+examples and averages it over batches. That is wrong for a perplexity, which is a function of a mean, and for an area
+under a curve, which needs all outputs at once. The declaration is an attribute of the metric.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Metric = Callable[..., Any]
+
+
+class Reduction(NamedTuple):
+    """What ``from_means`` and ``at_once`` declare, in the attribute ``reduction`` of a metric."""
+
+    statistics: Metric | None  # as the metric, a tree of means over examples; None needs all outputs
+    finish: Callable[[Any], Any]  # from the means over all examples, or the metric's value, to the metric
+
+
+def from_means(statistics: Metric, finish: Callable[[Any], Any]) -> Metric:
+    """The metric ``finish(statistics(outputs, targets))``, where the statistics are means over examples.
+
+    An evaluation in batches averages the statistics, weighted by the size of the batches, and finishes once at the end.
+
+    Args:
+        statistics: ``(outputs, targets) -> mean``, a number or a tree of numbers, each a mean over the examples; with a
+            third argument named ``h`` it is given the setting.
+        finish: from the means over all examples to the metric, a scalar.
+
+    Returns:
+        The metric, a function of the arguments of ``statistics``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import losses
+        >>> root_mean_square = losses.from_means(lambda outputs, y: jnp.mean((outputs - y) ** 2), jnp.sqrt)
+        >>> float(root_mean_square(jnp.array([1.0, 5.0]), jnp.array([1.0, 1.0])))  # sqrt((0 + 16) / 2)
+        2.8284270763397217
+    """
+
+    @functools.wraps(statistics)
+    def metric(*args: Any, **kwargs: Any) -> Any:
+        return finish(statistics(*args, **kwargs))
+
+    metric.reduction = Reduction(statistics, finish)  # type: ignore[attr-defined]
+    return metric
+
+
+def at_once(metric: Metric) -> Metric:
+    """The same metric, declared to need the outputs of all examples at once, as an area under a curve does.
+
+    An evaluation in batches collects the outputs of all batches and computes the metric from them, so its memory grows
+    with the outputs of the validation set, though not with what a model holds in between.
+
+    Args:
+        metric: ``(outputs, targets) -> scalar``; with a third argument named ``h`` it is given the setting.
+
+    Returns:
+        The metric.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import losses
+        >>> largest_error = losses.at_once(lambda outputs, y: jnp.max(jnp.abs(outputs - y)))
+        >>> float(largest_error(jnp.array([1.0, 5.0]), jnp.array([1.0, 1.0])))
+        4.0
+    """
+
+    @functools.wraps(metric)
+    def whole(*args: Any, **kwargs: Any) -> Any:
+        return metric(*args, **kwargs)
+
+    whole.reduction = Reduction(None, lambda value: value)  # type: ignore[attr-defined]
+    return whole

@@ -1,0 +1,120 @@
+"""Which mapping of lanes is the fastest, measured on the real program: all lanes of a chunk at once, or one by one.
+
+A measurement compiles a program for each candidate and trains two segments of one call. The choice is remembered in the
+process and, where JAX has a persistent compilation cache, in its folder. It decides about bits, so it is part of the
+fingerprint of a sweep, and a sweep that goes on keeps the choice of its folder.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from regopt._core.io import environment, write_json
+from regopt.sweep.engine._compile import Mapped
+from regopt.sweep.engine._group import Group
+
+CACHE_FOLDER = "jax_compilation_cache_dir"  # an option of jax, None by default
+_REMEMBERED: dict[str, "Choice"] = {}
+
+
+class Choice(NamedTuple):
+    """How the lanes of a group run."""
+
+    mapping: Mapped
+    chunk: int | None  # lanes of a device in one call; None for what fits
+
+
+def fastest(build: Callable[[Choice], Group]) -> Group:
+    """The group with the fastest of the candidate mappings.
+
+    The candidates are ``vmap`` at the chunk that fits, at a quarter of it and at 1, and ``map``.
+
+    Args:
+        build: a group with a given mapping, compiled.
+
+    Returns:
+        The group; it holds no lanes.
+    """
+    usual = build(Choice("vmap", None))
+    name = _name(usual)
+    if (known := _REMEMBERED.get(name) or _read(name)) is not None:
+        _REMEMBERED[name] = known
+        return build(known)
+    if usual.mapping == "map":  # LAPACK lets nothing else run
+        return usual
+    smaller = [chunk for chunk in dict.fromkeys([max(usual.chunk // 4, 1), 1]) if chunk < usual.chunk]
+    others = [*(Choice("vmap", chunk) for chunk in smaller), Choice("map", None)]
+    best = min([usual, *map(build, others)], key=_seconds_of_a_lane)
+    _REMEMBERED[name] = Choice(best.mapping, best.chunk)
+    _write(name, _REMEMBERED[name])
+    return best
+
+
+def seconds_of_a_call(group: Group) -> tuple[float, int]:
+    """Seconds of one call of the group's program, warmed up, and how many lanes it trained."""
+    group.clear()
+    group.start(group.held.places.admit(np.zeros(0, int)))
+    lanes = next(iter(group.held.places.calls(np.flatnonzero(group.held.places.place >= 0)))).owners
+    lanes = lanes[lanes >= 0]
+    seconds = []
+    for first_step in (0, group.recipe.eval_every):  # the first call also warms up
+        began = time.perf_counter()
+        for _ in group.train(lanes, first_step, lambda: False):
+            pass
+        seconds.append(time.perf_counter() - began)
+    group.release()
+    return min(seconds), len(lanes)
+
+
+def _seconds_of_a_lane(group: Group) -> float:
+    seconds, lanes = seconds_of_a_call(group)
+    return seconds / lanes
+
+
+def recorded(identity: Mapping[str, Any] | None, groups: int) -> list[Choice] | None:
+    """The choices that a saved sweep was trained with; None where it has no such record of so many groups.
+
+    Args:
+        identity: the fingerprint of the saved sweep; None without one.
+        groups: how many groups go on.
+
+    Returns:
+        A choice for each group, or None.
+    """
+    config = (identity or {}).get("config", {})
+    choices = [Choice(*pair) for pair in zip(config.get("mapping", ()), config.get("chunk", ()), strict=False)]
+    return choices if len(choices) == groups else None
+
+
+def _name(group: Group) -> str:
+    """A name of what the choice depends on: the program, the devices, how many lanes there are."""
+    what = [group.digests, len(group.indices), group.size, environment(group.used)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _file(name: str) -> Path | None:
+    folder = getattr(jax.config, CACHE_FOLDER)
+    return None if not folder or "://" in folder else Path(folder) / f"regopt-mapping-{name[:32]}.json"
+
+
+def _read(name: str) -> Choice | None:
+    path = _file(name)
+    try:
+        return None if path is None else Choice(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # none yet, or not whole: measured again
+        return None
+
+
+def _write(name: str, choice: Choice) -> None:
+    if (path := _file(name)) is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, choice._asdict())
+        except OSError:  # a cache that cannot be written costs time, not the sweep
+            return

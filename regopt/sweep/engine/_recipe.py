@@ -1,0 +1,90 @@
+"""How a group of settings trains, and the trees of arrays that its program takes and gives."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.types import Number, Stopping, Task, Tree
+from regopt.data import Splits
+from regopt.training import early_stopping
+from regopt.training._segments import Keys
+
+Setting = dict[str, Any]
+
+
+class Lane(NamedTuple):
+    """Everything a setting in training has; the buffer holds these with a leading axis."""
+
+    state: Tree  # the task's own
+    stopping: Any  # early-stopping state, () without early stopping
+    infinite: jax.Array  # shape (), int32: entries of the first state that were not finite, as a mask of -inf has
+
+
+class Shared(NamedTuple):
+    """What all lanes read: once on each device, whatever the number of groups."""
+
+    data: Splits
+    keys: Keys
+    resamples: (
+        jax.typing.ArrayLike | None
+    )  # [replicas, examples], int32: places in data.train; None trains on all of it
+
+
+class Constants(NamedTuple):
+    """What a lane is given and never changes."""
+
+    numbers: dict[str, jax.Array]  # the traced part of the setting
+    index: jax.Array  # shape (), int32: which setting of the sweep this is
+
+
+class StaticValue(NamedTuple):
+    """A static value of a group, with its type: True, 1 and 1.0 are equal and make different programs."""
+
+    name: str
+    kind: type
+    value: Any
+
+
+def static_values(values: Setting) -> tuple[StaticValue, ...]:
+    """The static part of a setting as a recipe has it, in the order of the names."""
+    return tuple(StaticValue(name, type(value), value) for name, value in sorted(values.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one group of settings trains; hashable where its static values and functions are."""
+
+    task: Task
+    static: tuple["StaticValue", ...]
+    eval_every: int
+    batch_size: int | None
+    patience: Callable[[Setting], Number] | None
+    monitor: str
+    mode: Literal["min", "max"]
+    noise: Literal["shared", "per lane"]
+    eval_batch_size: int | None = None
+
+    @property
+    def static_values(self) -> Setting:
+        """The static part of the setting, by name."""
+        return {name: value for name, _, value in self.static}
+
+    def setting(self, constants: Constants) -> Setting:
+        """The dict that the task sees: traced numbers and static values."""
+        return {**constants.numbers, **self.static_values}
+
+    def kept(self, lane: Lane) -> Tree:
+        """The task's state that counts: the best one with early stopping, else the last."""
+        return lane.state if self.patience is None else lane.stopping.best_params
+
+    def stopping(self, h: Setting) -> Stopping | None:
+        """The setting's early stopping, counting in training steps; None where there is none."""
+        if self.patience is None:
+            return None
+        patience = self.patience(h)
+        if jnp.shape(patience):
+            raise ValueError(f"patience must be one number of a setting, got shape {jnp.shape(patience)}")
+        return early_stopping(patience, self.eval_every, mode=self.mode)

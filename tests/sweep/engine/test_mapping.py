@@ -1,0 +1,137 @@
+"""How the lanes of a chunk run: at once, one after the other, or as a measurement of the real program says."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.engine import _measure as measure
+from regopt.sweep.engine import _memory as memory
+from support.small_sweep import DATA, SCHEDULE, TASK
+
+SETTINGS = sweep.from_columns({"learning_rate": np.geomspace(0.01, 0.1, 9), "weight_decay": np.full(9, 0.01)})
+
+
+def run(**options):
+    return sweep.run(TASK, SETTINGS, DATA, **(SCHEDULE | options))
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Say which mapping is the fastest, and count the measurements."""
+    timed = []
+
+    def choose(mapping, chunk):
+        def seconds(group):
+            timed.append((group.mapping, group.chunk))
+            return float((group.mapping, group.chunk) != (mapping, chunk))
+
+        monkeypatch.setattr(measure, "_seconds_of_a_lane", seconds)
+        return timed
+
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    return choose
+
+
+@pytest.mark.parametrize("mapping", ["vmap", "map"])
+def test_lanes_train_the_same_whichever_way_they_run(mapping):
+    usual, other = run(chunk=3), run(chunk=3, mapping=mapping)
+    for name, curve in usual.history.curves.items():
+        np.testing.assert_allclose(other.history.curves[name], curve, rtol=1e-5, err_msg=name)
+
+
+def test_one_after_the_other_a_lane_has_the_same_bits_in_any_chunk():
+    one, four = run(chunk=1, mapping="map"), run(chunk=4, mapping="map")
+    for name, curve in one.history.curves.items():
+        np.testing.assert_array_equal(four.history.curves[name], curve, err_msg=name)
+
+
+def test_the_plan_says_how_lanes_run():
+    plan = sweep.plan(TASK, SETTINGS, DATA, **(SCHEDULE | {"chunk": 3, "mapping": "map"}))
+    assert (plan.groups[0].mapping, plan.groups[0].chunk) == ("map", 3)
+    assert "3 one after the other on a device" in str(plan)
+
+
+def test_the_fastest_is_taken_and_remembered(fast):
+    timed = fast("vmap", 1)
+    assert run(mapping="measured").chunk == 1
+    assert ("map", 5) in timed  # nine lanes on two devices
+    assert len(timed) == len(set(timed)) == 3
+    run(mapping="measured")
+    assert len(timed) == 3
+
+
+def test_it_is_remembered_beside_the_compile_cache(fast, tmp_path, monkeypatch):
+    timed = fast("map", 5)
+    before = getattr(jax.config, measure.CACHE_FOLDER)
+    jax.config.update(measure.CACHE_FOLDER, str(tmp_path))
+    try:
+        run(mapping="measured")
+        (file,) = tmp_path.glob("regopt-mapping-*.json")
+        assert json.loads(file.read_text()) == {"mapping": "map", "chunk": 5}
+        monkeypatch.setattr(measure, "_REMEMBERED", {})
+        run(mapping="measured")
+        assert len(timed) == 3
+        file.write_text("{")
+        monkeypatch.setattr(measure, "_REMEMBERED", {})
+        run(mapping="measured")
+        assert len(timed) == 6
+    finally:
+        jax.config.update(measure.CACHE_FOLDER, before)
+
+
+def test_a_saved_sweep_goes_on_with_its_own_mapping(fast, tmp_path, monkeypatch):
+    timed = fast("map", 5)
+    run(mapping="measured", out=tmp_path)
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    fast("vmap", 1)
+    run(mapping="measured", out=tmp_path)
+    assert len(timed) == 3
+    with pytest.raises(StoreError, match=r"config.mapping was \['map'\], is \['vmap'\]"):
+        run(mapping="vmap", chunk=5, out=tmp_path)
+
+
+def test_a_measurement_trains_the_real_program():
+    measured, again = run(mapping="measured"), run(mapping="measured")
+    assert measured.history.segments.tolist() == [3] * 9
+    assert measured.chunk == again.chunk
+    usual = run(chunk=3)
+    for name, curve in usual.history.curves.items():
+        np.testing.assert_allclose(measured.history.curves[name], curve, rtol=1e-5, err_msg=name)
+
+
+def test_a_chunk_may_be_a_single_lane_where_no_more_fit_the_cache(monkeypatch):
+    class Program:
+        def __init__(self, lanes):
+            compiled.append(lanes)
+            self.lanes = lanes
+
+        def memory_analysis(self):
+            return type("Analysis", (), {"temp_size_in_bytes": 3e6 * self.lanes})
+
+    monkeypatch.setattr(memory, "cache_bytes", lambda: jax.local_device_count("cpu") * 2 * 10e6)  # 10 MB a device
+    device = jax.devices("cpu")[0]
+    compiled = []
+    assert memory.fit_chunk(Program, 64, 1e5, device)[0] == 3
+    assert compiled == [16, 3]
+    compiled.clear()
+    assert memory.fit_chunk(Program, 64, 20e6, device)[0] == 1
+    assert compiled == [1]  # nothing was compiled that could not fit
+    compiled.clear()
+    assert memory.fit_chunk(Program, 64, 1e5, device, one_by_one=True)[0] == 16
+    assert compiled == [16]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mapping": "scan"}, 'mapping must be "vmap", "map" or "measured", got \'scan\''),
+        ({"mapping": "measured", "chunk": 2}, 'chunk must be None where the mapping is "measured", got 2'),
+    ],
+)
+def test_wrong_mappings(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(**options)
