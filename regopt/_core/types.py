@@ -118,9 +118,9 @@ class Penalty(_Penalty):
     ``penalties.total``: where two penalise one leaf, the prox of their sum is their own in ascending order of stage,
     for the pairs listed there; None where that never holds.
 
-    ``linear_minimum(grad, level)`` is for convex penalties: a number that is never above ``<grad, u> + value(u)`` for any
-    u with ``value(u) <= level``, and reaches that minimum where ``-grad`` is a subgradient; shape (). It is ``-inf``
-    where a leaf with a gradient is not penalised. Duality gaps come from it.
+    ``linear_minimum(grad, level)`` is for convex penalties: a number that is never above ``<grad, u> + value(u)`` for
+    any u with ``value(u) <= level``, and reaches that minimum where ``-grad`` is a subgradient; shape (). It is
+    ``-inf`` where a leaf with a gradient is not penalised. Duality gaps come from it.
 
     Where ``prox``, ``project``, ``strength_max`` or ``linear_minimum`` is not known, give None: a call of it raises a
     ``ValueError`` that names the fix, and ``has_prox`` and its like are False.

@@ -50,7 +50,7 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         lambda w, step, strength: w * (1 / (1 + step * strength)),  # XLA computes a quotient apart from what uses it
         ball=projection_l2_ball,
         stage=SQUARE,
-        linear_minimum_at=lambda g, level, strength: -_conjugate_of_square(g, strength),
+        linear_minimum_at=lambda g, _, strength: -_conjugate_of_square(g, strength),
     )
 
 

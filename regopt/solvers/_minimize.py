@@ -1,7 +1,7 @@
 """``minimize`` solves one regularised problem to a certificate; it chooses the solver and carries the derivatives."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,21 @@ from regopt._core.numerics import as_float, check_number, check_whole
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.penalties import l2
 from regopt.solvers._implicit import implicit_root
-from regopt.solvers._proximal_gradient import proximal_gradient
-from regopt.solvers._solution import Solution, step_between
+from regopt.solvers._proximal_gradient import Gap, proximal_gradient
+from regopt.solvers._solution import Solution, duality_gap, step_between
+
+
+@runtime_checkable
+class CertifiedLoss(Protocol):
+    """A convex loss that knows the duality gap of itself plus a penalty, as ``LinearModel`` does."""
+
+    def __call__(self, params: Tree, *data: Any) -> jax.Array:
+        """The loss."""
+        ...
+
+    def duality_gap(self, penalty: Penalty, params: Tree, *data: Any) -> jax.Array:
+        """An upper bound on the objective at the parameters minus its minimum, shape ()."""
+        ...
 
 
 def minimize(
@@ -34,9 +47,10 @@ def minimize(
 
     For a loss that is **convex** and never below ``lower_bound``, the ``gap`` is a proven upper bound on the objective
     minus its minimum, if the penalty has a ``linear_minimum`` (norms, the elastic net, boxes) and penalises every leaf.
-    The result has ``converged`` if ``gap <= tolerance * max(1, |objective|)``. Without ``lower_bound``, for a nonconvex
-    loss for example, no gap is known (it is infinite) and ``converged`` means ``residual <= tolerance``, where the
-    residual is ``|w - prox(w - t g)| / t`` for the step size t: the result is a stationary point.
+    A ``LinearModel`` brings a gap of its own, in which the intercept needs no penalty. The result has ``converged`` if
+    ``gap <= tolerance * max(1, |objective|)``. Without a gap, for a nonconvex loss for example, ``gap`` is infinite and
+    ``converged`` means ``residual <= tolerance``, where the residual is the norm of a subgradient of the objective: the
+    result is a stationary point.
 
     Args:
         loss: a function of the parameters and ``data`` to a scalar, differentiable; convex if ``lower_bound`` is given.
@@ -76,8 +90,7 @@ def minimize(
     penalty = l2(0.0, mask=None) if penalty is None else penalty
     if not penalty.has_prox:
         raise ValueError(NO_PROX)
-    if lower_bound is not None:
-        _check_certificate(penalty, start)
+    gap_at = _gap(loss, penalty, start, data, lower_bound)
 
     def smooth(params):
         return as_float(loss(params, *data))
@@ -87,24 +100,33 @@ def minimize(
         return step_between(params, penalty.prox(moved, 1.0))
 
     def solve(start):
-        solution = proximal_gradient(
-            smooth, penalty, start, lower_bound=lower_bound, tolerance=tolerance, max_steps=max_steps
-        )
+        solution = proximal_gradient(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
         return solution.params, solution
 
     params, solution = implicit_root(equation, solve, trees.copy_wide(start))
     return solution._replace(params=params, objective=smooth(params) + penalty.value(params))
 
 
-def _check_certificate(penalty: Penalty, start: Tree) -> None:
+def _gap(
+    loss: Callable[..., jax.Array], penalty: Penalty, start: Tree, data: tuple[Any, ...], lower_bound: Number | None
+) -> Gap | None:
+    """The duality gap that is known for this loss and penalty; None where there is none."""
+    if isinstance(loss, CertifiedLoss):
+        if lower_bound is not None:
+            raise ValueError("this loss brings a duality gap of its own: leave lower_bound out")
+        if not penalty.has_linear_minimum:
+            return None
+        return lambda params, *_: loss.duality_gap(penalty, params, *data)
+    if lower_bound is None:
+        return None
     if not penalty.has_linear_minimum:
         raise ValueError(
             "no duality gap is known for this penalty, so lower_bound has no use: leave it out, and the solver goes by "
             "its residual, or take a penalty with has_linear_minimum"
         )
-    masks = jax.tree.leaves(penalty.mask(start))
-    if not all(masks):
+    if not all(jax.tree.leaves(penalty.mask(start))):
         raise ValueError(
-            "a duality gap needs a penalty on every leaf: give mask=None or a small strength to the leaves left out, "
-            "or leave lower_bound out, and the solver goes by its residual"
+            "a duality gap needs a penalty on every leaf: give the penalty mask=None, or leave lower_bound out, and "
+            "the solver goes by its residual"
         )
+    return lambda params, value, grad: duality_gap(params, value, grad, penalty, lower_bound)

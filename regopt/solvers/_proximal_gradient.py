@@ -6,19 +6,22 @@ gradient tests the step size to rounding, which the values of the loss do not, a
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.types import Number, Penalty, Tree
-from regopt.solvers._solution import Solution, duality_gap, inner, length, step_between
+from regopt.solvers._solution import Solution, inner, length, step_between
 
 _ROUNDINGS = 10  # by how many roundings of a loss or of a slope a test of the step size may fail
 _SHORTER = 0.7  # the next step size to try
 _LONGER = 1.5  # ... after a restart and in the first steps, because the curvature may have become smaller
 _FIRST_STEPS = 5
+
+
+Gap: TypeAlias = Callable[[Tree, jax.Array, Tree], jax.Array]
 
 
 class _Iterate(NamedTuple):
@@ -44,11 +47,23 @@ def proximal_gradient(
     penalty: Penalty,
     start: Tree,
     *,
-    lower_bound: Number | None,
+    gap_at: Gap | None,
     tolerance: Number,
     max_steps: int,
 ) -> Solution:
     """Minimise ``loss + penalty`` by FISTA; see ``minimize`` for the arguments.
+
+    Args:
+        loss: the smooth part, a function of the parameters alone.
+        penalty: the penalty, with a prox.
+        start: where to start, at least float32.
+        gap_at: a function from the parameters, the loss there and its gradient to an upper bound on the objective minus
+            its minimum; None where there is none, and then the residual decides.
+        tolerance: as for ``minimize``.
+        max_steps: as for ``minimize``.
+
+    Returns:
+        The solution.
 
     References:
         Beck, A., & Teboulle, M. (2009). A fast iterative shrinkage-thresholding algorithm for linear inverse problems.
@@ -59,8 +74,12 @@ def proximal_gradient(
     """
     value_and_grad = jax.value_and_grad(loss)
 
+    def objective_and_gap(params: Tree, value: jax.Array, grad: Tree) -> tuple[jax.Array, jax.Array]:
+        gap = jnp.inf if gap_at is None else gap_at(params, value, grad)
+        return value + penalty.value(params).astype(value.dtype), jnp.asarray(gap, value.dtype)
+
     def within(now: _Iterate) -> jax.Array:
-        if lower_bound is None:
+        if gap_at is None:
             return now.residual <= tolerance
         return now.gap <= tolerance * jnp.maximum(jnp.abs(now.objective), 1)
 
@@ -77,12 +96,12 @@ def proximal_gradient(
         ahead = trees.lift(lambda w, move, weight: w + weight * move, trial.params, move, numbers=(weight,))
         longer = restart | (now.steps < _FIRST_STEPS)
         stepsize = trial.stepsize * jnp.where(longer, _LONGER, 1)
-        objective, gap = _objective_and_gap(penalty, trial.params, trial.value, trial.grad, lower_bound)
+        objective, gap = objective_and_gap(trial.params, trial.value, trial.grad)
         residual = length(_subgradient(now.ahead, grad, trial))
         return _Iterate(trial.params, ahead, momentum, stepsize, objective, gap, residual, now.steps + 1)
 
     value, grad = value_and_grad(start)
-    objective, gap = _objective_and_gap(penalty, start, value, grad, lower_bound)
+    objective, gap = objective_and_gap(start, value, grad)
     stepsize, unknown = _first_stepsize(jax.grad(loss), start, grad), jnp.full_like(gap, jnp.inf)
     first = _Iterate(start, start, jnp.ones_like(gap), stepsize, objective, gap, unknown, jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(unfinished, step, first)
@@ -122,15 +141,6 @@ def _subgradient(ahead: Tree, grad: Tree, trial: _Trial) -> Tree:
         grad,
         numbers=(trial.stepsize,),
     )
-
-
-def _objective_and_gap(
-    penalty: Penalty, params: Tree, value: jax.Array, grad: Tree, lower_bound: Number | None
-) -> tuple[jax.Array, jax.Array]:
-    objective = value + penalty.value(params).astype(value.dtype)
-    if lower_bound is None:
-        return objective, jnp.full_like(objective, jnp.inf)
-    return objective, duality_gap(params, value, grad, penalty, lower_bound).astype(value.dtype)
 
 
 def _first_stepsize(gradient: Callable[[Tree], Tree], start: Tree, grad: Tree) -> jax.Array:

@@ -24,8 +24,8 @@ class Solution(NamedTuple):
 def duality_gap(params: Tree, value: jax.Array, grad: Tree, penalty: Penalty, lower_bound: Number) -> jax.Array:
     """An upper bound on ``objective(params) - min objective``, from one gradient of a convex loss.
 
-    By convexity ``loss(u) >= loss(w) + <g, u - w>``, and every minimiser u has ``penalty(u) <= objective(w) - b``, where
-    b is a lower bound of the loss. So the objective at u is at least ``loss(w) - <g, w>`` plus the minimum of
+    By convexity ``loss(u) >= loss(w) + <g, u - w>``. Every minimiser u has ``penalty(u) <= objective(w) - b``, where b
+    is a lower bound of the loss. So the objective at u is at least ``loss(w) - <g, w>`` plus the minimum of
     ``<g, u> + penalty(u)`` over this set. This is the duality gap of the problem that is restricted to the set.
 
     Args:
@@ -49,7 +49,7 @@ def duality_gap(params: Tree, value: jax.Array, grad: Tree, penalty: Penalty, lo
 
 def inner(a: Tree, b: Tree) -> jax.Array:
     """The inner product of two trees, in at least float32, shape ()."""
-    return optax.tree.vdot(jax.tree.map(lambda x: widen(x)[0], a), jax.tree.map(lambda x: widen(x)[0], b))
+    return jnp.asarray(optax.tree.vdot(*(jax.tree.map(lambda x: widen(x)[0], tree) for tree in (a, b))))
 
 
 def step_between(after: Tree, before: Tree) -> Tree:
