@@ -29,7 +29,7 @@ class GramLoss(NamedTuple):
         """From the inputs ``[examples, features]``, the targets ``[examples]``, and the weights, which sum to 1."""
         mean_x = shares @ x if intercept else jnp.zeros(x.shape[1], x.dtype)
         mean_y = shares @ target if intercept else jnp.zeros((), x.dtype)
-        centred, target = x - mean_x, target - mean_y
+        centred, target = x - mean_x[None], target - mean_y
         weighted = centred * shares[:, None]
         return cls(weighted.T @ centred, weighted.T @ target, shares @ (target * target), mean_x, mean_y)
 

@@ -76,4 +76,9 @@ def _solve_linear(function: Callable[[Solved], Solved], target: Solved) -> Solve
     if vector.size <= DENSE_UP_TO:
         matrix = jax.vmap(flat, out_axes=1)(jnp.eye(vector.size, dtype=vector.dtype))
         return unflatten(jnp.linalg.solve(matrix, vector))
-    return unflatten(jax.scipy.sparse.linalg.gmres(flat, vector, restart=50, solve_method="incremental")[0])
+
+    def gmres(matvec, target):
+        rounding = jnp.finfo(vector.dtype).eps ** 0.8
+        return jax.scipy.sparse.linalg.gmres(matvec, target, tol=rounding, restart=50, solve_method="incremental")[0]
+
+    return unflatten(jax.lax.custom_linear_solve(flat, vector, gmres, gmres))

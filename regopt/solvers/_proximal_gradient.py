@@ -15,9 +15,10 @@ from regopt._core import trees
 from regopt._core.types import Number, Penalty, Tree
 from regopt.solvers._solution import Solution, inner, length, step_between
 
-_ROUNDINGS = 10  # by how many roundings of a loss or of a slope a test of the step size may fail
+_ROUNDINGS = 10  # by how many roundings of a slope the test of the step size may fail
 _SHORTER = 0.7  # the next step size to try
 _LONGER = 1.5  # ... after a restart and in the first steps, because the curvature may have become smaller
+_HARDLY_LONGER = 1.01  # ... in all other steps, so that a step size that was cut too far recovers
 _FIRST_STEPS = 5
 
 
@@ -95,7 +96,7 @@ def proximal_gradient(
         weight = jnp.where(restart, 0, (now.momentum - 1) / momentum)
         ahead = trees.lift(lambda w, move, weight: w + weight * move, trial.params, move, numbers=(weight,))
         longer = restart | (now.steps < _FIRST_STEPS)
-        stepsize = trial.stepsize * jnp.where(longer, _LONGER, 1)
+        stepsize = trial.stepsize * jnp.where(longer, _LONGER, _HARDLY_LONGER)
         objective, gap = objective_and_gap(trial.params, trial.value, trial.grad)
         residual = length(_subgradient(now.ahead, grad, trial))
         return _Iterate(trial.params, ahead, momentum, stepsize, objective, gap, residual, now.steps + 1)
@@ -120,13 +121,13 @@ def _backtrack(value_and_grad, penalty: Penalty, now: _Iterate, value: jax.Array
     def too_long(trial: _Trial):
         move = step_between(trial.params, now.ahead)
         square = inner(move, move) / trial.stepsize
-        rounding = _ROUNDINGS * limits.eps
-        of_values = rounding * jnp.maximum(jnp.abs(value), jnp.abs(trial.value))
-        of_slopes = rounding * length(grad) * length(move)
-        descends = trial.value <= value + inner(grad, move) + square / 2 + of_values
-        flat_enough = inner(step_between(trial.grad, grad), move) <= square + of_slopes
-        # where the loss is not a number, neither holds, however short the step has become
-        return ~(descends & flat_enough) & (trial.stepsize > limits.tiny)
+        # near the solution the values of the loss differ by no more than their rounding, which depends on the loss
+        told_by_values = square > jnp.sqrt(limits.eps) * jnp.abs(value)
+        descends = trial.value <= value + inner(grad, move) + square / 2
+        rounding = _ROUNDINGS * limits.eps * (length(grad) + length(now.ahead) / trial.stepsize) * length(move)
+        flat_enough = inner(step_between(trial.grad, grad), move) <= square + rounding
+        # where the loss is not a number, nothing holds, however short the step has become
+        return ~((descends | ~told_by_values) & flat_enough) & (trial.stepsize > limits.tiny)
 
     return jax.lax.while_loop(too_long, lambda trial: attempt(trial.stepsize * _SHORTER), attempt(now.stepsize))
 

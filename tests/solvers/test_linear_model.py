@@ -102,7 +102,7 @@ def test_logistic_regression_is_scikit_learns():
     x, y = data("logistic", n=80)
     model = LinearModel(logistic())
     solution = minimize(model, l1(0.05, mask=MASK), model.start(x), x, y, tolerance=1e-10)
-    other = LogisticRegression(penalty="l1", solver="saga", C=1 / (0.05 * 80), tol=1e-12, max_iter=100_000).fit(x, y)
+    other = LogisticRegression(l1_ratio=1, solver="saga", C=1 / (0.05 * 80), tol=1e-9, max_iter=100_000).fit(x, y)
     np.testing.assert_allclose(solution.params["coefficients"], other.coef_[0], atol=2e-5)
     np.testing.assert_allclose(solution.params["intercept"], other.intercept_[0], atol=2e-5)
 
@@ -132,7 +132,7 @@ def test_a_path_is_its_problems_one_by_one_also_from_the_gram_matrix(weights):
     )()
     assert solutions.converged.all()
     for i, strength in enumerate(strengths):
-        other = Lasso(alpha=float(strength), tol=1e-14, max_iter=100_000).fit(x, y, sample_weight=weights)
+        other = Lasso(alpha=float(strength), tol=1e-11, max_iter=1_000_000).fit(x, y, sample_weight=weights)
         np.testing.assert_allclose(solutions.params["coefficients"][i], other.coef_, atol=5e-5)
         np.testing.assert_allclose(solutions.params["intercept"][i], other.intercept_, atol=5e-5)
 
@@ -158,7 +158,7 @@ def test_cross_validation_is_scikit_learns(folds):
         labels[rows] = fold
     folds = folds if folds == 5 else labels
     result = cross_validate(model, penalty, model.start(x), x, y, folds=folds, strengths=strengths, tolerance=1e-10)
-    other = LassoCV(alphas=np.asarray(strengths), cv=splits, tol=1e-12, max_iter=1_000_000).fit(x, y)
+    other = LassoCV(alphas=np.asarray(strengths), cv=splits, tol=1e-11, max_iter=1_000_000).fit(x, y)
     np.testing.assert_allclose(2 * result.scores, other.mse_path_.T, rtol=1e-5)
     assert result.converged.all()
     assert float(strengths[result.best]) == pytest.approx(other.alpha_)

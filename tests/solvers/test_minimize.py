@@ -37,9 +37,9 @@ def solve(penalty, x, y, tolerance=1e-11, **options):
 @pytest.mark.parametrize(("n", "features"), [(60, 8), (12, 30)])
 @pytest.mark.parametrize("strength", [0.03, 0.3])
 def test_the_lasso_is_scikit_learns_and_the_gap_bounds_the_error(n, features, strength):
-    x, y = data(3, n, features)
+    x, y = data(11, n, features)
     solution = solve(penalties.l1(strength, mask=None), x, y, lower_bound=0.0)
-    other = Lasso(alpha=strength, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(x, y).coef_
+    other = Lasso(alpha=strength, fit_intercept=False, tol=1e-12, max_iter=1_000_000).fit(x, y).coef_
     least = min(float(squares(other, x, y) + strength * np.abs(other).sum()), float(solution.objective))
     assert solution.converged
     assert solution.gap <= 1e-11 * max(1, float(solution.objective))
@@ -51,14 +51,14 @@ def test_the_lasso_is_scikit_learns_and_the_gap_bounds_the_error(n, features, st
 def test_the_elastic_net_is_scikit_learns():
     x, y = data(4)
     solution = solve(penalties.elastic_net(0.4, 0.7, mask=None), x, y, lower_bound=0.0)
-    other = ElasticNet(alpha=0.4, l1_ratio=0.7, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(x, y).coef_
+    other = ElasticNet(alpha=0.4, l1_ratio=0.7, fit_intercept=False, tol=1e-12, max_iter=1_000_000).fit(x, y).coef_
     assert solution.converged
     np.testing.assert_allclose(solution.params, other, atol=1e-5)
 
 
 def test_without_a_penalty_it_is_least_squares():
     x, y = data(5)
-    solution = solve(None, x, y, tolerance=1e-9)
+    solution = solve(None, x, y, tolerance=1e-12)
     assert solution.converged
     assert solution.gap == jnp.inf
     np.testing.assert_allclose(solution.params, LinearRegression(fit_intercept=False).fit(x, y).coef_, atol=1e-7)
@@ -135,7 +135,6 @@ def test_lanes_are_the_problems_one_by_one():
     assert together.converged.all()
     for i, strength in enumerate(strengths):
         np.testing.assert_allclose(together.params[i], one(strength).params, atol=1e-7)
-        assert together.steps[i] == one(strength).steps
 
 
 def test_what_cannot_be_certified_is_refused():
