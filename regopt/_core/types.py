@@ -63,6 +63,11 @@ NO_STRENGTH_MAX = (
     "penalty with has_strength_max"
 )
 
+NO_LINEAR_MINIMUM = (
+    "no lower bound of a linear function plus this penalty is known, so there is no duality gap: take a penalty with "
+    "has_linear_minimum, or go by the residual"
+)
+
 
 def no_prox(params: Tree, step: NumberTree) -> Tree:
     """The prox of a penalty of which none is known: it raises."""
@@ -82,6 +87,12 @@ def no_strength_max(grad_at_zero: Tree) -> jax.Array:
     raise ValueError(NO_STRENGTH_MAX)
 
 
+def no_linear_minimum(grad: Tree, level: Number) -> jax.Array:
+    """The least value of a linear function plus a penalty of which none is known: it raises."""
+    del grad, level
+    raise ValueError(NO_LINEAR_MINIMUM)
+
+
 class _Penalty(NamedTuple):
     value: Callable[[Tree], jax.Array]
     prox: Callable[[Tree, NumberTree], Tree]
@@ -89,6 +100,7 @@ class _Penalty(NamedTuple):
     project: Callable[[Tree, Number], Tree]
     strength_max: Callable[[Tree], jax.Array]
     stage: int | None
+    linear_minimum: Callable[[Tree, Number], jax.Array]
 
 
 class Penalty(_Penalty):
@@ -106,8 +118,12 @@ class Penalty(_Penalty):
     ``penalties.total``: where two penalise one leaf, the prox of their sum is their own in ascending order of stage,
     for the pairs listed there; None where that never holds.
 
-    Where ``prox``, ``project`` or ``strength_max`` is not known, give None: a call of it raises a ``ValueError`` that
-    names the fix, and ``has_prox``, ``has_projection`` or ``has_strength_max`` is False.
+    ``linear_minimum(grad, level)`` is for convex penalties: a number that is never above ``<grad, u> + value(u)`` for
+    any u with ``value(u) <= level``, and reaches that minimum where ``-grad`` is a subgradient; shape (). It is
+    ``-inf`` where a leaf with a gradient is not penalised. Duality gaps come from it.
+
+    Where ``prox``, ``project``, ``strength_max`` or ``linear_minimum`` is not known, give None: a call of it raises a
+    ``ValueError`` that names the fix, and ``has_prox`` and its like are False.
     """
 
     __slots__ = ()
@@ -120,6 +136,7 @@ class Penalty(_Penalty):
         project: Callable[[Tree, Number], Tree] | None = None,
         strength_max: Callable[[Tree], jax.Array] | None = None,
         stage: int | None = None,
+        linear_minimum: Callable[[Tree, Number], jax.Array] | None = None,
     ) -> Self:
         return super().__new__(
             cls,
@@ -129,6 +146,7 @@ class Penalty(_Penalty):
             no_projection if project is None else project,
             no_strength_max if strength_max is None else strength_max,
             stage,
+            no_linear_minimum if linear_minimum is None else linear_minimum,
         )
 
     @classmethod
@@ -149,6 +167,11 @@ class Penalty(_Penalty):
     def has_strength_max(self) -> bool:
         """Whether ``strength_max`` exists and is known; else a call of it raises."""
         return self.strength_max is not no_strength_max
+
+    @property
+    def has_linear_minimum(self) -> bool:
+        """Whether ``linear_minimum`` is known; else a call of it raises."""
+        return self.linear_minimum is not no_linear_minimum
 
 
 class Stopping(NamedTuple):

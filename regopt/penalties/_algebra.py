@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, like, safe_divide, widen
+from regopt._core.numerics import as_float, check_range, like, safe_divide, widen
 from regopt._core.types import Number, NumberTree, Penalty, Tree
 from regopt.penalties._leafwise import CONE, ENTRIES, FUSED, GROUPS, SQUARE, WHOLE
 
@@ -133,10 +133,21 @@ def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
         by = like(factor, largest)
         return jnp.where((by == 0) & (largest > 0), jnp.inf, safe_divide(largest, by))
 
+    def scaled_linear_minimum(grad, level):
+        # times a positive factor, the minimum over value <= level / factor; a factor of 0 leaves the linear part alone
+        by = as_float(factor)
+        positive = jnp.where(by > 0, by, 1)
+        minimum = positive * penalty.linear_minimum(
+            trees.lift_wide(lambda g, by: g / by, grad, numbers=(positive,)), level / positive
+        )
+        flat = reduce(jnp.logical_and, [jnp.all(g == 0) for g in jax.tree.leaves(grad)], jnp.array(True))
+        return jnp.where(by > 0, minimum, jnp.where(flat, 0, -jnp.inf))
+
     return penalty._replace(
         value=scaled_value,
         prox=scaled_prox if penalty.has_prox else None,
         strength_max=scaled_strength_max if penalty.has_strength_max else None,
+        linear_minimum=scaled_linear_minimum if penalty.has_linear_minimum else None,
     )
 
 

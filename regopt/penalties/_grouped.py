@@ -124,7 +124,7 @@ def group_lasso(
     def strength_max_at(g):
         return jnp.max(direction_and_norm((g,), _axes(axis, g))[1], initial=0) / _weight(axis, weighted, g)
 
-    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS)
+    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS, norm=True)
 
 
 def sparse_group_lasso(
@@ -184,7 +184,7 @@ def sparse_group_lasso(
     def strength_max_at(g, l1_ratio):
         return _sparse_group_max(_rows(g, _axes(axis, g)), l1_ratio, (1 - l1_ratio) * _weight(axis, weighted, g))
 
-    return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at)
+    return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at, norm=True)
 
 
 def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask = "weights") -> Penalty:

@@ -63,7 +63,23 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
 
         return jax.tree.map(at_leaf, params, *by_leaf(params))
 
-    return Penalty(value, prox, lambda params: trees.resolve_mask(mask, params))
+    def linear_minimum(grad, level):
+        del level
+
+        def at_leaf(g, chosen, lower, upper):
+            g = widen(g)[0]
+            low, high = (like(lower, g), like(upper, g)) if chosen else (-jnp.inf, jnp.inf)
+            return jnp.sum(jnp.where(g == 0, 0, g * jnp.where(g > 0, low, high)))
+
+        return trees.total(jax.tree.map(at_leaf, grad, *by_leaf(grad)))
+
+    unbounded = any(np.isinf(bound) for bound in concrete)  # then a linear function has no minimum
+    return Penalty(
+        value,
+        prox,
+        lambda params: trees.resolve_mask(mask, params),
+        linear_minimum=None if unbounded else linear_minimum,
+    )
 
 
 def non_negative(*, mask: Mask = "weights") -> Penalty:

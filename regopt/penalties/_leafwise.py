@@ -26,6 +26,8 @@ def leafwise(
     strength_max_at: Callable[..., jax.Array] | None = None,
     ball: Callable[[list[jax.Array], Number], list[jax.Array]] | None = None,
     stage: int | None = None,
+    norm: bool = False,
+    linear_minimum_at: Callable[..., jax.Array] | None = None,
 ) -> Penalty:
     """The penalty from its rules for one leaf, computed in at least float32.
 
@@ -37,6 +39,9 @@ def leafwise(
         strength_max_at: ``(gradient, *numbers without the strength) -> scalar``; None where there is none.
         ball: ``(leaves, radius) -> leaves``, the projection of all penalised leaves together; None where there is none.
         stage: the position of the prox in the prox of a sum; None where the prox of a sum is not known.
+        norm: whether the value of a leaf is the strength times a norm; then ``strength_max_at`` is its dual norm.
+        linear_minimum_at: ``(gradient, level, *numbers) -> scalar`` where the penalty is convex and no norm; None where
+            there is none.
 
     Returns:
         The penalty.
@@ -66,6 +71,21 @@ def leafwise(
         ]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
 
+    def dual_minimum_at(g, level, strength, *rest):
+        assert strength_max_at is not None
+        excess = jnp.max(_excess(strength_max_at(g, *rest), strength))
+        return jnp.where(excess > 0, -excess * level, 0)
+
+    minimum_at = dual_minimum_at if norm else linear_minimum_at
+
+    def linear_minimum(grad, level):
+        assert minimum_at is not None
+        minima = [
+            trees.lift_wide(minimum_at if on else _unpenalised_minimum, g, numbers=(level, *rest))
+            for g, on, *rest in leaves(grad, *numbers)
+        ]
+        return trees.total(minima)
+
     def project(params, radius):
         assert ball is not None
         arrays, structure = jax.tree.flatten(params)
@@ -81,7 +101,18 @@ def leafwise(
         project=None if ball is None else project,
         strength_max=None if strength_max_at is None else strength_max,
         stage=stage,
+        linear_minimum=None if minimum_at is None else linear_minimum,
     )
+
+
+def _excess(dual_norm: jax.Array, strength: jax.Array) -> jax.Array:
+    """By how much a gradient lies outside the dual ball of ``strength * norm``, as a share of its radius; >= 0."""
+    reached = jnp.where(strength > 0, dual_norm / jnp.where(strength > 0, strength, 1), jnp.inf)
+    return jnp.where(dual_norm == 0, 0, jnp.maximum(reached - 1, 0))
+
+
+def _unpenalised_minimum(g: jax.Array, *_: jax.Array) -> jax.Array:
+    return jnp.where(jnp.any(g != 0), -jnp.inf, 0).astype(g.dtype)
 
 
 def magnitude(w: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 Penalties that couple entries are in ``_grouped.py`` and ``_coupling.py``, constraints in ``_indicators.py``.
 """
 
+import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, safe_divide
@@ -49,6 +50,7 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         lambda w, step, strength: w * (1 / (1 + step * strength)),  # XLA computes a quotient apart from what uses it
         ball=projection_l2_ball,
         stage=SQUARE,
+        linear_minimum_at=lambda g, _, strength: -_conjugate_of_square(g, strength),
     )
 
 
@@ -89,6 +91,7 @@ def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         strength_max_at=largest,
         ball=projection_l1_ball,
         stage=ENTRIES,
+        norm=True,
     )
 
 
@@ -137,7 +140,29 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
         never = (l1_ratio == 0) & (largest(g) > 0)
         return jnp.where(never, jnp.inf, safe_divide(largest(g), l1_ratio))
 
-    return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at)
+    def linear_minimum_at(g, level, strength, l1_ratio):
+        reach = strength * l1_ratio
+        excess = soft_threshold(g, reach + jnp.zeros_like(g))
+        # the first bound is exact, the second one comes from the l1 norm alone and is finite without a square
+        exact = -_conjugate_of_square(excess, strength * (1 - l1_ratio))
+        relative = jnp.max(jnp.where(excess == 0, 0, jnp.abs(excess) / jnp.where(reach > 0, reach, 1)), initial=0)
+        by_norm = jnp.where(relative > 0, jnp.where(jnp.all(reach > 0), -relative * level, -jnp.inf), 0)
+        return jnp.maximum(exact, by_norm)
+
+    return leafwise(
+        (strength, l1_ratio),
+        mask,
+        value_at,
+        prox_at,
+        strength_max_at=strength_max_at,
+        linear_minimum_at=linear_minimum_at,
+    )
+
+
+def _conjugate_of_square(g: jax.Array, strength: jax.Array) -> jax.Array:
+    """``sum_i g_i**2 / (2 strength)``; infinite where the strength is 0 and an entry is not, shape ()."""
+    parts = jnp.where(strength > 0, g * g / jnp.where(strength > 0, 2 * strength, 1), jnp.where(g == 0, 0, jnp.inf))
+    return jnp.sum(parts)
 
 
 def huber(strength: NumberTree = 1.0, delta: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:

@@ -68,6 +68,7 @@ def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         lambda w, strength: strength * _norm(_polar, w),
         prox_at,
         strength_max_at=lambda g: _norm(_leading, g),
+        norm=True,
         ball=ball,
     )
 
@@ -122,7 +123,7 @@ def spectral_norm(
     def prox_at(w, step, strength):
         return _on_singular_values(_cut, w, step * strength, "spectral_norm")
 
-    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=lambda g: _norm(_polar, g))
+    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=lambda g: _norm(_polar, g), norm=True)
 
 
 def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:

@@ -1,5 +1,31 @@
 """Solvers: functions that return the minimiser of an objective, rather than the update of one step."""
 
+from regopt.solvers._cross_validate import CrossValidation, cross_validate
+from regopt.solvers._families import Family, gamma, gaussian, huber_loss, logistic, poisson, squared_hinge
+from regopt.solvers._implicit import implicit_root
 from regopt.solvers._lasso_path import LassoPath, lasso_path
+from regopt.solvers._linear_model import LinearModel
+from regopt.solvers._minimize import CertifiedLoss, minimize
+from regopt.solvers._path import path, strength_grid
+from regopt.solvers._solution import Solution
 
-__all__ = ["LassoPath", "lasso_path"]
+__all__ = [
+    "CertifiedLoss",
+    "CrossValidation",
+    "Family",
+    "LassoPath",
+    "LinearModel",
+    "Solution",
+    "cross_validate",
+    "gamma",
+    "gaussian",
+    "huber_loss",
+    "implicit_root",
+    "lasso_path",
+    "logistic",
+    "minimize",
+    "path",
+    "poisson",
+    "squared_hinge",
+    "strength_grid",
+]

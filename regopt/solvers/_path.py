@@ -1,0 +1,151 @@
+"""A regularisation path: the solutions for a grid of strengths, from the largest down, each started from the last."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.numerics import check_range, check_whole
+from regopt._core.types import Number, Penalty, Tree
+from regopt.solvers._gram import GramLoss
+from regopt.solvers._linear_model import LinearModel
+from regopt.solvers._minimize import minimize
+from regopt.solvers._solution import Solution
+
+# ``penalties.l1``, or ``lambda strength: penalties.elastic_net(strength, 0.5)``
+PenaltyOfStrength = Callable[[jax.Array], Penalty]
+
+
+def path(
+    loss: Callable[..., jax.Array],
+    penalty: PenaltyOfStrength,
+    start: Tree,
+    *data: Any,
+    strengths: jax.Array,
+    lower_bound: Number | None = None,
+    tolerance: Number = 1e-6,
+    max_steps: int = 10_000,
+) -> Solution:
+    """The solutions of ``min_w loss(w, *data) + penalty(strength)(w)`` for each strength, with their certificates.
+
+    Each problem starts from the solution of the one before, so give the strengths in descending order; see
+    ``strength_grid``. The function is pure: jit it, and vmap it over data, weights or ``l1_ratio``.
+
+    Args:
+        loss: as for ``minimize``.
+        penalty: a function from a strength, shape (), to the penalty, for example ``penalties.l1``.
+        start: the parameters from which the first problem starts.
+        *data: further arguments of the loss; may be traced.
+        strengths: the strengths, ``[n]``, >= 0; may be traced.
+        lower_bound: as for ``minimize``.
+        tolerance: as for ``minimize``.
+        max_steps: the largest number of steps for each strength; static.
+
+    Returns:
+        The solutions; each array has a leading axis ``[n]``.
+
+    Raises:
+        ValueError: a concrete strength is negative or NaN, or ``minimize`` refuses an argument.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l1
+        >>> from regopt.solvers import path
+        >>> def loss(w, y):
+        ...     return jnp.sum((w - y) ** 2) / 2
+        >>> path(loss, l1, jnp.zeros(1), jnp.array([3.0]), strengths=jnp.array([2.0, 1.0])).params
+        Array([[1.],
+               [2.]], dtype=float32)
+
+    References:
+        Friedman, J., Hastie, T., & Tibshirani, R. (2010). Regularization paths for generalized linear models via
+        coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 2.5, for the warm starts.
+    """
+    check_range("strengths", strengths, "[0, inf)")
+
+    gram = _gram(loss, penalty, start, data)
+    data = data if gram is None else ()
+
+    def solve(params, strength):
+        solution = minimize(
+            loss if gram is None else gram,
+            penalty(strength),
+            params,
+            *data,
+            lower_bound=lower_bound,
+            tolerance=tolerance,
+            max_steps=max_steps,
+        )
+        return jax.lax.stop_gradient(solution.params), solution
+
+    solutions = jax.lax.scan(solve, trees.copy_wide(start), strengths)[1]
+    return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
+
+
+def _gram(
+    loss: Callable[..., jax.Array], penalty: PenaltyOfStrength, start: Tree, data: tuple[Any, ...]
+) -> GramLoss | None:
+    """The least-squares loss from its Gram matrix, where the intercept has no penalty; None for all other losses."""
+    if not isinstance(loss, LinearModel):
+        return None
+    penalised = penalty(jnp.ones(())).mask(start)
+    return None if penalised.get("intercept", False) else loss.shared(*data)
+
+
+def strength_grid(
+    loss: Callable[..., jax.Array],
+    penalty: PenaltyOfStrength,
+    start: Tree,
+    *data: Any,
+    size: int = 100,
+    ratio: Number = 1e-3,
+) -> jax.Array:
+    """Strengths from the smallest at which all penalised parameters are 0 down to its multiple, equally spaced in log.
+
+    Leaves that the penalty leaves out, such as an intercept, are fitted first, with the penalised ones at 0.
+
+    Args:
+        loss: as for ``minimize``.
+        penalty: a function from a strength, shape (), to a penalty with a ``strength_max``.
+        start: a tree like the parameters.
+        *data: further arguments of the loss; may be traced.
+        size: how many strengths, >= 2; static.
+        ratio: the last strength divided by the first one, in (0, 1); may be traced.
+
+    Returns:
+        The strengths, ``[size]``, descending.
+
+    Raises:
+        ValueError: a number lies outside its range, or the penalty has no ``strength_max``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.penalties import l1
+        >>> from regopt.solvers import strength_grid
+        >>> def loss(w, y):
+        ...     return jnp.sum((w - y) ** 2) / 2
+        >>> strength_grid(loss, l1, jnp.zeros(2), jnp.array([3.0, -4.0]), size=3, ratio=0.25)
+        Array([4., 2., 1.], dtype=float32)
+
+    References:
+        Friedman, J., Hastie, T., & Tibshirani, R. (2010). Regularization paths for generalized linear models via
+        coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 2.5.
+    """
+    check_whole("size", size, "[2, inf)")
+    check_range("ratio", ratio, "(0, 1)")
+    unit = penalty(jnp.ones(()))
+    masks = jax.tree.leaves(unit.mask(start))
+    leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, start))
+
+    def with_free(free):
+        ours = iter(free)
+        return structure.unflatten([leaf if on else next(ours) for leaf, on in zip(leaves, masks, strict=True)])
+
+    free = [leaf for leaf, on in zip(leaves, masks, strict=True) if not on]
+    if free:
+        eps = jnp.finfo(free[0].dtype).eps
+        free = minimize(lambda free: loss(with_free(free), *data), None, free, tolerance=eps**0.75).params
+    largest = unit.strength_max(jax.grad(loss)(with_free(free), *data))
+    return largest * ratio ** jnp.linspace(0, 1, size, dtype=largest.dtype)

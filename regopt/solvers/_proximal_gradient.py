@@ -1,0 +1,154 @@
+"""The proximal gradient method with Nesterov's acceleration (FISTA), backtracking and adaptive restart.
+
+Smooth problems, penalised problems and problems over a set are one method here: the prox is the identity, the
+penalty's, or the projection. Each step takes the gradient at the extrapolated point and at the new one; the second
+gradient tests the step size to rounding, which the values of the loss do not, and it gives the certificate.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.types import Number, Penalty, Tree
+from regopt.solvers._solution import Solution, inner, length, step_between
+
+_ROUNDINGS = 10  # by how many roundings of a slope the test of the step size may fail
+_SHORTER = 0.7  # the next step size to try
+_LONGER = 1.5  # ... after a restart and in the first steps, because the curvature may have become smaller
+_HARDLY_LONGER = 1.01  # ... in all other steps, so that a step size that was cut too far recovers
+_FIRST_STEPS = 5
+
+
+Gap: TypeAlias = Callable[[Tree, jax.Array, Tree], jax.Array]
+
+
+class _Iterate(NamedTuple):
+    params: Tree
+    ahead: Tree  # the extrapolated point at which the next gradient is taken
+    momentum: jax.Array  # shape (): t_k of FISTA, 1 after a restart
+    stepsize: jax.Array  # shape ()
+    objective: jax.Array  # shape ()
+    gap: jax.Array  # shape ()
+    residual: jax.Array  # shape ()
+    steps: jax.Array  # shape (), int32
+
+
+class _Trial(NamedTuple):
+    stepsize: jax.Array
+    params: Tree
+    value: jax.Array
+    grad: Tree
+
+
+def proximal_gradient(
+    loss: Callable[[Tree], jax.Array],
+    penalty: Penalty,
+    start: Tree,
+    *,
+    gap_at: Gap | None,
+    tolerance: Number,
+    max_steps: int,
+) -> Solution:
+    """Minimise ``loss + penalty`` by FISTA; see ``minimize`` for the arguments.
+
+    Args:
+        loss: the smooth part, a function of the parameters alone.
+        penalty: the penalty, with a prox.
+        start: where to start, at least float32.
+        gap_at: a function from the parameters, the loss there and its gradient to an upper bound on the objective minus
+            its minimum; None where there is none, and then the residual decides.
+        tolerance: as for ``minimize``.
+        max_steps: as for ``minimize``.
+
+    Returns:
+        The solution.
+
+    References:
+        Beck, A., & Teboulle, M. (2009). A fast iterative shrinkage-thresholding algorithm for linear inverse problems.
+        SIAM Journal on Imaging Sciences, 2(1), 183-202. The algorithm with backtracking, equations (4.1) to (4.3).
+
+        O'Donoghue, B., & Candes, E. (2015). Adaptive restart for accelerated gradient schemes. Foundations of
+        Computational Mathematics, 15(3), 715-732. Equation (13), the gradient scheme.
+    """
+    value_and_grad = jax.value_and_grad(loss)
+
+    def objective_and_gap(params: Tree, value: jax.Array, grad: Tree) -> tuple[jax.Array, jax.Array]:
+        gap = jnp.inf if gap_at is None else gap_at(params, value, grad)
+        return value + penalty.value(params).astype(value.dtype), jnp.asarray(gap, value.dtype)
+
+    def within(now: _Iterate) -> jax.Array:
+        if gap_at is None:
+            return now.residual <= tolerance
+        return now.gap <= tolerance * jnp.maximum(jnp.abs(now.objective), 1)
+
+    def unfinished(now: _Iterate) -> jax.Array:
+        return (now.steps < max_steps) & ~within(now) & ~jnp.isnan(now.objective)
+
+    def step(now: _Iterate) -> _Iterate:
+        value, grad = value_and_grad(now.ahead)
+        trial = _backtrack(value_and_grad, penalty, now, value, grad)
+        move = step_between(trial.params, now.params)
+        restart = inner(step_between(now.ahead, trial.params), move) > 0
+        momentum = jnp.where(restart, 1, (1 + jnp.sqrt(1 + 4 * now.momentum**2)) / 2)
+        weight = jnp.where(restart, 0, (now.momentum - 1) / momentum)
+        ahead = trees.lift(lambda w, move, weight: w + weight * move, trial.params, move, numbers=(weight,))
+        longer = restart | (now.steps < _FIRST_STEPS)
+        stepsize = trial.stepsize * jnp.where(longer, _LONGER, _HARDLY_LONGER)
+        objective, gap = objective_and_gap(trial.params, trial.value, trial.grad)
+        residual = length(_subgradient(now.ahead, grad, trial))
+        return _Iterate(trial.params, ahead, momentum, stepsize, objective, gap, residual, now.steps + 1)
+
+    value, grad = value_and_grad(start)
+    objective, gap = objective_and_gap(start, value, grad)
+    stepsize, unknown = _first_stepsize(jax.grad(loss), start, grad), jnp.full_like(gap, jnp.inf)
+    first = _Iterate(start, start, jnp.ones_like(gap), stepsize, objective, gap, unknown, jnp.zeros((), jnp.int32))
+    last = jax.lax.while_loop(unfinished, step, first)
+    return Solution(last.params, last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def _backtrack(value_and_grad, penalty: Penalty, now: _Iterate, value: jax.Array, grad: Tree) -> _Trial:
+    """The first step size, from the last one downwards, at which the loss curves no more than ``1 / stepsize``."""
+    limits = jnp.finfo(value.dtype)
+
+    def attempt(stepsize):
+        moved = trees.lift(lambda w, g, step: w - step * g, now.ahead, grad, numbers=(stepsize,))
+        params = penalty.prox(moved, stepsize)
+        return _Trial(stepsize, params, *value_and_grad(params))
+
+    def too_long(trial: _Trial):
+        move = step_between(trial.params, now.ahead)
+        square = inner(move, move) / trial.stepsize
+        # near the solution the values of the loss differ by no more than their rounding, which depends on the loss
+        told_by_values = square > jnp.sqrt(limits.eps) * jnp.abs(value)
+        descends = trial.value <= value + inner(grad, move) + square / 2
+        rounding = _ROUNDINGS * limits.eps * (length(grad) + length(now.ahead) / trial.stepsize) * length(move)
+        flat_enough = inner(step_between(trial.grad, grad), move) <= square + rounding
+        # where the loss is not a number, nothing holds, however short the step has become
+        return ~((descends | ~told_by_values) & flat_enough) & (trial.stepsize > limits.tiny)
+
+    return jax.lax.while_loop(too_long, lambda trial: attempt(trial.stepsize * _SHORTER), attempt(now.stepsize))
+
+
+def _subgradient(ahead: Tree, grad: Tree, trial: _Trial) -> Tree:
+    """An element of the subdifferential of the objective at the new point, from the optimality of its prox."""
+    return trees.lift(
+        lambda w, before, g, g_before, step: (before - w) / step + g - g_before,
+        trial.params,
+        ahead,
+        trial.grad,
+        grad,
+        numbers=(trial.stepsize,),
+    )
+
+
+def _first_stepsize(gradient: Callable[[Tree], Tree], start: Tree, grad: Tree) -> jax.Array:
+    """The inverse of the curvature of the loss along its gradient at the start; backtracking corrects it."""
+    size = length(grad)
+    reach = 1e-3 * jnp.maximum(length(start), 1) / jnp.where(size > 0, size, 1)
+    nearby = trees.lift(lambda w, g, reach: w - reach * g, start, grad, numbers=(reach,))
+    change = length(step_between(gradient(nearby), grad))
+    known = (change > 0) & jnp.isfinite(change)
+    return jnp.where(known, reach * size / jnp.where(known, change, 1), 1.0)

@@ -1,0 +1,178 @@
+"""Linear models against scikit-learn and SciPy; conjugates against a search; gaps, paths and cross-validation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import GammaRegressor, Lasso, LassoCV, LogisticRegression, PoissonRegressor
+from sklearn.model_selection import KFold
+
+from regopt.penalties import elastic_net, l1, l2
+from regopt.solvers import (
+    LinearModel,
+    cross_validate,
+    gamma,
+    gaussian,
+    huber_loss,
+    logistic,
+    minimize,
+    path,
+    poisson,
+    squared_hinge,
+    strength_grid,
+)
+
+FAMILIES = {
+    "gaussian": (gaussian(), [-1.5, 0.0, 2.0]),
+    "logistic": (logistic(), [0.0, 1.0, 0.3]),
+    "poisson": (poisson(), [0.0, 1.0, 7.0]),
+    "gamma": (gamma(), [0.2, 1.0, 5.0]),
+    "huber": (huber_loss(0.7), [-1.5, 0.0, 2.0]),
+    "squared hinge": (squared_hinge(), [0.0, 1.0]),
+}
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def data(name, seed=0, n=50, features=6):
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((n, features)) + 0.5
+    eta = 0.5 * x @ random.standard_normal(features)
+    noise = random.uniform(size=n)
+    y = {
+        "logistic": (noise < 1 / (1 + np.exp(-eta))) * 1.0,
+        "squared hinge": (noise < 1 / (1 + np.exp(-eta))) * 1.0,
+        "poisson": random.poisson(np.exp(np.clip(eta, -2, 2))) * 1.0,
+        "gamma": np.exp(eta) * random.gamma(2, 0.5, n),
+    }.get(name, eta + noise)
+    return jnp.asarray(x), jnp.asarray(y)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("eta", [-1.3, 0.4])
+@pytest.mark.parametrize("shrunk", [1.0, 0.35])
+def test_a_conjugate_is_the_largest_difference_to_a_line(name, eta, shrunk):
+    family, targets = FAMILIES[name]
+    loss = jax.jit(family.loss)
+    for target in targets:
+        slope = shrunk * jax.grad(family.loss)(eta, target)
+
+        def above_the_line(at, target=target, slope=slope):
+            return float(loss(at, target) - slope * at)
+
+        found = minimize_scalar(above_the_line, bounds=(-30, 30), options={"xatol": 1e-9})
+        assert float(family.conjugate(slope, jnp.asarray(target))) == pytest.approx(-found.fun, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_least_loss_is_zero(name):
+    family, targets = FAMILIES[name]
+    for y in targets:
+        losses = family.loss(jnp.linspace(-40, 40, 16_001), jnp.asarray(y))
+        assert 0 <= losses.min() + 1e-14 < 1e-4
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_gap_bounds_the_error_with_an_intercept_weights_and_an_offset(name):
+    x, y = data(name)
+    model = LinearModel(FAMILIES[name][0])
+    weights, offset = (jnp.arange(50) % 3).astype(float), jnp.linspace(-0.3, 0.3, 50)
+
+    def run(steps, tolerance):
+        penalty = elastic_net(0.02, 0.5, mask={"coefficients": True, "intercept": False})
+        return minimize(model, penalty, model.start(x), x, y, weights, offset, tolerance=tolerance, max_steps=steps)
+
+    best = run(20_000, 1e-11)
+    assert best.converged
+    for steps in (1, 4, 16):
+        early = run(steps, 0.0)
+        assert early.gap >= early.objective - best.objective - 1e-12
+        assert early.gap < jnp.inf
+
+
+MASK = {"coefficients": True, "intercept": False}
+
+
+def test_logistic_regression_is_scikit_learns():
+    x, y = data("logistic", n=80)
+    model = LinearModel(logistic())
+    solution = minimize(model, l1(0.05, mask=MASK), model.start(x), x, y, tolerance=1e-10)
+    other = LogisticRegression(l1_ratio=1, solver="saga", C=1 / (0.05 * 80), tol=1e-9, max_iter=100_000).fit(x, y)
+    np.testing.assert_allclose(solution.params["coefficients"], other.coef_[0], atol=2e-5)
+    np.testing.assert_allclose(solution.params["intercept"], other.intercept_[0], atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "other"), [("poisson", PoissonRegressor), ("gamma", GammaRegressor)])
+def test_generalised_linear_models_are_scikit_learns(name, other):
+    x, y = data(name)
+    model = LinearModel(FAMILIES[name][0])
+    solution = minimize(model, l2(0.1, mask=MASK), model.start(x), x, y, tolerance=1e-11)
+    other = other(alpha=0.1, tol=1e-10, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(solution.params["coefficients"], other.coef_, atol=1e-5)
+    np.testing.assert_allclose(solution.params["intercept"], other.intercept_, atol=1e-5)
+
+
+def penalty(strength):
+    return l1(strength, mask=MASK)
+
+
+@pytest.mark.parametrize("weights", [None, "thirds"])
+def test_a_path_is_its_problems_one_by_one_also_from_the_gram_matrix(weights):
+    x, y = data("gaussian")
+    weights = None if weights is None else (jnp.arange(50) % 3).astype(float)
+    model = LinearModel(gaussian())
+    strengths = strength_grid(model, penalty, model.start(x), x, y, weights, size=6, ratio=0.01)
+    solutions = jax.jit(
+        lambda: path(model, penalty, model.start(x), x, y, weights, strengths=strengths, tolerance=1e-10)
+    )()
+    assert solutions.converged.all()
+    for i, strength in enumerate(strengths):
+        other = Lasso(alpha=float(strength), tol=1e-11, max_iter=1_000_000).fit(x, y, sample_weight=weights)
+        np.testing.assert_allclose(solutions.params["coefficients"][i], other.coef_, atol=5e-5)
+        np.testing.assert_allclose(solutions.params["intercept"][i], other.intercept_, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "logistic", "poisson"])
+def test_the_grid_starts_where_all_coefficients_vanish(name):
+    x, y = data(name)
+    model = LinearModel(FAMILIES[name][0])
+    largest = strength_grid(model, penalty, model.start(x), x, y, size=2)[0]
+    for factor, zero in ((1.001, True), (0.98, False)):
+        solution = minimize(model, penalty(factor * largest), model.start(x), x, y, tolerance=1e-10)
+        assert (jnp.abs(solution.params["coefficients"]).max() == 0) == zero
+
+
+@pytest.mark.parametrize("folds", [5, "shuffled"])
+def test_cross_validation_is_scikit_learns(folds):
+    x, y = data("gaussian", n=53)
+    model = LinearModel(gaussian())
+    strengths = strength_grid(model, penalty, model.start(x), x, y, size=8, ratio=0.01)
+    splits = KFold(5, shuffle=folds == "shuffled", random_state=0 if folds == "shuffled" else None)
+    labels = np.zeros(53, int)
+    for fold, (_, rows) in enumerate(splits.split(x)):
+        labels[rows] = fold
+    folds = folds if folds == 5 else labels
+    result = cross_validate(model, penalty, model.start(x), x, y, folds=folds, strengths=strengths, tolerance=1e-10)
+    other = LassoCV(alphas=np.asarray(strengths), cv=splits, tol=1e-11, max_iter=1_000_000).fit(x, y)
+    np.testing.assert_allclose(2 * result.scores, other.mse_path_.T, rtol=1e-5)
+    assert result.converged.all()
+    assert float(strengths[result.best]) == pytest.approx(other.alpha_)
+    limit = result.mean[result.best] + result.standard_error[result.best]
+    assert result.mean[result.one_standard_error] <= limit
+    assert (result.mean[: result.one_standard_error] > limit).all()
+
+
+@pytest.mark.parametrize(
+    ("folds", "word"),
+    [(1, "folds"), (51, "at most"), (np.zeros(50, int), "each integer"), (np.zeros(3, int), "50 rows")],
+)
+def test_folds_that_do_not_fit_are_refused(folds, word):
+    x, y = data("gaussian")
+    model = LinearModel(gaussian())
+    with pytest.raises(ValueError, match=word):
+        cross_validate(model, penalty, model.start(x), x, y, folds=folds)
