@@ -23,8 +23,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     The settings' numbers are traced, so any value runs in the same program. A setting diverges when a metric of a
     step, the monitor, or a number of its state that was finite is so no longer; it is recorded with its first bad
     step and trained no further, and changes no bit of the others. In the same row, with the same ``Result.chunk``,
-    mapping and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than settings
-    it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it was.
+    mapping and devices, a setting has the same bits whatever the others are; with a scheduler or fewer ``slots`` than
+    settings it takes whatever slot of a call is free, which may change a rounding, and ``Result.refit`` knows which it
+    was.
 
     On a GPU XLA may choose other kernels when it compiles again, in another process: the same bits after a resume or a
     refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. The flags are part of what a
