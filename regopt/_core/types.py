@@ -167,10 +167,13 @@ class Task(NamedTuple):
 
     ``init(key, h) -> state``, ``step(state, batch, key, h) -> (state, metrics)`` and
     ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars. ``predict(state, inputs, h) -> outputs``,
-    one array, is for ``Result.predict``; a task may do without.
+    one array, is for ``Result.predict``; a task may do without. ``modes`` tells of the metrics of ``evaluate``, by
+    name, whether a smaller ("min") or a larger ("max") value is better; ``loss``, also with ``train_``, ``validation_``
+    or ``test_`` before it, is what is trained and has "min" by definition.
     """
 
     init: Callable[[Key, Tree], Tree]
     step: Callable[[Tree, Tree, Key, Tree], tuple[Tree, dict[str, jax.Array]]]
     evaluate: Callable[[Tree, Tree, Tree], dict[str, jax.Array]]
     predict: Callable[[Tree, Tree, Tree], jax.Array] | None = None
+    modes: Mapping[str, Literal["min", "max"]] | None = None

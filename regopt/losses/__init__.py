@@ -1,7 +1,16 @@
-"""Losses and metrics: functions of outputs and targets."""
+"""Losses and metrics: functions of outputs and targets, which declare whether a smaller or a larger value is better."""
 
 from regopt.losses._classification import accuracy, cross_entropy, smooth_labels, smoothed_cross_entropy
+from regopt.losses._metric import metric
 from regopt.losses._multi_task import multi_task
 from regopt.losses._regression import squared_error
 
-__all__ = ["accuracy", "cross_entropy", "multi_task", "smooth_labels", "smoothed_cross_entropy", "squared_error"]
+__all__ = [
+    "accuracy",
+    "cross_entropy",
+    "metric",
+    "multi_task",
+    "smooth_labels",
+    "smoothed_cross_entropy",
+    "squared_error",
+]

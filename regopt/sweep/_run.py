@@ -48,7 +48,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             keep its best state (book Algorithm 7.1); a number, or a function of ``h``, as in
             ``lambda h: h["patience"]``. None trains to the end.
         monitor: the metric that early stopping, the progress line and ``best`` watch.
-        mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
+        mode: whether a smaller or a larger ``monitor`` is better; by default what the task declares: "min" for its
+            loss, and for a metric what ``losses.metric`` says.
         noise: "shared" gives all settings the same random field at a step, which also pairs their noise; "per
             lane" gives each its own, at the price of drawing it.
         resamples: training sets as places in ``data.train``, whole numbers ``[replicas, examples]``, repetitions

@@ -14,6 +14,7 @@ from flax import linen, nnx
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
+from regopt.training._checks import Mode, mode_of
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
@@ -52,7 +53,8 @@ def supervised(
         optimizer: ``h -> optimizer``, where ``h`` is the dict of one setting's numbers and static values; its update
             gets ``value``, ``grad`` and ``value_fn`` of the batch's loss as extra arguments, for line searches and
             methods of second order.
-        metrics: further such functions by name.
+        metrics: further such functions by name; ``losses.metric`` declares whether a smaller or a larger value of one
+            is better, for a run that monitors it.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
         augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
             noisy, examples mixed. The evaluation sees the data as they are.
@@ -100,7 +102,12 @@ def supervised(
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
         return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
 
-    return Task(init, step, evaluate, predict)
+    declared = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
+    modes: dict[str, Mode] = {"validation_loss": "min"}
+    for name, mode in declared.items():
+        if mode is not None:
+            modes[f"validation_{name}"] = mode
+    return Task(init, step, evaluate, predict, modes)
 
 
 def _check_functions(functions: Any) -> None:

@@ -15,7 +15,7 @@ from regopt._core import trees
 from regopt._core.numerics import check_range
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import check_monitor, check_task
+from regopt.training._checks import check_monitor, check_task, direction_of
 from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment
 from regopt.training._steps import train_steps
 
@@ -168,7 +168,7 @@ def continue_training(
 
     Raises:
         ValueError: an argument is out of range, ``steps`` is not a multiple of ``eval_every``, ``monitor`` is not
-            evaluated, or the two parts of the data do not have the same structure.
+            evaluated or no loss, or the two parts of the data do not have the same structure.
 
     Example:
         >>> import jax
@@ -195,6 +195,8 @@ def continue_training(
     """
     check_task(task)
     check_monitor(monitor)
+    if direction_of(monitor, getattr(task, "modes", None)) == "max":
+        raise ValueError(f"monitor must be a loss, got {monitor!r}, whose larger values are better")
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
     check_range("best_step", best_step, "[0, inf)")
     together = _together(data)
