@@ -102,7 +102,7 @@ def supervised(
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
         return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
 
-    declared = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
+    declared: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
     modes: dict[str, Mode] = {"validation_loss": "min"}
     for name, mode in declared.items():
         if mode is not None:
