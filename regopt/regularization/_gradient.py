@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.checks import check_penalty
 from regopt._core.numerics import at_count, check_range, widen
 from regopt._core.protocols import evaluation_params
 from regopt._core.types import NumberOrSchedule, Penalty, Tree
@@ -50,6 +51,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
 
         Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Algorithms 1 and 2.
     """
+    check_penalty("penalty", penalty)
     check_range("scale", scale, "(-inf, inf)")
     scheduled = any(map(callable, jax.tree.leaves(scale)))
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 import optax
 
-from regopt._core.numerics import check_range
+from regopt._core.checks import check_function, check_optimizer, check_penalty
+from regopt._core.numerics import check_number, check_range
 from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
 from regopt.regularization._constraint import constrained, projection
 from regopt.regularization._decoupled import decoupled
@@ -94,6 +95,13 @@ def regularize(
         Ochs, P., Chen, Y., Brox, T., & Pock, T. (2014). iPiano: Inertial proximal algorithm for nonconvex optimization.
         SIAM Journal on Imaging Sciences, 7(2), 1388-1419. Its iteration, for the velocity of heavy ball.
     """
+    check_optimizer("optimizer", optimizer)
+    if penalty is not None:
+        check_penalty("penalty", penalty)
+    if constraint is not None:
+        check_function("constraint", constraint)
+    if radius is not None:
+        check_number("radius", radius, "[0, inf)")
     if learning_rate is not None:
         check_range("learning_rate", learning_rate, "[0, inf)")
     if how == "constraint":

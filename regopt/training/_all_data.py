@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core import trees
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._checks import check_monitor, check_task, direction_of
@@ -96,7 +96,7 @@ def retrain(
     """
     check_task(task)
     data = checked(data, steps=steps, eval_every=1, batch_size=batch_size)
-    check_range("best_step", best_step, f"[0, {steps}]")
+    check_number("best_step", best_step, f"[0, {steps}]")
     updates = _updates(data, steps, by, batch_size)
     limit = jnp.asarray(updates, jnp.int32)[jnp.clip(jnp.asarray(best_step).astype(jnp.int32), 0, steps)]
     together = _together(data)
@@ -198,7 +198,7 @@ def continue_training(
     if direction_of(monitor, getattr(task, "modes", None)) == "max":
         raise ValueError(f"monitor must be a loss, got {monitor!r}, whose larger values are better")
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size)
-    check_range("best_step", best_step, "[0, inf)")
+    check_number("best_step", best_step, "[0, inf)")
     together = _together(data)
     keys = keys_of(key, h)
     state = jax.tree.map(jnp.asarray, state)
