@@ -1,9 +1,9 @@
 """Strictness for every test: no silent promotion of dtypes or ranks, no key used twice, two CPU devices."""
 
-import zlib
-
 import jax
 import pytest
+
+from support import sampling
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -11,18 +11,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+def pytest_report_header() -> str:
+    """Print the seed, with which a run can be repeated."""
+    return f"sample of the laws: REGOPT_SAMPLE_SEED={sampling.SEED}"
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests marked ``long`` unless asked for, and doctests, whose output is in 32 bit, under x64.
 
-    Of the cells of a test marked ``sampled(n)`` one in n runs always, other ones under x64; the rest are ``long``.
+    Of the cells of a test marked ``sampled(n)`` one in n is drawn by the seed, other ones under x64; the rest are
+    ``long``. With ``-m`` all of them are.
     """
     x64 = jax.config.read("jax_enable_x64")
     if x64:
         items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
     for item in items:
         sampled = item.get_closest_marker("sampled")
-        if sampled and zlib.crc32(f"{item.name} {x64}".encode()) % sampled.args[0]:
+        if sampled and (config.option.markexpr or not sampling.drawn(f"{item.name} {x64}", sampled.args[0])):
             item.add_marker("long")
     if config.option.markexpr:
         return

@@ -18,6 +18,7 @@ from regopt import (
 )
 from regopt.testing import CATALOGUE, LAWS, cells
 from regopt.training import _early_stopping as stopping
+from support import sampling
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
@@ -25,7 +26,7 @@ NO_FACTORY |= {"CONVENTIONS", "Library"}
 NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
 PACKAGES = [optimizers, transforms, regularization, penalties, projections, schedules, noise, augment, initializers]
 PACKAGES += [layers, stopping]
-SAMPLED = {  # one in so many cells runs always, the rest is long
+SAMPLED = {  # one in so many cells is drawn for each run, by the seed that it prints; the rest is long
     "the_carry_stays_closed_with_traced_numbers": 14,
     "a_traced_number_gives_what_the_python_number_gives": 14,
     "vmap_over_a_number_is_the_loop": 14,
@@ -59,6 +60,14 @@ def test_every_law_applies_to_a_row_and_the_sampled_ones_exist():
     used = {law.name for row in CATALOGUE for law, _ in cells(row)}
     assert used == {law.name for law in LAWS}
     assert set(SAMPLED) <= {law.holds.__name__ for law in LAWS}
+
+
+def test_the_sample_is_another_one_for_each_seed_and_reaches_every_cell():
+    cells = [f"cell {number}" for number in range(1000)]
+    samples = [{cell for cell in cells if sampling.drawn(cell, 14, str(seed))} for seed in range(150)]
+    assert all(40 < len(sample) < 110 for sample in samples)  # 71 expected, five standard deviations
+    assert len(samples[0] & samples[1]) < 20
+    assert set.union(*samples) == set(cells)
 
 
 def test_every_row_has_a_name_of_its_own():

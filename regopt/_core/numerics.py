@@ -230,10 +230,13 @@ def check_range(name: str, value: Any, interval: str) -> None:
     Raises:
         ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
     """
-    for number in jax.tree.leaves(value, is_leaf=lambda x: x is None):
-        if callable(number) or _is_traced(number):
+    numbers = jax.tree.leaves(value, is_leaf=lambda x: x is None)
+    if not numbers:
+        raise ValueError(f"{name} must be a number in {interval}, got {brief(value)}")
+    for number in numbers:
+        if _is_traced(number) or (callable(number) and not isinstance(number, type)):
             continue
-        if isinstance(number, bool) or np.asarray(number).dtype.kind not in "iuf" + _EXTENDED_FLOATS:
+        if not _is_real(number):
             raise ValueError(f"{name} must be a number in {interval}, got {brief(number)}")
         if not _inside(np.asarray(number, dtype=np.float64), interval):
             raise ValueError(f"{name} must lie in {interval}, got {cut(str(number))}")
@@ -250,9 +253,16 @@ def check_number(name: str, value: Any, interval: str) -> None:
     Raises:
         ValueError: the value is not a number, lies outside or is NaN.
     """
-    if not jax.tree_util.all_leaves([value]) or callable(value) or np.ndim(value):
+    if not (_is_traced(value) or _is_real(value)) or np.ndim(value):
         raise ValueError(f"{name} must be a number in {interval}, got {brief(value)}")
     check_range(name, value, interval)
+
+
+def check_count(name: str, value: Any, interval: str) -> None:
+    """Like ``check_number``, for a number without a fraction, such as 2 or 2.0; a tracer passes."""
+    check_number(name, value, interval)
+    if not _is_traced(value) and float(np.asarray(value)) % 1:
+        raise ValueError(f"{name} must be a whole number, got {cut(str(value))}")
 
 
 def check_whole(name: str, value: Any, interval: str) -> None:
@@ -271,6 +281,15 @@ def check_whole(name: str, value: Any, interval: str) -> None:
         raise ValueError(f"{name} must be a whole number in {interval}, got {brief(value)}")
     if value >= 2**31:
         raise ValueError(f"{name} must be a whole number below 2**31, got {brief(value)}")
+
+
+def _is_real(number: Any) -> bool:
+    """Whether a leaf holds integers or floats, at least one; a bool and what else NumPy would convert is none."""
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number | np.ndarray | jax.Array):
+        return False
+    if isinstance(number, int | float):
+        return True
+    return number.size > 0 and number.dtype.kind in "iuf" + _EXTENDED_FLOATS
 
 
 def _inside(numbers: Any, interval: str) -> bool:

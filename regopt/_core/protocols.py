@@ -40,7 +40,7 @@ def evaluation_params(params: Params, opt_state: Tree) -> Params:
         A tree like ``params``; ``params`` itself if no part of the optimizer names another point.
 
     Raises:
-        ValueError: two parts of the optimizer name points for the same parameters.
+        ValueError: two parts of the optimizer name points for the same parameters, or the arguments are exchanged.
 
     Example:
         >>> import jax.numpy as jnp
@@ -55,6 +55,7 @@ def evaluation_params(params: Params, opt_state: Tree) -> Params:
         Sutskever, I., Martens, J., Dahl, G., & Hinton, G. (2013). On the importance of initialization and momentum in
         deep learning. ICML. Equations 3 and 4, where the gradient is evaluated away from the parameters.
     """
+    _check_order("evaluation_params", params, opt_state)
     return _answer("evaluation_params", "choose the evaluation point", params, opt_state)
 
 
@@ -71,7 +72,7 @@ def final_params(params: Params, opt_state: Tree) -> Params:
         A tree like ``params``; ``params`` itself if no part of the optimizer holds another model.
 
     Raises:
-        ValueError: two parts of the optimizer hold models for the same parameters.
+        ValueError: two parts of the optimizer hold models for the same parameters, or the arguments are exchanged.
 
     Example:
         >>> import jax.numpy as jnp
@@ -86,6 +87,7 @@ def final_params(params: Params, opt_state: Tree) -> Params:
         Polyak, B. T., & Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on
         Control and Optimization, 30(4), 838-855. For models that are averages of the parameters.
     """
+    _check_order("final_params", params, opt_state)
     return _answer("final_params", "give the final model", params, opt_state)
 
 
@@ -106,6 +108,19 @@ def displaced(opt_state: State, shift: Tree) -> State:
     return jax.tree.map(
         lambda node: node.displaced(_seen_by(node, shift)) if moves(node) else node, opt_state, is_leaf=moves
     )
+
+
+def _check_order(function: str, params: Tree, opt_state: Tree) -> None:
+    """Refuse a state in the place of the parameters: states are made of named tuples, here or in optax."""
+    if _has_states(params) and not _has_states(opt_state) and jax.tree.leaves(opt_state):
+        raise ValueError(f"{function} takes (params, opt_state), got an optimizer's state as params: exchange the two")
+
+
+def _has_states(tree: Tree) -> bool:
+    def is_state(node):
+        return isinstance(node, tuple) and hasattr(node, "_fields")
+
+    return any(map(is_state, jax.tree.leaves(tree, is_leaf=is_state)))
 
 
 def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Params:

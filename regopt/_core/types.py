@@ -192,6 +192,9 @@ class Task(NamedTuple):
     ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars. ``predict(state, inputs, h) -> outputs``,
     one array, is for ``Result.predict``; a task may do without. ``parts()`` names what the task is made of, such as its
     model and its loss, for the message that a resumed sweep has another one; by default these are its functions.
+    ``modes`` tells of the metrics of ``evaluate``, by name, whether a smaller ("min") or a larger ("max") value is
+    better; ``loss``, also with ``train_``, ``validation_`` or ``test_`` before it, is what is trained and has "min" by
+    definition.
     """
 
     init: Callable[[Key, Tree], Tree]
@@ -199,3 +202,4 @@ class Task(NamedTuple):
     evaluate: Callable[[Tree, Tree, Tree], dict[str, jax.Array]]
     predict: Callable[[Tree, Tree, Tree], jax.Array] | None = None
     parts: Callable[[], Mapping[str, object]] | None = None
+    modes: Mapping[str, Literal["min", "max"]] | None = None

@@ -8,7 +8,7 @@ returned unchanged.
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number
 from regopt._core.types import Number
 from regopt.augment._rule import Transform, of_batch, over, uniform
 
@@ -41,7 +41,7 @@ def brightness(strength: Number) -> Transform:
         Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
         Data, 6, 60. Color space transformations.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
     return of_batch(lambda key, images, reach: images + over(reach * uniform(key, images), images), strength)
 
 
@@ -73,7 +73,7 @@ def contrast(strength: Number) -> Transform:
         Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
         Data, 6, 60. Color space transformations.
     """
-    check_range("strength", strength, "[0, 1]")
+    check_number("strength", strength, "[0, 1]")
 
     def rule(key, images, reach):
         mean = jnp.mean(images, axis=(1, 2), keepdims=True)
@@ -107,7 +107,7 @@ def saturation(strength: Number) -> Transform:
     References:
         Smith, A. R. (1978). Color gamut transform pairs. SIGGRAPH. The hexcone model.
     """
-    check_range("strength", strength, "[0, 1]")
+    check_number("strength", strength, "[0, 1]")
     adjust = _dm_pix("saturation").adjust_saturation
 
     def rule(key, images, reach):
@@ -143,7 +143,7 @@ def hue(strength: Number) -> Transform:
     References:
         Smith, A. R. (1978). Color gamut transform pairs. SIGGRAPH. The hexcone model.
     """
-    check_range("strength", strength, "[0, 0.5]")
+    check_number("strength", strength, "[0, 0.5]")
     adjust = _dm_pix("hue").adjust_hue
 
     def rule(key, images, reach):

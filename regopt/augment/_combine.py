@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import as_float, check_range
+from regopt._core.checks import check_function
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Key, Number
 from regopt.augment._affine import Affine, move
 from regopt.augment._rule import Transform, over
@@ -75,7 +76,8 @@ def sometimes(transform: Transform, probability: Number) -> Transform:
         >>> bool(jnp.array_equal(transform(jax.random.key(0), images), images))
         True
     """
-    check_range("probability", probability, "[0, 1]")
+    check_function("transform", transform)
+    check_number("probability", probability, "[0, 1]")
 
     def apply(key, images):
         choice_key, transform_key = jax.random.split(key)

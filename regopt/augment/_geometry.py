@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import as_float, check_range
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Number
 from regopt.augment._affine import Affine, Map, Mode
 from regopt.augment._rule import Transform, of_batch, over, uniform
@@ -105,7 +105,7 @@ def translation(strength: Number, *, mode: Mode = "constant") -> Transform:
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.4.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def rule(key, images, reach):
         down, right = (reach * uniform(key, images, 2)).T
@@ -142,7 +142,7 @@ def scaling(strength: Number, *, mode: Mode = "constant") -> Transform:
         Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
         Data, 6, 60. Geometric transformations.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def rule(key, images, reach):
         shrink = jnp.exp(-reach * uniform(key, images))
@@ -180,7 +180,7 @@ def rotation(strength: Number, *, mode: Mode = "constant") -> Transform:
         Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
         Data, 6, 60. Geometric transformations.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def rule(key, images, reach):
         angle = jnp.deg2rad(reach * uniform(key, images))
@@ -223,7 +223,7 @@ def shear(strength: Number, *, along: Literal["width", "height"] = "width", mode
         Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
         Data, 6, 60. Geometric transformations.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
     if along not in ("width", "height"):
         raise ValueError(f'along must be "width" or "height", got {along!r}')
 
@@ -263,7 +263,7 @@ def crop_and_scale(strength: Number) -> Transform:
         (2015). Going deeper with convolutions. CVPR. Section 6, where the share of the area is in [0.08, 1] and the
         proportions vary.
     """
-    check_range("strength", strength, "[0, 1]")
+    check_number("strength", strength, "[0, 1]")
 
     def rule(key, images, reach):
         share, *places = uniform(key, images, 3).T
@@ -284,7 +284,7 @@ def _affine(rule, strength: Number, mode: Mode) -> Transform:
 
 
 def _flip(probability: Number, axis: int) -> Transform:
-    check_range("probability", probability, "[0, 1]")
+    check_number("probability", probability, "[0, 1]")
 
     def rule(key, images, share):
         flipped = jax.random.bernoulli(key, jax.lax.stop_gradient(as_float(share)), (len(images),))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import as_float, check_range, like, widen
+from regopt._core.numerics import as_float, check_number, like, widen
 from regopt._core.types import Key, Number
 
 
@@ -40,7 +40,7 @@ def mixup(strength: Number) -> Callable[[Key, jax.Array, jax.Array], tuple[jax.A
         Zhang, H., Cisse, M., Dauphin, Y. N., & Lopez-Paz, D. (2018). mixup: Beyond empirical risk minimization. ICLR.
         Equations (1) and (2), where the published code draws one m for a whole batch.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def transform(key, inputs, targets):
         for name, array in (("inputs", inputs), ("targets", targets)):

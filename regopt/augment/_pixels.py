@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number
 from regopt._core.types import Number
 from regopt.augment._rule import Transform, normal, of_batch, uniform
 
@@ -34,7 +34,7 @@ def cutout(strength: Number) -> Transform:
         DeVries, T., & Taylor, G. W. (2017). Improved regularization of convolutional neural networks with cutout.
         arXiv:1708.04552. Section 3.2, for images of mean 0.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def rule(key, images, side):
         sizes = images.shape[1:3]
@@ -76,7 +76,7 @@ def additive_noise(strength: Number) -> Transform:
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
     return of_batch(lambda key, images, deviation: images + deviation * normal(key, images), strength)
 
 
@@ -103,6 +103,6 @@ def multiplicative_noise(strength: Number) -> Transform:
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     return of_batch(lambda key, images, deviation: images * (1 + deviation * normal(key, images)), strength)

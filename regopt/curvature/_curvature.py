@@ -3,16 +3,15 @@
 A *product* is a function ``v -> A v`` on trees shaped like the parameters. No function here forms A.
 """
 
-import importlib
+import math
 from collections.abc import Callable
-from types import ModuleType
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from regopt._core.numerics import widen
+from regopt._core.numerics import check_whole, direction_and_norm, safe_norm, widen
 from regopt._core.types import Tree
 
 Product = Callable[[Tree], Tree]
@@ -98,7 +97,8 @@ def spectral_measure(product: Product, vector: Tree, order: int) -> SpectralMeas
 
     The quadrature is exact for polynomials f of degree below ``2 order``. With a random vector the outermost
     eigenvalues approximate the ends of the spectrum. With a chosen vector the weights say how it is distributed over
-    the spectrum.
+    the spectrum. Where the vector lies in fewer eigenspaces than ``order``, the quadrature is exact for every f; the
+    remaining eigenvalues have the weight 0 and are ``vector' A vector / |vector|**2``.
 
     Args:
         product: product with a symmetric matrix.
@@ -109,8 +109,7 @@ def spectral_measure(product: Product, vector: Tree, order: int) -> SpectralMeas
         The measure.
 
     Raises:
-        ValueError: ``order`` lies outside its range.
-        ImportError: matfree is not installed.
+        ValueError: ``order`` is no whole number in its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -126,22 +125,44 @@ def spectral_measure(product: Product, vector: Tree, order: int) -> SpectralMeas
         Golub, G. H., & Meurant, G. (2010). Matrices, Moments and Quadrature with Applications. Princeton University
         Press. Chapter 6.
     """
-    decomposition = _matfree()
     narrow, unravel = ravel_pytree(vector)
     (flat,) = widen(narrow)
+    check_whole("order", order, "(-inf, inf)")
     if not 1 <= order <= flat.size:
         raise ValueError(f"order must lie in [1, {flat.size}], the number of parameters, got {order}")
 
     def flat_product(v):
         return ravel_pytree(product(unravel(v.astype(narrow.dtype))))[0].astype(flat.dtype)
 
-    found = decomposition.tridiag_sym(order, reortho="full")(flat_product, flat)
-    values, vectors = jnp.linalg.eigh(found.J_small)
-    return SpectralMeasure(values, jnp.square(vectors[0]) * jnp.sum(jnp.square(flat)))
+    (start,), length = direction_and_norm((flat,))
+    diagonal, off_diagonal = _lanczos(flat_product, start, order)
+    # a coupling of 0 ends the Krylov space: what follows has no weight, and takes a value inside the spectrum
+    known = jnp.cumprod(jnp.concatenate([jnp.ones(1, flat.dtype), jnp.sign(off_diagonal[:-1])])) > 0
+    diagonal = jnp.where(known, diagonal, diagonal[0])
+    band = jnp.diag(off_diagonal[:-1], 1)
+    values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + band + band.T)
+    return SpectralMeasure(values, jnp.square(vectors[0]) * jnp.square(length))
 
 
-def _matfree() -> ModuleType:
-    try:
-        return importlib.import_module("matfree.decomp")
-    except ImportError as error:
-        raise ImportError("curvature needs matfree: pip install 'regopt[experiments]'") from error
+def _lanczos(product: Callable[[jax.Array], jax.Array], start: jax.Array, order: int) -> tuple[jax.Array, jax.Array]:
+    """The diagonal and the couplings to the next vector, each ``[order]``, with full reorthogonalisation.
+
+    A coupling within rounding is 0, and the vectors after it are 0 too.
+    """
+    rounding = 10 * math.sqrt(start.size) * jnp.finfo(start.dtype).eps
+
+    def step(carry, place):
+        basis, vector, size = carry
+        basis = basis.at[place].set(vector)
+        image = product(vector)
+        rest = image
+        for _ in range(2):  # the second pass removes what rounding left of the first
+            rest = rest - basis.T @ (basis @ rest)
+        size = jnp.maximum(size, safe_norm(image))
+        (direction,), coupling = direction_and_norm((rest,))
+        coupled = coupling > rounding * size
+        entries = jnp.vdot(vector, image), jnp.where(coupled, coupling, 0)
+        return (basis, jnp.where(coupled, direction, 0), size), entries
+
+    carry = jnp.zeros((order, start.size), start.dtype), start, jnp.zeros((), start.dtype)
+    return jax.lax.scan(step, carry, jnp.arange(order))[1]

@@ -7,13 +7,14 @@ on [-1, 1) and a mean of -1/128.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from regopt._core.numerics import check_range, like, safe_sqrt, widen
+from regopt._core.checks import check_choice, check_index
+from regopt._core.numerics import check_number, like, safe_sqrt, widen
 from regopt._core.types import Number
 
 Axes: TypeAlias = int | Sequence[int]
@@ -56,7 +57,8 @@ def glorot(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (8.23).
     """
-    check_range("gain", gain, "[0, inf)")
+    check_choice("distribution", distribution, get_args(Distribution))
+    check_number("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.variance_scaling(1.0, "fan_avg", distribution, in_axis, out_axis))
 
 
@@ -99,8 +101,10 @@ def he(
         He, K., Zhang, X., Ren, S., & Sun, J. (2015). Delving deep into rectifiers: Surpassing human-level performance
         on ImageNet classification. ICCV. Equations (10), (14) and (15).
     """
-    check_range("gain", gain, "[0, inf)")
-    check_range("negative_slope", negative_slope, "(-inf, inf)")
+    check_choice("mode", mode, ("fan_in", "fan_out"))
+    check_choice("distribution", distribution, get_args(Distribution))
+    check_number("gain", gain, "[0, inf)")
+    check_number("negative_slope", negative_slope, "(-inf, inf)")
     unit = jax.nn.initializers.variance_scaling(2.0, mode, distribution, in_axis, out_axis)
     return _scaled(gain, unit, lambda draw: draw / safe_sqrt(1 + jnp.square(like(negative_slope, draw))))
 
@@ -133,7 +137,7 @@ def torch_kernel(gain: Number = 1.0, *, in_axis: Axes = -2, out_axis: Axes = -1)
         LeCun, Y., Bottou, L., Orr, G. B., & Müller, K.-R. (1998). Efficient BackProp. In Neural Networks: Tricks of the
         Trade. Springer. Section 4.6, with three times the variance.
     """
-    check_range("gain", gain, "[0, inf)")
+    check_number("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis, out_axis))
 
 
@@ -161,9 +165,10 @@ def torch_bias(fan_in: int, gain: Number = 1.0) -> Initializer:
     References:
         PyTorch documentation. ``torch.nn.Linear``.
     """
+    check_index("fan_in", fan_in)
     if fan_in < 1:
         raise ValueError(f"fan_in must be at least 1, got {fan_in}")
-    check_range("gain", gain, "[0, inf)")
+    check_number("gain", gain, "[0, inf)")
     bound = fan_in**-0.5
     return _scaled(gain, lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound))
 
@@ -195,7 +200,8 @@ def orthogonal(gain: Number = 1.0, *, column_axis: int = -1) -> Initializer:
         Saxe, A. M., McClelland, J. L., & Ganguli, S. (2014). Exact solutions to the nonlinear dynamics of learning in
         deep linear neural networks. ICLR. Section 3.
     """
-    check_range("gain", gain, "[0, inf)")
+    check_index("column_axis", column_axis)
+    check_number("gain", gain, "[0, inf)")
     return _scaled(gain, jax.nn.initializers.orthogonal(column_axis=column_axis))
 
 
@@ -221,7 +227,7 @@ def relu_bias(value: Number = 0.1) -> Initializer:
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.4.
     """
-    check_range("value", value, "(0, inf)")
+    check_number("value", value, "(0, inf)")
     return _scaled(value, lambda _, shape, dtype: jnp.ones(shape, dtype))
 
 

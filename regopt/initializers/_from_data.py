@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, like, safe_divide, safe_sqrt, widen
+from regopt._core.numerics import check_number, like, safe_divide, safe_sqrt, widen
 from regopt._core.types import Mask, Number, Tree
 
 Layer: TypeAlias = Callable[[Tree, jax.Array], jax.Array]
@@ -65,7 +65,7 @@ def output_bias(
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
     if (loss == "cross_entropy") != (classes is not None):
         raise ValueError(f"classes must be given for the cross_entropy and only there, got {classes} for {loss}")
-    check_range("smoothing", smoothing, "[0, inf)")
+    check_number("smoothing", smoothing, "[0, inf)")
     if loss == "squared_error":
         return jnp.mean(_floating(targets), axis=axis)
     if loss == "absolute_error":
@@ -134,8 +134,8 @@ def lsuv(
         Mishkin, D., & Matas, J. (2016). All you need is a good init. ICLR. Algorithm 1, which starts from orthonormal
         kernels.
     """
-    check_range("variance", variance, "(0, inf)")
-    check_range("tolerance", tolerance, "[0, inf)")
+    check_number("variance", variance, "(0, inf)")
+    check_number("tolerance", tolerance, "[0, inf)")
     if len(layers) != len(params):
         raise ValueError(f"params must be one tree for each of {len(layers)} layers, got {len(params)}")
     if max_iterations < 1:

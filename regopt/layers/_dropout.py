@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from regopt import noise
-from regopt._core.numerics import as_float, check_range
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Key, Number
 
 
@@ -99,7 +99,7 @@ class Dropout(Noise):
     """
 
     def __init__(self, rate: Number, *, inverted: bool = True, **switches: Any):
-        check_range("rate", rate, "[0, 1]")
+        check_number("rate", rate, "[0, 1]")
         super().__init__(**switches)
         self.rate = Hyperparameter(as_float(rate))
         self.inverted = inverted
@@ -208,7 +208,7 @@ class GaussianDropout(Noise):
     """
 
     def __init__(self, rate: Number, **switches: Any):
-        check_range("rate", rate, "[0, 1]")
+        check_number("rate", rate, "[0, 1]")
         super().__init__(**switches)
         self.rate = Hyperparameter(as_float(rate))
 
@@ -247,7 +247,7 @@ class GaussianNoise(Noise):
     """
 
     def __init__(self, deviation: Number, **switches: Any):
-        check_range("deviation", deviation, "[0, inf)")
+        check_number("deviation", deviation, "[0, inf)")
         super().__init__(**switches)
         self.deviation = Hyperparameter(as_float(deviation))
 

@@ -12,10 +12,12 @@ import optax
 
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number
+from regopt.losses._metric import metric
 
 Spread: TypeAlias = Literal["all", "others"]
 
 
+@metric(mode="min")
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """``mean_i -log softmax(logits_i)[label_i]``, in nats.
 
@@ -94,6 +96,7 @@ def smooth_labels(
     return (1 - share) * one_hot + share / (classes - 1) * (1 - one_hot)
 
 
+@metric(mode="min")
 def smoothed_cross_entropy(
     logits: jax.Array, labels: jax.Array, smoothing: Number, *, spread: Spread = "all"
 ) -> jax.Array:
@@ -131,6 +134,7 @@ def smoothed_cross_entropy(
     return jnp.mean(optax.losses.softmax_cross_entropy(logits.T, targets, axis=0))
 
 
+@metric(mode="max")
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """``mean_i [argmax logits_i = label_i]``: the share of examples whose largest logit is that of the label.
 

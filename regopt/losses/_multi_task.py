@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number
+from regopt.losses._metric import metric
 
 Measure: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, targets) -> scalar
 
@@ -50,6 +51,7 @@ def multi_task(measures: Mapping[str, Measure], weights: Mapping[str, Number] | 
     for name, weight in weights.items():
         check_range(f"the weight of {name}", weight, "[0, inf)")
 
+    @metric(mode="min")
     def loss(outputs, targets):
         for part, given in (("outputs", outputs), ("targets", targets)):
             if missing := set(measures) - set(given):

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import widen
+from regopt.losses._metric import metric
 
 
+@metric(mode="min")
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """``mean_i |output_i - target_i|^2 / 2``.
 

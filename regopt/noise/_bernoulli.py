@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range, like, one_minus, safe_divide, widen
+from regopt._core.checks import check_index, check_switch
+from regopt._core.numerics import as_float, check_number, like, one_minus, safe_divide, widen
 from regopt._core.types import Key, Mask, Number, Tree
 
 
@@ -46,6 +47,7 @@ def dropout(key: Key, x: jax.Array, rate: Number, *, inverted: bool = True) -> j
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.12.
     """
+    check_switch("inverted", inverted)
     return _drop(key, x, rate, x.shape, inverted)
 
 
@@ -79,7 +81,7 @@ def weight_scaling(x: jax.Array, rate: Number) -> jax.Array:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.12 (weight scaling
         inference rule).
     """
-    check_range("rate", rate, "[0, 1]")
+    check_number("rate", rate, "[0, 1]")
     (wide,) = widen(x)
     return (like(as_float(one_minus(rate)), wide) * wide).astype(x.dtype)
 
@@ -117,6 +119,8 @@ def spatial_dropout(
         Tompson, J., Goroshin, R., Jain, A., LeCun, Y., & Bregler, C. (2015). Efficient object localization using
         convolutional networks. CVPR. Section 3.2.
     """
+    check_switch("inverted", inverted)
+    check_index("channel_axis", channel_axis)
     if not (-x.ndim <= channel_axis < x.ndim and channel_axis % x.ndim):
         raise ValueError(f"channel_axis must name an axis of x other than the first, got {channel_axis} of {x.shape}")
     shape = [size if axis in (0, channel_axis % x.ndim) else 1 for axis, size in enumerate(x.shape)]
@@ -158,6 +162,8 @@ def stochastic_depth(
         Equation (2), with ``per_example=False, inverted=False``, and equation (5) for inference, which is
         ``weight_scaling``.
     """
+    check_switch("inverted", inverted)
+    check_switch("per_example", per_example)
     shape = (branch.shape[0] if per_example else 1, *[1] * (branch.ndim - 1)) if branch.ndim else ()
     return _drop(key, branch, rate, shape, inverted)
 
@@ -194,7 +200,8 @@ def drop_connect(key: Key, params: Tree, rate: Number, *, mask: Mask = "weights"
         Wan, L., Zeiler, M., Zhang, S., LeCun, Y., & Fergus, R. (2013). Regularization of neural networks using
         DropConnect. ICML. Section 3, with one draw for all examples of a batch.
     """
-    check_range("rate", rate, "[0, 1]")
+    check_switch("inverted", inverted)
+    check_number("rate", rate, "[0, 1]")
     leaves, structure = jax.tree.flatten(params)
     chosen = jax.tree.leaves(trees.resolve_mask(mask, params))
     keys = jax.random.split(key, len(leaves))
@@ -207,7 +214,7 @@ def drop_connect(key: Key, params: Tree, rate: Number, *, mask: Mask = "weights"
 
 def _drop(key: Key, x: jax.Array, rate: Number, shape: tuple[int, ...], inverted: bool) -> jax.Array:
     """``x`` times zeros and ones drawn in ``shape``, which broadcasts against x."""
-    check_range("rate", rate, "[0, 1]")
+    check_number("rate", rate, "[0, 1]")
     keep = as_float(one_minus(rate))
     kept = jax.random.bernoulli(key, jax.lax.stop_gradient(keep), shape)
     (wide,) = widen(x)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import as_float, check_range, like, one_minus, safe_divide, safe_sqrt, widen
+from regopt._core.numerics import as_float, check_number, like, one_minus, safe_divide, safe_sqrt, widen
 from regopt._core.types import Key, Number
 
 
@@ -37,7 +37,7 @@ def gaussian_dropout(key: Key, x: jax.Array, rate: Number) -> jax.Array:
         prevent neural networks from overfitting. Journal of Machine Learning Research, 15, 1929-1958. Section 10,
         multiplicative Gaussian noise.
     """
-    check_range("rate", rate, "[0, 1]")
+    check_number("rate", rate, "[0, 1]")
     (wide,) = widen(x)
     keep = like(as_float(one_minus(rate)), wide)
     deviation = safe_sqrt(safe_divide(like(rate, wide), keep))
@@ -76,6 +76,6 @@ def gaussian_noise(key: Key, x: jax.Array, deviation: Number) -> jax.Array:
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
-    check_range("deviation", deviation, "[0, inf)")
+    check_number("deviation", deviation, "[0, inf)")
     (wide,) = widen(x)
     return (wide + like(deviation, wide) * jax.random.normal(key, x.shape, wide.dtype)).astype(x.dtype)

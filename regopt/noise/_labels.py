@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import as_float, check_range
+from regopt._core.checks import check_index
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Key, Number
 
 
@@ -35,7 +36,8 @@ def label_noise(key: Key, labels: jax.Array, rate: Number, classes: int) -> jax.
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.1.
     """
-    check_range("rate", rate, "[0, 1]")
+    check_index("classes", classes)
+    check_number("rate", rate, "[0, 1]")
     if classes < 2:
         raise ValueError(f"classes must be at least 2, got {classes}")
     wrong_key, shift_key = jax.random.split(key)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_function, check_index
 from regopt._core.numerics import widen
 from regopt._core.types import Key, Tree
 
@@ -44,6 +45,8 @@ def monte_carlo(predict: Callable[[Key], Tree], key: Key, samples: int) -> tuple
         Welford, B. P. (1962). Note on a method for calculating corrected sums of squares and products. Technometrics,
         4(3), 419-420. For the running sums.
     """
+    check_function("predict", predict)
+    check_index("samples", samples)
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")
 

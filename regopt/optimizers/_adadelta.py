@@ -9,7 +9,7 @@ from typing import NamedTuple
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, safe_divide, safe_sqrt
+from regopt._core.numerics import check_number, safe_divide, safe_sqrt
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -53,8 +53,8 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
     References:
         Zeiler, M. D. (2012). ADADELTA: An adaptive learning rate method. arXiv:1212.5701. Algorithm 1.
     """
-    check_range("decay", decay, "[0, 1)")
-    check_range("eps_root", eps_root, "[0, inf)")
+    check_number("decay", decay, "[0, 1)")
+    check_number("eps_root", eps_root, "[0, inf)")
 
     def init(params):
         return ScaleByAdadeltaState(trees.zeros_wide(params), trees.zeros_wide(params))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -57,9 +57,9 @@ def scale_by_adagrad(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.4.
     """
-    check_range("eps", eps, "[0, inf)")
-    check_range("eps_root", eps_root, "[0, inf)")
-    check_range("initial_accumulator", initial_accumulator, "[0, inf)")
+    check_number("eps", eps, "[0, inf)")
+    check_number("eps_root", eps_root, "[0, inf)")
+    check_number("initial_accumulator", initial_accumulator, "[0, inf)")
 
     def init(params):
         zeros = trees.zeros_wide(params)

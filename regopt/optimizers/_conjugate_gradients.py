@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regopt._core.messages import brief
 from regopt._core.numerics import safe_divide
 from regopt.optimizers._flat import Link, descending, on_vector
 from regopt.optimizers._linesearch import LineSearch, line_search
@@ -70,8 +71,8 @@ def nonlinear_cg(
         Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Equations 5.41, 5.44, 5.45 and
         5.46.
     """
-    if variant not in _BETA:
-        raise ValueError(f"variant must be one of {', '.join(_BETA)}, got {variant!r}")
+    if not isinstance(variant, str) or variant not in _BETA:
+        raise ValueError(f"variant must be one of {', '.join(_BETA)}, got {brief(variant)}")
 
     def init(x):
         return NonlinearCGState(jnp.zeros_like(x), jnp.zeros_like(x))

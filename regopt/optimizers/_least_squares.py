@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regopt._core.numerics import check_range, like, safe_divide
+from regopt._core.numerics import check_number, like, safe_divide
 from regopt._core.types import Number, NumberOrSchedule
 from regopt.optimizers._flat import Link, on_vector
 from regopt.optimizers._newton import NewtonState, solve_symmetric
@@ -51,7 +51,7 @@ def gauss_newton(
     References:
         Nocedal, J., & Wright, S. J. (2006). Numerical Optimization (2nd ed.). Springer. Equation 10.23.
     """
-    check_range("regularization", regularization, "[0, inf)")
+    check_number("regularization", regularization, "[0, inf)")
 
     def update(gradient, state, x, *, residual_fn, **extra_args):
         del gradient, state, extra_args
@@ -112,7 +112,7 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
 
         Nielsen, H. B. (1999). Damping parameter in Marquardt's method. Technical University of Denmark.
     """
-    check_range("damping", damping, "(0, inf)")
+    check_number("damping", damping, "(0, inf)")
 
     def init(x):
         zero = jnp.zeros((), x.dtype)

@@ -8,7 +8,7 @@ import optax
 
 from regopt import penalties
 from regopt._core import trees
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number, check_range
 from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -50,8 +50,8 @@ def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransfor
     References:
         Chen, X., et al. (2023). Symbolic discovery of optimization algorithms. NeurIPS. Algorithm 2.
     """
-    check_range("b1", b1, "[0, 1)")
-    check_range("b2", b2, "[0, 1)")
+    check_number("b1", b1, "[0, 1)")
+    check_number("b2", b2, "[0, 1)")
 
     def init(params):
         return ScaleByLionState(trees.zeros_wide(params))

@@ -6,16 +6,16 @@ Shared by the rules with moments; these are not transformations themselves. Resu
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, one_minus, one_minus_power
+from regopt._core.numerics import check_number, one_minus, one_minus_power
 from regopt._core.types import Number, Tree
 
 
 def check_numbers(b1: Number, b2: Number, eps: Number, eps_root: Number = 0.0) -> None:
     """Check the ranges of the numbers that Adam and its kin take."""
-    check_range("b1", b1, "[0, 1)")
-    check_range("b2", b2, "[0, 1)")
-    check_range("eps", eps, "[0, inf)")
-    check_range("eps_root", eps_root, "[0, inf)")
+    check_number("b1", b1, "[0, 1)")
+    check_number("b2", b2, "[0, 1)")
+    check_number("eps", eps, "[0, inf)")
+    check_number("eps_root", eps_root, "[0, inf)")
 
 
 def average(decay: Number, old: Tree, new: Tree) -> Tree:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, at_count, check_range
+from regopt._core.numerics import as_float, at_count, check_number, check_range
 from regopt._core.types import Number, NumberOrSchedule, NumberTree, Tree
 from regopt.optimizers import _moments as moments
 
@@ -60,7 +60,7 @@ def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradi
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.2.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
-    check_range("momentum", momentum, "[0, 1)")
+    check_number("momentum", momentum, "[0, 1)")
 
     def init(params):
         return HeavyBallState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
@@ -118,7 +118,7 @@ def ema_momentum(learning_rate: NumberOrSchedule, decay: Number) -> optax.Gradie
         Mathematics and Mathematical Physics, 4(5), 1-17.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
-    check_range("decay", decay, "[0, 1)")
+    check_number("decay", decay, "[0, 1)")
 
     def init(params):
         return EmaMomentumState(jnp.zeros((), jnp.int32), trees.zeros_wide(params))
@@ -188,7 +188,7 @@ def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradien
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.3.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
-    check_range("momentum", momentum, "[0, 1)")
+    check_number("momentum", momentum, "[0, 1)")
 
     def init(params):
         return NesterovState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), jnp.copy(as_float(momentum)))

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import linalg
-from regopt._core.numerics import check_range, like, safe_divide
+from regopt._core.checks import check_switch
+from regopt._core.numerics import check_number, like, safe_divide
 from regopt._core.types import Number, NumberOrSchedule
 from regopt.curvature import hessian_product
 from regopt.optimizers._flat import Link, on_vector
@@ -71,7 +72,8 @@ def newton(
         the saddle point problem in high-dimensional non-convex optimization. NeurIPS. Algorithm 1 with the exact
         Hessian.
     """
-    check_range("regularization", regularization, "[0, inf)")
+    check_switch("saddle_free", saddle_free)
+    check_number("regularization", regularization, "[0, inf)")
 
     def update(gradient, state, x, *, value_fn, **extra_args):
         del state, extra_args
@@ -122,7 +124,7 @@ def diagonal_newton(
         Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
         Section 12.3.3.
     """
-    check_range("regularization", regularization, "[0, inf)")
+    check_number("regularization", regularization, "[0, inf)")
 
     def update(gradient, state, x, *, value_fn, **extra_args):
         del state, extra_args

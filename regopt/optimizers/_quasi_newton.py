@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regopt._core.checks import check_index
 from regopt._core.numerics import safe_divide, safe_norm
 from regopt._core.types import Number
 from regopt.optimizers._flat import Link, descending, on_vector
@@ -134,6 +135,7 @@ def lbfgs(*, memory_size: int = 10, linesearch: LineSearch = "zoom") -> optax.Gr
         Liu, D. C., & Nocedal, J. (1989). On the limited memory BFGS method for large scale optimization. Mathematical
         Programming, 45, 503-528.
     """
+    check_index("memory_size", memory_size)
     if memory_size < 1:
         raise ValueError(f"memory_size must be at least 1, got {memory_size}")
     recursion: Any = optax.scale_by_lbfgs(memory_size)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, one_minus
+from regopt._core.checks import check_switch
+from regopt._core.numerics import check_number, one_minus
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._momentum import nesterov
@@ -65,9 +66,10 @@ def scale_by_rmsprop(
         Graves, A. (2013). Generating sequences with recurrent neural networks. arXiv:1308.0850. Equations 38 to 40, for
         the centered form.
     """
-    check_range("decay", decay, "[0, 1)")
-    check_range("eps", eps, "[0, inf)")
-    check_range("eps_root", eps_root, "[0, inf)")
+    check_switch("centered", centered)
+    check_number("decay", decay, "[0, 1)")
+    check_number("eps", eps, "[0, inf)")
+    check_number("eps_root", eps_root, "[0, inf)")
 
     def init(params):
         mu = trees.zeros_wide(params) if centered else None
@@ -128,6 +130,7 @@ def rmsprop(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.5.
     """
+    check_switch("centered", centered)
     return optax.chain(scale_by_rmsprop(decay, eps, eps_root, centered=centered), scale_by_learning_rate(learning_rate))
 
 

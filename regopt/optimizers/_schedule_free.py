@@ -14,7 +14,7 @@ import optax
 
 from regopt import penalties
 from regopt._core import trees
-from regopt._core.numerics import at_count, check_range, safe_divide, widen
+from regopt._core.numerics import at_count, check_number, check_range, safe_divide, widen
 from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
 from regopt.optimizers._adam import scale_by_adam
 from regopt.regularization import add_penalty_gradient
@@ -138,7 +138,7 @@ def _schedule_free(
     mask: Mask,
 ) -> optax.GradientTransformationExtraArgs:
     check_range("learning_rate", learning_rate, "[0, inf)")
-    check_range("b1", b1, "[0, 1]")
+    check_number("b1", b1, "[0, 1]")
     check_range("weight_decay", weight_decay, "[0, inf)")
     inner = optax.chain(direction, add_penalty_gradient(penalties.l2(weight_decay, mask=mask)))
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range, like, safe_divide, widen
+from regopt._core.checks import check_penalty
+from regopt._core.numerics import as_float, check_number, like, safe_divide, widen
 from regopt._core.types import Number, NumberTree, Penalty, Tree
 from regopt.penalties._leafwise import CONE, ENTRIES, FUSED, GROUPS, SQUARE, WHOLE
 
@@ -119,7 +120,8 @@ def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 2.2.
     """
-    check_range("factor", factor, "[0, inf)")
+    check_penalty("penalty", penalty)
+    check_number("factor", factor, "[0, inf)")
 
     def scaled_value(params):
         value = penalty.value(params)

@@ -33,7 +33,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 
-from regopt._core.numerics import as_float, check_range, safe_divide
+from regopt._core.numerics import as_float, check_number, safe_divide
 from regopt._core.types import Number
 
 Library: TypeAlias = Literal[
@@ -167,7 +167,7 @@ def l2_number(strength: Number, library: Library = "regopt", *, examples: Number
         regopt.
     """
     inverse = _convention(library).inverse
-    check_range("strength", strength, "(0, inf)" if inverse else "[0, inf)")
+    check_number("strength", strength, "(0, inf)" if inverse else "[0, inf)")
     if inverse:
         return l2_strength(strength, library, examples=examples)
     return as_float(strength) / l2_strength(1.0, library, examples=examples)
@@ -200,8 +200,8 @@ def elastic_net_numbers(l1: Number, l2: Number) -> tuple[jax.Array, jax.Array]:
         Zou, H., & Hastie, T. (2005). Regularization and variable selection via the elastic net. Journal of the Royal
         Statistical Society B, 67(2), 301-320. Equation (3).
     """
-    check_range("l1", l1, "[0, inf)")
-    check_range("l2", l2, "[0, inf)")
+    check_number("l1", l1, "[0, inf)")
+    check_number("l2", l2, "[0, inf)")
     strength = as_float(l1) + as_float(l2)
     return strength, safe_divide(as_float(l1), strength)
 
@@ -233,10 +233,10 @@ def decay_strength(decay: Number, learning_rate: Number | None = None) -> jax.Ar
         Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Equation (1) and Proposition
         1.
     """
-    check_range("decay", decay, "[0, inf)")
+    check_number("decay", decay, "[0, inf)")
     if learning_rate is None:
         return as_float(decay)
-    check_range("learning_rate", learning_rate, "(0, inf)")
+    check_number("learning_rate", learning_rate, "(0, inf)")
     return as_float(decay) / as_float(learning_rate)
 
 
@@ -251,12 +251,12 @@ def _strength(number: Number, library: Library, examples: Number | None, penalty
     factor = convention.l1 if penalty == "l1" else convention.l2
     if factor is None:
         raise ValueError(f"the library {library!r} has no {penalty} penalty")
-    check_range("number", number, "(0, inf)" if convention.inverse else "[0, inf)")
+    check_number("number", number, "(0, inf)" if convention.inverse else "[0, inf)")
     if not convention.by_examples:
         return factor * as_float(number)
     if examples is None:
         raise ValueError(f"the library {library!r} needs the number of examples")
-    check_range("examples", examples, "[1, inf)")
+    check_number("examples", examples, "[1, inf)")
     if convention.inverse:
         return factor / (as_float(number) * as_float(examples))
     return factor * as_float(number) / as_float(examples)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, like, widen
+from regopt._core.numerics import check_number, check_range, like, widen
 from regopt._core.types import Mask, Number, NumberTree, Penalty, Tree
 from regopt.penalties._leafwise import SQUARE, leafwise
 
@@ -50,7 +50,7 @@ def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.9, where the penalty
         ``|w_A - w_B|^2`` is a strength of 2.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def value(params):
         leaves = jax.tree.leaves(params)

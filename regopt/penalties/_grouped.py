@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
+from regopt._core.checks import check_switch
+from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
 from regopt._core.types import Mask, Number, NumberTree, Penalty
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import shrink, shrink_by_coordinate
@@ -46,7 +47,7 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.5.1.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def chosen(params):
         places = [i for i, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]
@@ -112,6 +113,7 @@ def group_lasso(
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.5.4.
     """
+    check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
 
     def value_at(w, strength):
@@ -168,6 +170,7 @@ def sparse_group_lasso(
         Yu, Y.-L. (2013). On decomposing the proximal map. NeurIPS. Section 4, for the order of the two proximal
         operators.
     """
+    check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core import linalg
+from regopt._core.checks import check_index
 from regopt._core.numerics import check_range, direction_and_norm, like
 from regopt._core.types import Mask, NumberTree, Penalty
 from regopt.penalties._leafwise import leafwise
@@ -113,6 +114,8 @@ def spectral_norm(
         Yoshida, Y., & Miyato, T. (2017). Spectral norm regularization for improving the generalizability of deep
         learning. arXiv:1705.10941. Where the penalty is the square of the norm.
     """
+    if power_iterations is not None:
+        check_index("power_iterations", power_iterations)
     check_range("strength", strength, "[0, inf)")
     if power_iterations is not None and power_iterations < 1:
         raise ValueError(f"power_iterations must be at least 1 or None, got {power_iterations}")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_index
 from regopt._core.numerics import check_range, safe_divide
 from regopt._core.types import Mask, NumberTree, Penalty
 from regopt.penalties._leafwise import FUSED, leafwise, magnitude
@@ -54,6 +55,7 @@ def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "
         Friedman, J., Hastie, T., Hoefling, H., & Tibshirani, R. (2007). Pathwise coordinate optimization. Annals of
         Applied Statistics, 1(2), 302-332. Proposition 1.
     """
+    check_index("axis", axis)
     check_range("strength", strength, "[0, inf)")
 
     def value_at(w, strength):

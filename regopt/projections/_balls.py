@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, direction_and_norm, like, widen
+from regopt._core.checks import check_index
+from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
 from regopt._core.types import Mask, Number, NumberTree, Tree
 
 
@@ -39,7 +40,7 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
 
         Optax documentation. ``optax.projections.projection_l2_ball``, where radius 0 gives NaN at the origin.
     """
-    check_range("scale", scale, "[0, inf)")
+    check_number("scale", scale, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
     return structure.unflatten(shortened(leaves, scale))
 
@@ -69,7 +70,7 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
 
         Optax documentation. ``optax.projections.projection_l1_ball``, where radius 0 gives NaN.
     """
-    check_range("scale", scale, "[0, inf)")
+    check_number("scale", scale, "[0, inf)")
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(params)]
     if not leaves:
         return params
@@ -143,6 +144,7 @@ def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: in
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.2.
     """
+    check_index("unit_axis", unit_axis)
     check_range("radius", radius, "[0, inf)")
 
     def at_leaf(w, on, bound):
@@ -186,7 +188,7 @@ def projection_l12_ball(
         Duchi, J., Shalev-Shwartz, S., Singer, Y., & Chandra, T. (2008). Efficient projections onto the l1-ball for
         learning in high dimensions. ICML. Figure 1, for the projection of the norms.
     """
-    check_range("radius", radius, "[0, inf)")
+    check_number("radius", radius, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
     chosen = [place for place, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]
     if not chosen:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number
 from regopt._core.types import NO_PROJECTION, Number, Penalty, Tree
 from regopt.regularization._metric import count_true, moved, only_trained, read
 
@@ -61,7 +61,7 @@ def projection(
         return constraint
     if constraint is not None or radius is None:
         raise ValueError('how="constraint" needs either a radius, beside the penalty, or a projection as constraint')
-    check_range("radius", radius, "[0, inf)")
+    check_number("radius", radius, "[0, inf)")
     if penalty is None or not penalty.has_projection:
         raise ValueError(NO_PROJECTION)
     return lambda params: penalty.project(params, radius)

@@ -10,6 +10,7 @@ import optax
 from jax.extend.core import Jaxpr, Literal, jaxprs_in_params
 
 from regopt._core import trees
+from regopt._core.checks import check_penalty
 from regopt._core.numerics import at_count, check_range, widen
 from regopt._core.protocols import evaluation_params
 from regopt._core.types import NumberOrSchedule, Penalty, Tree
@@ -53,6 +54,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
 
         Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Algorithms 1 and 2.
     """
+    check_penalty("penalty", penalty)
     check_range("scale", scale, "(-inf, inf)")
     scheduled = any(map(callable, jax.tree.leaves(scale)))
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 import optax
 
-from regopt._core.numerics import check_range
+from regopt._core.checks import check_function, check_optimizer, check_penalty
+from regopt._core.numerics import check_number, check_range
 from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
 from regopt.regularization._constraint import constrained, projection
 from regopt.regularization._decoupled import decoupled
@@ -95,6 +96,15 @@ def regularize(
     """
     if how not in ("gradient", "decoupled", "proximal", "constraint"):
         raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
+    check_optimizer("optimizer", optimizer)
+    if penalty is not None:
+        check_penalty("penalty", penalty)
+    if constraint is not None:
+        check_function("constraint", constraint)
+    if radius is not None:
+        check_number("radius", radius, "[0, inf)")
+    if learning_rate is not None:
+        check_range("learning_rate", learning_rate, "[0, inf)")
     _check_unused(how, learning_rate, radius, constraint)
     if how == "constraint":
         return constrained(optimizer, projection(penalty, constraint, radius))

@@ -45,12 +45,12 @@ def spans_decades(values: np.ndarray) -> bool:
     return bool(len(known) and known.min() > 0 and known.max() >= 10 * known.min())
 
 
-def window_of(values: np.ndarray, mode: str, keep: float = 0.95) -> Window:
+def window_of(values: np.ndarray, mode: str | None, keep: float = 0.95) -> Window:
     """The range of the metric; a worst tail that would squeeze all other values into a corner is left out.
 
     Args:
         values: the metric, any shape; values that are not finite are ignored.
-        mode: whether "min" or "max" is better.
+        mode: whether "min" or "max" is better; None where it is not known, and then no tail is left out.
         keep: the share of the values that stays in sight where the tail is left out.
 
     Returns:
@@ -59,12 +59,12 @@ def window_of(values: np.ndarray, mode: str, keep: float = 0.95) -> Window:
     known = values[np.isfinite(values)]
     if not len(known):
         return Window(0.0, 1.0, log=False, beyond=0)
-    losses = known if mode == "min" else -known
+    losses = -known if mode == "max" else known
     best, worst, end = losses.min(), losses.max(), np.quantile(losses, keep)
     log = spans_decades(known)
-    squeezed = worst - best > 5 * (end - best) > 0 and not (log and worst < 1e4 * best)
+    squeezed = mode is not None and worst - best > 5 * (end - best) > 0 and not (log and worst < 1e4 * best)
     end = end if squeezed else worst
-    low, high = (best, end) if mode == "min" else (-end, -best)
+    low, high = (best, end) if mode != "max" else (-end, -best)
     low, high = (low / 1.15, high * 1.1) if log else (low - 0.05 * (high - low), high + 0.05 * (high - low))
     beyond = int(np.sum(losses > end)) if squeezed else 0
     return Window(float(low), float(high if high > low else low + 1), log, beyond)

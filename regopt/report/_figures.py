@@ -161,7 +161,9 @@ def curves(findings: Findings, metric: str) -> go.Figure:
     at = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_STEPS)).astype(int))
     steps, values = steps[at], values[:, at]
     figure = go.Figure(layout=layout(height=420))
-    window = window_of(values[findings.order].ravel(), findings.mode if metric == findings.monitor else "min")
+    window = window_of(
+        values[findings.order].ravel(), findings.mode if metric == findings.monitor else findings.modes.get(metric)
+    )
     if not is_small(findings):
         _band(figure, steps, values[findings.order])
     for name, colour, rows in reversed(groups(findings)):

@@ -27,6 +27,7 @@ class Findings:
         mode: whether a smaller or a larger value of it is better.
         config: the resolved config.
         versions: the versions of the packages that the numbers depend on.
+        modes: whether a smaller or a larger value is better of further metrics, as far as it is declared.
         repeats: one row for each setting without its seed: ``count``, ``mean``, ``low``, ``high``, the best first.
         importance: one row for each number: ``share``, ``low``, ``high``, the most important first.
         explained: ``r2``, ``low``, ``high`` of the forest that the importance comes from, on held-out settings.
@@ -58,6 +59,7 @@ class Findings:
     importance: "pandas.DataFrame | None" = None
     explained: "pandas.Series | None" = None
     separations: "pandas.DataFrame | None" = None
+    modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:

@@ -8,8 +8,11 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
-from regopt._core.numerics import as_float, check_range
+from regopt._core.messages import brief
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Number
 
 Numbers: TypeAlias = Sequence[Number] | jax.Array  # a sequence of numbers, or an array of shape (n,)
@@ -49,11 +52,26 @@ def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, d
     return passes * (whole // batch if drop_last else -(-whole // batch))
 
 
-def check(interval: str, **arguments: Number | Numbers | None) -> None:
-    """Check that every concrete argument lies in the interval, by its name."""
+def check(interval: str, **arguments: Number) -> None:
+    """Check that every argument is a number, and if it is concrete, that it lies in the interval."""
     for name, argument in arguments.items():
-        if argument is not None:
-            check_range(name, argument, interval)
+        check_number(name, argument, interval)
+
+
+def check_numbers(name: str, numbers: Numbers, interval: str) -> None:
+    """Check that an argument is a sequence of numbers, of which the concrete ones lie in the interval."""
+    if not isinstance(numbers, list | tuple) and getattr(numbers, "ndim", 0) != 1:
+        raise ValueError(f"{name} must be a sequence of numbers in {interval}, got {brief(numbers)}")
+    for number in numbers:
+        check_number(name, number, interval)
+
+
+def check_horizon(**arguments: Number) -> None:
+    """Check that every concrete number of steps is 0 or at least 1; a fraction of a step is a mistaken argument."""
+    for name, argument in arguments.items():
+        check_number(name, argument, "[0, inf)")
+        if not isinstance(argument, Tracer) and _NO_TIME <= float(np.asarray(argument)) < 1:
+            raise ValueError(f"{name} must be 0 or at least 1, a number of steps, got {argument}")
 
 
 def check_lengths(name: str, pieces: int, boundaries: int) -> None:

@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
+from regopt._core.checks import check_switch
 from regopt._core.numerics import as_float, safe_power
 from regopt._core.types import Number, Schedule
-from regopt.schedules._counts import check, floats, fraction, mix, ratio
+from regopt.schedules._counts import check, check_horizon, floats, fraction, mix, ratio
 
 
 def constant(value: Number) -> Schedule:
@@ -104,7 +105,10 @@ def exponential(
         Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
         Section 12.11 (the factor scheduler).
     """
-    check("(-inf, inf)", init_value=init_value, end_value=end_value)
+    check_switch("staircase", staircase)
+    check("(-inf, inf)", init_value=init_value)
+    if end_value is not None:
+        check("(-inf, inf)", end_value=end_value)
     check("[0, inf)", decay_rate=decay_rate, transition_steps=transition_steps)
 
     def schedule(count):
@@ -151,7 +155,8 @@ def cosine(init_value: Number, decay_steps: Number, alpha: Number = 0.0, exponen
         one period.
     """
     check("(-inf, inf)", init_value=init_value)
-    check("[0, inf)", decay_steps=decay_steps, exponent=exponent)
+    check("[0, inf)", exponent=exponent)
+    check_horizon(decay_steps=decay_steps)
     check("[0, 1]", alpha=alpha)
 
     def schedule(count):

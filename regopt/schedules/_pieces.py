@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
+from regopt._core.checks import check_function
 from regopt._core.numerics import as_float
 from regopt._core.types import Number, Schedule
-from regopt.schedules._counts import Numbers, check, check_lengths, since
+from regopt.schedules._counts import Numbers, check, check_horizon, check_lengths, check_numbers, since
 from regopt.schedules._decays import constant, half_cosine, linear
 
 
@@ -33,7 +34,7 @@ def piecewise_constant(values: Numbers, boundaries: Numbers) -> Schedule:
         Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
         Section 12.11 (the multi-factor scheduler).
     """
-    check("(-inf, inf)", values=values)
+    check_numbers("values", values, "(-inf, inf)")
     check_lengths("values", len(values), len(boundaries))
     return join([constant(value) for value in values], boundaries)
 
@@ -64,7 +65,7 @@ def join(schedules: Sequence[Schedule], boundaries: Numbers) -> Schedule:
         Loshchilov, I., & Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts. ICLR. Section 3, for
         a sequence of cosines (warm restarts).
     """
-    check("[0, inf)", boundaries=boundaries)
+    check_numbers("boundaries", boundaries, "[0, inf)")
     check_lengths("schedules", len(schedules), len(boundaries))
 
     def schedule(count):
@@ -105,6 +106,9 @@ def warmup(schedule: Schedule, warmup_steps: Number, init_value: Number = 0.0) -
         Zhang, A., Lipton, Z. C., Li, M., & Smola, A. J. (2023). Dive into Deep Learning. Cambridge University Press.
         Section 12.11.
     """
+    check_function("schedule", schedule)
+    check("(-inf, inf)", init_value=init_value)
+    check("[0, inf)", warmup_steps=warmup_steps)
     return join([linear(init_value, schedule(0), warmup_steps), schedule], [warmup_steps])
 
 
@@ -149,7 +153,8 @@ def warmup_cosine(
         Section 12.11 (warm-up).
     """
     check("(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value)
-    check("[0, inf)", warmup_steps=warmup_steps, decay_steps=decay_steps, exponent=exponent)
+    check("[0, inf)", exponent=exponent)
+    check_horizon(warmup_steps=warmup_steps, decay_steps=decay_steps)
     rise = linear(init_value, peak_value, warmup_steps)
     fall = half_cosine(peak_value, end_value, as_float(decay_steps) - as_float(warmup_steps), exponent)
     return join([rise, fall], [warmup_steps])
@@ -191,7 +196,7 @@ def one_cycle(
         Smith, L. N., & Topin, N. (2018). Super-convergence: Very fast training of neural networks using large learning
         rates. arXiv:1708.07120. Section 3, here with cosines instead of straight lines.
     """
-    check("[0, inf)", transition_steps=transition_steps)
+    check_horizon(transition_steps=transition_steps)
     check("(-inf, inf)", peak_value=peak_value)
     check("[0, 1]", pct_start=pct_start)
     check("(0, inf)", div_factor=div_factor, final_div_factor=final_div_factor)

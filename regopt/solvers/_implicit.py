@@ -78,7 +78,7 @@ def _solve_linear(function: Callable[[Solved], Solved], target: Solved) -> Solve
         return unflatten(jnp.linalg.solve(matrix, vector))
 
     def gmres(matvec, target):
-        rounding = jnp.finfo(vector.dtype).eps ** 0.8
+        rounding = float(jnp.finfo(vector.dtype).eps) ** 0.8
         return jax.scipy.sparse.linalg.gmres(matvec, target, tol=rounding, restart=50, solve_method="incremental")[0]
 
     return unflatten(jax.lax.custom_linear_solve(flat, vector, gmres, gmres))

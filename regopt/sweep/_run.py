@@ -55,7 +55,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             its best state; a number >= 0, or a function of ``h``, as in ``lambda h: h["patience"]``. None trains to the
             end.
         monitor: the metric that early stopping, the progress line and ``best`` use.
-        mode: whether a smaller or a larger ``monitor`` is better; by default "max" for an accuracy, else "min".
+        mode: whether a smaller or a larger ``monitor`` is better; by default what the task declares: "min" for its
+            loss, and for a metric what ``losses.metric`` says.
         noise: "shared" gives all settings the same random field at a step, which also pairs their noise; "per lane"
             gives each setting its own, at the price of drawing it.
         resamples: training sets as indices into ``data.train``, whole numbers ``[replicas, examples]``, repetitions

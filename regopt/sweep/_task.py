@@ -15,6 +15,7 @@ from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
 from regopt.data import Splits
+from regopt.training._checks import Mode, mode_of
 from regopt.training._evaluation import InBatches
 
 Setting = Mapping[str, Any]
@@ -56,6 +57,7 @@ def supervised(
             searches and second-order methods.
         metrics: further such functions by name. An evaluation in batches (``eval_batch_size``) averages them over the
             batches; ``losses.from_means`` and ``losses.at_once`` declare those of which that would be wrong.
+            ``losses.metric`` declares whether a smaller or a larger value of one is better, for a run that monitors it.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
         augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
             noisy, examples mixed. The evaluation uses the data as they are.
@@ -129,7 +131,12 @@ def supervised(
 
     in_batches = _measured_in_batches(predict, measures, {"loss": loss, **(metrics or {})})
     evaluate.in_batches = in_batches  # type: ignore[attr-defined]
-    return Task(init, step, evaluate, predict, parts)
+    declared: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
+    modes: dict[str, Mode] = {"validation_loss": "min"}
+    for name, mode in declared.items():
+        if mode is not None:
+            modes[f"validation_{name}"] = mode
+    return Task(init, step, evaluate, predict, parts, modes)
 
 
 def _measured_in_batches(

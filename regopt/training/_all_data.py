@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core import trees
-from regopt._core.numerics import check_range
+from regopt._core.numerics import check_number
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import check_monitor, check_task
+from regopt.training._checks import check_monitor, check_task, direction_of
 from regopt.training._evaluation import evaluate
 from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment
 from regopt.training._steps import train_steps
@@ -97,7 +97,7 @@ def retrain(
     """
     check_task(task)
     data = checked(data, steps=steps, eval_every=1, batch_size=batch_size)
-    check_range("best_step", best_step, f"[0, {steps}]")
+    check_number("best_step", best_step, f"[0, {steps}]")
     updates = _updates(data, steps, by, batch_size)
     limit = jnp.asarray(updates, jnp.int32)[jnp.clip(jnp.asarray(best_step).astype(jnp.int32), 0, steps)]
     together = _together(data)
@@ -173,7 +173,7 @@ def continue_training(
 
     Raises:
         ValueError: an argument is out of range, ``steps`` is not a multiple of ``eval_every``, ``monitor`` is not
-            evaluated, or the two parts of the data do not have the same structure.
+            evaluated or no loss, or the two parts of the data do not have the same structure.
 
     Example:
         >>> import jax
@@ -200,8 +200,10 @@ def continue_training(
     """
     check_task(task)
     check_monitor(monitor)
+    if direction_of(monitor, getattr(task, "modes", None)) == "max":
+        raise ValueError(f"monitor must be a loss, got {monitor!r}, whose larger values are better")
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size, eval_batch_size=eval_batch_size)
-    check_range("best_step", best_step, "[0, inf)")
+    check_number("best_step", best_step, "[0, inf)")
     together = _together(data)
     keys = keys_of(key, h)
     state = jax.tree.map(jnp.asarray, state)

@@ -1,15 +1,19 @@
 """Checks of the arguments of training before tracing; each error says in one line what is wrong."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Literal
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.messages import brief, suggestion
+from regopt._core.messages import brief, nearest, suggestion
 from regopt._core.numerics import check_whole
+
+Mode: TypeAlias = Literal["min", "max"]
+LOSSES = frozenset({"loss", "train_loss", "validation_loss", "test_loss"})  # what is trained: minimised by definition
 
 
 def check_data(data: object) -> None:
@@ -69,9 +73,67 @@ def check_mode(mode: object) -> None:
         raise ValueError(f'mode must be "min" or "max", got {brief(mode)}')
 
 
-def better(monitor: str) -> Literal["min", "max"]:
-    """Whether a smaller or a larger value of a metric is better, by its name: "max" for an accuracy."""
-    return "max" if "accuracy" in monitor else "min"
+def mode_of(function: Any) -> Mode | None:
+    """The direction that a function declares, or the function inside a ``functools.partial``; None if there is none."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    modes: tuple[Mode, ...] = ("min", "max")
+    declared = getattr(function, "mode", None)
+    if not isinstance(declared, str):
+        return None
+    return next((mode for mode in modes if mode == declared), None)
+
+
+def direction_of(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode | None:
+    """The declared direction of a metric: of ``modes``, or "min" for a loss; None where none is declared."""
+    if modes is not None and metric in modes:
+        return modes[metric]
+    return "min" if metric in LOSSES else None
+
+
+def require_direction(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode:
+    """The declared direction of a metric; an error that names the fix where none is declared."""
+    mode = direction_of(metric, modes)
+    if mode is None:
+        raise ValueError(
+            f'{brief(metric)} declares no direction: give mode="min" or mode="max", or declare it, by '
+            "losses.metric(mode=...) on its function or by the field modes of a Task"
+        )
+    return mode
+
+
+def monitored(task: Any, monitor: str, mode: Mode | None, evaluated: Callable[[], Any]) -> Mode:
+    """Whether a smaller or a larger ``monitor`` is better: as given, or as the task declares.
+
+    Args:
+        task: the task.
+        monitor: name of the metric.
+        mode: as given by the caller; None for the direction that the task declares.
+        evaluated: returns the metrics of the task; only traced, and only where no direction is known, to tell a
+            misspelt name from a metric without a direction.
+
+    Returns:
+        "min" or "max".
+
+    Raises:
+        ValueError: the metric declares no direction, or there is no metric of this name.
+    """
+    modes = getattr(task, "modes", None)
+    if mode is None and direction_of(monitor, modes) is None:
+        names: Any = None
+        with contextlib.suppress(Exception):  # the error of a task is raised where it trains
+            names = jax.eval_shape(evaluated)
+        if isinstance(names, Mapping):
+            check_known(monitor, names)
+    return require_direction(monitor, modes) if mode is None else mode
+
+
+def check_known(monitor: str, metrics: Mapping[str, Any]) -> None:
+    """Require a metric of this name."""
+    if monitor not in metrics:
+        near = nearest(monitor, metrics)
+        meant = "" if near is None else f"; did you mean {near!r}?"
+        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {brief(monitor)}{meant}")
 
 
 @contextlib.contextmanager

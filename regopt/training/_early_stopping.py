@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range
+from regopt._core.numerics import as_float, check_count, check_number
 from regopt._core.types import Number, Stopping, Tree
 
 
@@ -37,7 +37,7 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", 
         The state machine; ``init(params)`` and ``update(state, params, metric)``.
 
     Raises:
-        ValueError: a concrete argument lies outside its range, or ``mode`` is unknown.
+        ValueError: a concrete argument lies outside its range, ``every`` is no whole number, or ``mode`` is unknown.
 
     Example:
         >>> import jax.numpy as jnp
@@ -52,8 +52,8 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", 
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1.
     """
-    check_range("patience", patience, "[0, inf)")
-    check_range("every", every, "[1, inf)")
+    check_number("patience", patience, "[0, inf)")
+    check_count("every", every, "[1, inf)")
     if mode not in ("min", "max"):
         raise ValueError(f'mode must be "min" or "max", got {mode!r}')
     worst = jnp.inf if mode == "min" else -jnp.inf

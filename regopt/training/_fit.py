@@ -13,7 +13,7 @@ from regopt._core import trees
 from regopt._core.numerics import check_number
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import asking_for, better, check_mode, check_monitor, check_task
+from regopt.training._checks import asking_for, check_mode, check_monitor, check_task, monitored
 from regopt.training._early_stopping import early_stopping
 from regopt.training._segments import checked, keys_of, scan_while, train_segment
 
@@ -85,7 +85,7 @@ def fit(
             best state; >= 0, where 0 does not train at all; may be traced. None trains to the end and keeps the last
             state.
         monitor: the metric that early stopping watches; a run diverges when it is not finite; static.
-        mode: whether a smaller ("min") or a larger ("max") ``monitor`` is better; by default "max" for an accuracy,
+        mode: whether a smaller ("min") or a larger ("max") ``monitor`` is better; by default what the task declares,
             else "min"; static.
 
     Returns:
@@ -123,9 +123,9 @@ def fit(
     keeps_best = patience is not None
     if keeps_best:
         check_number("patience", patience, "[0, inf)")
-    mode = better(monitor) if mode is None else mode
-    rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
     keys = keys_of(key, h)
+    mode = monitored(task, monitor, mode, lambda: task.evaluate(task.init(keys.init, h), data, h))
+    rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
     with asking_for(h):
         state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
     infinite = trees.count_not_finite(state)

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.messages import brief, nearest
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.data._batching import check_batch
-from regopt.training._checks import check_data, check_key, check_steps
+from regopt.training._checks import check_data, check_key, check_known, check_steps
 from regopt.training._evaluation import Metrics, evaluate
 from regopt.training._steps import train_steps
 
@@ -110,7 +109,7 @@ def train_segment(
     if twice := set(metrics) & set(evaluated):
         raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
     metrics |= evaluated
-    _check_monitor(metrics, monitor)
+    check_known(monitor, metrics)
     good = (trees.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
     return state, metrics, first_bad_step(first_step, per_step, steps, good)
 
@@ -184,13 +183,6 @@ def checked(
 def size_of(examples: Tree) -> int:
     """The number of examples."""
     return len(jax.tree.leaves(examples)[0])
-
-
-def _check_monitor(metrics: Metrics, monitor: str) -> None:
-    if monitor not in metrics:
-        near = nearest(monitor, metrics)
-        meant = "" if near is None else f"; did you mean {near!r}?"
-        raise ValueError(f"monitor must be one of {sorted(metrics)}, got {brief(monitor)}{meant}")
 
 
 def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range, one_minus, one_minus_power
+from regopt._core.checks import check_optimizer
+from regopt._core.numerics import as_float, check_number, one_minus, one_minus_power
 from regopt._core.types import Number, Tree
 
 
@@ -65,8 +66,9 @@ def average_params(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.7.3.
     """
+    check_optimizer("optimizer", optimizer)
     if decay is not None:
-        check_range("decay", decay, "[0, 1)")
+        check_number("decay", decay, "[0, 1)")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
@@ -130,8 +132,9 @@ def lookahead(
         Zhang, M. R., Lucas, J., Hinton, G., & Ba, J. (2019). Lookahead optimizer: k steps forward, 1 step back.
         NeurIPS. Algorithm 1.
     """
-    check_range("sync_period", sync_period, "[1, inf)")
-    check_range("slow_step_size", slow_step_size, "[0, 1]")
+    check_optimizer("optimizer", optimizer)
+    check_number("sync_period", sync_period, "[1, inf)")
+    check_number("slow_step_size", slow_step_size, "[0, 1]")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):

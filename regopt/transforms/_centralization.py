@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.checks import check_index
 
 
 def centralize(*, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
@@ -31,6 +32,7 @@ def centralize(*, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
         Yong, H., Huang, J., Hua, X., & Zhang, L. (2020). Gradient centralization: A new optimization technique for deep
         neural networks. ECCV. Equation 1.
     """
+    check_index("unit_axis", unit_axis)
 
     def centred(g):
         if g.ndim < 2:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range
+from regopt._core.checks import check_index
+from regopt._core.numerics import check_number, check_range
 from regopt._core.types import Number, NumberTree, Tree
 from regopt.projections._balls import shortened
 
@@ -77,7 +78,7 @@ def clip_by_global_norm(max_norm: Number) -> optax.GradientTransformationExtraAr
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 10.48 and 10.49.
     """
-    check_range("max_norm", max_norm, "[0, inf)")
+    check_number("max_norm", max_norm, "[0, inf)")
 
     def clipped(updates):
         leaves, structure = jax.tree.flatten(updates)
@@ -114,7 +115,7 @@ def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArg
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equations 10.48 and 10.49, applied
         to each layer.
     """
-    check_range("max_norm", max_norm, "[0, inf)")
+    check_number("max_norm", max_norm, "[0, inf)")
 
     def clipped(updates):
         paths, structure = jax.tree.flatten_with_path(updates)
@@ -159,6 +160,7 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
         Brock, A., De, S., Smith, S. L., & Simonyan, K. (2021). High-performance large-scale image recognition without
         normalization. ICML. Section 4, for the units.
     """
+    check_index("unit_axis", unit_axis)
     check_range("max_norm", max_norm, "[0, inf)")
 
     def clipped_leaf(g, bound):

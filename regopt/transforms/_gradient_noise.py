@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regopt._core.numerics import as_float, check_range, like, safe_sqrt, widen
+from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
 from regopt._core.types import Key, Number
 
 
@@ -50,8 +50,8 @@ def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.Gra
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
-    check_range("eta", eta, "[0, inf)")
-    check_range("gamma", gamma, "[0, inf)")
+    check_number("eta", eta, "[0, inf)")
+    check_number("gamma", gamma, "[0, inf)")
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
 

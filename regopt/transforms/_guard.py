@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.checks import check_optimizer
 from regopt._core.numerics import as_float
 from regopt._core.types import Number, Tree
 from regopt.transforms._clipping import clip_by_global_norm
@@ -77,6 +78,7 @@ def guard(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 10.11.1.
     """
+    check_optimizer("optimizer", optimizer)
     optimizer = optax.with_extra_args_support(optimizer)
     clipping = optax.identity() if max_norm is None else clip_by_global_norm(max_norm)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range
+from regopt._core.checks import check_optimizer
+from regopt._core.numerics import as_float, check_count
 from regopt._core.types import Number, Tree
 
 
@@ -51,7 +52,8 @@ def accumulate(optimizer: optax.GradientTransformation, every: Number) -> optax.
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.1.3, on minibatches.
     """
-    check_range("every", every, "[1, inf)")
+    check_optimizer("optimizer", optimizer)
+    check_count("every", every, "[1, inf)")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_range
+from regopt._core.numerics import as_float, check_count, check_number
 from regopt._core.types import Number
 
 
@@ -76,13 +76,13 @@ def reduce_on_plateau(
 
         Optax documentation. ``optax.contrib.reduce_on_plateau``, which has the same argument names.
     """
-    check_range("factor", factor, "(0, 1]")
-    check_range("rtol", rtol, "[0, 1]")
-    check_range("min_scale", min_scale, "[0, 1]")
+    check_number("factor", factor, "(0, 1]")
+    check_number("rtol", rtol, "[0, 1]")
+    check_number("min_scale", min_scale, "[0, 1]")
     for name, number, low in (("patience", patience, 1), ("accumulation_size", accumulation_size, 1)):
-        check_range(name, number, f"[{low}, inf)")
-    for name, number in (("atol", atol), ("cooldown", cooldown)):
-        check_range(name, number, "[0, inf)")
+        check_count(name, number, f"[{low}, inf)")
+    check_number("atol", atol, "[0, inf)")
+    check_count("cooldown", cooldown, "[0, inf)")
     if mode not in ("min", "max"):
         raise ValueError(f'mode must be "min" or "max", got {mode!r}')
     sign = 1 if mode == "min" else -1

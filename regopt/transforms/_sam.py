@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, direction_and_norm
+from regopt._core.checks import check_optimizer
+from regopt._core.numerics import check_number, direction_and_norm
 from regopt._core.types import Number, Tree
 
 
@@ -58,7 +59,8 @@ def sam(optimizer: optax.GradientTransformation, rho: Number = 0.05) -> optax.Gr
         Foret, P., Kleiner, A., Mobahi, H., & Neyshabur, B. (2021). Sharpness-aware minimization for efficiently
         improving generalization. ICLR. Algorithm 1 and equation 2 with p = 2.
     """
-    check_range("rho", rho, "[0, inf)")
+    check_optimizer("optimizer", optimizer)
+    check_number("rho", rho, "[0, inf)")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):

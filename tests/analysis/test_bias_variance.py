@@ -213,6 +213,30 @@ def test_decompositions_jit_vmap_and_differentiate(function, shape):
     assert np.any(slope != 0)
 
 
+@pytest.mark.parametrize(
+    ("targets", "line"),
+    [
+        ([[0.5, 0.2], [1.0, 0.0]], "targets must be distributions, .* got row 0 with the sum 0.7"),
+        ([[0.5, 0.5], [1.5, -0.5]], "targets must be distributions, .* got row 1 .* smallest entry -0.5"),
+        ([[2.0, -1.0], [1.0, 0.0]], "targets must be distributions, .* got row 0"),
+        ([0.0, 1.0], "targets must have shape .* or be integer labels, got labels of float"),
+    ],
+)
+def test_rows_that_are_no_distributions_and_labels_that_are_no_integers_are_refused(targets, line):
+    logits, labels = jnp.zeros((3, 2, 2)), jnp.zeros((3, 2), jnp.int32)
+    targets = jnp.array(targets)
+    for call in (
+        lambda: bias_variance.decompose_cross_entropy(logits, targets),
+        lambda: bias_variance.decompose_zero_one(labels, targets, classes=2),
+        lambda: bias_variance.decompose_kohavi_wolpert(labels, targets, classes=2),
+    ):
+        with pytest.raises(ValueError, match=line) as error:
+            call()
+        assert "\n" not in str(error.value)
+    softmax = jax.nn.softmax(jnp.linspace(-5, 5, 2000, dtype=jnp.float32).reshape(2, 1000))
+    bias_variance.decompose_cross_entropy(jnp.zeros((2, 2, 1000)), softmax)
+
+
 def test_labels_jit_and_vmap():
     predictions, labels = jnp.asarray(np.random.default_rng(0).integers(0, 3, size=(2, 6, 8))), jnp.arange(8) % 3
     for function in (decompose_zero_one, decompose_kohavi_wolpert):

@@ -137,6 +137,24 @@ def test_optimal_ridge_has_its_published_error_and_is_optimal(gamma, expected):
         assert float(sum(bias_variance.ridge_error_limit(gamma, 5.0, 1.0, strength))) > best
 
 
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 0.99, 1.0, 1.5, 10.0])
+@pytest.mark.parametrize("strength", [1e-8, 1e-5, 1e-2, 1.0, 100.0])
+def test_ridges_limit_keeps_its_digits_in_single_precision(gamma, strength):
+    double = bias_variance.ridge_error_limit(gamma, 2.0, 3.0, strength)
+    slope = -jax.grad(bias_variance.stieltjes, argnums=1)(gamma, strength)
+    if strength > 1e-6:  # below that the definition itself cancels in double precision
+        np.testing.assert_allclose(double[0], 2.0 * strength**2 * slope, rtol=1e-8)
+        m = bias_variance.stieltjes(gamma, strength)
+        np.testing.assert_allclose(double[1], 3.0 * gamma * (m - strength * slope), rtol=1e-8)
+    with jax.enable_x64(False):
+        single = bias_variance.ridge_error_limit(*(np.float32(x) for x in (gamma, 2.0, 3.0, strength)))
+        assert single[0].dtype == jnp.float32
+        if gamma != 0.99 or strength > 1e-4:  # there 1 - gamma is known to 6e-6 only
+            np.testing.assert_allclose(single, double, rtol=3e-6)
+        else:
+            np.testing.assert_allclose(single, double, rtol=3e-5)
+
+
 def test_ridges_limit_is_that_of_random_inputs_and_of_no_ridge():
     generator = np.random.default_rng(4)
     found = [

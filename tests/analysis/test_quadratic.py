@@ -13,6 +13,7 @@ from sklearn.linear_model import Lasso, Ridge
 
 from regopt._core.numerics import exprel
 from regopt.analysis import quadratic
+from regopt.data import prostate
 
 TRIDIAGONAL = np.array([[2.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 2.0]])
 
@@ -189,6 +190,73 @@ def test_ridge_is_scikit_learns_and_has_no_gradient_in_each_convention(library, 
     np.testing.assert_allclose(gradient, 0, atol=1e-12)
     alpha = float(quadratic.ridge_alpha(0.7, 30, library))
     np.testing.assert_allclose(w, Ridge(alpha=alpha, fit_intercept=False).fit(x, y).coef_, atol=1e-12)
+
+
+def test_single_precision_finds_the_intercept_of_the_prostate_data():
+    x, y = (np.asarray(array, np.float64) for array in prostate().train)
+    x = np.column_stack([np.ones(len(x)), x])
+    exact = np.linalg.lstsq(x, y, rcond=None)[0]
+    single = quadratic.ridge_solution(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), 0.0)
+    assert single.dtype == jnp.float32
+    # the condition number is 8e2 after scaling; rounding of x alone moves the solution by about that times 1e-7
+    np.testing.assert_allclose(single, exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "points"), [(-1.0, 6), (-1.0, 10), (-1.0, 12), (0.0, 6), (0.0, 8)])
+def test_a_polynomial_with_as_many_coefficients_as_points_interpolates_them(first, points):
+    t = np.linspace(first, 1, points)
+    powers, y = (jnp.asarray(a, jnp.float32) for a in (np.vander(t, points), np.sin(7 * t)))
+    for x in (powers, jnp.concatenate([powers, powers], axis=1)):  # and one of smallest norm
+        w = np.asarray(quadratic.ridge_solution(x, y, 0.0), np.float64)
+        np.testing.assert_allclose(np.asarray(x, np.float64) @ w, y, atol=5e-5)  # |x| |w| roundings
+
+
+def test_a_small_strength_keeps_its_digits_in_single_precision():
+    x, y = (np.asarray(array, np.float64) for array in prostate().train)
+    exact = Ridge(alpha=1e-3, fit_intercept=False, solver="svd").fit(x, y).coef_
+    single = quadratic.ridge_solution(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), 1e-3, "sklearn.Ridge")
+    np.testing.assert_allclose(single, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_an_ill_conditioned_hessian_keeps_its_minimum_in_single_precision():
+    vectors, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(4, 4)))
+    hessian = jnp.asarray(vectors * np.array([1e-4, 1e-2, 1.0, 3.0]) @ vectors.T, jnp.float32)
+    w_star = jnp.array([1.0, -2.0, 0.5, 3.0], jnp.float32)
+    np.testing.assert_allclose(quadratic.l2_solution(hessian, w_star, 0.0), w_star, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7)], ids=["tall", "wide"])
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_ridge_has_true_first_and_second_derivatives(shape, strength):
+    generator = np.random.default_rng(4)
+    x, y = jnp.asarray(generator.normal(size=shape)), jnp.asarray(generator.normal(size=shape[0]))
+    if strength:
+        check_grads(quadratic.ridge_solution, (x, y, strength), order=2, modes=["fwd", "rev"], rtol=1e-3)
+    else:  # a strength below 0 is no ridge, so that there is no difference quotient in the strength
+        check_grads(lambda x, y: quadratic.ridge_solution(x, y, 0.0), (x, y), order=1, modes=["fwd", "rev"], rtol=1e-3)
+        at_zero = jax.jacobian(quadratic.ridge_solution, 2)(x, y, 0.0)
+        one_sided = (quadratic.ridge_solution(x, y, 1e-7) - quadratic.ridge_solution(x, y, 0.0)) / 1e-7
+        np.testing.assert_allclose(at_zero, one_sided, rtol=1e-4)
+
+
+def test_equal_singular_values_have_a_gradient_and_a_pseudo_inverse_of_lower_rank_has_its_own():
+    slope = jax.jacobian(quadratic.ridge_solution)(2 * jnp.eye(3), jnp.ones(3), 0.5)
+    assert np.isfinite(slope).all()
+    generator = np.random.default_rng(6)
+    left, right, y = (jnp.asarray(generator.normal(size=shape)) for shape in ((6, 2), (2, 4), (6,)))
+    for factors in ((left, right), (right.T, left.T)):  # X of rank 2, tall and wide, stays at rank 2
+        given = y[: len(factors[0])]
+        ours = jax.jacobian(lambda a, b, y=given: quadratic.ridge_solution(a @ b, y, 0.0), (0, 1))(*factors)
+        theirs = jax.jacobian(lambda a, b, y=given: jnp.linalg.pinv(a @ b) @ y, (0, 1))(*factors)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), ours, theirs)
+
+
+def test_a_singular_hessian_that_turns_has_the_gradient_of_its_projection():
+    factor, w_star = jnp.asarray(np.random.default_rng(7).normal(size=(4, 2))), jnp.arange(1.0, 5.0)
+    for strength in (0.0, 0.3):
+        check_grads(
+            lambda f, w, a=strength: quadratic.l2_solution(f @ f.T, w, a), (factor, w_star), order=1, modes=["rev"]
+        )
 
 
 def test_the_radius_falls_strictly_and_its_constraint_has_the_same_minimum():

@@ -73,6 +73,34 @@ def test_lanczos_takes_trees_and_lower_precision():
     assert coarse.eigenvalues.dtype == jnp.float32
 
 
+@pytest.mark.parametrize(
+    ("vector", "order"),
+    [
+        ((1, 0, 0, 0, 0), 2),
+        ((0, 0, 1, 1, 1), 3),
+        ((0, 0, 1, 1, 1), 5),
+        ((1, 1, 1, 1, 1), 5),
+        ((0.3, 0.2, 0.5, 0.7, 0.1), 4),
+    ],
+)
+def test_a_krylov_space_that_ends_early_gives_the_exact_measure(vector, order):
+    diagonal, v = jnp.array([1.0, 2.0, 3.0, 3.0, 3.0]), jnp.array(vector, jnp.float32)
+    found = jax.jit(lambda v: spectral_measure(lambda u: diagonal * u, v, order))(v)
+    assert found.eigenvalues.shape == found.weights.shape == (order,)
+    for degree in range(8):
+        exact = jnp.sum(diagonal**degree * v**2)
+        np.testing.assert_allclose(jnp.sum(found.weights * found.eigenvalues**degree), exact, rtol=1e-5)
+    assert ((found.eigenvalues > 1 - 1e-5) & (found.eigenvalues < 3 + 1e-5)).all()  # none outside the spectrum
+    weight_of = [jnp.sum(found.weights[jnp.abs(found.eigenvalues - value) < 1e-3]) for value in (1, 2, 3)]
+    np.testing.assert_allclose(weight_of, [v[0] ** 2, v[1] ** 2, jnp.sum(v[2:] ** 2)], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [2.0, True, "2", None])
+def test_an_order_that_is_no_whole_number_is_refused(order):
+    with pytest.raises(ValueError, match="order must be a whole number"):
+        spectral_measure(lambda v: v, jnp.ones(6), order)
+
+
 @pytest.mark.parametrize("order", [0, 7])
 def test_an_order_beyond_the_parameters_is_refused(order):
     with pytest.raises(ValueError, match=rf"order must lie in \[1, 6\], the number of parameters, got {order}"):

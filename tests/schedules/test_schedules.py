@@ -577,6 +577,12 @@ def test_inject_hyperparams_reports_the_schedule():
         ),
         (lambda: schedules.cosine(np.nan, 5), "init_value must lie in (-inf, inf), got nan"),
         (lambda: schedules.cosine(0.1, np.inf), "decay_steps must lie in [0, inf), got inf"),
+        (lambda: schedules.cosine(100, 0.1), "decay_steps must be 0 or at least 1, a number of steps, got 0.1"),
+        (lambda: schedules.one_cycle(0.9, 5), "transition_steps must be 0 or at least 1, a number of steps, got 0.9"),
+        (
+            lambda: schedules.warmup_cosine(0, 9, 9, 0.1),
+            "decay_steps must be 0 or at least 1, a number of steps, got 0.1",
+        ),
         (lambda: schedules.cosine(0.1, 5, alpha=1.5), "alpha must lie in [0, 1], got 1.5"),
         (lambda: schedules.cosine(0.1, 5, exponent=-2), "exponent must lie in [0, inf), got -2"),
         (lambda: schedules.warmup_cosine(0, 0.1, -3, 9), "warmup_steps must lie in [0, inf), got -3"),

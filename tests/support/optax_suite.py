@@ -1,7 +1,7 @@
 """optax's own tests, as its wheel ships them, run with regopt in optax's place.
 
-The source of a test file is read where optax is installed; the list of optimizers under test is exchanged before it
-runs, and the module under test after. Nothing of it is copied.
+The source of a test file is read where optax is installed; the list of optimizers under test and the module under test
+are exchanged before it runs. Nothing of it is copied.
 """
 
 import ast
@@ -9,11 +9,14 @@ import types
 import unittest
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import optax
 
-from regopt import schedules
+import regopt
+from regopt import optimizers, schedules, transforms
+from regopt.transforms._plateau import ReduceOnPlateauState as PlateauState
 
 
 def load(path: str, constants: Mapping[str, Any], modules: Mapping[str, Any]) -> types.ModuleType:
@@ -39,13 +42,31 @@ def load(path: str, constants: Mapping[str, Any], modules: Mapping[str, Any]) ->
             node.value = ast.Name(f"_regopt_{_name(node.targets[0])}", ast.Load(), lineno=node.lineno, col_offset=0)
             exchanged.add(_name(node.targets[0]))
     assert exchanged == set(constants), f"optax's {path} no longer assigns {set(constants) - exchanged}"
+    imported = {name for node in source.body for name in _exchange_imports(node, modules)}
+    assert imported == set(modules), f"optax's {path} no longer imports {set(modules) - imported}"
+    source.body = [node for node in source.body if getattr(node, "names", True)]
     module = types.ModuleType(f"optax_suite.{file.stem}")
-    module.__dict__.update({f"_regopt_{name}": value for name, value in constants.items()})
+    module.__dict__.update({f"_regopt_{name}": value for name, value in constants.items()} | dict(modules))
     exec(compile(ast.fix_missing_locations(source), str(file), "exec"), module.__dict__)
-    missing = [name for name in modules if name not in module.__dict__]
-    assert not missing, f"optax's {path} no longer imports {missing}"
-    module.__dict__.update(modules)
     return module
+
+
+def _exchange_imports(node: ast.stmt, modules: Mapping[str, Any]) -> set[str]:
+    """Take the modules out of an import; the names that were taken."""
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return set()
+    taken = [alias for alias in node.names if (alias.asname or alias.name) in modules]
+    node.names = [alias for alias in node.names if alias not in taken]
+    return {alias.asname or alias.name for alias in taken}
+
+
+def classes_of(module: types.ModuleType) -> set[str]:
+    """The names of the test classes of a file."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module.__name__
+    }
 
 
 def _name(target: ast.expr) -> str:
@@ -107,3 +128,70 @@ SCHEDULES = types.SimpleNamespace(
     piecewise_interpolate_schedule=lambda *args, **kwargs: _not_offered("piecewise interpolation"),
     sgdr_schedule=lambda *args, **kwargs: _not_offered("schedule of that name; join cosine schedules"),
 )
+
+
+def with_lbfgs(by_name: types.SimpleNamespace) -> types.SimpleNamespace:
+    """optax's names of optimizers with regopt's L-BFGS among them."""
+
+    def lbfgs(learning_rate=None, memory_size=10, scale_init_precond=True, linesearch="zoom"):
+        if learning_rate is not None or linesearch is None or not scale_init_precond:
+            _not_offered("L-BFGS without a line search or without the scale of its first matrix")
+        return optimizers.lbfgs(memory_size=memory_size, linesearch=linesearch)
+
+    return types.SimpleNamespace(**vars(by_name), lbfgs=lbfgs)
+
+
+class LookaheadParams(NamedTuple):
+    """optax's parameters of lookahead: regopt keeps the slow ones in its state."""
+
+    fast: Any
+    slow: Any
+
+    @classmethod
+    def init_synced(cls, params):
+        return cls(params, params)
+
+
+class _LookaheadState(NamedTuple):
+    state: Any
+
+    @property
+    def fast_state(self):
+        return self.state.inner
+
+
+def _lookahead(fast_optimizer, sync_period, slow_step_size, reset_state=False):
+    if reset_state:
+        _not_offered("lookahead that resets the state of the optimizer")
+    ours = transforms.lookahead(fast_optimizer, sync_period, slow_step_size)
+
+    def update(updates, state, params):
+        moves, after = ours.update(updates, state.state, params.fast)
+        moved = optax.apply_updates(params.fast, moves)
+        slow = jax.tree.map(lambda new, old: new - old, regopt.final_params(moved, after), params.slow)
+        return LookaheadParams(moves, slow), _LookaheadState(after)
+
+    def init(params):  # optax maps over the parameters of a state with a placeholder in their place
+        return _LookaheadState(ours.init(getattr(params, "fast", params)))
+
+    return optax.GradientTransformation(init, update)
+
+
+LOOKAHEAD = types.SimpleNamespace(LookaheadParams=LookaheadParams, lookahead=_lookahead)
+
+
+def _sam(optimizer, adv_optimizer, sync_period, opaque_mode):
+    del adv_optimizer, sync_period  # a normalised step of length 1e-5, and the two calls of a step
+    if opaque_mode:
+        _not_offered("SAM that takes a gradient function")
+    return transforms.sam(optimizer, rho=1e-5)
+
+
+SAM = types.SimpleNamespace(sam=_sam, normalize=optax.contrib.normalize)
+
+
+def _plateau_state(*, avg_value, **fields):
+    return PlateauState(total=avg_value, **fields)
+
+
+PLATEAU = types.SimpleNamespace(reduce_on_plateau=transforms.reduce_on_plateau, ReduceLROnPlateauState=_plateau_state)

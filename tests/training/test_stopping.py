@@ -73,6 +73,8 @@ def test_errors_name_argument_range_and_value():
         early_stopping(-1)
     with pytest.raises(ValueError, match=r"every must lie in \[1, inf\), got 0"):
         early_stopping(3, 0)
+    with pytest.raises(ValueError, match=r"every must be a whole number, got 2\.5"):
+        early_stopping(3, 2.5)
     with pytest.raises(ValueError, match='mode must be "min" or "max", got \'best\''):
         early_stopping(3, mode="best")  # pyright: ignore
 

@@ -234,3 +234,38 @@ def test_the_points_of_an_nnx_optimizer():
     (velocity,) = (part.velocity for part in parts if hasattr(part, "velocity"))
     for at, w, v in zip(*map(jax.tree.leaves, (point, params, velocity)), strict=True):
         np.testing.assert_allclose(at, w + 0.9 * v, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ask", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize(
+    "params", [PARAMS, jnp.ones(3), {"w": jnp.ones(2), "empty": ()}], ids=["dict", "array", "empty"]
+)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        regopt.sgd(0.1),
+        optax.sgd(0.1),
+        optax.adam(optax.constant_schedule(0.1)),
+        regopt.nesterov(0.1, 0.9),
+        regopt.lookahead(regopt.sgd(0.1), 2),
+        regopt.guard(optax.adam(0.1), 1.0),
+        optax.inject_hyperparams(optax.sgd)(0.1),
+    ],
+    ids=["sgd", "optax sgd", "optax adam", "nesterov", "lookahead", "guard", "inject"],
+)
+def test_the_order_of_optaxs_arguments_is_refused(optimizer, params, ask):
+    state = optimizer.init(params)
+    with pytest.raises(ValueError, match=r"takes \(params, opt_state\), .* exchange the two") as error:
+        ask(state, params)
+    assert "\n" not in str(error.value)
+    assert jax.tree.structure(ask(params, state)) == jax.tree.structure(params)
+
+
+def test_named_tuples_as_parameters_pass_with_the_states_of_optax():
+    class Layer(NamedTuple):
+        w: Any
+        b: Any
+
+    params = Layer(jnp.ones(2), jnp.zeros(3))
+    for optimizer in (optax.sgd(0.1), optax.adam(0.1), regopt.sgd(0.1)):
+        assert regopt.final_params(params, optimizer.init(params)) is params

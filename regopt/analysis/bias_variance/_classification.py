@@ -9,6 +9,7 @@ from regopt._core.numerics import widen
 from regopt.analysis.bias_variance._parts import (
     Decomposition,
     Parts,
+    check_distributions,
     check_labels,
     check_predictions,
     check_targets,
@@ -44,7 +45,8 @@ def decompose_cross_entropy(log_probabilities: jax.Array, targets: jax.Array) ->
         corrected for the finite number of replicas. Parts are infinite where a replica gives a probability of 0.
 
     Raises:
-        ValueError: the shapes do not match, there are fewer than two replicas, or a concrete value is NaN.
+        ValueError: the shapes do not match, there are fewer than two replicas, a concrete value is NaN, or a row of
+            concrete targets is no distribution.
 
     Example:
         >>> import jax.numpy as jnp
@@ -88,7 +90,8 @@ def decompose_zero_one(predictions: jax.Array, targets: jax.Array, classes: int)
         The decomposition at each point, whose parts give the error exactly.
 
     Raises:
-        ValueError: the shapes do not match, there are fewer than two replicas, or labels lie outside their range.
+        ValueError: the shapes do not match, there are fewer than two replicas, labels lie outside their range, or a row
+            of concrete targets is no distribution.
 
     Example:
         >>> import jax.numpy as jnp
@@ -132,7 +135,8 @@ def decompose_kohavi_wolpert(predictions: jax.Array, targets: jax.Array, classes
         The decomposition, whose parts sum to the error exactly.
 
     Raises:
-        ValueError: the shapes do not match, there are fewer than two replicas, or labels lie outside their range.
+        ValueError: the shapes do not match, there are fewer than two replicas, labels lie outside their range, or a row
+            of concrete targets is no distribution.
 
     Example:
         >>> import jax.numpy as jnp
@@ -198,5 +202,10 @@ def _distributions(targets: jax.Array, like_: jax.Array) -> jax.Array:
         check_targets(targets, (points,))
         check_labels("targets", targets, classes)
         return jax.nn.one_hot(targets, classes, dtype=like_.dtype)
+    if targets.ndim == 1:
+        raise ValueError(
+            f"targets must have shape {(points, classes)} or be integer labels, got labels of {targets.dtype}"
+        )
     check_targets(targets, (points, classes))
+    check_distributions("targets", targets)
     return targets.astype(like_.dtype)

@@ -117,8 +117,7 @@ def stieltjes(gamma: Number, strength: Number) -> jax.Array:
     check_range("gamma", gamma, "(0, inf)")
     check_range("strength", strength, "(0, inf)")
     g, a = as_float(gamma), as_float(strength)
-    b = 1 - g + a
-    root = jnp.sqrt(b * b + 4 * g * a)
+    b, root = _quadratic(g, a)
     # the two forms are equal, and each is free of cancellation for one sign of b
     positive = b > 0
     return jnp.where(positive, 2 / (root + jnp.where(positive, b, 0)), (root - jnp.where(positive, 0, b)) / (2 * g * a))
@@ -127,7 +126,9 @@ def stieltjes(gamma: Number, strength: Number) -> jax.Array:
 def ridge_error_limit(gamma: Number, signal: Number, noise: Number, strength: Number) -> tuple[jax.Array, jax.Array]:
     """Squared bias and variance of ``(X'X/n + a I)^-1 X'y/n`` as n and p grow at a fixed ratio.
 
-    They are ``signal a**2 m'(-a)`` and ``noise g (m(-a) - a m'(-a))``, where m is the ``stieltjes`` transform.
+    They are ``signal a**2 m'(-a)`` and ``noise g (m(-a) - a m'(-a))``, where m is the ``stieltjes`` transform. With
+    ``R = sqrt((1 - g + a)**2 + 4 g a)`` the variance is computed as ``2 noise g / (R (1 + g + a + R))``, which has no
+    difference that cancels at small strengths.
 
     Args:
         gamma: ratio g = p / n, > 0; may be traced.
@@ -157,8 +158,12 @@ def ridge_error_limit(gamma: Number, signal: Number, noise: Number, strength: Nu
     gamma, signal, noise = _checked(gamma=gamma, signal=signal, noise=noise)
     a = as_float(strength)
     check_range("strength", strength, "(0, inf)")
-    slope = -jax.grad(stieltjes, argnums=1)(gamma, a)
-    return signal * a**2 * slope, noise * gamma * (stieltjes(gamma, a) - a * slope)
+    b, root = _quadratic(gamma, a)
+    total = 1 + gamma + a + root
+    positive = b > 0
+    # a m(-a) / 2 in the two forms of ``stieltjes``
+    half = jnp.where(positive, a / (root + jnp.where(positive, b, 0)), (root - jnp.where(positive, 0, b)) / (4 * gamma))
+    return signal * 2 * total / root * half**2, noise * 2 * gamma / (root * total)
 
 
 def optimal_ridge_error(gamma: Number, signal: Number, noise: Number) -> jax.Array:
@@ -236,6 +241,12 @@ def conditional_error(
     shrinkage = safe_divide(d, d + a)
     bias = signal / p * (jnp.sum(jnp.square(1 - shrinkage)) + max(p - n, 0))
     return bias, noise / n * jnp.sum(safe_divide(jnp.square(shrinkage), d))
+
+
+def _quadratic(g, a):
+    """``b = 1 - g + a`` and ``sqrt(b**2 + 4 g a)``, the coefficient and the root of the quadratic equation of m."""
+    b = 1 - g + a
+    return b, jnp.sqrt(b * b + 4 * g * a)
 
 
 def _checked(*, gamma, signal, noise):

@@ -73,3 +73,19 @@ def check_labels(name: str, labels: jax.Array, classes: int) -> None:
     low, high = np.min(np.asarray(labels)), np.max(np.asarray(labels))
     if low < 0 or high >= classes:
         raise ValueError(f"{name} must lie in [0, {classes - 1}], got {low} to {high}")
+
+
+def check_distributions(name: str, rows: jax.Array) -> None:
+    """Raise unless each concrete row, ``[points, classes]``, has entries >= 0 that sum to 1."""
+    if isinstance(rows, Tracer):
+        return
+    values = np.asarray(rows, np.float64)
+    rounding = max(4 * values.shape[-1] * float(jnp.finfo(rows.dtype).eps), 1e-5)  # as of a softmax in single precision
+    sums = values.sum(axis=-1)
+    bad = (values < -rounding).any(axis=-1) | (np.abs(sums - 1) > rounding)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{name} must be distributions, with rows >= 0 that sum to 1, got row {row} with the sum {sums[row]:.6g} "
+            f"and the smallest entry {values[row].min():.6g}"
+        )

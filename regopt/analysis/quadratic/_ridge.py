@@ -1,10 +1,10 @@
 """Ridge regression for the squared errors and the strengths that different libraries use."""
 
 import jax
-import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number
+from regopt.analysis.quadratic._solve import ridge
 from regopt.penalties import Library, l2_number, l2_strength
 
 
@@ -49,7 +49,8 @@ def ridge_solution(x: jax.Array, y: jax.Array, strength: Number, library: Librar
         library: a key of ``penalties.CONVENTIONS``; static.
 
     Returns:
-        The weights, ``[n]``. At strength 0 they are the least-squares solution of smallest norm.
+        The weights, ``[n]``, from the singular values of X. At strength 0 they are the least-squares solution of
+        smallest norm, where singular values up to ``max(examples, n)`` roundings of the largest count as 0.
 
     Raises:
         ValueError: shapes do not match, a concrete number lies outside its range, or the library is unknown or has no
@@ -70,7 +71,4 @@ def ridge_solution(x: jax.Array, y: jax.Array, strength: Number, library: Librar
     x, y = widen(x, y)
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(f"x must have shape [examples, n] and y [examples], got {x.shape} and {y.shape}")
-    gram = x.T @ x
-    alpha = like(ridge_alpha(strength, len(x), library), gram)
-    damped = gram + alpha * jnp.eye(len(gram), dtype=gram.dtype)
-    return jnp.linalg.pinv(damped, hermitian=True) @ (x.T @ y)
+    return ridge(x, y, like(ridge_alpha(strength, len(x), library), x))

@@ -9,6 +9,7 @@ from regopt._core.numerics import check_range, like, safe_norm
 from regopt._core.types import Number
 from regopt.analysis.quadratic._checks import Hessian, checked_eigenvalues, checked_hessian, rounding
 from regopt.analysis.quadratic._shrinkage import early_stopping_shrinkage, gradient_flow_shrinkage, l2_shrinkage
+from regopt.analysis.quadratic._solve import shrunk
 
 
 def l2_solution(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax.Array:
@@ -41,9 +42,7 @@ def l2_solution(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax.Ar
         values, vectors = eigendecomposition(hessian)
         return vectors @ (l2_shrinkage(values, strength) * (vectors.T @ like(w_star, vectors)))
     hessian = checked_hessian(hessian)
-    damped = hessian + like(strength, hessian) * jnp.eye(len(hessian), dtype=hessian.dtype)
-    # the pseudo-inverse is differentiable where eigenvalues coincide, and serves singular matrices
-    return jnp.linalg.pinv(damped, hermitian=True) @ (hessian @ like(w_star, hessian))
+    return shrunk(hessian, like(w_star, hessian), like(strength, hessian))
 
 
 def l1_solution(diagonal: jax.Array, w_star: jax.Array, strength: Number) -> jax.Array:

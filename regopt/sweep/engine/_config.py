@@ -21,7 +21,15 @@ from regopt.sweep.checkpoint import digested_arrays
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.training._checks import better, check_data, check_key, check_mode, check_monitor, check_multiple, check_task
+from regopt.training._checks import (
+    check_data,
+    check_key,
+    check_mode,
+    check_monitor,
+    check_multiple,
+    check_task,
+    monitored,
+)
 
 P = ParamSpec("P")
 Config = TypeVar("Config")
@@ -83,10 +91,15 @@ class SweepConfig:
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
         checks.check_replicas(self.settings, resolved["resamples"])
         resolved["key"] = jax.random.key(0) if self.key is None else self.key
-        resolved["mode"] = better(self.monitor) if self.mode is None else self.mode
+        resolved["mode"] = monitored(self.task, self.monitor, self.mode, lambda: self._first_metrics(resolved["key"]))
         resolved["devices"] = tuple(jax.local_devices() if self.devices is None else self.devices)
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
+
+    def _first_metrics(self, key: Key) -> dict[str, jax.Array]:
+        """The metrics of the first setting before training, for their names."""
+        h = self.settings.row(0)
+        return self.task.evaluate(self.task.init(key, h), self.data, h)
 
     @property
     def direction(self) -> Literal["min", "max"]:

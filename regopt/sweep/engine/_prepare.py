@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from regopt._core.io import digest_json, environment
-from regopt._core.types import Device, Number
+from regopt._core.types import Device, Number, Task
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
@@ -58,9 +58,9 @@ def prepare(
             scheduler needs more settings on the devices than there is room for.
     """
     settings = config.settings if rows is None else config.settings.take(rows)
-    scheduler = config.scheduler
+    scheduler, task = config.scheduler, config.task
     recipe = Recipe(
-        config.task,
+        Task(task.init, task.step, task.evaluate, getattr(task, "predict", None)),  # its modes cannot be hashed
         (),
         config.eval_every,
         config.batch_size,

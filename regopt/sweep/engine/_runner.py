@@ -196,6 +196,7 @@ class Runner:
             chunk=largest.chunk,
             temporary_bytes=largest.temporary_bytes,
             busy_share=state.spent.busy_share,
+            modes=dict(getattr(config.task, "modes", None) or {}),
             states=LanesOnDevices(
                 self.groups,
                 [group.held for group in self.groups],

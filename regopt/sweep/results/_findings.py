@@ -33,6 +33,7 @@ def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Fin
         result.mode,
         config=result.config,
         versions=result.versions,
+        modes=result.modes,
     )
     if not thorough:
         return plain

@@ -25,7 +25,7 @@ def importance(
     table: "pandas.DataFrame",
     names: Sequence[str],
     metric: str,
-    mode: Mode = "min",
+    mode: Mode | None = None,
     *,
     over: Sequence[str] = REPEATED,
     folds: int = 5,
@@ -49,7 +49,7 @@ def importance(
         table: the table of a sweep, one row for each setting.
         names: the columns that make a setting; those that do not vary are left out.
         metric: the column to explain; rows that have no value and did not diverge are left out.
-        mode: whether a smaller or a larger metric is better.
+        mode: whether a smaller or a larger metric is better; may be left out for a loss, which is minimised.
         over: the columns among ``names`` that only repeat a setting.
         folds: number of parts of a split, each held out once, >= 2.
         rounds: number of random splits into parts, >= 1.
@@ -62,8 +62,8 @@ def importance(
         settings.
 
     Raises:
-        ValueError: an argument is out of range, no number varies or the metric does not, or fewer than 20 settings can
-            be used.
+        ValueError: an argument is out of range, no number varies or the metric does not, fewer than 20 settings can be
+            used, or the metric needs a ``mode``.
 
     Example:
         >>> import numpy as np
@@ -116,11 +116,11 @@ def importance(
     )
 
 
-def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode) -> np.ndarray:
+def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode | None) -> np.ndarray:
     """Ranks in [0, 1], the best 0 and all diverged settings last; NaN where there is no metric."""
     from scipy import stats
 
-    values = sign(mode) * column_of(table, metric).to_numpy(float)
+    values = column_of(table, metric).to_numpy(float) * sign(metric, mode)
     values = np.where(table["status"].to_numpy() == "diverged", np.inf, values)
     return (stats.rankdata(values, nan_policy="omit") - 1) / max(np.sum(~np.isnan(values)) - 1, 1)
 

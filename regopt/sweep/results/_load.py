@@ -98,6 +98,7 @@ def load(folder: str | Path) -> Result:
         facts: dict[str, Any] = {name: about["result"][name] for name in _io.scalars(Result)}
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
         columns = {name: tuple(column) for name, column in about["static"].items()}
+        facts["modes"] = {str(name): str(mode) for name, mode in about["modes"].items()}
         history = History(settings=Settings(parts.pop("numbers", {}), columns), **parts)
     except Exception as error:
         raise ValueError(

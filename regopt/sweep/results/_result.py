@@ -12,7 +12,7 @@ import numpy as np
 
 from regopt._core.types import Tree
 from regopt.sweep.results._history import History
-from regopt.training._checks import better
+from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
     import pandas
@@ -77,6 +77,7 @@ class Result:
     states: States = dataclasses.field(repr=False)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
+    modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
 
     @property
     def kept_step(self) -> np.ndarray:
@@ -172,21 +173,22 @@ class Result:
 
         Args:
             metric: name of a metric; the sweep's ``monitor`` by default.
-            mode: whether "min" or "max" is better; by default the sweep's own for its monitor, "max" for an
-                accuracy, else "min".
+            mode: whether "min" or "max" is better; by default the sweep's own for its monitor, and what the metric
+                declares for another one.
 
         Returns:
             Its index, setting, metrics and kept step.
 
         Raises:
-            ValueError: there is no such metric, ``mode`` is unknown, or no setting has a finite value of it.
+            ValueError: there is no such metric, ``mode`` is unknown or not declared, or no setting has a finite
+                value of it.
         """
         metric = self.monitor if metric is None else metric
         kept = self.kept_metrics()
         if metric not in kept:
             raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
         if mode is None:
-            mode = self.mode if metric == self.monitor else better(metric)
+            mode = self.mode if metric == self.monitor else require_direction(metric, self.modes)
         if mode not in ("min", "max"):
             raise ValueError(f'mode must be "min" or "max", got {mode!r}')
         sign = 1 if mode == "min" else -1

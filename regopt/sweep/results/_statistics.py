@@ -12,6 +12,7 @@ import numpy as np
 
 from regopt._core.numerics import check_range
 from regopt.report import REPEATED
+from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +24,7 @@ def repeats(
     table: "pandas.DataFrame",
     names: Sequence[str],
     metric: str,
-    mode: Mode = "min",
+    mode: Mode | None = None,
     *,
     over: Sequence[str] = REPEATED,
     level: float = 0.95,
@@ -37,7 +38,7 @@ def repeats(
         table: the table of a sweep, one row for each setting.
         names: the columns that make a setting.
         metric: the column to summarise.
-        mode: whether a smaller or a larger metric is better.
+        mode: whether a smaller or a larger metric is better; may be left out for a loss, which is minimised.
         over: the columns among ``names`` that only repeat a setting.
         level: level of the interval, in (0, 1).
 
@@ -46,7 +47,7 @@ def repeats(
         ``first``, the row of its first repeat in ``table``.
 
     Raises:
-        ValueError: ``level`` is out of range, or a column is missing.
+        ValueError: ``level`` is out of range, a column is missing, or the metric needs a ``mode``.
 
     Example:
         >>> import pandas as pd
@@ -73,7 +74,7 @@ def compare(
     table: "pandas.DataFrame",
     names: Sequence[str],
     metric: str,
-    mode: Mode = "min",
+    mode: Mode | None = None,
     *,
     reference: int = 0,
     over: Sequence[str] = REPEATED,
@@ -90,7 +91,7 @@ def compare(
         table: the table of a sweep, one row for each setting.
         names: the columns that make a setting.
         metric: the column to compare.
-        mode: whether a smaller or a larger metric is better.
+        mode: whether a smaller or a larger metric is better; may be left out for a loss, which is minimised.
         reference: the setting to compare with, as a row of ``repeats``; by default the best mean.
         over: the columns among ``names`` that only repeat a setting.
         level: the level at which all intervals together hold, in (0, 1).
@@ -100,7 +101,7 @@ def compare(
         ``high``, ``p``, and ``better``, the share of pairs in which it is better than the reference.
 
     Raises:
-        ValueError: ``level`` or ``reference`` is out of range, or a column is missing.
+        ValueError: ``level`` or ``reference`` is out of range, a column is missing, or the metric needs a ``mode``.
 
     Example:
         >>> import pandas as pd
@@ -122,7 +123,7 @@ def compare(
     pairs = differences.count(axis=1)
     low, high, p = _paired(differences.to_numpy(), 1 - (1 - level) / max(len(differences), 1))
     columns = {"pairs": pairs, "difference": differences.mean(axis=1), "low": low, "high": high, "p": holm(p)}
-    better = (sign(mode) * differences < 0).sum(axis=1) / pairs
+    better = (sign(metric, mode) * differences < 0).sum(axis=1) / pairs
     return found.columns.drop(reference).assign(**columns, better=better).reset_index(drop=True)
 
 
@@ -162,9 +163,9 @@ def separations(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.Data
     return pandas.DataFrame(sorted(found, key=lambda row: -round(row.gain, 12)), columns=list(Separation._fields))
 
 
-def sign(mode: Mode) -> int:
-    """The factor that turns a metric into a loss."""
-    return 1 if mode == "min" else -1
+def sign(metric: str, mode: Mode | None) -> int:
+    """The factor that turns a metric into a loss; an error where its mode is neither given nor that of a loss."""
+    return 1 if (require_direction(metric) if mode is None else mode) == "min" else -1
 
 
 def is_ordered(column: "pandas.Series") -> bool:
@@ -203,7 +204,7 @@ class _Repeats(NamedTuple):
 
 
 def _repeated(
-    table: "pandas.DataFrame", names: Sequence[str], metric: str, mode: Mode, over: Sequence[str]
+    table: "pandas.DataFrame", names: Sequence[str], metric: str, mode: Mode | None, over: Sequence[str]
 ) -> _Repeats:
     import pandas
 
@@ -216,7 +217,7 @@ def _repeated(
     values = kept_values.set_axis(pandas.MultiIndex.from_arrays([setting, repeat, listed])).unstack([1, 2])
     first = np.unique(setting, return_index=True)[1]
     diverged = np.bincount(setting, bad).astype(int)
-    losses = sign(mode) * values.mean(axis=1).to_numpy()
+    losses = sign(metric, mode) * values.mean(axis=1).to_numpy()
     order = np.lexsort([first, losses, diverged > 0])  # NaN comes last
     columns = table[kept].iloc[first[order]].reset_index(drop=True)
     return _Repeats(columns, values.iloc[order].reset_index(drop=True), diverged[order], first[order])

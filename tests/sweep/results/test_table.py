@@ -36,6 +36,7 @@ def result(keeps_best):
         chunk=4,
         temporary_bytes=0,
         busy_share=1.0,
+        modes={"validation_accuracy": "max"},
         states=SimpleNamespace(
             state=lambda index: index,
             refit=lambda index: result(keeps_best),

@@ -1,0 +1,59 @@
+"""Checks of the static arguments of factories: switches, names, functions, optimizers. Numbers are in ``numerics.py``.
+
+Each error says in one line which argument is meant, what it takes, and what it got.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from regopt._core.messages import brief
+
+
+def check_switch(name: str, value: object) -> None:
+    """Require True or False.
+
+    >>> check_switch("inverted", True)
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {brief(value)}")
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Require one of some words.
+
+    >>> check_choice("mode", "min", ("min", "max"))
+    """
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        words = [f'"{word}"' for word in known]
+        listed = " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+        raise ValueError(f"{name} must be {listed}, got {brief(value)}")
+
+
+def check_function(name: str, value: object) -> None:
+    """Require something that can be called.
+
+    >>> check_function("predict", max)
+    """
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, got {brief(value)}")
+
+
+def check_optimizer(name: str, value: Any) -> None:
+    """Require an optax transformation: a pair of functions ``init`` and ``update``."""
+    if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in ("init", "update")):
+        raise ValueError(f"{name} must be an optax transformation, as regopt.sgd(0.1) is, got {brief(value)}")
+
+
+def check_penalty(name: str, value: Any) -> None:
+    """Require a penalty: functions ``value``, ``prox`` and ``mask``."""
+    if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in ("value", "prox", "mask")):
+        raise ValueError(f"{name} must be a penalty, as penalties.l1(0.1) is, got {brief(value)}")
+
+
+def check_index(name: str, value: object) -> None:
+    """Require a whole number, which may be negative, as an axis is."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
+        raise ValueError(f"{name} must be a whole number, got {brief(value)}")
