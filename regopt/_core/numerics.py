@@ -230,7 +230,8 @@ def check_range(name: str, value: Any, interval: str) -> None:
     Raises:
         ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
     """
-    for number in jax.tree.leaves(value, is_leaf=lambda x: x is None):
+    # None is no number, but stands in a tree where the parameters have no leaf
+    for number in [None] if value is None else jax.tree.leaves(value):
         if callable(number) or _is_traced(number):
             continue
         if isinstance(number, bool) or np.asarray(number).dtype.kind not in "iuf" + _EXTENDED_FLOATS:

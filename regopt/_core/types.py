@@ -39,10 +39,10 @@ Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX s
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
 
-# A number, or a prefix tree of numbers (one for a layer, say).
+# A number, a prefix tree of numbers (one for a layer, say), or a mapping from path patterns to numbers.
 NumberTree: TypeAlias = Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
 
-# A number, a schedule (regopt's, optax's or any function of the step count), or a prefix tree of both.
+# A number, a schedule (regopt's, optax's or any function of the step count), or a tree or patterns of both.
 NumberOrSchedule: TypeAlias = (
     Number
     | Callable[[jax.Array], Number]
@@ -51,9 +51,9 @@ NumberOrSchedule: TypeAlias = (
     | tuple["NumberOrSchedule", ...]
 )
 
-# A tree of bools, or a prefix of one.
+# A tree of bools, a prefix of one, or a mapping from path patterns to bools.
 BoolTree: TypeAlias = bool | np.bool_ | Mapping[Any, "BoolTree"] | ListOf["BoolTree"] | tuple["BoolTree", ...]
-# "weights", a tree of bools or a prefix of one, a function from parameters to one, None for all.
+# "weights", bools by layer, a function from parameters to these, None for all.
 Mask: TypeAlias = Literal["weights"] | BoolTree | Callable[[Tree], Tree] | None
 
 NO_PROX = 'the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"'
@@ -82,6 +82,13 @@ def no_strength_max(grad_at_zero: Tree) -> jax.Array:
     raise ValueError(NO_STRENGTH_MAX)
 
 
+class LeafTerm(NamedTuple):
+    """What a penalty says about one leaf that it penalises, for ``penalties.explain`` and ``penalties.total``."""
+
+    strength: Number  # a number, or an array with one for each entry or group
+    axes: tuple[int, ...] | None  # the axes that run within a group; None for a penalty without groups
+
+
 class _Penalty(NamedTuple):
     value: Callable[[Tree], jax.Array]
     prox: Callable[[Tree, NumberTree], Tree]
@@ -89,6 +96,7 @@ class _Penalty(NamedTuple):
     project: Callable[[Tree, Number], Tree]
     strength_max: Callable[[Tree], jax.Array]
     stage: int | None
+    terms: Callable[[Tree], list[tuple[LeafTerm, ...]]] | None
 
 
 class Penalty(_Penalty):
@@ -104,7 +112,8 @@ class Penalty(_Penalty):
     ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
     this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). ``stage`` is for
     ``penalties.total``: where two penalise one leaf, the prox of their sum is their own in ascending order of stage,
-    for the pairs listed there; None where that never holds.
+    for the pairs listed there; None where that never holds. ``terms(params)`` is a list with the terms of each
+    leaf, their strengths and axes of groups, and () for a leaf that is not penalised; None where it does not tell.
 
     Where ``prox``, ``project`` or ``strength_max`` is not known, give None: a call of it raises a ``ValueError`` that
     names the fix, and ``has_prox``, ``has_projection`` or ``has_strength_max`` is False.
@@ -120,6 +129,7 @@ class Penalty(_Penalty):
         project: Callable[[Tree, Number], Tree] | None = None,
         strength_max: Callable[[Tree], jax.Array] | None = None,
         stage: int | None = None,
+        terms: Callable[[Tree], list[tuple[LeafTerm, ...]]] | None = None,
     ) -> Self:
         return super().__new__(
             cls,
@@ -129,6 +139,7 @@ class Penalty(_Penalty):
             no_projection if project is None else project,
             no_strength_max if strength_max is None else strength_max,
             stage,
+            terms,
         )
 
     @classmethod

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, widen
+from regopt._core.numerics import check_number, widen
 from regopt._core.types import Number, Tree
 from regopt.penalties._leafwise import magnitude
 
@@ -37,7 +37,7 @@ def activity_l1(activations: Tree, strength: Number = 1.0) -> jax.Array:
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.48).
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
     return trees.total(
         trees.lift_wide(lambda h, strength: strength * _mean(magnitude(h)), activations, numbers=(strength,))
     )
@@ -76,9 +76,9 @@ def kl_sparsity(activations: Tree, target: Number = 0.05, strength: Number = 1.0
         Lee, H., Ekanadham, C., & Ng, A. Y. (2008). Sparse deep belief net model for visual area V2. NeurIPS. Where the
         penalty is the square of the difference.
     """
-    check_range("target", target, "(0, 1)")
-    check_range("strength", strength, "[0, inf)")
-    check_range("eps", eps, "(0, 0.5)")
+    check_number("target", target, "(0, 1)")
+    check_number("strength", strength, "[0, inf)")
+    check_number("eps", eps, "(0, 0.5)")
 
     def at_leaf(h, target, strength, eps):
         mean = _mean(h)

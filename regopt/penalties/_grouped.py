@@ -6,14 +6,15 @@ each group.
 """
 
 import math
+from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
-from regopt._core.types import Mask, Number, NumberTree, Penalty
+from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
+from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import shrink, shrink_by_coordinate
 
@@ -46,7 +47,7 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.5.1.
     """
-    check_range("strength", strength, "[0, inf)")
+    check_number("strength", strength, "[0, inf)")
 
     def chosen(params):
         places = [i for i, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]
@@ -66,14 +67,26 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
         if jax.tree.structure(step) == jax.tree.structure(0) and jnp.ndim(step) == 0:
             after = shrink(wide, like(step, wide[0]) * like(strength, wide[0]))
         else:
-            steps = jax.tree.leaves(trees.by_leaf(step, params))
+            steps = jax.tree.leaves(trees.by_leaf(step, params, "step"))
             reaches = [like(steps[i], w) * like(strength, w) for i, w in zip(places, wide, strict=False)]
             after = shrink_by_coordinate(wide, reaches)
         for i, w in zip(places, after, strict=False):
             leaves[i] = w.astype(jnp.asarray(leaves[i]).dtype)
         return jax.tree.unflatten(structure, leaves)
 
-    return Penalty(value, prox, lambda params: trees.resolve_mask(mask, params), strength_max=norm, stage=WHOLE)
+    def terms(params):
+        on = jax.tree.leaves(trees.resolve_mask(mask, params))
+        pairs = zip(jax.tree.leaves(params), on, strict=True)
+        return [(LeafTerm(strength, tuple(range(jnp.ndim(w)))),) if chosen else () for w, chosen in pairs]
+
+    return Penalty(
+        value,
+        prox,
+        lambda params: trees.resolve_mask(mask, params),
+        strength_max=norm,
+        stage=WHOLE,
+        terms=terms,
+    )
 
 
 def group_lasso(
@@ -113,6 +126,7 @@ def group_lasso(
         Section 6.5.4.
     """
     check_range("strength", strength, "[0, inf)")
+    axes_of = partial(_axes, axis)
 
     def value_at(w, strength):
         axes, weight = _axes(axis, w), _weight(axis, weighted, w)
@@ -124,7 +138,9 @@ def group_lasso(
     def strength_max_at(g):
         return jnp.max(direction_and_norm((g,), _axes(axis, g))[1], initial=0) / _weight(axis, weighted, g)
 
-    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS)
+    return leafwise(
+        (strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS, axes_of=axes_of
+    )
 
 
 def sparse_group_lasso(
@@ -170,10 +186,12 @@ def sparse_group_lasso(
     """
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
+    axes_of = partial(_axes, axis)
 
     def value_at(w, strength, l1_ratio):
         norms = _weight(axis, weighted, w) * direction_and_norm((w,), _axes(axis, w))[1]
-        return strength * (l1_ratio * jnp.sum(magnitude(w)) + (1 - l1_ratio) * jnp.sum(norms))
+        sizes = jnp.sum(magnitude(w), axis=_axes(axis, w), keepdims=True)
+        return strength * (l1_ratio * sizes + (1 - l1_ratio) * norms)
 
     def prox_at(w, step, strength, l1_ratio):
         reach = step * strength
@@ -184,7 +202,15 @@ def sparse_group_lasso(
     def strength_max_at(g, l1_ratio):
         return _sparse_group_max(_rows(g, _axes(axis, g)), l1_ratio, (1 - l1_ratio) * _weight(axis, weighted, g))
 
-    return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at)
+    return leafwise(
+        (strength, l1_ratio),
+        mask,
+        value_at,
+        prox_at,
+        strength_max_at=strength_max_at,
+        axes_of=axes_of,
+        by_entry=(True, False),
+    )
 
 
 def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask = "weights") -> Penalty:
@@ -217,6 +243,7 @@ def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask
         303-324. For the proximal operators of mixed norms.
     """
     check_range("strength", strength, "[0, inf)")
+    axes_of = partial(_axes, axis)
 
     def value_at(w, strength):
         return strength / 2 * jnp.square(jnp.sum(magnitude(w), axis=_axes(axis, w)))
@@ -231,7 +258,7 @@ def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask
         tau = jnp.max(strength * sizes / (1 + strength * steps), axis=-1, initial=0)
         return soft_threshold(w, step * jnp.expand_dims(tau, axes))
 
-    return leafwise((strength,), mask, value_at, prox_at)
+    return leafwise((strength,), mask, value_at, prox_at, axes_of=axes_of, by_entry=(False,))
 
 
 def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -69,6 +69,7 @@ def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         prox_at,
         strength_max_at=lambda g: _norm(_leading, g),
         ball=ball,
+        by_entry=(False,),
     )
 
 
@@ -122,7 +123,7 @@ def spectral_norm(
     def prox_at(w, step, strength):
         return _on_singular_values(_cut, w, step * strength, "spectral_norm")
 
-    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=lambda g: _norm(_polar, g))
+    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=lambda g: _norm(_polar, g), by_entry=(False,))
 
 
 def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
@@ -163,7 +164,7 @@ def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Pena
         gap = jnp.matmul(tall.T, tall, precision="highest") - jnp.eye(tall.shape[1], dtype=w.dtype)
         return strength / 2 * jnp.square(gap)
 
-    return leafwise((strength,), mask, value_at, lambda w, *_: w)._replace(prox=None)
+    return leafwise((strength,), mask, value_at, lambda w, *_: w, by_entry=(False,))._replace(prox=None)
 
 
 def _soft(s: jax.Array, reach: jax.Array) -> jax.Array:

@@ -107,7 +107,7 @@ def projection_group_balls(
         Section 6.5.1, for each group.
     """
     check_range("radius", radius, "[0, inf)")
-    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params)
+    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     return jax.tree.map(
         lambda w, on, bound: shortened([w], bound, group_axes(w, axis))[0] if on else w, params, chosen, radii
     )
@@ -149,7 +149,7 @@ def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: in
         others = tuple(axis for axis in range(w.ndim) if axis != unit_axis % w.ndim) if w.ndim > 1 else None
         return shortened([w], bound, others)[0] if on else w
 
-    return jax.tree.map(at_leaf, params, trees.resolve_mask(mask, params), trees.by_leaf(radius, params))
+    return jax.tree.map(at_leaf, params, trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius"))
 
 
 def projection_l12_ball(

@@ -54,7 +54,7 @@ def _first(wanted: Callable[[object], bool], state: Tree) -> str | None:
 
 def steps_of(rate: NumberTree, params: Tree, state: Tree) -> NumberTree:
     """The rate where all coordinates have one scale, else one step for each coordinate."""
-    rates = trees.by_leaf(rate, params)
+    rates = trees.by_leaf(rate, params, "learning_rate")
     steps = proximal_steps(rates, state)
     return rate if steps is rates else steps
 

@@ -44,7 +44,7 @@ def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
     check_range("max_delta", max_delta, "[0, inf)")
 
     def clipped(updates):
-        return trees.lift(lambda g, bound: jnp.clip(g, -bound, bound), updates, numbers=(max_delta,))
+        return trees.lift(lambda g, bound: jnp.clip(g, -bound, bound), updates, numbers={"max_delta": max_delta})
 
     return _stateless(clipped)
 
@@ -165,7 +165,7 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
         others = tuple(axis for axis in range(g.ndim) if axis != unit_axis % g.ndim)
         return shortened([g], bound, others if g.ndim > 1 else None)[0]
 
-    return _stateless(lambda updates: trees.lift(clipped_leaf, updates, numbers=(max_norm,)))
+    return _stateless(lambda updates: trees.lift(clipped_leaf, updates, numbers={"max_norm": max_norm}))
 
 
 def _parent(path: tuple[object, ...]) -> tuple[object, ...]:
