@@ -36,6 +36,8 @@ SAMPLED = {  # one in so many cells runs always, the rest is long
     "a_poisoned_lane_changes_no_bit_of_the_others": 14,
     "a_scan_over_lanes_is_the_loop_and_a_nan_stays_in_its_lane": 2,
     "the_prox_is_the_minimum_and_keeps_its_promises": 4,
+    "numbers_by_layer_are_right_or_refused": 14,
+    "numbers_by_entry_are_right_or_refused": 14,
     "a_projection_has_finite_slopes_at_zero_and_on_the_border": 4,
 }
 
