@@ -153,24 +153,22 @@ def by_leaf(number: NumberTree, params: Tree, name: str = "the tree of numbers",
     return jax.tree.unflatten(jax.tree.structure(params), paths.broadcast(number, params, name, default))
 
 
-def check_fits(
-    name: str,
-    number: Number,
-    w: jax.Array,
-    axes_of: Callable[[jax.Array], tuple[int, ...]] | None = None,
-    by_entry: bool = True,
-) -> None:
+def check_fits(name: str, number: Number, w: jax.Array, within: tuple[int, ...] = (), by_entry: bool = True) -> None:
     """Check that a number for a leaf is one number, or has one for each of its entries or groups.
 
+    Args:
+        name: name of the argument, for the message.
+        number: the number, or array of numbers.
+        w: the leaf.
+        within: the axes that run within a group, which have length 1 in the array.
+        by_entry: whether it may be an array.
+
     Raises:
-        ValueError: it is an array of another shape.
+        ValueError: it is an array of another shape, or must not be one.
     """
     shape = jnp.shape(number)
-    if not shape:
-        return
-    within = axes_of(w) if axes_of else ()
     allowed = tuple(1 if axis in within else size for axis, size in enumerate(jnp.shape(w)))
-    if not by_entry or shape != allowed:
+    if shape and (not by_entry or shape != allowed):
         also = f", or an array of shape {allowed}" if by_entry else ""
         raise ValueError(f"{name} must be one number for a leaf of shape {jnp.shape(w)}{also}, got shape {shape}")
 

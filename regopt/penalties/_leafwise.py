@@ -4,7 +4,7 @@ Penalties that couple leaves (``l2_norm``, ``tie``) do not have this form.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.numerics import widen
 from regopt._core.paths import NOT_NAMED
-from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty
+from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty, Tree
 
 # the order of the penalties in the prox of a sum; _algebra.py lists the pairs for which this prox is known
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
@@ -27,7 +27,7 @@ def leafwise(
     strength_max_at: Callable[..., jax.Array] | None = None,
     ball: Callable[[list[jax.Array], Number], list[jax.Array]] | None = None,
     stage: int | None = None,
-    axes_of: Callable[[jax.Array], tuple[int, ...]] | None = None,
+    axes_of: Callable[[Tree], list[tuple[int, ...]]] | None = None,
     by_entry: tuple[bool, ...] | None = None,
 ) -> Penalty:
     """The penalty from its rules for one leaf, computed in at least float32.
@@ -41,7 +41,8 @@ def leafwise(
         strength_max_at: ``(gradient, *numbers without the strength) -> scalar``; None where there is none.
         ball: ``(leaves, radius) -> leaves``, the projection of all penalised leaves together; None where there is none.
         stage: the position of the prox in the prox of a sum; None where the prox of a sum is not known.
-        axes_of: the axes of a leaf that run within a group; None where the penalty has no groups.
+        axes_of: the axes of each leaf that run within a group, which the rules are given as ``axes``; None where the
+            penalty has no groups.
         by_entry: for each of the numbers, whether it may be an array with one number for each entry of a leaf, or for
             each group where there are groups, whose axes then have length 1; by default all of them.
 
@@ -59,36 +60,46 @@ def leafwise(
 
     arrays = dict(zip(names, by_entry or [True] * len(names), strict=True))
 
+    def axes(params):
+        return axes_of(params) if axes_of else [None] * len(jax.tree.leaves(params))
+
     def leaves(params, **numbers):
+        # each leaf, whether it is penalised, the axes of its groups, and its numbers
         defaults = {names[0]: NOT_NAMED}
         found = [jax.tree.leaves(trees.by_leaf(n, params, name, defaults.get(name))) for name, n in numbers.items()]
-        for name, entries in zip(numbers, found, strict=True):
-            for w, entry in zip(jax.tree.leaves(params), entries, strict=True):
-                if name in arrays and entry is not NOT_NAMED:
-                    trees.check_fits(name, entry, w, axes_of, arrays[name])
-        return zip(jax.tree.leaves(params), jax.tree.leaves(chosen(params)), *found, strict=True)
+        for w, on, within, *rest in zip(
+            jax.tree.leaves(params), jax.tree.leaves(chosen(params)), axes(params), *found, strict=True
+        ):
+            for name, number in zip(numbers, rest, strict=True):
+                if on and name in arrays:
+                    trees.check_fits(name, number, w, within or (), arrays[name])
+            yield w, on, within, rest
+
+    def at(rule, axes):
+        return rule if axes is None else partial(rule, axes=axes)
 
     def terms(params):
         found = leaves(params, **{names[0]: numbers[0]})
-        return [(LeafTerm(strength, axes_of(w) if axes_of else None),) if on else () for w, on, strength in found]
+        return [(LeafTerm(rest[0], within),) if on else () for _, on, within, rest in found]
 
     by_name = dict(zip(names, numbers, strict=True))
 
     def value(params):
-        parts = [trees.lift_wide(value_at, w, numbers=tuple(rest)) for w, on, *rest in leaves(params, **by_name) if on]
-        return trees.total(parts)
+        found = leaves(params, **by_name)
+        return trees.total(
+            [trees.lift_wide(at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
+        )
 
     def prox(params, step):
         found = leaves(params, step=step, **by_name)
-        parts = [trees.lift(prox_at, w, numbers=tuple(rest)) if on else w for w, on, *rest in found]
+        parts = [trees.lift(at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
         return jax.tree.unflatten(jax.tree.structure(params), parts)
 
     def strength_max(grad_at_zero):
         assert strength_max_at is not None
-        others = {name: by_name[name] for name in names[1:]}
         found = [
-            trees.lift_wide(strength_max_at, g, numbers=tuple(rest))
-            for g, on, *rest in leaves(grad_at_zero, **others)
+            trees.lift_wide(at(strength_max_at, axes), g, numbers=tuple(rest))
+            for g, on, axes, rest in leaves(grad_at_zero, **{name: by_name[name] for name in names[1:]})
             if on
         ]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
@@ -96,7 +107,7 @@ def leafwise(
     def project(params, radius):
         assert ball is not None
         arrays, structure = jax.tree.flatten(params)
-        places = [place for place, (_, on) in enumerate(leaves(params)) if on]
+        places = [place for place, (_, on, *_) in enumerate(leaves(params)) if on]
         for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
             arrays[place] = w
         return jax.tree.unflatten(structure, arrays)

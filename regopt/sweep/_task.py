@@ -14,6 +14,7 @@ from flax import linen, nnx
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
+from regopt._core.units import declared, declared_axes
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
@@ -73,7 +74,8 @@ def supervised(
 
     def init(key: Key, h: Setting) -> SupervisedState:
         params, rest = face.init(key, h)
-        return SupervisedState(params, rest, optimizer(h).init(params))
+        with declared(face.axes(key, h)):
+            return SupervisedState(params, rest, optimizer(h).init(params))
 
     def step(state: SupervisedState, batch: Tree, key: Key, h: Setting):
         x, y = _pair("data.train", batch)
@@ -88,7 +90,8 @@ def supervised(
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
         transform = optax.with_extra_args_support(optimizer(h))
         extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
-        updates, opt_state = transform.update(grads, state.opt_state, state.params, **extra)
+        with declared(face.axes(key, h)):
+            updates, opt_state = transform.update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return SupervisedState(params, rest, opt_state), {"loss": value}
 
@@ -138,6 +141,7 @@ class _Face(NamedTuple):
     init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
     train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
     predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
+    axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
 
 
 def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
@@ -173,7 +177,10 @@ def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
         module.eval()
         return module(x)
 
-    return _Face(lambda key, h: parts(built(h, key)), train, predict)
+    def axes(key, h):
+        return declared_axes(nnx.state(built(h, key), nnx.Param))
+
+    return _Face(lambda key, h: parts(built(h, key)), train, predict, axes)
 
 
 def _is_linen(model: Any) -> bool:
@@ -222,4 +229,4 @@ def _linen_face(model: Any, inputs: Any) -> _Face:
         outputs: Any = module.apply({"params": params, **rest}, x, **flags(module, training=False))
         return outputs
 
-    return _Face(init, train, predict)
+    return _Face(init, train, predict, lambda *_: {})
