@@ -21,7 +21,7 @@ from regopt.training import _early_stopping as stopping
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
-NO_FACTORY |= {"CONVENTIONS", "Library"}
+NO_FACTORY |= {"CONVENTIONS", "Library", "explain"}
 NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
 PACKAGES = [optimizers, transforms, regularization, penalties, projections, schedules, noise, augment, initializers]
 PACKAGES += [layers, stopping]

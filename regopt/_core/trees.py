@@ -5,7 +5,6 @@ mask that selects weights.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, TypeAlias, TypeVar
@@ -13,17 +12,15 @@ from typing import Any, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import KeyPath
 
 from regopt._core import paths
 from regopt._core.messages import brief
 from regopt._core.numerics import like, widen
 from regopt._core.types import Mask, Number, NumberTree, Tree
+from regopt._core.weights import weights_only
 
 Params = TypeVar("Params")
 Numbers: TypeAlias = tuple[NumberTree, ...] | Mapping[str, NumberTree]
-
-_NOT_A_WEIGHT = re.compile(r"b_?\d*|(\w+_)?(bias|intercept|offset|scale)_?\d*")
 
 
 def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: Numbers = ()) -> Params:
@@ -171,29 +168,6 @@ def check_fits(name: str, number: Number, w: jax.Array, within: tuple[int, ...] 
     if shape and (not by_entry or shape != allowed):
         also = f", or an array of shape {allowed}" if by_entry else ""
         raise ValueError(f"{name} must be one number for a leaf of shape {jnp.shape(w)}{also}, got shape {shape}")
-
-
-def weights_only(params: Tree) -> Tree:
-    """The default mask of a penalty: all leaves except biases and normalisation scales, recognised by name.
-
-    A leaf is excluded if the last name in its path is ``b``, ``bias``, ``intercept``, ``offset`` or ``scale``, alone or
-    after an underscore, with or without a number at the end. A leaf without a name counts as a weight.
-
-    >>> weights_only({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
-    {'bias': False, 'kernel': True}
-    """
-
-    def is_weight(path: KeyPath, _: object) -> bool:
-        names = [part for entry in path if isinstance(part := _name(entry), str)]
-        names = names[:-1] if names[-1:] == ["value"] else names  # the content of a flax nnx variable
-        return not (names and _NOT_A_WEIGHT.fullmatch(names[-1]))
-
-    return jax.tree.map_with_path(is_weight, params)
-
-
-def _name(entry: object) -> object:
-    """The dictionary key or attribute name of a path entry; None for a position in a list."""
-    return getattr(entry, "key", getattr(entry, "name", None))
 
 
 def resolve_mask(mask: Mask, params: Tree) -> Tree:
