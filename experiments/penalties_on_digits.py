@@ -194,7 +194,7 @@ def task_of(config):
         sparse = penalties.total(penalties.l1(h["L1"] + net), penalties.l2(net))
         inner = regopt.regularize(regopt.adam(config.learning_rate), penalties.l2(h["L2"]))
         inner = regopt.regularize(inner, sparse, "proximal")
-        ball = partial(projections.projection_max_norm, radius=h["max-norm"], unit_axis=0)
+        ball = partial(projections.projection_max_norm, radius=h["max-norm"])
         return regopt.regularize(inner, how="constraint", constraint=ball)
 
     def changed(key, x, y, h):

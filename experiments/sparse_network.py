@@ -107,7 +107,7 @@ def task_of(config):
 
     def optimizer(h):
         rate = schedules.cosine(config.learning_rate, config.steps)
-        units = penalties.group_lasso(h["strength"], axis=-1, mask=hidden)  # kernels are [out, in]
+        units = penalties.group_lasso(h["strength"], mask=hidden)
         if h["how"] == GRADIENT:
             return regopt.regularize(regopt.adam(rate), units)
         return regopt.regularize(regopt.adam(rate), units, "proximal")

@@ -22,7 +22,7 @@ from support import sampling
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
-NO_FACTORY |= {"CONVENTIONS", "Library"}
+NO_FACTORY |= {"CONVENTIONS", "Library", "explain"}
 NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
 PACKAGES = [optimizers, transforms, regularization, penalties, projections, schedules, noise, augment, initializers]
 PACKAGES += [layers, stopping]
@@ -37,6 +37,8 @@ SAMPLED = {  # one in so many cells is drawn for each run, by the seed that it p
     "a_poisoned_lane_changes_no_bit_of_the_others": 14,
     "a_scan_over_lanes_is_the_loop_and_a_nan_stays_in_its_lane": 2,
     "the_prox_is_the_minimum_and_keeps_its_promises": 4,
+    "numbers_by_layer_are_right_or_refused": 14,
+    "numbers_by_entry_are_right_or_refused": 14,
     "a_projection_has_finite_slopes_at_zero_and_on_the_border": 4,
 }
 

@@ -230,7 +230,7 @@ def check_range(name: str, value: Any, interval: str) -> None:
     Raises:
         ValueError: a concrete number lies outside or is NaN, as in "momentum must lie in [0, 1), got 1.5".
     """
-    numbers = jax.tree.leaves(value, is_leaf=lambda x: x is None)
+    numbers = [None] if value is None else jax.tree.leaves(value)  # None stands in a tree where there is no leaf
     if not numbers:
         raise ValueError(f"{name} must be a number in {interval}, got {brief(value)}")
     for number in numbers:

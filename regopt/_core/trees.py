@@ -1,40 +1,43 @@
-"""Parameter trees: rules applied leaf by leaf, masks by path, numbers by layer, and sums in float32.
+"""Parameter trees: rules applied leaf by leaf, masks, numbers by layer, and sums in float32.
 
 Structure comes from ``jax.tree`` and ``optax.tree``. This file only adds the rule "at least float32, cast last" and the
 mask that selects weights.
 """
 
-import re
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import KeyPath
+import numpy as np
 
+from regopt._core import paths
+from regopt._core.messages import brief
 from regopt._core.numerics import like, widen
-from regopt._core.types import Mask, NumberTree, Tree
+from regopt._core.types import Mask, Number, NumberTree, Tree
+from regopt._core.weights import weights_only
 
 Params = TypeVar("Params")
+Numbers: TypeAlias = tuple[NumberTree, ...] | Mapping[str, NumberTree]
 
-_NOT_A_WEIGHT = re.compile(r"b_?\d*|(\w+_)?(bias|intercept|offset|scale)_?\d*")
 
-
-def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: tuple[NumberTree, ...] = ()) -> Params:
+def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: Numbers = ()) -> Params:
     """Apply ``rule`` leaf by leaf in at least float32, and cast the results to the dtypes of ``first``.
 
     Args:
         rule: function of one array from each tree and then of each number, all of one dtype; returns an array.
         first: tree whose structure and dtypes the result takes.
         *rest: trees with the same structure.
-        numbers: the arguments of the rule after the arrays: numbers, or prefix trees of numbers.
+        numbers: the arguments of the rule after the arrays: numbers, or numbers by layer as for ``by_leaf``. A mapping
+            gives the names that messages have for them, which are else those of the rule's parameters.
 
     Returns:
         A tree like ``first``.
 
     Raises:
-        ValueError: one of ``numbers`` is not a prefix of ``first``.
+        ValueError: one of ``numbers`` does not fit ``first``.
 
     >>> lift(lambda w, g, rate: w - rate * g, {"w": jnp.ones(2)}, {"w": jnp.ones(2)}, numbers=(0.5,))
     {'w': Array([0.5, 0.5], dtype=float32)}
@@ -43,7 +46,7 @@ def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: tu
     return jax.tree.map(lambda leaf, result: result.astype(jnp.asarray(leaf).dtype), first, wide)
 
 
-def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[NumberTree, ...] = ()) -> Tree:
+def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: Numbers = ()) -> Tree:
     """Like ``lift``, without the cast: the leaves remain in at least float32."""
     # one conversion for all leaves of one dtype, because a program with many leaves takes long to compile
     converted: dict[tuple[int, jnp.dtype], jax.Array] = {}
@@ -58,7 +61,23 @@ def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[Numbe
         arrays = widen(*leaves[: len(trees)])
         return rule(*arrays, *(number_like(number, arrays[0]) for number in leaves[len(trees) :]))
 
-    return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0]) for number in numbers))
+    if isinstance(numbers, Mapping):
+        named = list(numbers.items())
+    else:  # a number needs no name, and the signature takes its time
+        plain = jax.tree_util.all_leaves(numbers)
+        names = [""] * len(numbers) if plain else names_after(rule, len(trees), len(numbers))
+        named = list(zip(names, numbers, strict=True))
+    return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0], name) for name, number in named))
+
+
+def names_after(rule: Callable[..., jax.Array], arrays: int, count: int) -> list[str]:
+    """The names of a rule's parameters after those of the arrays, as messages have them for the numbers."""
+    try:
+        named = list(inspect.signature(rule).parameters.values())[arrays : arrays + count]
+    except ValueError:  # a built-in function
+        named = []
+    names = [each.name for each in named if each.kind is not inspect.Parameter.VAR_POSITIONAL]
+    return [*names, *(f"number {place}" for place in range(len(names), count))]
 
 
 def zeros_wide(params: Params) -> Params:
@@ -105,59 +124,68 @@ def no_move(updates: Params) -> Params:
     return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
 
 
-def by_leaf(prefix: NumberTree, params: Tree) -> Tree:
-    """One number for each leaf, from a number or a prefix tree of numbers.
+def by_leaf(number: NumberTree, params: Tree, name: str = "the tree of numbers", default: object = None) -> Tree:
+    """One number for each leaf, from a number, a prefix tree of numbers, or a mapping from path patterns to numbers.
 
     Args:
-        prefix: a number, or a tree of numbers that is a prefix of ``params``, with one number for each layer, for
-            example.
+        number: a number or a schedule; a tree of these whose nodes have the names of those of ``params``, down to a
+            layer, say; or a mapping from patterns such as ``"**/bias"``, of which the longest wins.
         params: the tree to match.
+        name: name of the argument, for the message.
+        default: the number of a leaf that no pattern matches; None refuses such a leaf.
 
     Returns:
         A tree with the structure of ``params``.
 
     Raises:
-        ValueError: ``prefix`` is not a prefix of ``params``.
+        ValueError: the tree does not fit ``params``, or a pattern matches nothing.
 
     >>> by_leaf({"a": 1.0, "b": 2.0}, {"a": {"kernel": 0, "bias": 0}, "b": {"kernel": 0}})
     {'a': {'bias': 1.0, 'kernel': 1.0}, 'b': {'kernel': 2.0}}
+    >>> by_leaf({"a/*": 1.0, "**": 2.0}, {"a": {"kernel": 0, "bias": 0}, "b": {"kernel": 0}})
+    {'a': {'bias': 1.0, 'kernel': 1.0}, 'b': {'kernel': 2.0}}
     """
-    return jax.tree.broadcast(prefix, params)
+    if jax.tree_util.all_leaves([number]):
+        return jax.tree.map(lambda _: number, params)
+    return jax.tree.unflatten(jax.tree.structure(params), paths.broadcast(number, params, name, default))
 
 
-def weights_only(params: Tree) -> Tree:
-    """The default mask of a penalty: all leaves except biases and normalisation scales, recognised by name.
+def check_fits(name: str, number: Number, w: jax.Array, within: tuple[int, ...] = (), by_entry: bool = True) -> None:
+    """Check that a number for a leaf is one number, or has one for each of its entries or groups.
 
-    A leaf is excluded if the last name in its path is ``b``, ``bias``, ``intercept``, ``offset`` or ``scale``, alone or
-    after an underscore, with or without a number at the end. A leaf without a name counts as a weight.
+    Args:
+        name: name of the argument, for the message.
+        number: the number, or array of numbers.
+        w: the leaf.
+        within: the axes that run within a group, which have length 1 in the array.
+        by_entry: whether it may be an array.
 
-    >>> weights_only({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
-    {'bias': False, 'kernel': True}
+    Raises:
+        ValueError: it is an array of another shape, or must not be one.
     """
-
-    def is_weight(path: KeyPath, _: object) -> bool:
-        names = [part for entry in path if isinstance(part := _name(entry), str)]
-        names = names[:-1] if names[-1:] == ["value"] else names  # the content of a flax nnx variable
-        return not (names and _NOT_A_WEIGHT.fullmatch(names[-1]))
-
-    return jax.tree.map_with_path(is_weight, params)
-
-
-def _name(entry: object) -> object:
-    """The dictionary key or attribute name of a path entry; None for a position in a list."""
-    return getattr(entry, "key", getattr(entry, "name", None))
+    shape = jnp.shape(number)
+    allowed = tuple(1 if axis in within else size for axis, size in enumerate(jnp.shape(w)))
+    if shape and (not by_entry or shape != allowed):
+        also = f", or an array of shape {allowed}" if by_entry else ""
+        raise ValueError(f"{name} must be one number for a leaf of shape {jnp.shape(w)}{also}, got shape {shape}")
 
 
 def resolve_mask(mask: Mask, params: Tree) -> Tree:
     """The tree of bools that ``mask`` stands for: one for each leaf of ``params``.
 
-    ``"weights"`` stands for ``weights_only`` and None for all leaves. A function is called with ``params``, and a
-    prefix is broadcast.
+    ``"weights"`` stands for ``weights_only`` and None for all leaves. A function is called with ``params``. A prefix
+    tree or a mapping from path patterns is broadcast; a leaf that no pattern matches is not chosen.
     """
     if mask is None:
         return jax.tree.map(lambda _: True, params)
-    if isinstance(mask, str):
-        if mask != "weights":
-            raise ValueError(f'mask must be "weights", a tree of bools, a function to one, or None, got {mask!r}')
+    if isinstance(mask, str) and mask == "weights":
         return weights_only(params)
-    return by_leaf(mask(params) if callable(mask) else mask, params)
+    given: Any = mask(params) if callable(mask) else mask
+    chosen = by_leaf(given, params, "mask", default=False)
+    return jax.tree.map(_as_bool, chosen)
+
+
+def _as_bool(on: Any) -> bool:
+    if isinstance(on, str) or np.ndim(on) or np.result_type(on) != np.bool_:
+        raise ValueError(f'mask must be "weights", bools by layer, a function to these, or None, got {brief(on)}')
+    return bool(on)

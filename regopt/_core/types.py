@@ -39,10 +39,10 @@ Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX s
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
 
-# A number, or a prefix tree of numbers (one for a layer, say).
+# A number, a prefix tree of numbers (one for a layer, say), or a mapping from path patterns to numbers.
 NumberTree: TypeAlias = Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
 
-# A number, a schedule (regopt's, optax's or any function of the step count), or a prefix tree of both.
+# A number, a schedule (regopt's, optax's or any function of the step count), or a tree or patterns of both.
 NumberOrSchedule: TypeAlias = (
     Number
     | Callable[[jax.Array], Number]
@@ -51,9 +51,9 @@ NumberOrSchedule: TypeAlias = (
     | tuple["NumberOrSchedule", ...]
 )
 
-# A tree of bools, or a prefix of one.
+# A tree of bools, a prefix of one, or a mapping from path patterns to bools.
 BoolTree: TypeAlias = bool | np.bool_ | Mapping[Any, "BoolTree"] | ListOf["BoolTree"] | tuple["BoolTree", ...]
-# "weights", a tree of bools or a prefix of one, a function from parameters to one, None for all.
+# "weights", bools by layer, a function from parameters to these, None for all.
 Mask: TypeAlias = Literal["weights"] | BoolTree | Callable[[Tree], Tree] | None
 
 NO_PROX = 'the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"'
@@ -93,6 +93,13 @@ def no_linear_minimum(grad: Tree, level: Number) -> jax.Array:
     raise ValueError(NO_LINEAR_MINIMUM)
 
 
+class LeafTerm(NamedTuple):
+    """What a penalty says about one leaf that it penalises, for ``penalties.explain`` and ``penalties.total``."""
+
+    strength: Number  # a number, or an array with one for each entry or group
+    axes: tuple[int, ...] | None  # the axes that run within a group; None for a penalty without groups
+
+
 class _Penalty(NamedTuple):
     value: Callable[[Tree], jax.Array]
     prox: Callable[[Tree, NumberTree], Tree]
@@ -101,6 +108,7 @@ class _Penalty(NamedTuple):
     strength_max: Callable[[Tree], jax.Array]
     stage: int | None
     linear_minimum: Callable[[Tree, Number], jax.Array]
+    terms: Callable[[Tree], list[tuple[LeafTerm, ...]]] | None
 
 
 class Penalty(_Penalty):
@@ -116,7 +124,8 @@ class Penalty(_Penalty):
     ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
     this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). ``stage`` is for
     ``penalties.total``: where two penalise one leaf, the prox of their sum is their own in ascending order of stage,
-    for the pairs listed there; None where that never holds.
+    for the pairs listed there; None where that never holds. ``terms(params)`` is a list with the terms of each
+    leaf, their strengths and axes of groups, and () for a leaf that is not penalised; None where it does not tell.
 
     ``linear_minimum(grad, level)`` is for convex penalties: a number that is never above ``<grad, u> + value(u)`` for
     any u with ``value(u) <= level``, and reaches that minimum where ``-grad`` is a subgradient; shape (). It is
@@ -137,6 +146,7 @@ class Penalty(_Penalty):
         strength_max: Callable[[Tree], jax.Array] | None = None,
         stage: int | None = None,
         linear_minimum: Callable[[Tree, Number], jax.Array] | None = None,
+        terms: Callable[[Tree], list[tuple[LeafTerm, ...]]] | None = None,
     ) -> Self:
         return super().__new__(
             cls,
@@ -147,6 +157,7 @@ class Penalty(_Penalty):
             no_strength_max if strength_max is None else strength_max,
             stage,
             no_linear_minimum if linear_minimum is None else linear_minimum,
+            terms,
         )
 
     @classmethod

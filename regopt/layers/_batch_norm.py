@@ -14,7 +14,7 @@ from flax import nnx
 
 from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_sqrt, widen
 from regopt._core.types import Number
-from regopt.layers._dense import Dense
+from regopt.layers._dense import Dense, kernel_of
 from regopt.layers._dropout import Hyperparameter
 
 
@@ -224,7 +224,7 @@ def fold_batch_norm(dense: Dense, norm: BatchNorm) -> Dense:
     shift = shift if dense.bias is None else shift + factor * dense.bias[...].astype(shift.dtype)
     folded = nnx.clone(dense)
     dtype = dense.kernel[...].dtype
-    folded.kernel = nnx.Param((factor[:, None] * kernel).astype(dtype))
+    folded.kernel = kernel_of((factor[:, None] * kernel).astype(dtype))
     folded.bias = nnx.Param(shift.astype(dtype))
     return folded
 

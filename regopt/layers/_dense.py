@@ -21,7 +21,9 @@ DEFAULT_KERNEL_INIT = jax.nn.initializers.lecun_normal()  # flax's own default
 class Dense(nnx.Module):
     """``y = W x + b``, like ``flax.nnx.Linear`` but with the kernel stored as ``[out, in]``.
 
-    It maps ``[..., in_features]`` to ``[..., out_features]``.
+    It maps ``[..., in_features]`` to ``[..., out_features]``. The metadata of the kernel declares that the units are on
+    axis 0, which penalties on units read from ``nnx.state(model)``. A plain dict of arrays has no metadata: there give
+    ``unit_axis=0``.
 
     Args:
         in_features: size of the last axis of the input; static.
@@ -55,7 +57,7 @@ class Dense(nnx.Module):
         rngs: nnx.Rngs,
     ):
         kernel = kernel_init(rngs.params(), (in_features, out_features), param_dtype)
-        self.kernel = nnx.Param(kernel.T)
+        self.kernel = kernel_of(kernel.T)
         self.bias = nnx.Param(jnp.zeros(out_features, param_dtype)) if use_bias else nnx.data(None)
         self.in_features, self.out_features = in_features, out_features
 
@@ -68,6 +70,11 @@ class Dense(nnx.Module):
         """``[in, batch] -> [out, batch]``: the product without transposes."""
         y = self.kernel[...] @ x
         return y if self.bias is None else y + self.bias[...][:, None]
+
+
+def kernel_of(array: jax.Array) -> nnx.Param:
+    """The variable of a kernel ``[out, in]``, which declares the axis of its units."""
+    return nnx.Param(array, unit_axis=0)  # the key that regopt._core.units reads
 
 
 class MLP(nnx.Module):

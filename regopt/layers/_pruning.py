@@ -10,7 +10,7 @@ from flax import nnx
 from jax.core import Tracer
 
 from regopt._core.numerics import widen
-from regopt.layers._dense import MLP, Dense
+from regopt.layers._dense import MLP, Dense, kernel_of
 
 
 def prune(model: MLP) -> MLP:
@@ -56,6 +56,6 @@ def _drop_constant_units(layer: Dense, following: Dense, activation) -> None:
     kept = np.any(kernel != 0, axis=1)
     weights, wide_shift, constant = widen(after[:, ~kept], shift, activation(jnp.asarray(bias[~kept])))
     following.bias = nnx.Param((wide_shift + weights @ constant).astype(shift.dtype))
-    following.kernel = nnx.Param(jnp.asarray(after[:, kept]))
-    layer.kernel, layer.bias = nnx.Param(jnp.asarray(kernel[kept])), nnx.Param(jnp.asarray(bias[kept]))
+    following.kernel = kernel_of(jnp.asarray(after[:, kept]))
+    layer.kernel, layer.bias = kernel_of(jnp.asarray(kernel[kept])), nnx.Param(jnp.asarray(bias[kept]))
     layer.out_features = following.in_features = int(np.sum(kept))

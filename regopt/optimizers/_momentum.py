@@ -128,7 +128,7 @@ def ema_momentum(learning_rate: NumberOrSchedule, decay: Number) -> optax.Gradie
         rate = at_count(learning_rate, state.count)
         average = moments.average(decay, state.average, updates)
         leading = updates if params is None else params
-        steps = trees.lift(lambda _, m, rate: -rate * m, leading, average, numbers=(rate,))
+        steps = trees.lift(lambda _, m, rate: -rate * m, leading, average, numbers={"learning_rate": rate})
         return steps, EmaMomentumState(optax.safe_increment(state.count), average)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -204,4 +204,5 @@ def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradien
 
 def _accelerate(velocity: Tree, grads: Tree, momentum: Number, rate: NumberTree) -> Tree:
     """``momentum * v - rate * g``, leaf by leaf."""
-    return trees.lift(lambda v, g, momentum, rate: momentum * v - rate * g, velocity, grads, numbers=(momentum, rate))
+    numbers = {"momentum": momentum, "learning_rate": rate}
+    return trees.lift(lambda v, g, momentum, rate: momentum * v - rate * g, velocity, grads, numbers=numbers)

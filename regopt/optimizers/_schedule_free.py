@@ -153,8 +153,8 @@ def _schedule_free(
             raise ValueError("schedule-free methods need the parameters: call update(grads, state, params)")
         directions, inner_state = inner.update(updates, state.inner, params, **extra_args)
         rate = at_count(learning_rate, state.count)
-        sums = trees.lift(lambda total, r: total + r * r, state.weight_sum, numbers=(rate,))
-        z = trees.lift(lambda z, d, r: z - r * d, state.z, directions, numbers=(rate,))
+        sums = trees.lift(lambda total, r: total + r * r, state.weight_sum, numbers={"learning_rate": rate})
+        z = trees.lift(lambda z, d, r: z - r * d, state.z, directions, numbers={"learning_rate": rate})
         # while a warm-up has rate 0 the average stays at its start
         x = trees.lift(
             lambda x, z, total, r: x + safe_divide(r * r, total) * (z - x), state.x, z, sums, numbers=(rate,)

@@ -56,7 +56,9 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
         del extra_args
         minus_rate = jax.tree.map(operator.neg, at_count(learning_rate, state.count))
         leading = updates if params is None else params
-        updates = trees.lift(lambda _, d, minus_rate: minus_rate * d, leading, updates, numbers=(minus_rate,))
+        updates = trees.lift(
+            lambda _, d, minus_rate: minus_rate * d, leading, updates, numbers={"learning_rate": minus_rate}
+        )
         return updates, ScaleByLearningRateState(optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)

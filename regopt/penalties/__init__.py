@@ -1,7 +1,7 @@
 """Penalties: value, proximal operator and mask on one object."""
 
-from regopt._core.trees import weights_only
 from regopt._core.types import Penalty
+from regopt._core.weights import weights_only
 from regopt.penalties._activations import activity_l1, kl_sparsity
 from regopt.penalties._algebra import scaled, total
 from regopt.penalties._conventions import (
@@ -15,6 +15,7 @@ from regopt.penalties._conventions import (
     l2_strength,
 )
 from regopt.penalties._coupling import l2_sp, share, tie
+from regopt.penalties._explain import Explanation, explain
 from regopt.penalties._grouped import exclusive_lasso, group_lasso, l2_norm, sparse_group_lasso
 from regopt.penalties._indicators import box, non_negative
 from regopt.penalties._nonconvex import l0, log_sum, mcp, scad
@@ -25,6 +26,7 @@ from regopt.penalties._variation import total_variation
 __all__ = [
     "CONVENTIONS",
     "Convention",
+    "Explanation",
     "Library",
     "Penalty",
     "activity_l1",
@@ -33,6 +35,7 @@ __all__ = [
     "elastic_net",
     "elastic_net_numbers",
     "exclusive_lasso",
+    "explain",
     "group_lasso",
     "huber",
     "kl_sparsity",

@@ -89,11 +89,16 @@ def total(*penalties: Penalty) -> Penalty:
         slopes = [jax.grad(square.value)(zeros) for square in squares]
         return others[0].strength_max(jax.tree.map(lambda *terms: reduce(jnp.add, terms), grad_at_zero, *slopes))
 
+    def terms(params):
+        parts = [p.terms(params) for p in penalties if p.terms is not None]
+        return [tuple(term for terms in leaf for term in terms) for leaf in zip(*parts, strict=True)]
+
     return Penalty(
         value,
         prox if all(p.has_prox for p in penalties) else None,
         mask,
         strength_max=strength_max if len(others) == 1 and others[0].has_strength_max else None,
+        terms=terms if all(p.terms is not None for p in penalties) else None,
     )
 
 
@@ -145,41 +150,71 @@ def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
         flat = reduce(jnp.logical_and, [jnp.all(g == 0) for g in jax.tree.leaves(grad)], jnp.array(True))
         return jnp.where(by > 0, minimum, jnp.where(flat, 0, -jnp.inf))
 
+    def scaled_terms(params):
+        assert penalty.terms is not None
+        return [
+            tuple(t._replace(strength=_times(factor, t.strength)) for t in terms) for terms in penalty.terms(params)
+        ]
+
     return penalty._replace(
         value=scaled_value,
         prox=scaled_prox if penalty.has_prox else None,
         strength_max=scaled_strength_max if penalty.has_strength_max else None,
         linear_minimum=scaled_linear_minimum if penalty.has_linear_minimum else None,
+        terms=None if penalty.terms is None else scaled_terms,
     )
+
+
+def _times(factor: Number, strength: Number) -> jax.Array:
+    return jnp.multiply(*widen(factor, strength))
 
 
 def _absorb(square: Penalty, params: Tree, step: NumberTree) -> tuple[Tree, NumberTree]:
     """The point and the step at which the prox of the other penalties is the prox of their sum with a square.
 
     ``(u - w)**2 / (2 s) + c (u - w0)**2 / 2`` equals ``(u - w')**2 / (2 s')`` up to a constant. Here ``w'`` is the prox
-    of the square, and ``s'`` is the step times the slope ``1 / (1 + s c)`` of that prox. A leaf with one step keeps one
-    step.
+    of the square, and ``s'`` is the step times the slope ``1 / (1 + s c)`` of that prox. A leaf with one step and one
+    strength keeps one step.
     """
     point, slopes = jax.jvp(lambda w: square.prox(w, step), (params,), (jax.tree.map(jnp.ones_like, params),))
 
-    def shorter(s, slope):
-        if not jnp.ndim(s):
+    one = jax.tree.unflatten(jax.tree.structure(params), _one_slope(square, params))
+
+    def shorter(s, slope, one):
+        if one and not jnp.ndim(s):
             slope = jnp.ravel(slope)[0] if slope.size else jnp.ones((), slope.dtype)
         return like(s, slope) * slope
 
-    return point, jax.tree.map(shorter, trees.by_leaf(step, params), slopes)
+    return point, jax.tree.map(shorter, trees.by_leaf(step, params, "step"), slopes, one)
+
+
+def _one_slope(square: Penalty, params: Tree) -> list[bool]:
+    """Whether the prox of a square has one slope for a whole leaf, for each leaf: not where entries differ."""
+    return [not differ for differ in _entries_differ(square, params)]
+
+
+def _entries_differ(penalty: Penalty, params: Tree) -> list[bool]:
+    """Whether a penalty has another strength for each entry or group of a leaf, for each leaf."""
+    if penalty.terms is None:
+        return [False] * len(jax.tree.leaves(params))
+    return [any(jnp.ndim(term.strength) for term in terms) for terms in penalty.terms(params)]
 
 
 def _check_known(penalties: list[Penalty], params: Tree, step: NumberTree) -> None:
     masks = [jax.tree.leaves(p.mask(params)) for p in penalties]
-    steps = jax.tree.leaves(trees.by_leaf(step, params))
+    steps = jax.tree.leaves(trees.by_leaf(step, params, "step"))
     for j, second in enumerate(penalties):
         for i, first in enumerate(penalties[:j]):
-            common = [s for s, a, b in zip(steps, masks[i], masks[j], strict=True) if a and b]
+            both = [a and b for a, b in zip(masks[i], masks[j], strict=True)]
+            common = [s for s, on in zip(steps, both, strict=True) if on]
             by_coordinate = any(jnp.ndim(s) for s in common)
-            after = (_AFTER_BY_COORDINATE if by_coordinate else _AFTER).get(first.stage, ())
+            # pieces of total variation stay pieces only where the second penalty moves equal entries alike
+            differ = [on and d for on, d in zip(both, _entries_differ(second, params), strict=True)]
+            by_strength = first.stage == FUSED and any(differ)
+            after = (_AFTER_BY_COORDINATE if by_coordinate or by_strength else _AFTER).get(first.stage, ())
             if common and second.stage not in after:
                 kind = " for a step for each entry" if by_coordinate else ""
+                kind = " for a strength for each entry" if by_strength else kind
                 raise ValueError(
                     f"the prox of this sum of penalties on the same parameters is not known{kind}: give them masks "
                     'without common leaves, or use how="gradient", which takes any penalty'

@@ -59,7 +59,7 @@ def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
 
     def prox(params, step):
         leaves, structure = jax.tree.flatten(params)
-        steps = jax.tree.leaves(trees.by_leaf(step, params))
+        steps = jax.tree.leaves(trees.by_leaf(step, params, "step"))
         for a, b in _pairs(params, first, second):
             wide = widen(leaves[a], leaves[b])
             reach = [like(steps[i], wide[0]) * like(strength, wide[0]) for i in (a, b)]
@@ -111,11 +111,11 @@ def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights"
     check_range("strength", strength, "[0, inf)")
 
     def value_at(w, strength, reference):
-        return strength * jnp.square(w - _fitting(reference, w)) / 2
+        return strength * jnp.square(w - reference) / 2
 
     def prox_at(w, step, strength, reference):
         reach = step * strength
-        return (w + reach * _fitting(reference, w)) / (1 + reach)
+        return (w + reach * reference) / (1 + reach)
 
     return leafwise((strength, reference), mask, value_at, prox_at, stage=SQUARE)
 
@@ -155,12 +155,6 @@ def share(params: Params, source: Part, *targets: Part) -> Params:
         for a, b in _pairs(params, source, target):
             leaves[b] = jnp.asarray(leaves[a]).astype(jnp.asarray(leaves[b]).dtype)
     return structure.unflatten(leaves)
-
-
-def _fitting(reference: jax.Array, w: jax.Array) -> jax.Array:
-    if reference.ndim and reference.shape != w.shape:
-        raise ValueError(f"reference must have the shapes of the parameters, got {reference.shape} for {w.shape}")
-    return reference
 
 
 def _pairs(params: Tree, first: Part, second: Part) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ each group.
 """
 
 import math
-from typing import Literal, TypeAlias
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
-from regopt._core.types import Mask, Number, NumberTree, Penalty
+from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty
+from regopt._core.units import Axis, UnitAxis, group_axes
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import shrink, shrink_by_coordinate
-
-Axis: TypeAlias = int | tuple[int, ...] | Literal["incoming"] | None
 
 
 def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
@@ -67,29 +66,49 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
         if jax.tree.structure(step) == jax.tree.structure(0) and jnp.ndim(step) == 0:
             after = shrink(wide, like(step, wide[0]) * like(strength, wide[0]))
         else:
-            steps = jax.tree.leaves(trees.by_leaf(step, params))
+            steps = jax.tree.leaves(trees.by_leaf(step, params, "step"))
             reaches = [like(steps[i], w) * like(strength, w) for i, w in zip(places, wide, strict=False)]
             after = shrink_by_coordinate(wide, reaches)
         for i, w in zip(places, after, strict=False):
             leaves[i] = w.astype(jnp.asarray(leaves[i]).dtype)
         return jax.tree.unflatten(structure, leaves)
 
-    return Penalty(value, prox, lambda params: trees.resolve_mask(mask, params), strength_max=norm, stage=WHOLE)
+    def terms(params):
+        on = jax.tree.leaves(trees.resolve_mask(mask, params))
+        pairs = zip(jax.tree.leaves(params), on, strict=True)
+        return [(LeafTerm(strength, tuple(range(jnp.ndim(w)))),) if chosen else () for w, chosen in pairs]
+
+    return Penalty(
+        value,
+        prox,
+        lambda params: trees.resolve_mask(mask, params),
+        strength_max=norm,
+        stage=WHOLE,
+        terms=terms,
+    )
 
 
 def group_lasso(
-    strength: NumberTree = 1.0, *, axis: Axis = "incoming", weighted: bool = False, mask: Mask = "weights"
+    strength: NumberTree = 1.0,
+    *,
+    axis: Axis = "incoming",
+    unit_axis: UnitAxis = None,
+    weighted: bool = False,
+    mask: Mask = "weights",
 ) -> Penalty:
     """``strength * sum_g |w_g|_2``: a sum of Euclidean norms over groups, which makes whole groups exactly zero.
 
     Its proximal operator is ``max(1 - step strength / |w_g|_2, 0) w_g`` for each group g.
 
     Args:
-        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
-        axis: the axes of a leaf that run within a group; static. "incoming" stands for all axes but the last, so that
-            a group is the weights into one unit or channel of a flax kernel (each entry of a vector is then a group).
-            With -1 a group is the weights out of one input. With None each leaf is one group.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; a number, a prefix tree of numbers, or
+            an array with one for each group; may be traced.
+        axis: the axes of a leaf that run within a group, or a mapping from path patterns to them; static. "incoming"
+            stands for all axes but that of the units, so that a group is the weights into one unit or channel (each
+            entry of a vector is then a group). With None each leaf is one group.
+        unit_axis: the axis of the units for "incoming", a number or a mapping from path patterns to numbers; static.
+            None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
+            declared, as in the kernels of flax and haiku.
         weighted: whether each norm is multiplied by the square root of the size of its group; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
@@ -115,18 +134,20 @@ def group_lasso(
     """
     check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
+    axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
-    def value_at(w, strength):
-        axes, weight = _axes(axis, w), _weight(axis, weighted, w)
-        return strength * weight * direction_and_norm((w,), axes)[1]
+    def value_at(w, strength, *, axes):
+        return strength * _weight(axes, weighted, w) * direction_and_norm((w,), axes)[1]
 
-    def prox_at(w, step, strength):
-        return _shrink_groups(w, step * strength * _weight(axis, weighted, w), _axes(axis, w))
+    def prox_at(w, step, strength, *, axes):
+        return _shrink_groups(w, step * strength * _weight(axes, weighted, w), axes)
 
-    def strength_max_at(g):
-        return jnp.max(direction_and_norm((g,), _axes(axis, g))[1], initial=0) / _weight(axis, weighted, g)
+    def strength_max_at(g, *, axes):
+        return jnp.max(direction_and_norm((g,), axes)[1], initial=0) / _weight(axes, weighted, g)
 
-    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS, norm=True)
+    return leafwise(
+        (strength,), mask, value_at, prox_at, strength_max_at=strength_max_at, stage=GROUPS, axes_of=axes_of, norm=True
+    )
 
 
 def sparse_group_lasso(
@@ -134,6 +155,7 @@ def sparse_group_lasso(
     l1_ratio: NumberTree = 0.5,
     *,
     axis: Axis = "incoming",
+    unit_axis: UnitAxis = None,
     weighted: bool = False,
     mask: Mask = "weights",
 ) -> Penalty:
@@ -146,6 +168,7 @@ def sparse_group_lasso(
             may be traced.
         l1_ratio: share of the L1 norm, in [0, 1], dimensionless; 1 is ``l1`` and 0 is ``group_lasso``; may be traced.
         axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
+        unit_axis: the axis of the units, as for ``group_lasso``; static.
         weighted: whether each norm is multiplied by the square root of the size of its group; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
@@ -173,24 +196,37 @@ def sparse_group_lasso(
     check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
+    axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
-    def value_at(w, strength, l1_ratio):
-        norms = _weight(axis, weighted, w) * direction_and_norm((w,), _axes(axis, w))[1]
-        return strength * (l1_ratio * jnp.sum(magnitude(w)) + (1 - l1_ratio) * jnp.sum(norms))
+    def value_at(w, strength, l1_ratio, *, axes):
+        norms = _weight(axes, weighted, w) * direction_and_norm((w,), axes)[1]
+        sizes = jnp.sum(magnitude(w), axis=axes, keepdims=True)
+        return strength * (l1_ratio * sizes + (1 - l1_ratio) * norms)
 
-    def prox_at(w, step, strength, l1_ratio):
+    def prox_at(w, step, strength, l1_ratio, *, axes):
         reach = step * strength
         kept = soft_threshold(w, reach * l1_ratio)
-        reach = reach * (1 - l1_ratio) * _weight(axis, weighted, w)
-        return _shrink_groups(kept, reach, _axes(axis, w))
+        reach = reach * (1 - l1_ratio) * _weight(axes, weighted, w)
+        return _shrink_groups(kept, reach, axes)
 
-    def strength_max_at(g, l1_ratio):
-        return _sparse_group_max(_rows(g, _axes(axis, g)), l1_ratio, (1 - l1_ratio) * _weight(axis, weighted, g))
+    def strength_max_at(g, l1_ratio, *, axes):
+        return _sparse_group_max(_rows(g, axes), l1_ratio, (1 - l1_ratio) * _weight(axes, weighted, g))
 
-    return leafwise((strength, l1_ratio), mask, value_at, prox_at, strength_max_at=strength_max_at, norm=True)
+    return leafwise(
+        (strength, l1_ratio),
+        mask,
+        value_at,
+        prox_at,
+        strength_max_at=strength_max_at,
+        axes_of=axes_of,
+        by_entry=(True, False),
+        norm=True,
+    )
 
 
-def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask: Mask = "weights") -> Penalty:
+def exclusive_lasso(
+    strength: NumberTree = 1.0, *, axis: Axis = "incoming", unit_axis: UnitAxis = None, mask: Mask = "weights"
+) -> Penalty:
     """``strength / 2 * sum_g |w_g|_1**2``: the entries of a group compete, and a few of each group survive.
 
     With groups of one entry it is ``l2``. Its prox is ``sign(w) max(|w| - step tau, 0)`` with
@@ -199,6 +235,7 @@ def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask
     Args:
         strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
         axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
+        unit_axis: the axis of the units, as for ``group_lasso``; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -220,12 +257,12 @@ def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask
         303-324. For the proximal operators of mixed norms.
     """
     check_range("strength", strength, "[0, inf)")
+    axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
-    def value_at(w, strength):
-        return strength / 2 * jnp.square(jnp.sum(magnitude(w), axis=_axes(axis, w)))
+    def value_at(w, strength, *, axes):
+        return strength / 2 * jnp.square(jnp.sum(magnitude(w), axis=axes))
 
-    def prox_at(w, step, strength):
-        axes = _axes(axis, w)
+    def prox_at(w, step, strength, *, axes):
         step = jnp.broadcast_to(step, w.shape)
         sizes, steps = _rows(magnitude(w), axes), _rows(step, axes)
         last = jnp.where(steps > 0, safe_divide(sizes, steps), jnp.inf)  # the tau that removes an entry
@@ -234,7 +271,7 @@ def exclusive_lasso(strength: NumberTree = 1.0, *, axis: Axis = "incoming", mask
         tau = jnp.max(strength * sizes / (1 + strength * steps), axis=-1, initial=0)
         return soft_threshold(w, step * jnp.expand_dims(tau, axes))
 
-    return leafwise((strength,), mask, value_at, prox_at)
+    return leafwise((strength,), mask, value_at, prox_at, axes_of=axes_of, by_entry=(False,))
 
 
 def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -245,20 +282,8 @@ def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax
     return shrink_by_coordinate((w,), (reach,), axes)[0]
 
 
-def _axes(axis: Axis, w: jax.Array) -> tuple[int, ...]:
-    """The axes within a group, as non-negative numbers."""
-    if axis is None:
-        return tuple(range(w.ndim))
-    if axis == "incoming":
-        return tuple(range(w.ndim - 1))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    if not all(isinstance(each, int) and -w.ndim <= each < w.ndim for each in axes):
-        raise ValueError(f"axis must fit every penalised leaf, got {axis!r} for a leaf of shape {w.shape}")
-    return tuple(each % w.ndim for each in axes)
-
-
-def _weight(axis: Axis, weighted: bool, w: jax.Array) -> float:
-    return math.sqrt(math.prod(w.shape[each] for each in _axes(axis, w))) if weighted else 1.0
+def _weight(axes: tuple[int, ...], weighted: bool, w: jax.Array) -> float:
+    return math.sqrt(math.prod(w.shape[each] for each in axes)) if weighted else 1.0
 
 
 def _rows(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -8,6 +8,7 @@ from regopt._core import trees
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Mask, NumberTree, Penalty
 from regopt.penalties._leafwise import CONE
+from regopt.projections._sets import bounds_by_leaf, check_order
 
 
 def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
@@ -26,7 +27,7 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
         The penalty, with a prox.
 
     Raises:
-        ValueError: a concrete bound is NaN, or two concrete numbers are in the wrong order.
+        ValueError: a concrete bound is NaN, or concrete bounds are in the wrong order.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,12 +42,10 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
     """
     check_range("lower", lower, "[-inf, inf)")
     check_range("upper", upper, "(-inf, inf]")
-    concrete = [float(bound) for bound in (lower, upper) if isinstance(bound, int | float | np.floating | np.integer)]
-    if len(concrete) == 2 and concrete[0] > concrete[1]:
-        raise ValueError(f"lower must be at most upper, got {lower} and {upper}")
+    check_order(lower, upper)
 
     def by_leaf(params):
-        return trees.resolve_mask(mask, params), trees.by_leaf(lower, params), trees.by_leaf(upper, params)
+        return trees.resolve_mask(mask, params), *bounds_by_leaf(lower, upper, params)
 
     def value(params):
         def at_leaf(w, chosen, lower, upper):
@@ -73,7 +72,8 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
 
         return trees.total(jax.tree.map(at_leaf, grad, *by_leaf(grad)))
 
-    unbounded = any(np.isinf(bound) for bound in concrete)  # then a linear function has no minimum
+    bounds = [b for b in jax.tree.leaves((lower, upper)) if not isinstance(b, jax.core.Tracer)]
+    unbounded = any(bool(np.any(np.isinf(bound))) for bound in bounds)  # then a linear function has no minimum
     return Penalty(
         value,
         prox,

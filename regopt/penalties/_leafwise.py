@@ -4,14 +4,15 @@ Penalties that couple leaves (``l2_norm``, ``tie``) do not have this form.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.numerics import widen
-from regopt._core.types import Mask, Number, NumberTree, Penalty
+from regopt._core.paths import NOT_NAMED
+from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty, Tree
 
 # the order of the penalties in the prox of a sum; _algebra.py lists the pairs for which this prox is known
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
@@ -28,11 +29,14 @@ def leafwise(
     stage: int | None = None,
     norm: bool = False,
     linear_minimum_at: Callable[..., jax.Array] | None = None,
+    axes_of: Callable[[Tree], list[tuple[int, ...]]] | None = None,
+    by_entry: tuple[bool, ...] | None = None,
 ) -> Penalty:
     """The penalty from its rules for one leaf, computed in at least float32.
 
     Args:
-        numbers: the strength, followed by the other numbers; each a number or a prefix tree of numbers.
+        numbers: the strength, followed by the other numbers; each a number or numbers by layer. Of a mapping from path
+            patterns to strengths, a leaf that no pattern matches is not penalised.
         mask: which leaves are penalised.
         value_at: ``(w, *numbers) -> array``, to be summed.
         prox_at: ``(w, step, *numbers) -> array`` shaped as w.
@@ -42,38 +46,72 @@ def leafwise(
         norm: whether the value of a leaf is the strength times a norm; then ``strength_max_at`` is its dual norm.
         linear_minimum_at: ``(gradient, level, *numbers) -> scalar`` where the penalty is convex and no norm; None where
             there is none.
+        axes_of: the axes of each leaf that run within a group, which the rules are given as ``axes``; None where the
+            penalty has no groups.
+        by_entry: for each of the numbers, whether it may be an array with one number for each entry of a leaf, or for
+            each group where there are groups, whose axes then have length 1; by default all of them.
 
     Returns:
         The penalty.
     """
+    names = trees.names_after(value_at, 1, len(numbers))
 
-    def leaves(params, *numbers):
-        chosen = jax.tree.leaves(trees.resolve_mask(mask, params))
-        by_leaf = [jax.tree.leaves(trees.by_leaf(number, params)) for number in numbers]
-        return zip(jax.tree.leaves(params), chosen, *by_leaf, strict=True)
+    def chosen(params):
+        on = trees.resolve_mask(mask, params)
+        if jax.tree_util.all_leaves(numbers[:1]):
+            return on
+        found = trees.by_leaf(numbers[0], params, names[0], default=NOT_NAMED)
+        return jax.tree.map(lambda on, strength: on and strength is not NOT_NAMED, on, found)
+
+    arrays = dict(zip(names, by_entry or [True] * len(names), strict=True))
+
+    def axes(params):
+        return axes_of(params) if axes_of else [None] * len(jax.tree.leaves(params))
+
+    def leaves(params, **numbers):
+        # each leaf, whether it is penalised, the axes of its groups, and its numbers
+        defaults = {names[0]: NOT_NAMED}
+        found = [jax.tree.leaves(trees.by_leaf(n, params, name, defaults.get(name))) for name, n in numbers.items()]
+        for w, on, within, *rest in zip(
+            jax.tree.leaves(params), jax.tree.leaves(chosen(params)), axes(params), *found, strict=True
+        ):
+            for name, number in zip(numbers, rest, strict=True):
+                if on and name in arrays:
+                    trees.check_fits(name, number, w, within or (), arrays[name])
+            yield w, on, within, rest
+
+    def at(rule, axes):
+        return rule if axes is None else partial(rule, axes=axes)
+
+    def terms(params):
+        found = leaves(params, **{names[0]: numbers[0]})
+        return [(LeafTerm(rest[0], within),) if on else () for _, on, within, rest in found]
+
+    by_name = dict(zip(names, numbers, strict=True))
 
     def value(params):
-        parts = [trees.lift_wide(value_at, w, numbers=tuple(rest)) for w, on, *rest in leaves(params, *numbers) if on]
-        return trees.total(parts)
+        found = leaves(params, **by_name)
+        return trees.total(
+            [trees.lift_wide(at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
+        )
 
     def prox(params, step):
-        parts = [
-            trees.lift(prox_at, w, numbers=tuple(rest)) if on else w for w, on, *rest in leaves(params, step, *numbers)
-        ]
+        found = leaves(params, step=step, **by_name)
+        parts = [trees.lift(at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
         return jax.tree.unflatten(jax.tree.structure(params), parts)
 
     def strength_max(grad_at_zero):
         assert strength_max_at is not None
         found = [
-            trees.lift_wide(strength_max_at, g, numbers=tuple(rest))
-            for g, on, *rest in leaves(grad_at_zero, *numbers[1:])
+            trees.lift_wide(at(strength_max_at, axes), g, numbers=tuple(rest))
+            for g, on, axes, rest in leaves(grad_at_zero, **{name: by_name[name] for name in names[1:]})
             if on
         ]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
 
-    def dual_minimum_at(g, level, strength, *rest):
+    def dual_minimum_at(g, level, strength, *rest, **within):
         assert strength_max_at is not None
-        excess = jnp.max(_excess(strength_max_at(g, *rest), strength))
+        excess = jnp.max(_excess(strength_max_at(g, *rest, **within), strength))
         return jnp.where(excess > 0, -excess * level, 0)
 
     minimum_at = dual_minimum_at if norm else linear_minimum_at
@@ -81,15 +119,15 @@ def leafwise(
     def linear_minimum(grad, level):
         assert minimum_at is not None
         minima = [
-            trees.lift_wide(minimum_at if on else _unpenalised_minimum, g, numbers=(level, *rest))
-            for g, on, *rest in leaves(grad, *numbers)
+            trees.lift_wide(at(minimum_at, axes), g, numbers=(level, *rest)) if on else _unpenalised_minimum(g)
+            for g, on, axes, rest in leaves(grad, **by_name)
         ]
         return trees.total(minima)
 
     def project(params, radius):
         assert ball is not None
         arrays, structure = jax.tree.flatten(params)
-        places = [place for place, (_, on) in enumerate(leaves(params)) if on]
+        places = [place for place, (_, on, *_) in enumerate(leaves(params)) if on]
         for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
             arrays[place] = w
         return jax.tree.unflatten(structure, arrays)
@@ -97,11 +135,12 @@ def leafwise(
     return Penalty(
         value,
         prox,
-        lambda params: trees.resolve_mask(mask, params),
+        chosen,
         project=None if ball is None else project,
         strength_max=None if strength_max_at is None else strength_max,
         stage=stage,
         linear_minimum=None if minimum_at is None else linear_minimum,
+        terms=terms,
     )
 
 
@@ -111,8 +150,8 @@ def _excess(dual_norm: jax.Array, strength: jax.Array) -> jax.Array:
     return jnp.where(dual_norm == 0, 0, jnp.maximum(reached - 1, 0))
 
 
-def _unpenalised_minimum(g: jax.Array, *_: jax.Array) -> jax.Array:
-    return jnp.where(jnp.any(g != 0), -jnp.inf, 0).astype(g.dtype)
+def _unpenalised_minimum(g: jax.Array) -> jax.Array:
+    return jnp.where(jnp.any(g != 0), -jnp.inf, 0)
 
 
 def magnitude(w: jax.Array) -> jax.Array:

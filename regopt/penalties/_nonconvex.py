@@ -156,7 +156,7 @@ def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "
         convex = reach <= eps * eps
         return jnp.sign(w) * jnp.where((gap >= 0) & (convex | (gain > 0)), found, 0)
 
-    return leafwise((strength, eps), mask, value_at, prox_at, strength_max_at=lambda g, eps: eps * largest(g))
+    return leafwise((strength, eps), mask, value_at, prox_at, strength_max_at=lambda g, eps: largest(eps * g))
 
 
 def l0(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:

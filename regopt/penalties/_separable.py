@@ -137,8 +137,7 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
         return soft_threshold(w, step * (strength * l1_ratio)) / (1 + step * (strength * (1 - l1_ratio)))
 
     def strength_max_at(g, l1_ratio):
-        never = (l1_ratio == 0) & (largest(g) > 0)
-        return jnp.where(never, jnp.inf, safe_divide(largest(g), l1_ratio))
+        return largest(jnp.where((l1_ratio == 0) & (g != 0), jnp.inf, safe_divide(g, l1_ratio)))
 
     def linear_minimum_at(g, level, strength, l1_ratio):
         reach = strength * l1_ratio

@@ -71,6 +71,7 @@ def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
         strength_max_at=lambda g: _norm(_leading, g),
         norm=True,
         ball=ball,
+        by_entry=(False,),
     )
 
 
@@ -126,7 +127,15 @@ def spectral_norm(
     def prox_at(w, step, strength):
         return _on_singular_values(_cut, w, step * strength, "spectral_norm")
 
-    return leafwise((strength,), mask, value_at, prox_at, strength_max_at=lambda g: _norm(_polar, g), norm=True)
+    return leafwise(
+        (strength,),
+        mask,
+        value_at,
+        prox_at,
+        strength_max_at=lambda g: _norm(_polar, g),
+        norm=True,
+        by_entry=(False,),
+    )
 
 
 def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
@@ -167,7 +176,7 @@ def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Pena
         gap = jnp.matmul(tall.T, tall, precision="highest") - jnp.eye(tall.shape[1], dtype=w.dtype)
         return strength / 2 * jnp.square(gap)
 
-    return leafwise((strength,), mask, value_at, lambda w, *_: w)._replace(prox=None)
+    return leafwise((strength,), mask, value_at, lambda w, *_: w, by_entry=(False,))._replace(prox=None)
 
 
 def _soft(s: jax.Array, reach: jax.Array) -> jax.Array:

@@ -73,7 +73,7 @@ def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "
         )
         return jnp.moveaxis(flat.reshape(shape), -1, place)
 
-    return leafwise((strength,), mask, value_at, prox_at, stage=FUSED)
+    return leafwise((strength,), mask, value_at, prox_at, stage=FUSED, by_entry=(False,))
 
 
 def _axis(axis: int, w: jax.Array) -> int:

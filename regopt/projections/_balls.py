@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.checks import check_index
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
 from regopt._core.types import Mask, Number, NumberTree, Tree
+from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
 
 def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
@@ -108,28 +108,32 @@ def projection_group_balls(
         Section 6.5.1, for each group.
     """
     check_range("radius", radius, "[0, inf)")
-    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params)
+    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     return jax.tree.map(
         lambda w, on, bound: shortened([w], bound, group_axes(w, axis))[0] if on else w, params, chosen, radii
     )
 
 
-def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: int = -1, mask: Mask = "weights") -> Tree:
+def projection_max_norm(
+    params: Tree, radius: NumberTree = 1.0, *, unit_axis: UnitAxis = None, mask: Mask = "weights"
+) -> Tree:
     """``w_u min(1, radius / |w_u|_2)`` for the incoming weights of every unit: the nearest point within a max norm.
 
     Args:
         params: the tree to project.
         radius: largest norm of the weights of a unit, >= 0, in parameter units; a number or a prefix tree of numbers;
             may be traced.
-        unit_axis: the axis that runs over the units; static. It is the last one for flax kernels (``[in, out]``) and 0
-            for those of ``regopt.layers`` and PyTorch. A leaf with fewer than two axes is one unit.
+        unit_axis: the axis of the units; the norm is over all others. A number or a mapping from path patterns to it;
+            None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
+            declared, as in the kernels of flax and haiku; static. A leaf with
+            fewer than two axes is one unit.
         mask: which leaves are projected; by default neither biases nor normalisation scales.
 
     Returns:
         A tree with the shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: a concrete radius is negative or NaN.
+        ValueError: a concrete radius is negative or NaN, or a leaf lacks the axis of the units.
 
     Example:
         >>> import jax.numpy as jnp
@@ -144,14 +148,15 @@ def projection_max_norm(params: Tree, radius: NumberTree = 1.0, *, unit_axis: in
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.2.
     """
-    check_index("unit_axis", unit_axis)
+    check_unit_axis(unit_axis)
     check_range("radius", radius, "[0, inf)")
 
-    def at_leaf(w, on, bound):
-        others = tuple(axis for axis in range(w.ndim) if axis != unit_axis % w.ndim) if w.ndim > 1 else None
-        return shortened([w], bound, others)[0] if on else w
-
-    return jax.tree.map(at_leaf, params, trees.resolve_mask(mask, params), trees.by_leaf(radius, params))
+    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
+    leaves, structure = jax.tree.flatten(params)
+    parts = zip(leaves, jax.tree.leaves(chosen), jax.tree.leaves(radii), incoming_axes(params, unit_axis), strict=True)
+    return structure.unflatten(
+        shortened([w], bound, axes if w.ndim > 1 else None)[0] if on else w for w, on, bound, axes in parts
+    )
 
 
 def projection_l12_ball(

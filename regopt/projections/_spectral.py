@@ -93,7 +93,7 @@ def _on_matrices(
     def project(w, radius):
         return map_singular_values(rule, as_matrix(w), like(radius, w)).reshape(w.shape)
 
-    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params)
+    chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     return jax.tree.map(
         lambda w, on, bound: trees.lift(project, w, numbers=(bound,)) if on and w.size else w, params, chosen, radii
     )

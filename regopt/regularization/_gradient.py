@@ -70,7 +70,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         factor = at_count(scale, state.count)
         slopes = jax.grad(penalty.value, allow_int=True)(params)
         slopes = jax.tree.map(lambda s, w: jnp.zeros(w.shape) if s.dtype == jax.dtypes.float0 else s, slopes, params)
-        updates = trees.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers=(factor,))
+        updates = trees.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers={"scale": factor})
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
 
     return optax.GradientTransformationExtraArgs(init, update)

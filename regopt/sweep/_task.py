@@ -14,6 +14,7 @@ from flax import linen, nnx
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
+from regopt._core.units import declared_axes
 from regopt.data import Splits
 from regopt.training._checks import Mode, mode_of
 from regopt.training._evaluation import InBatches
@@ -100,7 +101,8 @@ def supervised(
 
     def init(key: Key, h: Setting) -> SupervisedState:
         params, rest = face.init(key, h)
-        return SupervisedState(params, rest, optimizer(h).init(params))
+        with declared(face.axes(key, h)):
+            return SupervisedState(params, rest, optimizer(h).init(params))
 
     def step(state: SupervisedState, batch: Tree, key: Key, h: Setting):
         x, y = _pair("data.train", batch)
@@ -115,7 +117,8 @@ def supervised(
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
         transform = optax.with_extra_args_support(optimizer(h))
         extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
-        updates, opt_state = transform.update(grads, state.opt_state, state.params, **extra)
+        with declared(face.axes(key, h)):
+            updates, opt_state = transform.update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return SupervisedState(params, rest, opt_state), {"loss": value}
 
@@ -131,9 +134,9 @@ def supervised(
 
     in_batches = _measured_in_batches(predict, measures, {"loss": loss, **(metrics or {})})
     evaluate.in_batches = in_batches  # type: ignore[attr-defined]
-    declared: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
+    directions: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
     modes: dict[str, Mode] = {"validation_loss": "min"}
-    for name, mode in declared.items():
+    for name, mode in directions.items():
         if mode is not None:
             modes[f"validation_{name}"] = mode
     return Task(init, step, evaluate, predict, parts, modes)
@@ -143,11 +146,13 @@ def _measured_in_batches(
     predict: Callable[..., Any], measures: Mapping[str, Measure], given: Mapping[str, Any]
 ) -> InBatches:
     """The evaluation of a supervised task, in the parts that batches need: each metric as it declares."""
-    declared = {name: reduction for name in given if (reduction := getattr(given[name], "reduction", None)) is not None}
+    reductions = {
+        name: reduction for name in given if (reduction := getattr(given[name], "reduction", None)) is not None
+    }
     statistics = {
-        name: measure if name not in declared else _with_setting(declared[name].statistics)
+        name: measure if name not in reductions else _with_setting(reductions[name].statistics)
         for name, measure in measures.items()
-        if name not in declared or declared[name].statistics is not None
+        if name not in reductions or reductions[name].statistics is not None
     }
     needs_all = len(statistics) < len(measures)
 
@@ -160,7 +165,7 @@ def _measured_in_batches(
     def finish(means: Mapping[str, Any], rows: Any, data: Splits, h: Setting):
         del data
         values = {name: means[name] if name in means else measures[name](*rows, h) for name in measures}
-        finished = {name: declared[name].finish(values[name]) for name in declared}
+        finished = {name: reductions[name].finish(values[name]) for name in reductions}
         return {f"validation_{name}": value for name, value in (values | finished).items()}
 
     return InBatches(measure, finish)
@@ -201,6 +206,7 @@ class _Face(NamedTuple):
     init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
     train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
     predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
+    axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
 
 
 def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
@@ -236,7 +242,10 @@ def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
         module.eval()
         return module(x)
 
-    return _Face(lambda key, h: parts(built(h, key)), train, predict)
+    def axes(key, h):
+        return declared_axes(nnx.state(built(h, key), nnx.Param))
+
+    return _Face(lambda key, h: parts(built(h, key)), train, predict, axes)
 
 
 def _is_linen(model: Callable[..., Any] | linen.Module) -> bool:
@@ -285,4 +294,4 @@ def _linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree) -> _Face
         outputs: Any = module.apply({"params": params, **rest}, x, **flags(module, training=False))
         return outputs
 
-    return _Face(init, train, predict)
+    return _Face(init, train, predict, lambda *_: {})

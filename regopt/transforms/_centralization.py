@@ -1,24 +1,29 @@
 """Gradient centralisation: the mean is removed from the gradient of each unit's incoming weights."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.checks import check_index
+from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
 
-def centralize(*, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
+def centralize(*, unit_axis: UnitAxis = None) -> optax.GradientTransformationExtraArgs:
     """``g_u <- g_u - mean(g_u)`` for the incoming weights of each unit, so the sum of a unit's weights does not change.
 
     Leaves of one dimension or none (biases, normalisation scales) are left alone. optax's transformation of this name
     takes the first axis as that of the units, which is the layout of PyTorch's kernels.
 
     Args:
-        unit_axis: the axis of the units; the mean is over all others. It is the last in flax's kernels (``[in, out]``,
-            ``[height, width, in, out]``) and 0 in those of ``regopt.layers`` and PyTorch; static.
+        unit_axis: the axis of the units; the mean is over all others. A number or a mapping from path patterns to it;
+            None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
+            declared, as in the kernels of flax and haiku; static.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
+
+    Raises:
+        ValueError: a leaf lacks the axis of the units when the transformation is used.
 
     Example:
         >>> import jax.numpy as jnp
@@ -32,13 +37,10 @@ def centralize(*, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
         Yong, H., Huang, J., Hua, X., & Zhang, L. (2020). Gradient centralization: A new optimization technique for deep
         neural networks. ECCV. Equation 1.
     """
-    check_index("unit_axis", unit_axis)
+    check_unit_axis(unit_axis)
 
-    def centred(g):
-        if g.ndim < 2:
-            return g
-        others = tuple(axis for axis in range(g.ndim) if axis != unit_axis % g.ndim)
-        return g - jnp.mean(g, axis=others, keepdims=True)
+    def centred(g, axes):
+        return trees.lift(lambda g: g - jnp.mean(g, axis=axes, keepdims=True), g) if jnp.ndim(g) > 1 else g
 
     def init(params):
         del params
@@ -46,6 +48,7 @@ def centralize(*, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        return trees.lift(centred, updates), state
+        leaves, structure = jax.tree.flatten(updates)
+        return structure.unflatten(map(centred, leaves, incoming_axes(updates, unit_axis))), state
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.checks import check_index
 from regopt._core.numerics import check_number, check_range
 from regopt._core.types import Number, NumberTree, Tree
+from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 from regopt.projections._balls import shortened
 
 
@@ -45,7 +45,7 @@ def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
     check_range("max_delta", max_delta, "[0, inf)")
 
     def clipped(updates):
-        return trees.lift(lambda g, bound: jnp.clip(g, -bound, bound), updates, numbers=(max_delta,))
+        return trees.lift(lambda g, bound: jnp.clip(g, -bound, bound), updates, numbers={"max_delta": max_delta})
 
     return _stateless(clipped)
 
@@ -131,7 +131,7 @@ def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArg
     return _stateless(clipped)
 
 
-def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.GradientTransformationExtraArgs:
+def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: UnitAxis = None) -> optax.GradientTransformationExtraArgs:
     """``g_u <- g_u max_norm / |g_u|`` where ``|g_u| > max_norm``, for the incoming weights of each unit separately.
 
     A leaf of one dimension or none (biases, normalisation scales) counts as one unit, as in adaptive gradient clipping.
@@ -139,14 +139,15 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
     Args:
         max_norm: bound of the norm of one unit, >= 0, in gradient units; a number or a prefix tree of numbers; may be
             traced.
-        unit_axis: the axis of the units; the norm is over all others. It is the last in flax's kernels (``[in, out]``,
-            ``[height, width, in, out]``) and 0 in those of ``regopt.layers`` and PyTorch; static.
+        unit_axis: the axis of the units; the norm is over all others. A number or a mapping from path patterns to it;
+            None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
+            declared, as in the kernels of flax and haiku; static.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
 
     Raises:
-        ValueError: a concrete bound is negative, infinite or NaN.
+        ValueError: a concrete bound is negative, infinite or NaN, or a leaf lacks the axis of the units.
 
     Example:
         >>> import jax.numpy as jnp
@@ -160,14 +161,18 @@ def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: int = -1) -> optax.Gra
         Brock, A., De, S., Smith, S. L., & Simonyan, K. (2021). High-performance large-scale image recognition without
         normalization. ICML. Section 4, for the units.
     """
-    check_index("unit_axis", unit_axis)
+    check_unit_axis(unit_axis)
     check_range("max_norm", max_norm, "[0, inf)")
 
-    def clipped_leaf(g, bound):
-        others = tuple(axis for axis in range(g.ndim) if axis != unit_axis % g.ndim)
-        return shortened([g], bound, others if g.ndim > 1 else None)[0]
+    def clipped(updates):
+        bounds = jax.tree.leaves(trees.by_leaf(max_norm, updates, "max_norm"))
+        leaves, structure = jax.tree.flatten(updates)
+        parts = zip(leaves, bounds, incoming_axes(updates, unit_axis), strict=True)
+        return structure.unflatten(
+            shortened([g], bound, axes if jnp.ndim(g) > 1 else None)[0] for g, bound, axes in parts
+        )
 
-    return _stateless(lambda updates: trees.lift(clipped_leaf, updates, numbers=(max_norm,)))
+    return _stateless(clipped)
 
 
 def _parent(path: tuple[object, ...]) -> tuple[object, ...]:

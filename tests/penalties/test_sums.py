@@ -260,10 +260,68 @@ def test_the_gradient_of_shared_parameters_is_the_sum():
         (lambda: penalties.tie("first/bias", "last").value(PARAMS), r"the same shapes, got \(\(2,\), \(3,\)\)"),
         (lambda: penalties.tie("first", "first").value(PARAMS), "no two the same"),
         (lambda: penalties.share(PARAMS, "first", "last/0"), "'last/0' must be a path.*there is no '0'"),
-        (lambda: penalties.l2_sp(jnp.ones(2)).value(jnp.ones(3)), r"the shapes of the parameters, got \(2,\)"),
+        (
+            lambda: penalties.l2_sp(jnp.ones(2)).value(jnp.ones(3)),
+            r"^reference must be .* shape \(3,\), got",
+        ),
         (lambda: penalties.tie("a", "b", -1.0), r"strength must lie in \[0, inf\), got -1.0"),
     ],
 )
 def test_what_does_not_fit_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_square_with_a_strength_for_each_entry_shortens_each_step():
+    weights = jnp.array([0.0, 9.0])
+    penalty = penalties.total(penalties.l1(0.5), penalties.l2(weights))
+    np.testing.assert_allclose(penalty.prox(jnp.ones(2), 1.0), [0.5, 0.05], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(penalty.prox)(jnp.ones(2), jnp.float32(1.0)), [0.5, 0.05], rtol=1e-6)
+    fused = penalties.total(penalties.total_variation(0.3), penalties.l1(jnp.array([0.1, 0.7])))
+    with pytest.raises(ValueError, match="not known for a strength for each entry"):
+        fused.prox(jnp.ones(2), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "message"),
+    [
+        (lambda: penalties.l2_norm(jnp.ones(2)), r"^strength must be a number in \[0, inf\), got Array"),
+        (lambda: penalties.l2_norm({"first": 1.0}), r"^strength must be a number"),
+        (lambda: penalties.tie("first", "last", jnp.ones(2)), r"^strength must be a number"),
+        (lambda: penalties.scaled(penalties.l1(), jnp.ones(2)), r"^factor must be a number"),
+        (
+            lambda: penalties.nuclear(jnp.ones((2, 3))),
+            r"^strength must be one number for a leaf of shape \(2, 3\), got",
+        ),
+        (lambda: penalties.total_variation(jnp.ones((2, 3))), r"^strength must be one number for a leaf of shape"),
+        (lambda: penalties.exclusive_lasso(jnp.ones((1, 3))), r"^strength must be one number for a leaf of shape"),
+        (
+            lambda: penalties.group_lasso(jnp.ones((2, 3))),
+            r"^strength must be one .*, or an array of shape \(1, 3\), got",
+        ),
+        (lambda: penalties.sparse_group_lasso(0.5, jnp.ones((1, 3))), r"^l1_ratio must be one number for a leaf"),
+        (
+            lambda: penalties.l1(jnp.ones(3)),
+            r"^strength must be one .*, or an array of shape \(2, 3\), got shape \(3,\)",
+        ),
+        (lambda: penalties.box(jnp.ones((2, 1)), 2.0), r"^lower must be one number .* got shape \(2, 1\)"),
+        (lambda: penalties.box({"a": 2.0}, {"a": 1.0}), r"^lower must be at most upper, got 2.0 and 1.0"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(penalty, message):
+    with pytest.raises(ValueError, match=message):
+        penalty().value({"a": jnp.ones((2, 3))})
+
+
+def test_a_strength_for_each_group():
+    w, weights = np.array([[3.0, 0.3], [4.0, -0.4]]), np.array([[1.0, 9.0]])
+    with jax.enable_x64(True):
+        norms, sizes = np.array([[5.0, 0.5]]), np.array([[7.0, 0.7]])
+        sparse = penalties.sparse_group_lasso(weights, 0.25)
+        np.testing.assert_allclose(
+            sparse.value(jnp.asarray(w)), (weights * (0.25 * sizes + 0.75 * norms)).sum(), rtol=1e-12
+        )
+        groups = penalties.group_lasso(0.1 * weights)
+        np.testing.assert_allclose(groups.value(jnp.asarray(w)), 0.1 * (weights * norms).sum(), rtol=1e-12)
+        expected = w * np.maximum(1 - 0.05 * weights / norms, 0)
+        np.testing.assert_allclose(groups.prox(jnp.asarray(w), 0.5), expected, rtol=1e-12)
