@@ -14,7 +14,7 @@ from flax import linen, nnx
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
-from regopt._core.units import declared_axes
+from regopt._core.units import declared, declared_axes
 from regopt.data import Splits
 from regopt.training._checks import Mode, mode_of
 from regopt.training._evaluation import InBatches
