@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import KeyPath
 
-from regopt._core.numerics import like, widen
+from regopt._core.numerics import like, sum_vector, widen
 from regopt._core.types import Mask, NumberTree, Tree
 
 Params = TypeVar("Params")
@@ -80,8 +80,8 @@ def total(tree: Tree) -> jax.Array:
     >>> total({"w": jnp.ones((2, 2)), "b": jnp.ones(3)})
     Array(7., dtype=float32)
     """
-    sums = [jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)]
-    return reduce(lambda a, b: jnp.add(*widen(a, b)), sums, jnp.zeros((), jnp.float32))
+    sums = widen(jnp.float32(0), *(jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)))
+    return sum_vector(jnp.stack(sums))
 
 
 def count_not_finite(tree: Tree) -> jax.Array:
@@ -91,13 +91,34 @@ def count_not_finite(tree: Tree) -> jax.Array:
     Array(1, dtype=int32)
     """
     inexact = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    counts = [jnp.sum(~jnp.isfinite(x), dtype=jnp.int32) for x in inexact]
-    return reduce(jnp.add, counts, jnp.zeros((), jnp.int32))
+    return total_count([count_true_in_leaf(~jnp.isfinite(x)) for x in inexact])
+
+
+def count_true_in_leaf(*conditions: jax.Array) -> jax.Array:
+    """The number of true entries of arrays of one shape; shape (), in float32 where that is exact."""
+    # XLA sums floats four times as fast as integers on a CPU; they are exact up to 2**24
+    exact = len(conditions) * conditions[0].size <= 2**24
+    flags = [x.astype(jnp.float32 if exact else jnp.int32) for x in conditions]
+    return jnp.sum(reduce(jnp.add, flags))
+
+
+def total_count(counts: list[jax.Array]) -> jax.Array:
+    """The sum of counts from ``count_true_in_leaf``; int32 of shape ()."""
+    # converted together, because a program with many leaves takes long to compile
+    stacks = [
+        jnp.stack(same) for dtype in (jnp.float32, jnp.int32) if (same := [x for x in counts if x.dtype == dtype])
+    ]
+    return sum((sum_vector(stack.astype(jnp.int32)) for stack in stacks), jnp.zeros((), jnp.int32))
 
 
 def where(condition: jax.Array, if_true: Params, if_false: Params) -> Params:
     """``if_true`` where the scalar condition holds, else ``if_false``, leaf by leaf."""
     return jax.tree.map(lambda a, b: a if a is b else jax.lax.select(condition, a, b), if_true, if_false)
+
+
+def cast_like(tree: Params, reference: Tree) -> Params:
+    """The arrays in the dtypes of ``reference``, which keeps the carry of a loop closed around any optimizer."""
+    return jax.tree.map(lambda x, like: x if x.dtype == like.dtype else x.astype(like.dtype), tree, reference)
 
 
 def no_move(updates: Params) -> Params:

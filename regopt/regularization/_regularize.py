@@ -10,7 +10,9 @@ from typing import Literal
 import optax
 
 from regopt._core.numerics import check_range
+from regopt._core.protocols import explicit_form
 from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
+from regopt.regularization._at_point import at_point, refusing_shifts
 from regopt.regularization._constraint import constrained, projection
 from regopt.regularization._decoupled import decoupled
 from regopt.regularization._gradient import in_gradient
@@ -43,6 +45,9 @@ def regularize(
       the penalty's norm with this ``radius``, or the projection ``constraint``. For an optimizer that scales
       coordinates the fixed points differ from the solutions of the constrained problem. The state counts the steps
       after which the constraint was ``active``.
+
+    The last three ways move the iterate. Where the parameters of the training loop are a point beside it, as for
+    ``nesterov``, the zeros and the feasible point are those of ``regopt.final_params(params, state)``.
 
     For plain gradient descent the first two ways take the same step. Apply a proximal step or a projection directly to
     the optimizer; wrappers that average parameters or collect several gradients go around it. The proximal way accepts
@@ -96,6 +101,10 @@ def regularize(
     """
     if learning_rate is not None:
         check_range("learning_rate", learning_rate, "[0, inf)")
+    if how != "gradient" and (explicit := explicit_form(optimizer)) is not None:
+        inner = regularize(explicit, penalty, how, learning_rate=learning_rate, radius=radius, constraint=constraint)
+        return at_point(inner)
+    optimizer = optimizer if how == "gradient" else refusing_shifts(optimizer, how)
     if how == "constraint":
         return constrained(optimizer, projection(penalty, constraint, radius))
     if how not in ("gradient", "decoupled", "proximal"):
