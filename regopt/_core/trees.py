@@ -61,16 +61,28 @@ def lift_wide(rule: Callable[..., jax.Array], *trees: Tree, numbers: tuple[Numbe
     return jax.tree.map(at_leaf, *trees, *(by_leaf(number, trees[0]) for number in numbers))
 
 
+def refuse_complex(params: Tree) -> None:
+    """Raise for complex parameters, of which a square, a sign or a maximum is not that of the magnitude."""
+    if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in jax.tree.leaves(params)):
+        raise ValueError(
+            "complex parameters are not supported here: wrap the whole in optax.contrib.split_real_and_imaginary(...), "
+            "or use sgd, heavy_ball or nesterov"
+        )
+
+
 def zeros_wide(params: Params) -> Params:
     """Zeros shaped like ``params``, in at least float32, to start an accumulator.
 
-    In bfloat16, whose spacing near 1 is 1/128, a second moment with b2 = 0.999 would never change.
+    In bfloat16, whose spacing near 1 is 1/128, a second moment with b2 = 0.999 would never change. Complex parameters
+    are refused.
     """
+    refuse_complex(params)
     return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
 
 
 def copy_wide(params: Params) -> Params:
     """A copy of the parameters in at least float32; its memory is separate, so both may be donated to one program."""
+    refuse_complex(params)
     return jax.tree.map(lambda p: jnp.array(widen(p)[0], copy=True), params)
 
 
@@ -118,7 +130,11 @@ def where(condition: jax.Array, if_true: Params, if_false: Params) -> Params:
 
 def cast_like(tree: Params, reference: Tree) -> Params:
     """The arrays in the dtypes of ``reference``, which keeps the carry of a loop closed around any optimizer."""
-    return jax.tree.map(lambda x, like: x if x.dtype == like.dtype else x.astype(like.dtype), tree, reference)
+
+    def cast(x, like):
+        return x if jnp.result_type(x) == jnp.result_type(like) else jnp.asarray(x, jnp.result_type(like))
+
+    return jax.tree.map(cast, tree, reference)
 
 
 def no_move(updates: Params) -> Params:

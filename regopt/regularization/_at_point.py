@@ -48,17 +48,26 @@ def at_point(optimizer: optax.GradientTransformationExtraArgs) -> optax.Gradient
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def refusing_shifts(optimizer: optax.GradientTransformation, how: str) -> optax.GradientTransformationExtraArgs:
-    """The optimizer; its ``init`` raises where a part of it has its parameters beside the iterate."""
+def checked(optimizer: optax.GradientTransformation, how: str) -> optax.GradientTransformationExtraArgs:
+    """The optimizer, with a state that keeps its dtypes.
+
+    Its ``init`` raises for complex parameters, and for what moves the iterate where the parameters are a point beside
+    it.
+    """
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
+        trees.refuse_complex(params)
         state = optimizer.init(params)
-        if shifts(state):
+        if how != "gradient" and shifts(state):
             raise ValueError(
                 f'how="{how}" moves the iterate, and the parameters of this optimizer are a point beside it: put '
                 "wrappers and chains around the whole, as in guard(regularize(nesterov(...), ...))"
             )
         return state
 
-    return optax.GradientTransformationExtraArgs(init, optimizer.update)
+    def update(updates, state, params=None, **extra_args):
+        updates, after = optimizer.update(updates, state, params, **extra_args)
+        return updates, trees.cast_like(after, state)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -54,7 +54,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
     scheduled = any(map(callable, jax.tree.leaves(scale)))
 
     def init(params):
-        del params
+        trees.refuse_complex(params)
         return AddPenaltyGradientState(jnp.zeros((), jnp.int32) if scheduled else None)
 
     def update(updates, state, params=None, **extra_args):

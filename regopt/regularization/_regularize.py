@@ -12,7 +12,7 @@ import optax
 from regopt._core.numerics import check_range
 from regopt._core.protocols import explicit_form
 from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
-from regopt.regularization._at_point import at_point, refusing_shifts
+from regopt.regularization._at_point import at_point, checked
 from regopt.regularization._constraint import constrained, projection
 from regopt.regularization._decoupled import decoupled
 from regopt.regularization._gradient import in_gradient
@@ -104,7 +104,7 @@ def regularize(
     if how != "gradient" and (explicit := explicit_form(optimizer)) is not None:
         inner = regularize(explicit, penalty, how, learning_rate=learning_rate, radius=radius, constraint=constraint)
         return at_point(inner)
-    optimizer = optimizer if how == "gradient" else refusing_shifts(optimizer, how)
+    optimizer = checked(optimizer, how)
     if how == "constraint":
         return constrained(optimizer, projection(penalty, constraint, radius))
     if how not in ("gradient", "decoupled", "proximal"):

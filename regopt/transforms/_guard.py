@@ -84,6 +84,7 @@ def guard(
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
+        trees.refuse_complex(params)
         inner = optimizer.init(params)
         return GuardState(
             inner=inner,

@@ -229,7 +229,9 @@ AROUND = {
 
 
 @pytest.mark.parametrize("around", AROUND)
-@pytest.mark.parametrize("make", [regopt.adam, lambda r: regopt.nesterov(r, 0.9)], ids=["adam", "nesterov"])
+@pytest.mark.parametrize(
+    "make", [regopt.adam, lambda r: regopt.nesterov(r, 0.9, explicit_point=True)], ids=["adam", "nesterov"]
+)
 def test_the_metric_and_the_velocity_are_found_behind_wrappers(around, make):
     """And a guard around the proximal step, skipping a bad gradient, leaves parameters and state alone."""
     params, loss = mlp_problem()
