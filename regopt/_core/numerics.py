@@ -194,6 +194,30 @@ def sum_leading(x: jax.Array, axes: int) -> jax.Array:
     return jnp.expand_dims(sums, tuple(range(1, axes)))
 
 
+def sum_vector(vector: jax.Array) -> jax.Array:
+    """The sum of a vector, such as one number for each leaf of a tree.
+
+    It is computed as a product with a matrix of ones. XLA makes a chain of additions of the sum of stacked scalars, and
+    copies it into the program of every leaf that depends on the result: the time to compile and to run would grow with
+    the square of the number of leaves.
+
+    >>> sum_vector(jnp.array([1.0, 2.0]))
+    Array(3., dtype=float32)
+    """
+    # one row of ones would be a plain sum again
+    ones = jnp.ones((2, vector.size), vector.dtype)
+    return jnp.matmul(ones, vector, precision=jax.lax.Precision.HIGHEST)[0]
+
+
+def largest_of_vector(vector: jax.Array) -> jax.Array:
+    """The largest entry of a vector, and NaN if one is NaN; it is sorted for the reason that ``sum_vector`` gives.
+
+    >>> largest_of_vector(jnp.array([1.0, 2.0]))
+    Array(2., dtype=float32)
+    """
+    return jnp.sort(vector)[-1]
+
+
 def direction_and_norm(
     arrays: Sequence[jax.Array], axis: tuple[int, ...] | None = None
 ) -> tuple[list[jax.Array], jax.Array]:
@@ -213,9 +237,11 @@ def direction_and_norm(
     keep = axis is not None
     peaks = [jnp.max(jnp.abs(x), axis=axis, keepdims=keep, initial=0) for x in wide]
     smallest = 2 * jnp.finfo(wide[0].dtype).tiny  # XLA multiplies by the reciprocal, which must be a normal number
-    scale = jax.lax.stop_gradient(jnp.clip(reduce(jnp.maximum, peaks), smallest, 1 / smallest))
+    peak = peaks[0] if len(peaks) == 1 else largest_of_vector(jnp.stack(peaks))
+    scale = jax.lax.stop_gradient(jnp.clip(peak, smallest, 1 / smallest))
     scaled = [x / scale for x in wide]
-    length = safe_sqrt(reduce(jnp.add, [jnp.sum(jnp.square(x), axis=axis, keepdims=keep) for x in scaled]))
+    squares = [jnp.sum(jnp.square(x), axis=axis, keepdims=keep) for x in scaled]
+    length = safe_sqrt(squares[0] if len(squares) == 1 else sum_vector(jnp.stack(squares)))
     return [safe_divide(x, length) for x in scaled], scale * length
 
 

@@ -5,8 +5,11 @@ The state of a transformation may have these members:
 * ``evaluation_params(params) -> params``: the point at which the transformation needs its gradient, if it is not the
   parameters.
 * ``final_params(params) -> params``: the model, if it is not the parameters but, for example, their average.
+* ``unshifted(params) -> params``: the iterate, if the parameters are a point beside it, as Nesterov momentum's are by
+  default. Their difference does not depend on ``params``. Such parts may be nested; their differences add.
 * ``displaced(shift) -> state``: the state, with its velocity, after the parameters moved by ``shift`` beyond the
   update.
+* ``hides``, a tuple of the names of members: those of the states within are not asked.
 
 What a transformation multiplies the gradient by is no protocol: ``regopt.regularization`` reads it from the program of
 the update.
@@ -24,6 +27,26 @@ from regopt._core.types import Tree
 
 Params = TypeVar("Params")
 State = TypeVar("State")
+
+
+class _WithExplicitForm(optax.GradientTransformationExtraArgs):
+    """An optimizer whose parameters are a point beside the iterate; it knows its form in which they are the iterate."""
+
+    explicit: optax.GradientTransformationExtraArgs
+
+
+def with_explicit_form(
+    optimizer: optax.GradientTransformationExtraArgs, explicit: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer, which can be asked for its form with an explicit evaluation point by ``explicit_form``."""
+    result = _WithExplicitForm(optimizer.init, optimizer.update)
+    result.explicit = explicit
+    return result
+
+
+def explicit_form(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs | None:
+    """The form of an optimizer with an explicit evaluation point, for what moves the iterate after the optimizer."""
+    return optimizer.explicit if isinstance(optimizer, _WithExplicitForm) else None
 
 
 def evaluation_params(params: Params, opt_state: Tree) -> Params:
@@ -46,7 +69,7 @@ def evaluation_params(params: Params, opt_state: Tree) -> Params:
         >>> import jax.numpy as jnp
         >>> import regopt
         >>> params = jnp.array([1.0, -2.0])
-        >>> optimizer = regopt.nesterov(learning_rate=0.5, momentum=0.5)
+        >>> optimizer = regopt.nesterov(learning_rate=0.5, momentum=0.5, explicit_point=True)
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
         >>> regopt.evaluation_params(params + updates, state)
         Array([ 0.25, -0.5 ], dtype=float32)
@@ -88,7 +111,27 @@ def final_params(params: Params, opt_state: Tree) -> Params:
         Control and Optimization, 30(4), 838-855. For models that are averages of the parameters.
     """
     _check_order("final_params", params, opt_state)
-    return _answer("final_params", "give the final model", params, opt_state)
+    return _answer("final_params", "give the final model", unshifted(params, opt_state), opt_state)
+
+
+def shifts(opt_state: Tree) -> bool:
+    """Whether a part of the optimizer has its parameters beside the iterate."""
+    return bool(parts("unshifted", opt_state))
+
+
+def unshifted(params: Params, opt_state: Tree) -> Params:
+    """The iterate behind the parameters: ``params``, or less what an optimizer adds for its next gradient.
+
+    Args:
+        params: the current parameters; may be traced.
+        opt_state: the optimizer's state, from ``init`` or ``update``.
+
+    Returns:
+        A tree like ``params``; ``params`` itself if no part of the optimizer shifts them.
+    """
+    for part in parts("unshifted", opt_state):
+        params = _filled(part.unshifted(_seen_by(part, params)), params)
+    return params
 
 
 def displaced(opt_state: State, shift: Tree) -> State:
@@ -132,7 +175,7 @@ def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Param
     deciders: list[str | None] = [None] * len(leaves)
     for part in deciding:
         answer = getattr(part, method)(_seen_by(part, params))
-        filled = jax.tree.map(lambda own, p: p if _is_masked(own) else own, answer, params, is_leaf=_is_masked)
+        filled = _filled(answer, params)
         for place, (leaf, decides) in enumerate(zip(jax.tree.leaves(filled), _decides(answer, params), strict=True)):
             if decides and deciders[place]:
                 names = f"{deciders[place]} and {type(part).__name__}"
@@ -140,6 +183,11 @@ def _answer(method: str, purpose: str, params: Params, opt_state: Tree) -> Param
             if decides:
                 leaves[place], deciders[place] = leaf, type(part).__name__
     return structure.unflatten(leaves)
+
+
+def _filled(answer: Tree, params: Params) -> Params:
+    """The answer, with the parameters where the part does not see them."""
+    return jax.tree.map(lambda own, p: p if _is_masked(own) else own, answer, params, is_leaf=_is_masked)
 
 
 def _decides(answer: Tree, params: Tree) -> list[bool]:
@@ -151,6 +199,8 @@ def _decides(answer: Tree, params: Tree) -> list[bool]:
 
 def parts(method: str, node: Tree) -> list[Tree]:
     """Every part of a state with the method, including parts nested in another such part."""
+    if method in getattr(node, "hides", ()):
+        return []
     children = [child for child in jax.tree.leaves(node, is_leaf=lambda x: x is not node) if child is not node]
     own = [node] if hasattr(node, method) else []
     return own + [part for child in children for part in parts(method, child)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from regopt._core import paths
 from regopt._core.messages import brief
-from regopt._core.numerics import like, widen
+from regopt._core.numerics import like, sum_vector, widen
 from regopt._core.types import Mask, Number, NumberTree, Tree
 from regopt._core.weights import weights_only
 
@@ -80,16 +80,28 @@ def names_after(rule: Callable[..., jax.Array], arrays: int, count: int) -> list
     return [*names, *(f"number {place}" for place in range(len(names), count))]
 
 
+def refuse_complex(params: Tree) -> None:
+    """Raise for complex parameters, of which a square, a sign or a maximum is not that of the magnitude."""
+    if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in jax.tree.leaves(params)):
+        raise ValueError(
+            "complex parameters are not supported here: wrap the whole in optax.contrib.split_real_and_imaginary(...), "
+            "or use sgd, heavy_ball or nesterov"
+        )
+
+
 def zeros_wide(params: Params) -> Params:
     """Zeros shaped like ``params``, in at least float32, to start an accumulator.
 
-    In bfloat16, whose spacing near 1 is 1/128, a second moment with b2 = 0.999 would never change.
+    In bfloat16, whose spacing near 1 is 1/128, a second moment with b2 = 0.999 would never change. Complex parameters
+    are refused.
     """
+    refuse_complex(params)
     return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
 
 
 def copy_wide(params: Params) -> Params:
     """A copy of the parameters in at least float32; its memory is separate, so both may be donated to one program."""
+    refuse_complex(params)
     return jax.tree.map(lambda p: jnp.array(widen(p)[0], copy=True), params)
 
 
@@ -99,8 +111,8 @@ def total(tree: Tree) -> jax.Array:
     >>> total({"w": jnp.ones((2, 2)), "b": jnp.ones(3)})
     Array(7., dtype=float32)
     """
-    sums = [jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)]
-    return reduce(lambda a, b: jnp.add(*widen(a, b)), sums, jnp.zeros((), jnp.float32))
+    sums = widen(jnp.float32(0), *(jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)))
+    return sum_vector(jnp.stack(sums))
 
 
 def count_not_finite(tree: Tree) -> jax.Array:
@@ -110,13 +122,38 @@ def count_not_finite(tree: Tree) -> jax.Array:
     Array(1, dtype=int32)
     """
     inexact = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    counts = [jnp.sum(~jnp.isfinite(x), dtype=jnp.int32) for x in inexact]
-    return reduce(jnp.add, counts, jnp.zeros((), jnp.int32))
+    return total_count([count_true_in_leaf(~jnp.isfinite(x)) for x in inexact])
+
+
+def count_true_in_leaf(*conditions: jax.Array) -> jax.Array:
+    """The number of true entries of arrays of one shape; shape (), in float32 where that is exact."""
+    # XLA sums floats four times as fast as integers on a CPU; they are exact up to 2**24
+    exact = len(conditions) * conditions[0].size <= 2**24
+    flags = [x.astype(jnp.float32 if exact else jnp.int32) for x in conditions]
+    return jnp.sum(reduce(jnp.add, flags))
+
+
+def total_count(counts: list[jax.Array]) -> jax.Array:
+    """The sum of counts from ``count_true_in_leaf``; int32 of shape ()."""
+    # converted together, because a program with many leaves takes long to compile
+    stacks = [
+        jnp.stack(same) for dtype in (jnp.float32, jnp.int32) if (same := [x for x in counts if x.dtype == dtype])
+    ]
+    return sum((sum_vector(stack.astype(jnp.int32)) for stack in stacks), jnp.zeros((), jnp.int32))
 
 
 def where(condition: jax.Array, if_true: Params, if_false: Params) -> Params:
     """``if_true`` where the scalar condition holds, else ``if_false``, leaf by leaf."""
     return jax.tree.map(lambda a, b: a if a is b else jax.lax.select(condition, a, b), if_true, if_false)
+
+
+def cast_like(tree: Params, reference: Tree) -> Params:
+    """The arrays in the dtypes of ``reference``, which keeps the carry of a loop closed around any optimizer."""
+
+    def cast(x, like):
+        return x if jnp.result_type(x) == jnp.result_type(like) else jnp.asarray(x, jnp.result_type(like))
+
+    return jax.tree.map(cast, tree, reference)
 
 
 def no_move(updates: Params) -> Params:

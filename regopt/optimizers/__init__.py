@@ -15,6 +15,7 @@ from regopt.optimizers._linesearch import LineSearchState, scale_by_exact_linese
 from regopt.optimizers._lion import ScaleByLionState, lion, scale_by_lion
 from regopt.optimizers._momentum import (
     EmaMomentumState,
+    ExplicitNesterovState,
     HeavyBallState,
     NesterovState,
     ema_momentum,
@@ -32,6 +33,7 @@ from regopt.optimizers._truncated_newton import NewtonCGState, newton_cg
 __all__ = [
     "BFGSState",
     "EmaMomentumState",
+    "ExplicitNesterovState",
     "HeavyBallState",
     "LevenbergMarquardtState",
     "LineSearchState",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from regopt._core import trees
 from regopt._core.numerics import widen
 from regopt._core.types import Tree
 
@@ -41,6 +42,7 @@ def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> o
     """
 
     def init(params):
+        trees.refuse_complex(params)
         x, _ = _flatten(params)
         return tuple(link.init(x) for link in links)
 

@@ -11,6 +11,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import as_float, at_count, check_number, check_range
+from regopt._core.protocols import with_explicit_form
 from regopt._core.types import Number, NumberOrSchedule, NumberTree, Tree
 from regopt.optimizers import _moments as moments
 
@@ -138,6 +139,17 @@ class NesterovState(NamedTuple):
     """State of ``nesterov``."""
 
     count: Number  # shape (), int32: updates so far
+    ahead: Tree  # structure, shapes and dtypes of the parameters: momentum * velocity, by which they lead the iterate
+
+    def unshifted(self, params: Tree) -> Tree:
+        """The iterate of Algorithm 8.3, ``params - momentum * velocity``, in the dtypes of ``params``."""
+        return trees.lift(jnp.subtract, params, self.ahead)
+
+
+class ExplicitNesterovState(NamedTuple):
+    """State of ``nesterov`` with an explicit evaluation point."""
+
+    count: Number  # shape (), int32: updates so far
     velocity: Tree  # structure, shapes and dtypes of the parameters
     momentum: Number  # shape (), default float dtype: the evaluation point needs it
 
@@ -145,22 +157,32 @@ class NesterovState(NamedTuple):
         """The interim point of Algorithm 8.3, ``params + momentum * velocity``, in the dtypes of ``params``."""
         return trees.lift(lambda w, v, a: w + a * v, params, self.velocity, numbers=(self.momentum,))
 
-    def displaced(self, shift: Tree) -> "NesterovState":
+    def displaced(self, shift: Tree) -> "ExplicitNesterovState":
         """The state after the parameters moved by ``shift`` beyond the update; the velocity includes that move."""
         return self._replace(velocity=trees.lift(jnp.add, self.velocity, shift))
 
 
-def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
-    """Nesterov momentum, ``v <- momentum * v - learning_rate * g(w + momentum * v)``; the update is v.
+def nesterov(
+    learning_rate: NumberOrSchedule, momentum: Number, *, explicit_point: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Nesterov momentum, ``v <- momentum * v - learning_rate * g(w + momentum * v)`` and ``w <- w + v``.
 
-    The parameters are the iterate of the book. Evaluate the gradient at ``regopt.evaluation_params(params, state)``, as
-    the tasks of a sweep do. optax and PyTorch keep the interim point ``w + momentum * v`` as the parameters instead;
-    with a constant learning rate both forms see the same gradients.
+    The parameters of the training loop are the interim point ``w + momentum * v``, so a loop that evaluates its
+    gradient at the parameters needs no change; the update moves them to the next such point. The iterate w is
+    ``regopt.final_params(params, state)``. With a constant learning rate the parameters are those of optax's and
+    PyTorch's Nesterov momentum. What scales updates (a plateau rule, say) belongs before this optimizer or into its
+    learning rate: behind it, w is known only to the scale.
+
+    With ``explicit_point`` the parameters are w and the update is v. The gradient must then be evaluated at
+    ``regopt.evaluation_params(params, state)``, as the tasks of a sweep do; evaluated at the parameters it would give
+    heavy ball. Both forms have the same iterates and see the same gradients.
 
     Args:
         learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
             a prefix tree of these with, for example, one entry for each layer.
         momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
+        explicit_point: whether the parameters are the iterate, and the loop asks for the point at which to evaluate
+            the gradient; static.
 
     Returns:
         The optimizer.
@@ -175,29 +197,51 @@ def nesterov(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradien
         >>> optimizer = regopt.nesterov(learning_rate=0.5, momentum=0.5)
         >>> state = optimizer.init(params)
         >>> for _ in range(2):
-        ...     grads = regopt.evaluation_params(params, state)
-        ...     updates, state = optimizer.update(grads, state, params)
+        ...     updates, state = optimizer.update(params, state, params)
         ...     params = params + updates
-        >>> params
+        >>> regopt.final_params(params, state)
         Array([ 0.125, -0.25 ], dtype=float32)
 
     References:
         Sutskever, I., Martens, J., Dahl, G., & Hinton, G. (2013). On the importance of initialization and momentum in
         deep learning. ICML. Equations 3 and 4.
 
+        Bengio, Y., Boulanger-Lewandowski, N., & Pascanu, R. (2013). Advances in optimizing recurrent networks. ICASSP.
+        Equations 6 and 7, for the parameters at the interim point.
+
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.3.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
     check_number("momentum", momentum, "[0, 1)")
+    explicit = _explicit(learning_rate, momentum)
+    return explicit if explicit_point else with_explicit_form(_at_the_point(learning_rate, momentum), explicit)
 
+
+def _at_the_point(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
     def init(params):
-        return NesterovState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), jnp.copy(as_float(momentum)))
+        return NesterovState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
+
+    def update(updates, state, params=None, **extra_args):
+        del params, extra_args
+        rate = at_count(learning_rate, state.count)
+        velocity = trees.lift_wide(lambda p, g, rate: p - rate * g, state.ahead, updates, numbers=(rate,))
+        ahead = trees.lift(lambda _, v, a: a * v, state.ahead, velocity, numbers=(momentum,))
+        moves = trees.lift(lambda old, v, new: v + new - old, state.ahead, velocity, ahead)
+        return moves, NesterovState(optax.safe_increment(state.count), ahead)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _explicit(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
+    def init(params):
+        velocity = optax.tree.zeros_like(params)
+        return ExplicitNesterovState(jnp.zeros((), jnp.int32), velocity, jnp.copy(as_float(momentum)))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         rate = at_count(learning_rate, state.count)
         velocity = _accelerate(state.velocity, updates, momentum, rate)
-        return velocity, NesterovState(optax.safe_increment(state.count), velocity, as_float(momentum))
+        return velocity, ExplicitNesterovState(optax.safe_increment(state.count), velocity, as_float(momentum))
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -12,6 +12,7 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, one_minus
+from regopt._core.protocols import with_explicit_form
 from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._momentum import nesterov
@@ -140,13 +141,16 @@ def rmsprop_nesterov(
     momentum: Number = 0.9,
     eps: Number = 0.0,
     eps_root: Number = 1e-6,
+    *,
+    explicit_point: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """RMSProp with Nesterov momentum, ``v <- momentum * v - learning_rate * g / (sqrt(r + eps_root) + eps)``.
 
-    The update is v, and ``r <- decay r + (1 - decay) g**2``. Evaluate the gradient at
-    ``regopt.evaluation_params(params, state)``, which is ``params + momentum * v``. The book prints no constant here,
-    so that a zero gradient gives 0 / 0; this function has the constants of RMSProp. With both constants 0 a coordinate
-    whose gradients have all been zero keeps its velocity.
+    The iterate moves by v, and ``r <- decay r + (1 - decay) g**2``. As in ``nesterov``, the parameters of the training
+    loop are the point ``w + momentum * v`` at which g is the gradient, and the iterate w is
+    ``regopt.final_params(params, state)``. The book prints no constant here, so that a zero gradient gives 0 / 0; this
+    function has the constants of RMSProp. With both constants 0 a coordinate whose gradients have all been zero keeps
+    its velocity.
 
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
@@ -155,6 +159,8 @@ def rmsprop_nesterov(
         momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
         eps: constant added outside the root, >= 0, in gradient units; may be traced.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        explicit_point: whether the parameters are the iterate, and the loop evaluates the gradient at
+            ``regopt.evaluation_params(params, state)``; static.
 
     Returns:
         The optimizer.
@@ -168,13 +174,17 @@ def rmsprop_nesterov(
         >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
         >>> optimizer = regopt.rmsprop_nesterov(learning_rate=0.5, decay=0.75, momentum=0.5)
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
-        >>> regopt.evaluation_params(params + updates, state).round(3)  # where to evaluate the next gradient
-        Array([-0.5, -0.5], dtype=float32)
+        >>> params + updates, regopt.final_params(params + updates, state)
+        (Array([-0.5, -0.5], dtype=float32), Array([ 0., -1.], dtype=float32))
 
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.6.
     """
-    return optax.chain(scale_by_rmsprop(decay, eps, eps_root), nesterov(learning_rate, momentum))
+    direction = scale_by_rmsprop(decay, eps, eps_root)
+    explicit = optax.chain(direction, nesterov(learning_rate, momentum, explicit_point=True))
+    if explicit_point:
+        return explicit
+    return with_explicit_form(optax.chain(direction, nesterov(learning_rate, momentum)), explicit)
 
 
 def _variance(decay: Number, variance: Tree, mu: Tree, grads: Tree) -> Tree:

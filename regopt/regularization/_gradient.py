@@ -59,6 +59,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
     scheduled = any(map(callable, jax.tree.leaves(scale)))
 
     def init(params):
+        trees.refuse_complex(params)
         if _is_infinite(jax.make_jaxpr(penalty.value)(params).jaxpr):
             raise ValueError('a penalty that is infinite outside a set has no gradient: use how="proximal"')
         return AddPenaltyGradientState(jnp.zeros((), jnp.int32) if scheduled else None)

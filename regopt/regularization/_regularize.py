@@ -11,7 +11,9 @@ import optax
 
 from regopt._core.checks import check_function, check_optimizer, check_penalty
 from regopt._core.numerics import check_number, check_range
+from regopt._core.protocols import explicit_form
 from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
+from regopt.regularization._at_point import at_point, checked
 from regopt.regularization._constraint import constrained, projection
 from regopt.regularization._decoupled import decoupled
 from regopt.regularization._gradient import in_gradient
@@ -52,6 +54,9 @@ def regularize(
     and whatever keeps points of its own (schedule-free methods, ``lookahead``), because they would end at the solution
     of another problem. Wrappers that move or average parameters go around the regularised optimizer. Parameters that
     the optimizer does not train are left alone by the last three ways.
+
+    The last three ways move the iterate. Where the parameters of the training loop are a point beside it, as for
+    ``nesterov``, the zeros and the feasible point are those of ``regopt.final_params(params, state)``.
 
     Args:
         optimizer: any optax or regopt transformation.
@@ -106,6 +111,10 @@ def regularize(
     if learning_rate is not None:
         check_range("learning_rate", learning_rate, "[0, inf)")
     _check_unused(how, learning_rate, radius, constraint)
+    if how != "gradient" and (explicit := explicit_form(optimizer)) is not None:
+        inner = regularize(explicit, penalty, how, learning_rate=learning_rate, radius=radius, constraint=constraint)
+        return at_point(inner)
+    optimizer = checked(optimizer, how)
     if how == "constraint":
         return constrained(optimizer, projection(penalty, constraint, radius))
     if penalty is None:

@@ -7,12 +7,13 @@ from regopt.transforms._gradient_noise import AddGradientNoiseState, add_gradien
 from regopt.transforms._guard import GuardState, guard
 from regopt.transforms._microbatches import AccumulateState, accumulate
 from regopt.transforms._plateau import ReduceOnPlateauState, reduce_on_plateau
-from regopt.transforms._sam import SamState, sam
+from regopt.transforms._sam import ExplicitSamState, SamState, sam
 
 __all__ = [
     "AccumulateState",
     "AddGradientNoiseState",
     "AverageParamsState",
+    "ExplicitSamState",
     "GuardState",
     "LookaheadState",
     "ReduceOnPlateauState",

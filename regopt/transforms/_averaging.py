@@ -12,6 +12,7 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
 from regopt._core.numerics import as_float, check_number, one_minus, one_minus_power
+from regopt._core.protocols import unshifted
 from regopt._core.types import Number, Tree
 
 
@@ -36,7 +37,8 @@ def average_params(
     * With ``decay``: ``c_t = (1 - decay) / (1 - decay**t)``, the exponential moving average with bias correction,
       ``sum_i decay**(t-i) w_i / sum_i decay**(t-i)``.
 
-    The initial parameters have no weight. The updates are those of the optimizer.
+    The initial parameters have no weight. The updates are those of the optimizer. Where the parameters are a point
+    beside the iterate, as for ``nesterov`` and ``sam``, the average is that of the iterates.
 
     Args:
         optimizer: any optax or regopt transformation.
@@ -77,10 +79,11 @@ def average_params(
     def update(updates, state, params=None, **extra_args):
         moves, inner = optimizer.update(updates, state.inner, params, **extra_args)
         moved = applied("average_params", params, moves)
+        model = unshifted(moved, inner)
         t = optax.safe_increment(state.count)
         weight = 1 / as_float(t) if decay is None else as_float(one_minus(decay)) / one_minus_power(decay, t)
-        mean = trees.lift(lambda a, w, c: a + c * (w - a), state.mean, moved, numbers=(weight,))
-        return moves, AverageParamsState(inner, t, mean)
+        mean = trees.lift(lambda a, w, c: a + c * (w - a), state.mean, model, numbers=(weight,))
+        return moves, AverageParamsState(trees.cast_like(inner, state.inner), t, mean)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -103,7 +106,8 @@ def lookahead(
     """``sync_period`` steps of the optimizer, then ``s <- s + slow_step_size (w - s)`` and ``w <- s``.
 
     The parameters are the fast weights w; the slow weights s are in the state. A synchronisation does not reset the
-    state of the optimizer.
+    state of the optimizer. Where the parameters are a point beside the iterate, as for ``nesterov``, the iterate is the
+    fast weights, and the parameters keep their distance from it.
 
     Args:
         optimizer: any optax or regopt transformation, for the fast weights.
@@ -145,11 +149,15 @@ def lookahead(
         moved = applied("lookahead", params, moves)
         steps = optax.safe_increment(state.since_sync)
         sync = as_float(steps) >= as_float(sync_period)
-        ahead = trees.lift(lambda s, w, a: s + a * (w - s), state.slow, moved, numbers=(slow_step_size,))
+        model = unshifted(moved, inner)
+        ahead = trees.lift(lambda s, w, a: s + a * (w - s), state.slow, model, numbers=(slow_step_size,))
         slow = trees.where(sync, ahead, state.slow)
-        back: Tree = trees.lift(lambda w, s: s - w, params, slow)
+        if model is moved:
+            back: Tree = trees.lift(lambda _, w, s: s - w, moves, params, slow)
+        else:  # the parameters keep their distance from the iterate behind them
+            back = trees.lift(lambda _, w, s, y, x: s + (y - x) - w, moves, params, slow, moved, model)
         moves = trees.where(sync, back, moves)
-        return moves, LookaheadState(inner, jnp.where(sync, 0, steps), slow)
+        return moves, LookaheadState(trees.cast_like(inner, state.inner), jnp.where(sync, 0, steps), slow)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -183,7 +183,7 @@ def _parent(path: tuple[object, ...]) -> tuple[object, ...]:
 
 def _stateless(rule: Callable[[Tree], Tree]) -> optax.GradientTransformationExtraArgs:
     def init(params):
-        del params
+        trees.refuse_complex(params)
         return optax.EmptyState()
 
     def update(updates, state, params=None, **extra_args):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regopt._core import trees
 from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
 from regopt._core.types import Key, Number
 
@@ -56,7 +57,7 @@ def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.Gra
         raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
 
     def init(params):
-        del params
+        trees.refuse_complex(params)
         return AddGradientNoiseState(jnp.zeros((), jnp.int32), jnp.copy(key))
 
     def update(updates, state, params=None, **extra_args):

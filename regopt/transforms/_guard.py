@@ -13,9 +13,8 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float
+from regopt._core.numerics import as_float, check_range, direction_and_norm, largest_of_vector, like, safe_divide
 from regopt._core.types import Number, Tree
-from regopt.transforms._clipping import clip_by_global_norm
 
 
 class GuardState(NamedTuple):
@@ -31,14 +30,14 @@ class GuardState(NamedTuple):
 
 
 def guard(
-    optimizer: optax.GradientTransformation, max_norm: Number | None = None
+    optimizer: optax.GradientTransformation, max_norm: Number | None = None, max_shrink: Number = 1e6
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer without the steps that are not finite; a gradient longer than ``max_norm`` is clipped first.
 
-    An update has four parts, in this order. A gradient with a NaN or an infinity anywhere is dropped. Any other
-    gradient is clipped by its global norm. The optimizer takes its step. The step is undone if the updates, the moved
-    parameters or the state of the optimizer are not finite. After a skipped step the parameters and the inner state are
-    unchanged, bit for bit.
+    An update has four parts, in this order. A gradient with a NaN or an infinity anywhere is dropped, and so is one
+    longer than ``max_shrink * max_norm``. Any other gradient is clipped by its global norm. The optimizer takes its
+    step. The step is undone if the updates, the moved parameters or the state of the optimizer are not finite. After a
+    skipped step the parameters and the inner state are unchanged, bit for bit.
 
     Set ``max_norm`` where spikes may occur. Without it a spike that does not overflow passes, and a gradient of 1e18
     keeps Adam's second moment so large that thousands of later steps are negligible.
@@ -55,6 +54,8 @@ def guard(
     Args:
         optimizer: any optax or regopt transformation.
         max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced. None does not clip.
+        max_shrink: how many times ``max_norm`` a gradient may be long before it is dropped instead of clipped, >= 1,
+            dimensionless; may be traced. Not used without ``max_norm``, nor with one of 0.
 
     Returns:
         The guarded optimizer. It checks the moved parameters only if ``update`` receives ``params``.
@@ -79,10 +80,13 @@ def guard(
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 10.11.1.
     """
     check_optimizer("optimizer", optimizer)
+    if max_norm is not None:
+        check_range("max_norm", max_norm, "[0, inf)")
+    check_range("max_shrink", max_shrink, "[1, inf)")
     optimizer = optax.with_extra_args_support(optimizer)
-    clipping = optax.identity() if max_norm is None else clip_by_global_norm(max_norm)
 
     def init(params):
+        trees.refuse_complex(params)
         inner = optimizer.init(params)
         return GuardState(
             inner=inner,
@@ -95,33 +99,71 @@ def guard(
         )
 
     def update(updates, state, params=None, **extra_args):
-        finite = trees.count_not_finite(updates) == 0
-        # zeros keep the dropped values out of the optimizer's arithmetic and of derivatives through it
-        grads = trees.where(finite, updates, optax.tree.zeros_like(updates))
-        grads, _ = clipping.update(grads, optax.EmptyState())
+        grads, wanted, nonzero = _cleaned(updates, max_norm, max_shrink)
         moves, inner = optimizer.update(grads, state.inner, params, **extra_args)
-        good = finite & (trees.count_not_finite(moves) == 0) & ~_worse(state.inner, inner)
-        if params is not None:
-            good &= ~_worse(params, trees.lift(jnp.add, params, moves))
-        inner = trees.where(good, inner, state.inner)
-        still = (_largest(moves) <= _negligible(params)) & (_largest(grads) > 0)
-        after = GuardState(
-            inner=inner,
+        inner = trees.cast_like(inner, state.inner)
+        before, after = _count_not_finite(state.inner, updates), _count_not_finite(inner, updates)
+        good = wanted & (after <= before) & _all_finite(moves, params)
+        still = (_largest(moves) <= _negligible(params)) & nonzero
+        reported = GuardState(
+            inner=trees.where(good, inner, state.inner),
             count=optax.safe_increment(state.count),
             skipped=jnp.where(good, state.skipped, optax.safe_increment(state.skipped)),
             first_bad_step=jnp.where(good | (state.first_bad_step >= 0), state.first_bad_step, state.count),
             still=jnp.where(good, jnp.where(still, optax.safe_increment(state.still), 0), state.still),
-            overflowed=trees.count_not_finite(inner) > state.infinite,
+            overflowed=jnp.where(good, after, before) > state.infinite,
             infinite=state.infinite,
         )
-        return trees.where(good, moves, trees.no_move(moves)), after
+        return trees.where(good, moves, trees.no_move(moves)), reported
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _worse(before: Tree, after: Tree) -> jax.Array:
-    """Whether more entries are not finite than before; some may be from the start, such as a mask of -inf."""
-    return trees.count_not_finite(after) > trees.count_not_finite(before)
+def _cleaned(grads: Tree, max_norm: Number | None, max_shrink: Number) -> tuple[Tree, jax.Array, jax.Array]:
+    """The clipped gradient, or zeros for one to be dropped; whether it is kept; whether it has an entry other than 0.
+
+    Zeros keep the dropped values out of the optimizer's arithmetic and of derivatives through it.
+    """
+    finite = trees.count_not_finite(grads) == 0
+    grads = trees.where(finite, grads, optax.tree.zeros_like(grads))
+    leaves, structure = jax.tree.flatten(grads)
+    if max_norm is None or not leaves:
+        return grads, finite, _largest(grads) > 0
+    norm = direction_and_norm(leaves)[1]
+    bound = like(max_norm, norm)
+    limit = jnp.minimum(bound * like(max_shrink, norm), jnp.finfo(norm.dtype).max)  # the norm may be infinite
+    short = (norm <= limit) | (bound == 0)
+    factor = jnp.where(norm > bound, safe_divide(bound, norm), 1)
+
+    def clipped(g):
+        wide = g.astype(norm.dtype)
+        return jnp.where(short, jnp.where(norm > bound, factor * wide, wide), 0).astype(g.dtype)
+
+    return structure.unflatten(list(map(clipped, leaves))), finite & short, short & (norm > 0) & (bound > 0)
+
+
+def _count_not_finite(inner: Tree, grads: Tree) -> jax.Array:
+    """``trees.count_not_finite``, where trees like the gradients, such as moments, share one sum for each leaf."""
+    structure, shapes = jax.tree.structure(grads), [x.shape for x in jax.tree.leaves(grads)]
+    alike, others = [], []
+    for node in jax.tree.leaves(inner, is_leaf=lambda node: jax.tree.structure(node) == structure):
+        leaves = jax.tree.leaves(node)
+        flags = [~jnp.isfinite(x) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+        (alike if [x.shape for x in flags] == shapes else others).append(flags)
+    together = [trees.count_true_in_leaf(*flags) for flags in zip(*alike, strict=True)]
+    return trees.total_count(together + [trees.count_true_in_leaf(x) for flags in others for x in flags])
+
+
+def _all_finite(moves: Tree, params: Tree) -> jax.Array:
+    """Whether the moves are finite, and the moved parameters where those before are."""
+    if params is None:
+        return trees.count_not_finite(moves) == 0
+
+    def worse(u, w):  # what is not finite in a parameter stays so after any move
+        moved = trees.lift(jnp.add, w, u)
+        return trees.count_true_in_leaf(~jnp.isfinite(u) | (~jnp.isfinite(moved) & jnp.isfinite(w)))
+
+    return trees.total_count(jax.tree.leaves(jax.tree.map(worse, moves, params))) == 0
 
 
 def _negligible(params: Tree) -> jax.Array:
@@ -136,4 +178,6 @@ def _negligible(params: Tree) -> jax.Array:
 def _largest(leaves: Tree) -> jax.Array:
     """The largest magnitude, in the default float dtype."""
     peaks = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(leaves)]
-    return reduce(jnp.maximum, map(as_float, peaks), as_float(0.0))
+    by_dtype = {peak.dtype: [other for other in peaks if other.dtype == peak.dtype] for peak in peaks}
+    largest = [as_float(largest_of_vector(jnp.stack(same))) for same in by_dtype.values()]
+    return reduce(jnp.maximum, largest, as_float(0.0))

@@ -66,7 +66,7 @@ def accumulate(optimizer: optax.GradientTransformation, every: Number) -> optax.
         moves, inner = optimizer.update(grads, state.inner, params, **extra_args)
         full = as_float(collected) >= as_float(every)
         after = AccumulateState(
-            inner=trees.where(full, inner, state.inner),
+            inner=trees.where(full, trees.cast_like(inner, state.inner), state.inner),
             collected=jnp.where(full, 0, collected),
             mean=trees.where(full, optax.tree.zeros_like(mean), mean),
         )

@@ -46,7 +46,7 @@ def as_flat(params):
 
 
 def trajectory(optimizer, points=False, steps=STEPS):
-    """The parameters after each step, in float64; or the points at which the next gradient is asked."""
+    """The model after each step, in float64; or the points at which the next gradient is asked."""
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # optax mixes its count with floats
         params = as_tree(START)
         state = optimizer.init(params)
@@ -56,7 +56,7 @@ def trajectory(optimizer, points=False, steps=STEPS):
             point = as_flat(regopt.evaluation_params(params, state))
             updates, state = update(as_tree(gradient(point, step)), state, params)
             params = optax.apply_updates(params, updates)
-            path.append(as_flat(params))
+            path.append(as_flat(regopt.final_params(params, state)))
             asked.append(as_flat(regopt.evaluation_params(params, state)))
         return np.array(asked if points else path)
 
@@ -93,17 +93,22 @@ def test_ema_momentum_is_heavy_ball_with_the_rate_times_one_minus_decay():
     np.testing.assert_allclose(ratio, 10, rtol=1e-12)  # the same number is not the same step
 
 
-def test_nesterov_is_algorithm_8_3_on_its_own_iterate():
+EXPLICIT = pytest.mark.parametrize("explicit_point", [False, True])
+
+
+@EXPLICIT
+def test_nesterov_is_algorithm_8_3_on_its_own_iterate(explicit_point):
     def rule(w, gradient_at, t, v):
         v = 0.7 * v - decaying(t) * 1e-2 * gradient_at(w + 0.7 * v)
         return w + v, v
 
-    optimizer = regopt.nesterov(lambda count: 1e-2 * DECAYING(count), 0.7)
+    optimizer = regopt.nesterov(lambda count: 1e-2 * DECAYING(count), 0.7, explicit_point=explicit_point)
     np.testing.assert_allclose(trajectory(optimizer), by_hand(rule, 0.0), rtol=1e-12)
 
 
-def test_the_evaluation_point_of_nesterov_is_the_iterate_of_optax_for_a_constant_rate():
-    optimizer = regopt.nesterov(5e-4, 0.7)
+@EXPLICIT
+def test_the_evaluation_point_of_nesterov_is_the_iterate_of_optax_for_a_constant_rate(explicit_point):
+    optimizer = regopt.nesterov(5e-4, 0.7, explicit_point=explicit_point)
     theirs = trajectory(optax.sgd(5e-4, momentum=0.7, nesterov=True))
     np.testing.assert_allclose(trajectory(optimizer, points=True), theirs, rtol=1e-11)
     assert np.abs(trajectory(optimizer) - theirs).max() > 1e-3  # but not the iterate itself
@@ -113,7 +118,7 @@ def test_nesterov_in_a_compiled_loop_with_traced_momentum_finds_its_point_throug
     start = jnp.array([1.0, -2.0])
 
     def train(momentum):
-        optimizer = optax.chain(optax.identity(), regopt.nesterov(0.1, momentum))
+        optimizer = optax.chain(optax.identity(), regopt.nesterov(0.1, momentum, explicit_point=True))
 
         def step(carry, _):
             params, state = carry
@@ -136,9 +141,11 @@ def test_nesterov_in_a_compiled_loop_with_traced_momentum_finds_its_point_throug
 
 def test_nesterov_keeps_the_dtypes_of_16_bit_parameters():
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), as_tree(START.astype(np.float32)))
-    optimizer = regopt.nesterov(0.1, 0.9)
+    optimizer, explicit = regopt.nesterov(0.1, 0.9), regopt.nesterov(0.1, 0.9, explicit_point=True)
+    updates, state = explicit.update(params, explicit.init(params), params)
+    results = [updates, state.velocity, regopt.evaluation_params(params, state)]
     updates, state = optimizer.update(params, optimizer.init(params), params)
-    for result in (updates, state.velocity, regopt.evaluation_params(params, state)):
+    for result in (*results, updates, state.ahead, regopt.final_params(params, state)):
         assert {x.dtype for x in jax.tree.leaves(result)} == {jnp.dtype(jnp.bfloat16)}
 
 
@@ -230,14 +237,15 @@ def test_centered_rmsprop_keeps_a_small_variance_beside_a_large_mean_in_float32(
     np.testing.assert_allclose(state.nu, expected, rtol=0.01)  # the mean itself is off by 6e-5
 
 
-def test_rmsprop_nesterov_is_algorithm_8_6_with_a_constant():
+@EXPLICIT
+def test_rmsprop_nesterov_is_algorithm_8_6_with_a_constant(explicit_point):
     def rule(w, gradient_at, t, r, v):
         g = gradient_at(w + 0.7 * v)
         r = 0.8 * r + 0.2 * g * g
         v = 0.7 * v - decaying(t) / (1e-3 + np.sqrt(r + 1e-7)) * g
         return w + v, r, v
 
-    ours = trajectory(regopt.rmsprop_nesterov(DECAYING, 0.8, 0.7, 1e-3, 1e-7))
+    ours = trajectory(regopt.rmsprop_nesterov(DECAYING, 0.8, 0.7, 1e-3, 1e-7, explicit_point=explicit_point))
     np.testing.assert_allclose(ours, by_hand(rule, 0.0, 0.0), rtol=1e-11)
 
 

@@ -230,20 +230,33 @@ def test_sam_is_algorithm_1():
     for t in range(STEPS):
         w = trees(lambda w, g: w - 0.1 * g, w, slope(ascended(w, slope(w, t), 0.3), t))
         path.append(w)
-    assert_same(trajectory(regopt.sam(regopt.sgd(0.1), 0.3), micro=2), path)
+    for explicit in (False, True):
+        assert_same(trajectory(regopt.sam(regopt.sgd(0.1), 0.3, explicit_point=explicit), micro=2), path)
     assert differ(path, descent()) > 1e-2
 
 
+def test_the_model_of_sam_is_never_the_ascended_point():
+    """One call at a time, against the form whose parameters are the model at all times."""
+    for wrap in (lambda optimizer: optimizer, regopt.average_params, lambda o: regopt.guard(o, 2.0)):
+        path, explicit = (
+            trajectory(wrap(regopt.sam(regopt.adam(0.1), 0.3, explicit_point=e)), model=regopt.final_params)
+            for e in (False, True)
+        )
+        assert_same(path, explicit, rtol=1e-9)
+
+
 def test_sam_is_optax():
-    """optax moves the parameters themselves to the ascended point and back."""
+    """Both move the parameters to the ascended point and back."""
     for inner in (optax.adam(0.1), optax.sgd(0.1, momentum=0.8)):
         adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.3))
         theirs = trajectory(optax.contrib.sam(inner, adversary), point=lambda params, _: params, micro=2)
         assert_same(trajectory(regopt.sam(inner, 0.3), micro=2), theirs, rtol=1e-9)
+        every_call = trajectory(optax.contrib.sam(inner, adversary), point=lambda params, _: params)
+        assert_same(trajectory(regopt.sam(inner, 0.3)), every_call, rtol=1e-9)
 
 
-def test_the_call_that_ascends_moves_nothing():
-    optimizer = regopt.sam(regopt.adam(0.1), 0.3)
+def test_with_an_explicit_point_the_call_that_ascends_moves_nothing():
+    optimizer = regopt.sam(regopt.adam(0.1), 0.3, explicit_point=True)
     w = jnp.array([3.0, -0.0])
     state = optimizer.init(w)
     updates, after = optimizer.update(jnp.array([3e30, 4e30]), state, w)
@@ -258,8 +271,34 @@ def test_the_call_that_ascends_moves_nothing():
 def test_at_a_zero_gradient_sam_does_not_ascend():
     optimizer = regopt.sam(regopt.sgd(0.1), 0.3)
     w = jnp.ones(2)
-    _, state = optimizer.update(jnp.zeros(2), optimizer.init(w), w)
-    np.testing.assert_array_equal(regopt.evaluation_params(w, state), w)
+    updates, state = optimizer.update(jnp.zeros(2), optimizer.init(w), w)
+    np.testing.assert_array_equal(w + updates, w)
+    np.testing.assert_array_equal(regopt.final_params(w, state), w)
+
+
+@pytest.mark.parametrize("argument", ["value_fn", "grad_fn"])
+def test_sam_with_the_loss_takes_a_whole_step_in_each_call(argument):
+    """As ``optax.contrib.sam`` in its opaque mode, also where an earlier call without the loss has ascended."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        scales, start = jnp.array([0.5, 2.0, 1.0]), jnp.array([1.0, -2.0, 0.3])
+
+        def loss(w):
+            return jnp.sum(scales * (w - 0.2) ** 2) / 2
+
+        extra = {"value_fn": loss} if argument == "value_fn" else {"grad_fn": lambda w, _: jax.grad(loss)(w)}
+        adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.3))
+        theirs = optax.contrib.sam(optax.adam(0.1), adversary, opaque_mode=True)
+        by_gradient = {"grad_fn": lambda w, _: jax.grad(loss)(w)}
+        ours = regopt.sam(regopt.adam(0.1), 0.3)
+        ends = []
+        for optimizer, calls in ((ours, [extra] * 6), (ours, [{}] + [extra] * 6), (theirs, [by_gradient] * 6)):
+            w, state = start, optimizer.init(start)
+            for given in calls:
+                updates, state = optimizer.update(jax.grad(loss)(w), state, w, **given)
+                w = w + updates
+            ends.append(np.asarray(w))
+        np.testing.assert_allclose(ends[0], ends[2], rtol=1e-9)
+        np.testing.assert_allclose(ends[1], ends[2], rtol=1e-9)
 
 
 @pytest.mark.parametrize("every", [1, 3, 4])
@@ -355,8 +394,9 @@ def test_two_models_are_one_too_many():
     both = regopt.average_params(regopt.lookahead(regopt.sgd(0.1)))
     with pytest.raises(ValueError, match="give the final model, got AverageParamsState and LookaheadState"):
         regopt.final_params(params, both.init(params))
-    points = regopt.sam(regopt.nesterov(0.1, 0.9))
-    with pytest.raises(ValueError, match="choose the evaluation point, got SamState and NesterovState"):
+    points = regopt.sam(regopt.nesterov(0.1, 0.9, explicit_point=True), explicit_point=True)
+    names = "ExplicitSamState and ExplicitNesterovState"
+    with pytest.raises(ValueError, match=f"choose the evaluation point, got {names}"):
         regopt.evaluation_params(params, points.init(params))
 
 

@@ -164,7 +164,8 @@ def test_a_penalty_in_the_gradient_is_taken_where_the_gradient_is():
     """As if it stood in the loss: Nesterov with l2 is Nesterov on the penalised loss, Algorithm 8.3."""
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         scales = jnp.array([0.5, 2.0])
-        plain, penalised = regopt.nesterov(0.1, 0.9), regopt.regularize(regopt.nesterov(0.1, 0.9), penalties.l2(0.3))
+        plain = regopt.nesterov(0.1, 0.9, explicit_point=True)
+        penalised = regopt.regularize(plain, penalties.l2(0.3))
         ends = []
         for optimizer, strength in ((plain, 0.3), (penalised, 0.0)):
             w = jnp.array([1.0, -2.0])
@@ -182,7 +183,9 @@ X = RNG.normal(size=(30, 3)).astype(np.float32)
 DATA = Splits((X[:20], X[:20, :2] + 0.5), (X[20:], X[20:, :2] + 0.5))
 OPTIMIZERS = {
     "nesterov": lambda rate: regopt.nesterov(rate, 0.8),
+    "nesterov, explicit": lambda rate: regopt.nesterov(rate, 0.8, explicit_point=True),
     "sam": lambda rate: regopt.sam(regopt.sgd(rate), 0.2),
+    "sam, explicit": lambda rate: regopt.sam(regopt.sgd(rate), 0.2, explicit_point=True),
     "schedule-free": lambda rate: regopt.schedule_free_sgd(rate, 0.7),
     "average": lambda rate: regopt.average_params(regopt.nesterov(rate, 0.8), 0.7),
     "lookahead": lambda rate: regopt.guard(regopt.lookahead(regopt.sgd(rate), 3, 0.4), 10.0),
@@ -211,7 +214,8 @@ def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_mo
         params, state = start, optimizer.init(start)
         for _ in range(4):
             grads = jax.grad(loss)(regopt.evaluation_params(params, state), DATA.train)
-            updates, state = optimizer.update(grads, state, params)
+            extra = {"value_fn": lambda params: loss(params, DATA.train)} if name == "sam" else {}
+            updates, state = optimizer.update(grads, state, params, **extra)
             params = optax.apply_updates(params, updates)
         model = regopt.final_params(params, state)
         np.testing.assert_allclose(predictions[lane], outputs(model, DATA.validation[0]), rtol=1e-4, atol=1e-6)
@@ -225,7 +229,7 @@ def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_mo
 
 def test_the_points_of_an_nnx_optimizer():
     model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, regopt.nesterov(0.1, momentum=0.9), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, regopt.nesterov(0.1, momentum=0.9, explicit_point=True), wrt=nnx.Param)
     for _ in range(2):
         optimizer.update(model, nnx.grad(lambda model: jnp.mean(model(jnp.ones((3, 4))) ** 2))(model))
     params, state = nnx.as_pure(nnx.state(model, nnx.Param)), nnx.as_pure(optimizer.opt_state)
