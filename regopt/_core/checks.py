@@ -1,4 +1,4 @@
-"""Checks of the static arguments of factories: switches, names, functions, optimizers. Numbers are in ``numerics.py``.
+"""Checks of the arguments of factories that are no plain numbers: counts, switches, names, functions, optimizers.
 
 Each error says in one line which argument is meant, what it takes, and what it got.
 """
@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from jax.core import Tracer
 
 from regopt._core.messages import brief
+from regopt._core.numerics import check_number
 
 
 def check_switch(name: str, value: object) -> None:
@@ -56,4 +58,11 @@ def check_penalty(name: str, value: Any) -> None:
 def check_index(name: str, value: object) -> None:
     """Require a whole number, which may be negative, as an axis is."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
+        raise ValueError(f"{name} must be a whole number, got {brief(value)}")
+
+
+def check_count(name: str, value: Any, interval: str) -> None:
+    """Like ``check_number``, for a number without a fraction, such as 2 or 2.0; a tracer passes."""
+    check_number(name, value, interval)
+    if not isinstance(value, Tracer) and float(np.asarray(value)) % 1:
         raise ValueError(f"{name} must be a whole number, got {brief(value)}")

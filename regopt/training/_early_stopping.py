@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_count, check_number
+from regopt._core.checks import check_count
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Number, Stopping, Tree
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float, check_count
+from regopt._core.checks import check_count, check_optimizer
+from regopt._core.numerics import as_float
 from regopt._core.types import Number, Tree
 
 

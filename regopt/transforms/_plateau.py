@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import as_float, check_count, check_number
+from regopt._core.checks import check_count
+from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Number
 
 
