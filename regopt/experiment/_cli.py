@@ -66,6 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("; ".join([f"{type(error).__name__}: {error}", *notes]), BROKEN, debug)
 
 
+def command() -> NoReturn:
+    """Run ``main`` as the process; an interrupted one ends without waiting for what XLA still computes."""
+    code = main()
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, with its errors in one line and no guessing of abbreviated options."""
 
@@ -315,4 +325,4 @@ def _complain(message: str, code: int, debug: bool) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command()
