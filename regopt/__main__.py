@@ -1,5 +1,5 @@
 """``python -m regopt``: the command line."""
 
-from regopt.experiment import main
+from regopt.experiment._cli import command
 
-raise SystemExit(main())
+command()

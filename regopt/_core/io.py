@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil
 
-from regopt._core.messages import one_line
 from regopt._version import __version__
 
 if TYPE_CHECKING:
@@ -104,18 +103,6 @@ def write_json(path: Path, value: object) -> None:
         value: dictionaries, lists, strings, finite numbers, booleans.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def reason(error: OSError) -> str:
-    """Say why a file could not be read or written, without its path, which the message around it names.
-
-    Args:
-        error: what was raised.
-
-    Returns:
-        A few words on one line.
-    """
-    return os.strerror(error.errno) if error.errno else one_line(str(error))
 
 
 def free_bytes(folder: Path) -> str:

@@ -7,6 +7,7 @@ wrong with that input, nor for printing.
 from __future__ import annotations
 
 import difflib
+import os
 import reprlib
 from collections.abc import Iterable
 
@@ -45,6 +46,18 @@ def one_line(text: str) -> str:
     """
     words = " ".join(text.split())
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+
+
+def reason(error: OSError) -> str:
+    """Say why a file could not be read or written, without its path, which the message around it names.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        A few words on one line.
+    """
+    return os.strerror(error.errno) if error.errno else one_line(str(error))
 
 
 def cut(text: str) -> str:

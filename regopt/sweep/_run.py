@@ -1,5 +1,6 @@
 """The entry point of a sweep: settings in groups, each with a program, trained round by round, on one or more hosts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
+from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.executors._elsewhere import Elsewhere
 from regopt.sweep.executors._hosts import as_hosts, train_together
 from regopt.sweep.results import Result
@@ -35,8 +37,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     other, because batches of LAPACK calls could wait for each other forever.
 
     Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
-    saved, and SIGTERM does the same. An exception of the task or the scheduler is raised once what was trained before
-    it is saved, if there is ``out``; its attribute ``partial_result`` is the result so far.
+    saved, and SIGTERM does the same. A second Ctrl-C ends the sweep at once. An exception of the task or the scheduler
+    is raised once what was trained before it is saved, if there is ``out``; its attribute ``partial_result`` is the
+    result so far.
 
     Args:
         task: what to train; see ``supervised``.
@@ -121,6 +124,12 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1, for ``patience``.
     """
+    with interruptible(terminable=config.out is not None) as halt:
+        return _train(config, halt)
+
+
+def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
+    """Train every setting until all have ended or an end is asked for."""
     hosts = config.hosts
     if hosts is None and jax.process_count() > 1:
         hosts = (jax.process_index(), jax.process_count())
@@ -128,7 +137,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     if config.out is None:
         if hosts is not None:
             raise ValueError("hosts need a folder that all of them see: pass out")
-        return prepare(config, shared).train(progress=config.progress)
+        return prepare(config, shared).train(halt=halt, progress=config.progress)
     out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
@@ -139,7 +148,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         identity = fingerprint(config, runner.groups, runner.settings)
         with opened(folder, identity, allow_different=config.allow_different) as store:
             checkpointing = Checkpointing(store, folder, config.save_every, table_seconds)
-            return runner.train(checkpointing, others, progress=config.progress)
+            return runner.train(checkpointing, others, halt=halt, progress=config.progress)
 
     if hosts is not None:
         return train_together(train, config.settings, out, *as_hosts(hosts))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regopt._core.io import reason
+from regopt._core.messages import reason
 from regopt.sweep.checkpoint._errors import StoreDamagedError
 
 VERSION = (1, 0)  # of the .npy format

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import psutil
 from filelock import FileLock, SoftFileLock, Timeout
 
-from regopt._core.io import reason, write_json
+from regopt._core.io import write_json
+from regopt._core.messages import reason
 from regopt.sweep.checkpoint._errors import StoreAccessError, StoreInUseError, StoreTakenOverError
 from regopt.sweep.checkpoint._files import read_small
 

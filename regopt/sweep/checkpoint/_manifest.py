@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from regopt._core.io import JsonObject, digest_json, reason
-from regopt._core.messages import brief
+from regopt._core.io import JsonObject, digest_json
+from regopt._core.messages import brief, reason
 from regopt.sweep.checkpoint._arrays import SMALL, LeafRecord
 from regopt.sweep.checkpoint._errors import StoreAccessError, StoreDamagedError, StoreMismatchError
 from regopt.sweep.checkpoint._files import FileRecord, is_whole, read_small

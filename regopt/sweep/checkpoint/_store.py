@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from regopt._core.io import TEMPORARY, JsonObject, free_bytes, reason, remove, replacing
-from regopt._core.messages import one_line
+from regopt._core.io import TEMPORARY, JsonObject, free_bytes, remove, replacing
+from regopt._core.messages import one_line, reason
 from regopt._core.types import Tree
 from regopt.sweep.checkpoint import _arrays as arrays
 from regopt.sweep.checkpoint import _manifest as manifest

@@ -6,7 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from regopt._core.io import free_bytes, reason
+from regopt._core.io import free_bytes
+from regopt._core.messages import reason
 from regopt.sweep.checkpoint import Store, StoreAccessError, StoreError, alive
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result

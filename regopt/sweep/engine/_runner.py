@@ -37,6 +37,7 @@ class Runner:
         checkpointing: Checkpointing | None = None,
         others: Callable[[], np.ndarray] | None = None,
         *,
+        halt: Callable[[], bool] | None = None,
         progress: bool = False,
     ) -> Result:
         """Train all settings.
@@ -44,6 +45,7 @@ class Runner:
         Args:
             checkpointing: where the sweep is saved and resumed from; None saves nothing.
             others: scores of other hosts' settings, for a scheduler that compares with them.
+            halt: tells whether an end has been asked for; by default SIGINT asks for it.
             progress: show a progress line.
 
         Returns:
@@ -51,7 +53,8 @@ class Runner:
         """
         state = self._new_state()
         rounds = Rounds(state, self._config.scheduler, others=others)
-        return self._run(state, rounds, checkpointing, progress=progress)
+        with interruptible() if halt is None else contextlib.nullcontext(halt) as halt:
+            return self._run(state, rounds, checkpointing, halt, progress=progress)
 
     def refit(self, setting: int | None, before: History) -> Result:
         """Train one setting again, alone, in the slots that it had before; None trains all of them again.
@@ -79,7 +82,8 @@ class Runner:
         group, lane = find(self.groups, setting)
         group.held.places.alone(lane, int(slots[setting, 0]) // group.chunk)
         group.start(np.array([lane]))
-        return self._run(state, Rounds(state, _as_before(setting, before), slots), None, progress=False)
+        with interruptible() as halt:
+            return self._run(state, Rounds(state, _as_before(setting, before), slots), None, halt, progress=False)
 
     def scores(self, history: History) -> np.ndarray:
         """``[settings, evaluations]``: how good settings were; smaller is better."""
@@ -97,25 +101,32 @@ class Runner:
             self.groups, History.empty(self.settings, metrics, self._config.evaluated, changes), self.scores
         )
 
-    def _run(self, state: SweepState, rounds: Rounds, checkpointing: Checkpointing | None, *, progress: bool) -> Result:
-        """Train until all settings have ended, or a signal asks for the end."""
+    def _run(
+        self,
+        state: SweepState,
+        rounds: Rounds,
+        checkpointing: Checkpointing | None,
+        halt: Callable[[], bool],
+        *,
+        progress: bool,
+    ) -> Result:
+        """Train until all settings have ended, or an end is asked for."""
         asked = state.history.training.copy()
         done = checkpointing is not None and checkpointing.restore(state)
         count = int(asked.sum())
         bar = SweepProgress(
             progress, segments=len(state.history.steps) * count, settings=count, monitor=self._config.monitor
         )
-        with interruptible(terminable=checkpointing is not None) as halt:
+        if not done:
+            with bar, self._keeping(state, checkpointing):
+                self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
+        state.spent.stop()
+        interrupted = not done and bool(state.history.training.any())
+        result = self._result(state, interrupted=interrupted)
+        if checkpointing is not None:
             if not done:
-                with bar, self._keeping(state, checkpointing):
-                    self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
-            state.spent.stop()
-            interrupted = not done and bool(state.history.training.any())
-            result = self._result(state, interrupted=interrupted)
-            if checkpointing is not None:
-                if not done:
-                    checkpointing.save(state, done=not interrupted)
-                checkpointing.save_table(result)  # also where a kill came between the two
+                checkpointing.save(state, done=not interrupted)
+            checkpointing.save_table(result)  # also where a kill came between the two
         return result
 
     def _follow(

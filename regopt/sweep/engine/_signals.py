@@ -1,14 +1,28 @@
-"""Ctrl-C and SIGTERM as requests to end rather than exceptions, so that the calls that run are finished first."""
+"""Ctrl-C and SIGTERM as requests to end rather than exceptions, so that the calls that run are finished first.
 
+Python runs the handler of a signal between two of its own instructions, so none runs while the main thread waits for
+XLA, and an exception that a handler raises is lost where XLA calls Python while it traces. Who asks twice does not want
+to wait: a thread hears of the second signal as it arrives, and ends the process if the main thread does not.
+"""
+
+import atexit
 import contextlib
+import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
+
+PATIENCE = 0.5  # seconds that the second SIGINT waits for the main thread
 
 
 @contextlib.contextmanager
 def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
-    """Within the block, the first SIGINT only sets a flag; the second raises KeyboardInterrupt as usual.
+    """Within the block, the first SIGINT only sets a flag; the second raises KeyboardInterrupt.
+
+    If the main thread cannot be reached for ``PATIENCE`` seconds after the second, the process ends with status 130. It
+    also does where the exception ends the process, which else would wait for what XLA computes.
 
     Outside the main thread, where Python allows no handlers, nothing changes.
 
@@ -34,7 +48,55 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
 
     before = {each: signal.signal(each, ask) for each in signals}
     try:
-        yield lambda: asked
+        with _ending_at_the_second():
+            yield lambda: asked
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _ending_at_the_second() -> Iterator[None]:
+    """End the process where it would otherwise go on for long after a second SIGINT."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    left = threading.Event()
+    others = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
+
+    def listen():
+        count = 0
+        while numbers := theirs.recv(64):
+            if others >= 0:
+                os.write(others, numbers)  # an event loop's, which goes on after the block
+            count += numbers.count(signal.SIGINT)
+            if count >= 2:
+                left.wait(PATIENCE)
+                if not left.is_set():
+                    _end()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        atexit.register(_end_if_last, error)
+        raise
+    finally:
+        left.set()
+        signal.set_wakeup_fd(others)
+        ours.close()
+        listener.join()
+        theirs.close()
+
+
+def _end_if_last(error: KeyboardInterrupt) -> None:
+    """End a script whose last exception this is; an interactive session may have gone on after it."""
+    if getattr(sys, "last_value", None) is error and not hasattr(sys, "ps1"):
+        _end()
+
+
+def _end() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(130)

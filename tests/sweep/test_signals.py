@@ -1,0 +1,168 @@
+"""SIGINT and SIGTERM at any moment of a sweep: the first ends it in order, the second ends it at once."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from regopt import sweep
+from regopt.sweep.engine._signals import interruptible
+from support import killed_sweep
+
+SECONDS = 2.0  # in which a second SIGINT must end the process
+
+SCRIPT = """
+import sys, time
+import jax, jax.numpy as jnp
+from support import killed_sweep
+
+moment, folder = sys.argv[1:]
+task, compile = killed_sweep.task(), jax.stages.Lowered.compile
+
+def say(*_):
+    print(moment, flush=True)
+
+def say_and_sleep(x):
+    say()
+    time.sleep(60)
+    return x
+
+def step(state, batch, key, h):
+    state, metrics = task.step(state, batch, key, h)
+    x = state["x"]
+    match moment:
+        case "tracing":
+            say()
+            time.sleep(3)
+        case "compiling":
+            for number in range(400):
+                x = x + jnp.cumsum(jax.lax.sort(x * number))[::-1]
+        case "computing":
+            jax.debug.callback(say)
+            x = jax.lax.fori_loop(0, 10**9, lambda _, x: jnp.sin(x) + 1e-3, x)
+        case "calling":
+            x = jax.pure_callback(say_and_sleep, x, x, vmap_method="sequential")
+    return {**state, "x": x}, metrics
+
+def compile_aloud(self, *args, **options):
+    if moment == "compiling":
+        say()
+    return compile(self, *args, **options)
+
+jax.stages.Lowered.compile = compile_aloud
+killed_sweep.task = lambda: task._replace(step=step)
+try:
+    found = killed_sweep.run(folder or None)
+except KeyboardInterrupt:
+    print("asked twice", flush=True)
+    raise
+print("interrupted" if found.interrupted else "done", int(found.history.segments.sum()), flush=True)
+"""
+
+
+def started(moment, folder=""):
+    """The script, once it is at this moment of the sweep."""
+    words = [sys.executable, "-c", SCRIPT, moment, str(folder)]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(killed_sweep.__file__).parents[1]), *sys.path]),
+        "JAX_NUM_CPU_DEVICES": str(jax.local_device_count()),
+    }
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == f"{moment}\n"
+    return process
+
+
+@pytest.mark.parametrize("moment", ["tracing", "compiling", "computing", "calling"])
+def test_a_second_sigint_ends_the_process_at_once(moment):
+    with started(moment) as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert time.monotonic() - began < SECONDS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_jax_traces_is_not_lost(tmp_path, number):
+    with started("tracing", tmp_path) as process:
+        process.send_signal(number)
+        assert process.stdout.read().split()[-2:] == ["interrupted", "0"]
+        assert process.wait(60) == 0
+    assert sweep.load(tmp_path).interrupted
+
+
+def test_a_second_sigint_of_the_command_line_ends_at_once_with_its_code(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "configs/endless").mkdir(parents=True)
+    (tmp_path / "configs/endless/default.toml").write_text("seed = 0\n")
+    (tmp_path / "experiments/endless.py").write_text(
+        '''"""Does it end?"""
+import dataclasses, sys
+import jax, jax.numpy as jnp
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seed: int = 0
+
+def run(config, key):
+    from regopt.sweep.engine._signals import interruptible
+    with interruptible():
+        jax.jit(endless)(jnp.ones(9)).block_until_ready()
+
+def endless(x):
+    jax.debug.callback(lambda: print("computing", flush=True))
+    return jax.lax.fori_loop(0, 10**9, lambda _, x: jnp.sin(x) + 1e-3, x)
+
+def claims(arrays):
+    return []
+
+def figure(arrays):
+    return None
+'''
+    )
+    words = [sys.executable, "-m", "regopt", "run", "endless", "default"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "computing\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert time.monotonic() - began < SECONDS
+
+
+def test_the_signals_of_an_event_loop_reach_it():
+    loop, reader = socket.socketpair()
+    loop.setblocking(False)
+    before = signal.set_wakeup_fd(loop.fileno())
+    try:
+        with interruptible() as halt:
+            assert not halt()
+            signal.raise_signal(signal.SIGINT)
+            assert halt()
+            assert reader.recv(1) == bytes([signal.SIGINT])
+        assert signal.set_wakeup_fd(before) == loop.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        loop.close()
+        reader.close()
+
+
+def test_the_second_sigint_is_an_exception_where_the_main_thread_hears_it():
+    handler = signal.getsignal(signal.SIGINT)
+    with interruptible() as halt:
+        signal.raise_signal(signal.SIGINT)
+        assert halt()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
