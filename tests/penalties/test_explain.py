@@ -50,6 +50,9 @@ def test_by_shape_first_and_by_name_after_it():
     network = {"b": square, "bias": square, "weight": square, "gamma": vector, "beta": vector, "biases": vector}
     assert spared(network) == {"bias", "gamma", "beta", "biases"}
     assert spared({**network, "w": vector, "kernel": vector}) == {"bias", "gamma", "beta", "biases"}
+    assert spared({"block": {**network, "log_scales": vector}, "out": vector}) == {
+        "block/bias", "block/gamma", "block/beta", "block/biases", "block/log_scales"
+    }  # fmt: skip
     linear = {"w": vector, "beta": vector, "b": jnp.ones(()), "intercept": jnp.ones(())}
     assert spared(linear) == {"b", "intercept"}
     assert spared(vector) == spared([vector, square]) - {"0"} == set()
