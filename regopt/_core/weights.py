@@ -10,11 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import KeyPath
 
 from regopt._core import paths
 from regopt._core.types import Tree
 
 _NOT_A_WEIGHT = re.compile(r"(\w+_)?(bias|biases|intercept|offset|scale)_?\d*")
+_OF_A_LAYER = re.compile(r"b_?\d*|gamma|beta")
 _B = re.compile(r"b_?\d*")
 _A_WEIGHT = {"kernel", "w"}  # as flax and haiku call weights, also of one axis
 _NORMS = ("LayerNorm", "GroupNorm", "RMSNorm", "BatchNorm", "PReLU")
@@ -25,8 +27,9 @@ def weights_only(params: Tree) -> Tree:
     """The default mask of a penalty: all leaves except biases and the scales of normalisation.
 
     1. Of equinox's layers the weights are chosen and the biases left out; of its normalisations nothing is chosen.
-    2. A leaf with fewer than two axes is left out, unless it is called ``kernel`` or ``w``. In a tree that has no leaf
-       with two axes, such as the coefficients of a linear model, the name decides instead.
+    2. A layer's leaf with fewer than two axes is left out, unless it is called ``kernel`` or ``w``. In a tree that has
+       no leaf with two axes, such as the coefficients of a linear model, the name decides instead. So it does for a
+       leaf at the root beside the layers, where ``b``, ``gamma`` and ``beta`` are left out.
     3. A leaf is left out if the last name in its path is ``bias``, ``biases``, ``intercept``, ``offset`` or ``scale``,
        alone or after an underscore, with or without a number at the end; ``b`` counts where step 2 asks for the name. A
        leaf without a name is a weight.
@@ -47,23 +50,29 @@ def weights_only(params: Tree) -> Tree:
 
 def why_not(params: Tree) -> list[str]:
     """Why each leaf is no weight, in a word or two; empty for a weight."""
-    leaves, names = jax.tree.leaves(params), [_last_name(keys) for keys in paths.leaf_keys(params)]
+    leaves = jax.tree.leaves(params)
     linear = all(jnp.ndim(w) < 2 for w in leaves)
     by_module = [why for node in jax.tree.leaves(params, is_leaf=_is_equinox) for why in _by_module(node)]
     found = []
-    for w, name, why in zip(leaves, names, by_module, strict=True):
+    for w, keys, why in zip(leaves, paths.leaf_keys(params), by_module, strict=True):
+        name = _last_name(keys)
         if why is not None:
             found.append(why)
         elif _NOT_A_WEIGHT.fullmatch(name) or (linear and _B.fullmatch(name)):
             found.append(f"called {name}")
-        elif jnp.ndim(w) < 2 and not linear and name not in _A_WEIGHT:
+        elif jnp.ndim(w) < 2 and not linear and _is_of_a_layer(keys, name):
             found.append("fewer than two axes")
         else:
             found.append("")
     return found
 
 
-def _last_name(keys: Any) -> str:
+def _is_of_a_layer(keys: KeyPath, name: str) -> bool:
+    """Whether a vector is a layer's and not called a weight; one beside the layers is told by its name alone."""
+    return name not in _A_WEIGHT and (len(keys) > 1 or bool(_OF_A_LAYER.fullmatch(name)))
+
+
+def _last_name(keys: KeyPath) -> str:
     """The last dictionary key or attribute name of a path; positions in a list are no names."""
     names = [name for key in keys if isinstance(name := getattr(key, "key", getattr(key, "name", None)), str)]
     return names[-1] if names else ""

@@ -75,7 +75,10 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
     if not leaves:
         return params
     threshold = threshold_to_sum(jnp.concatenate([jnp.abs(leaf) for leaf in widen(*leaves)]), scale)
-    return trees.lift(lambda w, reach: w - jnp.clip(w, -reach, reach), params, numbers=(threshold,))
+    # inside the ball the slope is 1, also at 0, where those of the bounds would count
+    return trees.lift(
+        lambda w, reach: jnp.where(reach > 0, w - jnp.clip(w, -reach, reach), w), params, numbers=(threshold,)
+    )
 
 
 def projection_group_balls(

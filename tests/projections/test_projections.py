@@ -206,3 +206,8 @@ def test_dykstra_finds_the_nearest_point_and_not_just_a_common_one():
 def test_a_negative_radius_is_named(name):
     with pytest.raises(ValueError, match=r"radius must lie in \[0, inf\), got -1.5"):
         getattr(projections, f"projection_{name}")(jnp.ones((2, 2)), -1.5)
+
+
+def test_the_slope_at_a_zero_inside_the_l1_ball_is_one():
+    slopes = jax.jacobian(lambda w: projections.projection_l1_ball(w, 2.0))(jnp.array([0.0, 1.0, -0.25]))
+    np.testing.assert_array_equal(slopes, np.eye(3))
