@@ -40,7 +40,21 @@ def guard(
     skipped step the parameters and the inner state are unchanged, bit for bit.
 
     Set ``max_norm`` where spikes may occur. Without it a spike that does not overflow passes, and a gradient of 1e18
-    keeps Adam's second moment so large that thousands of later steps are negligible.
+    keeps Adam's second moment so large that thousands of later steps are negligible. A clipped spike still points the
+    wrong way. This table counts the runs that end above twice the loss of a clean one, of 54 for each size: 9
+    first-order optimizers on a linear regression with 8 weights and ``max_norm=2``, one or five spikes in a row, in one
+    entry, along and against the signs of the gradient, and about 170 steps after them.
+
+    ===================  ======  ======  ======  ======  ======  ======  ===
+    size of the spike    1e2     1e4     1e6     1e8     1e18    3e38    NaN
+    ===================  ======  ======  ======  ======  ======  ======  ===
+    clipped              2       2       2       2       2       0       0
+    ``max_shrink=1e6``   2       2       2       0       0       0       0
+    ``max_shrink=1e3``   2       0       0       0       0       0       0
+    ===================  ======  ======  ======  ======  ======  ======  ===
+
+    A small ``max_shrink`` also drops the gradients of a start that is far away, and a run all of whose gradients are
+    dropped does not move: ``skipped`` then equals ``count``.
 
     The state reports ``skipped`` and ``first_bad_step``. For an optimizer that is frozen, which an inner state carried
     over from an unguarded run can be, it also reports ``overflowed`` and a growing ``still``. A step is still if a

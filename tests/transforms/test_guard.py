@@ -22,11 +22,12 @@ ATTACKS = {
     "inf": lambda g: jnp.full_like(g, jnp.inf),
     "-inf": lambda g: jnp.full_like(g, -jnp.inf),
     "1e4": lambda g: g * 1e4,
+    "1e18": lambda g: g * 1e18,
     "1e30": lambda g: g * 1e30,
     "3e38": lambda g: jnp.sign(g) * 3e38,
     "one NaN": lambda g: g.at[(0,) * g.ndim].set(jnp.nan),
 }
-DROPPED = ("NaN", "inf", "-inf", "one NaN", "1e30", "3e38")
+DROPPED = ("NaN", "inf", "-inf", "one NaN", "1e18", "1e30", "3e38")
 
 
 def loss(params):
@@ -303,3 +304,14 @@ def test_the_report_is_found_in_a_chain():
 def test_the_bound_is_checked():
     with pytest.raises(ValueError, match=r"max_norm must lie in \[0, inf\), got -1.0"):
         regopt.guard(regopt.sgd(0.1), -1.0)
+
+
+@pytest.mark.parametrize(("size", "skipped"), [(9.0, 0), (11.0, 1)])
+def test_a_gradient_is_dropped_beyond_the_stated_factor(size, skipped):
+    """And clipped below it; a bound of 0 drops nothing."""
+    w = jnp.zeros(2)
+    for bound, expected in ((0.1, skipped), (0.0, 0)):
+        optimizer = regopt.guard(regopt.sgd(1.0), bound, max_shrink=100.0)
+        updates, state = optimizer.update(jnp.array([0.0, size]), optimizer.init(w), w)
+        assert state.skipped == expected
+        np.testing.assert_allclose(updates, [0.0, 0.0 if expected else -bound], rtol=1e-6)
