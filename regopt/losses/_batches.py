@@ -9,6 +9,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from regopt._core.messages import brief
+
 Metric = Callable[..., Any]
 
 
@@ -32,13 +34,22 @@ def from_means(statistics: Metric, finish: Callable[[Any], Any]) -> Metric:
     Returns:
         The metric, a function of the arguments of ``statistics``.
 
+    Raises:
+        ValueError: an argument is no function.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from regopt import losses
         >>> root_mean_square = losses.from_means(lambda outputs, y: jnp.mean((outputs - y) ** 2), jnp.sqrt)
         >>> float(root_mean_square(jnp.array([1.0, 5.0]), jnp.array([1.0, 1.0])))  # sqrt((0 + 16) / 2)
         2.8284270763397217
+
+    References:
+        Jelinek, F., Mercer, R. L., Bahl, L. R., & Baker, J. K. (1977). Perplexity: A measure of the difficulty of
+        speech recognition tasks. Journal of the Acoustical Society of America, 62(S1), S63. The exponential of a mean.
     """
+    _check_function("statistics", statistics)
+    _check_function("finish", finish)
 
     @functools.wraps(statistics)
     def metric(*args: Any, **kwargs: Any) -> Any:
@@ -60,13 +71,21 @@ def at_once(metric: Metric) -> Metric:
     Returns:
         The metric.
 
+    Raises:
+        ValueError: ``metric`` is no function.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from regopt import losses
         >>> largest_error = losses.at_once(lambda outputs, y: jnp.max(jnp.abs(outputs - y)))
         >>> float(largest_error(jnp.array([1.0, 5.0]), jnp.array([1.0, 1.0])))
         4.0
+
+    References:
+        Hanley, J. A., & McNeil, B. J. (1982). The meaning and use of the area under a receiver operating characteristic
+        (ROC) curve. Radiology, 143(1), 29-36. A metric of pairs of examples.
     """
+    _check_function("metric", metric)
 
     @functools.wraps(metric)
     def whole(*args: Any, **kwargs: Any) -> Any:
@@ -74,3 +93,8 @@ def at_once(metric: Metric) -> Metric:
 
     whole.reduction = Reduction(None, lambda value: value)  # type: ignore[attr-defined]
     return whole
+
+
+def _check_function(name: str, value: Any) -> None:
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, got {brief(value)}")

@@ -142,3 +142,12 @@ def test_memory_does_not_grow_with_the_validation_set():
 def test_the_size_must_be_a_whole_number(size):
     with pytest.raises(ValueError, match="eval_batch_size must"):
         fitted(size)
+
+
+def test_declarations_need_functions():
+    with pytest.raises(ValueError, match="statistics must be a function, got 3"):
+        losses.from_means(3, jnp.sqrt)
+    with pytest.raises(ValueError, match="finish must be a function, got None"):
+        losses.from_means(losses.cross_entropy, None)
+    with pytest.raises(ValueError, match="metric must be a function, got 'auc'"):
+        losses.at_once("auc")
