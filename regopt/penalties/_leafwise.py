@@ -60,23 +60,17 @@ def leafwise(
 
     arrays = dict(zip(names, by_entry or [True] * len(names), strict=True))
 
-    def axes(params):
-        return axes_of(params) if axes_of else [None] * len(jax.tree.leaves(params))
-
     def leaves(params, **numbers):
         # each leaf, whether it is penalised, the axes of its groups, and its numbers
-        defaults = {names[0]: NOT_NAMED}
+        defaults, ws = {names[0]: NOT_NAMED}, jax.tree.leaves(params)
         found = [jax.tree.leaves(trees.by_leaf(n, params, name, defaults.get(name))) for name, n in numbers.items()]
         for w, on, within, *rest in zip(
-            jax.tree.leaves(params), jax.tree.leaves(chosen(params)), axes(params), *found, strict=True
+            ws, jax.tree.leaves(chosen(params)), axes_of(params) if axes_of else [None] * len(ws), *found, strict=True
         ):
             for name, number in zip(numbers, rest, strict=True):
                 if on and name in arrays:
                     trees.check_fits(name, number, w, within or (), arrays[name])
             yield w, on, within, rest
-
-    def at(rule, axes):
-        return rule if axes is None else partial(rule, axes=axes)
 
     def terms(params):
         found = leaves(params, **{names[0]: numbers[0]})
@@ -87,40 +81,51 @@ def leafwise(
     def value(params):
         found = leaves(params, **by_name)
         return trees.total(
-            [trees.lift_wide(at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
+            [trees.lift_wide(_at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
         )
 
     def prox(params, step):
         found = leaves(params, step=step, **by_name)
-        parts = [trees.lift(at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
+        parts = [trees.lift(_at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
         return jax.tree.unflatten(jax.tree.structure(params), parts)
 
     def strength_max(grad_at_zero):
         assert strength_max_at is not None
         found = [
-            trees.lift_wide(at(strength_max_at, axes), g, numbers=tuple(rest))
+            trees.lift_wide(_at(strength_max_at, axes), g, numbers=tuple(rest))
             for g, on, axes, rest in leaves(grad_at_zero, **{name: by_name[name] for name in names[1:]})
             if on
         ]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
 
-    def project(params, radius):
-        assert ball is not None
-        arrays, structure = jax.tree.flatten(params)
-        places = [place for place, (_, on, *_) in enumerate(leaves(params)) if on]
-        for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
-            arrays[place] = w
-        return jax.tree.unflatten(structure, arrays)
-
     return Penalty(
         value,
         prox,
         chosen,
-        project=None if ball is None else project,
+        project=None if ball is None else partial(_project, ball, chosen),
         strength_max=None if strength_max_at is None else strength_max,
         stage=stage,
         terms=terms,
     )
+
+
+def _at(rule: Callable[..., jax.Array], axes: tuple[int, ...] | None) -> Callable[..., jax.Array]:
+    """The rule with the axes of the groups of a leaf, where there are groups."""
+    return rule if axes is None else partial(rule, axes=axes)
+
+
+def _project(
+    ball: Callable[[list[jax.Array], Number], list[jax.Array]],
+    chosen: Callable[[Tree], Tree],
+    params: Tree,
+    radius: Number,
+) -> Tree:
+    """The chosen leaves projected together."""
+    arrays, structure = jax.tree.flatten(params)
+    places = [place for place, on in enumerate(jax.tree.leaves(chosen(params))) if on]
+    for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
+        arrays[place] = w
+    return jax.tree.unflatten(structure, arrays)
 
 
 def magnitude(w: jax.Array) -> jax.Array:
