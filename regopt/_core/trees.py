@@ -15,7 +15,8 @@ import numpy as np
 
 from regopt._core import paths
 from regopt._core.messages import brief
-from regopt._core.numerics import like, sum_vector, widen
+from regopt._core.numerics import like, widen
+from regopt._core.sums import sum_vector
 from regopt._core.types import Mask, Number, NumberTree, Tree
 from regopt._core.weights import weights_only
 

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.checks import check_switch
-from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, safe_sqrt, widen
+from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, widen
 from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty
 from regopt._core.units import Axis, UnitAxis, group_axes
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
-from regopt.penalties._norms import shrink, shrink_by_coordinate
+from regopt.penalties._norms import rows, shrink, shrink_by_coordinate, sparse_group_max
 
 
 def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
@@ -210,7 +210,7 @@ def sparse_group_lasso(
         return _shrink_groups(kept, reach, axes)
 
     def strength_max_at(g, l1_ratio, *, axes):
-        return _sparse_group_max(_rows(g, axes), l1_ratio, (1 - l1_ratio) * _weight(axes, weighted, g))
+        return sparse_group_max(rows(g, axes), l1_ratio, (1 - l1_ratio) * _weight(axes, weighted, g))
 
     return leafwise(
         (strength, l1_ratio),
@@ -264,7 +264,7 @@ def exclusive_lasso(
 
     def prox_at(w, step, strength, *, axes):
         step = jnp.broadcast_to(step, w.shape)
-        sizes, steps = _rows(magnitude(w), axes), _rows(step, axes)
+        sizes, steps = rows(magnitude(w), axes), rows(step, axes)
         last = jnp.where(steps > 0, safe_divide(sizes, steps), jnp.inf)  # the tau that removes an entry
         order = jnp.argsort(-jax.lax.stop_gradient(last), axis=-1)
         sizes, steps = (jnp.cumsum(jnp.take_along_axis(x, order, -1), axis=-1) for x in (sizes, steps))
@@ -284,26 +284,3 @@ def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax
 
 def _weight(axes: tuple[int, ...], weighted: bool, w: jax.Array) -> float:
     return math.sqrt(math.prod(w.shape[each] for each in axes)) if weighted else 1.0
-
-
-def _rows(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The array with the groups along its last axis and the other axes before it in their order."""
-    others = tuple(each for each in range(w.ndim) if each not in axes)
-    moved = jnp.transpose(w, (*others, *axes))
-    return moved.reshape(*(w.shape[each] for each in others), math.prod(w.shape[each] for each in axes))
-
-
-def _sparse_group_max(g: jax.Array, l1_ratio: jax.Array, weight: jax.Array) -> jax.Array:
-    """The s with ``|soft(g, s l1_ratio)|_2 = s weight``, the largest over the rows of g.
-
-    If the k largest entries exceed the threshold, s is the root of a quadratic equation; every k is tried.
-    """
-    sizes = -jnp.sort(-jnp.abs(g), axis=-1)
-    count = jnp.arange(1, 1 + g.shape[-1], dtype=g.dtype)
-    count = jnp.broadcast_to(count, g.shape)
-    total, squares = jnp.cumsum(sizes, -1), jnp.cumsum(jnp.square(sizes), -1)
-    gap = jnp.square(l1_ratio * total) - squares * (count * l1_ratio**2 - weight**2)
-    root = safe_divide(squares, l1_ratio * total + safe_sqrt(jnp.maximum(gap, 0)))
-    rounding = 1 - 8 * jnp.finfo(g.dtype).eps
-    fits = (gap >= 0) & (sizes >= l1_ratio * root * rounding)
-    return jnp.max(jnp.where(fits, root, 0), initial=0)

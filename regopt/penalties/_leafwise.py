@@ -65,23 +65,17 @@ def leafwise(
 
     arrays = dict(zip(names, by_entry or [True] * len(names), strict=True))
 
-    def axes(params):
-        return axes_of(params) if axes_of else [None] * len(jax.tree.leaves(params))
-
     def leaves(params, **numbers):
         # each leaf, whether it is penalised, the axes of its groups, and its numbers
-        defaults = {names[0]: NOT_NAMED}
+        defaults, ws = {names[0]: NOT_NAMED}, jax.tree.leaves(params)
         found = [jax.tree.leaves(trees.by_leaf(n, params, name, defaults.get(name))) for name, n in numbers.items()]
         for w, on, within, *rest in zip(
-            jax.tree.leaves(params), jax.tree.leaves(chosen(params)), axes(params), *found, strict=True
+            ws, jax.tree.leaves(chosen(params)), axes_of(params) if axes_of else [None] * len(ws), *found, strict=True
         ):
             for name, number in zip(numbers, rest, strict=True):
                 if on and name in arrays:
                     trees.check_fits(name, number, w, within or (), arrays[name])
             yield w, on, within, rest
-
-    def at(rule, axes):
-        return rule if axes is None else partial(rule, axes=axes)
 
     def terms(params):
         found = leaves(params, **{names[0]: numbers[0]})
@@ -92,51 +86,38 @@ def leafwise(
     def value(params):
         found = leaves(params, **by_name)
         return trees.total(
-            [trees.lift_wide(at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
+            [trees.lift_wide(_at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
         )
 
     def prox(params, step):
         found = leaves(params, step=step, **by_name)
-        parts = [trees.lift(at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
+        parts = [trees.lift(_at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
         return jax.tree.unflatten(jax.tree.structure(params), parts)
 
     def strength_max(grad_at_zero):
         assert strength_max_at is not None
         found = [
-            trees.lift_wide(at(strength_max_at, axes), g, numbers=tuple(rest))
+            trees.lift_wide(_at(strength_max_at, axes), g, numbers=tuple(rest))
             for g, on, axes, rest in leaves(grad_at_zero, **{name: by_name[name] for name in names[1:]})
             if on
         ]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
 
-    def dual_minimum_at(g, level, strength, *rest, **within):
-        assert strength_max_at is not None
-        excess = jnp.max(_excess(strength_max_at(g, *rest, **within), strength))
-        return jnp.where(excess > 0, -excess * level, 0)
-
-    minimum_at = dual_minimum_at if norm else linear_minimum_at
+    minimum_at = partial(_minimum_of_norm, strength_max_at) if norm else linear_minimum_at
 
     def linear_minimum(grad, level):
         assert minimum_at is not None
         minima = [
-            trees.lift_wide(at(minimum_at, axes), g, numbers=(level, *rest)) if on else _unpenalised_minimum(g)
+            trees.lift_wide(_at(minimum_at, axes), g, numbers=(level, *rest)) if on else _unpenalised_minimum(g)
             for g, on, axes, rest in leaves(grad, **by_name)
         ]
         return trees.total(minima)
-
-    def project(params, radius):
-        assert ball is not None
-        arrays, structure = jax.tree.flatten(params)
-        places = [place for place, (_, on, *_) in enumerate(leaves(params)) if on]
-        for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
-            arrays[place] = w
-        return jax.tree.unflatten(structure, arrays)
 
     return Penalty(
         value,
         prox,
         chosen,
-        project=None if ball is None else project,
+        project=None if ball is None else partial(_project, ball, chosen),
         strength_max=None if strength_max_at is None else strength_max,
         stage=stage,
         linear_minimum=None if minimum_at is None else linear_minimum,
@@ -144,14 +125,43 @@ def leafwise(
     )
 
 
-def _excess(dual_norm: jax.Array, strength: jax.Array) -> jax.Array:
-    """By how much a gradient lies outside the dual ball of ``strength * norm``, as a share of its radius; >= 0."""
-    reached = jnp.where(strength > 0, dual_norm / jnp.where(strength > 0, strength, 1), jnp.inf)
-    return jnp.where(dual_norm == 0, 0, jnp.maximum(reached - 1, 0))
+def _minimum_of_norm(
+    dual_norm: Callable[..., jax.Array] | None,
+    g: jax.Array,
+    level: jax.Array,
+    strength: jax.Array,
+    *rest: jax.Array,
+    **axes: tuple[int, ...],
+) -> jax.Array:
+    """The least ``<g, u> + strength * norm(u)`` where the second term is at most the level."""
+    assert dual_norm is not None
+    dual = dual_norm(g, *rest, **axes)
+    reached = jnp.where(strength > 0, dual / jnp.where(strength > 0, strength, 1), jnp.inf)
+    excess = jnp.max(jnp.where(dual == 0, 0, jnp.maximum(reached - 1, 0)))
+    return jnp.where(excess > 0, -excess * level, 0)
 
 
 def _unpenalised_minimum(g: jax.Array) -> jax.Array:
     return jnp.where(jnp.any(g != 0), -jnp.inf, 0)
+
+
+def _at(rule: Callable[..., jax.Array], axes: tuple[int, ...] | None) -> Callable[..., jax.Array]:
+    """The rule with the axes of the groups of a leaf, where there are groups."""
+    return rule if axes is None else partial(rule, axes=axes)
+
+
+def _project(
+    ball: Callable[[list[jax.Array], Number], list[jax.Array]],
+    chosen: Callable[[Tree], Tree],
+    params: Tree,
+    radius: Number,
+) -> Tree:
+    """The chosen leaves projected together."""
+    arrays, structure = jax.tree.flatten(params)
+    places = [place for place, on in enumerate(jax.tree.leaves(chosen(params))) if on]
+    for place, w in zip(places, ball([arrays[i] for i in places], radius), strict=True):
+        arrays[place] = w
+    return jax.tree.unflatten(structure, arrays)
 
 
 def magnitude(w: jax.Array) -> jax.Array:

@@ -6,11 +6,13 @@ have rules of their own.
 
 from collections.abc import Sequence
 from functools import partial, reduce
+from math import prod
 
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import direction_and_norm, safe_divide, sum_leading
+from regopt._core.numerics import direction_and_norm, safe_divide, safe_sqrt
+from regopt._core.sums import sum_leading
 
 _NEAR, _NEAR_STEPS = 0.98, 3  # norms that shrink by a factor above 0.98 take up to 3 steps cheaper than Newton's
 _STEPS = 24  # upper bound; no step is needed where reaches are small beside the norm, and about four otherwise
@@ -151,3 +153,26 @@ def _total(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Arr
     if axis and axis == tuple(range(len(axis))):
         return reduce(jnp.add, [sum_leading(x, len(axis)) for x in arrays])
     return reduce(jnp.add, [jnp.sum(x, axis=axis, keepdims=axis is not None) for x in arrays])
+
+
+def rows(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The array with the groups along its last axis and the other axes before it in their order."""
+    others = tuple(each for each in range(w.ndim) if each not in axes)
+    moved = jnp.transpose(w, (*others, *axes))
+    return moved.reshape(*(w.shape[each] for each in others), prod(w.shape[each] for each in axes))
+
+
+def sparse_group_max(g: jax.Array, l1_ratio: jax.Array, weight: jax.Array) -> jax.Array:
+    """The s with ``|soft(g, s l1_ratio)|_2 = s weight``, the largest over the rows of g.
+
+    If the k largest entries exceed the threshold, s is the root of a quadratic equation; every k is tried.
+    """
+    sizes = -jnp.sort(-jnp.abs(g), axis=-1)
+    count = jnp.arange(1, 1 + g.shape[-1], dtype=g.dtype)
+    count = jnp.broadcast_to(count, g.shape)
+    total, squares = jnp.cumsum(sizes, -1), jnp.cumsum(jnp.square(sizes), -1)
+    gap = jnp.square(l1_ratio * total) - squares * (count * l1_ratio**2 - weight**2)
+    root = safe_divide(squares, l1_ratio * total + safe_sqrt(jnp.maximum(gap, 0)))
+    rounding = 1 - 8 * jnp.finfo(g.dtype).eps
+    fits = (gap >= 0) & (sizes >= l1_ratio * root * rounding)
+    return jnp.max(jnp.where(fits, root, 0), initial=0)

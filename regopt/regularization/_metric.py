@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import sum_leading
 from regopt._core.protocols import displaced, parts
+from regopt._core.sums import sum_leading
 from regopt._core.types import Tree
 from regopt.regularization import _reading as reading
 from regopt.regularization._values import HELD, PARAMS, POINTS, Kind, Value

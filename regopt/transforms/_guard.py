@@ -13,7 +13,8 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float, check_range, direction_and_norm, largest_of_vector, like, safe_divide
+from regopt._core.numerics import as_float, check_range, direction_and_norm, like, safe_divide
+from regopt._core.sums import largest_of_vector
 from regopt._core.types import Number, Tree
 
 
