@@ -87,7 +87,7 @@ def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: 
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f'how="{how}" has to run the optimizer once on shapes, and its update raises "{message}": '
-            'use how="gradient"'
+            'mend that, or use how="gradient"'
         ) from error
     check(found, state, how)
     return found

@@ -124,7 +124,7 @@ def test_a_penalised_perceptron_loses_units_in_a_loop_and_in_a_sweep():
         return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * jax.nn.one_hot(labels, 2), axis=1))
 
     def optimizer(h):
-        return regopt.regularize(regopt.sgd(0.3), penalties.group_lasso(h["strength"]), "proximal", learning_rate=0.3)
+        return regopt.regularize(regopt.sgd(0.3), penalties.group_lasso(h["strength"]), "proximal")
 
     task = sweep.supervised(model, loss, optimizer)
     h = {"strength": jnp.float32(0.08)}
