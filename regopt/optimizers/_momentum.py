@@ -224,7 +224,9 @@ def _at_the_point(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gr
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         rate = at_count(learning_rate, state.count)
-        velocity = trees.lift_wide(lambda p, g, rate: p - rate * g, state.ahead, updates, numbers={"learning_rate": rate})
+        velocity = trees.lift_wide(
+            lambda p, g, rate: p - rate * g, state.ahead, updates, numbers={"learning_rate": rate}
+        )
         ahead = trees.lift(lambda _, v, a: a * v, state.ahead, velocity, numbers=(momentum,))
         moves = trees.lift(lambda old, v, new: v + new - old, state.ahead, velocity, ahead)
         return moves, NesterovState(optax.safe_increment(state.count), ahead)

@@ -73,7 +73,7 @@ def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weig
 
         return trees.total(jax.tree.map(at_leaf, grad, *by_leaf(grad)))
 
-    bounds = [b for b in jax.tree.leaves((lower, upper)) if not isinstance(b, Tracer)]
+    bounds = [b for b in jax.tree.leaves((lower, upper)) if not (callable(b) or isinstance(b, Tracer))]
     unbounded = any(bool(np.any(np.isinf(bound))) for bound in bounds)  # then a linear function has no minimum
     return Penalty(
         value,

@@ -5,12 +5,11 @@ from regopt.solvers._families import Family, gamma, gaussian, huber_loss, logist
 from regopt.solvers._implicit import implicit_root
 from regopt.solvers._lasso_path import LassoPath, lasso_path
 from regopt.solvers._linear_model import LinearModel
-from regopt.solvers._minimize import CertifiedLoss, minimize
+from regopt.solvers._minimize import minimize
 from regopt.solvers._path import path, strength_grid
 from regopt.solvers._solution import Solution
 
 __all__ = [
-    "CertifiedLoss",
     "CrossValidation",
     "Family",
     "LassoPath",

@@ -65,7 +65,6 @@ def cross_validate(
 
     Example:
         >>> import jax.numpy as jnp
-    import numpy as np
         >>> from regopt.penalties import l1
         >>> from regopt.solvers import LinearModel, cross_validate, gaussian
         >>> x = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])

@@ -36,6 +36,9 @@ def implicit_root(
     Returns:
         The pair that ``solve`` returns.
 
+    Raises:
+        TypeError: the equation does not return a tree like x.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -48,10 +51,12 @@ def implicit_root(
         (Array(2., dtype=float32), Array(0.25, dtype=float32, weak_type=True))
 
     References:
-        Blondel, M., et al. (2022). Efficient and modular implicit differentiation. NeurIPS. Equation (2).
+        Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
+        (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.1.
 
-        Bertrand, Q., et al. (2022). Implicit differentiation for fast hyperparameter selection in non-smooth convex
-        learning. Journal of Machine Learning Research, 23, 1-43. Theorem 8, the derivative on the support.
+        Bertrand, Q., Klopfenstein, Q., Massias, M., Blondel, M., Vaiter, S., Gramfort, A., & Salmon, J. (2022).
+        Implicit differentiation for fast hyperparameter selection in non-smooth convex learning. Journal of Machine
+        Learning Research, 23(149), 1-43. For the derivative on the support.
     """
     kinds: list[jax.typing.DTypeLike] = []
 

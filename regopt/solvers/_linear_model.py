@@ -27,7 +27,7 @@ class LinearModel(NamedTuple):
         >>> from regopt.solvers import LinearModel, gaussian, minimize
         >>> model, x = LinearModel(gaussian()), jnp.array([[-1.0], [1.0]])
         >>> solution = minimize(model, l1(0.5), model.start(x), x, jnp.array([0.0, 4.0]), tolerance=1e-4)
-        >>> solution.params["coefficients"], solution.params["intercept"]
+        >>> solution.params["coefficients"].round(2), solution.params["intercept"].round(2)
         (Array([1.5], dtype=float32), Array(2., dtype=float32))
 
     References:

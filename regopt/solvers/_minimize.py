@@ -47,7 +47,8 @@ def minimize(
 
     For a loss that is **convex** and never below ``lower_bound``, the ``gap`` is a proven upper bound on the objective
     minus its minimum, if the penalty has a ``linear_minimum`` (norms, the elastic net, boxes) and penalises every leaf.
-    A ``LinearModel`` brings a gap of its own, in which the intercept needs no penalty. The result has ``converged`` if
+    A ``LinearModel``, or another loss with a method ``duality_gap(penalty, params, *data)``, brings a gap of its own,
+    in which the intercept needs no penalty. The result has ``converged`` if
     ``gap <= tolerance * max(1, |objective|)``. Without a gap, for a nonconvex loss for example, ``gap`` is infinite and
     ``converged`` means ``residual <= tolerance``, where the residual is the norm of a subgradient of the objective: the
     result is a stationary point.
@@ -76,14 +77,15 @@ def minimize(
         >>> def loss(w, x, y):
         ...     return jnp.sum((x @ w - y) ** 2) / 2
         >>> solution = minimize(loss, l1(0.5), jnp.zeros(2), jnp.eye(2), jnp.array([2.0, 0.25]), lower_bound=0)
-        >>> solution.params, bool(solution.converged)
+        >>> solution.params.round(4), bool(solution.converged)
         (Array([1.5, 0. ], dtype=float32), True)
 
     References:
         Beck, A., & Teboulle, M. (2009). A fast iterative shrinkage-thresholding algorithm for linear inverse problems.
         SIAM Journal on Imaging Sciences, 2(1), 183-202. The algorithm with backtracking, equations (4.1) to (4.3).
 
-        Blondel, M., et al. (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.2.
+        Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
+        (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.2.
     """
     check_number("tolerance", tolerance, "[0, inf)")
     check_whole("max_steps", max_steps, "[1, inf)")

@@ -55,7 +55,7 @@ def path(
         >>> from regopt.solvers import path
         >>> def loss(w, y):
         ...     return jnp.sum((w - y) ** 2) / 2
-        >>> path(loss, l1, jnp.zeros(1), jnp.array([3.0]), strengths=jnp.array([2.0, 1.0])).params
+        >>> path(loss, l1, jnp.zeros(1), jnp.array([3.0]), strengths=jnp.array([2.0, 1.0])).params.round(4)
         Array([[1.],
                [2.]], dtype=float32)
 

@@ -71,7 +71,7 @@ def proximal_gradient(
         SIAM Journal on Imaging Sciences, 2(1), 183-202. The algorithm with backtracking, equations (4.1) to (4.3).
 
         O'Donoghue, B., & Candes, E. (2015). Adaptive restart for accelerated gradient schemes. Foundations of
-        Computational Mathematics, 15(3), 715-732. Equation (13), the gradient scheme.
+        Computational Mathematics, 15(3), 715-732. Section 3.2, the gradient scheme.
     """
     value_and_grad = jax.value_and_grad(loss)
 

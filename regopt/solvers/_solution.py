@@ -39,8 +39,8 @@ def duality_gap(params: Tree, value: jax.Array, grad: Tree, penalty: Penalty, lo
         The bound, >= 0 up to rounding, shape ().
 
     References:
-        Duenner, C., Forte, S., Takac, M., & Jaggi, M. (2016). Primal-dual rates and certificates. ICML. Section 4.2,
-        the restriction to a level set.
+        Duenner, C., Forte, S., Takac, M., & Jaggi, M. (2016). Primal-dual rates and certificates. ICML. For the
+        restriction to a level set.
     """
     own = penalty.value(params)
     level = jnp.maximum(own + value - as_float(lower_bound), own)

@@ -131,7 +131,7 @@ def test_the_decay_spares_biases_under_inject_hyperparams_too():
 
 
 def test_an_unknown_mask_is_named():
-    with pytest.raises(ValueError, match='mask must be "weights", a tree of bools, a function to one, or None, got'):
+    with pytest.raises(ValueError, match='mask must be "weights", bools by layer, a function to these, or None, got'):
         regopt.adamw(0.1, mask="kernels").update(
             {"w": jnp.ones(2)}, regopt.adamw(0.1).init({"w": jnp.ones(2)}), {"w": jnp.ones(2)}
         )
