@@ -390,7 +390,11 @@ def test_errors_say_what_to_pass():
         (regopt.newton(), "proximal", "evaluates the loss itself"),
         (regopt.bfgs(), "constraint", "evaluates the loss itself"),
         (regopt.sam(regopt.sgd(0.1)), "proximal", "a point beside it"),
-        (regopt.sam(regopt.sgd(0.1), explicit_point=True), "proximal", "takes the gradient or keeps the model elsewhere"),
+        (
+            regopt.sam(regopt.sgd(0.1), explicit_point=True),
+            "proximal",
+            "takes the gradient or keeps the model elsewhere",
+        ),
         (regopt.average_params(regopt.sgd(0.1)), "constraint", "AverageParams takes the gradient or keeps the model"),
         (regopt.lookahead(regopt.sgd(0.1)), "proximal", "the points that the optimizer keeps"),
         (

@@ -19,6 +19,15 @@ def run(**options):
     return sweep.run(TASK, SETTINGS, DATA, **(SCHEDULE | options))
 
 
+@pytest.fixture(autouse=True)
+def no_compile_cache():
+    """Without a folder, nothing is remembered from earlier tests and runs."""
+    before = getattr(jax.config, measure.CACHE_FOLDER)
+    jax.config.update(measure.CACHE_FOLDER, None)
+    yield
+    jax.config.update(measure.CACHE_FOLDER, before)
+
+
 @pytest.fixture
 def fast(monkeypatch):
     """Say which mapping is the fastest, and count the measurements."""
@@ -66,21 +75,17 @@ def test_the_fastest_is_taken_and_remembered(fast):
 
 def test_it_is_remembered_beside_the_compile_cache(fast, tmp_path, monkeypatch):
     timed = fast("map", 5)
-    before = getattr(jax.config, measure.CACHE_FOLDER)
     jax.config.update(measure.CACHE_FOLDER, str(tmp_path))
-    try:
-        run(mapping="measured")
-        (file,) = tmp_path.glob("regopt-mapping-*.json")
-        assert json.loads(file.read_text()) == {"mapping": "map", "chunk": 5}
-        monkeypatch.setattr(measure, "_REMEMBERED", {})
-        run(mapping="measured")
-        assert len(timed) == 3
-        file.write_text("{")
-        monkeypatch.setattr(measure, "_REMEMBERED", {})
-        run(mapping="measured")
-        assert len(timed) == 6
-    finally:
-        jax.config.update(measure.CACHE_FOLDER, before)
+    run(mapping="measured")
+    (file,) = tmp_path.glob("regopt-mapping-*.json")
+    assert json.loads(file.read_text()) == {"mapping": "map", "chunk": 5}
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    run(mapping="measured")
+    assert len(timed) == 3
+    file.write_text("{")
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    run(mapping="measured")
+    assert len(timed) == 6
 
 
 def test_a_saved_sweep_goes_on_with_its_own_mapping(fast, tmp_path, monkeypatch):
