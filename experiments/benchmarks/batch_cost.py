@@ -65,11 +65,10 @@ def run(config, key):
         for rows in sizes:
             data = _data(rows, config.validation, layers[0], config.seed)
             contenders[_name(layers, rows)] = engine(config, key, data, rates, task=task)
-    steps = config.steps * config.settings
-    return {**in_turns(contenders, config.rounds), "steps": np.array(steps)}
+    return in_turns(contenders, config.rounds)
 
 
-def table(arrays):
+def table(config, arrays):
     """Microseconds a step of a setting, and what that is to the smallest data set of the model."""
     import pandas
 
@@ -77,14 +76,14 @@ def table(arrays):
     seconds = np.median(arrays["seconds"], axis=1)
     return pandas.DataFrame(
         {
-            "us a step of a setting": 1e6 * seconds / float(arrays["steps"]),
+            "us a step of a setting": 1e6 * seconds / (config.steps * config.settings),
             "to the smallest": [ratio(arrays, name, _smallest(names, name)) for name in names],
         },
         index=names,
     ).rename_axis("data")
 
 
-def figure(arrays):
+def figure(config, arrays):
     """The ratio to the smallest data set over the number of rows."""
     drawing = Figure(figsize=(6, 3.6), layout="constrained")
     axes = drawing.subplots()
@@ -101,7 +100,7 @@ def figure(arrays):
     return drawing
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The time does not depend on the number of rows."""
     names = arrays["contenders"].tolist()
     return [

@@ -67,7 +67,7 @@ def run(config, key):
                     carries[k] = step(*carries[k], grads)
                 jax.block_until_ready(carries[k])
                 seconds[i, k, turn] = (time.perf_counter() - began) / config.steps
-    return {"layers": np.array(config.layers), "seconds": seconds, "built": built}
+    return {"seconds": seconds, "built": built}
 
 
 def transformer(key, layers, width):
@@ -95,14 +95,14 @@ def compiled(optimizer, params):
     return program, carry, time.perf_counter() - began
 
 
-def table(arrays):
+def table(config, arrays):
     """Milliseconds of an update, seconds to compile, and the ratios."""
     import pandas
 
     milli = 1e3 * np.median(arrays["seconds"], axis=-1)
     return pandas.DataFrame(
         {
-            "leaves": LEAVES * arrays["layers"],
+            "leaves": LEAVES * np.array(config.layers),
             "guard (ms)": milli[:, 0],
             "optax (ms)": milli[:, 1],
             "guard / optax": run_ratio(arrays),
@@ -118,7 +118,7 @@ def run_ratio(arrays):
     return np.median(arrays["seconds"][:, 0] / arrays["seconds"][:, 1], axis=-1)
 
 
-def figure(arrays):
+def figure(config, arrays):
     """Time of an update and to compile, over the number of leaves."""
     result = Figure(figsize=(9, 4), layout="constrained")
     panels = result.subplots(1, 2)
@@ -128,18 +128,18 @@ def figure(arrays):
     }
     for axes, (label, values) in zip(panels, times.items(), strict=True):
         for k, name in enumerate(CONTENDERS):
-            axes.plot(LEAVES * arrays["layers"], values[:, k], "o-", label=name)
+            axes.plot(LEAVES * np.array(config.layers), values[:, k], "o-", label=name)
         axes.set(xlabel="leaves", ylabel=label, ylim=(0, None))
     panels[0].legend()
     return result
 
 
-def claims(arrays):
+def claims(config, arrays):
     """The bars."""
     source = "medians of alternating rounds"
-    growth = arrays["layers"][1] / arrays["layers"][0]
+    growth = config.layers[1] / config.layers[0]
     result = []
-    for i, layers in enumerate(arrays["layers"]):
+    for i, layers in enumerate(config.layers):
         for name, value in (
             ("time of an update", run_ratio(arrays)[i]),
             ("time to compile", arrays["built"][i, 0] / arrays["built"][i, 1]),

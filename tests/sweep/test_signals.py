@@ -122,10 +122,10 @@ def endless(x):
     jax.debug.callback(lambda: print("computing", flush=True))
     return jax.lax.fori_loop(0, 10**9, lambda _, x: jnp.sin(x) + 1e-3, x)
 
-def claims(arrays):
+def claims(config, arrays):
     return []
 
-def figure(arrays):
+def figure(config, arrays):
     return None
 '''
     )
