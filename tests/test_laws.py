@@ -22,7 +22,7 @@ from support import sampling
 
 # public names that are no factories with numbers: functions of values
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
-NO_FACTORY |= {"CONVENTIONS", "Library", "explain"}
+NO_FACTORY |= {"CONVENTIONS", "Library", "explain", "metric_of"}
 NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
 PACKAGES = [optimizers, transforms, regularization, penalties, projections, schedules, noise, augment, initializers]
 PACKAGES += [layers, stopping]
