@@ -33,7 +33,7 @@ def numbers_by_layer_are_right_or_refused(row: Row, number: str, form: str) -> N
         try:
             equal = _facts(row.make(**{number: FORMS[form](first, first)}), params)
             by_layer = _facts(row.make(**{number: FORMS[form](first, second)}), params)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             _check_refusal(error)
             return
         alone, other = (_facts(row.make(**{number: value}), params) for value in (first, second))
@@ -56,7 +56,7 @@ def numbers_by_entry_are_right_or_refused(row: Row, number: str, shape: tuple[in
         try:
             equal = _facts(row.make(**{number: np.full(shape, value)}), w)
             _facts(row.make(**{number: varied}), w)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             _check_refusal(error)
             return
         _check_equal(
@@ -93,7 +93,7 @@ def _check_equal(found: Tree, expected: Tree, what: str) -> None:
     np.testing.assert_allclose(floats(found), floats(expected), rtol=1e-12, atol=1e-12, err_msg=what)
 
 
-def _check_refusal(error: ValueError) -> None:
+def _check_refusal(error: Exception) -> None:
     require("\n" not in str(error), f"the refusal is not one line: {str(error)[:200]}")
     jax_words = ("broadcast", "incompatible shapes", "pytree", "concatenate")
     require(not any(word in str(error) for word in jax_words), f"the refusal is JAX's own: {str(error)[:200]}")
