@@ -15,7 +15,7 @@ from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._checks import asking_for, check_mode, check_monitor, check_task, monitored
 from regopt.training._early_stopping import early_stopping
-from regopt.training._segments import checked, keys_of, scan_while, train_segment
+from regopt.training._segments import checked, first_metrics, keys_of, scan_while, train_segment
 
 
 class Fit(NamedTuple):
@@ -124,7 +124,7 @@ def fit(
     if keeps_best:
         check_number("patience", patience, "[0, inf)")
     keys = keys_of(key, h)
-    mode = monitored(task, monitor, mode, lambda: task.evaluate(task.init(keys.init, h), data, h))
+    mode = monitored(task, monitor, mode, lambda: first_metrics(task, data, keys.init, h))
     rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
     with asking_for(h):
         state = jax.tree.map(jnp.asarray, task.init(keys.init, h))

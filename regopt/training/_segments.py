@@ -114,6 +114,13 @@ def train_segment(
     return state, metrics, first_bad_step(first_step, per_step, steps, good)
 
 
+def first_metrics(task: Task, data: Splits, key: Key, h: Tree) -> dict[str, jax.Array]:
+    """The metrics of a first step and of the evaluation before it, by the names that a segment gives them."""
+    state = task.init(key, h)
+    per_step = task.step(state, data.train, jax.random.fold_in(key, 0), h)[1]
+    return {f"train_{name}": value for name, value in per_step.items()} | task.evaluate(state, data, h)
+
+
 def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:
     """Number of the first step with a metric that is not finite, of the last step if only ``good`` is false, else 0."""
     finite = reduce(jnp.logical_and, map(jnp.isfinite, jax.tree.leaves(per_step)), jnp.ones(steps, bool))

@@ -30,6 +30,7 @@ from regopt.training._checks import (
     check_task,
     monitored,
 )
+from regopt.training._segments import first_metrics
 
 P = ParamSpec("P")
 Config = TypeVar("Config")
@@ -97,9 +98,8 @@ class SweepConfig:
             object.__setattr__(self, name, value)
 
     def _first_metrics(self, key: Key) -> dict[str, jax.Array]:
-        """The metrics of the first setting before training, for their names."""
-        h = self.settings.row(0)
-        return self.task.evaluate(self.task.init(key, h), self.data, h)
+        """The metrics of the first setting, for their names."""
+        return first_metrics(self.task, self.data, key, self.settings.row(0))
 
     @property
     def direction(self) -> Literal["min", "max"]:
