@@ -174,7 +174,7 @@ def rmsprop_nesterov(
         >>> params = jnp.array([1.0, -2.0])  # the loss is |w|**2 / 2, its gradient w
         >>> optimizer = regopt.rmsprop_nesterov(learning_rate=0.5, decay=0.75, momentum=0.5)
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
-        >>> params + updates, regopt.final_params(params + updates, state)
+        >>> (params + updates).round(4), regopt.final_params(params + updates, state).round(4)
         (Array([-0.5, -0.5], dtype=float32), Array([ 0., -1.], dtype=float32))
 
     References:
