@@ -8,6 +8,7 @@ so that they do not contain the noise itself.
 import jax
 import jax.numpy as jnp
 
+from regopt._core import linalg
 from regopt._core.numerics import as_float, check_range, like, safe_divide, widen
 from regopt._core.types import Number
 
@@ -234,7 +235,7 @@ def conditional_error(
         raise ValueError(f"x must have shape [examples, features], got {x.shape}")
     check_range("strength", strength, "[0, inf)")
     n, p = x.shape
-    singular = jnp.square(jnp.linalg.svd(x, compute_uv=False)) / n
+    singular = jnp.square(linalg.singular_values(x)) / n
     rounding = max(n, p) * jnp.finfo(x.dtype).eps * jnp.max(singular)
     d = jnp.where(singular > rounding, singular, 0)
     signal, noise, a = (like(number, x) for number in (signal, noise, strength))
