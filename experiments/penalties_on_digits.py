@@ -17,7 +17,9 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -30,6 +32,7 @@ from regopt import augment, layers, penalties, projections, sweep
 from regopt.data import digits, subsamples
 from regopt.experiment import Claim
 from regopt.losses import cross_entropy, smoothed_cross_entropy
+from regopt.regularization import ConstraintState
 from regopt.sweep.results import holm
 
 NONE, STOPPING = "none", "early stopping"
@@ -170,6 +173,23 @@ def settings_of(names, seeds):
     return sweep.from_columns({**columns, **static, "seed": np.array(replicas), "replica": np.array(replicas)})
 
 
+def projected(optimizer, ball):
+    """The optimizer followed by a projection: several regularisers at once, of which each setting uses one."""
+
+    def init(params):
+        return ConstraintState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params, **extra_args):
+        updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
+        stepped = optax.apply_updates(params, updates)
+        nearest = ball(stepped)
+        differs = jax.tree.map(lambda a, b: jnp.any(a != b), stepped, nearest)
+        active = state.active + jnp.any(jnp.stack(jax.tree.leaves(differs))).astype(jnp.int32)
+        return jax.tree.map(jnp.subtract, nearest, params), ConstraintState(inner, state.count + 1, active)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def task_of(config):
     """One network with all methods on it, each at its own strength or neutral."""
     sizes = (PIXELS, config.width, config.width, CLASSES)
@@ -195,7 +215,7 @@ def task_of(config):
         inner = regopt.regularize(regopt.adam(config.learning_rate), penalties.l2(h["L2"]))
         inner = regopt.regularize(inner, sparse, "proximal")
         ball = partial(projections.projection_max_norm, radius=h["max-norm"])
-        return regopt.regularize(inner, how="constraint", constraint=ball)
+        return projected(inner, ball)
 
     def changed(key, x, y, h):
         if not h["augmented"]:

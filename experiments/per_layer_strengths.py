@@ -206,7 +206,9 @@ def task_of(config):
     """A small network with a strength for each input of a layer, ``h["strengths"]`` [pixels + width]."""
 
     def optimizer(h):
-        first, second = (part[None] for part in jnp.split(h["strengths"], [PIXELS]))
+        of_pixels, of_hidden = jnp.split(h["strengths"], [PIXELS])  # one for all weights out of an input
+        first = jnp.broadcast_to(of_pixels, (config.width, PIXELS))
+        second = jnp.broadcast_to(of_hidden, (10, config.width))
         by_layer = {"layers": {0: {"kernel": first, "bias": 0.0}, 1: {"kernel": second, "bias": 0.0}}}
         return regopt.regularize(regopt.heavy_ball(config.learning_rate, config.momentum), penalties.l2(by_layer))
 

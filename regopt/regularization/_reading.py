@@ -70,7 +70,7 @@ def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: 
 
     most = {"value": jnp.zeros(()), "grad": params, **dict.fromkeys(_FUNCTIONS, unknown)}
     usual = {name: most[name] for name in ("value", "grad", "value_fn")}  # all that some optimizers take
-    error: Exception | None = None
+    error: TypeError | ValueError | None = None
     for extra_args in (most, usual, {}):
         try:
             # the update itself is held to the promotion that its caller has set, and raises then if it does not keep it
@@ -79,7 +79,7 @@ def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: 
             return classify(program, optimizer, params, state)
         except _CallsLossError:
             return evaluating(params)
-        except TypeError as now:
+        except (TypeError, ValueError) as now:
             error = error or now
     assert error is not None
     raise error
