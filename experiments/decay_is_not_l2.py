@@ -203,8 +203,8 @@ def _noisy(config, key):
 def _optimizer(name, how, learning_rate, strength):
     """An optimizer with an L2 penalty in one of the two forms; the decay is learning_rate * strength."""
     penalty = penalties.l2(strength)
-    rate = {"learning_rate": learning_rate} if how == "decoupled" else {}
-    return regopt.regularize(OPTIMIZERS[name](learning_rate), penalty, how, **rate)
+    rate = learning_rate if how == "decoupled" else None
+    return regopt.regularize(OPTIMIZERS[name](learning_rate), penalty, how, learning_rate=rate)
 
 
 def _identities(key):
@@ -234,8 +234,8 @@ def _identities(key):
 
         def first(how):
             adam = regopt.adam(rate, eps=0.0)
-            given = {"learning_rate": rate} if how == "decoupled" else {}
-            optimizer = regopt.regularize(adam, penalty, how, **given) if how else adam
+            given = rate if how == "decoupled" else None
+            optimizer = regopt.regularize(adam, penalty, how, learning_rate=given) if how else adam
             return jnp.asarray(optimizer.update(grads, optimizer.init(w), w)[0]) / rate
 
         plain = first(None)

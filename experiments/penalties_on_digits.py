@@ -179,7 +179,7 @@ def projected(optimizer, ball):
     def init(params):
         return ConstraintState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def update(updates, state, params, **extra_args):
+    def update(updates, state, params=None, **extra_args):
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         stepped = optax.apply_updates(params, updates)
         nearest = ball(stepped)
