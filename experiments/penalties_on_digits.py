@@ -180,6 +180,7 @@ def projected(optimizer, ball):
         return ConstraintState(optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
+        assert params is not None
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         stepped = optax.apply_updates(params, updates)
         nearest = ball(stepped)
