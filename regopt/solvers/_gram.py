@@ -8,8 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regopt._core.types import Penalty, Tree
-from regopt.solvers._solution import duality_gap
+from regopt._core.types import Tree
 
 
 class GramLoss(NamedTuple):
@@ -37,10 +36,6 @@ class GramLoss(NamedTuple):
         """The loss, shape ()."""
         w = params["coefficients"]
         return (w @ (self.gram @ w) - 2 * (self.products @ w) + self.square) / 2
-
-    def duality_gap(self, penalty: Penalty, params: Tree) -> jax.Array:
-        """An upper bound on the objective at ``params`` minus its minimum, shape ()."""
-        return duality_gap(params, *jax.value_and_grad(self)(params), penalty, 0.0)
 
     def with_intercept(self, params: Tree) -> Tree:
         """The parameters with their best intercept, if there is one."""

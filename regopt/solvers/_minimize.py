@@ -10,6 +10,7 @@ from regopt._core import trees
 from regopt._core.numerics import as_float, check_number, check_whole
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.penalties import l2
+from regopt.solvers._gram import GramLoss
 from regopt.solvers._implicit import implicit_root
 from regopt.solvers._proximal_gradient import Gap, proximal_gradient
 from regopt.solvers._solution import Solution, duality_gap, step_between
@@ -113,6 +114,8 @@ def _gap(
     loss: Callable[..., jax.Array], penalty: Penalty, start: Tree, data: tuple[Any, ...], lower_bound: Number | None
 ) -> Gap | None:
     """The duality gap that is known for this loss and penalty; None where there is none."""
+    if isinstance(loss, GramLoss) and penalty.has_linear_minimum:  # >= 0, and its intercept has no gradient
+        return lambda params, value, grad: duality_gap(params, value, grad, penalty, 0.0)
     if isinstance(loss, CertifiedLoss):
         if lower_bound is not None:
             raise ValueError("this loss brings a duality gap of its own: leave lower_bound out")
