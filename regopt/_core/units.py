@@ -12,10 +12,12 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from regopt._core import paths
 from regopt._core.checks import check_index
+from regopt._core.messages import brief
 from regopt._core.types import Tree
 
 UnitAxis: TypeAlias = int | Mapping[str, int] | None
@@ -37,6 +39,23 @@ def check_unit_axis(value: object) -> None:
     """Require None, a whole number, or a mapping from path patterns; the axes are checked where they meet a leaf."""
     if value is not None and not isinstance(value, Mapping):
         check_index("unit_axis", value)
+
+
+def check_axis(value: object) -> None:
+    """Require "incoming", None, a whole number, a tuple of these, or a mapping from path patterns to such values."""
+    for axis in value.values() if isinstance(value, Mapping) else [value]:
+        numbers = (
+            axis
+            if isinstance(axis, tuple)
+            else ()
+            if axis is None or (isinstance(axis, str) and axis == "incoming")
+            else (axis,)
+        )
+        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+            raise ValueError(
+                f'axis must be "incoming", None, a whole number, a tuple of whole numbers or a mapping from path '
+                f"patterns to these, got {brief(axis)}"
+            )
 
 
 def group_axes(params: Tree, axis: Axis, unit_axis: UnitAxis = None) -> list[tuple[int, ...]]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.checks import check_switch
 from regopt._core.numerics import as_float, at_count, check_number, check_range
 from regopt._core.protocols import with_explicit_form
 from regopt._core.types import Number, NumberOrSchedule, NumberTree, Tree
@@ -213,6 +214,7 @@ def nesterov(
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
     check_number("momentum", momentum, "[0, 1)")
+    check_switch("explicit_point", explicit_point)
     explicit = _explicit(learning_rate, momentum)
     return explicit if explicit_point else with_explicit_form(_at_the_point(learning_rate, momentum), explicit)
 

@@ -180,6 +180,7 @@ def rmsprop_nesterov(
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.6.
     """
+    check_switch("explicit_point", explicit_point)
     direction = scale_by_rmsprop(decay, eps, eps_root)
     explicit = optax.chain(direction, nesterov(learning_rate, momentum, explicit_point=True))
     if explicit_point:

@@ -15,7 +15,7 @@ from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, widen
 from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty
-from regopt._core.units import Axis, UnitAxis, group_axes
+from regopt._core.units import Axis, UnitAxis, check_axis, check_unit_axis, group_axes
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import rows, shrink, shrink_by_coordinate, sparse_group_max
 
@@ -134,6 +134,8 @@ def group_lasso(
     """
     check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
+    check_axis(axis)
+    check_unit_axis(unit_axis)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
     def value_at(w, strength, *, axes):
@@ -196,6 +198,8 @@ def sparse_group_lasso(
     check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
+    check_axis(axis)
+    check_unit_axis(unit_axis)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
     def value_at(w, strength, l1_ratio, *, axes):
@@ -257,6 +261,8 @@ def exclusive_lasso(
         303-324. For the proximal operators of mixed norms.
     """
     check_range("strength", strength, "[0, inf)")
+    check_axis(axis)
+    check_unit_axis(unit_axis)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
     def value_at(w, strength, *, axes):

@@ -13,7 +13,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float, check_range, direction_and_norm, like, safe_divide
+from regopt._core.numerics import as_float, check_number, direction_and_norm, like, safe_divide
 from regopt._core.sums import largest_of_vector
 from regopt._core.types import Number, Tree
 
@@ -96,8 +96,8 @@ def guard(
     """
     check_optimizer("optimizer", optimizer)
     if max_norm is not None:
-        check_range("max_norm", max_norm, "[0, inf)")
-    check_range("max_shrink", max_shrink, "[1, inf)")
+        check_number("max_norm", max_norm, "[0, inf)")
+    check_number("max_shrink", max_shrink, "[1, inf)")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.checks import check_optimizer
+from regopt._core.checks import check_optimizer, check_switch
 from regopt._core.numerics import check_number, direction_and_norm
 from regopt._core.types import Number, Tree
 from regopt.transforms._averaging import applied
@@ -84,6 +84,7 @@ def sam(
     """
     check_optimizer("optimizer", optimizer)
     check_number("rho", rho, "[0, inf)")
+    check_switch("explicit_point", explicit_point)
     optimizer = optax.with_extra_args_support(optimizer)
     return (_explicit if explicit_point else _at_the_point)(optimizer, rho)
 

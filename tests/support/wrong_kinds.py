@@ -19,6 +19,7 @@ import optax
 import regopt
 from regopt import penalties, schedules
 from regopt._core.types import BoolTree, Mask, Number, NumberOrSchedule, NumberTree
+from regopt._core.units import Axis, UnitAxis
 from regopt.testing import CATALOGUE
 
 NAN, INF = float("nan"), float("inf")
@@ -87,6 +88,10 @@ def wrong_values(hint: Any, default: Any) -> list[Any]:
         return list(NO_BOOL)
     if plain in (strip_none(Mask), strip_none(BoolTree)):
         return list(NO_MASK)
+    if plain == strip_none(Axis):
+        return ["weights", b"3", True, 1.5, NAN, 1j, Unusual(), [3], (1.5,), {"**/w": "3"}, {"**/w": 1.5}]
+    if plain == strip_none(UnitAxis):
+        return [value for value in NO_WHOLE if not isinstance(value, dict)]
     parts = typing.get_args(plain) or (plain,)
     if all(typing.get_origin(part) is Literal for part in parts) or typing.get_origin(plain) is Literal:
         return [*NO_NAME, *none]
@@ -105,8 +110,8 @@ def strip_none(hint: Any) -> Any:
     return reduce(operator.or_, parts) if type(None) in typing.get_args(hint) else hint
 
 
-# a mask and the axes of groups are read where they meet the parameters, and the box has entries
-LATER = {"mask", "axis", "lower", "upper"}
+# a mask is read where it meets the parameters, and the box has entries
+LATER = {"mask", "lower", "upper"}
 
 
 def wrong_calls(factory: Callable[..., Any]) -> Iterator[Wrong]:

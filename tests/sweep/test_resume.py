@@ -148,10 +148,10 @@ def test_a_second_sigterm_ends_a_process_that_waits_for_a_long_segment(environme
     script = f"""
 import sys
 sys.path.insert(0, {str(Path(killed_sweep.__file__).parents[1])!r})
-import time, jax
+import os, time, jax
 from support import killed_sweep
 def wait(x):
-    print("stepping", flush=True)
+    os.write(1, b"stepping\\n")  # in one piece, also where two devices step at once
     time.sleep(30)
     return x
 task = killed_sweep.task()
