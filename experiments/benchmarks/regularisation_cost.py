@@ -36,6 +36,12 @@ def proximal(penalty):
     return regopt.regularize(regopt.adam(RATE), penalty, "proximal")
 
 
+def to_max_norm(updates, params):
+    """Ends at the Euclidean projection; as a constraint around Adam it is refused, for its metric is another one."""
+    targets = projections.projection_max_norm(optax.apply_updates(params, updates), 3.0, unit_axis=-1)
+    return jax.tree.map(jnp.subtract, targets, params)
+
+
 SEPARABLE = {
     "L2 in the gradient": lambda: regopt.regularize(regopt.adam(RATE), penalties.l2(1e-3)),
     "L1 in the gradient": lambda: regopt.regularize(regopt.adam(RATE), penalties.l1(1e-4)),
@@ -50,9 +56,7 @@ GROUPS = {
     "group lasso in the gradient": lambda: regopt.regularize(regopt.adam(RATE), penalties.group_lasso(1e-4)),
     "group lasso proximal, Adam's metric": lambda: proximal(penalties.group_lasso(1e-4)),
     "sparse group lasso proximal": lambda: proximal(penalties.sparse_group_lasso(1e-4, 0.5)),
-    "max-norm per unit": lambda: regopt.regularize(
-        regopt.adam(RATE), how="constraint", constraint=lambda w: projections.projection_max_norm(w, 3.0, unit_axis=-1)
-    ),
+    "max-norm per unit": lambda: optax.chain(regopt.adam(RATE), optax.stateless(to_max_norm)),
 }
 LIBRARIES = ("regopt", "JAXopt's formula", "NumPy")
 

@@ -10,6 +10,7 @@ import optax
 from regopt._core import trees
 from regopt._core.numerics import check_number
 from regopt._core.types import NO_PROJECTION, Number, Penalty, Tree
+from regopt.regularization._coupled import check_coupling
 from regopt.regularization._metric import count_true, moved, only_trained, read
 
 
@@ -29,7 +30,7 @@ def constrained(
 
     def init(params):
         inner = optimizer.init(params)
-        read(optimizer, params, inner, "constraint")
+        check_coupling(read(optimizer, params, inner, "constraint", compares=True), project, params)
         return ConstraintState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):

@@ -42,8 +42,8 @@ def metric_of(optimizer: optax.GradientTransformation, params: Tree, how: str = 
     """What a proximal step or a constraint around this optimizer rests on; see ``regularize``.
 
     With a proximal step the fixed points are the solutions of the regularised problem unless ``decays`` is true: then
-    the problem includes the optimizer's own decay, in its own metric. With a constraint they are the solutions of the
-    constrained problem if moreover all steps are equal, or if the constraint is one for each entry, such as a box.
+    the problem includes the optimizer's own decay, in its own metric. A constraint is moreover refused where it couples
+    coordinates with different steps.
 
     Args:
         optimizer: any optax or regopt transformation.
@@ -75,14 +75,18 @@ def metric_of(optimizer: optax.GradientTransformation, params: Tree, how: str = 
     return Metric(structure.unflatten(found.trained), structure.unflatten(uniform), decays)
 
 
-def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: Tree, how: str) -> reading.Reading:
+def read(
+    optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: Tree, how: str, *, compares: bool = False
+) -> reading.Reading:
     """Read the program of the optimizer's update, and refuse one that a move of the parameters would mislead.
+
+    With ``compares`` the steps can be compared.
 
     Raises:
         ValueError: the update cannot be read, or ``how`` would end at the solution of another problem.
     """
     try:
-        found = reading.read(optimizer, params, state)
+        found = reading.read(optimizer, params, state, compares=compares)
     except (TypeError, ValueError) as error:
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
+from regopt.regularization._numbering import branch_key, constant_key, key_of
 from regopt.regularization._rules import ALIASES, classified, filled, response
 from regopt.regularization._values import Kind, Value, fixed, held, joined
 
-_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
-_CALLS |= {"checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
+CALLS |= {"checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 
 
 def interpret(program: ClosedJaxpr, arguments: Sequence[Value], remembered: Sequence[bool]) -> list[Value]:
@@ -33,7 +34,8 @@ def interpret(program: ClosedJaxpr, arguments: Sequence[Value], remembered: Sequ
     jaxpr, evaluates = program.jaxpr, all(value.primal is not None for value in arguments)
     known: dict[Any, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
     for var, const in zip(jaxpr.constvars, program.consts, strict=True):
-        known[var] = fixed(np.ndim(const) == 0, primal=const)
+        scalar = np.ndim(const) == 0
+        known[var] = fixed(scalar, primal=const)._replace(key=constant_key(id(const)) if scalar else None)
     memories = _remembered(jaxpr, remembered)
 
     def read(atom):
@@ -57,14 +59,15 @@ def _kept(value: Value) -> Value:
 def _literal(atom: Any) -> Value:
     value = np.asarray(atom.val)
     zero = value.dtype.kind in "fiu" and bool(np.all(value == 0))
-    return fixed(value.ndim == 0, primal=jnp.asarray(atom.val, atom.aval.dtype))._replace(zero=zero)
+    key = constant_key(value.item()) if value.ndim == 0 else None
+    return fixed(value.ndim == 0, primal=jnp.asarray(atom.val, atom.aval.dtype))._replace(zero=zero, key=key)
 
 
 def _results(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bool) -> list[Value]:
     name = eqn.primitive.name
     fixed_ones = all(value.kind == Kind.FIXED for value in values)
-    if name in _CALLS and not fixed_ones:
-        inner = _closed(eqn.params[_CALLS[name]])
+    if name in CALLS and not fixed_ones:
+        inner = closed(eqn.params[CALLS[name]])
         # a call with a derivative of its own remains one where nothing asks for what happens inside
         plain = not name.startswith("custom") and any(value.kind != Kind.FIXED for value in values)
         classes = interpret(inner, [value.bare for value in values], keeps)
@@ -74,6 +77,7 @@ def _results(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bool) 
         return _conditional(eqn, values, keeps, evaluates)
     else:
         classes = classified(eqn, values)
+    classes = [value._replace(key=key_of(eqn, place, values, value)) for place, value in enumerate(classes)]
     if not evaluates:
         return classes
     primals = _evaluated(eqn, values)
@@ -88,7 +92,9 @@ def _conditional(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bo
     index, operands = values[0], values[1:]
     bare = [value.bare for value in operands]
     branches = [interpret(branch, bare, keeps) for branch in eqn.params["branches"]]
-    classes = [joined(cases, [index.bare]) for cases in zip(*branches, strict=True)]
+    classes = [
+        joined(cases, [index.bare])._replace(key=branch_key(index, cases)) for cases in zip(*branches, strict=True)
+    ]
     if not evaluates:
         return classes
     avals = [var.aval for var in eqn.outvars]
@@ -132,8 +138,8 @@ def _remembered(jaxpr: Any, results: Sequence[bool]) -> set[Any]:
         name, atoms = eqn.primitive.name, []
         if name in ALIASES:
             atoms = eqn.invars[name == "select_n" :]
-        elif name in _CALLS:
-            atoms = _passed(_closed(eqn.params[_CALLS[name]]).jaxpr, keeps, eqn.invars)
+        elif name in CALLS:
+            atoms = _passed(closed(eqn.params[CALLS[name]]).jaxpr, keeps, eqn.invars)
         elif name == "cond":
             branches = eqn.params["branches"]
             atoms = [atom for branch in branches for atom in _passed(branch.jaxpr, keeps, eqn.invars[1:])]
@@ -146,5 +152,5 @@ def _passed(jaxpr: Any, keeps: Sequence[bool], atoms: Sequence[Any]) -> list[Any
     return [atom for var, atom in zip(jaxpr.invars, atoms, strict=True) if var in inside]
 
 
-def _closed(jaxpr: Any) -> ClosedJaxpr:
+def closed(jaxpr: Any) -> ClosedJaxpr:
     return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())

@@ -30,6 +30,11 @@ def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax
     def init(params):
         inner = optimizer.init(params)
         found = metric.read(optimizer, params, inner, "proximal")
+        steps = [
+            jax.ShapeDtypeStruct(() if value.uniform else jnp.shape(w), jnp.float32)
+            for value, w in zip(found.updates, jax.tree.leaves(params), strict=True)
+        ]
+        jax.eval_shape(penalty.prox, params, jax.tree.unflatten(jax.tree.structure(params), steps))  # may refuse them
         return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), starts(found, inner))
 
     def update(updates, state, params=None, **extra_args):

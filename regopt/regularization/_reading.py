@@ -18,6 +18,7 @@ from jax.extend.core import Literal
 
 from regopt._core.protocols import displaced
 from regopt._core.types import Tree
+from regopt.regularization._numbering import constant_key
 from regopt.regularization._program import interpret
 from regopt.regularization._rules import filled
 from regopt.regularization._values import HELD, PARAMS, POINTS, VELOCITY, Kind, Value, fixed, linear, nonlinear
@@ -58,8 +59,19 @@ class _CallsLossError(Exception):
     """The optimizer evaluates a function of the loss where there is none."""
 
 
-def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: Tree) -> Reading:
+def read(
+    optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: Tree, *, compares: bool = False
+) -> Reading:
     """Classify the update that follows on ``init``, for a gradient like the parameters.
+
+    Args:
+        optimizer: the optimizer.
+        params: the parameters.
+        state: its state.
+        compares: whether the updates get keys, by which their steps can be compared.
+
+    Returns:
+        The classes.
 
     Raises:
         Exception: whatever the update raises without the extra arguments that it requires.
@@ -76,7 +88,8 @@ def read(optimizer: optax.GradientTransformationExtraArgs, params: Tree, state: 
             # the update itself is held to the promotion that its caller has set, and raises then if it does not keep it
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
                 program, _ = trace(optimizer, params, state, params, extra_args)
-            return classify(program, optimizer, params, state)
+            found = classify(program, optimizer, params, state)
+            return compared(program, found) if compares else found
         except _CallsLossError:
             return evaluating(params)
         except (TypeError, ValueError) as now:
@@ -125,6 +138,33 @@ def classify(program: Program, optimizer: optax.GradientTransformation, params: 
     if not velocities or not all(_rides(after[place], reading.updates) for place in velocities):
         return reading
     return _settled(program, start, velocities)[0]._replace(rides=True)
+
+
+def compared(program: Program, reading: Reading) -> Reading:
+    """The reading with keys: the steps of two updates with the same key are equal in every update.
+
+    All responses of the state start at 0, and those stay equal that the update makes of equal ones in the same way.
+    """
+    classes = [0] * len(reading.memory)
+    while True:
+        memory = [
+            value._replace(key=constant_key(("response", number)))
+            if value.kind == Kind.LINEAR and value.uniform
+            else value._replace(key=constant_key(("state", place)) if value.uniform else None)
+            for place, (value, number) in enumerate(zip(reading.memory, classes, strict=True))
+        ]
+        given = [
+            value._replace(key=constant_key("gradient")) if value.uniform else value for value in _gradient(program)
+        ]
+        arguments = [value.bare for value in (*given, *memory, *_parameters(program))]
+        found = interpret(program.closed, arguments, _remembered(program, memory))
+        updates, after = found[: len(found) - len(memory)], found[len(found) - len(memory) :]
+        pairs = list(zip(classes, (value.key for value in after), strict=True))
+        numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+        now = [numbers[pair] for pair in pairs]
+        if len(set(now)) == len(set(classes)):
+            return reading._replace(updates=[value.bare for value in updates])
+        classes = now
 
 
 def evaluate(

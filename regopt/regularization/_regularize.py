@@ -45,8 +45,9 @@ def regularize(
       replaced by the actual move of the parameters.
     * ``"constraint"``: ``params <- project(params + optimizer(grad loss))``, the Euclidean projection onto the ball of
       the penalty's norm with this ``radius``, or the projection ``constraint``. The fixed points are the solutions of
-      the constrained problem if the optimizer scales all coordinates alike, or if the constraint is one for each
-      coordinate. The state counts the steps after which the constraint was ``active``.
+      the constrained problem, because coordinates that the projection couples must have the same step: a ball goes with
+      SGD and momentum, and a set for each coordinate, such as a box, with every metric. The state counts the steps
+      after which the constraint was ``active``.
 
     For plain gradient descent the first two ways take the same step. The last two accept every optimizer whose update
     is, coordinate by coordinate, a factor times a mean of gradients; ``init`` proves this from the program of the

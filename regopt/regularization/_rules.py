@@ -26,7 +26,7 @@ from regopt.regularization._values import (
 
 _COPIES = {"copy", "copy_p", "convert_element_type", "reduce_precision", "sharding_constraint", "reshard"}
 ALIASES = _COPIES | {"select_n"}  # the result is an argument, in another dtype or chosen among several
-_ENTRYWISE = _COPIES | {
+ENTRYWISE = _COPIES | {
     *("neg", "add", "sub", "mul", "div", "rem", "max", "min", "pow", "integer_pow", "sqrt", "rsqrt", "square", "exp"),
     *("log", "expm1", "log1p", "tanh", "abs", "sign", "floor", "ceil", "round", "is_finite", "clamp", "select_n"),
     *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "xor", "stop_gradient", "cbrt", "logistic", "add_any"),
@@ -170,7 +170,7 @@ def _tells_whether_finite(eqn: Any) -> bool:
 
 
 def _is_uniform(name: str, shape: tuple[int, ...], arguments: bool) -> bool:
-    return shape == () or (arguments and (name in _ENTRYWISE or name in ("broadcast_in_dim", "reshape")))
+    return shape == () or (arguments and (name in ENTRYWISE or name in ("broadcast_in_dim", "reshape")))
 
 
 def _other(name: str) -> str:

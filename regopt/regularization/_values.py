@@ -43,6 +43,7 @@ class Value(NamedTuple):
     roots: frozenset[int] = frozenset()  # the same where a value is only selected, cast or copied
     zero: bool = False  # known to be 0 everywhere
     kept: bool = False  # of a linear value: the optimizer remembers it, so that functions of it may be held
+    key: int | None = None  # uniform values (of linear ones: responses) with the same key are equal; None: not known
     primal: jax.Array | None = None
     response: jax.Array | None = None
 

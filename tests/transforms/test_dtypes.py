@@ -9,8 +9,13 @@ import optax
 import pytest
 
 import regopt
-from regopt import optimizers, penalties, transforms
+from regopt import optimizers, penalties, projections, transforms
 from regopt.testing import CATALOGUE
+
+
+def box(params):
+    return projections.projection_box(params, -2.5, 2.5)
+
 
 PARAMS = {"kernel": np.array([[1.0, -2.0], [0.5, 3.0]]), "bias": np.array([0.5, -1.0])}
 INNER = {
@@ -31,7 +36,7 @@ WRAPPERS = {
     "gradient": lambda optimizer: regopt.regularize(optimizer, penalties.l2(0.1)),
     "decoupled": lambda optimizer: regopt.regularize(optimizer, penalties.l2(0.1), "decoupled", learning_rate=0.1),
     "proximal": lambda optimizer: regopt.regularize(optimizer, penalties.l1(0.1), "proximal"),
-    "constraint": lambda optimizer: regopt.regularize(optimizer, penalties.l1(0.1), "constraint", radius=5.0),
+    "constraint": lambda optimizer: regopt.regularize(optimizer, how="constraint", constraint=box),
 }
 REFUSED = [("proximal", "lion"), ("constraint", "lion")]  # a sign is no metric
 LINEAR = (

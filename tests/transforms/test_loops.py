@@ -15,7 +15,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import regopt
-from regopt import penalties
+from regopt import penalties, projections
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=(12, 1))
@@ -167,16 +167,22 @@ def test_a_loop_that_asks_for_no_point_runs_the_rule_of_the_name(rule, loop):
         np.testing.assert_allclose(ours, list(by_hand(START)), rtol=1e-11, atol=1e-14)
 
 
+def box(w):
+    """With an edge on the way of the iterates, at which an entry is exactly 0."""
+    return projections.projection_box(w, 0.0, 0.5)
+
+
 @pytest.mark.parametrize("how", ["proximal", "decoupled", "constraint"])
 @pytest.mark.parametrize("make", [regopt.nesterov, regopt.rmsprop_nesterov], ids=lambda make: make.__name__)
 def test_what_moves_the_iterate_gives_the_iterates_of_the_explicit_form(make, how):
     """Zeros of the iterate are exact, although the parameters are a point beside it."""
-    given = {"radius": 0.5} if how == "constraint" else {"learning_rate": 0.05} if how == "decoupled" else {}
+    penalty = None if how == "constraint" else penalties.l1(0.3, mask=None)
+    given = {"constraint": box} if how == "constraint" else {"learning_rate": 0.05} if how == "decoupled" else {}
     with jax.enable_x64(True):
         paths = []
         for explicit in (False, True):
             inner = make(0.05, momentum=0.8, explicit_point=explicit)
-            optimizer = regopt.regularize(inner, penalties.l1(0.3, mask=None), how, **given)
+            optimizer = regopt.regularize(inner, penalty, how, **given)
             w, path = jnp.asarray(START), []
             state = optimizer.init(w)
             for _ in range(60):

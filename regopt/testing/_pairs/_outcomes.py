@@ -22,7 +22,6 @@ ANOTHER = {
     "gradient": "another fixed point, documented: near the solution, by the size of a step",
     "decoupled": "another fixed point, documented: the decay is not scaled by the optimizer",
     "proximal": "another fixed point, documented: the optimizer's own decay is part of the problem",
-    "constraint": "another fixed point, documented: the projection is not in the optimizer's metric",
 }
 
 
@@ -61,8 +60,9 @@ def outcomes(
         optimizer = candidate.make(falling(candidate.rate, candidate.half_life))
         verdicts = {name: _verdict(optimizer, how, name) for name in names}
         excesses = {}
-        if steps and "" in verdicts.values():
-            excesses = _excesses(optimizer, how, names, steps)
+        open_names = [name for name, verdict in verdicts.items() if not verdict]
+        if steps and open_names:
+            excesses = _excesses(optimizer, how, open_names, steps)
     return [_outcome(candidate, how, name, verdict, excesses.get(name)) for name, verdict in verdicts.items()]
 
 
@@ -107,9 +107,7 @@ def _verdict(optimizer: optax.GradientTransformation, how: str, name: str) -> st
     metric = metric_of(optimizer, params, how)
     if not any(metric.trained.values()):
         return "right: nothing is trained"
-    if metric.decays or (how == "constraint" and name != "box" and not all(metric.uniform.values())):
-        return ANOTHER["proximal" if metric.decays else how]
-    return ""
+    return ANOTHER["proximal"] if metric.decays else ""
 
 
 def _excesses(optimizer: optax.GradientTransformation, how: str, names: Sequence[str], steps: int) -> dict[str, float]:
