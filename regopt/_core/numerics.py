@@ -17,13 +17,13 @@ from jax.core import Tracer
 
 from regopt._core.messages import brief, cut
 from regopt._core.sums import largest_of_vector, sum_vector
-from regopt._core.types import Number
+from regopt._core.types import Number, ScheduledNumber
 
 _EXTENDED_FLOATS = "V"  # how NumPy sees bfloat16
 _INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
 
-def like(number: Number, leaf: jax.Array) -> jax.Array:
+def like(number: ScheduledNumber, leaf: jax.Array) -> jax.Array:
     """The number in the dtype of ``leaf`` with its own shape; every number meets an array through this function.
 
     A float32 tracer would otherwise widen bfloat16 state and change the dtypes in the carry of a scan.
@@ -46,7 +46,7 @@ def widen(*arrays: Any) -> tuple[jax.Array, ...]:
     return tuple(x.astype(dtype) for x in arrays)
 
 
-def as_float(number: Number) -> jax.Array:
+def as_float(number: ScheduledNumber) -> jax.Array:
     """The number as an array of JAX's default float dtype (float32, or float64 with x64 on).
 
     >>> as_float(3).dtype
@@ -56,7 +56,7 @@ def as_float(number: Number) -> jax.Array:
     return jnp.asarray(number).astype(jnp.result_type(float))
 
 
-def one_minus(b: Number) -> Number:
+def one_minus(b: ScheduledNumber) -> Number:
     """``1 - b``, in double precision for a concrete scalar and in the default float dtype for a tracer.
 
     Args:
@@ -71,7 +71,7 @@ def one_minus(b: Number) -> Number:
     return 1 - as_float(b) if _is_traced(b) else 1.0 - float(np.asarray(b))
 
 
-def one_minus_power(b: Number, t: Number) -> jax.Array:
+def one_minus_power(b: ScheduledNumber, t: Number) -> jax.Array:
     """``1 - b**t = -expm1(t log1p(-c))`` with ``c = one_minus(b)``: the bias correction of a moving average.
 
     It uses the same ``c`` as the average itself, so that ``one_minus(b) / one_minus_power(b, 1)`` is 1 to rounding for
@@ -248,6 +248,12 @@ def check_number(name: str, value: Any, interval: str) -> None:
     check_range(name, value, interval)
 
 
+def check_schedulable(name: str, value: Any, interval: str) -> None:
+    """Like ``check_number``, for a number or a schedule."""
+    if not callable(value) or isinstance(value, type):
+        check_number(name, value, interval)
+
+
 def check_whole(name: str, value: Any, interval: str) -> None:
     """Check that a static argument is an integer in an interval and below 2**31; True and 2.0 are refused.
 
@@ -288,6 +294,6 @@ def _is_traced(number: Any) -> bool:
     return isinstance(number, Tracer)
 
 
-def at_count(number: Any, count: jax.Array) -> Any:
+def at_count(number: Any, count: Number) -> Any:
     """The value of a schedule at ``count``; a number is returned unchanged. In a tree this holds for each entry."""
     return jax.tree.map(lambda each: each(count) if callable(each) else each, number)

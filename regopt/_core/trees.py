@@ -17,11 +17,12 @@ from regopt._core import paths
 from regopt._core.messages import brief
 from regopt._core.numerics import like, widen
 from regopt._core.sums import sum_vector
-from regopt._core.types import Mask, Number, NumberTree, Tree
+from regopt._core.types import Mask, Number, NumberOrSchedule, Tree
 from regopt._core.weights import weights_only
 
 Params = TypeVar("Params")
-Numbers: TypeAlias = tuple[NumberTree, ...] | Mapping[str, NumberTree]
+# schedules are evaluated before, which the types of an optimizer's numbers do not say
+Numbers: TypeAlias = tuple[NumberOrSchedule, ...] | Mapping[str, NumberOrSchedule]
 
 
 def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: Numbers = ()) -> Params:
@@ -162,7 +163,7 @@ def no_move(updates: Params) -> Params:
     return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
 
 
-def by_leaf(number: NumberTree, params: Tree, name: str = "the tree of numbers", default: object = None) -> Tree:
+def by_leaf(number: NumberOrSchedule, params: Tree, name: str = "the tree of numbers", default: object = None) -> Tree:
     """One number for each leaf, from a number, a prefix tree of numbers, or a mapping from path patterns to numbers.
 
     Args:

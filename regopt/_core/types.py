@@ -39,6 +39,9 @@ Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX s
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
 
+# A number or a schedule (regopt's, optax's or any function of the step count).
+ScheduledNumber: TypeAlias = Number | Callable[[jax.Array], Number]
+
 # A number, a prefix tree of numbers (one for a layer, say), or a mapping from path patterns to numbers.
 NumberTree: TypeAlias = Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
 
@@ -109,6 +112,7 @@ class _Penalty(NamedTuple):
     stage: int | None
     linear_minimum: Callable[[Tree, Number], jax.Array]
     terms: Callable[[Tree], list[tuple[LeafTerm, ...]]] | None
+    at: Callable[[jax.Array], "Penalty"] | None
 
 
 class Penalty(_Penalty):
@@ -131,6 +135,9 @@ class Penalty(_Penalty):
     any u with ``value(u) <= level``, and reaches that minimum where ``-grad`` is a subgradient; shape (). It is
     ``-inf`` where a leaf with a gradient is not penalised. Duality gaps come from it.
 
+    ``at(count)`` is the penalty of a step, where numbers of it are schedules; the penalty itself then has no value and
+    no prox. None where there are no schedules; ``now(count)`` serves both cases.
+
     Where ``prox``, ``project``, ``strength_max`` or ``linear_minimum`` is not known, give None: a call of it raises a
     ``ValueError`` that names the fix, and ``has_prox`` and its like are False.
     """
@@ -147,6 +154,7 @@ class Penalty(_Penalty):
         stage: int | None = None,
         linear_minimum: Callable[[Tree, Number], jax.Array] | None = None,
         terms: Callable[[Tree], list[tuple[LeafTerm, ...]]] | None = None,
+        at: Callable[[jax.Array], "Penalty"] | None = None,
     ) -> Self:
         return super().__new__(
             cls,
@@ -158,7 +166,12 @@ class Penalty(_Penalty):
             stage,
             no_linear_minimum if linear_minimum is None else linear_minimum,
             terms,
+            at,
         )
+
+    def now(self, count: jax.Array) -> "Penalty":
+        """The penalty of a step with this count: itself if none of its numbers is a schedule."""
+        return self if self.at is None else self.at(count)
 
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> Self:  # ``_replace`` makes the new penalty by this

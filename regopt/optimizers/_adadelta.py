@@ -10,7 +10,8 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import check_number, safe_divide, safe_sqrt
-from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 
@@ -22,7 +23,10 @@ class ScaleByAdadeltaState(NamedTuple):
     steps: Tree  # shapes of the parameters, at least float32: moving average of the squared direction
 
 
-def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def scale_by_adadelta(
+    decay: ScheduledNumber = 0.95, eps_root: ScheduledNumber = 1e-6
+) -> optax.GradientTransformationExtraArgs:
     """Adadelta's direction, ``d = g * sqrt(x + eps_root) / sqrt(r + eps_root)``, elementwise.
 
     ``r <- decay r + (1 - decay) g**2`` is updated before the direction is computed and
@@ -31,9 +35,9 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
     leaves its start, because x is 0 there.
 
     Args:
-        decay: decay rate of both averages, in [0, 1), dimensionless; may be traced.
+        decay: decay rate of both averages, in [0, 1), dimensionless; may be traced or scheduled.
         eps_root: constant added inside both roots, >= 0, in squared parameter units and in squared gradient units; may
-            be traced.
+            be traced or scheduled.
 
     Returns:
         The transformation.
@@ -74,8 +78,9 @@ def scale_by_adadelta(decay: Number = 0.95, eps_root: Number = 1e-6) -> optax.Gr
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def adadelta(
-    learning_rate: NumberOrSchedule = 1.0, decay: Number = 0.95, eps_root: Number = 1e-6
+    learning_rate: NumberOrSchedule = 1.0, decay: ScheduledNumber = 0.95, eps_root: ScheduledNumber = 1e-6
 ) -> optax.GradientTransformationExtraArgs:
     """Adadelta, ``w <- w - learning_rate * d`` with ``d = g * sqrt(x + eps_root) / sqrt(r + eps_root)``.
 
@@ -85,9 +90,9 @@ def adadelta(
     Args:
         learning_rate: factor of the step, >= 0, dimensionless; a number (may be traced), a schedule, or a prefix tree
             of these.
-        decay: decay rate of both averages, in [0, 1), dimensionless; may be traced.
+        decay: decay rate of both averages, in [0, 1), dimensionless; may be traced or scheduled.
         eps_root: constant added inside both roots, >= 0, in squared parameter units and in squared gradient units; may
-            be traced.
+            be traced or scheduled.
 
     Returns:
         The optimizer.

@@ -11,7 +11,8 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import check_number
-from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 
@@ -22,8 +23,9 @@ class ScaleByAdagradState(NamedTuple):
     sum_of_squares: Tree  # shapes of the parameters, at least float32
 
 
+@takes_schedules()
 def scale_by_adagrad(
-    eps: Number = 1e-7, eps_root: Number = 0.0, initial_accumulator: Number = 0.0
+    eps: ScheduledNumber = 1e-7, eps_root: ScheduledNumber = 0.0, initial_accumulator: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad's direction, ``g / (sqrt(r + eps_root) + eps)`` with ``r <- r + g**2``, elementwise.
 
@@ -32,9 +34,9 @@ def scale_by_adagrad(
     PyTorch outside.
 
     Args:
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
-        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The transformation.
@@ -74,17 +76,21 @@ def scale_by_adagrad(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def adagrad(
-    learning_rate: NumberOrSchedule, eps: Number = 1e-7, eps_root: Number = 0.0, initial_accumulator: Number = 0.0
+    learning_rate: NumberOrSchedule,
+    eps: ScheduledNumber = 1e-7,
+    eps_root: ScheduledNumber = 0.0,
+    initial_accumulator: ScheduledNumber = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad, ``w <- w - learning_rate * g / (sqrt(r + eps_root) + eps)`` with ``r <- r + g**2``.
 
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
-        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The optimizer.

@@ -12,7 +12,8 @@ import optax
 from regopt import penalties
 from regopt._core import trees
 from regopt._core.numerics import check_range
-from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Mask, Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 from regopt.regularization import add_penalty_gradient
@@ -26,8 +27,9 @@ class ScaleByAdamState(NamedTuple):
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
 
 
+@takes_schedules()
 def scale_by_adam(
-    b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
+    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 1e-8, eps_root: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Adam's direction, ``(s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``, elementwise.
 
@@ -36,10 +38,10 @@ def scale_by_adam(
     gradients so far were zero the direction is 0, even with ``eps = 0``.
 
     Args:
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The transformation.
@@ -81,12 +83,13 @@ def scale_by_adam(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def adam(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
-    eps_root: Number = 0.0,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam, ``w <- w - learning_rate * (s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``.
 
@@ -97,10 +100,10 @@ def adam(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The optimizer.
@@ -125,14 +128,15 @@ def adam(
     return optax.chain(scale_by_adam(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))
 
 
+@takes_schedules("learning_rate")
 def adamw(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
-    eps_root: Number = 0.0,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
     *,
-    weight_decay: NumberTree = 1e-4,
+    weight_decay: NumberOrSchedule = 1e-4,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled decay, ``w <- w - learning_rate * (d + weight_decay * w)``.
@@ -142,12 +146,12 @@ def adamw(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
         weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
-            be traced.
+            be traced or scheduled.
         mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
             function from parameters to one, or None for all leaves.
 

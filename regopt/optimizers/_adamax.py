@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 
@@ -20,7 +21,10 @@ class ScaleByAdamaxState(NamedTuple):
     largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
 
 
-def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def scale_by_adamax(
+    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 0.0
+) -> optax.GradientTransformationExtraArgs:
     """AdaMax's direction, ``(s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``, elementwise.
 
     ``s <- b1 s + (1 - b1) g`` is Adam's first moment. u is the limit of ``r**(1/p)`` for p to infinity, where
@@ -29,9 +33,9 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
     Subtracting the direction descends (``scale_by_learning_rate`` does so). Its leaves are at least float32.
 
     Args:
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced.
-        eps: constant added to u, >= 0, in gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added to u, >= 0, in gradient units; may be traced or scheduled.
 
     Returns:
         The transformation.
@@ -74,8 +78,9 @@ def scale_by_adamax(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0) -> 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def adamax(
-    learning_rate: NumberOrSchedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 0.0
+    learning_rate: NumberOrSchedule, b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """AdaMax, ``w <- w - learning_rate * (s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``.
 
@@ -84,9 +89,9 @@ def adamax(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced.
-        eps: constant added to u, >= 0, in gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added to u, >= 0, in gradient units; may be traced or scheduled.
 
     Returns:
         The optimizer.

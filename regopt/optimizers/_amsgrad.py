@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 
@@ -19,8 +20,9 @@ class ScaleByAmsgradState(NamedTuple):
     largest: Tree  # shapes of the parameters, at least float32: the largest ``nu`` so far
 
 
+@takes_schedules()
 def scale_by_amsgrad(
-    b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
+    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 1e-8, eps_root: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """AMSGrad's direction, ``s / (sqrt(r_max + eps_root) + eps)`` with ``r_max <- max(r_max, r)``, elementwise.
 
@@ -32,10 +34,10 @@ def scale_by_amsgrad(
     gradients so far were zero the direction is 0, even with ``eps = 0``.
 
     Args:
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The transformation.
@@ -74,12 +76,13 @@ def scale_by_amsgrad(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def amsgrad(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
-    eps_root: Number = 0.0,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """AMSGrad, ``w <- w - learning_rate * s / (sqrt(r_max + eps_root) + eps)`` with ``r_max <- max(r_max, r)``.
 
@@ -89,10 +92,10 @@ def amsgrad(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The optimizer.

@@ -9,7 +9,8 @@ import optax
 from regopt import penalties
 from regopt._core import trees
 from regopt._core.numerics import check_number, check_range
-from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Mask, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 from regopt.regularization import add_penalty_gradient
@@ -21,7 +22,8 @@ class ScaleByLionState(NamedTuple):
     mu: Tree  # shapes of the parameters, at least float32: moving average of g
 
 
-def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def scale_by_lion(b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.99) -> optax.GradientTransformationExtraArgs:
     """Lion's direction, ``sign(b1 m + (1 - b1) g)``, followed by ``m <- b2 m + (1 - b2) g``, elementwise.
 
     Its entries are 1 or -1, or 0 where the interpolation is exactly zero. Its derivative with respect to b1, b2 and the
@@ -29,8 +31,8 @@ def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransfor
     float32.
 
     Args:
-        b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced.
+        b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced or scheduled.
 
     Returns:
         The transformation.
@@ -64,12 +66,13 @@ def scale_by_lion(b1: Number = 0.9, b2: Number = 0.99) -> optax.GradientTransfor
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def lion(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
-    b2: Number = 0.99,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.99,
     *,
-    weight_decay: NumberTree = 1e-3,
+    weight_decay: NumberOrSchedule = 1e-3,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
     """Lion, ``w <- w - learning_rate * (sign(b1 m + (1 - b1) g) + weight_decay * w)``.
@@ -80,10 +83,10 @@ def lion(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced.
+        b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced or scheduled.
         weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
-            be traced.
+            be traced or scheduled.
         mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
             function from parameters to one, or None for all leaves.
 

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.numerics import check_number, one_minus, one_minus_power
-from regopt._core.types import Number, Tree
+from regopt._core.types import Number, ScheduledNumber, Tree
 
 
-def check_numbers(b1: Number, b2: Number, eps: Number, eps_root: Number = 0.0) -> None:
+def check_numbers(
+    b1: ScheduledNumber, b2: ScheduledNumber, eps: ScheduledNumber, eps_root: ScheduledNumber = 0.0
+) -> None:
     """Check the ranges of the numbers that Adam and its kin take."""
     check_number("b1", b1, "[0, 1)")
     check_number("b2", b2, "[0, 1)")
@@ -18,17 +20,17 @@ def check_numbers(b1: Number, b2: Number, eps: Number, eps_root: Number = 0.0) -
     check_number("eps_root", eps_root, "[0, inf)")
 
 
-def average(decay: Number, old: Tree, new: Tree) -> Tree:
+def average(decay: ScheduledNumber, old: Tree, new: Tree) -> Tree:
     """``decay * old + (1 - decay) * new``, elementwise, in the dtypes of ``old``."""
     return trees.lift(lambda m, x, b, c: b * m + c * x, old, new, numbers=(decay, one_minus(decay)))
 
 
-def average_of_squares(decay: Number, old: Tree, new: Tree) -> Tree:
+def average_of_squares(decay: ScheduledNumber, old: Tree, new: Tree) -> Tree:
     """``decay * old + (1 - decay) * new**2``, elementwise, in the dtypes of ``old``."""
     return trees.lift(lambda r, x, b, c: b * r + c * x * x, old, new, numbers=(decay, one_minus(decay)))
 
 
-def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
+def correct_bias(decay: ScheduledNumber, count: Number, moment: Tree) -> Tree:
     """``moment / (1 - decay**count)``: the moving average of ``count`` values without the bias of its start at 0.
 
     The moment is multiplied by the reciprocal. XLA would merge a division with a following one in some leaves and not
@@ -37,7 +39,7 @@ def correct_bias(decay: Number, count: Number, moment: Tree) -> Tree:
     return trees.lift_wide(lambda m, factor: m * factor, moment, numbers=(1 / one_minus_power(decay, count),))
 
 
-def divide_by_root(numerator: Tree, second: Tree, eps: Number, eps_root: Number) -> Tree:
+def divide_by_root(numerator: Tree, second: Tree, eps: ScheduledNumber, eps_root: ScheduledNumber) -> Tree:
     """``numerator / (sqrt(second + eps_root) + eps)``, elementwise, and 0 where numerator and denominator are 0.
 
     The argument of the root is at least the smallest normal number, where the slope of the root is finite. This is one

@@ -11,9 +11,10 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_switch
-from regopt._core.numerics import as_float, at_count, check_number, check_range
+from regopt._core.numerics import as_float, at_count, check_number, check_range, check_schedulable
 from regopt._core.protocols import with_explicit_form
-from regopt._core.types import Number, NumberOrSchedule, NumberTree, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Number, NumberOrSchedule, NumberTree, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 
 
@@ -28,7 +29,8 @@ class HeavyBallState(NamedTuple):
         return self._replace(velocity=trees.lift(jnp.add, self.velocity, shift))
 
 
-def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
+@takes_schedules("learning_rate")
+def heavy_ball(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
     """Momentum, ``v <- momentum * v - learning_rate * g``; the update is v.
 
     Under a constant gradient the step approaches ``-learning_rate * g / (1 - momentum)``.
@@ -36,7 +38,7 @@ def heavy_ball(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gradi
     Args:
         learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
             a prefix tree of these with, for example, one entry for each layer.
-        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
+        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced or scheduled.
 
     Returns:
         The optimizer.
@@ -83,7 +85,8 @@ class EmaMomentumState(NamedTuple):
     average: Tree  # shapes of the parameters, at least float32: moving average of g
 
 
-def ema_momentum(learning_rate: NumberOrSchedule, decay: Number) -> optax.GradientTransformationExtraArgs:
+@takes_schedules("learning_rate")
+def ema_momentum(learning_rate: NumberOrSchedule, decay: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
     """Momentum as a moving average, ``m <- decay * m + (1 - decay) * g``; the update is ``-learning_rate * m``.
 
     With a constant learning rate this is ``heavy_ball`` with the learning rate ``learning_rate * (1 - decay)``: for the
@@ -93,7 +96,7 @@ def ema_momentum(learning_rate: NumberOrSchedule, decay: Number) -> optax.Gradie
     Args:
         learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
             a prefix tree of these with, for example, one entry for each layer.
-        decay: decay rate of the average, in [0, 1), dimensionless; may be traced.
+        decay: decay rate of the average, in [0, 1), dimensionless; may be traced or scheduled.
 
     Returns:
         The optimizer.
@@ -163,8 +166,9 @@ class ExplicitNesterovState(NamedTuple):
         return self._replace(velocity=trees.lift(jnp.add, self.velocity, shift))
 
 
+@takes_schedules("learning_rate", "momentum")
 def nesterov(
-    learning_rate: NumberOrSchedule, momentum: Number, *, explicit_point: bool = False
+    learning_rate: NumberOrSchedule, momentum: ScheduledNumber, *, explicit_point: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Nesterov momentum, ``v <- momentum * v - learning_rate * g(w + momentum * v)`` and ``w <- w + v``.
 
@@ -181,7 +185,7 @@ def nesterov(
     Args:
         learning_rate: step size, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
             a prefix tree of these with, for example, one entry for each layer.
-        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
+        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced or scheduled.
         explicit_point: whether the parameters are the iterate, and the loop asks for the point at which to evaluate
             the gradient; static.
 
@@ -213,13 +217,13 @@ def nesterov(
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.3.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
-    check_number("momentum", momentum, "[0, 1)")
+    check_schedulable("momentum", momentum, "[0, 1)")
     check_switch("explicit_point", explicit_point)
     explicit = _explicit(learning_rate, momentum)
     return explicit if explicit_point else with_explicit_form(_at_the_point(learning_rate, momentum), explicit)
 
 
-def _at_the_point(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
+def _at_the_point(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
     def init(params):
         return NesterovState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
 
@@ -229,28 +233,32 @@ def _at_the_point(learning_rate: NumberOrSchedule, momentum: Number) -> optax.Gr
         velocity = trees.lift_wide(
             lambda p, g, rate: p - rate * g, state.ahead, updates, numbers={"learning_rate": rate}
         )
-        ahead = trees.lift(lambda _, v, a: a * v, state.ahead, velocity, numbers=(momentum,))
+        count = optax.safe_increment(state.count)
+        # the point of the next gradient has the momentum of the next step
+        ahead = trees.lift(lambda _, v, a: a * v, state.ahead, velocity, numbers=(at_count(momentum, count),))
         moves = trees.lift(lambda old, v, new: v + new - old, state.ahead, velocity, ahead)
-        return moves, NesterovState(optax.safe_increment(state.count), ahead)
+        return moves, NesterovState(count, ahead)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _explicit(learning_rate: NumberOrSchedule, momentum: Number) -> optax.GradientTransformationExtraArgs:
+def _explicit(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
     def init(params):
         velocity = optax.tree.zeros_like(params)
-        return ExplicitNesterovState(jnp.zeros((), jnp.int32), velocity, jnp.copy(as_float(momentum)))
+        count = jnp.zeros((), jnp.int32)
+        return ExplicitNesterovState(count, velocity, jnp.copy(as_float(at_count(momentum, count))))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         rate = at_count(learning_rate, state.count)
-        velocity = _accelerate(state.velocity, updates, momentum, rate)
-        return velocity, ExplicitNesterovState(optax.safe_increment(state.count), velocity, as_float(momentum))
+        velocity = _accelerate(state.velocity, updates, at_count(momentum, state.count), rate)
+        count = optax.safe_increment(state.count)
+        return velocity, ExplicitNesterovState(count, velocity, as_float(at_count(momentum, count)))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _accelerate(velocity: Tree, grads: Tree, momentum: Number, rate: NumberTree) -> Tree:
+def _accelerate(velocity: Tree, grads: Tree, momentum: ScheduledNumber, rate: NumberTree) -> Tree:
     """``momentum * v - rate * g``, leaf by leaf."""
     numbers = {"momentum": momentum, "learning_rate": rate}
     return trees.lift(lambda v, g, momentum, rate: momentum * v - rate * g, velocity, grads, numbers=numbers)

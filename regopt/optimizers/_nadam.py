@@ -7,7 +7,8 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import one_minus
-from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 
@@ -20,8 +21,9 @@ class ScaleByNadamState(NamedTuple):
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
 
 
+@takes_schedules()
 def scale_by_nadam(
-    b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
+    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 1e-8, eps_root: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Nadam's direction: Adam's, with the first moment extrapolated by one step.
 
@@ -34,10 +36,10 @@ def scale_by_nadam(
     and so is the factor b2 that it prints in the corrected r.
 
     Args:
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The transformation.
@@ -83,12 +85,13 @@ def scale_by_nadam(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def nadam(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
-    eps_root: Number = 0.0,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """Nadam, ``w <- w - learning_rate * d / (sqrt(r / (1 - b2**t) + eps_root) + eps)``: Adam with a look-ahead.
 
@@ -98,10 +101,10 @@ def nadam(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
 
     Returns:
         The optimizer.

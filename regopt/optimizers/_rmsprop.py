@@ -13,7 +13,8 @@ from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, one_minus
 from regopt._core.protocols import with_explicit_form
-from regopt._core.types import Number, NumberOrSchedule, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._momentum import nesterov
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -26,8 +27,13 @@ class ScaleByRmspropState(NamedTuple):
     mu: Tree  # shapes of the parameters, at least float32: moving average of g; None unless centered
 
 
+@takes_schedules()
 def scale_by_rmsprop(
-    decay: Number = 0.9, eps: Number = 0.0, eps_root: Number = 1e-6, *, centered: bool = False
+    decay: ScheduledNumber = 0.9,
+    eps: ScheduledNumber = 0.0,
+    eps_root: ScheduledNumber = 1e-6,
+    *,
+    centered: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """RMSProp's direction, ``g / (sqrt(r + eps_root) + eps)`` with ``r <- decay r + (1 - decay) g**2``, elementwise.
 
@@ -38,9 +44,10 @@ def scale_by_rmsprop(
     direction is 0, even with both constants 0.
 
     Args:
-        decay: decay rate of the moving averages, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, as in PyTorch, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, as in the book, >= 0, in squared gradient units; may be traced.
+        decay: decay rate of the moving averages, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, as in PyTorch, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, as in the book, >= 0, in squared gradient units; may be traced or
+            scheduled.
         centered: if True, divide by the standard deviation of the gradient instead of its root mean square; static.
 
     Returns:
@@ -88,11 +95,12 @@ def scale_by_rmsprop(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@takes_schedules("learning_rate")
 def rmsprop(
     learning_rate: NumberOrSchedule,
-    decay: Number = 0.9,
-    eps: Number = 0.0,
-    eps_root: Number = 1e-6,
+    decay: ScheduledNumber = 0.9,
+    eps: ScheduledNumber = 0.0,
+    eps_root: ScheduledNumber = 1e-6,
     *,
     centered: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -105,9 +113,9 @@ def rmsprop(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        decay: decay rate of the moving average, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        decay: decay rate of the moving average, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
         centered: if True, r is the variance of the gradient instead of its mean square; static.
 
     Returns:
@@ -135,12 +143,13 @@ def rmsprop(
     return optax.chain(scale_by_rmsprop(decay, eps, eps_root, centered=centered), scale_by_learning_rate(learning_rate))
 
 
+@takes_schedules("learning_rate", "momentum")
 def rmsprop_nesterov(
     learning_rate: NumberOrSchedule,
-    decay: Number = 0.9,
-    momentum: Number = 0.9,
-    eps: Number = 0.0,
-    eps_root: Number = 1e-6,
+    decay: ScheduledNumber = 0.9,
+    momentum: ScheduledNumber = 0.9,
+    eps: ScheduledNumber = 0.0,
+    eps_root: ScheduledNumber = 1e-6,
     *,
     explicit_point: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -155,10 +164,10 @@ def rmsprop_nesterov(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        decay: decay rate of the moving average, in [0, 1), dimensionless; may be traced.
-        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
-        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced.
+        decay: decay rate of the moving average, in [0, 1), dimensionless; may be traced or scheduled.
+        momentum: decay rate of the velocity, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
+        eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
         explicit_point: whether the parameters are the iterate, and the loop evaluates the gradient at
             ``regopt.evaluation_params(params, state)``; static.
 
@@ -188,7 +197,7 @@ def rmsprop_nesterov(
     return with_explicit_form(optax.chain(direction, nesterov(learning_rate, momentum)), explicit)
 
 
-def _variance(decay: Number, variance: Tree, mu: Tree, grads: Tree) -> Tree:
+def _variance(decay: ScheduledNumber, variance: Tree, mu: Tree, grads: Tree) -> Tree:
     """The exponentially weighted variance after one more gradient, from the variance and the mean before it."""
     return trees.lift(
         lambda r, m, g, b, c: b * (r + c * (g - m) ** 2), variance, mu, grads, numbers=(decay, one_minus(decay))

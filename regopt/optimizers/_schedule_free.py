@@ -15,7 +15,8 @@ import optax
 from regopt import penalties
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_number, check_range, safe_divide, widen
-from regopt._core.types import Mask, Number, NumberOrSchedule, NumberTree, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Mask, Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers._adam import scale_by_adam
 from regopt.regularization import add_penalty_gradient
 
@@ -34,11 +35,12 @@ class ScheduleFreeState(NamedTuple):
         return trees.lift(lambda _, x: x, params, self.x)
 
 
+@takes_schedules("learning_rate")
 def schedule_free_sgd(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
+    b1: ScheduledNumber = 0.9,
     *,
-    weight_decay: NumberTree = 0.0,
+    weight_decay: NumberOrSchedule = 0.0,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
     """Gradient descent of z with gradients at ``y = (1 - b1) z + b1 x``; the model x is a running mean of z.
@@ -50,10 +52,10 @@ def schedule_free_sgd(
     Args:
         learning_rate: step size r, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
             a prefix tree of these with, for example, one entry for each layer.
-        b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced. 0 averages the iterates of
-            gradient descent (Polyak-Ruppert), 1 evaluates gradients at the average.
+        b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced or scheduled. 0 averages the
+            iterates of gradient descent (Polyak-Ruppert), 1 evaluates gradients at the average.
         weight_decay: strength of the decay, >= 0, in loss units per squared parameter unit; a number or a prefix tree
-            of numbers; may be traced.
+            of numbers; may be traced or scheduled.
         mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
             function from parameters to one, or None for all leaves.
 
@@ -82,13 +84,14 @@ def schedule_free_sgd(
     return _schedule_free(optax.identity(), learning_rate, b1, weight_decay, mask)
 
 
+@takes_schedules("learning_rate")
 def schedule_free_adamw(
     learning_rate: NumberOrSchedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
     *,
-    weight_decay: NumberTree = 0.0,
+    weight_decay: NumberOrSchedule = 0.0,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
     """``schedule_free_sgd`` with Adam's scaling in place of g, ``g / (sqrt(v / (1 - b2**t)) + eps)``.
@@ -98,11 +101,11 @@ def schedule_free_adamw(
     Args:
         learning_rate: step size, >= 0, in parameter units; a number (may be traced), a schedule, or a prefix tree of
             these with, for example, one entry for each layer.
-        b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced.
-        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced.
-        eps: constant added outside the root, >= 0, in gradient units; may be traced.
+        b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced or scheduled.
+        b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
+        eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
-            be traced.
+            be traced or scheduled.
         mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
             function from parameters to one, or None for all leaves.
 
@@ -133,8 +136,8 @@ def schedule_free_adamw(
 def _schedule_free(
     direction: optax.GradientTransformation,
     learning_rate: NumberOrSchedule,
-    b1: Number,
-    weight_decay: NumberTree,
+    b1: ScheduledNumber,
+    weight_decay: NumberOrSchedule,
     mask: Mask,
 ) -> optax.GradientTransformationExtraArgs:
     check_range("learning_rate", learning_rate, "[0, inf)")

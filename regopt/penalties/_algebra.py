@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.checks import check_penalty
 from regopt._core.numerics import as_float, check_number, like, safe_divide, widen
-from regopt._core.types import Number, NumberTree, Penalty, Tree
+from regopt._core.types import Number, NumberTree, Penalty, ScheduledNumber, Tree
 from regopt.penalties._leafwise import CONE, ENTRIES, FUSED, GROUPS, SQUARE, WHOLE
+from regopt.penalties._scheduled import takes_schedules
 
 # The stages that may follow a stage in the prox of a sum. The second prox must preserve the subgradients of the first
 # penalty: after FUSED it keeps the order of all entries (with one step for all of them), after CONE and ENTRIES it
@@ -28,6 +29,7 @@ _AFTER: dict[int | None, set[int]] = {
 _AFTER_BY_COORDINATE: dict[int | None, set[int]] = {stage: _AFTER[stage] for stage in (CONE, ENTRIES)}
 
 
+@takes_schedules
 def total(*penalties: Penalty) -> Penalty:
     """``sum_k penalty_k(w)``, with a proximal operator where it is known.
 
@@ -102,12 +104,13 @@ def total(*penalties: Penalty) -> Penalty:
     )
 
 
-def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
+@takes_schedules
+def scaled(penalty: Penalty, factor: ScheduledNumber = 1.0) -> Penalty:
     """``factor * penalty(w)``: a multiple of a penalty, with its proximal operator.
 
     Args:
         penalty: any penalty.
-        factor: multiple, >= 0, dimensionless; may be traced.
+        factor: multiple, >= 0, dimensionless; may be traced or scheduled.
 
     Returns:
         The penalty. It has a proximal operator and a ``strength_max`` where the given penalty has them.
@@ -165,7 +168,7 @@ def scaled(penalty: Penalty, factor: Number = 1.0) -> Penalty:
     )
 
 
-def _times(factor: Number, strength: Number) -> jax.Array:
+def _times(factor: ScheduledNumber, strength: Number) -> jax.Array:
     return jnp.multiply(*widen(factor, strength))
 
 

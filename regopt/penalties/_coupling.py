@@ -12,14 +12,16 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.numerics import check_number, check_range, like, widen
-from regopt._core.types import Mask, Number, NumberTree, Penalty, Tree
+from regopt._core.types import Mask, NumberOrSchedule, Penalty, ScheduledNumber, Tree
 from regopt.penalties._leafwise import SQUARE, leafwise
+from regopt.penalties._scheduled import takes_schedules
 
 Params = TypeVar("Params")
 Part: TypeAlias = str | Callable[[Tree], Tree]
 
 
-def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
+@takes_schedules
+def tie(first: Part, second: Part, strength: ScheduledNumber = 1.0) -> Penalty:
     """``strength / 2 * |w_A - w_B|^2`` for two parts A and B of the parameters that have the same shapes.
 
     At strength 0 the parts are independent; as the strength grows they become equal. The proximal operator is
@@ -29,7 +31,7 @@ def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
     Args:
         first: part A, as a path of names or positions separated by slashes, or as a function that selects it; static.
         second: part B, selected in the same way; static.
-        strength: factor of the penalty, >= 0, in loss units per squared parameter unit; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per squared parameter unit; may be traced or scheduled.
 
     Returns:
         The penalty, with a proximal operator. All selected parameters are penalised, biases included.
@@ -76,7 +78,8 @@ def tie(first: Part, second: Part, strength: Number = 1.0) -> Penalty:
     return Penalty(value, prox, mask)
 
 
-def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def l2_sp(reference: Tree, strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength / 2 * sum_i (w_i - w0_i)**2``: ``l2`` around given parameters (L2-SP).
 
     The reference is, for example, the parameters before fine-tuning. The proximal operator is ``(w + step strength w0)
@@ -85,7 +88,7 @@ def l2_sp(reference: Tree, strength: NumberTree = 1.0, *, mask: Mask = "weights"
     Args:
         reference: w0, in parameter units; a tree like the parameters, or a prefix tree of numbers; may be traced.
         strength: factor of the penalty, >= 0, in loss units per squared parameter unit; a number or a prefix tree of
-            numbers; may be traced.
+            numbers; may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:

@@ -7,6 +7,7 @@ each group.
 
 import math
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +15,22 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, widen
-from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty
+from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, Penalty, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis, check_axis, check_unit_axis, group_axes
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import rows, shrink, shrink_by_coordinate, sparse_group_max
+from regopt.penalties._scheduled import takes_schedules
 
 
-def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def l2_norm(strength: ScheduledNumber = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * |w|_2``: the Euclidean norm, without a square, of all penalised parameters together.
 
     Its proximal operator is ``max(1 - step strength / |w|_2, 0) w``. The result has exact zeros in all entries or in
     none.
 
     Args:
-        strength: factor of the penalty, >= 0, in loss units per parameter unit; may be traced.
+        strength: factor of the penalty, >= 0, in loss units per parameter unit; may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -76,7 +79,7 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
     def terms(params):
         on = jax.tree.leaves(trees.resolve_mask(mask, params))
         pairs = zip(jax.tree.leaves(params), on, strict=True)
-        return [(LeafTerm(strength, tuple(range(jnp.ndim(w)))),) if chosen else () for w, chosen in pairs]
+        return [(LeafTerm(cast(Number, strength), tuple(range(jnp.ndim(w)))),) if chosen else () for w, chosen in pairs]
 
     return Penalty(
         value,
@@ -88,8 +91,9 @@ def l2_norm(strength: Number = 1.0, *, mask: Mask = "weights") -> Penalty:
     )
 
 
+@takes_schedules
 def group_lasso(
-    strength: NumberTree = 1.0,
+    strength: NumberOrSchedule = 1.0,
     *,
     axis: Axis = "incoming",
     unit_axis: UnitAxis = None,
@@ -102,7 +106,7 @@ def group_lasso(
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number, a prefix tree of numbers, or
-            an array with one for each group; may be traced.
+            an array with one for each group; may be traced or scheduled.
         axis: the axes of a leaf that run within a group, or a mapping from path patterns to them; static. "incoming"
             stands for all axes but that of the units, so that a group is the weights into one unit or channel (each
             entry of a vector is then a group). With None each leaf is one group.
@@ -152,9 +156,10 @@ def group_lasso(
     )
 
 
+@takes_schedules
 def sparse_group_lasso(
-    strength: NumberTree = 1.0,
-    l1_ratio: NumberTree = 0.5,
+    strength: NumberOrSchedule = 1.0,
+    l1_ratio: NumberOrSchedule = 0.5,
     *,
     axis: Axis = "incoming",
     unit_axis: UnitAxis = None,
@@ -167,8 +172,9 @@ def sparse_group_lasso(
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
-        l1_ratio: share of the L1 norm, in [0, 1], dimensionless; 1 is ``l1`` and 0 is ``group_lasso``; may be traced.
+            may be traced or scheduled.
+        l1_ratio: share of the L1 norm, in [0, 1], dimensionless; 1 is ``l1`` and 0 is ``group_lasso``; may be traced or
+            scheduled.
         axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
         unit_axis: the axis of the units, as for ``group_lasso``; static.
         weighted: whether each norm is multiplied by the square root of the size of its group; static.
@@ -228,8 +234,9 @@ def sparse_group_lasso(
     )
 
 
+@takes_schedules
 def exclusive_lasso(
-    strength: NumberTree = 1.0, *, axis: Axis = "incoming", unit_axis: UnitAxis = None, mask: Mask = "weights"
+    strength: NumberOrSchedule = 1.0, *, axis: Axis = "incoming", unit_axis: UnitAxis = None, mask: Mask = "weights"
 ) -> Penalty:
     """``strength / 2 * sum_g |w_g|_1**2``: the entries of a group compete, and a few of each group survive.
 
@@ -237,7 +244,7 @@ def exclusive_lasso(
     ``tau = max_k strength S_k / (1 + k step strength)``, where S_k sums the k largest sizes of the group.
 
     Args:
-        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced.
+        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced or scheduled.
         axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
         unit_axis: the axis of the units, as for ``group_lasso``; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.

@@ -7,21 +7,24 @@ from jax.core import Tracer
 
 from regopt._core import trees
 from regopt._core.numerics import check_range, like, widen
-from regopt._core.types import Mask, NumberTree, Penalty
+from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import CONE
+from regopt.penalties._scheduled import takes_schedules
 from regopt.projections._sets import bounds_by_leaf, check_order
 
 
-def box(lower: NumberTree = -1.0, upper: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def box(lower: NumberOrSchedule = -1.0, upper: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """0 where ``lower <= w <= upper`` in every entry, else infinite; its prox is ``clip(w, lower, upper)``.
 
     The gradient of the value is 0 everywhere. The bounds are rounded to the dtype of each leaf, so that a projected
     point lies inside.
 
     Args:
-        lower: lower bound, in [-inf, inf), in parameter units; a number or a prefix tree of numbers; may be traced.
+        lower: lower bound, in [-inf, inf), in parameter units; a number or a prefix tree of numbers; may be traced or
+            scheduled.
         upper: upper bound, at least ``lower`` and in (-inf, inf], in parameter units; a number or a prefix tree of
-            numbers; may be traced.
+            numbers; may be traced or scheduled.
         mask: which leaves are constrained; by default neither biases nor normalisation scales.
 
     Returns:

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.numerics import widen
 from regopt._core.paths import NOT_NAMED
-from regopt._core.types import LeafTerm, Mask, Number, NumberTree, Penalty, Tree
+from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, Penalty, Tree
 
 # the order of the penalties in the prox of a sum; _algebra.py lists the pairs for which this prox is known
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
 
 
 def leafwise(
-    numbers: tuple[NumberTree, ...],
+    numbers: tuple[NumberOrSchedule, ...],
     mask: Mask,
     value_at: Callable[..., jax.Array],
     prox_at: Callable[..., jax.Array],

@@ -7,11 +7,13 @@ minima, it returns the one closer to 0.
 import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, safe_divide, safe_sqrt
-from regopt._core.types import Mask, NumberTree, Penalty
+from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import largest, leafwise, magnitude, soft_threshold
+from regopt.penalties._scheduled import takes_schedules
 
 
-def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def mcp(strength: NumberOrSchedule = 1.0, gamma: NumberOrSchedule = 3.0, *, mask: Mask = "weights") -> Penalty:
     """``sum_i p(w_i)`` with ``p(w) = strength |w| - w**2 / (2 gamma)`` up to ``|w| = gamma strength``, then constant.
 
     This is the minimax concave penalty (MCP). Its proximal operator for ``step < gamma`` is firm thresholding: the
@@ -20,9 +22,9 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
 
     Args:
         strength: slope at 0, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers; may be
-            traced.
+            traced or scheduled.
         gamma: width of the concave part over the strength, > 0, in squared parameter units per loss unit; the limit at
-            infinity is ``l1``; a number or a prefix tree of numbers; may be traced.
+            infinity is ``l1``; a number or a prefix tree of numbers; may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -58,7 +60,8 @@ def mcp(strength: NumberTree = 1.0, gamma: NumberTree = 3.0, *, mask: Mask = "we
     return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, _: largest(g))
 
 
-def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def scad(strength: NumberOrSchedule = 1.0, gamma: NumberOrSchedule = 3.7, *, mask: Mask = "weights") -> Penalty:
     """``sum_i p(w_i)`` with ``p(w) = strength |w|`` up to ``|w| = strength``, whose slope then falls to 0.
 
     This is the smoothly clipped absolute deviation (SCAD), a quadratic spline: the slope falls linearly from
@@ -67,9 +70,10 @@ def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "w
     ``step < gamma - 1``.
 
     Args:
-        strength: slope at 0 and end of the linear part, >= 0; a number or a prefix tree of numbers; may be traced.
+        strength: slope at 0 and end of the linear part, >= 0; a number or a prefix tree of numbers; may be traced or
+            scheduled.
         gamma: end of the concave part over the strength (a in the paper), > 1, dimensionless; a number or a prefix tree
-            of numbers; may be traced.
+            of numbers; may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -111,15 +115,18 @@ def scad(strength: NumberTree = 1.0, gamma: NumberTree = 3.7, *, mask: Mask = "w
     return leafwise((strength, gamma), mask, value_at, prox_at, strength_max_at=lambda g, _: largest(g))
 
 
-def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def log_sum(strength: NumberOrSchedule = 1.0, eps: NumberOrSchedule = 0.1, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i log(1 + |w_i| / eps)``: between ``l1`` (large eps) and ``l0`` (small eps).
 
     Its proximal operator returns 0 or the larger root of ``(u - |w|)(u + eps) + step strength = 0``, whichever has the
     smaller objective.
 
     Args:
-        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
-        eps: scale of the parameters, > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced or
+            scheduled.
+        eps: scale of the parameters, > 0, in parameter units; a number or a prefix tree of numbers; may be traced or
+            scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -159,13 +166,15 @@ def log_sum(strength: NumberTree = 1.0, eps: NumberTree = 0.1, *, mask: Mask = "
     return leafwise((strength, eps), mask, value_at, prox_at, strength_max_at=lambda g, eps: largest(eps * g))
 
 
-def l0(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def l0(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * |w|_0``: the strength times the number of parameters that are not 0.
 
     Its gradient is 0. Its proximal operator is hard thresholding: 0 where ``|w| <= sqrt(2 step strength)``, else w.
 
     Args:
-        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced or
+            scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, safe_divide
-from regopt._core.types import Mask, NumberTree, Penalty
+from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import ENTRIES, SQUARE, largest, leafwise, magnitude, soft_threshold
+from regopt.penalties._scheduled import takes_schedules
 from regopt.projections import projection_l1_ball, projection_l2_ball
 
 
-def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def l2(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength / 2 * sum_i w_i**2``; its gradient is ``strength * w``, its prox ``w / (1 + step * strength)``.
 
     The squared norm has a factor 1/2, so ``lambda * |w|^2`` corresponds to ``strength = 2 * lambda``. The numbers of
@@ -20,7 +22,7 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per squared parameter unit; a number or a prefix tree of
-            numbers, for example one for each layer; may be traced.
+            numbers, for example one for each layer; may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -54,14 +56,15 @@ def l2(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     )
 
 
-def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def l1(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i |w_i|``; its prox is soft thresholding, ``sign(w) max(|w| - step * strength, 0)``.
 
     The subgradient at 0 is 0, and the proximal operator gives exact zeros.
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
+            may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -95,7 +98,10 @@ def l1(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     )
 
 
-def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def elastic_net(
+    strength: NumberOrSchedule = 1.0, l1_ratio: NumberOrSchedule = 0.5, *, mask: Mask = "weights"
+) -> Penalty:
     """``strength * (l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2)``, on scikit-learn's and glmnet's scale.
 
     Its proximal operator is soft thresholding followed by shrinkage,
@@ -103,9 +109,9 @@ def elastic_net(strength: NumberTree = 1.0, l1_ratio: NumberTree = 0.5, *, mask:
     1/2 or with the two parts exchanged, are converted by ``elastic_net_numbers``.
 
     Args:
-        strength: factor of the penalty, >= 0; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0; a number or a prefix tree of numbers; may be traced or scheduled.
         l1_ratio: share of the L1 norm, in [0, 1], dimensionless; 1 is ``l1`` and 0 is ``l2``; a number or a prefix tree
-            of numbers; may be traced.
+            of numbers; may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -164,7 +170,8 @@ def _conjugate_of_square(g: jax.Array, strength: jax.Array) -> jax.Array:
     return jnp.sum(parts)
 
 
-def huber(strength: NumberTree = 1.0, delta: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def huber(strength: NumberOrSchedule = 1.0, delta: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i h(w_i)``, ``h = w**2 / 2`` up to ``|w| = delta`` and ``delta (|w| - delta / 2)`` beyond.
 
     The penalty is smooth, and the gradient of large weights has the constant size ``strength * delta``. Its proximal
@@ -173,8 +180,9 @@ def huber(strength: NumberTree = 1.0, delta: NumberTree = 1.0, *, mask: Mask = "
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per squared parameter unit; a number or a prefix tree of
-            numbers; may be traced.
-        delta: end of the quadratic part, > 0, in parameter units; a number or a prefix tree of numbers; may be traced.
+            numbers; may be traced or scheduled.
+        delta: end of the quadratic part, > 0, in parameter units; a number or a prefix tree of numbers; may be traced
+            or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:

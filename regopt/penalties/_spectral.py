@@ -14,13 +14,15 @@ import numpy as np
 from regopt._core import linalg
 from regopt._core.checks import check_index
 from regopt._core.numerics import check_range, direction_and_norm, like
-from regopt._core.types import Mask, NumberTree, Penalty
+from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import leafwise
+from regopt.penalties._scheduled import takes_schedules
 from regopt.projections._balls import threshold_to_sum
 from regopt.projections._spectral import as_matrix, map_singular_values
 
 
-def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def nuclear(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength * sum_k s_k(W)``: the nuclear norm of each matrix, the sum of its singular values, for a low rank.
 
     Its proximal operator is ``U max(S - step strength, 0) V'``. Its gradient is the subgradient ``U V'`` over the
@@ -28,7 +30,7 @@ def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
+            may be traced or scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:
@@ -75,8 +77,9 @@ def nuclear(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
     )
 
 
+@takes_schedules
 def spectral_norm(
-    strength: NumberTree = 1.0, *, power_iterations: int | None = None, mask: Mask = "weights"
+    strength: NumberOrSchedule = 1.0, *, power_iterations: int | None = None, mask: Mask = "weights"
 ) -> Penalty:
     """``strength * max_k s_k(W)``: the spectral norm of each matrix, its largest singular value.
 
@@ -86,7 +89,7 @@ def spectral_norm(
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
+            may be traced or scheduled.
         power_iterations: number of steps of the power method, >= 1, that approximate the value from below, starting at
             a fixed vector. This is cheaper than a singular value decomposition, which None selects; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
@@ -138,7 +141,8 @@ def spectral_norm(
     )
 
 
-def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def orthogonality(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Penalty:
     """``strength / 2 * |W'W - I|_F^2``: a soft constraint that the columns of W be orthonormal.
 
     Where W has more columns than rows, the penalty is on its rows. It is 0 for every matrix whose singular values are
@@ -146,7 +150,8 @@ def orthogonality(strength: NumberTree = 1.0, *, mask: Mask = "weights") -> Pena
     with ``how="gradient"``.
 
     Args:
-        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced.
+        strength: factor of the penalty, >= 0, in loss units; a number or a prefix tree of numbers; may be traced or
+            scheduled.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 
     Returns:

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 
 from regopt._core.checks import check_index
 from regopt._core.numerics import check_range, safe_divide
-from regopt._core.types import Mask, NumberTree, Penalty
+from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import FUSED, leafwise, magnitude
+from regopt.penalties._scheduled import takes_schedules
 
 
-def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "weights") -> Penalty:
+@takes_schedules
+def total_variation(strength: NumberOrSchedule = 1.0, *, axis: int = 0, mask: Mask = "weights") -> Penalty:
     """``strength * sum_i |w_{i+1} - w_i|`` along an axis, summed over all lines along this axis.
 
     The proximal operator returns a piecewise constant signal. The level of a piece is the mean of w over the piece,
@@ -25,7 +27,7 @@ def total_variation(strength: NumberTree = 1.0, *, axis: int = 0, mask: Mask = "
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
+            may be traced or scheduled.
         axis: the axis of each penalised leaf; static. Axis 0 of a flax kernel ``[in, out]`` runs over the inputs.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
 

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from regopt._core import trees
 from regopt._core.messages import brief
 from regopt._core.numerics import widen
-from regopt._core.types import NumberTree, Tree
+from regopt._core.types import NumberOrSchedule, NumberTree, Tree
 
 
 def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
@@ -45,7 +45,7 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
     return trees.lift(jnp.clip, params, numbers={"lower": low, "upper": high})
 
 
-def bounds_by_leaf(lower: NumberTree, upper: NumberTree, params: Tree) -> tuple[Tree, Tree]:
+def bounds_by_leaf(lower: NumberOrSchedule, upper: NumberOrSchedule, params: Tree) -> tuple[Tree, Tree]:
     """The two bounds for each leaf, as trees like ``params``; they must fit, and concrete ones be in order."""
     low, high = trees.by_leaf(lower, params, "lower"), trees.by_leaf(upper, params, "upper")
     for w, a, b in zip(jax.tree.leaves(params), jax.tree.leaves(low), jax.tree.leaves(high), strict=True):
@@ -55,7 +55,7 @@ def bounds_by_leaf(lower: NumberTree, upper: NumberTree, params: Tree) -> tuple[
     return low, high
 
 
-def check_order(lower: NumberTree, upper: NumberTree) -> None:
+def check_order(lower: NumberOrSchedule, upper: NumberOrSchedule) -> None:
     """Refuse a concrete lower bound above a concrete upper one; trees and tracers pass."""
     concrete = jax.tree_util.all_leaves([lower, upper]) and not any(isinstance(x, Tracer) for x in (lower, upper))
     if concrete and np.any(np.asarray(lower) > np.asarray(upper)):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
-from regopt._core.numerics import check_number
-from regopt._core.types import NO_PROJECTION, Number, Penalty, Tree
+from regopt._core.numerics import at_count, check_schedulable
+from regopt._core.types import NO_PROJECTION, Number, Penalty, ScheduledNumber, Tree
 from regopt.regularization._coupled import check_coupling
 from regopt.regularization._metric import count_true, moved, only_trained, read
 
@@ -23,15 +23,17 @@ class ConstraintState(NamedTuple):
 
 
 def constrained(
-    optimizer: optax.GradientTransformation, project: Callable[[Tree], Tree]
+    optimizer: optax.GradientTransformation, project: Callable[[Tree, jax.Array], Tree]
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer's step followed by the projection; see ``regularize``."""
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
         inner = optimizer.init(params)
-        check_coupling(read(optimizer, params, inner, "constraint", compares=True), project, params)
-        return ConstraintState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        count = jnp.zeros((), jnp.int32)
+        found = read(optimizer, params, inner, "constraint", compares=True)
+        check_coupling(found, lambda params: project(params, count), params)
+        return ConstraintState(inner, count, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
@@ -39,7 +41,7 @@ def constrained(
         found = read(optimizer, params, state.inner, "constraint")
         updates, inner = optimizer.update(updates, state.inner, params, **extra_args)
         stepped = trees.lift_wide(jnp.add, params, updates)
-        targets = only_trained(found.trained, project(stepped), stepped)
+        targets = only_trained(found.trained, project(stepped, state.count), stepped)
         pairs = zip(jax.tree.leaves(stepped), jax.tree.leaves(targets), strict=True)
         active = jnp.asarray(sum(count_true(a != b) for a, b in pairs if a is not b), jnp.int32) > 0
         # an inactive constraint changes nothing; the dependency on it also spares XLA a copy of the parameters
@@ -53,16 +55,16 @@ def constrained(
 
 
 def projection(
-    penalty: Penalty | None, constraint: Callable[[Tree], Tree] | None, radius: Number | None
-) -> Callable[[Tree], Tree]:
-    """The projection of ``constraint``, or that of the penalty onto its ball of this radius."""
+    penalty: Penalty | None, constraint: Callable[[Tree], Tree] | None, radius: ScheduledNumber | None
+) -> Callable[[Tree, jax.Array], Tree]:
+    """The projection at a count: that of ``constraint``, or that of the penalty onto its ball of this radius."""
     if constraint is not None and penalty is not None:
         raise ValueError('how="constraint" takes a penalty with a radius, or a projection as constraint, not both')
     if constraint is not None and radius is None:
-        return constraint
+        return lambda params, _: constraint(params)
     if constraint is not None or radius is None:
         raise ValueError('how="constraint" needs either a radius, beside the penalty, or a projection as constraint')
-    check_number("radius", radius, "[0, inf)")
+    check_schedulable("radius", radius, "[0, inf)")
     if penalty is None or not penalty.has_projection:
         raise ValueError(NO_PROJECTION)
-    return lambda params: penalty.project(params, radius)
+    return lambda params, count: penalty.now(count).project(params, at_count(radius, count))

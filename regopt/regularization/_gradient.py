@@ -56,11 +56,12 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
     """
     check_penalty("penalty", penalty)
     check_range("scale", scale, "(-inf, inf)")
-    scheduled = any(map(callable, jax.tree.leaves(scale)))
+    scheduled = penalty.at is not None or any(map(callable, jax.tree.leaves(scale)))
 
     def init(params):
         trees.refuse_complex(params)
-        if _is_infinite(jax.make_jaxpr(penalty.value)(params).jaxpr):
+        first = penalty.now(jnp.zeros((), jnp.int32))
+        if _is_infinite(jax.make_jaxpr(first.value)(params).jaxpr):
             raise ValueError('a penalty that is infinite outside a set has no gradient: use how="proximal"')
         return AddPenaltyGradientState(jnp.zeros((), jnp.int32) if scheduled else None)
 
@@ -69,7 +70,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         if params is None:
             raise ValueError("the gradient of a penalty needs the parameters: call update(grads, state, params)")
         factor = at_count(scale, state.count)
-        slopes = jax.grad(penalty.value, allow_int=True)(params)
+        slopes = jax.grad(penalty.now(state.count).value, allow_int=True)(params)
         slopes = jax.tree.map(lambda s, w: jnp.zeros(w.shape) if s.dtype == jax.dtypes.float0 else s, slopes, params)
         updates = trees.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers={"scale": factor})
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
@@ -99,7 +100,7 @@ def in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> op
         point = None if params is None else evaluation_params(params, state)
         updates, first_state = first.update(updates, state[0], point)
         updates, second_state = second.update(
-            updates, state[1], params, **_penalized(extra_args, penalty, point, updates)
+            updates, state[1], params, **_penalized(extra_args, penalty.now(state[0].count), point, updates)
         )
         return updates, (first_state, second_state)
 

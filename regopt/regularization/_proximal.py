@@ -34,7 +34,8 @@ def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax
             jax.ShapeDtypeStruct(() if value.uniform else jnp.shape(w), jnp.float32)
             for value, w in zip(found.updates, jax.tree.leaves(params), strict=True)
         ]
-        jax.eval_shape(penalty.prox, params, jax.tree.unflatten(jax.tree.structure(params), steps))  # may refuse them
+        first = penalty.now(jnp.zeros((), jnp.int32))
+        jax.eval_shape(first.prox, params, jax.tree.unflatten(jax.tree.structure(params), steps))  # may refuse them
         return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), starts(found, inner))
 
     def update(updates, state, params=None, **extra_args):
@@ -42,7 +43,7 @@ def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax
             raise ValueError("a proximal step needs the parameters: call update(grads, state, params)")
         taken = metric.step(optimizer, updates, state.inner, params, state.responses, extra_args, state.count)
         stepped = trees.lift_wide(jnp.add, params, taken.updates)
-        targets = metric.only_trained(taken.trained, penalty.prox(stepped, taken.steps), stepped)
+        targets = metric.only_trained(taken.trained, penalty.now(state.count).prox(stepped, taken.steps), stepped)
         updates, inner = metric.moved(params, taken.updates, taken.state, stepped, targets, rides=taken.rides)
         zeros = _zeros(params, updates, penalty)
         return updates, ProximalState(inner, optax.safe_increment(state.count), zeros, taken.responses)

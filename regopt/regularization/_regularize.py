@@ -10,9 +10,9 @@ from typing import Literal
 import optax
 
 from regopt._core.checks import check_function, check_optimizer, check_penalty
-from regopt._core.numerics import check_number, check_range
+from regopt._core.numerics import check_range, check_schedulable
 from regopt._core.protocols import explicit_form
-from regopt._core.types import Number, NumberOrSchedule, Penalty, Tree
+from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber, Tree
 from regopt.regularization._at_point import at_point, checked
 from regopt.regularization._constraint import constrained, projection
 from regopt.regularization._decoupled import decoupled
@@ -26,7 +26,7 @@ def regularize(
     how: Literal["gradient", "decoupled", "proximal", "constraint"] = "gradient",
     *,
     learning_rate: NumberOrSchedule | None = None,
-    radius: Number | None = None,
+    radius: ScheduledNumber | None = None,
     constraint: Callable[[Tree], Tree] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer with a penalty on its parameters, applied in the way that ``how`` names.
@@ -61,11 +61,13 @@ def regularize(
 
     Args:
         optimizer: any optax or regopt transformation.
-        penalty: the penalty, from ``regopt.penalties``. For "constraint" with a radius its norm must have a ball.
+        penalty: the penalty, from ``regopt.penalties``; its numbers may be schedules of the count of updates. For
+            "constraint" with a radius its norm must have a ball.
         how: how the penalty acts; static.
         learning_rate: step size of the decoupled decay, >= 0; a number (may be traced), a schedule, or a prefix tree of
             these; 1 if not given. For "decoupled" only.
-        radius: radius of the penalty's ball, >= 0, in the units of its norm; may be traced. For "constraint" only.
+        radius: radius of the penalty's ball, >= 0, in the units of its norm; a number (may be traced) or a schedule.
+            For "constraint" only.
         constraint: a projection to use instead, a function from parameters to parameters; see ``regopt.projections``.
             For "constraint" only.
 
@@ -108,7 +110,7 @@ def regularize(
     if constraint is not None:
         check_function("constraint", constraint)
     if radius is not None:
-        check_number("radius", radius, "[0, inf)")
+        check_schedulable("radius", radius, "[0, inf)")
     if learning_rate is not None:
         check_range("learning_rate", learning_rate, "[0, inf)")
     _check_unused(how, learning_rate, radius, constraint)

@@ -1,5 +1,7 @@
 """Constraints end at the constrained minimum, or are refused where the optimizer's metric would lead elsewhere."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,7 +151,9 @@ def test_what_a_projection_leaves_alone_may_have_another_metric():
 def test_traced_rates_of_one_optimizer_are_one_rate():
     def step(rate):
         optimizer = regopt.regularize(regopt.heavy_ball(rate, 0.9), penalties.l1(mask=None), "constraint", radius=0.5)
-        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0]
+        params: Any = PARAMS
+        updates: Any = optimizer.update(params, optimizer.init(params), params)[0]
+        return updates
 
     lanes = jax.jit(jax.vmap(step))(jnp.array([0.1, 0.3]))
     np.testing.assert_allclose(lanes["a"][1], step(0.3)["a"], rtol=1e-6)

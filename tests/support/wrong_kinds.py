@@ -18,7 +18,7 @@ import optax
 
 import regopt
 from regopt import penalties, schedules
-from regopt._core.types import BoolTree, Mask, Number, NumberOrSchedule, NumberTree
+from regopt._core.types import BoolTree, Mask, Number, NumberOrSchedule, NumberTree, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis
 from regopt.testing import CATALOGUE
 
@@ -80,6 +80,8 @@ def wrong_values(hint: Any, default: Any) -> list[Any]:
     plain = strip_none(hint)
     if plain == strip_none(Number):
         return [*NO_SCALAR, *EMPTY, *TREES, *VECTORS, *NOT_FINITE, len, lambda count: 0.1, *none]
+    if plain == strip_none(ScheduledNumber):
+        return [*NO_SCALAR, *EMPTY, *TREES, *VECTORS, *NOT_FINITE, *none]
     if plain in (strip_none(NumberOrSchedule), strip_none(NumberTree)):
         return [*NO_SCALAR, *EMPTY, *BAD_TREES, *NOT_FINITE, *none]
     if plain is int:

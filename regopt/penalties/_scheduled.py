@@ -1,0 +1,72 @@
+"""Schedules in the place of a penalty's numbers: the penalty of a step is the one with their values at its count."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core.numerics import at_count
+from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber
+
+Arguments = ParamSpec("Arguments")
+NEEDS_COUNT = (
+    "a number of the penalty is a schedule, so it has no value without a count: put it on an optimizer by regularize, "
+    "or take penalty.at(count)"
+)
+
+
+def takes_schedules(factory: Callable[Arguments, Penalty]) -> Callable[Arguments, Penalty]:
+    """The factory, each number of which may also be a schedule, as may the numbers of penalties that it takes."""
+    parameters = inspect.signature(factory).parameters
+    numbers = [n for n, each in parameters.items() if each.annotation in (ScheduledNumber, NumberOrSchedule)]
+
+    @functools.wraps(factory)
+    def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Penalty:
+        given = inspect.signature(factory).bind_partial(*args, **kwargs).arguments
+        waits = any(isinstance(each, Penalty) and each.at is not None for each in (*args, *kwargs.values()))
+        if not waits and not any(has_schedule(given.get(name)) for name in numbers):
+            return factory(*args, **kwargs)
+        bound = inspect.signature(factory).bind(*args, **kwargs)
+
+        def at(count):
+            now = {n: at_count(v, count) if n in numbers else _penalties_at(v, count) for n, v in given.items()}
+            bound.arguments.update(now)
+            return factory(*bound.args, **bound.kwargs)
+
+        return by_count(at)
+
+    return make
+
+
+def by_count(at: Callable[[jax.Array], Penalty]) -> Penalty:
+    """The penalty whose numbers are those of ``at(count)``; it has what the one at count 0 has."""
+    first = at(jnp.zeros((), jnp.int32))
+
+    def waits(*_: object, **__: object) -> NoReturn:
+        raise ValueError(NEEDS_COUNT)
+
+    return Penalty(
+        waits,
+        waits if first.has_prox else None,
+        first.mask,
+        project=waits if first.has_projection else None,
+        strength_max=waits if first.has_strength_max else None,
+        stage=first.stage,
+        linear_minimum=waits if first.has_linear_minimum else None,
+        terms=first.terms,
+        at=at,
+    )
+
+
+def has_schedule(number: Any) -> bool:
+    """Whether a number, or one of a tree of numbers, is a schedule."""
+    return any(callable(leaf) and not isinstance(leaf, type) for leaf in jax.tree.leaves(number))
+
+
+def _penalties_at(value: Any, count: jax.Array) -> Any:
+    if isinstance(value, Penalty):
+        return value.now(count)
+    return tuple(_penalties_at(each, count) for each in value) if type(value) is tuple else value
