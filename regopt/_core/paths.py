@@ -117,11 +117,22 @@ def _match(patterns: Mapping[str, Any], node: Tree, path: str, name: str, defaul
         found.append(patterns[hits[-1]] if hits else default)
     for pattern in patterns if paths else ():
         if pattern not in used:
-            raise ValueError(f"{name} has a pattern that matches nothing, {pattern!r}; {_near(pattern, paths)}")
+            raise ValueError(f"{name} has a pattern that matches nothing, {pattern!r}; {near(pattern, paths)}")
     return found
 
 
-def _near(pattern: str, paths: list[str]) -> str:
+def matched(pattern: str, path: str) -> tuple[str, ...] | None:
+    """The texts for which the wildcards of a pattern stand in a path; None where it does not match.
+
+    >>> matched("block/*/attn/**", "block/3/attn/q/kernel"), matched("*/bias", "kernel")
+    (('3', 'q/kernel'), None)
+    """
+    found = _captured(pattern).fullmatch(f"{path}/")
+    return None if found is None else tuple(text.rstrip("/") for text in found.groups())
+
+
+def near(pattern: str, paths: list[str]) -> str:
+    """Words that end the message about a pattern that matches nothing."""
     inside = f"{pattern.rstrip('/')}/**"
     if any(_compiled(inside).fullmatch(f"{path}/") for path in paths):
         return f"for all that lies below it write {inside!r}"
@@ -142,11 +153,18 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join("(?:[^/]+/)*" if part == "**" else f"{_part(part)}/" for part in pattern.split("/")))
 
 
-def _part(glob: str) -> str:
+@lru_cache(maxsize=4096)
+def _captured(pattern: str) -> re.Pattern[str]:
+    """Like ``_compiled``, with a group for each wildcard."""
+    parts = ["((?:[^/]+/)*)" if part == "**" else f"{_part(part, '({})')}/" for part in pattern.split("/")]
+    return re.compile("".join(parts))
+
+
+def _part(glob: str, form: str = "{}") -> str:
     wild = {"*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*|\?|\[[^\]/]+\])", glob)
     return "".join(
-        wild.get(piece, piece.replace("[!", "[^", 1)) if place % 2 else re.escape(piece)
+        form.format(wild.get(piece, piece.replace("[!", "[^", 1))) if place % 2 else re.escape(piece)
         for place, piece in enumerate(pieces)
     )
 

@@ -15,8 +15,9 @@ from regopt.penalties._conventions import (
     l2_strength,
 )
 from regopt.penalties._coupling import l2_sp, share, tie
+from regopt.penalties._exclusive import exclusive_lasso
 from regopt.penalties._explain import Explanation, explain
-from regopt.penalties._grouped import exclusive_lasso, group_lasso, l2_norm, sparse_group_lasso
+from regopt.penalties._grouped import group_lasso, l2_norm, sparse_group_lasso
 from regopt.penalties._indicators import box, non_negative
 from regopt.penalties._nonconvex import l0, log_sum, mcp, scad
 from regopt.penalties._separable import elastic_net, huber, l1, l2

@@ -21,6 +21,7 @@ class LeafRow(NamedTuple):
     reason: str  # why it is not penalised; empty where it is
     strengths: tuple[Number, ...]  # of the terms that penalise it; empty where the penalty does not tell
     axes: tuple[tuple[int, ...] | None, ...]  # of each term, the axes within a group; None for a term without groups
+    joined: tuple[tuple[str, ...], ...] = ()  # of each term, the paths of the other leaves of its groups
 
 
 class Explanation(tuple[LeafRow, ...]):
@@ -70,14 +71,20 @@ def explain(params: Tree, penalty: Penalty) -> Explanation:
     for (path, why), w, on, of_leaf in zip(names, leaves, chosen, terms, strict=True):
         reason = "" if on else why or "left out by the mask or the strength"
         strengths, axes = tuple(term.strength for term in of_leaf), tuple(term.axes for term in of_leaf)
-        rows.append(LeafRow(path, tuple(jnp.shape(w)), bool(on), reason, strengths, axes))
+        others = tuple(term.joined for term in of_leaf)
+        rows.append(LeafRow(path, tuple(jnp.shape(w)), bool(on), reason, strengths, axes, others))
     return Explanation(rows)
 
 
 def _cells(row: LeafRow) -> tuple[str, ...]:
-    groups = " + ".join("-" if axes is None else str(axes) for axes in row.axes if any(a is not None for a in row.axes))
+    shown = any(axes is not None for axes in row.axes)
+    groups = " + ".join(map(_group, row.axes, row.joined or [()] * len(row.axes))) if shown else ""
     strength = " + ".join(map(_word, row.strengths))
     return row.path, str(row.shape), "yes" if row.penalised else f"no, {row.reason}", strength, groups
+
+
+def _group(axes: tuple[int, ...] | None, others: tuple[str, ...]) -> str:
+    return "-" if axes is None else f"{axes} with {', '.join(others)}" if others else str(axes)
 
 
 def _word(number: Number) -> str:

@@ -1,6 +1,7 @@
-"""Penalties on groups of parameters: they set whole groups to zero, or all but a few entries of each group.
+"""Penalties on groups of parameters, which they set to zero as a whole.
 
-A group lies within one leaf, except for ``l2_norm``, where all penalised leaves form one group. The steps may differ by
+A group lies within one leaf, except for ``l2_norm``, where all penalised leaves form one group, and for the groups over
+several leaves of ``_joined.py``. The steps may differ by
 coordinate, as those of an adaptive optimizer do. The proximal operator of a norm then solves one scalar equation for
 each group.
 """
@@ -14,9 +15,10 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.checks import check_switch
-from regopt._core.numerics import check_number, check_range, direction_and_norm, like, safe_divide, widen
+from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
 from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, Penalty, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis, check_axis, check_unit_axis, group_axes
+from regopt.penalties._joined import Groups, joined
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import rows, shrink, shrink_by_coordinate, sparse_group_max
 from regopt.penalties._scheduled import takes_schedules
@@ -99,6 +101,7 @@ def group_lasso(
     unit_axis: UnitAxis = None,
     weighted: bool = False,
     mask: Mask = "weights",
+    groups: Groups | None = None,
 ) -> Penalty:
     """``strength * sum_g |w_g|_2``: a sum of Euclidean norms over groups, which makes whole groups exactly zero.
 
@@ -115,6 +118,11 @@ def group_lasso(
             declared, as in the kernels of flax and haiku.
         weighted: whether each norm is multiplied by the square root of the size of its group; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
+        groups: groups over several leaves, and no others: a mapping from path patterns to the axis of the groups in
+            the leaves that match, or a sequence of such mappings; static. Index g along the axes of all leaves of a
+            mapping belongs to group g. Instead of an axis, ``(axis, numbers)`` gives the group of each index, as where
+            two query heads share a key. Where patterns have wildcards, only leaves for which these stand for the same
+            text are joined, so that one mapping serves all layers. Every leaf that is named is penalised, biases too.
 
     Returns:
         The penalty, with a prox.
@@ -129,6 +137,14 @@ def group_lasso(
         Array([[2.4, 0. ],
                [3.2, 0. ]], dtype=float32)
 
+        A hidden unit with its incoming weights, its bias and its outgoing weights, in the kernels of flax:
+
+        >>> kernel, bias = jnp.array([[1.0, 0.2]]), jnp.array([2.0, 0.4])
+        >>> params = {"kernel": kernel, "bias": bias, "next": bias[:, None]}
+        >>> penalty = group_lasso(1.5, groups={"kernel": 1, "bias": 0, "next": 0})
+        >>> penalty.prox(params, 1.0)["bias"]
+        Array([1., 0.], dtype=float32)
+
     References:
         Yuan, M., & Lin, Y. (2006). Model selection and estimation in regression with grouped variables. Journal of the
         Royal Statistical Society B, 68(1), 49-67. Equation (2.1), with weights.
@@ -140,6 +156,9 @@ def group_lasso(
     check_range("strength", strength, "[0, inf)")
     check_axis(axis)
     check_unit_axis(unit_axis)
+    if groups is not None:
+        _check_alone(axis, unit_axis, mask)
+        return joined(groups, strength, 0.0, weighted=weighted)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
     def value_at(w, strength, *, axes):
@@ -165,6 +184,7 @@ def sparse_group_lasso(
     unit_axis: UnitAxis = None,
     weighted: bool = False,
     mask: Mask = "weights",
+    groups: Groups | None = None,
 ) -> Penalty:
     """``strength * (l1_ratio |w|_1 + (1 - l1_ratio) sum_g |w_g|_2)``: zero groups, and zeros within the other groups.
 
@@ -179,6 +199,7 @@ def sparse_group_lasso(
         unit_axis: the axis of the units, as for ``group_lasso``; static.
         weighted: whether each norm is multiplied by the square root of the size of its group; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.
+        groups: groups over several leaves, and no others, as for ``group_lasso``; static.
 
     Returns:
         The penalty, with a prox.
@@ -206,6 +227,9 @@ def sparse_group_lasso(
     check_range("l1_ratio", l1_ratio, "[0, 1]")
     check_axis(axis)
     check_unit_axis(unit_axis)
+    if groups is not None:
+        _check_alone(axis, unit_axis, mask)
+        return joined(groups, strength, l1_ratio, weighted=weighted)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
     def value_at(w, strength, l1_ratio, *, axes):
@@ -234,57 +258,12 @@ def sparse_group_lasso(
     )
 
 
-@takes_schedules
-def exclusive_lasso(
-    strength: NumberOrSchedule = 1.0, *, axis: Axis = "incoming", unit_axis: UnitAxis = None, mask: Mask = "weights"
-) -> Penalty:
-    """``strength / 2 * sum_g |w_g|_1**2``: the entries of a group compete, and a few of each group survive.
-
-    With groups of one entry it is ``l2``. Its prox is ``sign(w) max(|w| - step tau, 0)`` with
-    ``tau = max_k strength S_k / (1 + k step strength)``, where S_k sums the k largest sizes of the group.
-
-    Args:
-        strength: >= 0, in loss units per squared parameter unit; a number or a prefix tree; may be traced or scheduled.
-        axis: the axes of a leaf that run within a group, as for ``group_lasso``; static.
-        unit_axis: the axis of the units, as for ``group_lasso``; static.
-        mask: which leaves are penalised; by default neither biases nor normalisation scales.
-
-    Returns:
-        The penalty, with a prox.
-
-    Raises:
-        ValueError: a concrete strength is negative or NaN, or a penalised leaf lacks the axis when the penalty is used.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from regopt.penalties import exclusive_lasso
-        >>> exclusive_lasso(0.5, axis=None).prox(jnp.array([3.0, -1.0, 0.5]), 2.0)
-        Array([1.5, 0. , 0. ], dtype=float32)
-
-    References:
-        Zhou, Y., Jin, R., & Hoi, S. C. H. (2010). Exclusive lasso for multi-task feature selection. AISTATS.
-
-        Kowalski, M. (2009). Sparse regression using mixed norms. Applied and Computational Harmonic Analysis, 27(3),
-        303-324. For the proximal operators of mixed norms.
-    """
-    check_range("strength", strength, "[0, inf)")
-    check_axis(axis)
-    check_unit_axis(unit_axis)
-    axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
-
-    def value_at(w, strength, *, axes):
-        return strength / 2 * jnp.square(jnp.sum(magnitude(w), axis=axes))
-
-    def prox_at(w, step, strength, *, axes):
-        step = jnp.broadcast_to(step, w.shape)
-        sizes, steps = rows(magnitude(w), axes), rows(step, axes)
-        last = jnp.where(steps > 0, safe_divide(sizes, steps), jnp.inf)  # the tau that removes an entry
-        order = jnp.argsort(-jax.lax.stop_gradient(last), axis=-1)
-        sizes, steps = (jnp.cumsum(jnp.take_along_axis(x, order, -1), axis=-1) for x in (sizes, steps))
-        tau = jnp.max(strength * sizes / (1 + strength * steps), axis=-1, initial=0)
-        return soft_threshold(w, step * jnp.expand_dims(tau, axes))
-
-    return leafwise((strength,), mask, value_at, prox_at, axes_of=axes_of, by_entry=(False,))
+def _check_alone(axis: Axis, unit_axis: UnitAxis, mask: Mask) -> None:
+    """Refuse what would select leaves or axes beside ``groups``, which names both."""
+    given = {"axis": axis == "incoming", "unit_axis": unit_axis is None, "mask": isinstance(mask, str)}
+    for name, usual in given.items():
+        if not usual:
+            raise ValueError(f"groups names the leaves and their axes, so it takes no {name}: leave that out")
 
 
 def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax.Array:
