@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.checks import check_penalty
 from regopt._core.numerics import as_float, check_number, like, safe_divide, widen
+from regopt._core.placing import gathered
 from regopt._core.types import Number, NumberTree, Penalty, ScheduledNumber, Tree
 from regopt.penalties._leafwise import CONE, ENTRIES, FUSED, GROUPS, SQUARE, WHOLE
 from regopt.penalties._scheduled import takes_schedules
@@ -185,7 +186,7 @@ def _absorb(square: Penalty, params: Tree, step: NumberTree) -> tuple[Tree, Numb
 
     def shorter(s, slope, one):
         if one and not jnp.ndim(s):
-            slope = jnp.ravel(slope)[0] if slope.size else jnp.ones((), slope.dtype)
+            slope = jnp.ravel(gathered(slope))[0] if slope.size else jnp.ones((), slope.dtype)
         return like(s, slope) * slope
 
     return point, jax.tree.map(shorter, trees.by_leaf(step, params, "step"), slopes, one)

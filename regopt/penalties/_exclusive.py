@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, safe_divide
+from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt._core.units import Axis, UnitAxis, check_axis, check_unit_axis, group_axes
 from regopt.penalties._leafwise import leafwise, magnitude, soft_threshold
@@ -63,4 +64,6 @@ def exclusive_lasso(
         tau = jnp.max(strength * sizes / (1 + strength * steps), axis=-1, initial=0)
         return soft_threshold(w, step * jnp.expand_dims(tau, axes))
 
-    return leafwise((strength,), mask, value_at, prox_at, axes_of=axes_of, by_entry=(False,))
+    return penalty_on_whole_arrays(
+        leafwise((strength,), mask, value_at, prox_at, axes_of=axes_of, by_entry=(False,)), "prox"
+    )

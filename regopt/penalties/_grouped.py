@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
+from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, Penalty, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis, check_axis, check_unit_axis, group_axes
 from regopt.penalties._joined import Groups, joined
@@ -246,15 +247,19 @@ def sparse_group_lasso(
     def strength_max_at(g, l1_ratio, *, axes):
         return sparse_group_max(rows(g, axes), l1_ratio, (1 - l1_ratio) * _weight(axes, weighted, g))
 
-    return leafwise(
-        (strength, l1_ratio),
-        mask,
-        value_at,
-        prox_at,
-        strength_max_at=strength_max_at,
-        axes_of=axes_of,
-        by_entry=(True, False),
-        norm=True,
+    return penalty_on_whole_arrays(
+        leafwise(
+            (strength, l1_ratio),
+            mask,
+            value_at,
+            prox_at,
+            strength_max_at=strength_max_at,
+            axes_of=axes_of,
+            by_entry=(True, False),
+            norm=True,
+        ),
+        "strength_max",
+        "linear_minimum",
     )
 
 

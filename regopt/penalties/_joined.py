@@ -15,6 +15,7 @@ from jax.core import Tracer
 from regopt._core import paths, trees
 from regopt._core.messages import brief
 from regopt._core.numerics import direction_and_norm, like, widen
+from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import LeafTerm, Number, NumberOrSchedule, Penalty, Tree
 from regopt.penalties._leafwise import magnitude, soft_threshold
 from regopt.penalties._norms import shrink, shrink_by_coordinate, sparse_group_max
@@ -158,7 +159,8 @@ class _Joined(NamedTuple):
 def joined(groups: Groups, strength: NumberOrSchedule, l1_ratio: NumberOrSchedule, *, weighted: bool) -> Penalty:
     """The sparse group lasso with groups over several leaves; see ``group_lasso``."""
     made = _Joined(_checked(groups), strength, l1_ratio, weighted)
-    return Penalty(made.value, made.prox, made.mask, strength_max=made.strength_max, terms=made.terms)
+    penalty = Penalty(made.value, made.prox, made.mask, strength_max=made.strength_max, terms=made.terms)
+    return penalty_on_whole_arrays(penalty)
 
 
 def families(groups: Iterable[Mapping[str, Place]], params: Tree) -> list[_Family]:

@@ -14,6 +14,7 @@ import numpy as np
 from regopt._core import linalg
 from regopt._core.checks import check_index
 from regopt._core.numerics import check_range, direction_and_norm, like
+from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import leafwise
 from regopt.penalties._scheduled import takes_schedules
@@ -65,15 +66,17 @@ def nuclear(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -> Pena
         threshold = threshold_to_sum(jnp.concatenate(sizes), radius)
         return [_on_singular_values(_soft, w, like(threshold, w), "nuclear") for w in leaves]
 
-    return leafwise(
-        (strength,),
-        mask,
-        lambda w, strength: strength * _norm(_polar, w),
-        prox_at,
-        strength_max_at=lambda g: _norm(_leading, g),
-        norm=True,
-        ball=ball,
-        by_entry=(False,),
+    return penalty_on_whole_arrays(
+        leafwise(
+            (strength,),
+            mask,
+            lambda w, strength: strength * _norm(_polar, w),
+            prox_at,
+            strength_max_at=lambda g: _norm(_leading, g),
+            norm=True,
+            ball=ball,
+            by_entry=(False,),
+        )
     )
 
 
@@ -130,14 +133,16 @@ def spectral_norm(
     def prox_at(w, step, strength):
         return _on_singular_values(_cut, w, step * strength, "spectral_norm")
 
-    return leafwise(
-        (strength,),
-        mask,
-        value_at,
-        prox_at,
-        strength_max_at=lambda g: _norm(_polar, g),
-        norm=True,
-        by_entry=(False,),
+    return penalty_on_whole_arrays(
+        leafwise(
+            (strength,),
+            mask,
+            value_at,
+            prox_at,
+            strength_max_at=lambda g: _norm(_polar, g),
+            norm=True,
+            by_entry=(False,),
+        )
     )
 
 
@@ -181,7 +186,9 @@ def orthogonality(strength: NumberOrSchedule = 1.0, *, mask: Mask = "weights") -
         gap = jnp.matmul(tall.T, tall, precision="highest") - jnp.eye(tall.shape[1], dtype=w.dtype)
         return strength / 2 * jnp.square(gap)
 
-    return leafwise((strength,), mask, value_at, lambda w, *_: w, by_entry=(False,))._replace(prox=None)
+    return penalty_on_whole_arrays(
+        leafwise((strength,), mask, value_at, lambda w, *_: w, by_entry=(False,))._replace(prox=None)
+    )
 
 
 def _soft(s: jax.Array, reach: jax.Array) -> jax.Array:

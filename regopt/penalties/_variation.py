@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from regopt._core.checks import check_index
 from regopt._core.numerics import check_range, safe_divide
+from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import FUSED, leafwise, magnitude
 from regopt.penalties._scheduled import takes_schedules
@@ -75,7 +76,7 @@ def total_variation(strength: NumberOrSchedule = 1.0, *, axis: int = 0, mask: Ma
         )
         return jnp.moveaxis(flat.reshape(shape), -1, place)
 
-    return leafwise((strength,), mask, value_at, prox_at, stage=FUSED, by_entry=(False,))
+    return penalty_on_whole_arrays(leafwise((strength,), mask, value_at, prox_at, stage=FUSED, by_entry=(False,)))
 
 
 def _axis(axis: int, w: jax.Array) -> int:

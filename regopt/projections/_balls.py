@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
+from regopt._core.placing import on_whole_arrays
 from regopt._core.types import Mask, Number, NumberTree, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
@@ -45,6 +46,7 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
     return structure.unflatten(shortened(leaves, scale))
 
 
+@on_whole_arrays
 def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
     """The nearest point with ``|w|_1 <= scale`` over the whole tree: soft thresholding, with exact zeros.
 
@@ -162,6 +164,7 @@ def projection_max_norm(
     )
 
 
+@on_whole_arrays
 def projection_l12_ball(
     params: Tree, radius: Number = 1.0, *, axis: int | Sequence[int] = 0, mask: Mask = "weights"
 ) -> Tree:

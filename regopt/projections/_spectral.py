@@ -10,10 +10,12 @@ import jax.numpy as jnp
 
 from regopt._core import linalg, trees
 from regopt._core.numerics import check_range, like, safe_divide
+from regopt._core.placing import on_whole_arrays
 from regopt._core.types import Mask, NumberTree, Tree
 from regopt.projections._balls import threshold_to_sum
 
 
+@on_whole_arrays
 def projection_spectral_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mask = "weights") -> Tree:
     """``U min(S, radius) V'``: the nearest point where no singular value of a matrix exceeds the radius.
 
@@ -44,6 +46,7 @@ def projection_spectral_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Ma
     return _on_matrices(jnp.minimum, params, radius, mask)
 
 
+@on_whole_arrays
 def projection_nuclear_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mask = "weights") -> Tree:
     """The nearest point with ``sum_k s_k(W) <= radius`` for each matrix, often one of lower rank.
 

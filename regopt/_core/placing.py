@@ -1,0 +1,78 @@
+"""Arrays that an explicit mesh spreads over devices, for functions that need all entries of an array in one place.
+
+Sorts, decompositions and differences of neighbours are refused by JAX along an axis that is spread. Such functions
+gather the array, and spread their result as the argument was. In a mesh whose axes are automatic, or without a mesh,
+nothing happens here.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from regopt._core.types import Penalty, Tree
+
+Params = TypeVar("Params")
+Arguments = ParamSpec("Arguments")
+
+
+def gathered(tree: Params) -> Params:
+    """The tree with whole copies of its arrays on each device."""
+
+    def gather(w):
+        return w if _spec(w) is None else _placed(w, PartitionSpec(*[None] * jnp.ndim(w)))
+
+    return jax.tree.map(gather, tree)
+
+
+def placed_like(tree: Params, reference: Tree) -> Params:
+    """The tree with its arrays spread as those of a tree of the same shapes."""
+
+    def place(w, like):
+        spec = _spec(like)
+        return w if spec is None or w is like else _placed(w, spec)
+
+    return jax.tree.map(place, tree, reference)
+
+
+def on_whole_arrays(
+    project: Callable[Concatenate[Params, Arguments], Params],
+) -> Callable[Concatenate[Params, Arguments], Params]:
+    """A function from a tree to a tree of the same shapes that sees whole arrays."""
+
+    @functools.wraps(project)
+    def call(params: Params, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Params:
+        return placed_like(project(gathered(params), *args, **kwargs), params)
+
+    return call
+
+
+def penalty_on_whole_arrays(penalty: Penalty, *names: str) -> Penalty:
+    """The penalty, of which these functions, or all that it has, see whole arrays."""
+    usual = {"value": True, "prox": penalty.has_prox, "project": penalty.has_projection}
+    usual |= {"strength_max": penalty.has_strength_max, "linear_minimum": penalty.has_linear_minimum}
+    chosen = names or [name for name, has in usual.items() if has]
+    return penalty._replace(**{name: _whole(getattr(penalty, name), name in ("prox", "project")) for name in chosen})
+
+
+def _whole(function: Callable[..., Any], gives_tree: bool) -> Callable[..., Any]:
+    def call(params, *args):
+        found = function(gathered(params), *map(gathered, args))
+        return placed_like(found, params) if gives_tree else found
+
+    return call
+
+
+def _spec(w: Any) -> PartitionSpec | None:
+    """How an explicit mesh spreads an array; None where it does not."""
+    if not isinstance(w, jax.Array):
+        return None
+    spec = jax.typeof(w).sharding.spec
+    return spec if any(part is not None for part in spec) else None
+
+
+def _placed(w: jax.Array, spec: PartitionSpec) -> jax.Array:
+    return jax.sharding.reshard(w, spec)
