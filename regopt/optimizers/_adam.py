@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from regopt import penalties
 from regopt._core import trees
@@ -23,13 +24,18 @@ class ScaleByAdamState(NamedTuple):
     """State of ``scale_by_adam``."""
 
     count: Number  # shape (), int32: updates so far
-    mu: Tree  # shapes of the parameters, at least float32: moving average of g
+    mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
 
 
 @takes_schedules()
 def scale_by_adam(
-    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 1e-8, eps_root: ScheduledNumber = 0.0
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam's direction, ``(s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``, elementwise.
 
@@ -42,6 +48,8 @@ def scale_by_adam(
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The transformation.
@@ -64,21 +72,22 @@ def scale_by_adam(
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.7.
     """
     moments.check_numbers(b1, b2, eps, eps_root)
+    moments.check_mu_dtype(mu_dtype)
 
     def init(params):
         return ScaleByAdamState(
             jnp.zeros((), jnp.int32),
-            trees.zeros_wide(params),
+            moments.zeros(params, mu_dtype),
             trees.zeros_wide(params),
         )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         t = optax.safe_increment(state.count)
-        mu = moments.average(b1, state.mu, updates)
+        mu, kept = moments.first_moment(b1, state.mu, updates)
         nu = moments.average_of_squares(b2, state.nu, updates)
         corrected = moments.correct_bias(b1, t, mu), moments.correct_bias(b2, t, nu)
-        return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, mu, nu)
+        return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, kept, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -90,6 +99,8 @@ def adam(
     b2: ScheduledNumber = 0.999,
     eps: ScheduledNumber = 1e-8,
     eps_root: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam, ``w <- w - learning_rate * (s / (1 - b1**t)) / (sqrt(r / (1 - b2**t) + eps_root) + eps)``.
 
@@ -104,6 +115,8 @@ def adam(
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The optimizer.
@@ -125,7 +138,7 @@ def adam(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.7.
     """
-    return optax.chain(scale_by_adam(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))
+    return optax.chain(scale_by_adam(b1, b2, eps, eps_root, mu_dtype=mu_dtype), scale_by_learning_rate(learning_rate))
 
 
 @takes_schedules("learning_rate")
@@ -136,6 +149,7 @@ def adamw(
     eps: ScheduledNumber = 1e-8,
     eps_root: ScheduledNumber = 0.0,
     *,
+    mu_dtype: DTypeLike | None = None,
     weight_decay: NumberOrSchedule = 1e-4,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
@@ -154,6 +168,8 @@ def adamw(
             be traced or scheduled.
         mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
             function from parameters to one, or None for all leaves.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The optimizer; its ``update`` requires ``params``.
@@ -176,7 +192,7 @@ def adamw(
     """
     check_range("weight_decay", weight_decay, "[0, inf)")
     return optax.chain(
-        scale_by_adam(b1, b2, eps, eps_root),
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype=mu_dtype),
         add_penalty_gradient(penalties.l2(weight_decay, mask=mask)),
         scale_by_learning_rate(learning_rate),
     )

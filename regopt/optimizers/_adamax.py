@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.scheduled import takes_schedules
@@ -17,13 +18,17 @@ class ScaleByAdamaxState(NamedTuple):
     """State of ``scale_by_adamax``."""
 
     count: Number  # shape (), int32: updates so far
-    mu: Tree  # shapes of the parameters, at least float32: moving average of g
+    mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
     largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
 
 
 @takes_schedules()
 def scale_by_adamax(
-    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 0.0
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdaMax's direction, ``(s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``, elementwise.
 
@@ -36,6 +41,8 @@ def scale_by_adamax(
         b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
         b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added to u, >= 0, in gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The transformation.
@@ -56,14 +63,15 @@ def scale_by_adamax(
         Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 2.
     """
     moments.check_numbers(b1, b2, eps)
+    moments.check_mu_dtype(mu_dtype)
 
     def init(params):
-        return ScaleByAdamaxState(jnp.zeros((), jnp.int32), trees.zeros_wide(params), trees.zeros_wide(params))
+        return ScaleByAdamaxState(jnp.zeros((), jnp.int32), moments.zeros(params, mu_dtype), trees.zeros_wide(params))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         t = optax.safe_increment(state.count)
-        mu = moments.average(b1, state.mu, updates)
+        mu, kept = moments.first_moment(b1, state.mu, updates)
         largest = trees.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.largest, updates, numbers=(b2,))
 
         def direction(s, u, eps):
@@ -73,14 +81,19 @@ def scale_by_adamax(
             return (s / size) / (below / size)
 
         directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), largest, numbers=(eps,))
-        return directions, ScaleByAdamaxState(t, mu, largest)
+        return directions, ScaleByAdamaxState(t, kept, largest)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 @takes_schedules("learning_rate")
 def adamax(
-    learning_rate: NumberOrSchedule, b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 0.0
+    learning_rate: NumberOrSchedule,
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdaMax, ``w <- w - learning_rate * (s / (1 - b1**t)) / (u + eps)`` with ``u <- max(b2 u, |g|)``.
 
@@ -92,6 +105,8 @@ def adamax(
         b1: decay rate of the first moment, in [0, 1), dimensionless; may be traced or scheduled.
         b2: decay rate of the largest magnitude, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added to u, >= 0, in gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The optimizer.
@@ -111,4 +126,4 @@ def adamax(
     References:
         Kingma, D. P., & Ba, J. (2015). Adam: A method for stochastic optimization. ICLR. Algorithm 2.
     """
-    return optax.chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
+    return optax.chain(scale_by_adamax(b1, b2, eps, mu_dtype=mu_dtype), scale_by_learning_rate(learning_rate))

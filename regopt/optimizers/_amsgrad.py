@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.scheduled import takes_schedules
@@ -15,14 +16,19 @@ from regopt.optimizers._sgd import scale_by_learning_rate
 class ScaleByAmsgradState(NamedTuple):
     """State of ``scale_by_amsgrad``."""
 
-    mu: Tree  # shapes of the parameters, at least float32: moving average of g
+    mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
     largest: Tree  # shapes of the parameters, at least float32: the largest ``nu`` so far
 
 
 @takes_schedules()
 def scale_by_amsgrad(
-    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 1e-8, eps_root: ScheduledNumber = 0.0
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AMSGrad's direction, ``s / (sqrt(r_max + eps_root) + eps)`` with ``r_max <- max(r_max, r)``, elementwise.
 
@@ -38,6 +44,8 @@ def scale_by_amsgrad(
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The transformation.
@@ -58,20 +66,21 @@ def scale_by_amsgrad(
         Reddi, S. J., Kale, S., & Kumar, S. (2018). On the convergence of Adam and beyond. ICLR. Algorithm 2.
     """
     moments.check_numbers(b1, b2, eps, eps_root)
+    moments.check_mu_dtype(mu_dtype)
 
     def init(params):
         return ScaleByAmsgradState(
-            trees.zeros_wide(params),
+            moments.zeros(params, mu_dtype),
             trees.zeros_wide(params),
             trees.zeros_wide(params),
         )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        mu = moments.average(b1, state.mu, updates)
+        mu, kept = moments.first_moment(b1, state.mu, updates)
         nu = moments.average_of_squares(b2, state.nu, updates)
         largest = trees.lift(jnp.maximum, state.largest, nu)
-        return moments.divide_by_root(mu, largest, eps, eps_root), ScaleByAmsgradState(mu, nu, largest)
+        return moments.divide_by_root(mu, largest, eps, eps_root), ScaleByAmsgradState(kept, nu, largest)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -83,6 +92,8 @@ def amsgrad(
     b2: ScheduledNumber = 0.999,
     eps: ScheduledNumber = 1e-8,
     eps_root: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AMSGrad, ``w <- w - learning_rate * s / (sqrt(r_max + eps_root) + eps)`` with ``r_max <- max(r_max, r)``.
 
@@ -96,6 +107,8 @@ def amsgrad(
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The optimizer.
@@ -115,4 +128,6 @@ def amsgrad(
     References:
         Reddi, S. J., Kale, S., & Kumar, S. (2018). On the convergence of Adam and beyond. ICLR. Algorithm 2.
     """
-    return optax.chain(scale_by_amsgrad(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))
+    return optax.chain(
+        scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype=mu_dtype), scale_by_learning_rate(learning_rate)
+    )

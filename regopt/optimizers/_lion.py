@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from regopt import penalties
-from regopt._core import trees
 from regopt._core.numerics import check_number, check_range
 from regopt._core.scheduled import takes_schedules
 from regopt._core.types import Mask, NumberOrSchedule, ScheduledNumber, Tree
@@ -19,11 +19,16 @@ from regopt.regularization import add_penalty_gradient
 class ScaleByLionState(NamedTuple):
     """State of ``scale_by_lion``."""
 
-    mu: Tree  # shapes of the parameters, at least float32: moving average of g
+    mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
 
 
 @takes_schedules()
-def scale_by_lion(b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.99) -> optax.GradientTransformationExtraArgs:
+def scale_by_lion(
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.99,
+    *,
+    mu_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """Lion's direction, ``sign(b1 m + (1 - b1) g)``, followed by ``m <- b2 m + (1 - b2) g``, elementwise.
 
     Its entries are 1 or -1, or 0 where the interpolation is exactly zero. Its derivative with respect to b1, b2 and the
@@ -33,6 +38,8 @@ def scale_by_lion(b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.99) -> opta
     Args:
         b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced or scheduled.
         b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The transformation.
@@ -54,14 +61,15 @@ def scale_by_lion(b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.99) -> opta
     """
     check_number("b1", b1, "[0, 1)")
     check_number("b2", b2, "[0, 1)")
+    moments.check_mu_dtype(mu_dtype)
 
     def init(params):
-        return ScaleByLionState(trees.zeros_wide(params))
+        return ScaleByLionState(moments.zeros(params, mu_dtype))
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
-        mixture = moments.average(b1, state.mu, updates)
-        return jax.tree.map(jnp.sign, mixture), ScaleByLionState(moments.average(b2, state.mu, updates))
+        mixture, _ = moments.first_moment(b1, state.mu, updates)
+        return jax.tree.map(jnp.sign, mixture), ScaleByLionState(moments.first_moment(b2, state.mu, updates)[1])
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -72,6 +80,7 @@ def lion(
     b1: ScheduledNumber = 0.9,
     b2: ScheduledNumber = 0.99,
     *,
+    mu_dtype: DTypeLike | None = None,
     weight_decay: NumberOrSchedule = 1e-3,
     mask: Mask = "weights",
 ) -> optax.GradientTransformationExtraArgs:
@@ -89,6 +98,8 @@ def lion(
             be traced or scheduled.
         mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
             function from parameters to one, or None for all leaves.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The optimizer; its ``update`` requires ``params``.
@@ -110,7 +121,7 @@ def lion(
     """
     check_range("weight_decay", weight_decay, "[0, inf)")
     return optax.chain(
-        scale_by_lion(b1, b2),
+        scale_by_lion(b1, b2, mu_dtype=mu_dtype),
         add_penalty_gradient(penalties.l2(weight_decay, mask=mask)),
         scale_by_learning_rate(learning_rate),
     )

@@ -3,11 +3,18 @@
 Shared by the rules with moments; these are not transformations themselves. Results are in at least float32.
 """
 
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from regopt._core import trees
-from regopt._core.numerics import check_number, one_minus, one_minus_power
+from regopt._core.messages import brief
+from regopt._core.numerics import check_number, one_minus, one_minus_power, widen
 from regopt._core.types import Number, ScheduledNumber, Tree
+
+Params = TypeVar("Params")
 
 
 def check_numbers(
@@ -18,6 +25,28 @@ def check_numbers(
     check_number("b2", b2, "[0, 1)")
     check_number("eps", eps, "[0, inf)")
     check_number("eps_root", eps_root, "[0, inf)")
+
+
+def zeros(params: Tree, mu_dtype: DTypeLike | None = None) -> Tree:
+    """A first moment of 0, in at least float32 or in the given dtype."""
+    wide = trees.zeros_wide(params)
+    return wide if mu_dtype is None else jax.tree.map(lambda m: m.astype(mu_dtype), wide)
+
+
+def check_mu_dtype(mu_dtype: DTypeLike | None) -> None:
+    """Require a floating dtype or None."""
+    try:
+        floating = mu_dtype is None or jnp.issubdtype(jnp.dtype(mu_dtype), jnp.floating)
+    except TypeError:
+        floating = False
+    if not floating:
+        raise ValueError(f'mu_dtype must be a floating dtype such as "bfloat16", or None, got {brief(mu_dtype)}')
+
+
+def first_moment(decay: ScheduledNumber, old: Params, new: Tree) -> tuple[Tree, Params]:
+    """``average``, in at least float32 for the step, and in the dtypes of ``old`` for the state."""
+    mu = average(decay, jax.tree.map(lambda m: widen(m)[0], old), new)
+    return mu, trees.cast_like(mu, old)
 
 
 def average(decay: ScheduledNumber, old: Tree, new: Tree) -> Tree:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.numerics import one_minus
@@ -17,13 +18,18 @@ class ScaleByNadamState(NamedTuple):
     """State of ``scale_by_nadam``."""
 
     count: Number  # shape (), int32: updates so far
-    mu: Tree  # shapes of the parameters, at least float32: moving average of g
+    mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
 
 
 @takes_schedules()
 def scale_by_nadam(
-    b1: ScheduledNumber = 0.9, b2: ScheduledNumber = 0.999, eps: ScheduledNumber = 1e-8, eps_root: ScheduledNumber = 0.0
+    b1: ScheduledNumber = 0.9,
+    b2: ScheduledNumber = 0.999,
+    eps: ScheduledNumber = 1e-8,
+    eps_root: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Nadam's direction: Adam's, with the first moment extrapolated by one step.
 
@@ -40,6 +46,8 @@ def scale_by_nadam(
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The transformation.
@@ -60,18 +68,19 @@ def scale_by_nadam(
         Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2.
     """
     moments.check_numbers(b1, b2, eps, eps_root)
+    moments.check_mu_dtype(mu_dtype)
 
     def init(params):
         return ScaleByNadamState(
             jnp.zeros((), jnp.int32),
-            trees.zeros_wide(params),
+            moments.zeros(params, mu_dtype),
             trees.zeros_wide(params),
         )
 
     def update(updates, state, params=None, **extra_args):
         del params, extra_args
         t = optax.safe_increment(state.count)
-        mu = moments.average(b1, state.mu, updates)
+        mu, kept = moments.first_moment(b1, state.mu, updates)
         nu = moments.average_of_squares(b2, state.nu, updates)
         ahead = trees.lift_wide(
             lambda s, g, b, c: b * s + c * g,
@@ -80,7 +89,7 @@ def scale_by_nadam(
             numbers=(b1, one_minus(b1)),
         )
         directions = moments.divide_by_root(ahead, moments.correct_bias(b2, t, nu), eps, eps_root)
-        return directions, ScaleByNadamState(t, mu, nu)
+        return directions, ScaleByNadamState(t, kept, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -92,6 +101,8 @@ def nadam(
     b2: ScheduledNumber = 0.999,
     eps: ScheduledNumber = 1e-8,
     eps_root: ScheduledNumber = 0.0,
+    *,
+    mu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Nadam, ``w <- w - learning_rate * d / (sqrt(r / (1 - b2**t) + eps_root) + eps)``: Adam with a look-ahead.
 
@@ -105,6 +116,8 @@ def nadam(
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
+        mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
+            step itself is computed in at least float32.
 
     Returns:
         The optimizer.
@@ -125,4 +138,4 @@ def nadam(
         Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR Workshop. Algorithm 2 with a constant b1;
         ``scale_by_nadam`` names a factor that is left out.
     """
-    return optax.chain(scale_by_nadam(b1, b2, eps, eps_root), scale_by_learning_rate(learning_rate))
+    return optax.chain(scale_by_nadam(b1, b2, eps, eps_root, mu_dtype=mu_dtype), scale_by_learning_rate(learning_rate))

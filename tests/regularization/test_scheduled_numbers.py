@@ -54,11 +54,8 @@ def assert_same(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), found, expected)
 
 
-# each run takes every fourth cell, ``pytest -m long`` the others
-CELLS = [pytest.param(*cell, marks=[pytest.mark.long] if i % 4 else []) for i, cell in enumerate(SCHEDULABLE)]
-
-
-@pytest.mark.parametrize(("row", "name"), CELLS, ids=IDS)
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize(("row", "name"), SCHEDULABLE, ids=IDS)
 def test_each_step_has_the_value_at_its_count(row, name):
     first, second = row.numbers[name][:2]
     numbers = [first, first, second, second]
