@@ -138,10 +138,6 @@ optax_suite.leave_out(
         "test_lbfgs_complex_rosenbrock": COMPLEX,
     },
 )
-optax_suite.leave_out(
-    ProjectionsTest,
-    {"test_projection_l1_ball_grad_at_zero": "the slope of the l1 ball at a zero entry is a subgradient of its own"},
-)
 ConstantTest = _schedules.ConstantTest
 PolynomialTest = _schedules.PolynomialTest
 PiecewiseConstantTest = _schedules.PiecewiseConstantTest
