@@ -3,8 +3,9 @@
 Penalties that couple leaves (``l2_norm``, ``tie``) do not have this form.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial, reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,27 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.numerics import widen
 from regopt._core.paths import NOT_NAMED
-from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, Penalty, Tree
+from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, NumberTree, Penalty, Tree
 
 # the order of the penalties in the prox of a sum; _algebra.py lists the pairs for which this prox is known
 FUSED, CONE, ENTRIES, GROUPS, WHOLE, SQUARE = range(6)
+
+
+class _Leaf(NamedTuple):
+    """A leaf of the parameters or of a gradient, with what the penalty says about it."""
+
+    w: jax.Array
+    on: bool  # whether it is penalised
+    axes: tuple[int, ...] | None  # those within a group
+    numbers: tuple[Number, ...]
+
+    def wide(self, rule: Callable[..., jax.Array], *before: Number) -> jax.Array:
+        """The rule in at least float32, with the numbers ``before`` those of the leaf."""
+        return trees.lift_wide(_at(rule, self.axes), self.w, numbers=(*before, *self.numbers))
+
+    def lifted(self, rule: Callable[..., jax.Array]) -> jax.Array:
+        """The rule in at least float32, and its result in the dtype of the leaf."""
+        return trees.lift(_at(rule, self.axes), self.w, numbers=self.numbers)
 
 
 def leafwise(
@@ -55,74 +73,88 @@ def leafwise(
         The penalty.
     """
     names = trees.names_after(value_at, 1, len(numbers))
+    made = _Leafwise(
+        dict(zip(names, numbers, strict=True)),
+        dict(zip(names, by_entry or [True] * len(names), strict=True)),
+        mask,
+        axes_of,
+        value_at,
+        prox_at,
+        strength_max_at,
+        partial(_minimum_of_norm, strength_max_at) if norm else linear_minimum_at,
+    )
+    return Penalty(
+        made.value,
+        made.prox,
+        made.chosen,
+        project=None if ball is None else partial(_project, ball, made.chosen),
+        strength_max=None if strength_max_at is None else made.strength_max,
+        stage=stage,
+        linear_minimum=None if made.minimum_at is None else made.linear_minimum,
+        terms=made.terms,
+    )
 
-    def chosen(params):
-        on = trees.resolve_mask(mask, params)
-        if jax.tree_util.all_leaves(numbers[:1]):
+
+class _Leafwise(NamedTuple):
+    """The functions of a penalty, from its rules for one leaf; see ``leafwise``."""
+
+    numbers: dict[str, NumberOrSchedule]  # by name, the strength first
+    by_entry: dict[str, bool]
+    mask: Mask
+    axes_of: Callable[[Tree], list[tuple[int, ...]]] | None
+    value_at: Callable[..., jax.Array]
+    prox_at: Callable[..., jax.Array]
+    strength_max_at: Callable[..., jax.Array] | None
+    minimum_at: Callable[..., jax.Array] | None
+
+    @property
+    def strength_name(self) -> str:
+        return next(iter(self.numbers))
+
+    def chosen(self, params: Tree) -> Tree:
+        """Which leaves are penalised."""
+        on, strength = trees.resolve_mask(self.mask, params), self.numbers[self.strength_name]
+        if jax.tree_util.all_leaves([strength]):
             return on
-        found = trees.by_leaf(numbers[0], params, names[0], default=NOT_NAMED)
+        found = trees.by_leaf(strength, params, self.strength_name, default=NOT_NAMED)
         return jax.tree.map(lambda on, strength: on and strength is not NOT_NAMED, on, found)
 
-    arrays = dict(zip(names, by_entry or [True] * len(names), strict=True))
-
-    def leaves(params, **numbers):
-        # each leaf, whether it is penalised, the axes of its groups, and its numbers
-        defaults, ws = {names[0]: NOT_NAMED}, jax.tree.leaves(params)
+    def leaves(self, params: Tree, numbers: Mapping[str, NumberOrSchedule]) -> Iterator[_Leaf]:
+        """Each leaf with its numbers."""
+        ws, defaults = jax.tree.leaves(params), {self.strength_name: NOT_NAMED}
         found = [jax.tree.leaves(trees.by_leaf(n, params, name, defaults.get(name))) for name, n in numbers.items()]
-        for w, on, within, *rest in zip(
-            ws, jax.tree.leaves(chosen(params)), axes_of(params) if axes_of else [None] * len(ws), *found, strict=True
-        ):
+        axes = self.axes_of(params) if self.axes_of else [None] * len(ws)
+        for w, on, within, *rest in zip(ws, jax.tree.leaves(self.chosen(params)), axes, *found, strict=True):
             for name, number in zip(numbers, rest, strict=True):
-                if on and name in arrays:
-                    trees.check_fits(name, number, w, within or (), arrays[name])
-            yield w, on, within, rest
+                if on and name in self.by_entry:
+                    trees.check_fits(name, number, w, within or (), self.by_entry[name])
+            yield _Leaf(w, on, within, tuple(rest))
 
-    def terms(params):
-        found = leaves(params, **{names[0]: numbers[0]})
-        return [(LeafTerm(rest[0], within),) if on else () for _, on, within, rest in found]
+    def value(self, params: Tree) -> jax.Array:
+        found = self.leaves(params, self.numbers)
+        return trees.total([leaf.wide(self.value_at) for leaf in found if leaf.on])
 
-    by_name = dict(zip(names, numbers, strict=True))
-
-    def value(params):
-        found = leaves(params, **by_name)
-        return trees.total(
-            [trees.lift_wide(_at(value_at, axes), w, numbers=tuple(rest)) for w, on, axes, rest in found if on]
-        )
-
-    def prox(params, step):
-        found = leaves(params, step=step, **by_name)
-        parts = [trees.lift(_at(prox_at, axes), w, numbers=tuple(rest)) if on else w for w, on, axes, rest in found]
+    def prox(self, params: Tree, step: NumberTree) -> Tree:
+        found = self.leaves(params, {"step": step, **self.numbers})
+        parts = [leaf.lifted(self.prox_at) if leaf.on else leaf.w for leaf in found]
         return jax.tree.unflatten(jax.tree.structure(params), parts)
 
-    def strength_max(grad_at_zero):
-        assert strength_max_at is not None
-        found = [
-            trees.lift_wide(_at(strength_max_at, axes), g, numbers=tuple(rest))
-            for g, on, axes, rest in leaves(grad_at_zero, **{name: by_name[name] for name in names[1:]})
-            if on
-        ]
+    def strength_max(self, grad_at_zero: Tree) -> jax.Array:
+        assert self.strength_max_at is not None
+        others = {name: number for name, number in self.numbers.items() if name != self.strength_name}
+        found = [leaf.wide(self.strength_max_at) for leaf in self.leaves(grad_at_zero, others) if leaf.on]
         return reduce(lambda a, b: jnp.maximum(*widen(a, b)), found, jnp.zeros((), jnp.float32))
 
-    minimum_at = partial(_minimum_of_norm, strength_max_at) if norm else linear_minimum_at
+    def linear_minimum(self, grad: Tree, level: Number) -> jax.Array:
+        assert self.minimum_at is not None
+        found = self.leaves(grad, self.numbers)
+        return trees.total(
+            [leaf.wide(self.minimum_at, level) if leaf.on else _unpenalised_minimum(leaf.w) for leaf in found]
+        )
 
-    def linear_minimum(grad, level):
-        assert minimum_at is not None
-        minima = [
-            trees.lift_wide(_at(minimum_at, axes), g, numbers=(level, *rest)) if on else _unpenalised_minimum(g)
-            for g, on, axes, rest in leaves(grad, **by_name)
-        ]
-        return trees.total(minima)
-
-    return Penalty(
-        value,
-        prox,
-        chosen,
-        project=None if ball is None else partial(_project, ball, chosen),
-        strength_max=None if strength_max_at is None else strength_max,
-        stage=stage,
-        linear_minimum=None if minimum_at is None else linear_minimum,
-        terms=terms,
-    )
+    def terms(self, params: Tree) -> list[tuple[LeafTerm, ...]]:
+        found = self.leaves(params, {self.strength_name: self.numbers[self.strength_name]})
+        return [(LeafTerm(leaf.numbers[0], leaf.axes),) if leaf.on else () for leaf in found]
 
 
 def _minimum_of_norm(
