@@ -7,6 +7,7 @@ from regopt.sweep._run import run
 from regopt.sweep._suggest import ask, tell
 from regopt.sweep._task import SupervisedState, supervised
 from regopt.sweep.engine import use_all_cores
+from regopt.sweep.executors import Futures, Ray
 from regopt.sweep.hypergradients import (
     Hypergradient,
     ImplicitHypergradient,
@@ -46,10 +47,12 @@ __all__ = [
     "Best",
     "Decision",
     "Dimension",
+    "Futures",
     "Hypergradient",
     "ImplicitHypergradient",
     "Importance",
     "Plan",
+    "Ray",
     "Replication",
     "Result",
     "Scheduler",

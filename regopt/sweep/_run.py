@@ -12,6 +12,7 @@ from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
 from regopt.sweep.engine._signals import interruptible
+from regopt.sweep.executors._coordinate import coordinated
 from regopt.sweep.executors._elsewhere import Elsewhere
 from regopt.sweep.executors._hosts import as_hosts, train_together
 from regopt.sweep.results import Result
@@ -133,6 +134,8 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
     hosts = config.hosts
     if hosts is None and jax.process_count() > 1:
         hosts = (jax.process_index(), jax.process_count())
+    if config.executor is not None:
+        return _coordinate(config, halt)
     shared = share_data(config)
     if config.out is None:
         if hosts is not None:
@@ -154,6 +157,16 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
         return train_together(train, config.settings, out, *as_hosts(hosts))
     check_division(out, 0)
     return train(None, out)
+
+
+def _coordinate(config: SweepConfig, halt: Callable[[], bool]) -> Result:
+    """Train on the workers of an executor."""
+    out = None if config.out is None else Path(config.out)
+    with coordinated(config, None if out is None else _stored(out)) as (runner, identity):
+        if out is None:
+            return runner.train(halt=halt, progress=config.progress)
+        with opened(out, identity(), allow_different=config.allow_different) as store:
+            return runner.train(Checkpointing(store, out, config.save_every), halt=halt, progress=config.progress)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -70,6 +70,7 @@ class SweepConfig:
     chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
     mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
+    executor: Any = None
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
     hosts: tuple[int, int] | str | None = None

@@ -119,6 +119,17 @@ class Group:
         self.in_flight = False
         self.held = Held(buffer, constants, places)
 
+    def collect(self) -> tuple[Tree, Tree]:
+        """The buffer and the constants of all lanes, to be saved."""
+        return self.held.buffer, self.held.constants
+
+    def hold(self, buffer: Tree, constants: Tree, places: Places) -> None:
+        """Go on from what ``collect`` gave."""
+        self.held = Held(buffer, constants, places)
+
+    def settle(self) -> None:
+        """Bring the lanes to where a result reads them, after the training; here they are there."""
+
     def release(self) -> None:
         """Free the arrays on the devices; the places stay."""
         self.held = Held(None, None, self.held.places)
@@ -179,7 +190,7 @@ class Group:
             numbers: columns that change, each ``[all lanes]``.
         """
         self.numbers.update({name: np.array(column) for name, column in numbers.items()})
-        changed = {name: _as_number(self.numbers[name][lanes]) for name in numbers}
+        changed = {name: as_number(self.numbers[name][lanes]) for name in numbers}
         buffer, constants, places = self.held
         to, origin = (jnp.asarray(self._at(places, which), jnp.int32) for which in (lanes, parents))
         buffer, constants = self._take_over(buffer, constants, to, origin, changed)
@@ -232,7 +243,7 @@ class Group:
         return places.device[lanes] * self.capacity + places.place[lanes]
 
     def _given(self, lanes: np.ndarray) -> Constants:
-        numbers = {name: _as_number(column[lanes]) for name, column in self.numbers.items()}
+        numbers = {name: as_number(column[lanes]) for name, column in self.numbers.items()}
         return Constants(numbers, jnp.asarray(self._names[lanes], jnp.int32))
 
     def _call(self, ids: np.ndarray, step: jax.Array):
@@ -268,7 +279,8 @@ def _entry(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
-def _as_number(column: np.ndarray) -> jax.Array:
+def as_number(column: np.ndarray) -> jax.Array:
+    """A column of numbers as lanes have it."""
     is_integer = np.issubdtype(column.dtype, np.integer)
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
 

@@ -36,29 +36,9 @@ def devices_of(config: SweepConfig) -> tuple[Device, ...]:
     return tuple(config.devices)
 
 
-def prepare(
-    config: SweepConfig,
-    shared: Shared,
-    rows: np.ndarray | None = None,
-    stored: Mapping[str, Any] | None = None,
-) -> Runner:
-    """Compile what trains all settings, or a host's share of them.
-
-    Args:
-        config: of the sweep.
-        shared: from ``share_data``.
-        rows: of the host's settings; None for all.
-        stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
-
-    Returns:
-        The runner.
-
-    Raises:
-        ValueError: the task asks for a name that the settings have not, a metric has the name of a column, or the
-            scheduler needs more settings on the devices than there is room for.
-    """
-    settings = config.settings if rows is None else config.settings.take(rows)
-    scheduler, task = config.scheduler, config.task
+def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.ndarray]]:
+    """How the settings of each group train, and which they are."""
+    task = config.task
     recipe = Recipe(
         Task(task.init, task.step, task.evaluate, getattr(task, "predict", None)),  # its modes cannot be hashed
         (),
@@ -70,23 +50,55 @@ def prepare(
         config.noise,
         config.eval_batch_size,
     )
+    return [
+        (dataclasses.replace(recipe, static=static_values(static)), indices) for static, indices in settings.groups()
+    ]
 
-    def build(static: dict[str, Any], indices: np.ndarray, choice: Choice) -> Group:
+
+def prepare(
+    config: SweepConfig,
+    shared: Shared,
+    rows: np.ndarray | None = None,
+    stored: Mapping[str, Any] | None = None,
+    capacities: Sequence[int] | None = None,
+) -> Runner:
+    """Compile what trains all settings, or a host's share of them.
+
+    Args:
+        config: of the sweep.
+        shared: from ``share_data``.
+        rows: of the host's settings; None for all.
+        stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
+        capacities: of each group the settings that are held at the same time; by default as ``config.slots`` says.
+
+    Returns:
+        The runner.
+
+    Raises:
+        ValueError: the task asks for a name that the settings have not, a metric has the name of a column, or the
+            scheduler needs more settings on the devices than there is room for.
+    """
+    settings = config.settings if rows is None else config.settings.take(rows)
+    scheduler = config.scheduler
+
+    def build(recipe: Recipe, indices: np.ndarray, slots: int | None, choice: Choice) -> Group:
         return Group(
-            dataclasses.replace(recipe, static=static_values(static)),
+            recipe,
             settings.numbers,
             indices,
             shared,
             devices_of(config),
             choice.chunk,
-            config.slots,
+            slots,
             packed=scheduler is not None,
             names=indices if rows is None else rows[indices],
             share=len(indices) / len(settings),
             mapping=choice.mapping,
         )
 
-    parts = list(settings.groups())
+    each = recipes(config, settings)
+    held = [config.slots] * len(each) if capacities is None else capacities
+    parts = [(*part, slots) for part, slots in zip(each, held, strict=True)]
     with asking_for(settings.columns):
         if config.mapping != "measured":
             choices: list[Choice] | None = [Choice(config.mapping or "vmap", config.chunk)] * len(parts)
@@ -98,9 +110,16 @@ def prepare(
         ]
     for group in groups:
         check_metric_names(group.metrics, settings)
-        if scheduler is not None and scheduler.changes:
-            check_held(group.size, len(group.indices))
+    if capacities is None:
+        check_places(config, groups)
     return Runner(groups, settings, config)
+
+
+def check_places(config: SweepConfig, groups: Sequence[Group]) -> None:
+    """Require that all lanes have a place at the same time, where states go from one to another."""
+    if config.scheduler is not None and config.scheduler.changes:
+        for group in groups:
+            check_held(group.size, len(group.indices))
 
 
 def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings) -> dict[str, Any]:

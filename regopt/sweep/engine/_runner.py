@@ -120,6 +120,8 @@ class Runner:
         if not done:
             with bar, self._keeping(state, checkpointing):
                 self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
+        for group in self.groups:
+            group.settle()
         state.spent.stop()
         interrupted = not done and bool(state.history.training.any())
         result = self._result(state, interrupted=interrupted)

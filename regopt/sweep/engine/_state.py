@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from regopt._core.types import Tree
-from regopt.sweep.engine._group import Group, Held
+from regopt.sweep.engine._group import Group
 from regopt.sweep.results._history import History
 
 
@@ -106,15 +106,16 @@ class SweepState:
 
     def to_tree(self) -> dict[str, Any]:
         """Everything that another process needs in order to go on, as a tree of arrays."""
+        collected = [group.collect() for group in self.groups]
         groups = [
             {
-                "buffer": group.held.buffer,
-                "constants": group.held.constants,
+                "buffer": buffer,
+                "constants": constants,
                 "device": group.held.places.device,
                 "place": group.held.places.place,
                 "kept": (np.array(best.index), np.array(best.score, float), best.state),
             }
-            for group, best in zip(self.groups, self.kept, strict=True)
+            for group, best, (buffer, constants) in zip(self.groups, self.kept, collected, strict=True)
         ]
         return {
             "history": self.history.to_tree(),
@@ -145,7 +146,7 @@ class SweepState:
         for number, (group, saved) in enumerate(zip(self.groups, tree["groups"], strict=True)):
             places = group.held.places
             places.restore(saved["device"], saved["place"])
-            group.held = Held(saved["buffer"], saved["constants"], places)
+            group.hold(saved["buffer"], saved["constants"], places)
             group.numbers = {name: column[group.indices] for name, column in self.history.settings.numbers.items()}
             index, score, state = saved["kept"]
             self.kept[number] = Kept(int(index), float(score), state)

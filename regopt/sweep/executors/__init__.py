@@ -1,3 +1,6 @@
-"""Where and by which hosts the settings of a sweep are trained."""
+"""Where the lanes of a sweep train, beyond the process that asks for it."""
 
-__all__ = []
+from regopt.sweep.executors._futures import Futures
+from regopt.sweep.executors._ray import Ray
+
+__all__ = ["Futures", "Ray"]

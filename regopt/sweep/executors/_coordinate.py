@@ -1,0 +1,134 @@
+"""The coordinator of a sweep whose lanes train on the workers of an executor.
+
+It keeps the table, lets the scheduler decide on all settings, and saves; where the lanes of a call train is the
+executor's business.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from regopt._core.messages import brief
+from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._measure import recorded
+from regopt.sweep.engine._prepare import check_places, fingerprint, recipes
+from regopt.sweep.engine._recipe import Shared
+from regopt.sweep.engine._runner import Runner
+from regopt.sweep.executors._futures import Futures, FuturesPool
+from regopt.sweep.executors._group import ShardedGroup
+from regopt.sweep.executors._pool import Pool
+from regopt.sweep.executors._ray import Ray, RayPool
+from regopt.sweep.executors._shards import CarriedShards, Shards
+from regopt.sweep.executors._worker import Facts, Job, encoded
+from regopt.training._segments import split_key
+
+DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
+_LOCAL = ("data", "devices", "_", "_", "out", "save_every", "allow_different", "progress", "executor")
+_SETTINGS_OF_A_SHARD = 64
+_SHARDS_OF_A_WORKER = 4
+
+
+def as_executor(executor: Any) -> Ray | Futures:
+    """What was asked for as ``executor``.
+
+    Raises:
+        ValueError: it is no executor.
+    """
+    if isinstance(executor, str) and executor == "ray":
+        return Ray()
+    if isinstance(executor, Ray | Futures):
+        return executor
+    if callable(getattr(executor, "submit", None)):
+        return Futures(executor, shards=os.cpu_count() or 1)
+    raise ValueError(
+        f'executor must be None, "ray", a sweep.Ray, a sweep.Futures or an executor of concurrent.futures, got '
+        f"{brief(executor)}"
+    )
+
+
+@contextmanager
+def coordinated(
+    config: SweepConfig, stored: Mapping[str, Any] | None
+) -> Iterator[tuple[Runner, Callable[[], dict[str, Any]]]]:
+    """The workers of a sweep, and what runs it on them.
+
+    Args:
+        config: of the sweep.
+        stored: the fingerprint of what is saved already, which is gone on with.
+
+    Yields:
+        The runner, and a function that gives the fingerprint of the sweep.
+    """
+    executor = as_executor(config.executor)
+    if isinstance(executor, Ray):
+        pool: RayPool | FuturesPool = executor.pool()
+    elif config.out is None:
+        raise ValueError("an executor of concurrent.futures needs a folder that all workers see: pass out")
+    else:
+        pool = executor.pool(Path(config.out) / DATA)
+    job = _job(config, pool, executor.shards, stored)
+    try:
+        prepared = pool.open(job, jax.tree.map(np.asarray, config.data))
+        facts = prepared.groups
+        choices = {"config": {"mapping": [its.mapping for its in facts], "chunk": [its.chunk for its in facts]}}
+        pool.expect(prepared)
+        pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)))
+        shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards)
+        groups = _groups(config, facts, shards)
+        check_places(config, groups)
+        runner = Runner(groups, config.settings, config)
+
+        def identity() -> dict[str, Any]:
+            own = fingerprint(config, groups, config.settings)
+            device = {**prepared.environment["device"], "count": job.shards}
+            return {**own, **prepared.environment, "device": device}
+
+        yield runner, identity
+    finally:
+        pool.close()
+
+
+def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: Mapping[str, Any] | None) -> Job:
+    """What the workers are to build; what is saved already decides what the arguments leave open."""
+    arguments = {each.name: getattr(config, each.name) for each in fields(config) if each.name not in _LOCAL}
+    workers = max(pool.size(), 1)
+    groups = len(list(config.settings.groups()))
+    saved = stored or {}
+    count = shards or saved.get("device", {}).get("count") or _shards_for(len(config.settings), workers)
+    sizes = saved.get("config", {}).get("slots", ())
+    capacities = tuple(size // count for size in sizes) if config.slots is None and len(sizes) == groups else None
+    known = config.chunk is None and recorded(stored, groups) is not None
+    choices = {"config": dict(saved["config"])} if known else None
+    arguments["key"] = encoded(config.key)
+    return Job(uuid.uuid4().hex, arguments, count, workers, capacities, choices)
+
+
+def _shards_for(settings: int, workers: int) -> int:
+    each = settings // (workers * _SETTINGS_OF_A_SHARD)
+    return min(workers * min(max(each, 1), _SHARDS_OF_A_WORKER), settings)
+
+
+def _groups(config: SweepConfig, facts: list[Facts], shards: Shards) -> list[ShardedGroup]:
+    assert config.key is not None
+    keys = Shared(config.data, split_key(config.key), None)
+    return [
+        ShardedGroup(
+            recipe,
+            config.settings.numbers,
+            indices,
+            keys,
+            number,
+            its.capacity,
+            its,
+            shards,
+            packed=config.scheduler is not None,
+        )
+        for number, ((recipe, indices), its) in enumerate(zip(recipes(config, config.settings), facts, strict=True))
+    ]

@@ -1,0 +1,206 @@
+"""Any executor of ``concurrent.futures`` as the engine of a sweep: leases without a memory."""
+
+import time
+from collections.abc import Callable, Collection, Hashable
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from regopt._core.io import environment
+from regopt._core.messages import brief, one_line
+from regopt._core.numerics import check_number, check_whole
+from regopt._core.types import Tree
+from regopt.data import Splits
+from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._worker import Failure, Job, Lease, Prepared, Worker
+
+
+class Submits(Protocol):
+    """What is needed of an executor."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Any:
+        """Hand a call over; gives a future with ``done`` and ``result``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Futures:
+    """Train a sweep on an executor of ``concurrent.futures``: a process pool, loky, Dask, submitit.
+
+    Every lease of work carries the lanes of one call there and back and trains one segment of them, so any worker can
+    take any lease, and a lease that is lost is given to another one. The workers read the data from the folder of the
+    sweep. The executor must be able to send the functions of the task to its workers: loky, Dask and submitit send any
+    function, the process pool of the standard library those that are defined in a module.
+
+    Args:
+        executor: with ``submit(function, *arguments)``, or a function without arguments that makes one, which is called
+            again where the executor breaks.
+        shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard has the bits
+            of one device: the result is that of one process with as many devices.
+        lost_after: seconds after which a lease counts as lost, > 0.
+
+    Raises:
+        ValueError: an argument is out of range, or has no ``submit``.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from regopt import sweep
+        >>> sweep.Futures(ThreadPoolExecutor(2), shards=2).shards
+        2
+    """
+
+    executor: Submits | Callable[[], Submits]
+    shards: int
+    lost_after: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if not (callable(getattr(self.executor, "submit", None)) or callable(self.executor)):
+            raise ValueError(f"executor must have a method submit, got {brief(self.executor)}")
+        check_whole("shards", self.shards, "[1, inf)")
+        check_number("lost_after", self.lost_after, "(0, inf)")
+
+    def pool(self, folder: Path) -> "FuturesPool":
+        """The workers."""
+        return FuturesPool(self, folder)
+
+
+class FuturesPool:
+    """The workers of an executor as one, which never dies; see ``Pool``.
+
+    Args:
+        options: with the executor.
+        folder: that all workers see.
+    """
+
+    keeps_lanes = False
+
+    def __init__(self, options: Futures, folder: Path):
+        self._options, self._folder, self.lost_after = options, folder, options.lost_after
+        self._executor: Submits | None = None
+        self._job: Job | None = None
+        self._where: Any = None
+
+    def size(self) -> int:
+        """See ``Pool``."""
+        return self._options.shards
+
+    def open(self, job: Job, data: Splits) -> Prepared:
+        """See ``Pool``."""
+        self._where = _stored(self._folder, data)
+        future = self._submit(_prepare, job, self._where)
+        prepared = future.result()
+        if isinstance(prepared, Failure):
+            raise prepared.error
+        return prepared
+
+    def join(self, job: Job) -> None:
+        """See ``Pool``."""
+        self._job = job
+
+    def expect(self, prepared: Prepared) -> None:
+        """Refuse workers that differ from this one: each lease checks it."""
+        self._expected = prepared.environment
+
+    def workers(self) -> list[str]:
+        """See ``Pool``."""
+        return ["executor"]
+
+    def submit(self, worker: str, lease: Lease) -> Hashable:
+        """See ``Pool``."""
+        del worker
+        return self._submit(_run, self._job, self._where, lease, self._expected)
+
+    def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
+        """See ``Pool``."""
+        until, pause = time.monotonic() + seconds, 1e-4
+        while True:
+            for handle in handles:
+                if handle.done():  # type: ignore[attr-defined]
+                    return handle
+            if time.monotonic() > until:
+                return None
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+
+    def result(self, handle: Hashable) -> Any:
+        """See ``Pool``."""
+        try:
+            return handle.result()  # type: ignore[attr-defined]
+        except Exception as error:  # of the engine: those of the task are answers
+            if isinstance(error, BrokenExecutor) and not callable(getattr(self._options.executor, "submit", None)):
+                self._executor = None
+            raise LostError(f"{type(error).__name__}: {one_line(str(error))[:200]}") from error
+
+    def drop(self, worker: str) -> None:
+        """See ``Pool``; the executor itself replaces its workers."""
+
+    def close(self) -> None:
+        """See ``Pool``; the executor belongs to the caller."""
+        self._executor = None
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        given = self._options.executor
+        if self._executor is None:
+            self._executor = given if callable(getattr(given, "submit", None)) else given()  # type: ignore
+        try:
+            return self._executor.submit(function, *arguments)  # type: ignore[union-attr]
+        except BrokenExecutor as error:
+            raise ValueError(
+                f"the executor is broken and takes no more work: {one_line(str(error))[:200]}; give "
+                "sweep.Futures a function that makes one, and run the same call again"
+            ) from error
+
+
+class _File:
+    """An array in a file of the folder, which a worker maps into its memory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> np.ndarray:
+        """The array, of which only what is used is read."""
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+
+def _stored(folder: Path, data: Splits) -> Tree:
+    """The tree of the data with files of the folder in place of arrays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    leaves, structure = jax.tree.flatten(data)
+    files = []
+    for number, leaf in enumerate(leaves):
+        path = folder / f"{number}.npy"
+        np.save(path, np.asarray(leaf), allow_pickle=False)
+        files.append(_File(path.resolve()))
+    return structure.unflatten(files)
+
+
+@lru_cache(maxsize=2)
+def _worker(token: str) -> list[Worker]:
+    """The place of what this process has built for a job; the lanes of older jobs are given up."""
+    del token
+    return []
+
+
+def _built(job: Job, where: Tree) -> Worker:
+    place = _worker(job.token)
+    if not place:
+        place.append(Worker(job, jax.tree.map(_File.read, where)))
+    return place[0]
+
+
+def _prepare(job: Job, where: Tree) -> Prepared | Failure:
+    return _built(job, where).prepare()
+
+
+def _run(job: Job, where: Tree, lease: Lease, expected: Any) -> list[Any] | Failure:
+    worker = _built(job, where)
+    own = environment(jax.local_devices()[:1])
+    if own != expected:
+        return Failure(ValueError(f"the fleet is mixed: one worker has {expected}, another one {own}"))
+    return worker.run(lease)

@@ -1,0 +1,216 @@
+"""A group of settings whose lanes are held by the workers of an executor.
+
+The coordinator keeps the books: the places of the lanes, their numbers, the calls. What it tells the workers is what a
+group in one process tells its devices.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.types import Tree
+from regopt.sweep.engine._compile import bytes_of
+from regopt.sweep.engine._group import Group, Held, Report
+from regopt.sweep.engine._placement import Places
+from regopt.sweep.engine._program import lane_shapes
+from regopt.sweep.engine._recipe import Constants, Recipe, Shared
+from regopt.sweep.executors._shards import Shards, Task
+from regopt.sweep.executors._worker import Facts, Read, Start, Train, Trained, Write, decoded, encoded, is_key
+
+
+class ShardedGroup(Group):
+    """A group with one shard of its lanes in place of each device.
+
+    Args:
+        recipe: how the lanes train.
+        numbers: the traced columns, each ``[settings]``.
+        indices: which settings of the sweep the lanes are, ``[lanes]``.
+        shared: what all lanes read.
+        number: which group of the sweep this is.
+        capacity: places of a shard.
+        facts: what a worker says of the compiled programs.
+        shards: where the lanes are.
+        packed: whether calls are filled with whoever trains.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        numbers: Mapping[str, np.ndarray],
+        indices: np.ndarray,
+        shared: Shared,
+        number: int,
+        capacity: int,
+        facts: Facts,
+        shards: Shards,
+        *,
+        packed: bool,
+    ):
+        self.recipe, self.indices, self._names, self._packed = recipe, indices, indices, packed
+        self._numbers = {name: column[indices] for name, column in numbers.items()}
+        self.numbers = dict(self._numbers)
+        self._shards, self._number = shards, number
+        self.devices, self.capacity = shards.count, capacity
+        given = self._given(np.zeros(1, int))
+        entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry
+        self.lane_bytes = bytes_of(self._shapes)
+        self.chunk, self.mapping, self.metrics = facts.chunk, facts.mapping, facts.metrics
+        self.digests, self.temporary_bytes = facts.digests, facts.temporary_bytes
+        self.trace_seconds, self.compile_seconds = facts.trace_seconds, facts.compile_seconds
+        self.in_flight = False
+        self.clear()
+
+    def clear(self) -> None:
+        """See ``Group``."""
+        self.numbers = dict(self._numbers)
+        self.in_flight = False
+        places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
+        self.held = Held(None, None, places)
+        self._shards.forget(self._number)
+
+    def start(self, lanes: np.ndarray) -> None:
+        """See ``Group``."""
+        places = self.held.places
+        for _ in self._shards.run(
+            Task(self._number, shard, Start(its, places.place[its])) for shard, its in self._by_shard(lanes)
+        ):
+            pass
+
+    def train(
+        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], slots: np.ndarray | None = None
+    ) -> Iterator[Report]:
+        """See ``Group``; the calls of the shards run beside each other, and are given as they end."""
+        self._shards.balance()
+        self.in_flight = True
+        for task, answers in self._shards.run(self._calls(lanes, first_step, slots), halt):
+            for trained in answers:
+                assert isinstance(trained, Trained)
+                yield trained.lanes, trained.slots + task.shard * self.chunk, trained.outcome
+        self.in_flight = False
+
+    def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
+        """See ``Group``."""
+        self.numbers.update({name: np.array(column) for name, column in numbers.items()})
+        wanted = np.unique(parents)
+        buffer, _ = self._read(wanted)
+        rows = np.searchsorted(wanted, parents)
+        constants = jax.tree.map(np.asarray, self._given(lanes))
+        entries = _rows(buffer, rows), constants
+        self._write(lanes, entries)
+
+    def collect(self) -> tuple[Tree, Tree]:
+        """See ``Group``: every lane is read, and lost shards are restored from here on."""
+        whole = jax.tree.map(partial(_zeros, self.size), self._shapes)
+        places = self.held.places
+        tasks = [
+            Task(self._number, shard, Read(its)) for shard, its in self._by_shard(np.flatnonzero(places.place >= 0))
+        ]
+        for task, entries in self._shards.run(tasks):
+            its = task.operation.lanes
+            self._shards.settle(self._number, task.shard, Write(its, places.place[its], entries))
+            whole = _set(whole, self._at(places, its), decoded(entries))
+        return whole
+
+    def hold(self, buffer: Tree, constants: Tree, places: Places) -> None:
+        """See ``Group``."""
+        self.held = Held(None, None, places)
+        self._shards.forget(self._number)
+        lanes = np.flatnonzero(places.place >= 0)
+        self._write(lanes, _rows((buffer, constants), self._at(places, lanes)))
+
+    def settle(self) -> None:
+        """See ``Group``: the lanes are read for the last time, so that the workers may end."""
+        self.held = Held(*self.collect(), self.held.places)
+
+    def lane(self, held: Held, lane: int) -> Any:
+        """See ``Group``."""
+        if held.buffer is not None:
+            return jax.tree.map(lambda x: x[int(self._at(held.places, np.array([lane]))[0])], held.buffer)
+        return jax.tree.map(lambda x: x[0], self._read(np.array([lane]))[0])
+
+    def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
+        """See ``Group``."""
+        del held
+        return jax.eval_shape(self._predict_lane, inputs, self._shapes[1], self._shapes[0])
+
+    def predict(self, held: Held, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
+        """See ``Group``; this computes in the coordinator, on its own default device."""
+        predict = jax.jit(jax.vmap(self._predict_lane, in_axes=(None, 0, 0)))
+        for begin in range(0, len(lanes), self.chunk):
+            some = lanes[begin : begin + self.chunk]
+            buffer, constants = _rows((held.buffer, held.constants), self._at(held.places, np.resize(some, self.chunk)))
+            yield some, np.arange(len(some)), np.asarray(predict(inputs, constants, buffer))[: len(some)]
+
+    def on_each(self, tree: Tree) -> Tree:
+        """See ``Group``."""
+        return jax.tree.map(jnp.asarray, tree)
+
+    @property
+    def flops(self) -> float:
+        """Not counted where no program is compiled."""
+        return float("nan")
+
+    def _predict_lane(self, inputs: Tree, constants: Constants, lane: Any) -> Any:
+        assert self.recipe.task.predict is not None
+        return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
+
+    def _calls(self, lanes: np.ndarray, first_step: int, slots: np.ndarray | None) -> Iterator[Task]:
+        for call in self.held.places.calls(lanes, slots):
+            for shard, owners in enumerate(call.owners.reshape(self.devices, self.chunk)):
+                used = np.flatnonzero(owners >= 0)
+                if len(used):
+                    yield Task(self._number, shard, Train(owners[used], used, first_step))
+
+    def _by_shard(self, lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        for shard in range(self.devices):
+            its = lanes[self.held.places.device[lanes] == shard]
+            if len(its):
+                yield shard, its
+
+    def _read(self, lanes: np.ndarray) -> Tree:
+        """States and constants of lanes, wherever they are, in the order asked for."""
+        parts = list(self._shards.run(Task(self._number, shard, Read(its)) for shard, its in self._by_shard(lanes)))
+        order = np.argsort(np.concatenate([task.operation.lanes for task, _ in parts]), kind="stable")
+        back = np.empty_like(order)
+        back[np.argsort(lanes, kind="stable")] = order
+        columns = zip(*(jax.tree.leaves(decoded(entries)) for _, entries in parts), strict=True)
+        joined = [_concatenated(column)[back] for column in columns]
+        return jax.tree.structure(self._shapes).unflatten(joined)
+
+    def _write(self, lanes: np.ndarray, entries: Tree) -> None:
+        places = self.held.places
+        row_of = np.full(len(self.indices), -1)
+        row_of[lanes] = np.arange(len(lanes))
+        tasks = [
+            Task(self._number, shard, Write(its, places.place[its], encoded(_rows(entries, row_of[its]))))
+            for shard, its in self._by_shard(lanes)
+        ]
+        for _ in self._shards.run(tasks):
+            pass
+
+
+def _rows(tree: Tree, rows: np.ndarray) -> Tree:
+    return jax.tree.map(lambda x: x[rows], tree)
+
+
+def _zeros(size: int, shape: jax.ShapeDtypeStruct) -> Any:
+    return (jnp if is_key(shape) else np).zeros((size, *shape.shape), shape.dtype)
+
+
+def _set(whole: Tree, at: np.ndarray, some: Tree) -> Tree:
+    def put(x: Any, values: Any) -> Any:
+        if is_key(x):
+            return x.at[at].set(values)
+        x[at] = values
+        return x
+
+    return jax.tree.map(put, whole, some)
+
+
+def _concatenated(parts: tuple[Any, ...]) -> Any:
+    return (jnp if is_key(parts[0]) else np).concatenate(parts)

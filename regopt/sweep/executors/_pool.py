@@ -1,0 +1,63 @@
+"""What the coordinator of a sweep asks of an engine: workers that run leases, and word of those that are lost."""
+
+from collections.abc import Collection, Hashable
+from typing import Any, Protocol
+
+from regopt.data import Splits
+from regopt.sweep.executors._worker import Job, Lease, Prepared
+
+
+class LostError(Exception):
+    """A lease came back without an answer: its worker died, left, or does not answer."""
+
+
+class Pool(Protocol):
+    """Workers of an engine.
+
+    Attributes:
+        keeps_lanes: whether a worker keeps its lanes between leases; else every lease carries them.
+        lost_after: seconds without an answer after which a worker counts as lost.
+    """
+
+    keeps_lanes: bool
+    lost_after: float
+
+    def size(self) -> int:
+        """The number of workers that there is room for."""
+        ...
+
+    def open(self, job: Job, data: Splits) -> Prepared:
+        """Start one worker, and let it compile the programs and choose what the job leaves open."""
+        ...
+
+    def join(self, job: Job) -> None:
+        """Start the other workers, with a job that leaves nothing open; also asked later, for those that can join."""
+        ...
+
+    def workers(self) -> list[str]:
+        """The workers that are ready, at least one."""
+        ...
+
+    def submit(self, worker: str, lease: Lease) -> Hashable:
+        """Hand a lease to a worker, which runs its leases in their order; gives a handle."""
+        ...
+
+    def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
+        """A handle whose lease has an answer, or None after some seconds."""
+        ...
+
+    def result(self, handle: Hashable) -> Any:
+        """The answer of a lease.
+
+        Raises:
+            LostError: there will be none.
+        """
+        ...
+
+    def drop(self, worker: str) -> None:
+        """Give a worker up, so that all of its leases are lost."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...

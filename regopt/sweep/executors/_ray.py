@@ -1,0 +1,254 @@
+"""Ray as the engine of a sweep: one actor for each worker, placed by Ray."""
+
+import importlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from regopt._core.messages import one_line
+from regopt._core.numerics import check_number, check_whole
+from regopt.data import Splits
+from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._worker import Failure, Job, Lease, Prepared, Worker
+
+_LOG = logging.getLogger(__name__)
+_LOOK_SECONDS = 2.0  # between looks for room in the cluster
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Train a sweep on a Ray cluster: one actor for each worker, which holds its lanes on its device.
+
+    The resources of a worker are written as for any Ray actor. A worker computes on its first JAX device, so give it
+    one accelerator. Workers that die or whose node is removed are replaced where the cluster has room, and workers are
+    added where the cluster grows; their lanes go on from the last save of the sweep, to the same bits.
+
+    Args:
+        address: of the cluster; "auto" for the one that this machine belongs to. None joins what ``ray.init`` has
+            connected to, or starts a cluster on this machine.
+        workers: the number of workers, >= 1; None takes as many as the cluster has room for.
+        num_cpus: CPUs of a worker, > 0.
+        num_gpus: GPUs of a worker, >= 0.
+        resources: other resources of a worker, such as ``{"TPU": 4}``.
+        shards: pieces that the lanes are divided into, >= 1; each is held by one worker, and they move to workers that
+            join. A shard has the bits of one device: the result is that of one process with as many devices. None takes
+            up to four for each worker that there is room for at the start, while each has 64 settings.
+        lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than a segment
+            of a shard's lanes takes.
+        runtime_env: of the workers, as Ray takes it.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> from regopt import sweep
+        >>> sweep.Ray(num_gpus=1, lost_after=60.0).num_gpus
+        1
+
+    References:
+        Moritz, P., et al. (2018). Ray: A distributed framework for emerging AI applications. OSDI. Section 4.2.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    num_cpus: float = 1
+    num_gpus: float = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
+    shards: int | None = None
+    lost_after: float = 600.0
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        for name in ("workers", "shards"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), "[1, inf)")
+        check_number("num_cpus", self.num_cpus, "(0, inf)")
+        check_number("num_gpus", self.num_gpus, "[0, inf)")
+        check_number("lost_after", self.lost_after, "(0, inf)")
+
+    def pool(self) -> "RayPool":
+        """The workers, which start when they are asked to."""
+        return RayPool(self)
+
+
+class RayPool:
+    """Workers that are actors of Ray; see ``Pool``."""
+
+    keeps_lanes = True
+
+    def __init__(self, options: Ray):
+        try:
+            self._ray = importlib.import_module("ray")
+        except ImportError as error:
+            raise ValueError('executor="ray" needs Ray: pip install "regopt[ray]"') from error
+        self._options, self.lost_after = options, options.lost_after
+        self._actors: dict[str, Any] = {}
+        self._starting: dict[Any, tuple[str, Any]] = {}  # by the handle of ``prepare``
+        self._owner: dict[Hashable, str] = {}
+        self._count, self._looked = 0, 0.0
+        self._job: Job | None = None
+        self._expected: Prepared | None = None
+        self._examples: Any = None
+        self._data: Any = None  # the examples in the object store
+
+    def connect(self) -> None:
+        """Connect to the cluster, unless the process is connected."""
+        if not self._ray.is_initialized():
+            with _same_handlers():
+                self._ray.init(
+                    address=self._options.address, log_to_driver=False, include_dashboard=False, logging_level="warning"
+                )
+
+    def size(self) -> int:
+        """See ``Pool``."""
+        self.connect()
+        options, all_of_it = self._options, self._ray.cluster_resources()
+        needs = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+        room = min(math.floor(all_of_it.get(name, 0) / need) for name, need in needs.items() if need)
+        return room if options.workers is None else min(room, options.workers)
+
+    def open(self, job: Job, data: Splits) -> Prepared:
+        """See ``Pool``."""
+        if self.size() < 1:
+            raise ValueError(
+                f"the Ray cluster has no room for a worker with num_cpus={self._options.num_cpus:g}, "
+                f"num_gpus={self._options.num_gpus:g}, resources={dict(self._options.resources)}; "
+                f"it has {_counted(self._ray.cluster_resources())}"
+            )
+        self._examples, self._job = data, job
+        handle = self._start(job)
+        name, actor = self._starting.pop(handle)
+        prepared = self._ray.get(handle)
+        if isinstance(prepared, Failure):
+            raise prepared.error
+        self._actors[name] = actor
+        return prepared
+
+    def join(self, job: Job) -> None:
+        """See ``Pool``."""
+        self._job = job
+        self._look()
+
+    def expect(self, prepared: Prepared) -> None:
+        """Refuse workers that differ from this one."""
+        self._expected = prepared
+
+    def workers(self) -> list[str]:
+        """See ``Pool``."""
+        self._look()
+        while not self._actors:
+            if not self._starting:
+                self._looked = 0.0
+                self._look()
+            self._ray.wait(list(self._starting), timeout=_LOOK_SECONDS) if self._starting else time.sleep(1)
+            self._greet()
+        return list(self._actors)
+
+    def submit(self, worker: str, lease: Lease) -> Hashable:
+        """See ``Pool``."""
+        handle = self._actors[worker].run.remote(lease)
+        self._owner[handle] = worker
+        return handle
+
+    def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
+        """See ``Pool``."""
+        ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
+        return ready[0] if ready else None
+
+    def result(self, handle: Hashable) -> Any:
+        """See ``Pool``."""
+        self._owner.pop(handle, None)
+        try:
+            return self._ray.get(handle)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            raise LostError(one_line(str(error))[:200]) from error
+
+    def drop(self, worker: str) -> None:
+        """See ``Pool``."""
+        actor = self._actors.pop(worker, None)
+        if actor is not None:
+            self._ray.kill(actor)
+        self._looked = 0.0
+
+    def close(self) -> None:
+        """See ``Pool``."""
+        for actor in [*self._actors.values(), *(actor for _, actor in self._starting.values())]:
+            self._ray.kill(actor)
+        self._looked = 0.0
+        self._actors, self._starting, self._data = {}, {}, None
+
+    def _start(self, job: Job) -> Any:
+        options = self._options
+        remote = self._ray.remote(
+            num_cpus=options.num_cpus,
+            num_gpus=options.num_gpus,
+            resources=dict(options.resources) or None,
+            runtime_env=dict(options.runtime_env) or None,
+            max_restarts=0,
+        )(Worker)
+        if self._data is None:
+            self._data = self._ray.put(self._examples)
+        actor = remote.remote(job, self._data)
+        handle = actor.prepare.remote()
+        self._count += 1
+        self._starting[handle] = f"{self._count}", actor
+        return handle
+
+    def _look(self) -> None:
+        """Start as many workers as there is room for, now and then, and greet those that are ready."""
+        if self._job is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            for _ in range(self.size() - len(self._actors) - len(self._starting)):
+                self._start(self._job)
+        self._greet()
+
+    def _greet(self) -> None:
+        """Take the workers in that have compiled their programs."""
+        if not self._starting:
+            return
+        ready, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
+        for handle in ready:
+            name, actor = self._starting.pop(handle)
+            try:
+                prepared = self.result(handle)
+            except LostError as error:
+                _LOG.warning("worker %s is lost while it starts: %s", name, error)
+                continue
+            if isinstance(prepared, Failure):
+                raise prepared.error
+            if self._expected is not None and prepared.environment != self._expected.environment:
+                self._ray.kill(actor)
+                raise ValueError(f"the fleet is mixed: {_difference(self._expected.environment, prepared.environment)}")
+            self._actors[name] = actor
+
+
+def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    names = [name for name in first if first[name] != other.get(name)]
+    return "; ".join(f"{name} is {first[name]} on one worker and {other.get(name)} on another" for name in names)
+
+
+def _counted(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {count:g}" for name, count in sorted(resources.items()) if "node:" not in name) or "none"
+
+
+@contextmanager
+def _same_handlers() -> Iterator[None]:
+    """Keep the handlers of signals, which ``ray.init`` replaces."""
+    try:
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:
+        before = {}
+    yield
+    for number, handler in before.items():
+        try:
+            signal.signal(number, handler)
+        except (ValueError, TypeError):  # not in the main thread, or not set from Python
+            continue

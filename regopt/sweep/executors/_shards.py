@@ -1,0 +1,276 @@
+"""The shards of a sweep on the workers of an engine: operations go out, answers come back, lost work is done again.
+
+Every shard has a base, its lanes as they were when they were last read, and a log of the operations since. Where a
+worker is lost, another one is given the base and repeats the log, which gives the same bits. Where a worker keeps
+nothing between leases, every lease carries the lanes there and back, and there is nothing to repeat.
+"""
+
+import logging
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.messages import one_line
+from regopt.sweep.executors._pool import LostError, Pool
+from regopt.sweep.executors._worker import (
+    Failure,
+    Lease,
+    Operation,
+    Read,
+    Start,
+    Train,
+    Write,
+    decoded,
+    encoded,
+    is_key,
+)
+
+_LOG = logging.getLogger(__name__)
+_AHEAD = 2  # leases of a shard that are under way, so that its worker never waits for the coordinator
+_LOSSES = 3  # of one operation, after which the fault is its own
+
+
+class Task(NamedTuple):
+    """One operation on a shard of a group."""
+
+    group: int
+    shard: int
+    operation: Operation
+
+
+class _UnderWay(NamedTuple):
+    task: Task | None  # None for the repetition of a log
+    worker: str
+    shard: int
+    since: float
+
+
+class Shards:
+    """The shards of a sweep, each with one worker at a time.
+
+    Args:
+        pool: the workers.
+        count: the number of shards.
+    """
+
+    def __init__(self, pool: Pool, count: int):
+        self._pool, self.count = pool, count
+        self._worker: dict[int, str] = {}
+        self._base: dict[tuple[int, int], Write] = {}
+        self._log: dict[tuple[int, int], list[Operation]] = defaultdict(list)
+        self._answered: dict[str, float] = {}
+        self._lost: Counter[int] = Counter()  # by shard, in a row
+        self._waiting: dict[int, deque[Task]] = {}
+        self._under_way: dict[Hashable, _UnderWay] = {}
+
+    def forget(self, group: int) -> None:
+        """Begin a group anew: nothing of what its lanes did counts any more."""
+        for shard in range(self.count):
+            self._base.pop((group, shard), None)
+            self._log.pop((group, shard), None)
+
+    def settle(self, group: int, shard: int, base: Write) -> None:
+        """From here on a lost shard is restored from these lanes."""
+        self._base[group, shard] = base
+        self._log.pop((group, shard), None)
+
+    def balance(self) -> None:
+        """Give shards to workers that have joined; called between rounds, while no lease is under way."""
+        workers = self._pool.workers()
+        for shard in range(self.count):
+            if self._worker.get(shard) not in workers:
+                self._assign(shard)
+        while True:
+            load = Counter(dict.fromkeys(workers, 0))
+            load.update(self._worker.values())
+            (most, many), (least, few) = max(load.items(), key=_second), min(load.items(), key=_second)
+            if many - few < 2:
+                return
+            moved = next(shard for shard in range(self.count) if self._worker[shard] == most)
+            self._worker[moved] = least
+            self._restore(moved)
+
+    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[Any]:
+        """Run operations, those of one shard in their order.
+
+        Args:
+            tasks: what to do.
+            halt: asked before each operation; after it returns True none is begun, and those under way are awaited.
+
+        Yields:
+            Pairs of a task and its answer, as they come.
+
+        Raises:
+            Exception: of the task of the sweep, as the worker met it.
+            LostError: one operation was lost several times.
+        """
+        self._waiting = defaultdict(deque)
+        for task in tasks:
+            self._waiting[task.shard].append(task)
+        halted = False
+        while True:
+            halted = halted if halted else self._submit_waiting(halt)
+            if not self._under_way:
+                return
+            handle = self._pool.wait(list(self._under_way), 1.0)
+            if handle is None:
+                self._look_for_silence()
+                continue
+            try:
+                answer = self._pool.result(handle)
+            except LostError as error:
+                self._lose(handle, error)
+                continue
+            done = self._under_way.pop(handle)
+            self._answered[done.worker] = time.monotonic()
+            self._lost[done.shard] = 0
+            if isinstance(answer, Failure):
+                raise answer.error
+            if done.task is not None:
+                yield done.task, self._accept(done.task, answer)
+
+    def _operations(self, task: Task) -> tuple[Operation, ...]:
+        """What a worker is asked to do for a task."""
+        return (task.operation,)
+
+    def _accept(self, task: Task, answers: list[Any]) -> Any:
+        """Take note of an answer; gives that of the task itself."""
+        if not isinstance(task.operation, Read):
+            self._log[task.group, task.shard].append(task.operation)
+        return answers[-1]
+
+    def _submit_waiting(self, halt: Callable[[], bool]) -> bool:
+        """Submit what there is room for; returns whether an end was asked for."""
+        ahead = Counter(each.shard for each in self._under_way.values())
+        for shard, queue in self._waiting.items():
+            while queue and ahead[shard] < _AHEAD:
+                if halt():
+                    return True
+                self._submit(queue.popleft())
+                ahead[shard] += 1
+        return False
+
+    def _submit(self, task: Task) -> None:
+        worker = self._worker.get(task.shard) or self._assign(task.shard)
+        handle = self._pool.submit(worker, Lease(task.group, task.shard, self._operations(task)))
+        self._answered.setdefault(worker, time.monotonic())
+        if not any(each.worker == worker for each in self._under_way.values()):
+            self._answered[worker] = time.monotonic()
+        self._under_way[handle] = _UnderWay(task, worker, task.shard, time.monotonic())
+
+    def _assign(self, shard: int) -> str:
+        """Give a shard to the worker that has the fewest."""
+        load = Counter(dict.fromkeys(self._pool.workers(), 0))
+        load.update(worker for worker in self._worker.values() if worker in load)
+        self._worker[shard] = min(load, key=load.__getitem__)
+        return self._worker[shard]
+
+    def _restore(self, shard: int) -> None:
+        """Let the worker of a shard repeat what the shard has done since its base."""
+        for group in sorted({group for group, its in [*self._base, *self._log] if its == shard}):
+            base = self._base.get((group, shard))
+            operations = (*([] if base is None else [base]), *self._log[group, shard])
+            if operations:
+                worker = self._worker[shard]
+                handle = self._pool.submit(worker, Lease(group, shard, operations))
+                self._under_way[handle] = _UnderWay(None, worker, shard, time.monotonic())
+                self._answered[worker] = time.monotonic()
+
+    def _lose(self, handle: Hashable, error: LostError) -> None:
+        """Give the shards of the worker that lost a lease to others, with all that it owed."""
+        worker = self._under_way[handle].worker
+        _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
+        self._pool.drop(worker)
+        owed = [each for each in self._under_way.values() if each.worker == worker]
+        self._under_way = {handle: each for handle, each in self._under_way.items() if each.worker != worker}
+        for shard in [shard for shard, its in self._worker.items() if its == worker]:
+            again = [each.task for each in owed if each.shard == shard and each.task is not None]
+            self._count_loss(shard, error)
+            self._waiting[shard].extendleft(reversed(again))
+            self._assign(shard)
+            self._restore(shard)
+
+    def _look_for_silence(self) -> None:
+        """Give up workers that owe an answer for too long."""
+        for handle, each in list(self._under_way.items()):
+            silent = time.monotonic() - self._answered[each.worker]
+            if handle in self._under_way and silent > self._pool.lost_after:
+                self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
+
+    def _count_loss(self, shard: int, error: LostError) -> None:
+        self._lost[shard] += 1
+        if self._lost[shard] > _LOSSES:
+            raise LostError(f"the same lanes were lost {_LOSSES + 1} times in a row: {one_line(str(error))}")
+
+
+def _second(pair: tuple[str, int]) -> int:
+    return pair[1]
+
+
+class CarriedShards(Shards):
+    """The shards of a sweep on workers that keep nothing: the coordinator holds the lanes, every lease carries some."""
+
+    def __init__(self, pool: Pool, count: int):
+        super().__init__(pool, count)
+        self._entries: dict[int, dict[int, tuple[int, Any]]] = defaultdict(dict)  # by group and lane: place and entry
+
+    def forget(self, group: int) -> None:
+        """See ``Shards``."""
+        self._entries.pop(group, None)
+
+    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[Any]:
+        """See ``Shards``."""
+        remote = []
+        for task in tasks:
+            match task.operation:
+                case Read(lanes):
+                    yield task, encoded(self._stacked(task.group, lanes))
+                case Write(lanes, places, entries):
+                    self._keep(task.group, lanes, places, decoded(entries))
+                    yield task, None
+                case _:
+                    remote.append(task)
+        yield from super().run(remote, halt)
+
+    def _operations(self, task: Task) -> tuple[Operation, ...]:
+        match task.operation:
+            case Train(lanes):
+                held = self._entries[task.group]
+                places = np.array([held[int(lane)][0] for lane in lanes])
+                return Write(lanes, places, encoded(self._stacked(task.group, lanes))), task.operation, Read(lanes)
+            case operation:
+                return operation, Read(operation.lanes)
+
+    def _accept(self, task: Task, answers: list[Any]) -> Any:
+        lanes, held = task.operation.lanes, self._entries[task.group]
+        if isinstance(task.operation, Start):
+            places = task.operation.places
+        else:
+            places = np.array([held[int(lane)][0] for lane in lanes])
+        self._keep(task.group, lanes, places, decoded(answers[-1]))
+        return answers[-2]
+
+    def _keep(self, group: int, lanes: np.ndarray, places: np.ndarray, entries: Any) -> None:
+        for row, (lane, place) in enumerate(zip(lanes.tolist(), places.tolist(), strict=True)):
+            self._entries[group][lane] = place, jax.tree.map(lambda x, row=row: x[row], entries)
+
+    def _stacked(self, group: int, lanes: np.ndarray) -> Any:
+        entries = [self._entries[group][int(lane)][1] for lane in lanes]
+        return jax.tree.map(lambda *rows: (jnp if is_key(rows[0]) else np).stack(rows), *entries)
+
+    def _lose(self, handle: Hashable, error: LostError) -> None:
+        lost = self._under_way.pop(handle)
+        assert lost.task is not None
+        _LOG.warning("a lease is lost: %s; it is given out again", one_line(str(error)))
+        self._count_loss(lost.shard, error)
+        self._waiting[lost.shard].appendleft(lost.task)
+
+    def _look_for_silence(self) -> None:
+        for handle, each in list(self._under_way.items()):
+            if time.monotonic() - each.since > self._pool.lost_after:
+                self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
