@@ -74,13 +74,13 @@ def coordinated(
     else:
         pool = executor.pool(Path(config.out) / DATA)
     job = _job(config, pool, executor.shards, stored)
+    shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards)
     try:
         prepared = pool.open(job, jax.tree.map(np.asarray, config.data))
         facts = prepared.groups
         choices = {"config": {"mapping": [its.mapping for its in facts], "chunk": [its.chunk for its in facts]}}
         pool.expect(prepared)
         pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)))
-        shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards)
         groups = _groups(config, facts, shards)
         check_places(config, groups)
         runner = Runner(groups, config.settings, config)
@@ -92,7 +92,7 @@ def coordinated(
 
         yield runner, identity
     finally:
-        pool.close()
+        shards.close()
 
 
 def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: Mapping[str, Any] | None) -> Job:

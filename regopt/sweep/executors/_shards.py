@@ -79,6 +79,11 @@ class Shards:
         self._base[group, shard] = base
         self._log.pop((group, shard), None)
 
+    def close(self) -> None:
+        """End the workers; others start where a setting is trained again."""
+        self._pool.close()
+        self._worker.clear()
+
     def balance(self) -> None:
         """Give shards to workers that have joined; called between rounds, while no lease is under way."""
         workers = self._pool.workers()
