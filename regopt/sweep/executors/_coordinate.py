@@ -21,29 +21,28 @@ from regopt.sweep.engine._measure import recorded
 from regopt.sweep.engine._prepare import check_places, fingerprint, recipes
 from regopt.sweep.engine._recipe import Shared
 from regopt.sweep.engine._runner import Runner
-from regopt.sweep.executors._futures import Futures, FuturesPool
+from regopt.sweep.executors._futures import Futures
 from regopt.sweep.executors._group import ShardedGroup
-from regopt.sweep.executors._pool import Pool
-from regopt.sweep.executors._ray import Ray, RayPool
+from regopt.sweep.executors._pool import Engine, Pool
+from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import CarriedShards, Shards
 from regopt.sweep.executors._worker import Facts, Job, encoded
 from regopt.training._segments import split_key
 
-DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
 _LOCAL = ("data", "devices", "_", "_", "out", "save_every", "allow_different", "progress", "executor")
 _SETTINGS_OF_A_SHARD = 64
 _SHARDS_OF_A_WORKER = 4
 
 
-def as_executor(executor: Any) -> Ray | Futures:
-    """What was asked for as ``executor``.
+def as_engine(executor: Any) -> Engine:
+    """The engine that was asked for as ``executor``.
 
     Raises:
         ValueError: it is no executor.
     """
     if isinstance(executor, str) and executor == "ray":
         return Ray()
-    if isinstance(executor, Ray | Futures):
+    if isinstance(executor, Engine):
         return executor
     if callable(getattr(executor, "submit", None)):
         return Futures(executor, shards=os.cpu_count() or 1)
@@ -66,21 +65,15 @@ def coordinated(
     Yields:
         The runner, and a function that gives the fingerprint of the sweep.
     """
-    executor = as_executor(config.executor)
-    if isinstance(executor, Ray):
-        pool: RayPool | FuturesPool = executor.pool()
-    elif config.out is None:
-        raise ValueError("an executor of concurrent.futures needs a folder that all workers see: pass out")
-    else:
-        pool = executor.pool(Path(config.out) / DATA)
-    job = _job(config, pool, executor.shards, stored)
+    engine = as_engine(config.executor)
+    pool = engine.pool(None if config.out is None else Path(config.out))
+    job = _job(config, pool, engine.shards, stored)
     shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards)
     try:
         prepared = pool.open(job, jax.tree.map(np.asarray, config.data))
         facts = prepared.groups
         choices = {"config": {"mapping": [its.mapping for its in facts], "chunk": [its.chunk for its in facts]}}
-        pool.expect(prepared)
-        pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)))
+        pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)), prepared)
         groups = _groups(config, facts, shards)
         check_places(config, groups)
         runner = Runner(groups, config.settings, config)

@@ -19,6 +19,8 @@ from regopt.data import Splits
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Failure, Job, Lease, Prepared, Worker
 
+DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
+
 
 class Submits(Protocol):
     """What is needed of an executor."""
@@ -65,9 +67,11 @@ class Futures:
         check_whole("shards", self.shards, "[1, inf)")
         check_number("lost_after", self.lost_after, "(0, inf)")
 
-    def pool(self, folder: Path) -> "FuturesPool":
-        """The workers."""
-        return FuturesPool(self, folder)
+    def pool(self, folder: Path | None) -> "FuturesPool":
+        """See ``Engine``."""
+        if folder is None:
+            raise ValueError("an executor of concurrent.futures needs a folder that all workers see: pass out")
+        return FuturesPool(self, folder / DATA)
 
 
 class FuturesPool:
@@ -85,6 +89,7 @@ class FuturesPool:
         self._executor: Submits | None = None
         self._job: Job | None = None
         self._where: Any = None
+        self._expected: Any = None
 
     def size(self) -> int:
         """See ``Pool``."""
@@ -99,13 +104,9 @@ class FuturesPool:
             raise prepared.error
         return prepared
 
-    def join(self, job: Job) -> None:
-        """See ``Pool``."""
-        self._job = job
-
-    def expect(self, prepared: Prepared) -> None:
-        """Refuse workers that differ from this one: each lease checks it."""
-        self._expected = prepared.environment
+    def join(self, job: Job, like: Prepared) -> None:
+        """See ``Pool``; each lease checks where it runs."""
+        self._job, self._expected = job, like.environment
 
     def workers(self) -> list[str]:
         """See ``Pool``."""

@@ -1,7 +1,8 @@
 """What the coordinator of a sweep asks of an engine: workers that run leases, and word of those that are lost."""
 
 from collections.abc import Collection, Hashable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from regopt.data import Splits
 from regopt.sweep.executors._worker import Job, Lease, Prepared
@@ -30,8 +31,8 @@ class Pool(Protocol):
         """Start one worker, and let it compile the programs and choose what the job leaves open."""
         ...
 
-    def join(self, job: Job) -> None:
-        """Start the other workers, with a job that leaves nothing open; also asked later, for those that can join."""
+    def join(self, job: Job, like: Prepared) -> None:
+        """Let others join: they build a job that leaves nothing open, and must be like the first."""
         ...
 
     def workers(self) -> list[str]:
@@ -60,4 +61,22 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """End all workers."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """How the lanes of a sweep train beyond its process; ``sweep.Ray`` and ``sweep.Futures`` are engines.
+
+    Attributes:
+        shards: pieces that the lanes are divided into; None leaves it to the number of workers.
+    """
+
+    @property
+    def shards(self) -> int | None:
+        """See above."""
+        ...
+
+    def pool(self, folder: Path | None) -> Pool:
+        """Its workers, for a sweep that is saved in this folder."""
         ...

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from regopt._core.messages import one_line
@@ -72,8 +73,9 @@ class Ray:
         check_number("num_gpus", self.num_gpus, "[0, inf)")
         check_number("lost_after", self.lost_after, "(0, inf)")
 
-    def pool(self) -> "RayPool":
-        """The workers, which start when they are asked to."""
+    def pool(self, folder: Path | None) -> "RayPool":
+        """See ``Engine``."""
+        del folder
         return RayPool(self)
 
 
@@ -130,14 +132,10 @@ class RayPool:
         self._actors[name] = actor
         return prepared
 
-    def join(self, job: Job) -> None:
+    def join(self, job: Job, like: Prepared) -> None:
         """See ``Pool``."""
-        self._job = job
+        self._job, self._expected = job, like
         self._look()
-
-    def expect(self, prepared: Prepared) -> None:
-        """Refuse workers that differ from this one."""
-        self._expected = prepared
 
     def workers(self) -> list[str]:
         """See ``Pool``."""

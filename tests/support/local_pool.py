@@ -1,0 +1,107 @@
+"""Workers in this process that keep their lanes, and die when they are told to."""
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._worker import Failure, Worker
+
+
+class LocalEngine:
+    """An engine of some workers at a time; a dead worker is replaced.
+
+    Args:
+        workers: how many there are.
+        shards: pieces of the lanes.
+        deaths: numbers of leases, counted from the start of the sweep, whose worker dies before it answers.
+        joins: numbers of leases at which one more worker joins.
+        silent: numbers of leases that are never answered.
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        shards: int = 2,
+        deaths: Iterable[int] = (),
+        joins: Iterable[int] = (),
+        silent: Iterable[int] = (),
+    ):
+        self.wanted, self.shards = workers, shards
+        self.deaths, self.joins, self.silent = set(deaths), set(joins), set(silent)
+        self.died = self.joined = 0
+        self.leases_of: dict[str, int] = {}
+
+    def pool(self, folder: Path | None) -> "LocalPool":
+        """Its workers."""
+        del folder
+        return LocalPool(self)
+
+
+class LocalPool:
+    """The workers of a ``LocalEngine``."""
+
+    keeps_lanes = True
+    lost_after = 0.0
+
+    def __init__(self, engine: LocalEngine):
+        self._engine = engine
+        self._workers: dict[str, Worker] = {}
+        self._names, self._handles, self._count = itertools.count(), itertools.count(), itertools.count()
+        self._owed: dict[int, tuple[str, object]] = {}
+
+    def size(self):
+        return self._engine.wanted
+
+    def open(self, job, data):
+        self._job, self._data = job, data
+        prepared = self._workers[self._start()].prepare()
+        if isinstance(prepared, Failure):
+            raise prepared.error
+        return prepared
+
+    def join(self, job, like):
+        self._job = job
+
+    def workers(self):
+        while len(self._workers) < self._engine.wanted:
+            self._start()
+        return list(self._workers)
+
+    def submit(self, worker, lease):
+        handle = next(self._handles)
+        self._owed[handle] = worker, lease
+        return handle
+
+    def wait(self, handles, seconds):
+        for handle in sorted(handles):
+            if self._owed[handle][1] is not None:
+                return handle
+        return None
+
+    def result(self, handle):
+        worker, lease = self._owed.pop(handle)
+        number, engine = next(self._count), self._engine
+        if number in engine.joins:
+            engine.wanted += 1
+            engine.joined += 1
+        if number in engine.deaths:
+            engine.died += 1
+            del self._workers[worker]
+        if number in engine.silent:
+            self._owed[handle] = worker, None
+        if worker not in self._workers:
+            raise LostError("it died")
+        engine.leases_of[worker] = engine.leases_of.get(worker, 0) + 1
+        return self._workers[worker].run(lease)
+
+    def drop(self, worker):
+        self._workers.pop(worker, None)
+
+    def close(self):
+        self._workers.clear()
+
+    def _start(self):
+        name = str(next(self._names))
+        self._workers[name] = Worker(self._job, self._data)
+        return name
