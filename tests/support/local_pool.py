@@ -16,7 +16,8 @@ class LocalEngine:
         shards: pieces of the lanes.
         deaths: numbers of leases, counted from the start of the sweep, whose worker dies before it answers.
         joins: numbers of leases at which one more worker joins.
-        silent: numbers of leases that are never answered.
+        hangs: numbers of leases whose worker never answers again.
+        breaks: number of the lease at which the coordinator itself fails.
     """
 
     def __init__(
@@ -25,11 +26,12 @@ class LocalEngine:
         shards: int = 2,
         deaths: Iterable[int] = (),
         joins: Iterable[int] = (),
-        silent: Iterable[int] = (),
+        hangs: Iterable[int] = (),
+        breaks: int | None = None,
     ):
         self.wanted, self.shards = workers, shards
-        self.deaths, self.joins, self.silent = set(deaths), set(joins), set(silent)
-        self.died = self.joined = 0
+        self.deaths, self.joins, self.hangs = set(deaths), set(joins), set(hangs)
+        self.breaks, self.died, self.hung = breaks, 0, 0
         self.leases_of: dict[str, int] = {}
 
     def pool(self, folder: Path | None) -> "LocalPool":
@@ -48,6 +50,7 @@ class LocalPool:
         self._engine = engine
         self._workers: dict[str, Worker] = {}
         self._names, self._handles, self._count = itertools.count(), itertools.count(), itertools.count()
+        self._hung: set[str] = set()
         self._owed: dict[int, tuple[str, object]] = {}
 
     def size(self):
@@ -74,22 +77,22 @@ class LocalPool:
         return handle
 
     def wait(self, handles, seconds):
-        for handle in sorted(handles):
-            if self._owed[handle][1] is not None:
-                return handle
-        return None
+        answering = [handle for handle in sorted(handles) if self._owed[handle][0] not in self._hung]
+        return answering[0] if answering else None
 
     def result(self, handle):
         worker, lease = self._owed.pop(handle)
         number, engine = next(self._count), self._engine
+        if number == engine.breaks:
+            raise RuntimeError("the coordinator breaks")
         if number in engine.joins:
             engine.wanted += 1
-            engine.joined += 1
         if number in engine.deaths:
             engine.died += 1
-            del self._workers[worker]
-        if number in engine.silent:
-            self._owed[handle] = worker, None
+            self._workers.pop(worker, None)
+        if number in engine.hangs:
+            engine.hung += 1
+            self._hung.add(worker)
         if worker not in self._workers:
             raise LostError("it died")
         engine.leases_of[worker] = engine.leases_of.get(worker, 0) + 1

@@ -21,6 +21,7 @@ from regopt.sweep.engine._progress import SweepProgress
 from regopt.sweep.results._history import History
 from regopt.sweep.results._io import NAME
 from support import killed_sweep
+from support.same_sweeps import same
 
 SCRIPT = Path(killed_sweep.__file__)
 
@@ -52,26 +53,6 @@ def child(folder, environment):
         assert process.stdout is not None
         assert process.stdout.readline() == "go\n"
         yield process
-
-
-def same(found, whole):
-    """The tables and the states that are kept, bit for bit."""
-    for name, curve in whole.history.curves.items():
-        np.testing.assert_array_equal(found.history.curves[name], curve, err_msg=name)
-    for name in ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "slots"):
-        np.testing.assert_array_equal(getattr(found.history, name), getattr(whole.history, name), err_msg=name)
-    states = 0
-    for row in range(killed_sweep.SETTINGS):
-        try:
-            expected = whole.state(row)
-        except ValueError:  # it gave its place to another
-            with pytest.raises(ValueError, match="not kept"):
-                found.state(row)
-            continue
-        states += 1
-        for a, b in zip(*map(jax.tree.leaves, (found.state(row), expected)), strict=True):
-            np.testing.assert_array_equal(a, b)
-    assert states >= 8
 
 
 def test_the_sweep_has_all_kinds_of_ends(whole):
@@ -150,6 +131,7 @@ import sys
 sys.path.insert(0, {str(Path(killed_sweep.__file__).parents[1])!r})
 import os, time, jax
 from support import killed_sweep
+from support.same_sweeps import same
 def wait(x):
     os.write(1, b"stepping\\n")  # in one piece, also where two devices step at once
     time.sleep(30)

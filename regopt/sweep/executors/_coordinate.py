@@ -42,9 +42,9 @@ def as_engine(executor: Any) -> Engine:
     """
     if isinstance(executor, str) and executor == "ray":
         return Ray()
-    if isinstance(executor, Engine):
+    if isinstance(executor, Engine) and not isinstance(executor, type):
         return executor
-    if callable(getattr(executor, "submit", None)):
+    if callable(getattr(executor, "submit", None)) and not isinstance(executor, type):
         return Futures(executor, shards=os.cpu_count() or 1)
     raise ValueError(
         f'executor must be None, "ray", a sweep.Ray, a sweep.Futures or an executor of concurrent.futures, got '

@@ -62,13 +62,18 @@ class ShardedGroup(Group):
         self.chunk, self.mapping, self.metrics = facts.chunk, facts.mapping, facts.metrics
         self.digests, self.temporary_bytes = facts.digests, facts.temporary_bytes
         self.trace_seconds, self.compile_seconds = facts.trace_seconds, facts.compile_seconds
-        self.in_flight = False
+        self._training = False
         self.clear()
+
+    @property
+    def in_flight(self) -> bool:  # type: ignore[override]
+        """See ``Group``."""
+        return self._training or self._shards.failed
 
     def clear(self) -> None:
         """See ``Group``."""
         self.numbers = dict(self._numbers)
-        self.in_flight = False
+        self._training = False
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         self.held = Held(None, None, places)
         self._shards.forget(self._number)
@@ -86,12 +91,12 @@ class ShardedGroup(Group):
     ) -> Iterator[Report]:
         """See ``Group``; the calls of the shards run beside each other, and are given as they end."""
         self._shards.balance()
-        self.in_flight = True
+        self._training = True
         for task, answers in self._shards.run(self._calls(lanes, first_step, slots), halt):
             for trained in answers:
                 assert isinstance(trained, Trained)
                 yield trained.lanes, trained.slots + task.shard * self.chunk, trained.outcome
-        self.in_flight = False
+        self._training = False
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""

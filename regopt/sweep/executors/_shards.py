@@ -56,10 +56,13 @@ class Shards:
     Args:
         pool: the workers.
         count: the number of shards.
+
+    Attributes:
+        failed: an operation ended with an error, so that the lanes are not where the table says.
     """
 
     def __init__(self, pool: Pool, count: int):
-        self._pool, self.count = pool, count
+        self._pool, self.count, self.failed = pool, count, False
         self._worker: dict[int, str] = {}
         self._base: dict[tuple[int, int], Write] = {}
         self._log: dict[tuple[int, int], list[Operation]] = defaultdict(list)
@@ -117,6 +120,14 @@ class Shards:
         self._waiting = defaultdict(deque)
         for task in tasks:
             self._waiting[task.shard].append(task)
+        try:
+            yield from self._answers(halt)
+        except Exception:
+            self.failed = True
+            raise
+
+    def _answers(self, halt: Callable[[], bool]) -> Iterator[Any]:
+        """Submit what waits, and give the answers as they come."""
         halted = False
         while True:
             halted = halted if halted else self._submit_waiting(halt)

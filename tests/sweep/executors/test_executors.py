@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from regopt import sweep
+from regopt.sweep.executors._pool import LostError
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support import killed_sweep
 from support.local_pool import LocalEngine
-from sweep.test_resume import same
+from support.same_sweeps import same
 
 SMALL = {"steps": 24, "scheduler": sweep.asynchronous_halving(3, 3), "save_every": 0.0}
 RULES = {
@@ -46,6 +48,71 @@ def test_lanes_of_a_worker_that_dies_go_on_elsewhere_to_the_same_bits(seed, whol
     assert engine.died == 5
 
 
-def test_a_silent_worker_is_given_up(whole):
-    engine = LocalEngine(silent=[7, 20])
+def test_a_worker_that_hangs_is_given_up(whole):
+    engine = LocalEngine(hangs=[7, 20])
     same(killed_sweep.run(executor=engine, **SMALL), whole)
+    assert engine.hung == 2
+
+
+def test_workers_that_join_get_lanes(whole):
+    engine = LocalEngine(workers=1, joins=[9])
+    same(killed_sweep.run(executor=engine, **SMALL), whole)
+    assert engine.leases_of["1"] > 3
+
+
+def test_states_that_go_from_setting_to_setting_survive_deaths(tmp_path):
+    options = {"steps": 24, "slots": None, "patience": None}
+    options["scheduler"] = sweep.population_based_training({"rate": sweep.log_uniform(0.01, 0.9)}, every=2)
+    engine = LocalEngine(deaths=[11, 30, 52])
+    same(killed_sweep.run(tmp_path, executor=engine, save_every=0.2, **options), killed_sweep.run(**options))
+    assert engine.died == 3
+
+
+@pytest.mark.parametrize("lease", [12, 45])
+def test_a_coordinator_that_fails_goes_on_from_its_last_save(lease, whole, tmp_path):
+    with pytest.raises(RuntimeError, match="the coordinator breaks"):
+        killed_sweep.run(tmp_path, executor=LocalEngine(breaks=lease), **SMALL)
+    same(killed_sweep.run(tmp_path, executor=LocalEngine(), **SMALL), whole)
+
+
+def test_lanes_that_are_lost_again_and_again_end_the_sweep_with_the_reason():
+    with pytest.raises(LostError, match="lost 4 times in a row: it died"):
+        killed_sweep.run(executor=LocalEngine(deaths=range(6, 400)), **SMALL)
+
+
+def test_static_groups_and_outputs(tmp_path):
+    settings = sweep.grid({"rate": sweep.choice([0.1, 0.5, 1e30]), "kind": sweep.static(["a", "b"])})
+    task = MEAN_TASK._replace(predict=lambda w, inputs, h: w * inputs)
+    options = {"steps": 4, "eval_every": 1}
+    one = sweep.run(task, settings, MEAN_DATA, **options)
+    with ThreadPoolExecutor(2) as threads:
+        two = sweep.run(task, settings, MEAN_DATA, executor=sweep.Futures(threads, shards=2), out=tmp_path, **options)
+        assert two.status.tolist() == one.status.tolist()
+        assert [two.state(row) for row in range(6)] == [one.state(row) for row in range(6)]
+        assert two.refit(1).state(1) == one.state(1)
+    inputs = np.arange(3.0, dtype=np.float32)
+    np.testing.assert_array_equal(two.predict(inputs), one.predict(inputs))
+
+
+def test_an_error_of_the_task_is_raised_as_it_is():
+    def step(w, batch, key, h):
+        raise ValueError("the task is wrong")
+
+    settings = sweep.from_columns({"rate": [0.1, 0.5]})
+    with pytest.raises(ValueError, match="the task is wrong"):
+        sweep.run(MEAN_TASK._replace(step=step), settings, MEAN_DATA, steps=4, eval_every=1, executor=LocalEngine())
+
+
+@pytest.mark.parametrize(
+    ("executor", "says"), [("rays", '"ray"'), (3, "executor must be"), (sweep.Ray, "executor must be")]
+)
+def test_what_is_no_executor_is_refused(executor, says):
+    settings = sweep.from_columns({"rate": [0.1, 0.5]})
+    with pytest.raises(ValueError, match=says):
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, executor=executor)
+
+
+def test_an_executor_of_futures_needs_a_folder():
+    settings = sweep.from_columns({"rate": [0.1, 0.5]})
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="pass out"):
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, executor=threads)
