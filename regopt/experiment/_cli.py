@@ -27,8 +27,8 @@ from regopt.experiment._claims import Claim
 from regopt.experiment._claims import table as claims_table
 from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml, to_config
 from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named, unexpected
-from regopt.experiment._runner import SWEEP, Outcome, execute, execute_in, run_folder
-from regopt.experiment._sweeps import best_settings, checked_hosts, share_is_done, write_report
+from regopt.experiment._runner import Outcome, execute, execute_in, run_folder
+from regopt.experiment._sweeps import best_settings, executor_of, write_report
 
 HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -122,8 +122,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
     different = "resume what other versions, devices or data began"
     run.add_argument("--allow-different", action="store_true", help=different)
-    share = "train the I-th of N shares of its sweep, then what other hosts left"
-    run.add_argument("--hosts", metavar="I/N", type=checked_hosts, help=share)
+    run.add_argument("--executor", choices=["ray"], help="train the lanes of its sweep on Ray")
+    cluster = 'the Ray cluster, "auto" for the one of this machine; by default a cluster is started here'
+    run.add_argument("--address", metavar="ADDRESS", help=cluster)
     _add_options(run, _run)
     every = "run all experiments and print one table of claims"
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
@@ -190,18 +191,14 @@ def _run(arguments: argparse.Namespace) -> int:
     config = to_config(values, experiment.config_class, config_path, arguments.overrides)
     if arguments.help:
         return _help(arguments, experiment, config)
+    executor = executor_of(arguments.executor, arguments.address)
     folder = run_folder(experiment, config, arguments.out)
     try:
-        outcome = execute_in(
-            folder, experiment, config, allow_different=arguments.allow_different, hosts=arguments.hosts
-        )
+        outcome = execute_in(folder, experiment, config, allow_different=arguments.allow_different, executor=executor)
     except KeyboardInterrupt:
         return _complain(f"interrupted; what was finished is in {folder}", INTERRUPTED, arguments.debug)
     except SystemExit as error:
         raise RuntimeError(f"the experiment called exit({error.code!r})") from error
-    if outcome.interrupted and arguments.hosts and share_is_done(folder / SWEEP, arguments.hosts):
-        print(f"share {arguments.hosts} is done; when the others are, the same command ends the run in {folder}")
-        return HOLDS
     if outcome.interrupted:
         missing = "".join(f"; no {reason}" for reason in outcome.skipped)
         return _complain(f"interrupted; what was finished is in {folder}{missing}", INTERRUPTED, debug=False)

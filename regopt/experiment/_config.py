@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 MAX_BYTES = 65_536  # a person's config is far smaller, and tomllib is quadratic on hostile files
-RESERVED = ("allow_different", "debug", "help", "hosts", "out")  # options of `regopt run`, so no names of fields
+RESERVED = (
+    "address",
+    "allow_different",
+    "debug",
+    "executor",
+    "help",
+    "out",
+)  # options of `regopt run`, so no names of fields
 COMMAND_LINE = "command line"
 
 

@@ -72,28 +72,27 @@ def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
 
 
 def execute(
-    experiment: Experiment, config: object, out: Path, *, allow_different: bool = False, hosts: str | None = None
+    experiment: Experiment, config: object, out: Path, *, allow_different: bool = False, executor: object = None
 ) -> Outcome:
     """Run an experiment and write what it found, in the folder that `run_folder` names.
 
     The folder is proven writable before anything is computed. Arrays and table are written first, then
     claims and figure, each file whole or not at all, so an error in a later piece loses nothing of an
-    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims. One of
-    several hosts writes only its share of the sweep until all shares are done.
+    earlier one. An interrupted run leaves arrays, table and, if it can be drawn, the figure, but no claims.
 
     Args:
         experiment: from `load_experiment`.
         config: an instance of its ``Config``; the random key comes from its ``seed`` (0 without one).
         out: the folder of all runs.
         allow_different: resume a sweep that was begun with other versions, devices or data.
-        hosts: which host this is and of how many, as in "1/4", where several train shares of its sweep.
+        executor: where the lanes of its sweep train, as ``regopt.sweep.run`` takes it.
 
     Returns:
         Where the files are, the claims, and whether the run was interrupted.
 
     Raises:
-        ConfigError: the folder cannot be written or holds another sweep, the seed is out of range, or ``hosts`` are
-            given and the experiment has no sweep that they could share.
+        ConfigError: the folder cannot be written or holds another sweep, the seed is out of range, or an
+            executor is given and the experiment has no sweep.
 
     >>> import tempfile
     >>> from dataclasses import make_dataclass
@@ -115,11 +114,11 @@ def execute(
     'holds'
     """
     folder = run_folder(experiment, config, out)
-    return execute_in(folder, experiment, config, allow_different=allow_different, hosts=hosts)
+    return execute_in(folder, experiment, config, allow_different=allow_different, executor=executor)
 
 
 def execute_in(
-    folder: Path, experiment: Experiment, config: object, *, allow_different: bool = False, hosts: str | None = None
+    folder: Path, experiment: Experiment, config: object, *, allow_different: bool = False, executor: object = None
 ) -> Outcome:
     """Run an experiment as `execute` does, in a folder that the caller has named.
 
@@ -128,7 +127,7 @@ def execute_in(
         experiment: as for `execute`.
         config: as for `execute`.
         allow_different: as for `execute`.
-        hosts: as for `execute`.
+        executor: as for `execute`.
 
     Returns:
         As `execute`.
@@ -139,9 +138,9 @@ def execute_in(
     seed = getattr(config, "seed", 0)
     if not 0 <= seed < 2**32:  # jax.random.key would drop the higher bits and repeat another seed
         raise ConfigError(f"config of {experiment.name}", "seed", f"must be an integer in [0, 2**32), got {seed}")
-    shares = "saved" in inspect.signature(experiment.run).parameters
-    if hosts is not None and not shares:
-        raise ConfigError(COMMAND_LINE, "--hosts", f"{experiment.name} has no sweep that hosts could share")
+    saves = "saved" in inspect.signature(experiment.run).parameters
+    if executor is not None and not saves:
+        raise ConfigError(COMMAND_LINE, "--executor", f"{experiment.name} has no sweep that an executor could train")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         io.write_text(folder / "config.toml", to_toml(config, f"Experiment: {experiment.name}"))
@@ -152,11 +151,9 @@ def execute_in(
 
     start = time.perf_counter()
     saved: dict[str, object] = {"out": folder / SWEEP, "allow_different": allow_different}
-    saved |= {"hosts": hosts} if hosts else {}
-    result = _run(folder, experiment, config, jax.random.key(seed), saved if shares else None)
+    saved |= {"executor": executor} if executor is not None else {}
+    result = _run(folder, experiment, config, jax.random.key(seed), saved if saves else None)
     seconds = time.perf_counter() - start
-    if hosts is not None and _interrupted(result):  # the host that ends last writes, over nothing of another's
-        return Outcome(folder, (), True, seconds)
     claims, interrupted, skipped = _write_results(folder, experiment, config, result)
     return Outcome(folder, claims, interrupted, seconds, skipped)
 
@@ -196,7 +193,7 @@ def _write_results(
 
 
 def _interrupted(arrays: Mapping[str, ArrayLike]) -> bool:
-    """Whether a sweep among the results ended early, or has shares that other hosts still train."""
+    """Whether a sweep among the results ended early."""
     import numpy as np
 
     return bool(np.any(arrays.get("interrupted", False)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,23 +63,15 @@ def write_report(folder: Path, out: Path | None) -> Path:
     return page
 
 
-def checked_hosts(text: str) -> str:
-    """Check a share such as "1/4", for argparse, which makes an error of the command line of what is wrong with it."""
-    from regopt.sweep.executors._hosts import as_hosts
+def executor_of(name: str | None, address: str | None) -> object:
+    """What ``sweep.run`` takes as its executor, from the words of the command line."""
+    if name is None:
+        if address is not None:
+            raise ConfigError(COMMAND_LINE, "--address", "needs --executor ray")
+        return None
+    from regopt.sweep import Ray
 
-    try:
-        as_hosts(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def share_is_done(folder: Path, hosts: str) -> bool:
-    """Whether one host has trained its share of the sweep in a folder."""
-    from regopt.sweep.executors._hosts import as_hosts
-    from regopt.sweep.results._layout import folder_of, is_done
-
-    return is_done(folder_of(folder, *as_hosts(hosts)))
+    return Ray(address=address)
 
 
 def _findings(folder: Path, *, thorough: bool) -> Findings:

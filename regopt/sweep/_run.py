@@ -1,22 +1,19 @@
-"""The entry point of a sweep: settings in groups, each with a program, trained round by round, on one or more hosts."""
+"""The entry point of a sweep: settings in groups, each with a program, trained round by round."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
+from regopt.sweep.engine._runner import Runner
 from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.executors._coordinate import coordinated
-from regopt.sweep.executors._elsewhere import Elsewhere
-from regopt.sweep.executors._hosts import as_hosts, train_together
 from regopt.sweep.results import Result
-from regopt.sweep.results._layout import check_division
 
 
 @configured(SweepConfig)
@@ -83,13 +80,13 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             four programs, and the clock decides, so another process may choose otherwise; a sweep that resumes from
             ``out`` keeps the mapping that it has. ``plan`` says which it is.
         devices: what to run on; by default all local devices.
+        executor: where the lanes train: "ray", ``sweep.Ray``, ``sweep.Futures`` or an executor of
+            ``concurrent.futures``; None trains in this process. The table and its decisions stay in this process, and
+            the result has the bits of one process with as many devices of the workers' kind as there are shards.
         out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, to the
             same bits, and returns the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
             meanwhile.
         save_every: seconds of training between saves, >= 0.
-        hosts: which host this is and of how many, as ``(0, 4)`` or "1/4"; each trains every n-th setting, in a folder
-            within ``out``, which all hosts must see, and then the unfinished shares of hosts that are gone. By default
-            those of ``jax.distributed``, if it is initialised with several processes.
         allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
             differences.
         progress: show a progress line, if standard error is a terminal.
@@ -131,42 +128,32 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
 
 def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
     """Train every setting until all have ended or an end is asked for."""
-    hosts = config.hosts
-    if hosts is None and jax.process_count() > 1:
-        hosts = (jax.process_index(), jax.process_count())
-    if config.executor is not None:
-        return _coordinate(config, halt)
-    shared = share_data(config)
-    if config.out is None:
-        if hosts is not None:
-            raise ValueError("hosts need a folder that all of them see: pass out")
-        return prepare(config, shared).train(halt=halt, progress=config.progress)
-    out, scheduler = Path(config.out), config.scheduler
-
-    def train(rows: np.ndarray | None, folder: Path) -> Result:
-        runner = prepare(config, shared, rows, _stored(folder) if config.mapping == "measured" else None)
-        others, table_seconds = None, np.inf
-        if rows is not None and scheduler is not None and scheduler.meets_others:
-            others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)
-        identity = fingerprint(config, runner.groups, runner.settings)
-        with opened(folder, identity, allow_different=config.allow_different) as store:
-            checkpointing = Checkpointing(store, folder, config.save_every, table_seconds)
-            return runner.train(checkpointing, others, halt=halt, progress=config.progress)
-
-    if hosts is not None:
-        return train_together(train, config.settings, out, *as_hosts(hosts))
-    check_division(out, 0)
-    return train(None, out)
-
-
-def _coordinate(config: SweepConfig, halt: Callable[[], bool]) -> Result:
-    """Train on the workers of an executor."""
     out = None if config.out is None else Path(config.out)
-    with coordinated(config, None if out is None else _stored(out)) as (runner, identity):
-        if out is None:
-            return runner.train(halt=halt, progress=config.progress)
-        with opened(out, identity(), allow_different=config.allow_different) as store:
-            return runner.train(Checkpointing(store, out, config.save_every), halt=halt, progress=config.progress)
+    stored = None if out is None or (config.executor is None and config.mapping != "measured") else _stored(out)
+    if config.executor is not None:
+        with coordinated(config, stored) as (runner, identity):
+            return _follow(runner, identity, config, out, halt)
+    if jax.process_count() > 1:
+        raise ValueError(
+            "a sweep is asked for by one process, and jax.distributed has started several: ask in one of them with "
+            'executor="ray"'
+        )
+    runner = prepare(config, share_data(config), stored)
+    return _follow(runner, lambda: fingerprint(config, runner.groups, runner.settings), config, out, halt)
+
+
+def _follow(
+    runner: Runner,
+    identity: Callable[[], dict[str, Any]],
+    config: SweepConfig,
+    out: Path | None,
+    halt: Callable[[], bool],
+) -> Result:
+    """Train from the first step, or from what is saved in a folder."""
+    if out is None:
+        return runner.train(halt=halt, progress=config.progress)
+    with opened(out, identity(), allow_different=config.allow_different) as store:
+        return runner.train(Checkpointing(store, out, config.save_every), halt=halt, progress=config.progress)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -123,8 +123,9 @@ def test_a_failed_claim_is_exit_code_one(project, capsys):
         (["run", "toy", "smoke", "--ou", "x"], ["--ou", "no such option"]),
         (["run", "toy", "smoke", "--out", "experiments/toy.py"], ["experiments/toy.py", "cannot be written"]),
         (["run", "toy", "smoke", "--out"], ["--out", "expected one argument"]),
-        (["run", "toy", "smoke", "--hosts", "3/2"], ["--hosts", 'text like "1/4"', "got '3/2'"]),
-        (["run", "toy", "smoke", "--hosts", "1/2"], ["--hosts", "toy has no sweep"]),
+        (["run", "toy", "smoke", "--executor", "rays"], ["--executor", "invalid choice: 'rays'"]),
+        (["run", "toy", "smoke", "--executor", "ray"], ["--executor", "toy has no sweep"]),
+        (["run", "toy", "smoke", "--address", "auto"], ["--address", "needs --executor ray"]),
         (["run", "toy"], ["CONFIG"]),
         (["claims", "--config", "smok"], ["configs", "smok", "did you mean 'smoke'?"]),
         (["claims", "--number", "3"], ["unrecognized arguments: --number 3"]),
@@ -186,20 +187,14 @@ def test_an_interrupted_run_says_where_its_results_are(project, capsys, mode, st
     assert not (folder / "claims.json").exists()
 
 
-def test_a_host_whose_share_is_done_says_so_while_others_train(project, capsys, monkeypatch):
-    sharing = MODES.replace("run(config, key)", "run(config, key, saved)").replace(
-        '"late": np.array', '"hosts": np.array(saved["hosts"]),\n        "late": np.array'
+def test_the_executor_reaches_the_sweep_of_an_experiment(project, capsys):
+    training = MODES.replace("run(config, key)", "run(config, key, saved)").replace(
+        '"late": np.array', '"address": np.array(saved["executor"].address),\n        "late": np.array'
     )
-    add(project, "sharing", sharing, smoke=SMOKE)
-    words = ["run", "sharing", "smoke", "--hosts", "2/3", "--mode", "early"]
-    assert "interrupted" in complaint(capsys, 130, *words)
-    monkeypatch.setattr("regopt.sweep.results._layout.is_done", lambda folder: folder.name == "share-2-of-3")
-    assert main(words) == 0
-    assert "share 2/3 is done" in capsys.readouterr().out
-    assert not list(Path("runs").glob("sharing-*/arrays.npz"))  # for the host that ends last
-    assert main(words[:-2]) == 0
-    (arrays,) = Path("runs").glob("sharing-*/arrays.npz")
-    assert np.load(arrays)["hosts"] == "2/3"
+    add(project, "training", training, smoke=SMOKE)
+    assert main(["run", "training", "smoke", "--executor", "ray", "--address", "auto"]) == 0
+    (arrays,) = Path("runs").glob("training-*/arrays.npz")
+    assert np.load(arrays)["address"] == "auto"
 
 
 def test_claims_go_on_after_an_experiment_that_breaks(project, capsys):
@@ -284,7 +279,7 @@ def test_the_help_of_a_config_lists_its_fields_with_type_value_and_doc(project, 
 
 def test_the_help_of_the_command_needs_no_config(capsys):
     assert main(["run", "--help", "toy", "smoke"]) == 0
-    assert "--hosts" in capsys.readouterr().out
+    assert "--executor" in capsys.readouterr().out
 
 
 def test_the_version_is_printed(capsys):

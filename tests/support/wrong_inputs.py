@@ -168,7 +168,7 @@ def _data(call: Callable[..., Any]) -> Iterator[Wrong]:
 
 
 def _of_saving(folder: str, draw: random.Random) -> Iterator[Wrong]:
-    """The other arguments of ``sweep.run``: saving, devices, hosts, schedulers, resamples, names of the settings."""
+    """The other arguments of ``sweep.run``: saving, devices, executors, schedulers, resamples, names."""
     values = no_number(optional=False) + outside(0, INF, "[)", draw)
     yield from _cases("save_every", _options(run, "save_every"), values, "save_every must", "[0, inf)")
     for name in ("allow_different", "progress"):
@@ -183,24 +183,8 @@ def _of_saving(folder: str, draw: random.Random) -> Iterator[Wrong]:
     values = [0, [], (), "cpu", ["cpu"], [0], {device}, device, [device, device], [device, None], True, NAN]
     for number, value in enumerate(values):
         yield Wrong(f"devices {number}", lambda value=value: run(devices=value), ("devices must be",))
-    values = [
-        (1, 1),
-        (-1, 2),
-        (2, 1),
-        (0.0, 2),
-        (False, True),
-        "0/4",
-        "5/4",
-        "1/0",
-        "a/b",
-        "",
-        3,
-        (1,),
-        [0, 0],
-        {},
-        NAN,
-    ]
-    yield from _cases("hosts", lambda value: run(hosts=value, out=folder), values, "hosts must be (host, hosts)")
+    values = [0, "rays", "", True, NAN, [], {}, len, sweep.Ray, object()]
+    yield from _cases("executor", lambda value: run(executor=value, out=folder), values, "executor must be")
     values = [0, "asha", sweep.hyperband, True, NAN, [sweep.hyperband()], {}, "hyperband()", (None, "halving")]
     yield from _cases("scheduler", _options(run, "scheduler"), values, "scheduler must come from")
     for number, name in enumerate(typos("rate", 4, draw)):

@@ -23,7 +23,7 @@ class StoreDamagedError(StoreError):
 
 
 class StoreMismatchError(StoreError):
-    """The folder holds another run: of other settings, data, leaves, hosts or versions."""
+    """The folder holds another run: of other settings, data, leaves or versions."""
 
 
 class StoreAccessError(StoreError):

@@ -1,4 +1,4 @@
-"""When a sweep is saved: its state after a number of seconds, and the table that people and other hosts read."""
+"""When a sweep is saved: its state after a number of seconds, and the table that people read."""
 
 import time
 from pathlib import Path
@@ -20,12 +20,11 @@ class Checkpointing:
         store: the open store.
         folder: the folder of the store.
         seconds: seconds between saves of the state.
-        table_seconds: seconds between saves of the table alone, which other hosts read.
     """
 
-    def __init__(self, store: Store, folder: Path, seconds: float, table_seconds: float = np.inf):
-        self._store, self._folder, self._seconds, self._table_seconds = store, folder, seconds, table_seconds
-        self._saved = self._seen = self._shown = time.monotonic()
+    def __init__(self, store: Store, folder: Path, seconds: float):
+        self._store, self._folder, self._seconds = store, folder, seconds
+        self._saved = self._seen = time.monotonic()
 
     def alive(self) -> None:
         """Tell other hosts every ten seconds that this process still runs."""
@@ -36,13 +35,6 @@ class Checkpointing:
     def due(self) -> bool:
         """Whether it is time to save the state."""
         return time.monotonic() - self._saved >= self._seconds
-
-    def table_due(self) -> bool:
-        """Whether it is time to save the table for other hosts."""
-        if time.monotonic() - self._shown < self._table_seconds:
-            return False
-        self._shown = time.monotonic()
-        return True
 
     def save(self, state: SweepState, *, done: bool) -> None:
         """Save the whole state of the sweep."""

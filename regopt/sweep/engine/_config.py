@@ -73,7 +73,6 @@ class SweepConfig:
     executor: Any = None
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
-    hosts: tuple[int, int] | str | None = None
     allow_different: bool = field(default=False, metadata=_checked(checks.switch("allow_different")))
     progress: bool = field(default=False, metadata=_checked(checks.switch("progress")))
 
@@ -85,6 +84,8 @@ class SweepConfig:
         check_multiple(self.steps, self.eval_every)
         if self.mapping == "measured" and self.chunk is not None:
             raise ValueError(f'chunk must be None where the mapping is "measured", got {self.chunk}')
+        if self.executor is not None and self.devices is not None:
+            raise ValueError("devices must be None with an executor, whose workers compute on their own first device")
         checks.check_changes(self.scheduler, self.settings, self.patience)
         resolved: dict[str, Any] = {}
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):

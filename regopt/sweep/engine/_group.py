@@ -39,7 +39,6 @@ class Group:
         chunk: lanes of a device in one call; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
         packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
-        names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
         mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map").
     """
@@ -54,12 +53,11 @@ class Group:
         chunk: int | None,
         slots: int | None = None,
         packed: bool = False,
-        names: np.ndarray | None = None,
         share: float = 1.0,
         mapping: Mapped = "vmap",
     ):
         self._packed = packed
-        self.indices, self._names = indices, indices if names is None else names
+        self.indices = indices
         self.used, self.devices = list(devices), len(devices)
         self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
@@ -244,7 +242,7 @@ class Group:
 
     def _given(self, lanes: np.ndarray) -> Constants:
         numbers = {name: as_number(column[lanes]) for name, column in self.numbers.items()}
-        return Constants(numbers, jnp.asarray(self._names[lanes], jnp.int32))
+        return Constants(numbers, jnp.asarray(self.indices[lanes], jnp.int32))
 
     def _call(self, ids: np.ndarray, step: jax.Array):
         buffer, constants, places = self.held

@@ -58,16 +58,14 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
 def prepare(
     config: SweepConfig,
     shared: Shared,
-    rows: np.ndarray | None = None,
     stored: Mapping[str, Any] | None = None,
     capacities: Sequence[int] | None = None,
 ) -> Runner:
-    """Compile what trains all settings, or a host's share of them.
+    """Compile what trains all settings.
 
     Args:
         config: of the sweep.
         shared: from ``share_data``.
-        rows: of the host's settings; None for all.
         stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
         capacities: of each group the settings that are held at the same time; by default as ``config.slots`` says.
 
@@ -78,7 +76,7 @@ def prepare(
         ValueError: the task asks for a name that the settings have not, a metric has the name of a column, or the
             scheduler needs more settings on the devices than there is room for.
     """
-    settings = config.settings if rows is None else config.settings.take(rows)
+    settings = config.settings
     scheduler = config.scheduler
 
     def build(recipe: Recipe, indices: np.ndarray, slots: int | None, choice: Choice) -> Group:
@@ -91,7 +89,6 @@ def prepare(
             choice.chunk,
             slots,
             packed=scheduler is not None,
-            names=indices if rows is None else rows[indices],
             share=len(indices) / len(settings),
             mapping=choice.mapping,
         )

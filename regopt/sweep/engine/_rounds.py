@@ -1,8 +1,7 @@
 """Rounds: which settings train next, call by call, and between rounds the decisions of the scheduler.
 
 A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
-decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. The exception is a
-scheduler that asks for the tables of other hosts.
+decisions depend on the table alone, neither on time nor on where an earlier process was interrupted.
 """
 
 import itertools
@@ -45,7 +44,6 @@ class Rounds:
         state: the state of the sweep, which the rounds continue and change.
         scheduler: the rule that decides; None lets all settings train to the end.
         slots: ``[settings, evaluations]``: the slot in which to train each segment; by default as ``Places`` says.
-        others: returns the scores of the settings of other hosts, as they are at the time.
     """
 
     def __init__(
@@ -53,9 +51,8 @@ class Rounds:
         state: SweepState,
         scheduler: Scheduler | None,
         slots: np.ndarray | None = None,
-        others: Callable[[], np.ndarray] | None = None,
     ):
-        self._state, self._scheduler, self._slots, self._others = state, scheduler, slots, others
+        self._state, self._scheduler, self._slots = state, scheduler, slots
         size = len(state.history.settings)
         self._group, self._wave = np.zeros(size, int), np.zeros(size, int)
         for number, group in enumerate(state.groups):
@@ -110,7 +107,6 @@ class Rounds:
                 self._group,
                 history.settings.numbers,
                 history.parents,
-                *([] if self._others is None else [self._others()]),
             )
         )
         check_decision(decision, len(history.training))

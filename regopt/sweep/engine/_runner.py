@@ -35,7 +35,6 @@ class Runner:
     def train(
         self,
         checkpointing: Checkpointing | None = None,
-        others: Callable[[], np.ndarray] | None = None,
         *,
         halt: Callable[[], bool] | None = None,
         progress: bool = False,
@@ -44,7 +43,6 @@ class Runner:
 
         Args:
             checkpointing: where the sweep is saved and resumed from; None saves nothing.
-            others: scores of other hosts' settings, for a scheduler that compares with them.
             halt: tells whether an end has been asked for; by default SIGINT asks for it.
             progress: show a progress line.
 
@@ -52,7 +50,7 @@ class Runner:
             The result; interrupted where a signal ended the sweep before all settings were done.
         """
         state = self._new_state()
-        rounds = Rounds(state, self._config.scheduler, others=others)
+        rounds = Rounds(state, self._config.scheduler)
         with interruptible() if halt is None else contextlib.nullcontext(halt) as halt:
             return self._run(state, rounds, checkpointing, halt, progress=progress)
 
@@ -172,9 +170,8 @@ class Runner:
 
     def _save(self, state: SweepState, checkpointing: Checkpointing) -> None:
         """Save the state and the table, if it is time."""
-        if due := checkpointing.due():
+        if checkpointing.due():
             checkpointing.save(state, done=False)
-        if due or checkpointing.table_due():
             checkpointing.save_table(self._result(state, interrupted=True))
 
     def _show(self, bar: SweepProgress, state: SweepState, asked: np.ndarray) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from regopt._core.messages import brief
 from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import recorded
 from regopt.sweep.engine._prepare import check_places, fingerprint, recipes
 from regopt.sweep.engine._recipe import Shared
@@ -44,8 +45,9 @@ def as_engine(executor: Any) -> Engine:
         return Ray()
     if isinstance(executor, Engine) and not isinstance(executor, type):
         return executor
-    if callable(getattr(executor, "submit", None)) and not isinstance(executor, type):
-        return Futures(executor, shards=os.cpu_count() or 1)
+    submits: Any = None if isinstance(executor, type) else executor
+    if callable(getattr(submits, "submit", None)):
+        return Futures(submits, shards=os.cpu_count() or 1)
     raise ValueError(
         f'executor must be None, "ray", a sweep.Ray, a sweep.Futures or an executor of concurrent.futures, got '
         f"{brief(executor)}"
@@ -108,7 +110,7 @@ def _shards_for(settings: int, workers: int) -> int:
     return min(workers * min(max(each, 1), _SHARDS_OF_A_WORKER), settings)
 
 
-def _groups(config: SweepConfig, facts: list[Facts], shards: Shards) -> list[ShardedGroup]:
+def _groups(config: SweepConfig, facts: list[Facts], shards: Shards) -> list[Group]:
     assert config.key is not None
     keys = Shared(config.data, split_key(config.key), None)
     return [

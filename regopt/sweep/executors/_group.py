@@ -50,7 +50,7 @@ class ShardedGroup(Group):
         *,
         packed: bool,
     ):
-        self.recipe, self.indices, self._names, self._packed = recipe, indices, indices, packed
+        self.recipe, self.indices, self._packed = recipe, indices, packed
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)
         self._shards, self._number = shards, number

@@ -6,7 +6,7 @@ operations give the same bits on any worker with the same kind of device.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 from regopt._core.io import environment
 from regopt._core.types import Tree
 from regopt.data import Splits
-from regopt.sweep.engine._compile import bytes_of
+from regopt.sweep.engine._compile import Mapped, bytes_of
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group, Held, as_number
 from regopt.sweep.engine._memory import resting_room
@@ -48,7 +48,7 @@ class Facts(NamedTuple):
 
     capacity: int  # places of a shard
     chunk: int
-    mapping: str
+    mapping: Mapped
     metrics: list[str]
     digests: dict[str, str]
     temporary_bytes: int
@@ -231,10 +231,10 @@ def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:
 def _written(group: Group, at: np.ndarray, entries: Tree) -> Held:
     """What the group holds with entries put at some places, ``chunk`` at a time so that one program is enough."""
     held = group.held
-    whole = (held.buffer, held.constants)
+    buffer, constants = held.buffer, held.constants
     for ids, some in _in_chunks(group, at, entries):
-        whole = _put(whole, ids, some)
-    return Held(*whole, held.places)
+        buffer, constants = _put((buffer, constants), ids, some)
+    return Held(buffer, constants, held.places)
 
 
 def _read(group: Group, at: np.ndarray) -> Tree:
@@ -254,7 +254,7 @@ def _joined(parts: Sequence[jax.Array]) -> Any:
     return np.concatenate([np.asarray(part) for part in parts])
 
 
-def _in_chunks(group: Group, at: np.ndarray, entries: Tree):
+def _in_chunks(group: Group, at: np.ndarray, entries: Tree) -> Iterator[tuple[np.ndarray, Tree]]:
     """The places in pieces of one length, the last with padding that is dropped, and the entries for each piece."""
     for begin in range(0, len(at), group.chunk):
         ids = np.full(group.chunk, group.capacity, np.int32)

@@ -15,8 +15,6 @@ from regopt._core.types import Tree
 from regopt.sweep import checkpoint
 from regopt.sweep.results import _io
 from regopt.sweep.results._history import History
-from regopt.sweep.results._layout import shares_in
-from regopt.sweep.results._merge import merge
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
 
@@ -75,12 +73,6 @@ def load(folder: str | Path) -> Result:
         >>> loaded.best().setting
         {'rate': 0.5}
     """
-    try:
-        hosts, shares = shares_in(Path(folder))
-    except checkpoint.StoreError as error:
-        raise ValueError(str(error)) from error
-    if shares := {host: share for host, share in shares.items() if (share / _io.NAME).is_file()}:
-        return merge({host: load(share) for host, share in shares.items()}, hosts)
     path = Path(folder) / _io.NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no sweep was saved here, {_io.NAME} is missing")

@@ -29,7 +29,7 @@ class Best(NamedTuple):
 
 
 class States(Protocol):
-    """The source of the trained states of a result: devices, the shares of several hosts, or a folder that has none."""
+    """The source of the trained states of a result: devices, workers, or a folder that has none."""
 
     def state(self, setting: int) -> Tree:
         """The task's state of one setting at its kept step, with NumPy leaves."""

@@ -99,9 +99,7 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
 
     A setting is pruned at a rung unless its score lies in the best ``1/eta`` of those that have come to the rung by
     then. Within one program, where all settings come to a rung together, ``successive_halving`` wastes less. This
-    scheduler is for settings that pass through the devices one after the other, or that are divided among hosts. There
-    it compares a setting with those of all hosts, as these were last saved: which settings are pruned then depends on
-    which host was faster, also after an interruption.
+    scheduler is for settings that pass through the devices one after the other.
 
     Args:
         eta: the factor by which each rung reduces the settings and lengthens the training, > 1.
@@ -134,15 +132,14 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
         prune = nobody.copy()
         for rung in _rungs(state, eta, min_resource):
             there = state.segments >= rung
-            others = state.others[:, rung - 1 : rung].ravel()
-            scores = np.sort(np.append(state.scores[there, rung - 1], others[~np.isnan(others)]))
+            scores = np.sort(state.scores[there, rung - 1])
             if len(scores):
                 bar = scores[max(int(len(scores) / eta), 1) - 1]
                 at = state.going & (state.segments == rung)
                 prune |= at & (state.scores[:, rung - 1] > bar)
         return Decision(nobody, prune)
 
-    return Scheduler(decide, f"asynchronous_halving(eta={eta}, min_resource={min_resource})", meets_others=True)
+    return Scheduler(decide, f"asynchronous_halving(eta={eta}, min_resource={min_resource})")
 
 
 def _check_halving(eta: float, min_resource: int) -> None:

@@ -20,7 +20,6 @@ class SchedulerState(NamedTuple):
     group: np.ndarray  # [settings], int: those of one group have the same static values
     numbers: Mapping[str, np.ndarray]  # each [settings]: the traced columns
     parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 where undecided
-    others: np.ndarray = np.empty((0, 0))  # like scores, of the settings of other hosts
 
 
 class Decision(NamedTuple):
@@ -53,4 +52,3 @@ class Scheduler(NamedTuple):
     name: str  # with all its arguments, for messages and reports
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
     draws_fractions: tuple[str, ...] = ()  # those of ``changes`` whose new values may be fractions
-    meets_others: bool = False  # whether ``SchedulerState.others`` is to hold the scores of other hosts

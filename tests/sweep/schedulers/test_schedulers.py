@@ -117,17 +117,6 @@ def test_asynchronous_halving_waits_for_nobody():
     assert not alone.prune.any()
 
 
-def test_asynchronous_halving_compares_with_the_settings_of_other_hosts():
-    """Those that have come to the rung; a diverged one counts as the worst."""
-    table = standing(level(3, 4), 1)
-    others = level(1, 2, np.inf, 0)
-    others[3] = np.nan  # not there yet
-    scheduler = sweep.asynchronous_halving(2, min_resource=1)
-    np.testing.assert_array_equal(scheduler.decide(table).prune, [False, True])
-    np.testing.assert_array_equal(scheduler.decide(table._replace(others=others)).prune, [True, True])
-    np.testing.assert_array_equal(scheduler.decide(table._replace(others=others[2:])).prune, [False, True])
-
-
 def drift():
     """A task without a network: each step moves x by the number ``speed``; less distance from 10 is better."""
 
