@@ -4,11 +4,15 @@ import importlib
 import logging
 import math
 import signal
+import sys
 import time
+import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from regopt._core.messages import one_line
@@ -18,6 +22,7 @@ from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Failure, Job, Lease, Prepared, Worker
 
 _LOG = logging.getLogger(__name__)
+_START_SECONDS = 60.0  # to wait for the workers of the start
 _LOOK_SECONDS = 2.0  # between looks for room in the cluster
 
 
@@ -102,7 +107,8 @@ class RayPool:
     def connect(self) -> None:
         """Connect to the cluster, unless the process is connected."""
         if not self._ray.is_initialized():
-            with _same_handlers():
+            with _same_handlers(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # Ray starts its own processes by it
                 self._ray.init(
                     address=self._options.address, log_to_driver=False, include_dashboard=False, logging_level="warning"
                 )
@@ -124,9 +130,14 @@ class RayPool:
                 f"it has {_counted(self._ray.cluster_resources())}"
             )
         self._examples, self._job = data, job
+        for module in _own_modules():
+            self._ray.cloudpickle.register_pickle_by_value(module)
         handle = self._start(job)
         name, actor = self._starting.pop(handle)
-        prepared = self._ray.get(handle)
+        try:
+            prepared = self.result(handle)
+        except LostError as error:
+            raise ValueError(f"no worker of Ray starts: {error}") from error
         if isinstance(prepared, Failure):
             raise prepared.error
         self._actors[name] = actor
@@ -136,6 +147,9 @@ class RayPool:
         """See ``Pool``."""
         self._job, self._expected = job, like
         self._look()
+        if self._starting:  # so that lanes need not move right after the start
+            self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=_START_SECONDS)
+        self._greet()
 
     def workers(self) -> list[str]:
         """See ``Pool``."""
@@ -167,7 +181,7 @@ class RayPool:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            raise LostError(one_line(str(error))[:200]) from error
+            raise LostError(_ends_of(str(error))) from error
 
     def drop(self, worker: str) -> None:
         """See ``Pool``."""
@@ -235,6 +249,29 @@ def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def _counted(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {count:g}" for name, count in sorted(resources.items()) if "node:" not in name) or "none"
+
+
+def _own_modules() -> Iterator[ModuleType]:
+    """The modules of the script that runs: files beside it, which a worker on another machine cannot import."""
+    beside = {Path(folder or ".").resolve() for folder in sys.path[:1]}
+    installed = tuple(str(Path(folder).resolve()) for folder in {sys.prefix, sys.base_prefix})
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or name == "__main__" or name.partition(".")[0] == "regopt":
+            continue
+        path = Path(file).resolve()
+        if path.parent in beside or not (str(path).startswith(installed) or _is_importable(name)):
+            yield module
+
+
+def _is_importable(name: str) -> bool:
+    return PathFinder.find_spec(name.partition(".")[0]) is not None
+
+
+def _ends_of(text: str) -> str:
+    """The first and the last words of a long message, of which Ray's say the reason at the end."""
+    text = one_line(text)
+    return text if len(text) <= 240 else f"{text[:100]} ... {text[-130:]}"
 
 
 @contextmanager
