@@ -1,6 +1,7 @@
 """Workers in this process that keep their lanes, and die when they are told to."""
 
 import itertools
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -75,6 +76,9 @@ class LocalPool:
         handle = next(self._handles)
         self._owed[handle] = worker, lease
         return handle
+
+    def clock(self):
+        return time.monotonic()
 
     def wait(self, handles, seconds):
         answering = [handle for handle in sorted(handles) if self._owed[handle][0] not in self._hung]

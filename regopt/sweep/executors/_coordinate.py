@@ -70,7 +70,7 @@ def coordinated(
     engine = as_engine(config.executor)
     pool = engine.pool(None if config.out is None else Path(config.out))
     job = _job(config, pool, engine.shards, stored)
-    shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards)
+    shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards, config.save_every)
     try:
         prepared = pool.open(job, jax.tree.map(np.asarray, config.data))
         facts = prepared.groups

@@ -117,6 +117,10 @@ class FuturesPool:
         del worker
         return self._submit(_run, self._job, self._where, lease, self._expected)
 
+    def clock(self) -> float:
+        """See ``Pool``."""
+        return time.monotonic()
+
     def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
         """See ``Pool``."""
         until, pause = time.monotonic() + seconds, 1e-4

@@ -97,6 +97,8 @@ class ShardedGroup(Group):
                 assert isinstance(trained, Trained)
                 yield trained.lanes, trained.slots + task.shard * self.chunk, trained.outcome
         self._training = False
+        if self._shards.is_old(self._number):
+            self.collect()
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""

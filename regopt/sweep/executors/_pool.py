@@ -43,6 +43,10 @@ class Pool(Protocol):
         """Hand a lease to a worker, which runs its leases in their order; gives a handle."""
         ...
 
+    def clock(self) -> float:
+        """Seconds that pass, from any start."""
+        ...
+
     def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
         """A handle whose lease has an answer, or None after some seconds."""
         ...

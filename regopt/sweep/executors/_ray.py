@@ -168,6 +168,10 @@ class RayPool:
         self._owner[handle] = worker
         return handle
 
+    def clock(self) -> float:
+        """See ``Pool``."""
+        return time.monotonic()
+
     def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
         """See ``Pool``."""
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)

@@ -6,7 +6,6 @@ nothing between leases, every lease carries the lanes there and back, and there 
 """
 
 import logging
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -56,16 +55,18 @@ class Shards:
     Args:
         pool: the workers.
         count: the number of shards.
+        every: seconds between two readings of a shard's lanes, at least.
 
     Attributes:
         failed: an operation ended with an error, so that the lanes are not where the table says.
     """
 
-    def __init__(self, pool: Pool, count: int):
-        self._pool, self.count, self.failed = pool, count, False
+    def __init__(self, pool: Pool, count: int, every: float = 60.0):
+        self._pool, self.count, self.every, self.failed = pool, count, every, False
         self._worker: dict[int, str] = {}
         self._base: dict[tuple[int, int], Write] = {}
         self._log: dict[tuple[int, int], list[Operation]] = defaultdict(list)
+        self._since: dict[tuple[int, int], float] = {}  # when the first operation of a log was done
         self._answered: dict[str, float] = {}
         self._lost: Counter[int] = Counter()  # by shard, in a row
         self._waiting: dict[int, deque[Task]] = {}
@@ -76,11 +77,18 @@ class Shards:
         for shard in range(self.count):
             self._base.pop((group, shard), None)
             self._log.pop((group, shard), None)
+            self._since.pop((group, shard), None)
+
+    def is_old(self, group: int) -> bool:
+        """Whether a lost shard of a group would repeat more than ``every`` seconds of work."""
+        now = self._pool.clock()
+        return any(now - since > self.every for (number, _), since in self._since.items() if number == group)
 
     def settle(self, group: int, shard: int, base: Write) -> None:
         """From here on a lost shard is restored from these lanes."""
         self._base[group, shard] = base
         self._log.pop((group, shard), None)
+        self._since.pop((group, shard), None)
 
     def close(self) -> None:
         """End the workers; others start where a setting is trained again."""
@@ -143,7 +151,7 @@ class Shards:
                 self._lose(handle, error)
                 continue
             done = self._under_way.pop(handle)
-            self._answered[done.worker] = time.monotonic()
+            self._answered[done.worker] = self._pool.clock()
             self._lost[done.shard] = 0
             if isinstance(answer, Failure):
                 raise answer.error
@@ -158,6 +166,7 @@ class Shards:
         """Take note of an answer; gives that of the task itself."""
         if not isinstance(task.operation, Read):
             self._log[task.group, task.shard].append(task.operation)
+            self._since.setdefault((task.group, task.shard), self._pool.clock())
         return answers[-1]
 
     def _submit_waiting(self, halt: Callable[[], bool]) -> bool:
@@ -174,10 +183,10 @@ class Shards:
     def _submit(self, task: Task) -> None:
         worker = self._worker.get(task.shard) or self._assign(task.shard)
         handle = self._pool.submit(worker, Lease(task.group, task.shard, self._operations(task)))
-        self._answered.setdefault(worker, time.monotonic())
+        self._answered.setdefault(worker, self._pool.clock())
         if not any(each.worker == worker for each in self._under_way.values()):
-            self._answered[worker] = time.monotonic()
-        self._under_way[handle] = _UnderWay(task, worker, task.shard, time.monotonic())
+            self._answered[worker] = self._pool.clock()
+        self._under_way[handle] = _UnderWay(task, worker, task.shard, self._pool.clock())
 
     def _assign(self, shard: int) -> str:
         """Give a shard to the worker that has the fewest."""
@@ -194,8 +203,8 @@ class Shards:
             if operations:
                 worker = self._worker[shard]
                 handle = self._pool.submit(worker, Lease(group, shard, operations))
-                self._under_way[handle] = _UnderWay(None, worker, shard, time.monotonic())
-                self._answered[worker] = time.monotonic()
+                self._under_way[handle] = _UnderWay(None, worker, shard, self._pool.clock())
+                self._answered[worker] = self._pool.clock()
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
         """Give the shards of the worker that lost a lease to others, with all that it owed."""
@@ -214,7 +223,7 @@ class Shards:
     def _look_for_silence(self) -> None:
         """Give up workers that owe an answer for too long."""
         for handle, each in list(self._under_way.items()):
-            silent = time.monotonic() - self._answered[each.worker]
+            silent = self._pool.clock() - self._answered[each.worker]
             if handle in self._under_way and silent > self._pool.lost_after:
                 self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
 
@@ -231,8 +240,8 @@ def _second(pair: tuple[str, int]) -> int:
 class CarriedShards(Shards):
     """The shards of a sweep on workers that keep nothing: the coordinator holds the lanes, every lease carries some."""
 
-    def __init__(self, pool: Pool, count: int):
-        super().__init__(pool, count)
+    def __init__(self, pool: Pool, count: int, every: float = 60.0):
+        super().__init__(pool, count, every)
         self._entries: dict[int, dict[int, tuple[int, Any]]] = defaultdict(dict)  # by group and lane: place and entry
 
     def forget(self, group: int) -> None:
@@ -288,5 +297,5 @@ class CarriedShards(Shards):
 
     def _look_for_silence(self) -> None:
         for handle, each in list(self._under_way.items()):
-            if time.monotonic() - each.since > self._pool.lost_after:
+            if self._pool.clock() - each.since > self._pool.lost_after:
                 self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))

@@ -1,0 +1,231 @@
+"""How many workers can one coordinator of a sweep keep busy?
+
+The coordinator is the real one: table, scheduler, places, shards. The workers are simulated: a call takes a time that
+is drawn, in a clock of its own to which the coordinator's real time is added, and workers die at random and come back.
+So one machine shows what a thousand would ask of the coordinator.
+
+    python experiments/benchmarks/coordinator.py configs/coordinator/default.toml
+"""
+
+import heapq
+import itertools
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from contenders import BLUE
+from regopt import sweep
+from regopt._core.io import environment
+from regopt.experiment import Claim
+from regopt.sweep.engine._recipe import Constants, Lane
+from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._worker import Facts, Prepared, Read, Train, Trained
+from regopt.sweep.results._history import Marks
+from regopt.testing import MEAN_DATA, MEAN_TASK
+
+
+@dataclass(frozen=True)
+class Config:
+    """The sweep and its simulated workers.
+
+    Attributes:
+        workers: how many there are.
+        settings: how many are trained.
+        chunk: settings in a call.
+        evaluations: segments of a setting.
+        eta: of asynchronous halving.
+        seconds: of a call, its median.
+        spread: of the logarithm of these seconds, its standard deviation.
+        failure_hours: mean time until a worker dies.
+        restart_seconds: until another one takes its place.
+        seed: random seed of the times.
+    """
+
+    workers: Annotated[int, Field(ge=1)] = 1000
+    settings: Annotated[int, Field(ge=1)] = 100_000
+    chunk: Annotated[int, Field(ge=1)] = 100
+    evaluations: Annotated[int, Field(ge=1)] = 30
+    eta: Annotated[float, Field(gt=1)] = 3.0
+    seconds: Annotated[float, Field(gt=0)] = 10.0
+    spread: Annotated[float, Field(ge=0)] = 0.1
+    failure_hours: Annotated[float, Field(gt=0)] = 50.0
+    restart_seconds: Annotated[float, Field(ge=0)] = 60.0
+    seed: int = 0
+
+
+class SimulatedWorkers:
+    """An engine and its pool: leases end at drawn times of a clock that is never waited for."""
+
+    keeps_lanes = True
+    lost_after = 1e9
+
+    def __init__(self, config):
+        self.shards = config.workers
+        self._config, self._random = config, np.random.default_rng(config.seed)
+        self._quality = self._random.uniform(size=config.settings)
+        self._numbers = itertools.count()
+        self._now, self._real = 0.0, time.perf_counter()
+        self._free = defaultdict(float)  # by worker: when it has done what it was given
+        self._dies = {str(worker): self._lifetime() for worker in range(config.workers)}
+        self._starts = defaultdict(float)  # by worker: when it is ready
+        self._ends, self._leases = [], {}
+        self.calls = self.repeated = self.deaths = 0
+        self.busy = self.late = self.waited = 0.0
+
+    def pool(self, folder):
+        """The workers themselves."""
+        del folder
+        return self
+
+    def size(self):
+        """All of them."""
+        return self._config.workers
+
+    def open(self, job, data):
+        """Nothing is compiled."""
+        del data
+        capacity = -(-self._config.settings // job.shards)
+        chunk = min(self._config.chunk, capacity)
+        facts = Facts(capacity, chunk, "vmap", ["train_loss", "validation_loss"], {}, 0, 0.0, 0.0)
+        return Prepared(environment(jax.local_devices()[:1]), [facts])
+
+    def join(self, job, like):
+        """All are there."""
+
+    def workers(self):
+        """Those that live."""
+        return [worker for worker in self._dies if self._starts[worker] <= self._now]
+
+    def submit(self, worker, lease):
+        """Draw when the lease ends, after those before it."""
+        self._tick()
+        handle = next(self._numbers)
+        calls = sum(isinstance(operation, Train) for operation in lease.operations)
+        draws = np.exp(self._config.spread * self._random.standard_normal(calls))
+        begins = max(self._now, self._free[worker])
+        self._free[worker] = begins + self._config.seconds * float(draws.sum())
+        end = min(self._free[worker], self._dies[worker])
+        self.repeated += calls if len(lease.operations) > 1 else 0
+        self._leases[handle] = worker, lease, self._free[worker] - begins, self._free[worker] <= self._dies[worker]
+        heapq.heappush(self._ends, (end, handle))
+        return handle
+
+    def clock(self):
+        """Seconds of the simulated clock."""
+        return self._now
+
+    def wait(self, handles, seconds):
+        """The lease that ends first; the clock goes on to its end."""
+        del seconds
+        self._tick()
+        owed = handles if isinstance(handles, (set, dict)) else set(handles)
+        while True:
+            end, handle = heapq.heappop(self._ends)
+            if handle in owed:
+                break
+        self.waited += max(end - self._now, 0.0)
+        self.late += max(self._now - end, 0.0)
+        self._now = max(self._now, end)
+        return handle
+
+    def result(self, handle):
+        """What the workers would have said."""
+        _, lease, seconds, lived = self._leases.pop(handle)
+        if not lived:
+            raise LostError("it died")
+        self.busy += seconds
+        return [self._answer(operation) for operation in lease.operations]
+
+    def drop(self, worker):
+        """Another one takes its place after a while."""
+        del self._dies[worker]
+        self.deaths += 1
+        name = f"{worker}'"
+        self._starts[name] = self._now + self._config.restart_seconds
+        self._dies[name] = self._starts[name] + self._lifetime()
+
+    def close(self):
+        """Nothing to end."""
+
+    def _lifetime(self):
+        return float(self._random.exponential(3600 * self._config.failure_hours))
+
+    def _tick(self):
+        real = time.perf_counter()
+        self._now += real - self._real
+        self._real = real
+
+    def _answer(self, operation):
+        match operation:
+            case Train(lanes, slots, first_step):
+                self.calls += 1
+                loss = self._quality[lanes] + 1 / (1 + first_step)
+                nothing = np.zeros(len(lanes), np.int32)
+                metrics = {"train_loss": loss, "validation_loss": loss}
+                return [Trained(lanes, slots, (metrics, Marks(nothing, nothing, nothing)))]
+            case Read(lanes):
+                zeros, whole = np.zeros(len(lanes), np.float32), np.zeros(len(lanes), np.int32)
+                return Lane(zeros, (), whole), Constants({"rate": zeros}, whole)
+        return None
+
+
+def run(config, key):
+    """One sweep on the simulated workers."""
+    workers = SimulatedWorkers(config)
+    began = time.perf_counter()
+    result = sweep.run(
+        MEAN_TASK,
+        sweep.random({"rate": sweep.uniform(0.0, 1.0)}, config.settings, seed=config.seed),
+        MEAN_DATA,
+        steps=config.evaluations,
+        eval_every=1,
+        scheduler=sweep.asynchronous_halving(config.eta),
+        executor=workers,
+    )
+    real = time.perf_counter() - began
+    return {
+        "real_seconds": np.array(real),
+        "simulated_seconds": np.array(workers.clock()),
+        "calls": np.array(workers.calls),
+        "repeated": np.array(workers.repeated),
+        "deaths": np.array(workers.deaths),
+        "busy": np.array(workers.busy / (workers.clock() * config.workers)),
+        "late": np.array(workers.late / max(workers.calls, 1)),
+        "waited": np.array(workers.waited / workers.clock()),
+        "segments": np.sort(result.history.segments)[::-1],
+    }
+
+
+def figure(config, arrays):
+    """How far the settings came."""
+    drawing = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = drawing.subplots()
+    axes.plot(np.arange(1, config.settings + 1), arrays["segments"], color=BLUE, drawstyle="steps-post")
+    axes.set(xscale="log", xlabel="settings", ylabel="segments at least", ylim=(0, None))
+    return drawing
+
+
+def claims(config, arrays):
+    """The coordinator is no bottleneck."""
+    real, simulated = float(arrays["real_seconds"]), float(arrays["simulated_seconds"])
+    measured = {
+        "the coordinator's own share of the time": (0.02, real / simulated),
+        "share of the calls that were done twice": (0.01, float(arrays["repeated"] / arrays["calls"])),
+        "seconds from an answer to its place in the table, mean": (1.0, float(arrays["late"])),
+    }
+    claims = [Claim(name, "measured", bar, value, relation="at most") for name, (bar, value) in measured.items()]
+    busy = float(arrays["busy"])
+    return [*claims, Claim("share of their time in which workers compute", "measured", 0.9, busy, relation="at least")]
+
+
+if __name__ == "__main__":
+    from regopt.experiment import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
