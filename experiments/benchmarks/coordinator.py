@@ -13,7 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -162,16 +162,17 @@ class SimulatedWorkers:
         self._now += real - self._real
         self._real = real
 
-    def _answer(self, operation):
+    def _answer(self, operation: Any) -> Any:
         match operation:
             case Train(lanes, slots, first_step):
                 self.calls += 1
                 loss = self._quality[lanes] + 1 / (1 + first_step)
-                nothing = np.zeros(len(lanes), np.int32)
+                nothing: Any = np.zeros(len(lanes), np.int32)
                 metrics = {"train_loss": loss, "validation_loss": loss}
                 return [Trained(lanes, slots, (metrics, Marks(nothing, nothing, nothing)))]
             case Read(lanes):
-                zeros, whole = np.zeros(len(lanes), np.float32), np.zeros(len(lanes), np.int32)
+                zeros: Any = np.zeros(len(lanes), np.float32)
+                whole: Any = np.zeros(len(lanes), np.int32)
                 return Lane(zeros, (), whole), Constants({"rate": zeros}, whole)
         return None
 

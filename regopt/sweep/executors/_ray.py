@@ -57,7 +57,8 @@ class Ray:
         1
 
     References:
-        Moritz, P., et al. (2018). Ray: A distributed framework for emerging AI applications. OSDI. Section 4.2.
+        Moritz, P., Nishihara, R., Wang, S., Tumanov, A., Liaw, R., Liang, E., Elibol, M., Yang, Z., Paul, W., Jordan,
+        M. I., & Stoica, I. (2018). Ray: A distributed framework for emerging AI applications. OSDI. Section 4.2.
     """
 
     address: str | None = None
