@@ -23,10 +23,12 @@ PACKAGES = {
     "regopt": Required(),
     "regopt.analysis": Required(),
     "regopt.analysis.bias_variance": Required(),
+    "regopt.analysis.critical_points": Required(),
     "regopt.analysis.quadratic": Required(),
     "regopt.augment": Required(),
     "regopt.curvature": Required(),
     "regopt.data": Required(),
+    "regopt.ensembles": Required(),
     "regopt.experiment": Required(raises=0.4, references=0),  # its records and its command line raise nothing
     "regopt.initializers": Required(),
     "regopt.layers": Required(),
