@@ -76,11 +76,13 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
             evaluations.
         chunk: the number of settings that a device trains in one call; by default as many as fit cache and memory.
-        mapping: how a device trains these: "vmap", the default, all at once, "map" one after the other. "measured"
-            times both, and smaller chunks, on two segments of the real program, takes the fastest, and remembers it in
-            the process and in the folder of JAX's persistent compilation cache, if there is one. This compiles up to
-            four programs, and the clock decides, so another process may choose otherwise; a sweep that resumes from
-            ``out`` keeps the mapping that it has. ``plan`` says which it is.
+        mapping: how a device trains these: "vmap" all at once, "map" one after the other. By default "vmap", except on
+            a CPU for a task whose matrix products keep a core busy for long, or that has convolutions: "map" is faster
+            there. "measured" times both, and smaller chunks, on two segments of the real program, takes the fastest,
+            and remembers it in the process and in the folder of JAX's persistent compilation cache, if there is one.
+            It compiles as many of up to four programs as 5 % of the time of the sweep allow, none in a short sweep.
+            The clock decides, so another process may choose otherwise; a sweep that resumes from ``out`` keeps the
+            mapping that it has. ``plan`` says which it is.
         devices: what to run on; by default all local devices.
         out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, to the
             same bits, and returns the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it

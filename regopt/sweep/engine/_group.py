@@ -41,7 +41,8 @@ class Group:
         packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
         names: a number of its own for each lane, ``[lanes]``, where hosts have shares of one sweep.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
-        mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map").
+        mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map"); None chooses by the
+            program.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Group:
         packed: bool = False,
         names: np.ndarray | None = None,
         share: float = 1.0,
-        mapping: Mapped = "vmap",
+        mapping: Mapped | None = None,
     ):
         self._packed = packed
         self.indices, self._names = indices, indices if names is None else names
@@ -83,6 +84,7 @@ class Group:
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._calls_back, self.in_flight = programs.calls_back, False
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
+        self.segment_seconds = programs.segment_seconds
         self.metrics = list(self._segment.out_info[1])
         self.temporary_bytes = temporary_bytes(self._segment)
 

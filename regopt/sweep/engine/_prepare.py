@@ -89,11 +89,11 @@ def prepare(
     parts = list(settings.groups())
     with asking_for(settings.columns):
         if config.mapping != "measured":
-            choices: list[Choice] | None = [Choice(config.mapping or "vmap", config.chunk)] * len(parts)
+            choices: list[Choice] | None = [Choice(config.mapping, config.chunk)] * len(parts)
         else:
             choices = recorded(stored, len(parts))
         groups = [
-            fastest(partial(build, *part)) if choices is None else build(*part, choices[number])
+            fastest(partial(build, *part), len(config.evaluated)) if choices is None else build(*part, choices[number])
             for number, part in enumerate(parts)
         ]
     for group in groups:
