@@ -2,9 +2,9 @@
 
 Six models are trained for a number of learning rates, with the same evaluations, in five ways: by the engine with its
 default mapping and with the one that it measures, by a Python loop over one compiled training function, and by
-``jax.lax.map`` and ``jax.vmap`` of that function, compiled. All take turns, and each figure is a median over the rounds.
-Compilation is left out, except in the figures on tuning: what the choice of a mapping takes. Run it on an otherwise idle
-machine:
+``jax.lax.map`` and ``jax.vmap`` of that function, compiled. All take turns, and each figure is a median over the
+rounds. Compilation is left out, except in the figures on tuning: what the choice of a mapping takes. Run it on an
+otherwise idle machine:
 
     python experiments/benchmarks/lane_models.py configs/lane_models/default.toml
 """

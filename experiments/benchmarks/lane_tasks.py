@@ -160,7 +160,7 @@ def _surrogate(params, key):
 
 def _moved(x, action):
     """A moment of 20 ms of the cart and the pole, pushed to one side or the other."""
-    position, speed, angle, turning = x.T
+    _, speed, angle, turning = x.T
     force, length, mass, total = 20.0 * action.astype(x.dtype) - 10.0, 0.5, 0.1, 1.1
     pushed = (force + mass * length * turning**2 * jnp.sin(angle)) / total
     turned = (9.8 * jnp.sin(angle) - jnp.cos(angle) * pushed) / (length * (4 / 3 - mass * jnp.cos(angle) ** 2 / total))

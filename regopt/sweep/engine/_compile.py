@@ -57,6 +57,7 @@ class Form:
         recipe: how the lanes train.
         devices: what they run on.
         shared: shapes of what all lanes read.
+        block: shapes of the batches of a segment, where the data stream; no leaves elsewhere.
         lane: shapes of a lane and of its constants.
         capacity: lanes that lie on a device.
         chunk: lanes of a device in one call; None measures what fits.
@@ -67,6 +68,7 @@ class Form:
     recipe: Recipe
     devices: tuple[Device, ...]
     shared: Abstract
+    block: Abstract
     lane: Abstract
     capacity: int
     chunk: int | None
@@ -123,21 +125,21 @@ def compile_programs(form: Form) -> Programs:
     devices, lane_bytes = len(form.devices), bytes_of(form.lane.leaves)
     buffer, constants = form.lane.tree(spread, devices * form.capacity)
     step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
+    block = form.block.tree(same)
 
     def ids(lanes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((devices * lanes,), jnp.int32, sharding=spread)
 
     def compile_at(lanes: int):
-        made[lanes] = _compiled(build_segment, form, lanes, buffer, constants, ids(lanes), step, shared)
+        made[lanes] = _compiled(build_segment, form, lanes, buffer, constants, ids(lanes), step, shared, block)
         return made[lanes].program
 
     made: dict[int, _Compiled] = {}
     if form.chunk is None:
         others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
         fit = functools.partial(fit_chunk, compile_at, form.capacity, lane_bytes, form.devices[0], others)
-        chunk, _ = fit(
-            one_by_one=lambda: form.mapping == "map" or any(each.each is one_by_one for each in made.values())
-        )
+        in_turn = form.mapping == "map"
+        chunk, _ = fit(one_by_one=lambda: in_turn or any(each.each is one_by_one for each in made.values()))
     else:
         chunk = min(form.chunk, form.capacity)
         compile_at(chunk)

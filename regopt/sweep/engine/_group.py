@@ -11,6 +11,7 @@ import numpy as np
 from regopt._core.numerics import as_float
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
+from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
@@ -43,6 +44,7 @@ class Group:
         share: of the sweep's settings, those of this group: so much of the memory is for it.
         mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map"); None chooses by the
             program.
+        feed: the batches of data that stream; None where they are in ``shared``.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Group:
         names: np.ndarray | None = None,
         share: float = 1.0,
         mapping: Mapped | None = None,
+        feed: Feed | None = None,
     ):
         self._packed = packed
         self.indices, self._names = indices, indices if names is None else names
@@ -65,7 +68,7 @@ class Group:
         self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self.recipe, self._shared = recipe, shared
+        self.recipe, self._shared, self._feed = recipe, shared, feed
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over: Any = build_take_over(self._spread)
@@ -78,7 +81,8 @@ class Group:
             held = max(min(held, int(share * resting_room(list(devices)) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
         lane = abstract(self._shapes)
-        programs = programs_for(Form(recipe, devices, abstract(shared), lane, self.capacity, chunk, mapping, share))
+        whole, block = abstract(shared), abstract(None if feed is None else feed.form)
+        programs = programs_for(Form(recipe, devices, whole, block, lane, self.capacity, chunk, mapping, share))
         self.chunk, self.digests = programs.chunk, programs.digests
         self.mapping: Mapped = programs.mapping
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
@@ -103,6 +107,8 @@ class Group:
         return call / self.chunk + (self.recipe.eval_every - 1) * one_step
 
     def _batch(self) -> Tree:
+        if self._feed is not None:
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._feed.form)
         size = self.recipe.batch_size
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((size or len(x), *x.shape[1:]), x.dtype), self._shared.data.train
@@ -151,6 +157,7 @@ class Group:
         that calls Python fails, they are put back to where they were after the last report.
         """
         step = jax.device_put(np.int32(first_step), self._same)
+        block = None if self._feed is None else self._feed.block(first_step)
         before: list[Tree] = []  # the buffer before each call that is not reported; a call consumes its own
 
         def launched() -> Iterator[tuple[np.ndarray, Any]]:
@@ -158,7 +165,7 @@ class Group:
                 if halt():
                     return
                 before.append(jax.tree.map(jnp.copy, self.held.buffer) if self._calls_back else None)
-                yield owners, self._call(ids, step)
+                yield owners, self._call(ids, step, block)
 
         self.in_flight = True
         try:
@@ -237,9 +244,9 @@ class Group:
         numbers = {name: _as_number(column[lanes]) for name, column in self.numbers.items()}
         return Constants(numbers, jnp.asarray(self._names[lanes], jnp.int32))
 
-    def _call(self, ids: np.ndarray, step: jax.Array):
+    def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
-        buffer, *outcome = self._segment(buffer, constants, self._on_devices(ids), step, self._shared)
+        buffer, *outcome = self._segment(buffer, constants, self._on_devices(ids), step, self._shared, block)
         self.held = Held(buffer, constants, places)
         return tuple(outcome)
 

@@ -14,6 +14,7 @@ from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
+from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._group import Group, on_each
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
@@ -27,7 +28,8 @@ def share_data(config: SweepConfig) -> Shared:
     """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
-    return on_each(devices_of(config), Shared(config.data, split_key(config.key), resamples))
+    data = config.data if config.stream is None else config.data._replace(train=())
+    return on_each(devices_of(config), Shared(data, split_key(config.key), resamples))
 
 
 def devices_of(config: SweepConfig) -> tuple[Device, ...]:
@@ -63,13 +65,17 @@ def prepare(
         Task(task.init, task.step, task.evaluate, getattr(task, "predict", None)),  # its modes cannot be hashed
         (),
         config.eval_every,
-        config.batch_size,
+        config.batch_size if config.stream is None else None,
         _of_setting(config.patience),
         config.monitor,
         config.direction,
         config.noise,
         config.eval_batch_size,
     )
+
+    feed = None
+    if config.stream is not None:
+        feed = Feed(config.stream, config.eval_every, config.steps, partial(on_each, devices_of(config)))
 
     def build(static: dict[str, Any], indices: np.ndarray, choice: Choice) -> Group:
         return Group(
@@ -84,6 +90,7 @@ def prepare(
             names=indices if rows is None else rows[indices],
             share=len(indices) / len(settings),
             mapping=choice.mapping,
+            feed=feed,
         )
 
     parts = list(settings.groups())

@@ -80,9 +80,8 @@ def _loops(jaxpr: core.Jaxpr, length: int) -> Iterator[core.Jaxpr]:
 
 def _inner(eqn: Any) -> Iterator[core.Jaxpr]:
     """The programs that an equation has as parameters."""
-    for value in jax.tree.leaves(
-        list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
-    ):
+    values = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
+    for value in values:
         inner = getattr(value, "jaxpr", value)
         if hasattr(inner, "eqns"):
             yield inner
