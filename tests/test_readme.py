@@ -39,6 +39,7 @@ PRINTED = {
     "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
     "sweeps.md: Long sweeps": r"'pruned': [67]\d",
     "sweeps.md: Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
+    "streaming.md: Text": r"bits a character: [3-6]\.\d",
     "sweeps.md: Hypergradients": r"strengths: 0\.\d+ where it matters, [1-9]",
 }
 

@@ -4,6 +4,7 @@ The batch of a step depends on nothing but the number of the step. So a sweep th
 data, and a setting that starts late reads its own batches from the beginning. Not for what can only be iterated over.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -74,11 +75,15 @@ def _rows(arrays: Tree, batch_size: int, key: Key) -> Stream:
     check_batch(batch_size, examples)
 
     def block(first_step: int, steps: int) -> Block:
-        own = jax.random.clone(key)
-        rows = np.asarray(batch_indices(own, first_step, steps, examples=examples, batch_size=batch_size))
+        rows = np.asarray(_compiled_indices(key, first_step, steps, examples=examples, batch_size=batch_size))
         return lambda: jax.tree.map(lambda x: _as_jax(np.asarray(x)[rows]), arrays)
 
     return Stream(block, examples, None)
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "examples", "batch_size"))
+def _compiled_indices(key: Key, first_step: int, steps: int, *, examples: int, batch_size: int) -> jax.Array:
+    return batch_indices(jax.random.clone(key), first_step, steps, examples=examples, batch_size=batch_size)
 
 
 def _batches(batch_at: Callable[[int], Tree], size: int, code: Any) -> Stream:

@@ -45,11 +45,15 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         task: what to train; see ``supervised``.
         settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides the initial state of
             a setting and its order of the data; without it all settings share both.
-        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. Training data may stream:
+            ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
+            ``grain.MapDataset``), or a function from the step to its batch. All settings then train on the same
+            batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
+            an evaluation.
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
-            examples.
+            examples, or the batches of data that are given in batches.
         eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
             grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
             others; static. None evaluates all at once.

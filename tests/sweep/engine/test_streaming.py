@@ -156,3 +156,15 @@ def test_what_cannot_stream_is_refused_in_one_line(train, options, message):
     with pytest.raises(ValueError, match=message) as error:
         run(train, **options)
     assert "\n" not in str(error.value)
+
+
+def test_a_grain_data_set_streams():
+    grain = pytest.importorskip("grain")
+    rows = grain.MapDataset.range(40).shuffle(seed=1).map(lambda row: (X[row], Y[row]))
+    batches = rows.repeat().batch(10)
+    result = run(batches)
+    assert result.history.segments.tolist() == [3] * 6
+    x, y = zip(*(batches[step] for step in range(4)), strict=True)
+    assert not np.array_equal(np.concatenate(x), X[:40])
+    np.testing.assert_array_equal(np.sort(np.concatenate(x), axis=0), np.sort(X[:40], axis=0))
+    same_bits(result, run(lambda step: batches[step]), slice(None))
