@@ -164,7 +164,7 @@ def test_a_grain_data_set_streams():
     batches = rows.repeat().batch(10)
     result = run(batches)
     assert result.history.segments.tolist() == [3] * 6
-    x, y = zip(*(batches[step] for step in range(4)), strict=True)
+    x, _ = zip(*(batches[step] for step in range(4)), strict=True)
     assert not np.array_equal(np.concatenate(x), X[:40])
     np.testing.assert_array_equal(np.sort(np.concatenate(x), axis=0), np.sort(X[:40], axis=0))
     same_bits(result, run(lambda step: batches[step]), slice(None))
