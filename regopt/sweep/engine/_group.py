@@ -1,7 +1,6 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +15,7 @@ from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared
-
-Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and the results of each
+from regopt.sweep.engine._reports import Report, one_behind
 
 
 class Held(NamedTuple):
@@ -93,16 +91,24 @@ class Group:
         self.temporary_bytes = temporary_bytes(self._segment)
 
     @property
+    def frozen(self) -> Tree:
+        """The parameters that are not trained, on the devices; None where all are."""
+        return self._shared.frozen
+
+    @property
     def flops(self) -> float:
         """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not.
 
         XLA counts the body of a loop once, so the other steps are added.
         """
         state, batch, key = self._shapes[0].state, self._batch(), jax.random.key(0)
-        step = jax.jit(
-            lambda state, batch, key, own: self.recipe.task.step(state, batch, key, self.recipe.setting(own))
-        )
-        counted = step.lower(state, batch, key, self._shapes[1]).cost_analysis(), self._segment.cost_analysis()
+
+        def train(state, batch, key, own, frozen):
+            with self.recipe.holding(frozen):
+                return self.recipe.task.step(state, batch, key, self.recipe.setting(own))
+
+        lowered = jax.jit(train).lower(state, batch, key, self._shapes[1], self._shared.frozen)
+        counted = lowered.cost_analysis(), self._segment.cost_analysis()
         one_step, call = (float((count or {}).get("flops", np.nan)) for count in counted)
         return call / self.chunk + (self.recipe.eval_every - 1) * one_step
 
@@ -169,7 +175,7 @@ class Group:
 
         self.in_flight = True
         try:
-            for report in _one_behind(launched()):
+            for report in one_behind(launched()):
                 del before[0]
                 yield report
         except Exception:
@@ -188,7 +194,7 @@ class Group:
             numbers: columns that change, each ``[all lanes]``.
         """
         self.numbers.update({name: np.array(column) for name, column in numbers.items()})
-        changed = {name: _as_number(self.numbers[name][lanes]) for name in numbers}
+        changed = {name: as_number(self.numbers[name][lanes]) for name in numbers}
         buffer, constants, places = self.held
         to, origin = (jnp.asarray(self._at(places, which), jnp.int32) for which in (lanes, parents))
         buffer, constants = self._take_over(buffer, constants, to, origin, changed)
@@ -197,7 +203,7 @@ class Group:
     def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
         """The shape and dtype of what ``predict`` gives for one lane."""
         lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._spread)
-        outputs = self._predict.eval_shape(held.buffer, held.constants, lanes, inputs)
+        outputs = self._predict.eval_shape(held.buffer, held.constants, lanes, inputs, self._shared.frozen)
         if not hasattr(outputs, "shape"):
             raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
         return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
@@ -213,8 +219,8 @@ class Group:
         Yields:
             For each chunk its lanes, their slots, and their outputs, ``[lanes, ...]``, as NumPy arrays.
         """
-        yield from _one_behind(
-            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs))
+        yield from one_behind(
+            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs, self._shared.frozen))
             for ids, owners in held.places.calls(lanes)
         )
 
@@ -241,7 +247,7 @@ class Group:
         return places.device[lanes] * self.capacity + places.place[lanes]
 
     def _given(self, lanes: np.ndarray) -> Constants:
-        numbers = {name: _as_number(column[lanes]) for name, column in self.numbers.items()}
+        numbers = {name: as_number(column[lanes]) for name, column in self.numbers.items()}
         return Constants(numbers, jnp.asarray(self._names[lanes], jnp.int32))
 
     def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
@@ -277,26 +283,7 @@ def _entry(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
-def _as_number(column: np.ndarray) -> jax.Array:
+def as_number(column: np.ndarray) -> jax.Array:
+    """A column of settings on the device, int32 or float."""
     is_integer = np.issubdtype(column.dtype, np.integer)
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
-
-
-def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
-    """Read the results of calls for the lanes that are no padding, each while the next call runs."""
-    waiting = None
-    for call in launched:
-        if waiting is not None:
-            yield _read(*waiting)
-        waiting = call
-    if waiting is not None:
-        yield _read(*waiting)
-
-
-def _read(owners: np.ndarray, outcome: Any) -> Report:
-    pause = 5e-5
-    while not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):  # where JAX waits, Python hears no signal
-        time.sleep(pause)
-        pause = min(2 * pause, 5e-3)
-    real = owners >= 0
-    return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: x[real], jax.device_get(outcome))

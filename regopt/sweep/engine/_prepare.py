@@ -15,7 +15,7 @@ from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._feed import Feed
-from regopt.sweep.engine._group import Group, on_each
+from regopt.sweep.engine._group import Group, as_number, on_each
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
@@ -61,8 +61,10 @@ def prepare(
     """
     settings = config.settings if rows is None else config.settings.take(rows)
     scheduler, task = config.scheduler, config.task
+    frozen = getattr(task, "frozen", None)
     recipe = Recipe(
-        Task(task.init, task.step, task.evaluate, getattr(task, "predict", None)),  # its modes cannot be hashed
+        # its modes cannot be hashed
+        Task(task.init, task.step, task.evaluate, getattr(task, "predict", None), frozen=frozen),
         (),
         config.eval_every,
         config.batch_size if config.stream is None else None,
@@ -78,11 +80,15 @@ def prepare(
         feed = Feed(config.stream, config.eval_every, config.steps, partial(on_each, devices_of(config)))
 
     def build(static: dict[str, Any], indices: np.ndarray, choice: Choice) -> Group:
+        own = shared
+        if frozen is not None:
+            numbers = {name: as_number(column[indices[:1]])[0] for name, column in settings.numbers.items()}
+            own = shared._replace(frozen=on_each(devices_of(config), frozen.values(static | numbers)))
         return Group(
             dataclasses.replace(recipe, static=static_values(static)),
             settings.numbers,
             indices,
-            shared,
+            own,
             devices_of(config),
             choice.chunk,
             config.slots,
@@ -137,6 +143,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
     }
     scheduler = None if config.scheduler is None else config.scheduler.decide
     programs = [group.digests for group in groups]
+    frozen = [digested_arrays(group.frozen) for group in groups if group.frozen is not None]
     return {
         **environment(devices_of(config)),
         "config": arguments,
@@ -145,6 +152,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "data": config.data_digests,
         "resamples": digested_arrays(config.resamples),
         "key": digested_arrays(config.key),
+        **({"frozen": dict(enumerate(frozen))} if frozen else {}),
         "task": digested(digest_json(programs), "compiled program", _parts(config)),
     }
 

@@ -184,7 +184,8 @@ def build_segment(
             batches=common_batches(recipe, constants, first_step, shared),
             block=block,
         )
-        trained, metrics, marks = each(train)(given, gathered)
+        with recipe.holding(shared.frozen):
+            trained, metrics, marks = each(train)(given, gathered)
         return _put(buffer, ids, trained), metrics, marks
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
@@ -201,19 +202,20 @@ def build_segment(
 
 
 def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., jax.Array]:
-    """``(buffer, constants, ids, inputs) -> outputs`` of the lanes ``ids``, ``[lanes, ...]``, at their kept states."""
+    """``(buffer, constants, ids, inputs, frozen) -> outputs`` of the lanes ``ids`` as kept, ``[lanes, ...]``."""
 
     def predict_lane(inputs, constants, lane):
         assert recipe.task.predict is not None
         return recipe.task.predict(recipe.kept(lane), inputs, recipe.setting(constants))
 
-    def predict(buffer, constants, ids, inputs):
+    def predict(buffer, constants, ids, inputs, frozen):
         gathered, given = _lanes((buffer, constants), ids)
-        return each(partial(predict_lane, inputs))(given, gathered)
+        with recipe.holding(frozen):
+            return each(partial(predict_lane, inputs))(given, gathered)
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
-        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same), out_specs=lanes, check_vma=False)
+        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same, same), out_specs=lanes, check_vma=False)
     )
 
 
