@@ -114,6 +114,22 @@ def test_the_trunk_is_computed_once_for_all_lanes():
     assert "tensor<4x6x8xf32>" not in text
 
 
+@pytest.mark.parametrize(("seed", "mapping"), [(None, "vmap"), ([0, 1, 2, 3], "map")])
+@pytest.mark.parametrize("eval_every", [2, 4])
+def test_lanes_that_share_a_large_trunk_run_at_once(seed, mapping, eval_every):
+    body = nnx.Linear(600, 800, rngs=nnx.Rngs(0))
+
+    class Wide(Classifier):
+        def __init__(self, trunk, rngs):
+            self.trunk, self.head = trunk, nnx.Linear(800, 3, rngs=rngs)
+
+    columns = {"learning_rate": np.full(4, 0.01)} | ({} if seed is None else {"seed": seed})
+    data = Splits(*((np.zeros((len(y), 600), np.float32), y) for _, y in (DATA.train, DATA.validation)))
+    made = task(lambda h, rngs: Wide(body, rngs), "head/**")
+    options = {"devices": jax.devices()[:1], "steps": 4, "eval_every": eval_every, "batch_size": 40}
+    assert sweep.plan(made, sweep.from_columns(columns), data, **options).groups[0].mapping == mapping
+
+
 def test_a_sweep_with_another_trunk_is_refused(tmp_path):
     first = run(head_over(trunk()), out=tmp_path)
     same_bits(first, run(head_over(trunk()), out=tmp_path), slice(None))

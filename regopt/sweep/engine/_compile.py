@@ -25,7 +25,7 @@ from regopt.sweep.engine._program import (
     one_by_one,
 )
 from regopt.sweep.engine._recipe import Recipe
-from regopt.sweep.engine._work import runs_best_alone
+from regopt.sweep.engine._work import runs_best_alone, shares_work
 
 Mapped: TypeAlias = Literal["vmap", "map"]
 
@@ -181,8 +181,9 @@ def _compiled(build: Callable[..., Any], form: Form, lanes: int, *arguments: Any
     traced = build(form.recipe, mesh, each).trace(*arguments)
     chooses = form.mapping is None and form.devices[0].platform == "cpu"
     if chooses and runs_best_alone(traced, form.recipe.eval_every, lanes):
-        each = one_by_one
-        traced = build(form.recipe, mesh, each).trace(*arguments)
+        alone = build(form.recipe, mesh, one_by_one).trace(*arguments)
+        if not shares_work(traced, alone, form.recipe.eval_every, lanes):
+            each, traced = one_by_one, alone
     lowered = traced.lower()
     text = lowered.as_text()
     if each is not one_by_one and decomposes_batches(text):

@@ -37,9 +37,27 @@ def runs_best_alone(traced: Any, steps: int, lanes: int) -> bool:
         steps: training steps in it, the length of a loop.
         lanes: number of lanes.
     """
-    loops = [products(body) for body in _loops(traced.jaxpr.jaxpr, steps)]
-    step = max(loops, key=lambda each: each.flops, default=Products())
+    step = _step(traced, steps)
     return step.grouped or step.size > LARGE * lanes
+
+
+def shares_work(at_once: Any, one_by_one: Any, steps: int, lanes: int) -> bool:
+    """Whether lanes at once do much less arithmetic, as where a frozen layer is computed once for all of them.
+
+    Args:
+        at_once: the program that trains lanes at once.
+        one_by_one: the same one after the other, in a loop around that of the steps.
+        steps: training steps in both.
+        lanes: number of lanes.
+    """
+    alone = _step(one_by_one, steps, skipped=int(steps == lanes))
+    return _step(at_once, steps).flops < 0.8 * lanes * alone.flops
+
+
+def _step(traced: Any, steps: int, skipped: int = 0) -> Products:
+    """The products of a training step: of the loop of so many turns with the most arithmetic."""
+    loops = [products(body) for body in _loops(traced.jaxpr.jaxpr, steps)]
+    return max(loops[skipped:], key=lambda each: each.flops, default=Products())
 
 
 def products(jaxpr: core.Jaxpr) -> Products:
