@@ -68,7 +68,7 @@ def run(config, key):
         measured = _engine(config, key, job, mapping="measured")
         tuning.append(time.perf_counter() - began - min(one, measured.run_seconds))
         chosen.append(f"{measured.mapping} {measured.chunk}, default {plain.mapping} {plain.chunk}")
-        train, rates = _by_hand(config, key, job), _rates(config)
+        train, rates = by_hand(config, key, job), _rates(config)
         once, mapped, vmapped = jax.jit(train), jax.jit(lambda r, f=train: jax.lax.map(f, r)), jax.jit(jax.vmap(train))
         ways = {
             DEFAULT: lambda r=plain: r.refit().run_seconds,
@@ -167,7 +167,7 @@ def _engine(config, key, job, **options):
     )
 
 
-def _by_hand(config, key, job):
+def by_hand(config, key, job):
     """A scan over the task's own steps, with the engine's evaluations, as a function of the learning rate."""
     train = jax.tree.map(jnp.asarray, job.data.train)
     segment, rows = job.steps // config.evaluations, None
