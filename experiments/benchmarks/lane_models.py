@@ -67,7 +67,7 @@ def run(config, key):
         began = time.perf_counter()
         measured = _engine(config, key, job, mapping="measured")
         tuning.append(time.perf_counter() - began - min(one, measured.run_seconds))
-        chosen.append(f"{measured.mapping} {measured.chunk}, default {plain.mapping} {plain.chunk}")
+        chosen.append(", ".join(_chosen(config, key, job, mapping) for mapping in (None, "measured")))
         train, rates = by_hand(config, key, job), _rates(config)
         once, mapped, vmapped = jax.jit(train), jax.jit(lambda r, f=train: jax.lax.map(f, r)), jax.jit(jax.vmap(train))
         ways = {
@@ -95,7 +95,7 @@ def table(config, arrays):
     for way in (DEFAULT, MEASURED):
         columns[f"{way}, to the best by hand"] = [_to_best(arrays, model, way) for model in config.models]
     columns["tuning, s"] = arrays["tuning"].tolist()
-    columns["chosen"] = arrays["chosen"].tolist()
+    columns["default, measured"] = arrays["chosen"].tolist()
     return pandas.DataFrame(columns, index=list(config.models)).rename_axis("model")
 
 
@@ -153,9 +153,15 @@ def _shortened(job, config):
     return job._replace(steps=segment * config.evaluations)
 
 
-def _engine(config, key, job, **options):
+def _chosen(config, key, job, mapping):
+    """The mapping and the chunk, of programs that are compiled."""
+    group = _engine(config, key, job, sweep.plan, mapping=mapping).groups[0]
+    return f"{group.mapping} {group.chunk}"
+
+
+def _engine(config, key, job, do=sweep.run, **options):
     settings = sweep.from_columns({"learning_rate": np.asarray(_rates(config))})
-    return sweep.run(
+    return do(
         job.task,
         settings,
         job.data,

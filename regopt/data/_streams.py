@@ -50,13 +50,14 @@ def as_stream(train: Any, batch_size: int | None, key: Key) -> Stream | None:
         return None if batch_size is None else _rows(train, batch_size, key)
     if len(leaves) != 1 or leaves[0] is not train or hasattr(train, "dtype") or isinstance(train, str | bytes):
         return None
+    data_set: Any = train
     if callable(train) and not hasattr(train, "__getitem__"):
         stream = _batches(train, 0, train)
     elif hasattr(train, "__getitem__") and hasattr(train, "__len__"):
-        size = len(train)
+        size = len(data_set)
         if not size:
             raise ValueError("data.train must have at least one batch, got none")
-        stream = _batches(lambda step: train[step % size], size, None)
+        stream = _batches(lambda step: data_set[step % size], size, None)
     elif hasattr(train, "__iter__"):
         raise ValueError(
             "data.train must give the batch of any step: have __getitem__ and __len__ over batches, as a "

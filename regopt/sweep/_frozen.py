@@ -44,7 +44,7 @@ class Frozen:
         """All parameters."""
         bound = self._bound.get()
         frozen = self.values(h) if bound is None else bound
-        return unflatten_dict({**flatten_dict(frozen), **flatten_dict(trained)})
+        return unflatten_dict({**_flat(frozen), **_flat(trained)})
 
     @contextmanager
     def bound(self, values: Tree) -> Iterator[None]:
@@ -84,9 +84,8 @@ class Frozen:
 
     def _divided(self, key: Key, h: Setting) -> tuple[Tree, Tree]:
         params = self._initial(key, h)
-        flags = flatten_dict(self._chosen(key, h, params))
-        given = {} if self._given is None else flatten_dict(self._given)
-        flat = flatten_dict(params)
+        flags, flat = _flat(self._chosen(key, h, params)), _flat(params)
+        given = {} if self._given is None else _flat(self._given)
         if unknown := set(given) - set(flat):
             raise ValueError(f"pretrained has {'/'.join(map(str, min(unknown, key=str)))}, which the model has not")
         for path, value in given.items():
@@ -98,6 +97,10 @@ class Frozen:
         if not trained:
             raise ValueError("trainable must choose at least one parameter, got none")
         return unflatten_dict(trained), unflatten_dict({path: flat[path] for path in flat if path not in trained})
+
+
+def _flat(nested: Tree) -> dict[Any, Any]:
+    return dict(flatten_dict(nested))
 
 
 def by_patterns(patterns: Any) -> Callable[[Key, Setting, Tree], Tree]:
