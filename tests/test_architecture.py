@@ -48,6 +48,8 @@ ORDER_OF_SWEEP = [
     "_plan",
     "_replicate",
     "_suggest",
+    "_frozen",
+    "_faces",
     "_task",
     "hypergradients",
     "",
