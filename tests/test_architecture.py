@@ -49,6 +49,8 @@ ORDER_OF_SWEEP = [
     "_plan",
     "_replicate",
     "_suggest",
+    "_frozen",
+    "_faces",
     "_task",
     "hypergradients",
     "",

@@ -39,6 +39,8 @@ PRINTED = {
     "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
     "sweeps.md: Long sweeps": r"'pruned': [67]\d",
     "sweeps.md: Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
+    "finetuning.md: Adapters": r"768 parameters in a lane, beside a backbone of 16\d\d\d",
+    "streaming.md: Text": r"bits a character: [3-6]\.\d",
     "sweeps.md: Hypergradients": r"strengths: 0\.\d+ where it matters, [1-9]",
 }
 

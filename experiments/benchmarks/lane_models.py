@@ -1,77 +1,36 @@
-"""What do other models cost as lanes: a convolutional network, and one with batch normalisation?
+"""Is any model slower in the engine than in the loop that one would write by hand?
 
-Each model is trained by the engine, a few settings at once, and by one compiled step called for one setting after
-another; the convolutional one with XLA's convolution and with `regopt.layers.convolution_by_product`. All take turns;
-each figure is a median over the rounds. Run it on an otherwise idle machine:
+Six models are trained for a number of learning rates, with the same evaluations, in five ways: by the engine with its
+default mapping and with the one that it measures, by a Python loop over one compiled training function, and by
+``jax.lax.map`` and ``jax.vmap`` of that function, compiled. All take turns, and each figure is a median over the
+rounds. Compilation is left out, except in the figures on tuning: what the choice of a mapping takes. Run it on an
+otherwise idle machine:
 
     python experiments/benchmarks/lane_models.py configs/lane_models/default.toml
 """
 
 import sys
+import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from matplotlib.figure import Figure
 from pydantic import Field
 
-import regopt
-from contenders import BLUE, RED, engine, in_turns, ratio, timed
+from contenders import BLUE, GREEN, ORANGE, RED, in_turns, ratio, timed
+from lane_tasks import jobs
 from regopt import sweep
-from regopt.data import batch_indices, digits
+from regopt.data import batch_indices
 from regopt.experiment import Claim
-from regopt.layers import MLP, BatchNorm, Dense, convolution_by_product
-from regopt.losses import cross_entropy
 
-CHANNELS = (16, 32)
-DENSE, NORMALISED = "MLP 64-128-10", "MLP with batch norm"
-BY_XLA, BY_PRODUCT = "CNN, XLA's convolution", "CNN, convolution by product"
-NORMALISED_CNN = "CNN with batch norm, by product"
-
-
-class NormalisedMLP(nnx.Module):
-    """64-128-10 with batch normalisation before the activation."""
-
-    def __init__(self, *, rngs: nnx.Rngs):
-        self.first, self.norm = Dense(64, 128, use_bias=False, rngs=rngs), BatchNorm(128, rngs=rngs)
-        self.last = Dense(128, 10, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """``[batch, 64] -> [batch, 10]``."""
-        return self.last(jax.nn.relu(self.norm(self.first(x))))
-
-
-class CNN(nnx.Module):
-    """Two convolutions with windows of 3 x 3, the second with steps of 2, and a dense layer, for images of 8 x 8."""
-
-    def __init__(self, convolution, *, normalised: bool = False, rngs: nnx.Rngs):
-        layer = partial(nnx.Conv, kernel_size=(3, 3), conv_general_dilated=convolution, rngs=rngs)
-        self.convolutions = nnx.List([layer(1, CHANNELS[0]), layer(CHANNELS[0], CHANNELS[1], strides=2)])
-        self.norms = nnx.List(BatchNorm(channels, rngs=rngs) for channels in CHANNELS if normalised)
-        self.last = Dense(16 * CHANNELS[1], 10, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """``[batch, 64] -> [batch, 10]``."""
-        x = x.reshape(-1, 8, 8, 1)
-        for place, convolution in enumerate(self.convolutions):
-            x = convolution(x)
-            x = jax.nn.relu(self.norms[place](x) if self.norms else x)
-        return self.last(x.reshape(len(x), -1))
-
-
-MODELS = {
-    DENSE: lambda _, rngs: MLP((64, 128, 10), rngs=rngs),
-    NORMALISED: lambda _, rngs: NormalisedMLP(rngs=rngs),
-    BY_XLA: lambda _, rngs: CNN(jax.lax.conv_general_dilated, rngs=rngs),
-    BY_PRODUCT: lambda _, rngs: CNN(convolution_by_product, rngs=rngs),
-    NORMALISED_CNN: lambda _, rngs: CNN(convolution_by_product, normalised=True, rngs=rngs),
-}
-DENSE_WORK = 2 * 64 * 128 + 3 * 128 * 10  # multiplications of an example: forward, and twice backward but to the input
-CNN_WORK = 2 * 64 * 9 * CHANNELS[0] + 3 * 16 * 9 * CHANNELS[0] * CHANNELS[1] + 3 * 16 * CHANNELS[1] * 10
-WORK = {DENSE: DENSE_WORK, NORMALISED: DENSE_WORK} | dict.fromkeys((BY_XLA, BY_PRODUCT, NORMALISED_CNN), CNN_WORK)
+DEFAULT, MEASURED = "engine", "engine, measured"
+LOOP, MAP, VMAP = "Python loop", "lax.map", "jit(vmap)"
+BY_HAND = (LOOP, MAP, VMAP)
+COLOURS = {DEFAULT: RED, MEASURED: ORANGE, LOOP: BLUE, MAP: GREEN, VMAP: "0.6"}
+MINUTE = 60.0
 
 
 @dataclass(frozen=True)
@@ -79,137 +38,171 @@ class Config:
     """The job and how often it is measured.
 
     Attributes:
-        settings: how many are trained at once.
-        singles: how many of them are trained one after another, extrapolated to all.
-        steps: training steps of each.
-        batch_size: images in a batch.
-        rounds: measurements of each model, in turn.
+        models: which of the models.
+        settings: how many are trained.
+        length: factor on the training steps of each model.
+        evaluations: of each setting.
+        rounds: measurements of each model and way, in turn.
         seed: random seed of the weights and the batches.
     """
 
-    settings: Annotated[int, Field(ge=2)] = 32
-    singles: Annotated[int, Field(ge=1)] = 4
-    steps: Annotated[int, Field(ge=1)] = 50
-    batch_size: Annotated[int, Field(ge=2, le=1077)] = 128
-    rounds: Annotated[int, Field(ge=1)] = 3
+    models: tuple[str, ...] = ("MLP", "CNN", "CNN by product", "BatchNorm CNN", "transformer", "REINFORCE")
+    settings: Annotated[int, Field(ge=2)] = 64
+    length: Annotated[float, Field(gt=0)] = 1.0
+    evaluations: Annotated[int, Field(ge=1)] = 2
+    rounds: Annotated[int, Field(ge=1)] = 5
     seed: int = 0
-
-    @property
-    def eval_every(self):
-        """Steps between evaluations: one, at the end."""
-        return self.steps
 
 
 def run(config, key):
-    """Seconds for all settings, ``[models and ways, rounds]``."""
-    data = digits()
-    contenders = {}
-    for name, model in MODELS.items():
-        task = sweep.supervised(model, cross_entropy, lambda h: regopt.adamw(h["learning_rate"]))
-        contenders[name] = engine(config, key, data, {"learning_rate": _rates(config)}, task=task)
-        contenders[_alone(name)] = _one_by_one(config, key, data, task)
-    return in_turns(contenders, config.rounds)
+    """Seconds for all settings, ``[models and ways, rounds]``, and what was chosen at which price, ``[models]``."""
+    contenders, tuning, chosen, compiling = {}, [], [], []
+    every = jobs()
+    for name in config.models:
+        job = _shortened(every[name], config)
+        began = time.perf_counter()
+        plain = _engine(config, key, job)
+        compiling.append(plain.compile_seconds + plain.trace_seconds)
+        one = time.perf_counter() - began
+        began = time.perf_counter()
+        measured = _engine(config, key, job, mapping="measured")
+        tuning.append(time.perf_counter() - began - min(one, measured.run_seconds))
+        chosen.append(", ".join(_chosen(config, key, job, mapping) for mapping in (None, "measured")))
+        train, rates = by_hand(config, key, job), _rates(config)
+        once, mapped, vmapped = jax.jit(train), jax.jit(lambda r, f=train: jax.lax.map(f, r)), jax.jit(jax.vmap(train))
+        ways = {
+            DEFAULT: lambda r=plain: r.refit().run_seconds,
+            MEASURED: lambda r=measured: r.refit().run_seconds,
+            LOOP: timed(lambda f=once, r=rates: [f(rate) for rate in r]),
+            MAP: timed(lambda f=mapped, r=rates: f(r)),
+            VMAP: timed(lambda f=vmapped, r=rates: f(r)),
+        }
+        contenders |= {_name(name, way): work for way, work in ways.items()}
+    return in_turns(contenders, config.rounds) | {
+        "tuning": np.array(tuning),
+        "chosen": np.array(chosen),
+        "compiling": np.array(compiling),
+    }
 
 
 def table(config, arrays):
-    """Milliseconds a step of a setting, the share of the peak, and what one after another costs."""
+    """Seconds of each way, their ratio to the best by hand, and the price of the choice."""
     import pandas
 
-    milliseconds = dict(zip(arrays["contenders"].tolist(), _milliseconds(config, arrays), strict=True))
-    gflop = {name: 2e-9 * config.batch_size * WORK[name] for name in MODELS}  # of a step
-    rates = {name: 1e3 * gflop[name] / milliseconds[name] for name in MODELS}
-    return pandas.DataFrame(
-        {
-            "ms a step of a setting": {name: milliseconds[name] for name in MODELS},
-            "GFLOP/s": rates,
-            "share of peak": {name: rate / float(arrays["peak"]) for name, rate in rates.items()},
-            "one after another takes": {name: ratio(arrays, _alone(name), name) for name in MODELS},
-        }
-    ).rename_axis("model")
+    names = arrays["contenders"].tolist()
+    seconds = dict(zip(names, np.median(arrays["seconds"], axis=1).tolist(), strict=True))
+    columns = {f"{way}, s": [seconds[_name(model, way)] for model in config.models] for way in COLOURS}
+    for way in (DEFAULT, MEASURED):
+        columns[f"{way}, to the best by hand"] = [_to_best(arrays, model, way) for model in config.models]
+    columns["tuning, s"] = arrays["tuning"].tolist()
+    columns["default, measured"] = arrays["chosen"].tolist()
+    return pandas.DataFrame(columns, index=list(config.models)).rename_axis("model")
 
 
 def figure(config, arrays):
-    """Milliseconds a step of a setting, as lanes and one after another."""
-    drawing = Figure(figsize=(9, 3.6), layout="constrained")
+    """The time of each way, as a multiple of that of the best one by hand."""
+    drawing = Figure(figsize=(9, 4.6), layout="constrained")
     axes = drawing.subplots()
-    milliseconds = dict(zip(arrays["contenders"].tolist(), _milliseconds(config, arrays), strict=True))
-    for shift, colour, label, name_of in (
-        (-0.2, RED, "lanes of one program", str),
-        (0.2, BLUE, "alone", _alone),
-    ):
-        places = np.arange(len(MODELS)) + shift
-        bars = axes.barh(places, [milliseconds[name_of(name)] for name in MODELS], 0.38, color=colour, label=label)
-        axes.bar_label(bars, fmt="{:.3g}", padding=3)
-    axes.set_yticks(range(len(MODELS)), list(MODELS))
+    for number, (way, colour) in enumerate(COLOURS.items()):
+        places = np.arange(len(config.models)) + 0.16 * (number - 2)
+        bars = axes.barh(
+            places, [_to_best(arrays, model, way) for model in config.models], 0.15, color=colour, label=way
+        )
+        axes.bar_label(bars, fmt="{:.2f}", padding=2, fontsize=7)
+    axes.axvline(1.0, color="0.7", linewidth=1, zorder=0)
+    axes.set_yticks(range(len(config.models)), list(config.models))
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel=f"ms a training step of a setting on {int(arrays['devices'])} CPU cores")
+    axes.set(xscale="log", xlabel="time, as a multiple of that of the best way by hand")
     axes.margins(x=0.12)
     axes.legend(frameon=False)
     return drawing
 
 
 def claims(config, arrays):
-    """What the layout of a convolution is worth, and that lanes are."""
+    """The engine is no slower than the best way by hand, and its choice is cheap."""
     source = "medians of alternating rounds"
-    return [
-        Claim(
-            "lanes of a CNN: time with XLA's convolution over that by product",
-            source,
-            5.0,
-            ratio(arrays, BY_XLA, BY_PRODUCT),
-            relation="at least",
-        ),
-        *(
-            Claim(
-                f"{name}: one setting after another over lanes",
-                source,
-                1.0,
-                ratio(arrays, _alone(name), name),
-                0.0,
-                "at least",
-            )
-            for name in (DENSE, NORMALISED, BY_PRODUCT, NORMALISED_CNN)
-        ),
+    speed = [
+        Claim(f"{model}, {way}: time to the best by hand", source, 1.05, _to_best(arrays, model, way), 0.0, "at most")
+        for model in config.models
+        for way in (DEFAULT, MEASURED)
     ]
+    price = [
+        Claim(f"{model}: tuning, as a share of a minute", "one run", 0.05, float(seconds) / MINUTE, 0.0, "at most")
+        for model, seconds in zip(config.models, arrays["tuning"], strict=True)
+    ]
+    return speed + price
 
 
-def _alone(name):
-    return f"{name}, alone"
+def _name(model, way):
+    return f"{model}, {way}"
 
 
-def _milliseconds(config, arrays):
-    return 1e3 * np.median(arrays["seconds"], axis=1) / (config.steps * config.settings)
+def _to_best(arrays, model, way):
+    """Median over the rounds of the time over that of the best way by hand, which is the one of the least median."""
+    names = arrays["contenders"].tolist()
+    medians = {each: np.median(arrays["seconds"][names.index(_name(model, each))]) for each in BY_HAND}
+    return ratio(arrays, _name(model, way), _name(model, min(medians, key=lambda each: medians[each])))
 
 
 def _rates(config):
-    return np.geomspace(1e-4, 1e-2, config.settings)
+    return jnp.geomspace(1e-4, 1e-2, config.settings)
 
 
-def _one_by_one(config, key, data, task):
-    """A compiled scan over the task's own step, called for one setting after another; extrapolated."""
-    x, y = (jax.numpy.asarray(part) for part in data.train)
-    order = batch_indices(jax.random.clone(key), 0, config.steps, examples=len(x), batch_size=config.batch_size)
-    seed = jax.random.clone(key)
+def _shortened(job, config):
+    segment = max(int(job.steps * config.length / config.evaluations), 1)
+    return job._replace(steps=segment * config.evaluations)
 
-    @jax.jit
-    def train(learning_rate):
+
+def _chosen(config, key, job, mapping):
+    """The mapping and the chunk, of programs that are compiled."""
+    group = _engine(config, key, job, sweep.plan, mapping=mapping).groups[0]
+    return f"{group.mapping} {group.chunk}"
+
+
+def _engine(config, key, job, do=sweep.run, **options):
+    settings = sweep.from_columns({"learning_rate": np.asarray(_rates(config))})
+    return do(
+        job.task,
+        settings,
+        job.data,
+        steps=job.steps,
+        eval_every=job.steps // config.evaluations,
+        batch_size=job.batch_size,
+        key=jax.random.clone(key),
+        **options,
+    )
+
+
+def by_hand(config, key, job):
+    """A scan over the task's own steps, with the engine's evaluations, as a function of the learning rate."""
+    train = jax.tree.map(jnp.asarray, job.data.train)
+    segment, rows = job.steps // config.evaluations, None
+    if job.batch_size is not None:
+        count = len(jax.tree.leaves(train)[0])
+        rows = batch_indices(jax.random.clone(key), 0, job.steps, examples=count, batch_size=job.batch_size)
+        rows = rows.reshape(config.evaluations, segment, job.batch_size)
+    numbers = jnp.arange(job.steps, dtype=jnp.int32).reshape(config.evaluations, segment)
+    start, noise = jax.random.split(jax.random.clone(key))
+
+    def trained(learning_rate):
         h = {"learning_rate": learning_rate}
 
-        def step(carry, rows):
-            state, key = carry
-            key, now = jax.random.split(key)
-            return (task.step(state, (x[rows], y[rows]), now, h)[0], key), None
+        def step(state, at):
+            number, chosen = at
+            batch = train if chosen is None else jax.tree.map(lambda x: x[chosen], train)
+            return job.task.step(state, batch, jax.random.fold_in(noise, number), h)
 
-        start, noise = jax.random.split(seed)
-        (state, _), _ = jax.lax.scan(step, (task.init(start, h), noise), order)
-        return state.params
+        def evaluated(state, at):
+            state, metrics = jax.lax.scan(step, state, at)
+            return state, (jax.tree.map(jnp.mean, metrics), job.task.evaluate(state, job.data, h))
 
-    rates = [jax.numpy.float32(rate) for rate in _rates(config)[: config.singles]]
-    once = timed(lambda: [train(rate) for rate in rates])
-    return lambda: once() * config.settings / len(rates)
+        return jax.lax.scan(evaluated, job.task.init(start, h), (numbers, rows))
+
+    return trained
 
 
 if __name__ == "__main__":
+    sweep.use_all_cores()
     from regopt.experiment import main
 
     raise SystemExit(main(["run", __file__, *sys.argv[1:]]))

@@ -43,11 +43,15 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         task: what to train; see ``supervised``.
         settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides the initial state of
             a setting and its order of the data; without it all settings share both.
-        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``.
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. Training data may stream:
+            ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
+            ``grain.MapDataset``), or a function from the step to its batch. All settings then train on the same
+            batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
+            an evaluation.
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
-            examples.
+            examples, or the batches of data that are given in batches.
         eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
             grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
             others; static. None evaluates all at once.
@@ -74,11 +78,13 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
             evaluations.
         chunk: the number of settings that a device trains in one call; by default as many as fit cache and memory.
-        mapping: how a device trains these: "vmap", the default, all at once, "map" one after the other. "measured"
-            times both, and smaller chunks, on two segments of the real program, takes the fastest, and remembers it in
-            the process and in the folder of JAX's persistent compilation cache, if there is one. This compiles up to
-            four programs, and the clock decides, so another process may choose otherwise; a sweep that resumes from
-            ``out`` keeps the mapping that it has. ``plan`` says which it is.
+        mapping: how a device trains these: "vmap" all at once, "map" one after the other. By default "vmap", except on
+            a CPU for a task whose matrix products keep a core busy for long, or that has convolutions: "map" is faster
+            there. "measured" times both, and smaller chunks, on two segments of the real program, takes the fastest,
+            and remembers it in the process and in the folder of JAX's persistent compilation cache, if there is one.
+            It compiles as many of up to four programs as 5 % of the time of the sweep allow, none in a short sweep.
+            The clock decides, so another process may choose otherwise; a sweep that resumes from ``out`` keeps the
+            mapping that it has. ``plan`` says which it is.
         devices: what to run on; by default all local devices.
         executor: where the lanes train: "ray", ``sweep.Ray``, ``sweep.Futures`` or an executor of
             ``concurrent.futures``; None trains in this process. The table and its decisions stay in this process, and

@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen, nnx
+from flax import linen
 
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Task, Tree
-from regopt._core.units import declared, declared_axes
+from regopt._core.units import declared
 from regopt.data import Splits
+from regopt.sweep._faces import Face, is_linen, linen_face, nnx_face
+from regopt.sweep._frozen import Frozen
 from regopt.training._checks import Mode, mode_of
 from regopt.training._evaluation import InBatches
 
@@ -42,6 +44,8 @@ def supervised(
     metrics: Mapping[str, Measure] | None = None,
     inputs: Tree = None,
     augment: Augment | None = None,
+    trainable: Any = None,
+    pretrained: Tree = None,
 ) -> Task:
     """The task that trains ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
 
@@ -62,13 +66,21 @@ def supervised(
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
         augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
             noisy, examples mixed. The evaluation uses the data as they are.
+        trainable: which parameters are trained; the others are frozen. They are held once on each device, whatever the
+            number of settings, and the state of a setting has none of them. A path pattern such as ``"head/**"``,
+            several, a mapping from patterns to bools, an nnx filter such as ``nnx.LoRAParam``, or a collection of a
+            linen module. None trains all. Frozen parameters are those of the model: an nnx module that ``model`` takes
+            from around it. It is not changed.
+        pretrained: trained parameters by the names that the model has for them, a nested dict of arrays, in place of
+            its initial ones; a linen module, which holds no arrays, needs it for what is frozen.
 
     Returns:
         The task. Its random streams (dropout and the like) are derived from the key of each step, so the engine decides
         whether lanes share their noise.
 
     Raises:
-        ValueError: a linen module comes without ``inputs``, or a metric is named ``loss``.
+        ValueError: a linen module comes without ``inputs``, a metric is named ``loss``, or ``pretrained`` comes without
+            ``trainable``.
 
     Example:
         >>> import numpy as np
@@ -97,10 +109,16 @@ def supervised(
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
     measures = {name: _with_setting(measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
-    face = _linen_face(model, inputs) if _is_linen(model) else _nnx_face(model)
+    face = linen_face(model, inputs, trainable) if is_linen(model) else nnx_face(model, shares=trainable is not None)
+    frozen = _frozen(face, trainable, pretrained)
+
+    def whole(params: Tree, h: Setting) -> Tree:
+        return params if frozen is None else frozen.join(params, h)
 
     def init(key: Key, h: Setting) -> SupervisedState:
         params, rest = face.init(key, h)
+        if frozen is not None:
+            params = frozen.start(key, h)
         with declared(face.axes(key, h)):
             return SupervisedState(params, rest, optimizer(h).init(params))
 
@@ -110,7 +128,7 @@ def supervised(
             x, y = _pair("what augment returns", augment(jax.random.fold_in(key, AUGMENT), x, y, h))
 
         def objective(params):
-            outputs, rest = face.train(params, state.rest, x, key, h)
+            outputs, rest = face.train(whole(params, h), state.rest, x, key, h)
             return measures["loss"](outputs, y, h), _carried(state.rest, rest)
 
         point = evaluation_params(state.params, state.opt_state)
@@ -126,7 +144,7 @@ def supervised(
         return in_batches.finish(*in_batches.measure(state, data, h), data, h)
 
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
-        return face.predict(final_params(state.params, state.opt_state), state.rest, inputs, h)
+        return face.predict(whole(final_params(state.params, state.opt_state), h), state.rest, inputs, h)
 
     def parts() -> dict[str, object]:
         named: dict[str, object] = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment}
@@ -139,7 +157,15 @@ def supervised(
     for name, mode in directions.items():
         if mode is not None:
             modes[f"validation_{name}"] = mode
-    return Task(init, step, evaluate, predict, parts, modes)
+    return Task(init, step, evaluate, predict, parts, modes, frozen)
+
+
+def _frozen(face: Face, trainable: Any, pretrained: Tree) -> Frozen | None:
+    if trainable is None:
+        if pretrained is not None:
+            raise ValueError("pretrained needs trainable, which says what is trained further")
+        return None
+    return Frozen(lambda key, h: face.init(key, h)[0], face.chosen(trainable), pretrained)
 
 
 def _measured_in_batches(
@@ -198,100 +224,3 @@ def _carried(before: Tree, after: Tree) -> Tree:
         name: _carried(old, after[name]) if isinstance(old, dict) else jnp.asarray(after[name]).astype(old.dtype)
         for name, old in before.items()
     }
-
-
-class _Face(NamedTuple):
-    """The functions of a module that a task needs, the same for both kinds of flax modules."""
-
-    init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
-    train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
-    predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
-    axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
-
-
-def _nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module]) -> _Face:
-    """The functions of an nnx module, which is built anew in each step and given its state.
-
-    XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
-    it may hold functions and traced numbers, and its random streams start from the key of the step.
-    """
-
-    def built(h, key):
-        module = build(h, nnx.Rngs(key))
-        if not isinstance(module, nnx.Module):
-            raise ValueError(f"model must return a flax.nnx module for (h, rngs), got {type(module)}")
-        return module
-
-    def parts(module):
-        _, params, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-
-    def restored(params, rest, key, h):
-        module = built(h, key)
-        nnx.update(module, nnx.State(params), nnx.State(rest))
-        return module
-
-    def train(params, rest, x, key, h):
-        module = restored(params, rest, key, h)
-        module.train()
-        outputs = module(x)
-        return outputs, parts(module)[1]
-
-    def predict(params, rest, x, h):
-        module = restored(params, rest, jax.random.key(0), h)
-        module.eval()
-        return module(x)
-
-    def axes(key, h):
-        return declared_axes(nnx.state(built(h, key), nnx.Param))
-
-    return _Face(lambda key, h: parts(built(h, key)), train, predict, axes)
-
-
-def _is_linen(model: Callable[..., Any] | linen.Module) -> bool:
-    """Whether the model is a linen module, or a function of the setting alone that returns one."""
-    return isinstance(model, linen.Module) or len(inspect.signature(model).parameters) == 1
-
-
-def _linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree) -> _Face:
-    if inputs is None:
-        raise ValueError("a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1])")
-
-    def build(h):
-        return model if isinstance(model, linen.Module) else model(h)
-
-    def flags(module: linen.Module, training: bool) -> dict[str, Any]:
-        """The argument of ``__call__`` that tells training from inference, by the names in common use."""
-        names = inspect.signature(type(module).__call__).parameters
-        told = {
-            "train": training,
-            "training": training,
-            "is_training": training,
-            "deterministic": not training,
-        }
-        return {name: value for name, value in told.items() if name in names}
-
-    def init(key, h):
-        module = build(h)
-        example = jax.tree.map(jnp.asarray, inputs)
-        variables = dict(module.init(key, example, **flags(module, training=False)))
-        variables.pop("intermediates", None)
-        return variables.pop("params", {}), variables
-
-    def train(params, rest, x, key, h):
-        module = build(h)
-        outputs, rest = module.apply(
-            {"params": params, **rest},
-            x,
-            **flags(module, training=True),
-            rngs={"params": key, "dropout": jax.random.fold_in(key, 1)},  # other streams fall back to "params"
-            mutable=list(rest),
-        )
-        return outputs, dict(rest)
-
-    def predict(params, rest, x, h):
-        module = build(h)
-        outputs: Any = module.apply({"params": params, **rest}, x, **flags(module, training=False))
-        return outputs
-
-    return _Face(init, train, predict, lambda *_: {})

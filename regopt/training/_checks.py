@@ -16,9 +16,9 @@ Mode: TypeAlias = Literal["min", "max"]
 LOSSES = frozenset({"loss", "train_loss", "validation_loss", "test_loss"})  # what is trained: minimised by definition
 
 
-def check_data(data: object) -> None:
+def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -> None:
     """Require a training and a validation part, each of arrays of one length."""
-    for part in ("train", "validation"):
+    for part in parts:
         arrays = jax.tree.leaves(getattr(data, part, None))
         if not arrays:
             raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")

@@ -61,6 +61,7 @@ def train_segment(
     monitor: str,
     rows: jax.Array | None = None,
     batches: jax.Array | None = None,
+    block: Tree | None = None,
     eval_batch_size: int | None = None,
 ) -> tuple[Tree, Metrics, jax.Array]:
     """Train for ``steps`` steps, then evaluate.
@@ -80,6 +81,7 @@ def train_segment(
         monitor: the metric that must stay finite; static.
         rows: indices into ``data.train`` to train on, int32; None for all examples.
         batches: the batches of the steps, where several runs share them; see ``train_steps``.
+        block: the batches themselves, in place of ``data.train``; see ``train_steps``.
         eval_batch_size: validation examples that are evaluated at a time; None evaluates all at once; static.
 
     Returns:
@@ -101,6 +103,7 @@ def train_segment(
         noise_key=noise_key,
         rows=rows,
         batches=batches,
+        block=block,
     )
     _check_scalars({name: values.shape[1:] for name, values in per_step.items()})
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}

@@ -20,6 +20,7 @@ def train_steps(
     noise_key: Key,
     rows: jax.Array | None = None,
     batches: jax.Array | None = None,
+    block: Tree | None = None,
 ) -> tuple[Tree, dict[str, jax.Array]]:
     """Train for ``steps`` steps; the batch and the noise of a step depend only on its number and the keys.
 
@@ -38,6 +39,7 @@ def train_steps(
             examples once.
         batches: the result of ``batch_indices`` for these steps, where several runs share it; None computes it from
             ``order_key``.
+        block: the batches of these steps themselves, each array ``[steps, batch, ...]``, in place of ``data.train``.
 
     Returns:
         The state after the steps, and the metrics of the steps, each ``[steps]``.
@@ -69,6 +71,8 @@ def train_steps(
     numbers = first_step + jnp.arange(steps, dtype=jnp.int32)
     everything = data.train if rows is None else None
     indices = None
+    if block is not None:
+        batch_size = rows = None
     if batch_size is not None:
         examples = jax.tree.leaves(data.train)[0].shape[0] if rows is None else rows.shape[0]
         if batches is None:
@@ -78,8 +82,9 @@ def train_steps(
         everything = jax.tree.map(lambda x: x[rows], data.train)
 
     def step(state, at):
-        number, chosen = at
-        batch = everything if chosen is None else jax.tree.map(lambda x: x[chosen], data.train)
+        number, chosen, batch = at
+        if batch is None:
+            batch = everything if chosen is None else jax.tree.map(lambda x: x[chosen], data.train)
         return task.step(state, batch, jax.random.fold_in(noise_key, number), h)
 
-    return jax.lax.scan(step, state, (numbers, indices))
+    return jax.lax.scan(step, state, (numbers, indices, block))

@@ -32,7 +32,12 @@ def task():
     return Task(init, step, evaluate)
 
 
-def run(out=None, **options):
+def batch_at(step):
+    """The batch of a step, where the data stream."""
+    return (np.random.default_rng([7, step]).uniform(0, 12, 4).astype(np.float32),)
+
+
+def run(out=None, *, streams=False, **options):
     """Halving, patience and few slots together: the most that a sweep has to remember."""
     columns = {"rate": np.linspace(0.01, 0.95, SETTINGS), "seed": np.arange(SETTINGS) % 5}
     options = {
@@ -46,10 +51,13 @@ def run(out=None, **options):
         "save_every": 0.1,
         "noise": "per lane",
     } | options
-    return sweep.run(task(), sweep.from_columns(columns), DATA, out=out, **options)
+    data = DATA
+    if streams:
+        data, options = Splits(batch_at, DATA.validation), options | {"batch_size": None}
+    return sweep.run(task(), sweep.from_columns(columns), data, out=out, **options)
 
 
 if __name__ == "__main__":
     print("go", flush=True)
-    outcome = run(sys.argv[1])
+    outcome = run(sys.argv[1], streams="streams" in sys.argv)
     raise SystemExit(143 if outcome.interrupted else 0)

@@ -45,10 +45,10 @@ def environment(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def child(folder, environment):
+def child(folder, environment, *words):
     """The script, as soon as it is about to begin."""
     with subprocess.Popen(
-        [sys.executable, SCRIPT, folder], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, SCRIPT, folder, *words], env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "go\n"
@@ -60,10 +60,10 @@ def test_the_sweep_has_all_kinds_of_ends(whole):
     assert len(set(whole.history.last_step)) > 4
 
 
-def killed(folder, environment, times, draw):
+def killed(folder, environment, times, draw, *words):
     """Start the sweep and kill it at random moments, so often."""
     for _ in range(times):
-        with child(folder, environment) as process:
+        with child(folder, environment, *words) as process:
             time.sleep(draw.uniform(0.3, 2.0))
             process.kill()
 
@@ -80,6 +80,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment,
     loaded = sweep.load(folder)
     assert not loaded.interrupted
     assert loaded.to_pandas().equals(whole.to_pandas())
+
+
+def test_killed_while_its_data_stream_it_ends_with_the_same_bits(environment, tmp_path):
+    killed(tmp_path, environment, 2, np.random.default_rng(1), "streams")
+    same(killed_sweep.run(tmp_path, streams=True), killed_sweep.run(streams=True))
 
 
 def test_a_resume_keeps_the_order_of_the_columns_and_a_reopened_sweep_is_not_changed(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
+from regopt.data._streams import Stream
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import RESERVED
@@ -169,6 +170,17 @@ def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
         raise ValueError("resamples need a column replica in the settings, as sweep.replicas(count) makes")
     _check_whole(settings, "replica")
     _check_within("the column replica", np.asarray(column), len(places), "the rows of resamples")
+
+
+def check_parts(data: Any) -> None:
+    """Check the data, but for the training part, which may be no arrays: it may stream."""
+    check_data(data, ("train", "validation") if getattr(data, "train", None) is None else ("validation",))
+
+
+def check_stream(stream: Stream | None, resamples: Any) -> None:
+    """Check that nothing asks for single rows of data that stream."""
+    if stream is not None and resamples is not None:
+        raise ValueError("resamples need data.train as arrays in memory, got data that stream")
 
 
 def as_resamples(resamples: Any, data: Any) -> np.ndarray:

@@ -25,6 +25,7 @@ from regopt.sweep.engine._program import (
     one_by_one,
 )
 from regopt.sweep.engine._recipe import Recipe
+from regopt.sweep.engine._work import runs_best_alone, shares_work
 
 Mapped: TypeAlias = Literal["vmap", "map"]
 
@@ -56,20 +57,22 @@ class Form:
         recipe: how the lanes train.
         devices: what they run on.
         shared: shapes of what all lanes read.
+        block: shapes of the batches of a segment, where the data stream; no leaves elsewhere.
         lane: shapes of a lane and of its constants.
         capacity: lanes that lie on a device.
         chunk: lanes of a device in one call; None measures what fits.
-        mapping: how they run: "vmap" all at once, "map" one after the other.
+        mapping: how they run: "vmap" all at once, "map" one after the other; None chooses by the program.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
     """
 
     recipe: Recipe
     devices: tuple[Device, ...]
     shared: Abstract
+    block: Abstract
     lane: Abstract
     capacity: int
     chunk: int | None
-    mapping: Mapped
+    mapping: Mapped | None
     share: float
 
 
@@ -77,7 +80,7 @@ class Programs(NamedTuple):
     """The compiled programs of a group."""
 
     chunk: int
-    mapping: Mapped  # as asked for, but "map" where LAPACK would block a batch
+    mapping: Mapped  # as asked for or chosen, but "map" where LAPACK would block a batch
     segment: Any
     start: Any
     predict: Any
@@ -85,6 +88,7 @@ class Programs(NamedTuple):
     trace_seconds: float  # in which JAX traced and lowered them
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
     calls_back: bool  # a segment calls Python, which may raise
+    segment_seconds: float  # in which the segment was traced and compiled, when it was
 
 
 def programs_for(form: Form) -> Programs:
@@ -121,25 +125,28 @@ def compile_programs(form: Form) -> Programs:
     devices, lane_bytes = len(form.devices), bytes_of(form.lane.leaves)
     buffer, constants = form.lane.tree(spread, devices * form.capacity)
     step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
+    block = form.block.tree(same)
 
     def ids(lanes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((devices * lanes,), jnp.int32, sharding=spread)
 
     def compile_at(lanes: int):
-        made[lanes] = _compiled(build_segment, form, buffer, constants, ids(lanes), step, shared)
+        made[lanes] = _compiled(build_segment, form, lanes, buffer, constants, ids(lanes), step, shared, block)
         return made[lanes].program
 
     made: dict[int, _Compiled] = {}
     if form.chunk is None:
         others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
         fit = functools.partial(fit_chunk, compile_at, form.capacity, lane_bytes, form.devices[0], others)
-        chunk, _ = fit(one_by_one=form.mapping == "map")
+        in_turn = form.mapping == "map"
+        chunk, _ = fit(one_by_one=lambda: in_turn or any(each.each is one_by_one for each in made.values()))
     else:
         chunk = min(form.chunk, form.capacity)
         compile_at(chunk)
     given = form.lane.tree(spread, devices * chunk)[1]
-    start = _compiled(build_start, form, buffer, constants, ids(chunk), given, shared.keys)
     segment = made[chunk]
+    form = dataclasses.replace(form, mapping="map" if segment.each is one_by_one else "vmap")
+    start = _compiled(build_start, form, chunk, buffer, constants, ids(chunk), given, shared.keys)
     return Programs(
         chunk,
         "map" if segment.each is one_by_one else "vmap",
@@ -150,6 +157,7 @@ def compile_programs(form: Form) -> Programs:
         sum(each.trace_seconds for each in (*made.values(), start)),
         sum(each.compile_seconds for each in (*made.values(), start)),
         segment.calls_back,
+        segment.trace_seconds + segment.compile_seconds,
     )
 
 
@@ -162,20 +170,30 @@ class _Compiled(NamedTuple):
     calls_back: bool
 
 
-def _compiled(build: Callable[..., Any], form: Form, *arguments: Any) -> _Compiled:
-    """A program compiled ahead of time; its lanes run one after the other where batches of LAPACK calls could block."""
+def _compiled(build: Callable[..., Any], form: Form, lanes: int, *arguments: Any) -> _Compiled:
+    """A program compiled ahead of time for so many lanes of a device.
+
+    Its lanes run one after the other where that is asked for, where the program says so, and where batches of LAPACK
+    calls could block each other.
+    """
     began, mesh = time.perf_counter(), mesh_of(form.devices)
     each: Each = one_by_one if form.mapping == "map" else jax.vmap
-    lowered = build(form.recipe, mesh, each).lower(*arguments)
+    traced = build(form.recipe, mesh, each).trace(*arguments)
+    chooses = form.mapping is None and form.devices[0].platform == "cpu"
+    if chooses and runs_best_alone(traced, form.recipe.eval_every, lanes):
+        alone = build(form.recipe, mesh, one_by_one).trace(*arguments)
+        if not shares_work(traced, alone, form.recipe.eval_every, lanes):
+            each, traced = one_by_one, alone
+    lowered = traced.lower()
     text = lowered.as_text()
-    if decomposes_batches(text):
+    if each is not one_by_one and decomposes_batches(text):
         each = one_by_one
         lowered = build(form.recipe, mesh, each).lower(*arguments)
         text = lowered.as_text()
-    traced = time.perf_counter()
+    done = time.perf_counter()
     program = lowered.compile()
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
-    return _Compiled(program, digest_json(text), each, traced - began, time.perf_counter() - traced, calls_back)
+    return _Compiled(program, digest_json(text), each, done - began, time.perf_counter() - done, calls_back)
 
 
 def mesh_of(devices: tuple[Device, ...]) -> Mesh:

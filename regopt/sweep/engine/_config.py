@@ -15,10 +15,13 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import jax
 import numpy as np
 
+from regopt._core.io import digest_json
 from regopt._core.types import Device, Key, Number, Task
 from regopt.data import Splits
-from regopt.sweep.checkpoint import digested_arrays
+from regopt.data._streams import Stream, as_stream, sample_digest
+from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine import _checks as checks
+from regopt.sweep.engine._code import code_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 from regopt.training._checks import (
@@ -30,7 +33,7 @@ from regopt.training._checks import (
     check_task,
     monitored,
 )
-from regopt.training._segments import first_metrics
+from regopt.training._segments import first_metrics, split_key
 
 P = ParamSpec("P")
 Config = TypeVar("Config")
@@ -53,7 +56,7 @@ class SweepConfig:
 
     task: Task = field(metadata=_checked(check_task))
     settings: Settings = field(metadata=_checked(checks.check_settings))
-    data: Splits = field(metadata=_checked(check_data))
+    data: Splits = field(metadata=_checked(checks.check_parts))
     _: KW_ONLY
     steps: int = field(metadata=_checked(checks.whole("steps")))
     eval_every: int = field(metadata=_checked(checks.whole("eval_every")))
@@ -88,6 +91,7 @@ class SweepConfig:
             raise ValueError("devices must be None with an executor, whose workers compute on their own first device")
         checks.check_changes(self.scheduler, self.settings, self.patience)
         resolved: dict[str, Any] = {}
+        checks.check_stream(self.stream, self.resamples)
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):
             size = getattr(self, name)
             resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
@@ -101,7 +105,21 @@ class SweepConfig:
 
     def _first_metrics(self, key: Key) -> dict[str, jax.Array]:
         """The metrics of the first setting, for their names."""
-        return first_metrics(self.task, self.data, key, self.settings.row(0))
+        data = self.data
+        if self.stream is not None:
+            data = data._replace(train=jax.tree.map(lambda x: x[0], self.stream.read(0, 1)))
+        return first_metrics(self.task, data, key, self.settings.row(0))
+
+    @functools.cached_property
+    def stream(self) -> Stream | None:
+        """What gives the training batches, where the data stream; None for arrays in memory."""
+        if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.train)):
+            check_data(self.data)
+        key = jax.random.key(0) if self.key is None else self.key
+        stream = as_stream(self.data.train, self.batch_size, split_key(key).order)
+        if stream is None:
+            check_data(self.data)
+        return stream
 
     @property
     def direction(self) -> Literal["min", "max"]:
@@ -112,7 +130,12 @@ class SweepConfig:
     @functools.cached_property
     def data_digests(self) -> Any:
         """The digests of the data, which take time that grows with them: computed once a sweep, not once a share."""
-        return digested_arrays(self.data._asdict())
+        parts = self.data._asdict()
+        if self.stream is None:
+            return digested_arrays(parts)
+        code = None if self.stream.code is None else code_digest(self.stream.code)
+        words = [self.stream.size, code, sample_digest(self.stream)]  # to read all of it may take hours
+        return {**digested_arrays(parts | {"train": None}), "train": digested(digest_json(words), "batches")}
 
     @property
     def evaluated(self) -> np.ndarray:

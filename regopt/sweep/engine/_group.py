@@ -1,7 +1,6 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +10,12 @@ import numpy as np
 from regopt._core.numerics import as_float
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
+from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared
-
-Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and the results of each
+from regopt.sweep.engine._reports import Report, one_behind
 
 
 class Held(NamedTuple):
@@ -40,7 +39,9 @@ class Group:
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
         packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
-        mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map").
+        mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map"); None chooses by the
+            program.
+        feed: the batches of data that stream; None where they are in ``shared``.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Group:
         slots: int | None = None,
         packed: bool = False,
         share: float = 1.0,
-        mapping: Mapped = "vmap",
+        mapping: Mapped | None = None,
+        feed: Feed | None = None,
     ):
         self._packed = packed
         self.indices = indices
@@ -62,7 +64,7 @@ class Group:
         self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self.recipe, self._shared = recipe, shared
+        self.recipe, self._shared, self._feed = recipe, shared, feed
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over: Any = build_take_over(self._spread)
@@ -75,14 +77,21 @@ class Group:
             held = max(min(held, int(share * resting_room(list(devices)) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
         lane = abstract(self._shapes)
-        programs = programs_for(Form(recipe, devices, abstract(shared), lane, self.capacity, chunk, mapping, share))
+        whole, block = abstract(shared), abstract(None if feed is None else feed.form)
+        programs = programs_for(Form(recipe, devices, whole, block, lane, self.capacity, chunk, mapping, share))
         self.chunk, self.digests = programs.chunk, programs.digests
         self.mapping: Mapped = programs.mapping
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._calls_back, self.in_flight = programs.calls_back, False
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
+        self.segment_seconds = programs.segment_seconds
         self.metrics = list(self._segment.out_info[1])
         self.temporary_bytes = temporary_bytes(self._segment)
+
+    @property
+    def frozen(self) -> Tree:
+        """The parameters that are not trained, on the devices; None where all are."""
+        return self._shared.frozen
 
     @property
     def flops(self) -> float:
@@ -91,14 +100,19 @@ class Group:
         XLA counts the body of a loop once, so the other steps are added.
         """
         state, batch, key = self._shapes[0].state, self._batch(), jax.random.key(0)
-        step = jax.jit(
-            lambda state, batch, key, own: self.recipe.task.step(state, batch, key, self.recipe.setting(own))
-        )
-        counted = step.lower(state, batch, key, self._shapes[1]).cost_analysis(), self._segment.cost_analysis()
+
+        def train(state, batch, key, own, frozen):
+            with self.recipe.holding(frozen):
+                return self.recipe.task.step(state, batch, key, self.recipe.setting(own))
+
+        lowered = jax.jit(train).lower(state, batch, key, self._shapes[1], self._shared.frozen)
+        counted = lowered.cost_analysis(), self._segment.cost_analysis()
         one_step, call = (float((count or {}).get("flops", np.nan)) for count in counted)
         return call / self.chunk + (self.recipe.eval_every - 1) * one_step
 
     def _batch(self) -> Tree:
+        if self._feed is not None:
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._feed.form)
         size = self.recipe.batch_size
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((size or len(x), *x.shape[1:]), x.dtype), self._shared.data.train
@@ -158,6 +172,7 @@ class Group:
         that calls Python fails, they are put back to where they were after the last report.
         """
         step = jax.device_put(np.int32(first_step), self._same)
+        block = None if self._feed is None else self._feed.block(first_step)
         before: list[Tree] = []  # the buffer before each call that is not reported; a call consumes its own
 
         def launched() -> Iterator[tuple[np.ndarray, Any]]:
@@ -165,11 +180,11 @@ class Group:
                 if halt():
                     return
                 before.append(jax.tree.map(jnp.copy, self.held.buffer) if self._calls_back else None)
-                yield owners, self._call(ids, step)
+                yield owners, self._call(ids, step, block)
 
         self.in_flight = True
         try:
-            for report in _one_behind(launched()):
+            for report in one_behind(launched()):
                 del before[0]
                 yield report
         except Exception:
@@ -197,7 +212,7 @@ class Group:
     def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
         """The shape and dtype of what ``predict`` gives for one lane."""
         lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._spread)
-        outputs = self._predict.eval_shape(held.buffer, held.constants, lanes, inputs)
+        outputs = self._predict.eval_shape(held.buffer, held.constants, lanes, inputs, self._shared.frozen)
         if not hasattr(outputs, "shape"):
             raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
         return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
@@ -213,8 +228,8 @@ class Group:
         Yields:
             For each chunk its lanes, their slots, and their outputs, ``[lanes, ...]``, as NumPy arrays.
         """
-        yield from _one_behind(
-            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs))
+        yield from one_behind(
+            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs, self._shared.frozen))
             for ids, owners in held.places.calls(lanes)
         )
 
@@ -244,9 +259,9 @@ class Group:
         numbers = {name: as_number(column[lanes]) for name, column in self.numbers.items()}
         return Constants(numbers, jnp.asarray(self.indices[lanes], jnp.int32))
 
-    def _call(self, ids: np.ndarray, step: jax.Array):
+    def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
-        buffer, *outcome = self._segment(buffer, constants, self._on_devices(ids), step, self._shared)
+        buffer, *outcome = self._segment(buffer, constants, self._on_devices(ids), step, self._shared, block)
         self.held = Held(buffer, constants, places)
         return tuple(outcome)
 
@@ -281,23 +296,3 @@ def as_number(column: np.ndarray) -> jax.Array:
     """A column of numbers as lanes have it."""
     is_integer = np.issubdtype(column.dtype, np.integer)
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
-
-
-def _one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
-    """Read the results of calls for the lanes that are no padding, each while the next call runs."""
-    waiting = None
-    for call in launched:
-        if waiting is not None:
-            yield _read(*waiting)
-        waiting = call
-    if waiting is not None:
-        yield _read(*waiting)
-
-
-def _read(owners: np.ndarray, outcome: Any) -> Report:
-    pause = 5e-5
-    while not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):  # where JAX waits, Python hears no signal
-        time.sleep(pause)
-        pause = min(2 * pause, 5e-3)
-    real = owners >= 0
-    return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: x[real], jax.device_get(outcome))

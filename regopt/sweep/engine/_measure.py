@@ -1,12 +1,14 @@
 """Which mapping of lanes is the fastest, measured on the real program: all lanes of a chunk at once, or one by one.
 
-A measurement compiles a program for each candidate and trains two segments of one call. The choice is remembered in the
-process and, where JAX has a persistent compilation cache, in its folder. It decides about bits, so it is part of the
-fingerprint of a sweep, and a sweep that goes on keeps the choice of its folder.
+One call of the default program tells how long the sweep would take. Candidates are compiled and timed, two segments of
+one call each, as long as they cost no more than a small share of that, so a short sweep measures nothing. The choice is
+remembered in the process and, where JAX has a persistent compilation cache, in its folder. It decides about bits, so it
+is part of the fingerprint of a sweep, and a sweep that goes on keeps the choice of its folder.
 """
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,53 +21,83 @@ from regopt._core.io import environment, write_json
 from regopt.sweep.engine._compile import Mapped
 from regopt.sweep.engine._group import Group
 
+SHARE = 0.05  # of the time of a sweep, for measurements
 CACHE_FOLDER = "jax_compilation_cache_dir"  # an option of jax, None by default
+_LOG = logging.getLogger(__name__)
 _REMEMBERED: dict[str, "Choice"] = {}
 
 
 class Choice(NamedTuple):
     """How the lanes of a group run."""
 
-    mapping: Mapped
+    mapping: Mapped | None  # None chooses by the program
     chunk: int | None  # lanes of a device in one call; None for what fits
 
 
-def fastest(build: Callable[[Choice], Group]) -> Group:
-    """The group with the fastest of the candidate mappings.
+def fastest(build: Callable[[Choice], Group], segments: int) -> Group:
+    """The group with the fastest of the mappings that were worth a measurement.
 
-    The candidates are ``vmap`` at the chunk that fits, at a quarter of it and at 1, and ``map``.
+    The candidates are the default, the other mapping at the chunk that fits, and ``vmap`` at a quarter of the chunk and
+    at 1.
 
     Args:
         build: a group with a given mapping, compiled.
+        segments: how many a setting trains.
 
     Returns:
         The group; it holds no lanes.
     """
-    usual = build(Choice("vmap", None))
+    usual = build(Choice(None, None))
     name = _name(usual)
     if (known := _REMEMBERED.get(name) or _read(name)) is not None:
         _REMEMBERED[name] = known
         return build(known)
-    if usual.mapping == "map":  # LAPACK lets nothing else run
+    calls = -(-len(usual.indices) // (usual.devices * usual.chunk)) * segments
+    if calls * SHARE < 1:  # a measurement trains a call at least
         return usual
-    smaller = [chunk for chunk in dict.fromkeys([max(usual.chunk // 4, 1), 1]) if chunk < usual.chunk]
-    others = [*(Choice("vmap", chunk) for chunk in smaller), Choice("map", None)]
-    best = min([usual, *map(build, others)], key=_seconds_of_a_lane)
+    began = time.perf_counter()
+    call, _ = seconds_of_a_call(usual, calls=1)
+    budget = SHARE * call * calls
+    timed: list[tuple[float, Group]] = []
+    for choice in _others(usual):
+        price = usual.segment_seconds + 2 * call
+        if time.perf_counter() - began + (price if timed else price + 2 * call) > budget:
+            break
+        if not timed:
+            timed.append((_seconds_of_a_lane(usual), usual))
+        group = build(choice)
+        timed.append((_seconds_of_a_lane(group), group))
+    if not timed:
+        return usual
+    best = min(timed, key=lambda each: each[0])[1]
+    _LOG.info(
+        'mapping "%s" with chunk %d is the fastest of %d, measured in %.1f s',
+        best.mapping,
+        best.chunk,
+        len(timed),
+        time.perf_counter() - began,
+    )
     _REMEMBERED[name] = Choice(best.mapping, best.chunk)
     _write(name, _REMEMBERED[name])
     return best
 
 
-def seconds_of_a_call(group: Group) -> tuple[float, int]:
-    """Seconds of one call of the group's program, warmed up, and how many lanes it trained."""
+def _others(usual: Group) -> list[Choice]:
+    """The candidates besides the default, the most promising first."""
+    smaller = [Choice("vmap", chunk) for chunk in dict.fromkeys([1, max(usual.chunk // 4, 1)]) if chunk < usual.chunk]
+    return [Choice("map", None), *smaller] if usual.mapping == "vmap" else [Choice("vmap", None), *smaller[:1]]
+
+
+def seconds_of_a_call(group: Group, calls: int = 2) -> tuple[float, int]:
+    """Seconds of one call of the group's program, the faster of so many, and how many lanes it trained."""
     group.clear()
     group.start(group.held.places.admit(np.zeros(0, int)))
     lanes = next(iter(group.held.places.calls(np.flatnonzero(group.held.places.place >= 0)))).owners
     lanes = lanes[lanes >= 0]
     seconds = []
-    for first_step in (0, group.recipe.eval_every):  # the first call also warms up
+    for number in range(calls):  # the first call also warms up
         began = time.perf_counter()
-        for _ in group.train(lanes, first_step, lambda: False):
+        for _ in group.train(lanes, number * group.recipe.eval_every, lambda: False):
             pass
         seconds.append(time.perf_counter() - began)
     group.release()

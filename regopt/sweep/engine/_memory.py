@@ -19,7 +19,7 @@ def fit_chunk(
     device: Device,
     taken: float = 0.0,
     *,
-    one_by_one: bool = False,
+    one_by_one: Callable[[], bool] = lambda: False,
 ) -> tuple[int, Any]:
     """The number of lanes to train at once, and the program compiled for it.
 
@@ -33,7 +33,8 @@ def fit_chunk(
         lane_bytes: size of a lane at rest.
         device: the first of the devices, which are alike.
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
-        one_by_one: whether the lanes of a call run one after the other.
+        one_by_one: tells whether the lanes of a call run one after the other, which may be known only once a program is
+            compiled.
 
     Returns:
         The chunk and its program.
@@ -41,11 +42,11 @@ def fit_chunk(
     on_cpu = device.platform == "cpu"
     room = _room(device, capacity * lane_bytes + taken)
     at_most = (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity
-    if on_cpu and not one_by_one:  # a lane in training takes its state at least: nothing is compiled that cannot fit
+    if on_cpu and not one_by_one():  # a lane in training takes its state at least: nothing is compiled that cannot fit
         at_most = min(at_most, max(int(room / lane_bytes), 1))
     guess = _evenly(capacity, at_most)
     program = compile_at(guess)
-    if one_by_one:
+    if one_by_one():
         return guess, program
     lane_needs = max(temporary_bytes(program) / guess, 1)
     fits = int(room / lane_needs)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from regopt._core.io import digest_json, environment
-from regopt._core.types import Device, Number, Task
+from regopt._core.types import Device, Number, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
-from regopt.sweep.engine._group import Group, on_each
+from regopt.sweep.engine._feed import Feed
+from regopt.sweep.engine._group import Group, as_number, on_each
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
@@ -27,7 +28,8 @@ def share_data(config: SweepConfig) -> Shared:
     """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
-    return on_each(devices_of(config), Shared(config.data, split_key(config.key), resamples))
+    data = config.data if config.stream is None else config.data._replace(train=())
+    return on_each(devices_of(config), Shared(data, split_key(config.key), resamples))
 
 
 def devices_of(config: SweepConfig) -> tuple[Device, ...]:
@@ -39,11 +41,13 @@ def devices_of(config: SweepConfig) -> tuple[Device, ...]:
 def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.ndarray]]:
     """How the settings of each group train, and which they are."""
     task = config.task
+    frozen = getattr(task, "frozen", None)
     recipe = Recipe(
-        Task(task.init, task.step, task.evaluate, getattr(task, "predict", None)),  # its modes cannot be hashed
+        # its modes cannot be hashed
+        Task(task.init, task.step, task.evaluate, getattr(task, "predict", None), frozen=frozen),
         (),
         config.eval_every,
-        config.batch_size,
+        config.batch_size if config.stream is None else None,
         _of_setting(config.patience),
         config.monitor,
         config.direction,
@@ -53,6 +57,13 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
     return [
         (dataclasses.replace(recipe, static=static_values(static)), indices) for static, indices in settings.groups()
     ]
+
+
+def frozen_on(config: SweepConfig, recipe: Recipe, indices: np.ndarray) -> Tree:
+    """The parameters of a group that are not trained, once on each device."""
+    assert recipe.task.frozen is not None
+    numbers = {name: as_number(column[indices[:1]])[0] for name, column in config.settings.numbers.items()}
+    return on_each(devices_of(config), recipe.task.frozen.values(recipe.static_values | numbers))
 
 
 def prepare(
@@ -77,20 +88,27 @@ def prepare(
             scheduler needs more settings on the devices than there is room for.
     """
     settings = config.settings
-    scheduler = config.scheduler
+    scheduler, frozen = config.scheduler, getattr(config.task, "frozen", None)
+    feed = None
+    if config.stream is not None:
+        feed = Feed(config.stream, config.eval_every, config.steps, partial(on_each, devices_of(config)))
 
     def build(recipe: Recipe, indices: np.ndarray, slots: int | None, choice: Choice) -> Group:
+        own = shared
+        if frozen is not None:
+            own = shared._replace(frozen=frozen_on(config, recipe, indices))
         return Group(
             recipe,
             settings.numbers,
             indices,
-            shared,
+            own,
             devices_of(config),
             choice.chunk,
             slots,
             packed=scheduler is not None,
             share=len(indices) / len(settings),
             mapping=choice.mapping,
+            feed=feed,
         )
 
     each = recipes(config, settings)
@@ -98,11 +116,11 @@ def prepare(
     parts = [(*part, slots) for part, slots in zip(each, held, strict=True)]
     with asking_for(settings.columns):
         if config.mapping != "measured":
-            choices: list[Choice] | None = [Choice(config.mapping or "vmap", config.chunk)] * len(parts)
+            choices: list[Choice] | None = [Choice(config.mapping, config.chunk)] * len(parts)
         else:
             choices = recorded(stored, len(parts))
         groups = [
-            fastest(partial(build, *part)) if choices is None else build(*part, choices[number])
+            fastest(partial(build, *part), len(config.evaluated)) if choices is None else build(*part, choices[number])
             for number, part in enumerate(parts)
         ]
     for group in groups:
@@ -146,6 +164,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
     }
     scheduler = None if config.scheduler is None else config.scheduler.decide
     programs = [group.digests for group in groups]
+    frozen = [digested_arrays(group.frozen) for group in groups if group.frozen is not None]
     return {
         **environment(devices_of(config)),
         "config": arguments,
@@ -154,6 +173,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "data": config.data_digests,
         "resamples": digested_arrays(config.resamples),
         "key": digested_arrays(config.key),
+        **({"frozen": dict(enumerate(frozen))} if frozen else {}),
         "task": digested(digest_json(programs), "compiled program", _parts(config)),
     }
 

@@ -43,6 +43,7 @@ def train_lane(
     lane: Lane,
     resamples: jax.Array | None = None,
     batches: jax.Array | None = None,
+    block: Tree | None = None,
 ) -> tuple[Lane, dict[str, jax.Array], Marks]:
     """One segment of training and an evaluation.
 
@@ -56,6 +57,7 @@ def train_lane(
         resamples: ``[replicas, examples]``, int32: the setting's ``replica`` is the row of places in ``data.train``
             that it trains on. They are read through the index of each batch, never copied into a lane.
         batches: from ``common_batches``.
+        block: the batches themselves, ``[steps, batch, ...]``, where the data stream.
 
     Returns:
         The lane after, its metrics (``train_*`` are means over the segment), and its marks.
@@ -76,6 +78,7 @@ def train_lane(
         monitor=recipe.monitor,
         rows=None if resamples is None else resamples[h["replica"]],
         batches=batches,
+        block=block,
         eval_batch_size=recipe.eval_batch_size,
     )
     stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
@@ -162,13 +165,14 @@ def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
 def build_segment(
     recipe: Recipe, mesh: Mesh, each: Each = jax.vmap
 ) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
-    """``(buffer, constants, ids, first_step, shared) -> buffer, metrics, marks``, the buffer donated.
+    """``(buffer, constants, ids, first_step, shared, block) -> buffer, metrics, marks``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
-    id outside the buffer is padding, trained in vain and dropped.
+    id outside the buffer is padding, trained in vain and dropped. The block holds the batches of data that stream, the
+    same for all lanes, and is None for others.
     """
 
-    def segment(buffer, constants, ids, first_step, shared):
+    def segment(buffer, constants, ids, first_step, shared, block):
         gathered, given = _lanes((buffer, constants), ids)
         train = partial(
             train_lane,
@@ -178,8 +182,10 @@ def build_segment(
             shared.data,
             resamples=shared.resamples,
             batches=common_batches(recipe, constants, first_step, shared),
+            block=block,
         )
-        trained, metrics, marks = each(train)(given, gathered)
+        with recipe.holding(shared.frozen):
+            trained, metrics, marks = each(train)(given, gathered)
         return _put(buffer, ids, trained), metrics, marks
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
@@ -187,7 +193,7 @@ def build_segment(
         jax.shard_map(
             segment,
             mesh=mesh,
-            in_specs=(lanes, lanes, lanes, same, same),
+            in_specs=(lanes, lanes, lanes, same, same, same),
             out_specs=lanes,
             check_vma=False,
         ),
@@ -196,19 +202,20 @@ def build_segment(
 
 
 def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., jax.Array]:
-    """``(buffer, constants, ids, inputs) -> outputs`` of the lanes ``ids``, ``[lanes, ...]``, at their kept states."""
+    """``(buffer, constants, ids, inputs, frozen) -> outputs`` of the lanes ``ids`` as kept, ``[lanes, ...]``."""
 
     def predict_lane(inputs, constants, lane):
         assert recipe.task.predict is not None
         return recipe.task.predict(recipe.kept(lane), inputs, recipe.setting(constants))
 
-    def predict(buffer, constants, ids, inputs):
+    def predict(buffer, constants, ids, inputs, frozen):
         gathered, given = _lanes((buffer, constants), ids)
-        return each(partial(predict_lane, inputs))(given, gathered)
+        with recipe.holding(frozen):
+            return each(partial(predict_lane, inputs))(given, gathered)
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
-        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same), out_specs=lanes, check_vma=False)
+        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same, same), out_specs=lanes, check_vma=False)
     )
 
 

@@ -1,5 +1,6 @@
 """How a group of settings trains, and the trees of arrays that its program takes and gives."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -31,6 +32,7 @@ class Shared(NamedTuple):
     resamples: (
         jax.typing.ArrayLike | None
     )  # [replicas, examples], int32: places in data.train; None trains on all of it
+    frozen: Tree = None  # parameters that are not trained, the same for all settings of a group
 
 
 class Constants(NamedTuple):
@@ -66,6 +68,11 @@ class Recipe:
     mode: Literal["min", "max"]
     noise: Literal["shared", "per lane"]
     eval_batch_size: int | None = None
+
+    def holding(self, frozen: Tree) -> contextlib.AbstractContextManager[None]:
+        """Give the task its frozen parameters while it is traced."""
+        holder = getattr(self.task, "frozen", None)
+        return contextlib.nullcontext() if holder is None else holder.bound(frozen)
 
     @property
     def static_values(self) -> Setting:

@@ -5,12 +5,17 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from regopt import sweep
+from regopt.data import Splits
+from regopt.layers import MLP
+from regopt.losses import cross_entropy
 from regopt.sweep.checkpoint import StoreError
 from regopt.sweep.engine import _measure as measure
 from regopt.sweep.engine import _memory as memory
-from support.small_sweep import DATA, SCHEDULE, TASK
+from regopt.sweep.engine import _work as work
+from support.small_sweep import DATA, SCHEDULE, TASK, Y, optimizer
 
 SETTINGS = sweep.from_columns({"learning_rate": np.geomspace(0.01, 0.1, 9), "weight_decay": np.full(9, 0.01)})
 
@@ -42,6 +47,7 @@ def fast(monkeypatch):
         return timed
 
     monkeypatch.setattr(measure, "_REMEMBERED", {})
+    monkeypatch.setattr(measure, "SHARE", 1e9)  # all candidates, however short the sweep is
     return choose
 
 
@@ -99,7 +105,18 @@ def test_a_saved_sweep_goes_on_with_its_own_mapping(fast, tmp_path, monkeypatch)
         run(mapping="vmap", chunk=5, out=tmp_path)
 
 
-def test_a_measurement_trains_the_real_program():
+def test_a_short_sweep_measures_nothing(fast, monkeypatch):
+    timed = fast("map", 5)
+    monkeypatch.setattr(measure, "SHARE", 0.05)
+    assert run(mapping="measured").chunk == run().chunk
+    assert not timed
+    monkeypatch.setattr(measure, "SHARE", 0.2)  # enough for the first call, but not for a program
+    run(mapping="measured")
+    assert not timed
+
+
+def test_a_measurement_trains_the_real_program(monkeypatch):
+    monkeypatch.setattr(measure, "SHARE", 1e9)
     measured, again = run(mapping="measured"), run(mapping="measured")
     assert measured.history.segments.tolist() == [3] * 9
     assert measured.chunk == again.chunk
@@ -126,8 +143,41 @@ def test_a_chunk_may_be_a_single_lane_where_no_more_fit_the_cache(monkeypatch):
     assert memory.fit_chunk(Program, 64, 20e6, device)[0] == 1
     assert compiled == [1]  # nothing was compiled that could not fit
     compiled.clear()
-    assert memory.fit_chunk(Program, 64, 1e5, device, one_by_one=True)[0] == 16
+    assert memory.fit_chunk(Program, 64, 1e5, device, one_by_one=lambda: True)[0] == 16
     assert compiled == [16]
+
+
+def dense(inputs, units):
+    return sweep.supervised(lambda _, rngs: MLP((inputs, units, 3), rngs=rngs), cross_entropy, optimizer)
+
+
+def convolutions(h, rngs):
+    del h
+    layers = nnx.Conv(1, 2, (3,), rngs=rngs), nnx.Conv(2, 2, (3,), rngs=rngs), nnx.Linear(12, 3, rngs=rngs)
+    return nnx.Sequential(lambda x: x[..., None], *layers[:2], lambda x: x.reshape(len(x), -1), layers[2])
+
+
+@pytest.mark.parametrize(
+    ("task", "inputs", "mapping"),
+    [
+        (dense(6, 8), 6, "vmap"),
+        (dense(600, 400), 600, "map"),
+        (sweep.supervised(convolutions, cross_entropy, optimizer), 6, "map"),
+    ],
+)
+def test_lanes_with_large_products_or_convolutions_run_one_after_the_other_on_a_cpu(task, inputs, mapping):
+    data = Splits((np.zeros((40, inputs), np.float32), Y[:40]), (np.zeros((20, inputs), np.float32), Y[40:]))
+    plan = sweep.plan(task, SETTINGS, data, steps=4, eval_every=2, batch_size=20)
+    assert plan.groups[0].mapping == mapping
+
+
+def test_products_are_counted_as_often_as_they_run():
+    def step(x, _):
+        return jax.lax.scan(lambda x, _: (x @ x, None), x, length=3)[0] + x @ x, None
+
+    traced = jax.jit(lambda x: jax.lax.scan(step, x, length=5)).trace(jax.ShapeDtypeStruct((4, 4), np.float32))
+    found = work.products(traced.jaxpr.jaxpr)
+    assert (found.flops, found.size, found.grouped) == (20 * 2 * 4**3, 2 * 4**3, False)
 
 
 @pytest.mark.parametrize(

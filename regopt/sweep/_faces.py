@@ -1,0 +1,149 @@
+"""The functions of a flax module that a task needs, the same for ``nnx`` and ``linen``."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen, nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from regopt._core.types import Key, Tree
+from regopt._core.units import declared_axes
+from regopt.sweep._frozen import by_patterns
+
+Setting = Mapping[str, Any]
+
+
+class Face(NamedTuple):
+    """The functions of a module that a task needs, the same for both kinds of flax modules."""
+
+    init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
+    train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
+    predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
+    axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
+    chosen: Callable[[Any], Callable[[Key, Setting, Tree], Tree]]  # from a filter to what chooses parameters
+
+
+def nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module], *, shares: bool = False) -> Face:
+    """The functions of an nnx module, which is built anew in each step and given its state.
+
+    XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
+    it may hold functions and traced numbers, and its random streams start from the key of the step.
+    """
+
+    def built(h, key):
+        module = build(h, nnx.Rngs(key))
+        if not isinstance(module, nnx.Module):
+            raise ValueError(f"model must return a flax.nnx module for (h, rngs), got {type(module)}")
+        return module
+
+    def parts(module):
+        _, params, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+    def restored(params, rest, key, h):
+        module = built(h, key)
+        if shares:
+            graph, _, streams, _ = nnx.split(module, nnx.Param, nnx.RngState, ...)
+            return nnx.merge(graph, nnx.State(params), streams, nnx.State(rest))
+        nnx.update(module, nnx.State(params), nnx.State(rest))
+        return module
+
+    def train(params, rest, x, key, h):
+        module = restored(params, rest, key, h)
+        module.train()
+        outputs = module(x)
+        return outputs, parts(module)[1]
+
+    def predict(params, rest, x, h):
+        module = restored(params, rest, jax.random.key(0), h)
+        module.eval()
+        return module(x)
+
+    def axes(key, h):
+        return declared_axes(nnx.state(built(h, key), nnx.Param))
+
+    def chosen(trainable):
+        if isinstance(trainable, str | Mapping) or _are_patterns(trainable):
+            return by_patterns(trainable)
+
+        def by_filter(key, h, params):
+            trained = nnx.state(built(h, key), nnx.All(nnx.Param, trainable))
+            paths = flatten_dict(nnx.to_pure_dict(trained)).keys()
+            return unflatten_dict({path: path in paths for path in flatten_dict(params)})
+
+        return by_filter
+
+    return Face(lambda key, h: parts(built(h, key)), train, predict, axes, chosen)
+
+
+def is_linen(model: Callable[..., Any] | linen.Module) -> bool:
+    """Whether the model is a linen module, or a function of the setting alone that returns one."""
+    return isinstance(model, linen.Module) or len(inspect.signature(model).parameters) == 1
+
+
+def linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree, trainable: Any = None) -> Face:
+    """The functions of a linen module; its parameters are those of "params", and of a collection that is trained.
+
+    With a collection they are a dict of both.
+    """
+    if inputs is None:
+        raise ValueError("a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1])")
+
+    is_collection = isinstance(trainable, str) and trainable.isidentifier()
+    collection = trainable if is_collection and trainable != "params" else None
+
+    def build(h):
+        return model if isinstance(model, linen.Module) else model(h)
+
+    def flags(module: linen.Module, training: bool) -> dict[str, Any]:
+        """The argument of ``__call__`` that tells training from inference, by the names in common use."""
+        names = inspect.signature(type(module).__call__).parameters
+        told = {
+            "train": training,
+            "training": training,
+            "is_training": training,
+            "deterministic": not training,
+        }
+        return {name: value for name, value in told.items() if name in names}
+
+    def init(key, h):
+        module = build(h)
+        example = jax.tree.map(jnp.asarray, inputs)
+        variables = dict(module.init(key, example, **flags(module, training=False)))
+        variables.pop("intermediates", None)
+        if collection is None:
+            return variables.pop("params", {}), variables
+        if collection not in variables:
+            raise ValueError(f"trainable must be a path pattern or one of {sorted(variables)}, got {collection!r}")
+        return {name: variables.pop(name, {}) for name in ("params", collection)}, variables
+
+    def train(params, rest, x, key, h):
+        module = build(h)
+        outputs, rest = module.apply(
+            {**all_of(params), **rest},
+            x,
+            **flags(module, training=True),
+            rngs={"params": key, "dropout": jax.random.fold_in(key, 1)},  # other streams fall back to "params"
+            mutable=list(rest),
+        )
+        return outputs, dict(rest)
+
+    def predict(params, rest, x, h):
+        module = build(h)
+        outputs: Any = module.apply({**all_of(params), **rest}, x, **flags(module, training=False))
+        return outputs
+
+    def all_of(params):
+        return {"params": params} if collection is None else params
+
+    def chosen(trainable):
+        return by_patterns(trainable if collection is None else f"{collection}/**")
+
+    return Face(init, train, predict, lambda *_: {}, chosen)
+
+
+def _are_patterns(trainable: Any) -> bool:
+    return isinstance(trainable, list | tuple) and bool(trainable) and all(isinstance(x, str) for x in trainable)

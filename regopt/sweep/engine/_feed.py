@@ -1,0 +1,43 @@
+"""The batches of a sweep whose data stream: a block for each segment, put on the devices while the last one trains."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import jax
+
+from regopt._core.types import Tree
+from regopt.data._streams import Stream
+
+
+class Feed:
+    """The blocks of a stream by their first step; the one in use and the one that follows are kept.
+
+    Args:
+        stream: where the batches come from.
+        steps: in a block.
+        end: steps of a setting, beyond which nothing is read.
+        put: puts a block on the devices.
+    """
+
+    def __init__(self, stream: Stream, steps: int, end: int, put: Callable[[Tree], Tree]):
+        self._stream, self._steps, self._end, self._put = stream, steps, end, put
+        self._reader = ThreadPoolExecutor(1, "regopt-feed")
+        self._blocks: dict[int, Future[Tree]] = {}
+        first = stream.read(0, 1)
+        self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((steps, *x.shape[1:]), x.dtype), first)
+
+    def block(self, first_step: int) -> Tree:
+        """The batches ``[steps, batch, ...]`` from a step on, on the devices; the next block is read meanwhile."""
+        wanted = [step for step in (first_step, first_step + self._steps) if step < self._end]
+        self._blocks = {step: block for step, block in self._blocks.items() if step in wanted}
+        for step in wanted:
+            if step not in self._blocks:
+                self._blocks[step] = self._reader.submit(self._read, self._stream.block(step, self._steps))
+        try:
+            return self._blocks[first_step].result()
+        except Exception:
+            self._blocks.clear()  # read again where the sweep goes on
+            raise
+
+    def _read(self, block: Callable[[], Tree]) -> Tree:
+        return self._put(block())
