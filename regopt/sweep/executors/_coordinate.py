@@ -9,17 +9,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import jax
-import numpy as np
 
 from regopt._core.messages import brief
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import recorded
-from regopt.sweep.engine._prepare import check_places, fingerprint, recipes
+from regopt.sweep.engine._prepare import check_places, fingerprint, frozen_on, recipes
 from regopt.sweep.engine._recipe import Shared
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.executors._futures import Futures
@@ -27,7 +25,7 @@ from regopt.sweep.executors._group import ShardedGroup
 from regopt.sweep.executors._pool import Engine, Pool
 from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import CarriedShards, Shards
-from regopt.sweep.executors._worker import Facts, Job, encoded
+from regopt.sweep.executors._worker import Facts, Job, encoded, portable
 from regopt.training._segments import split_key
 
 _LOCAL = ("data", "devices", "_", "_", "out", "save_every", "allow_different", "progress", "executor")
@@ -72,7 +70,7 @@ def coordinated(
     job = _job(config, pool, engine.shards, stored)
     shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards, config.save_every)
     try:
-        prepared = pool.open(job, jax.tree.map(np.asarray, config.data))
+        prepared = pool.open(job, portable(config.data))
         facts = prepared.groups
         choices = {"config": {"mapping": [its.mapping for its in facts], "chunk": [its.chunk for its in facts]}}
         pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)), prepared)
@@ -124,6 +122,7 @@ def _groups(config: SweepConfig, facts: list[Facts], shards: Shards) -> list[Gro
             its,
             shards,
             packed=config.scheduler is not None,
+            frozen=None if recipe.task.frozen is None else partial(frozen_on, config, recipe, indices),
         )
         for number, ((recipe, indices), its) in enumerate(zip(recipes(config, config.settings), facts, strict=True))
     ]

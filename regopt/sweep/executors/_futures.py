@@ -163,14 +163,14 @@ class FuturesPool:
 
 
 class _File:
-    """An array in a file of the folder, which a worker maps into its memory."""
+    """An array in a file of the folder."""
 
     def __init__(self, path: Path):
         self.path = path
 
     def read(self) -> np.ndarray:
-        """The array, of which only what is used is read."""
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        """The array in memory."""
+        return np.load(self.path, allow_pickle=False)
 
 
 def _stored(folder: Path, data: Splits) -> Tree:
@@ -179,8 +179,11 @@ def _stored(folder: Path, data: Splits) -> Tree:
     leaves, structure = jax.tree.flatten(data)
     files = []
     for number, leaf in enumerate(leaves):
+        if not isinstance(leaf, np.ndarray):
+            files.append(leaf)
+            continue
         path = folder / f"{number}.npy"
-        np.save(path, np.asarray(leaf), allow_pickle=False)
+        np.save(path, leaf, allow_pickle=False)
         files.append(_File(path.resolve()))
     return structure.unflatten(files)
 
@@ -195,7 +198,7 @@ def _worker(token: str) -> list[Worker]:
 def _built(job: Job, where: Tree) -> Worker:
     place = _worker(job.token)
     if not place:
-        place.append(Worker(job, jax.tree.map(_File.read, where)))
+        place.append(Worker(job, jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, _File) else leaf, where)))
     return place[0]
 
 

@@ -35,6 +35,7 @@ class ShardedGroup(Group):
         facts: what a worker says of the compiled programs.
         shards: where the lanes are.
         packed: whether calls are filled with whoever trains.
+        frozen: gives the parameters that are not trained; None where all are.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class ShardedGroup(Group):
         shards: Shards,
         *,
         packed: bool,
+        frozen: Callable[[], Tree] | None = None,
     ):
         self.recipe, self.indices, self._packed = recipe, indices, packed
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)
-        self._shards, self._number = shards, number
+        self._shards, self._number, self._frozen = shards, number, frozen
         self.devices, self.capacity = shards.count, capacity
         given = self._given(np.zeros(1, int))
         entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
@@ -143,15 +145,15 @@ class ShardedGroup(Group):
     def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
         """See ``Group``."""
         del held
-        return jax.eval_shape(self._predict_lane, inputs, self._shapes[1], self._shapes[0])
+        return jax.eval_shape(self._predict_lane, self.frozen, inputs, self._shapes[1], self._shapes[0])
 
     def predict(self, held: Held, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
         """See ``Group``; this computes in the coordinator, on its own default device."""
-        predict = jax.jit(jax.vmap(self._predict_lane, in_axes=(None, 0, 0)))
+        predict = jax.jit(jax.vmap(self._predict_lane, in_axes=(None, None, 0, 0)))
         for begin in range(0, len(lanes), self.chunk):
             some = lanes[begin : begin + self.chunk]
             buffer, constants = _rows((held.buffer, held.constants), self._at(held.places, np.resize(some, self.chunk)))
-            yield some, np.arange(len(some)), np.asarray(predict(inputs, constants, buffer))[: len(some)]
+            yield some, np.arange(len(some)), np.asarray(predict(self.frozen, inputs, constants, buffer))[: len(some)]
 
     def on_each(self, tree: Tree) -> Tree:
         """See ``Group``."""
@@ -162,9 +164,15 @@ class ShardedGroup(Group):
         """Not counted where no program is compiled."""
         return float("nan")
 
-    def _predict_lane(self, inputs: Tree, constants: Constants, lane: Any) -> Any:
+    @property
+    def frozen(self) -> Tree:
+        """See ``Group``."""
+        return None if self._frozen is None else self._frozen()
+
+    def _predict_lane(self, frozen: Tree, inputs: Tree, constants: Constants, lane: Any) -> Any:
         assert self.recipe.task.predict is not None
-        return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
+        with self.recipe.holding(frozen):
+            return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
 
     def _calls(self, lanes: np.ndarray, first_step: int, slots: np.ndarray | None) -> Iterator[Task]:
         for call in self.held.places.calls(lanes, slots):

@@ -5,6 +5,7 @@ A shard is to a worker what a device is to a sweep in one process: a buffer with
 operations give the same bits on any worker with the same kind of device.
 """
 
+import mmap
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -30,6 +31,22 @@ class KeyArray(NamedTuple):
 
     implementation: str
     data: np.ndarray
+
+
+class MappedFile:
+    """A memory-mapped array on its way to another process, which must see the same file.
+
+    Args:
+        array: the whole of what is mapped.
+    """
+
+    def __init__(self, array: np.memmap):
+        self._file, self._offset = str(array.filename), array.offset
+        self._shape, self._dtype = array.shape, array.dtype
+
+    def read(self) -> np.memmap:
+        """The array, of which only what is used is read."""
+        return np.memmap(self._file, self._dtype, "r", self._offset, self._shape)
 
 
 class Job(NamedTuple):
@@ -126,7 +143,8 @@ class Worker:
     """
 
     def __init__(self, job: Job, data: Splits):
-        self._job, self._data = job, data
+        self._job = job
+        self._data = jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, MappedFile) else leaf, data)
         self._groups: dict[int, list[Group]] = {}
         self._one_at_a_time = threading.Lock()
         self._config: SweepConfig
@@ -274,6 +292,17 @@ def _put_entries(whole: Tree, ids: jax.Array, entries: Tree) -> Tree:
 
 
 _put = jax.jit(_put_entries, donate_argnums=0)
+
+
+def portable(data: Splits) -> Splits:
+    """The data with NumPy arrays and ``MappedFile`` in place of arrays; what streams otherwise is sent as it is."""
+
+    def send(leaf: Any) -> Any:
+        if isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap) and leaf.flags.c_contiguous:
+            return MappedFile(leaf)
+        return np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf
+
+    return jax.tree.map(send, data)
 
 
 def encoded(tree: Tree) -> Tree:

@@ -2,15 +2,21 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+import regopt
 from regopt import sweep
+from regopt.data import Splits
+from regopt.losses import cross_entropy
 from regopt.sweep.executors._pool import LostError
 from regopt.testing import MEAN_DATA, MEAN_TASK
 from support import killed_sweep
 from support.local_pool import LocalEngine
 from support.same_sweeps import same
+from support.small_sweep import DATA
 
 SMALL = {"steps": 24, "scheduler": sweep.asynchronous_halving(3, 3), "save_every": 0.0}
 RULES = {
@@ -116,3 +122,29 @@ def test_an_executor_of_futures_needs_a_folder():
     settings = sweep.from_columns({"rate": [0.1, 0.5]})
     with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="pass out"):
         sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, executor=threads)
+
+
+def test_frozen_parameters_and_data_that_stream_on_workers(tmp_path):
+    class Classifier(nnx.Module):
+        def __init__(self, rngs):
+            self.trunk, self.head = nnx.Linear(6, 8, rngs=nnx.Rngs(0)), nnx.Linear(8, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.head(jax.nn.relu(self.trunk(x)))
+
+    x, y = DATA.train
+    mapped = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
+    mapped[:] = x
+    data = Splits((mapped, np.asarray(y)), DATA.validation)
+    task = sweep.supervised(
+        lambda h, rngs: Classifier(rngs), cross_entropy, lambda h: regopt.sgd(h["rate"]), trainable="head/**"
+    )
+    settings = sweep.from_columns({"rate": [0.01, 0.1, 0.5]})
+    options = {"steps": 4, "eval_every": 2, "batch_size": 4}
+    one = sweep.run(task, settings, data, **options)
+    engine = LocalEngine(deaths=[4])
+    two = sweep.run(task, settings, data, executor=engine, **options)
+    assert engine.died == 1
+    jax.tree.map(np.testing.assert_array_equal, dict(two.history.curves), dict(one.history.curves))
+    inputs = DATA.validation[0]
+    np.testing.assert_allclose(two.predict(inputs), one.predict(inputs), rtol=1e-6)
