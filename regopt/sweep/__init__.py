@@ -30,16 +30,19 @@ from regopt.sweep.space import (
     Dimension,
     Settings,
     choice,
+    conditional,
     from_columns,
     grid,
     latin_hypercube,
     log_uniform,
+    log_uniform_int,
     random,
     replicas,
     seeds,
     sobol,
     static,
     uniform,
+    uniform_int,
 )
 
 __all__ = [
@@ -62,6 +65,7 @@ __all__ = [
     "asynchronous_halving",
     "choice",
     "compare",
+    "conditional",
     "from_columns",
     "grid",
     "hyperband",
@@ -71,6 +75,7 @@ __all__ = [
     "latin_hypercube",
     "load",
     "log_uniform",
+    "log_uniform_int",
     "median_rule",
     "plan",
     "population_based_training",
@@ -88,5 +93,6 @@ __all__ = [
     "tell",
     "tune",
     "uniform",
+    "uniform_int",
     "use_all_cores",
 ]

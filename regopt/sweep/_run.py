@@ -49,7 +49,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
-            examples.
+            examples. A column ``batch_size`` of the settings takes its place: each size has a program, all settings
+            train the same number of steps, and so the number of epochs follows from the size.
         eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
             grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
             others; static. None evaluates all at once.

@@ -13,7 +13,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.space._settings import RESERVED
+from regopt.sweep.space._settings import BATCH_SIZE, RESERVED
 from regopt.training._checks import check_data
 
 
@@ -73,6 +73,18 @@ def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any
             raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
     if scheduler.changes and patience is not None:
         raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
+
+
+def check_batch_sizes(settings: Settings, batch_size: int | None) -> None:
+    """Check that batches have one size each: of the column ``batch_size`` or of the argument."""
+    sizes = settings.static.get(BATCH_SIZE)
+    if sizes is None:
+        return
+    if batch_size is not None:
+        raise ValueError(f"batch_size must be left out where the settings have a column of it, got {batch_size}")
+    for size in set(sizes):
+        if size is not None:
+            check_whole("the column batch_size", size, "[1, inf)")
 
 
 def check_decision(decision: Any, settings: int) -> None:

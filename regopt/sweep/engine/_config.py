@@ -85,6 +85,7 @@ class SweepConfig:
         if self.mapping == "measured" and self.chunk is not None:
             raise ValueError(f'chunk must be None where the mapping is "measured", got {self.chunk}')
         checks.check_changes(self.scheduler, self.settings, self.patience)
+        checks.check_batch_sizes(self.settings, self.batch_size)
         resolved: dict[str, Any] = {}
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):
             size = getattr(self, name)

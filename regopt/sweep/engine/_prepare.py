@@ -19,6 +19,7 @@ from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
+from regopt.sweep.space._settings import BATCH_SIZE
 from regopt.training._checks import asking_for
 from regopt.training._segments import split_key
 
@@ -73,7 +74,9 @@ def prepare(
 
     def build(static: dict[str, Any], indices: np.ndarray, choice: Choice) -> Group:
         return Group(
-            dataclasses.replace(recipe, static=static_values(static)),
+            dataclasses.replace(
+                recipe, static=static_values(static), batch_size=static.get(BATCH_SIZE, config.batch_size)
+            ),
             settings.numbers,
             indices,
             shared,

@@ -21,7 +21,9 @@ class Dimension(NamedTuple):
 
     ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. The values of a
     ``static`` dimension stay Python objects; a ``crossed`` one (seeds, replicas) is combined with every setting of a
-    design; a ``listed`` one has no values between those that were given; one with ``log`` is uniform in its logarithm.
+    design; a ``listed`` one has no values between those that were given; one with ``log`` is uniform in its logarithm;
+    one of ``whole`` numbers has both ends among its values. A dimension with a ``condition`` has its values only in the
+    settings whose other columns have one of the values listed there, and the value ``otherwise`` in all others.
     """
 
     at: Callable[[np.ndarray], Column]
@@ -30,6 +32,9 @@ class Dimension(NamedTuple):
     crossed: bool = False
     listed: bool = False
     log: bool = False
+    whole: bool = False
+    condition: Mapping[str, tuple[object, ...]] | None = None
+    otherwise: object = None
 
 
 Space = Mapping[str, Dimension]
@@ -218,6 +223,11 @@ def check_space(space: object) -> None:
     for name, dimension in space.items():
         if not isinstance(dimension, Dimension):
             raise ValueError(f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}")
+    names = list(space)
+    for at, (name, dimension) in enumerate(space.items()):
+        for other in dimension.condition or ():
+            if other not in names[:at]:
+                raise ValueError(f"the dimension {name} depends on {brief(other)}, which must stand before it")
 
 
 def _check_list(values: object) -> None:

@@ -10,12 +10,15 @@ from regopt._core.messages import brief
 
 RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_step"}  # columns of the results
 
+BATCH_SIZE = "batch_size"  # the column that takes the place of the argument of ``run``
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A table of settings: ``numbers[name]`` is an array ``[n]``, ``static[name]`` a tuple of n values.
 
-    Designs such as ``grid`` and ``random`` make it. Its length is n.
+    Designs such as ``grid`` and ``random`` make it. Its length is n. A column ``batch_size`` is static, because the
+    shapes of a program depend on it.
 
     Args:
         numbers: the traced columns by name, each ``[n]``, int or float.
@@ -39,6 +42,11 @@ class Settings:
     static: Mapping[str, tuple[Any, ...]]
 
     def __post_init__(self):
+        if BATCH_SIZE in self.numbers:
+            sizes = self.numbers[BATCH_SIZE]
+            numbers = {name: column for name, column in self.numbers.items() if name != BATCH_SIZE}
+            object.__setattr__(self, "numbers", numbers)
+            object.__setattr__(self, "static", {**self.static, BATCH_SIZE: tuple(np.asarray(sizes).tolist())})
         sizes = {name: len(column) for name, column in self.columns.items()}
         if not sizes:
             raise ValueError("a sweep needs at least one column of settings, got none")
