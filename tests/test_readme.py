@@ -38,7 +38,7 @@ PRINTED = {
     "penalties.md: Proximal steps": r"exact zeros of 50: \[ *0 +4\d +4\d\] as .* counts them: \[ *0 +4\d +4\d\]",
     "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
     "sweeps.md: Long sweeps": r"'pruned': [67]\d",
-    "sweeps.md: Search with Optuna": r"\{.*'batch_size': (32|64).*\} 0\.\d+",
+    "sweeps.md: Search with Optuna": r"\{.*'optimizer': '(adam|sgd)'.*\} 0\.\d+",
     "sweeps.md: Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
     "sweeps.md: Hypergradients": r"strengths: 0\.\d+ where it matters, [1-9]",
 }

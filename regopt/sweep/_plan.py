@@ -61,8 +61,8 @@ def plan(config: SweepConfig) -> Plan:
 
     A ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
     ``run``, so that the same call can be planned and run. Those for saving and showing (``out``, ``save_every``,
-    ``allow_different``, ``progress``) have no effect here, and ``hosts`` does not divide the plan, which is that of one
-    host with all settings.
+    ``allow_different``, ``callbacks``, ``progress``) have no effect here, and ``hosts`` does not divide the plan, which
+    is that of one host with all settings.
 
     Args:
         config: the arguments of ``run``.

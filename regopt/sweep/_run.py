@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from regopt.sweep.checkpoint import StoreError, opened, read
+from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
@@ -92,6 +93,10 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             those of ``jax.distributed``, if it is initialised with several processes.
         allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
             differences.
+        callbacks: functions ``(step, settings, metrics)``, or objects with such an ``on_segment`` and perhaps an
+            ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
+            ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
+            as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
         progress: show a progress line, if standard error is a terminal.
 
     Returns:
@@ -138,7 +143,8 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
     if config.out is None:
         if hosts is not None:
             raise ValueError("hosts need a folder that all of them see: pass out")
-        return prepare(config, shared).train(halt=halt, progress=config.progress)
+        callbacks = Callbacks(config.callbacks)
+        return prepare(config, shared).train(halt=halt, progress=config.progress, callbacks=callbacks)
     out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
@@ -149,7 +155,8 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
         identity = fingerprint(config, runner.groups, runner.settings)
         with opened(folder, identity, allow_different=config.allow_different) as store:
             checkpointing = Checkpointing(store, folder, config.save_every, table_seconds)
-            return runner.train(checkpointing, others, halt=halt, progress=config.progress)
+            callbacks = Callbacks(config.callbacks, rows)
+            return runner.train(checkpointing, others, halt=halt, progress=config.progress, callbacks=callbacks)
 
     if hosts is not None:
         return train_together(train, config.settings, out, *as_hosts(hosts))

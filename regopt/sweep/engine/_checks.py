@@ -61,6 +61,15 @@ def check_scheduler(scheduler: Any) -> None:
         raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
 
 
+def check_callbacks(callbacks: Any) -> None:
+    """Check that the callbacks are a list of functions, or of objects with ``on_segment``."""
+    if not isinstance(callbacks, Sequence) or hasattr(callbacks, "on_segment") or isinstance(callbacks, str):
+        raise ValueError(f"callbacks must be a list, got {brief(callbacks)}")
+    for callback in callbacks:
+        if not callable(getattr(callback, "on_segment", callback)):
+            raise ValueError(f"callbacks must be functions, or have on_segment, got {brief(callback)}")
+
+
 def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any) -> None:
     """Check that the scheduler changes numbers of the settings only, in columns that hold the new values."""
     if scheduler is None:

@@ -74,6 +74,7 @@ class SweepConfig:
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
     hosts: tuple[int, int] | str | None = None
     allow_different: bool = field(default=False, metadata=_checked(checks.switch("allow_different")))
+    callbacks: Sequence[Any] = field(default=(), metadata=_checked(checks.check_callbacks))
     progress: bool = field(default=False, metadata=_checked(checks.switch("progress")))
 
     def __post_init__(self) -> None:

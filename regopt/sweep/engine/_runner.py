@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
@@ -39,6 +40,7 @@ class Runner:
         *,
         halt: Callable[[], bool] | None = None,
         progress: bool = False,
+        callbacks: Callbacks | None = None,
     ) -> Result:
         """Train all settings.
 
@@ -47,6 +49,7 @@ class Runner:
             others: scores of other hosts' settings, for a scheduler that compares with them.
             halt: tells whether an end has been asked for; by default SIGINT asks for it.
             progress: show a progress line.
+            callbacks: told of each segment and of the end.
 
         Returns:
             The result; interrupted where a signal ended the sweep before all settings were done.
@@ -54,7 +57,7 @@ class Runner:
         state = self._new_state()
         rounds = Rounds(state, self._config.scheduler, others=others)
         with interruptible() if halt is None else contextlib.nullcontext(halt) as halt:
-            return self._run(state, rounds, checkpointing, halt, progress=progress)
+            return self._run(state, rounds, checkpointing, halt, progress=progress, callbacks=callbacks or Callbacks())
 
     def refit(self, setting: int | None, before: History) -> Result:
         """Train one setting again, alone, in the slots that it had before; None trains all of them again.
@@ -83,7 +86,8 @@ class Runner:
         group.held.places.alone(lane, int(slots[setting, 0]) // group.chunk)
         group.start(np.array([lane]))
         with interruptible() as halt:
-            return self._run(state, Rounds(state, _as_before(setting, before), slots), None, halt, progress=False)
+            rounds = Rounds(state, _as_before(setting, before), slots)
+            return self._run(state, rounds, None, halt, progress=False, callbacks=Callbacks())
 
     def scores(self, history: History) -> np.ndarray:
         """``[settings, evaluations]``: how good settings were; smaller is better."""
@@ -109,6 +113,7 @@ class Runner:
         halt: Callable[[], bool],
         *,
         progress: bool,
+        callbacks: Callbacks,
     ) -> Result:
         """Train until all settings have ended, or an end is asked for."""
         asked = state.history.training.copy()
@@ -118,8 +123,14 @@ class Runner:
             progress, segments=len(state.history.steps) * count, settings=count, monitor=self._config.monitor
         )
         if not done:
-            with bar, self._keeping(state, checkpointing):
-                self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
+            with bar, self._keeping(state, checkpointing, callbacks):
+
+                def seen(rows: np.ndarray) -> None:
+                    callbacks.on_segment(state.history, rows)
+                    self._show(bar, state, asked)
+
+                self._follow(state, rounds, checkpointing, lambda: halt() or callbacks.error is not None, seen)
+                callbacks.check()
         state.spent.stop()
         interrupted = not done and bool(state.history.training.any())
         result = self._result(state, interrupted=interrupted)
@@ -127,6 +138,8 @@ class Runner:
             if not done:
                 checkpointing.save(state, done=not interrupted)
             checkpointing.save_table(result)  # also where a kill came between the two
+        callbacks.on_end(result)
+        callbacks.check()
         return result
 
     def _follow(
@@ -135,7 +148,7 @@ class Runner:
         rounds: Rounds,
         checkpointing: Checkpointing | None,
         halt: Callable[[], bool],
-        show: Callable[[], None],
+        seen: Callable[[np.ndarray], None],
     ) -> None:
         """Go through the rounds: keep the best of the states that leave, count and show the calls, save."""
         due = (lambda: False) if checkpointing is None else checkpointing.due
@@ -148,13 +161,13 @@ class Runner:
                     state.spent.slots += group.devices * group.chunk
                     if checkpointing is not None:
                         checkpointing.alive()
-                    show()
+                    seen(rows)
                 case Paused():
                     if checkpointing is not None:
                         self._save(state, checkpointing)
 
     @contextlib.contextmanager
-    def _keeping(self, state: SweepState, checkpointing: Checkpointing | None) -> Iterator[None]:
+    def _keeping(self, state: SweepState, checkpointing: Checkpointing | None, callbacks: Callbacks) -> Iterator[None]:
         """Save what was trained when an error ends the sweep, and give the error the result so far and a line on it."""
         try:
             yield
@@ -166,6 +179,7 @@ class Runner:
             if checkpointing is not None and not isinstance(error, StoreError):
                 note += checkpointing.keep(state, result)
             error.add_note(note)
+            callbacks.on_end(result)  # an error of theirs doesn't hide this one
             raise
 
     def _save(self, state: SweepState, checkpointing: Checkpointing) -> None:
