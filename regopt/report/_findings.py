@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-REPEATED = ("seed", "replica")  # columns whose values repeat a setting rather than change it
+REPEATED = ("seed", "replica", "fold")  # columns whose values repeat a setting rather than change it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from regopt.sweep.hypergradients import (
     implicit_hypergradient,
     tune,
 )
-from regopt.sweep.results import Best, Importance, Result, compare, importance, load, repeats, separations
+from regopt.sweep.results import Best, Importance, Pareto, Result, compare, importance, load, repeats, separations
 from regopt.sweep.schedulers import (
     Decision,
     Scheduler,
@@ -31,6 +31,7 @@ from regopt.sweep.space import (
     Settings,
     choice,
     conditional,
+    folds,
     from_columns,
     grid,
     latin_hypercube,
@@ -52,6 +53,7 @@ __all__ = [
     "Hypergradient",
     "ImplicitHypergradient",
     "Importance",
+    "Pareto",
     "Plan",
     "Replication",
     "Result",
@@ -66,6 +68,7 @@ __all__ = [
     "choice",
     "compare",
     "conditional",
+    "folds",
     "from_columns",
     "grid",
     "hyperband",

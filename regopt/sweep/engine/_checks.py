@@ -2,6 +2,7 @@
 
 import os
 import stat
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE, RESERVED
 from regopt.training._checks import check_data
+
+FOLD = "fold"  # the column of cross-validation
+_FOLDS = np.uint32(zlib.crc32(b"folds"))  # folded into the key; far from the purposes that share it
 
 
 def whole(name: str, *, optional: bool = False) -> Callable[[Any], None]:
@@ -182,6 +186,8 @@ def check_held(held: int, settings: int) -> None:
 def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
     """Check that the replica of each setting is a row of the resamples."""
     column = settings.columns.get("replica")
+    if FOLD in settings.columns:
+        return
     if places is None and column is not None:
         raise ValueError("a column replica needs resamples [replicas, examples], as regopt.data.bootstrap makes")
     if places is None:
@@ -205,6 +211,28 @@ def as_resamples(resamples: Any, data: Any) -> np.ndarray:
         )
     _check_within("resamples", places, len(jax.tree.leaves(data.train)[0]), "the places of data.train")
     return places.astype(np.int32)
+
+
+def as_folds(settings: Settings, data: Any, key: jax.Array, resamples: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The places of ``data.train`` on which each fold trains and is evaluated, ``[folds, examples]`` int32 each."""
+    check_data(data)
+    if resamples is not None or "replica" in settings.columns:
+        raise ValueError("a column fold takes the place of resamples and a column replica: leave these out")
+    _check_whole(settings, FOLD)
+    column = np.asarray(settings.columns[FOLD])
+    count = int(column.max()) + 1
+    if sorted(set(column.tolist())) != list(range(count)) or count < 2:
+        raise ValueError(
+            f"the column fold must hold all folds from 0 on, at least 2, got {sorted(set(column.tolist()))}"
+        )
+    examples = len(jax.tree.leaves(data.train)[0])
+    if examples < count:
+        raise ValueError(f"the column fold must name at most {examples} folds, the number of examples, got {count}")
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, _FOLDS), examples)).astype(np.int32)
+    size = examples // count
+    parts = [np.arange(fold * size, (fold + 1) * size) for fold in range(count)]
+    trained = np.stack([np.sort(np.delete(order, part)) for part in parts])
+    return trained, np.stack([np.sort(order[part]) for part in parts])
 
 
 def check_predicts(task: Task) -> None:

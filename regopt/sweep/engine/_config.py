@@ -64,6 +64,7 @@ class SweepConfig:
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
     mode: Literal["min", "max"] | None = field(default=None, metadata=_checked(check_mode))
     noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
+    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: places of a fold's validation
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
@@ -94,6 +95,9 @@ class SweepConfig:
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
         checks.check_replicas(self.settings, resolved["resamples"])
         resolved["key"] = jax.random.key(0) if self.key is None else self.key
+        if checks.FOLD in self.settings.columns:
+            found = checks.as_folds(self.settings, self.data, resolved["key"], self.resamples)
+            resolved["resamples"], resolved["held_out"] = found
         resolved["mode"] = monitored(self.task, self.monitor, self.mode, lambda: self._first_metrics(resolved["key"]))
         resolved["devices"] = tuple(jax.local_devices() if self.devices is None else self.devices)
         for name, value in resolved.items():

@@ -28,7 +28,7 @@ def share_data(config: SweepConfig) -> Shared:
     """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
-    return on_each(devices_of(config), Shared(config.data, split_key(config.key), resamples))
+    return on_each(devices_of(config), Shared(config.data, split_key(config.key), resamples, config.held_out))
 
 
 def devices_of(config: SweepConfig) -> tuple[Device, ...]:

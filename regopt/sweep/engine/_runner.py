@@ -205,6 +205,13 @@ class Runner:
             diverged=int(np.sum(asked & history.diverged)),
         )
 
+    def _parameters(self) -> np.ndarray:
+        """[settings], int: the number of parameters of each setting."""
+        counts = np.zeros(len(self.settings), int)
+        for group in self.groups:
+            counts[group.indices] = group.parameters
+        return counts
+
     def _result(self, state: SweepState, *, interrupted: bool) -> Result:
         """What is known so far."""
         largest = max(self.groups, key=lambda group: len(group.indices))
@@ -222,6 +229,7 @@ class Runner:
             temporary_bytes=largest.temporary_bytes,
             busy_share=state.spent.busy_share,
             modes=dict(getattr(config.task, "modes", None) or {}),
+            parameters=self._parameters(),
             states=LanesOnDevices(
                 self.groups,
                 [group.held for group in self.groups],

@@ -21,7 +21,7 @@ from regopt.sweep.space import Settings
 
 FORMAT = 2
 NAME, ABOUT = "sweep.npz", "about"
-OTHERS = {"history", "config", "versions", "states", "modes"}  # fields of a result that are no scalars
+OTHERS = {"history", "config", "versions", "states", "modes", "parameters"}  # fields of a result that are no scalars
 
 
 def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
@@ -50,6 +50,7 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
         "config": dict(result.config if config is None else config) or _known(result),
         "versions": dict(result.versions) or versions(),
         "modes": dict(result.modes),
+        "parameters": None if result.parameters is None else np.asarray(result.parameters).tolist(),
     }
     text = json.dumps(about, allow_nan=False)
     write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})

@@ -99,6 +99,8 @@ def load(folder: str | Path) -> Result:
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
         columns = {name: tuple(column) for name, column in about["static"].items()}
         facts["modes"] = {str(name): str(mode) for name, mode in about["modes"].items()}
+        counts = about.get("parameters")
+        facts["parameters"] = None if counts is None else np.array(counts, int)
         history = History(settings=Settings(parts.pop("numbers", {}), columns), **parts)
     except Exception as error:
         raise ValueError(

@@ -114,9 +114,13 @@ def merge(parts: Mapping[int, Result], hosts: int, settings: Settings | None = N
         for ours, theirs in ((whole.curves, part.history.curves), (whole.used, part.history.used)):
             for name, values in theirs.items():
                 ours[name][rows[host]] = values
+    counts = np.zeros(size, int)
+    for host, part in parts.items():
+        counts[rows[host]] = 0 if part.parameters is None else part.parameters
     return dataclasses.replace(
         first,
         history=whole,
+        parameters=counts,
         interrupted=bool(whole.training.any()),
         run_seconds=sum(part.run_seconds for part in parts.values()),
         trace_seconds=sum(part.trace_seconds for part in parts.values()),

@@ -4,44 +4,22 @@ Tables and curves are returned as pandas and xarray objects. The drawings are in
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from regopt._core.types import Tree
+from regopt.report import REPEATED
+from regopt.sweep.results._best import Best, best_of
 from regopt.sweep.results._history import History
-from regopt.training._checks import require_direction
+from regopt.sweep.results._states import States
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-
-class Best(NamedTuple):
-    """The best setting of a sweep."""
-
-    index: int  # its row in the table
-    setting: dict[str, Any]  # numbers and static values by name
-    metrics: dict[str, float]  # at the step that was kept
-    step: int  # the step that was kept
-
-
-class States(Protocol):
-    """The source of the trained states of a result: devices, the shares of several hosts, or a folder that has none."""
-
-    def state(self, setting: int) -> Tree:
-        """The task's state of one setting at its kept step, with NumPy leaves."""
-        ...
-
-    def refit(self, setting: int | None) -> "Result":
-        """Train one setting again, or all of them."""
-        ...
-
-    def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
-        """The task's outputs at the kept states of the settings that are wanted, ``[settings, ...]``."""
-        ...
+    from regopt.sweep.results._pareto import Pareto
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +56,7 @@ class Result:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
     modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
+    parameters: np.ndarray | None = dataclasses.field(default=None, repr=False)  # [settings], int: parameters of each
 
     @property
     def kept_step(self) -> np.ndarray:
@@ -168,40 +147,59 @@ class Result:
         }
         return pandas.DataFrame(columns)
 
-    def best(self, metric: str | None = None, mode: Literal["min", "max"] | None = None) -> Best:
-        """The setting whose kept state has the best metric; a diverged one never wins, the first of equals does.
+    def best(
+        self,
+        metric: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        *,
+        over: Sequence[str] = REPEATED,
+    ) -> Best:
+        """The setting whose kept state has the best metric, in the mean over its seeds, replicas and folds.
+
+        A setting of which a repeat diverged never wins, nor does one with a repeat that was not trained over those with
+        none; the first of equals wins. ``over=()`` takes each row for a setting of its own, and so the luckiest repeat.
 
         Args:
             metric: name of a metric; the sweep's ``monitor`` by default.
             mode: whether "min" or "max" is better; by default the sweep's own for its monitor, and what the metric
                 declares for another one.
+            over: the columns that only repeat a setting.
 
         Returns:
-            Its index, setting, metrics and kept step.
+            The index and setting of its first repeat, its mean metrics, the kept step of the first repeat, and the rows
+            of all repeats.
 
         Raises:
             ValueError: there is no such metric, ``mode`` is unknown or not declared, or no setting has a finite
                 value of it.
         """
-        metric = self.monitor if metric is None else metric
-        kept = self.kept_metrics()
-        if metric not in kept:
-            raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
-        if mode is None:
-            mode = self.mode if metric == self.monitor else require_direction(metric, self.modes)
-        if mode not in ("min", "max"):
-            raise ValueError(f'mode must be "min" or "max", got {mode!r}')
-        sign = 1 if mode == "min" else -1
-        values = np.where(self.history.diverged | ~np.isfinite(kept[metric]), np.inf, sign * kept[metric])
-        index = int(np.argmin(values))
-        if not np.isfinite(values[index]):
-            raise ValueError(f"no setting has a finite {metric}: all {len(values)} diverged or were not trained")
-        return Best(
-            index,
-            self.history.settings.row(index),
-            {name: float(column[index]) for name, column in kept.items()},
-            int(self.kept_step[index]),
-        )
+        return best_of(self, metric, mode, over)
+
+    def pareto(
+        self,
+        metrics: Sequence[str],
+        modes: Mapping[str, Literal["min", "max"]] | None = None,
+        *,
+        over: Sequence[str] = REPEATED,
+    ) -> "Pareto":
+        """The settings that no other one beats: in all metrics at least as good, and in one better.
+
+        Args:
+            metrics: the names of at least two metrics, of columns of numbers, or "parameters", the number of parameters
+                of a setting, which is minimised.
+            modes: whether "min" or "max" is better for those that declare no direction, such as columns.
+            over: the columns that only repeat a setting; the metrics are means over them.
+
+        Returns:
+            The table of all settings that have finite values, with the front marked, and its figure.
+
+        Raises:
+            ValueError: a name is unknown or its direction is not declared, or no setting has finite values.
+            ImportError: pandas is not installed.
+        """
+        from regopt.sweep.results._pareto import pareto
+
+        return pareto(self, metrics, modes, over)
 
     def state(self, setting: int | Best) -> Any:
         """The state of one setting at its kept step, with NumPy leaves.

@@ -216,6 +216,39 @@ def replicas(count: int) -> Dimension:
     return _crossed(np.arange(count))
 
 
+def folds(count: int) -> Dimension:
+    """Cross-validation of every setting: trained ``count`` times, each time without one part of the training set.
+
+    The column must have the name ``fold``. ``sweep.run`` divides ``data.train`` into as many random parts of one size;
+    a setting is evaluated on the part that its ``fold`` names, and trained on all other examples. What a division into
+    equal parts leaves over, at most ``count - 1`` examples, is always trained on. ``data.validation`` stays unused, so
+    it may hold a test set. ``Result.best`` and the halving schedulers go by the mean over the folds.
+
+    Args:
+        count: number of folds, >= 2.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: the count lies outside its range.
+
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.grid({"rate": sweep.choice([0.5, 1.0]), "fold": sweep.folds(2)})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=2, eval_every=1)
+        >>> result.best().setting["rate"], result.best().rows
+        (0.5, (0, 1))
+
+    References:
+        Stone, M. (1974). Cross-validatory choice and assessment of statistical predictions. Journal of the Royal
+        Statistical Society B, 36(2), 111-147.
+    """
+    check_whole("count", count, "[2, inf)")
+    return _crossed(np.arange(count))
+
+
 def check_space(space: object) -> None:
     """Check that a space maps names to dimensions."""
     if not isinstance(space, Mapping):

@@ -1,7 +1,7 @@
 """The table of the settings of a sweep: traced numbers, and static values that divide it into groups."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,16 @@ class Settings:
         """The settings of these rows, ``[settings]`` int, in this order."""
         numbers = {name: column[rows] for name, column in self.numbers.items()}
         return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in self.static.items()})
+
+    def repeats(self, over: Sequence[str]) -> np.ndarray:
+        """``[settings]``, int: one number for the rows that differ in the columns ``over`` alone, by appearance."""
+        if not set(over) & set(self.columns):
+            return np.arange(len(self))
+        columns = [column for name, column in self.columns.items() if name not in over]
+        numbers: dict[tuple[Any, ...], int] = {}
+        rows = zip(*(np.asarray(c).tolist() if isinstance(c, np.ndarray) else c for c in columns), strict=True)
+        keys = [tuple((type(value), value) for value in row) for row in rows] or [()] * len(self)
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
     def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """The static values of each group and the indices of its settings, in order of first appearance."""
