@@ -24,7 +24,7 @@ def front_figure(table: "pandas.DataFrame", metrics: Sequence[str], modes: Mappi
     """
     x, y = metrics[:2]
     figure = go.Figure(layout=layout(height=420))
-    front = table[table["on_front"]].sort_values(x)
+    front = table.loc[table["on_front"]].sort_values(by=[x])
     for name, part, mode, colour in (
         ("others", table[~table["on_front"]], "markers", GREY),
         ("front", front, "lines+markers" if len(metrics) == 2 else "markers", BLUE),

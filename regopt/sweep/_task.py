@@ -18,6 +18,7 @@ from regopt._core.units import declared, declared_axes
 from regopt.data import Splits
 from regopt.training._checks import Mode, mode_of
 from regopt.training._evaluation import InBatches
+from regopt.training._examples import check_scalar, checked_examples
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
@@ -111,7 +112,7 @@ def supervised(
 
         def objective(params):
             outputs, rest = face.train(params, state.rest, x, key, h)
-            return measures["loss"](outputs, y, h), _carried(state.rest, rest)
+            return check_scalar(measures["loss"](outputs, y, h)), _carried(state.rest, rest)
 
         point = evaluation_params(state.params, state.opt_state)
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
@@ -139,7 +140,8 @@ def supervised(
     for name, mode in directions.items():
         if mode is not None:
             modes[f"validation_{name}"] = mode
-    return Task(init, step, evaluate, predict, parts, modes)
+    check = checked_examples(init, predict, measures["loss"], {"loss": loss, **(metrics or {})})
+    return Task(init, step, evaluate, predict, parts, modes, check)
 
 
 def _measured_in_batches(

@@ -14,6 +14,7 @@ from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
+from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._group import Group, on_each
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
@@ -21,6 +22,7 @@ from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
 from regopt.training._checks import asking_for
+from regopt.training._mistakes import explained
 from regopt.training._segments import split_key
 
 
@@ -90,7 +92,10 @@ def prepare(
         )
 
     parts = list(settings.groups())
-    with asking_for(settings.columns):
+    firsts = [int(indices[0]) for _, indices in parts]
+    with asking_for(settings.columns), explained():
+        check_examples(config, settings, firsts)
+        warn_of_unused(config, settings, firsts)
         if config.mapping != "measured":
             choices: list[Choice] | None = [Choice(config.mapping or "vmap", config.chunk)] * len(parts)
         else:

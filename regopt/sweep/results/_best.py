@@ -21,7 +21,7 @@ class Best(NamedTuple):
 
 def best_of(result: Any, metric: str | None, mode: Literal["min", "max"] | None, over: Sequence[str]) -> Best:
     """See ``Result.best``."""
-    metric = result.monitor if metric is None else metric
+    metric = str(result.monitor) if metric is None else metric
     kept = result.kept_metrics()
     if metric not in kept:
         raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")

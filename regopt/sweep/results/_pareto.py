@@ -40,8 +40,8 @@ class Pareto(NamedTuple):
     def front(self) -> "pandas.DataFrame":
         """The settings of the front, the best in the first metric first."""
         first = self.metrics[0]
-        front = self.table[self.table["on_front"]]
-        return front.sort_values(first, ascending=self.modes[first] == "min", kind="stable")
+        front = self.table.loc[self.table["on_front"]]
+        return front.sort_values(by=[first], ascending=self.modes[first] == "min", kind="stable")
 
     def plot(self) -> "plotly.graph_objects.Figure":
         """Draw all settings over the first two metrics, and the front as a line.
@@ -74,7 +74,7 @@ def pareto(
         if name not in known and name not in columns:
             raise ValueError(f"metrics must be among {[*known, *columns]}, got {brief(name)}")
     values = {name: known[name] if name in known else np.asarray(columns[name], float) for name in metrics}
-    directions = {name: _direction(result, name, modes or {}) for name in metrics}
+    directions: dict[str, Literal["min", "max"]] = {name: _direction(result, name, modes or {}) for name in metrics}
     means = repeated(settings, result.history.diverged, values, over)
     points = np.stack([(1 if directions[name] == "min" else -1) * means.metrics[name] for name in metrics], axis=1)
     kept = np.flatnonzero(np.isfinite(points).all(axis=1) & ~np.any(list(means.incomplete.values()), axis=0))
