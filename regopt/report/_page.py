@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regopt._core.io import write_text
-from regopt.report._findings import Findings
+from regopt.report._findings import Findings, Reportable, as_findings
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def write_page(path: str | Path, findings: Findings) -> None:
+def write_page(path: str | Path, findings: Findings | Reportable) -> None:
     """Write the page of a sweep.
 
     Args:
         path: the ``.html`` file, written whole or not at all.
-        findings: the sweep.
+        findings: the sweep, or its ``Result``.
 
     Raises:
         ImportError: an extra is not installed (``pip install 'regopt[report]'``).
@@ -46,7 +46,7 @@ def write_page(path: str | Path, findings: Findings) -> None:
         >>> "<title>Two rates" in text, 'src="http' in text
         (True, False)
     """
-    write_text(Path(path), page(findings))
+    write_text(Path(path), page(as_findings(findings, thorough=True)))
 
 
 def page(findings: Findings) -> str:

@@ -12,6 +12,7 @@ from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
+from regopt.sweep.engine._progress import compiling
 from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.executors._elsewhere import Elsewhere
 from regopt.sweep.executors._hosts import as_hosts, train_together
@@ -97,7 +98,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
             ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
             as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
-        progress: show a progress line, if standard error is a terminal.
+        progress: show progress on standard error: a bar on a terminal and in a notebook, elsewhere one line a minute.
 
     Returns:
         The table, the learning curves, and the trained states.
@@ -144,11 +145,15 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
         if hosts is not None:
             raise ValueError("hosts need a folder that all of them see: pass out")
         callbacks = Callbacks(config.callbacks)
-        return prepare(config, shared).train(halt=halt, progress=config.progress, callbacks=callbacks)
+        with compiling(config.progress, len(config.settings)):
+            runner = prepare(config, shared)
+        return runner.train(halt=halt, progress=config.progress, callbacks=callbacks)
     out, scheduler = Path(config.out), config.scheduler
 
     def train(rows: np.ndarray | None, folder: Path) -> Result:
-        runner = prepare(config, shared, rows, _stored(folder) if config.mapping == "measured" else None)
+        stored = _stored(folder) if config.mapping == "measured" else None
+        with compiling(config.progress, len(config.settings)):
+            runner = prepare(config, shared, rows, stored)
         others, table_seconds = None, np.inf
         if rows is not None and scheduler is not None and scheduler.meets_others:
             others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)

@@ -50,6 +50,7 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
         "config": dict(result.config if config is None else config) or _known(result),
         "versions": dict(result.versions) or versions(),
         "modes": dict(result.modes),
+        "states": getattr(result.states, "describe", list)(),
         "parameters": None if result.parameters is None else np.asarray(result.parameters).tolist(),
     }
     text = json.dumps(about, allow_nan=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from regopt.report import REPEATED
+from regopt.sweep.results import _tables
 from regopt.sweep.results._best import Best, best_of
 from regopt.sweep.results._history import History
 from regopt.sweep.results._states import States
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
+    from regopt.report import Findings
     from regopt.sweep.results._pareto import Pareto
 
 
@@ -92,19 +94,7 @@ class Result:
         Raises:
             ImportError: pandas is not installed.
         """
-        pandas = _import("pandas")
-        history = self.history
-        bad = pandas.array(history.first_bad_step, dtype="Int64")
-        bad[~history.diverged] = pandas.NA
-        columns = {
-            **{name: _as_column(column) for name, column in history.settings.columns.items()},
-            "status": self.status,
-            "last_step": history.last_step,
-            "kept_step": self.kept_step,
-            "first_bad_step": bad,
-            **self.kept_metrics(),
-        }
-        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(history.settings), name="setting"))
+        return _tables.table(self)
 
     def curves(self) -> "xarray.Dataset":
         """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
@@ -115,13 +105,7 @@ class Result:
         Raises:
             ImportError: xarray is not installed.
         """
-        xarray = _import("xarray")
-        history = self.history
-        coordinates = {name: ("setting", _as_column(column)) for name, column in history.settings.columns.items()}
-        return xarray.Dataset(
-            {name: (("setting", "step"), values) for name, values in history.curves.items()},
-            coords={"setting": np.arange(len(history.settings)), "step": history.steps, **coordinates},
-        )
+        return _tables.curves(self)
 
     def lineage(self) -> "pandas.DataFrame":
         """Which setting continued from whose state, and with which numbers, after a ``population_based_training``.
@@ -134,18 +118,7 @@ class Result:
         Raises:
             ImportError: pandas is not installed.
         """
-        pandas = _import("pandas")
-        history = self.history
-        trained = np.arange(len(history.steps)) < history.segments[:, None]
-        settings, segments = np.nonzero(trained)
-        parents = history.parents[trained]
-        columns = {
-            "setting": settings,
-            "step": segments * int(history.steps[0]),
-            "parent": np.where(parents < 0, settings, parents),
-            **{name: values[trained] for name, values in history.used.items()},
-        }
-        return pandas.DataFrame(columns)
+        return _tables.lineage(self)
 
     def best(
         self,
@@ -215,6 +188,29 @@ class Result:
         """
         return self.states.state(_index(setting, self.history))
 
+    def _repr_html_(self) -> str | None:
+        """The best setting, the number of settings of each status and a small curve, for a notebook."""
+        from regopt.sweep.results._notebook import result_html
+
+        return result_html(self)
+
+    def params(self, setting: int | Best) -> Any:
+        """The parameters of one setting at its kept step: the field ``params`` of its state, with NumPy leaves.
+
+        Args:
+            setting: row of the table, or what ``best`` returned.
+
+        Returns:
+            The parameters; ``regopt.final_params`` makes the model of an optimizer that averages.
+
+        Raises:
+            ValueError: the state was not kept, or has no field ``params``.
+        """
+        state = self.state(setting)
+        if not hasattr(state, "params"):
+            raise ValueError(f"the task's state has no field params, got {type(state).__name__}: see state(setting)")
+        return state.params
+
     def predict(self, inputs: Any) -> np.ndarray:
         """The outputs of the task for ``inputs`` at the kept state of every setting, in chunks as in the sweep.
 
@@ -259,6 +255,20 @@ class Result:
 
         _io.save(self, folder, config)
 
+    def findings(self, title: str = "Sweep", *, thorough: bool = True) -> "Findings":
+        """The tables of this result as ``regopt.report`` takes them; its functions take the result itself too.
+
+        Args:
+            title: of the report.
+            thorough: whether to add repeats, importance and separations; the forests of the importance take seconds.
+
+        Returns:
+            The findings.
+        """
+        from regopt.sweep.results._findings import findings
+
+        return findings(self, title, thorough=thorough)
+
     def report(self, path: str | Path, title: str = "Sweep") -> None:
         """Write one HTML page that opens without a network; see ``regopt.report.write_page``.
 
@@ -267,9 +277,8 @@ class Result:
             title: of the page.
         """
         from regopt.report import write_page
-        from regopt.sweep.results._findings import findings
 
-        write_page(path, findings(self, title))
+        write_page(path, self.findings(title))
 
 
 def _index(setting: int | Best, history: History) -> int:
@@ -277,21 +286,3 @@ def _index(setting: int | Best, history: History) -> int:
     if not 0 <= index < len(history.settings):
         raise IndexError(f"setting must lie in [0, {len(history.settings) - 1}], got {index}")
     return index
-
-
-def _as_column(values: Any) -> np.ndarray:
-    """A column as a one-dimensional array; values that are tuples stay whole."""
-    if isinstance(values, np.ndarray):
-        return values
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
-
-
-def _import(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"this needs {name}: pip install 'regopt[experiments]'") from error

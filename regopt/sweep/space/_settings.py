@@ -66,6 +66,14 @@ class Settings:
         """All columns by name, numbers first."""
         return {**self.numbers, **self.static}
 
+    def _repr_html_(self) -> str | None:
+        """The first settings, for a notebook."""
+        from regopt.report._notebook import MOST, to_html
+
+        groups = sum(1 for _ in self.groups())
+        rows = [{"setting": index, **self.row(index)} for index in range(min(len(self), MOST))]
+        return to_html(f"{len(self):,} settings in {groups} group(s)", rows, total=len(self))
+
     def row(self, index: int) -> dict[str, Any]:
         """One setting as a dict of Python values."""
         numbers = {name: column[index].item() for name, column in self.numbers.items()}
