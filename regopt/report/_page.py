@@ -49,11 +49,12 @@ def write_page(path: str | Path, findings: Findings | Reportable) -> None:
     write_text(Path(path), page(as_findings(findings, thorough=True)))
 
 
-def page(findings: Findings) -> str:
+def page(findings: Findings, version: str = "") -> str:
     """Render the page of a sweep; the curves and points of a large one are thinned out, and the page says so.
 
     Args:
         findings: the sweep.
+        version: of what is shown, where a server has the page: it loads itself again when the server has another one.
 
     Returns:
         The text of one self-contained HTML file, of which about 5 MB are Plotly's library.
@@ -66,6 +67,7 @@ def page(findings: Findings) -> str:
     scripts = [get_plotlyjs(), _asset("page.js")]
     return _template().render(
         context(findings),
+        version=version,
         figures={name: as_json(figure) for name, figure in draw(findings).items()},
         style=_asset("page.css"),
         scripts=scripts,
