@@ -125,7 +125,7 @@ def watch(folder: Path, port: int) -> ThreadingHTTPServer:
         if not saved():
             return None
         found = _findings(folder, thorough=False)
-        done = not (found.table["status"] == "unfinished").any()
+        done = "unfinished" not in set(found.table["status"])
         return _findings(folder, thorough=True) if done else found
 
     try:

@@ -11,6 +11,7 @@ from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
+from regopt.sweep.engine._extending import may_differ
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
 from regopt.sweep.engine._progress import compiling
 from regopt.sweep.engine._signals import interruptible
@@ -94,6 +95,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             those of ``jax.distributed``, if it is initialised with several processes.
         allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
             differences.
+        extend: keep what ``out`` has trained with fewer settings, fewer steps or another scheduler, and train the rest.
+            Settings that were pruned, stopped or diverged stay ended, and all settings must fit on the devices. Where
+            nothing changes, this resumes as usual.
         callbacks: functions ``(step, settings, metrics)``, or objects with such an ``on_segment`` and perhaps an
             ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
             ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
@@ -158,7 +162,9 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
         if rows is not None and scheduler is not None and scheduler.meets_others:
             others, table_seconds = Elsewhere(folder, runner.scores), min(config.save_every, 1.0)
         identity = fingerprint(config, runner.groups, runner.settings)
-        with opened(folder, identity, allow_different=config.allow_different) as store:
+        with opened(
+            folder, identity, allow_different=config.allow_different, may_differ=may_differ if config.extend else None
+        ) as store:
             checkpointing = Checkpointing(store, folder, config.save_every, table_seconds)
             callbacks = Callbacks(config.callbacks, rows)
             return runner.train(checkpointing, others, halt=halt, progress=config.progress, callbacks=callbacks)

@@ -47,7 +47,8 @@ def explanation(error: Exception) -> str | None:
     own = next((place.line for place in reversed(places) if not _is_library(place.module)), None)
     where = "" if own is None else f"{own}: "
     concretized = isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError)
-    shapes = isinstance(error, TypeError) and "Shapes must be 1D sequences of concrete values" in str(error)
+    said = str(error)
+    shapes = isinstance(error, TypeError) and said.startswith("Shapes must be 1D sequences") and "Trace" in said
     if concretized or shapes:
         for place in reversed(places):
             for (module, name), counterpart in _COUNTERPARTS.items():

@@ -75,6 +75,7 @@ class SweepConfig:
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
     hosts: tuple[int, int] | str | None = None
     allow_different: bool = field(default=False, metadata=_checked(checks.switch("allow_different")))
+    extend: bool = field(default=False, metadata=_checked(checks.switch("extend")))
     callbacks: Sequence[Any] = field(default=(), metadata=_checked(checks.check_callbacks))
     progress: bool = field(default=False, metadata=_checked(checks.switch("progress")))
 
@@ -87,6 +88,8 @@ class SweepConfig:
         if self.mapping == "measured" and self.chunk is not None:
             raise ValueError(f'chunk must be None where the mapping is "measured", got {self.chunk}')
         checks.check_changes(self.scheduler, self.settings, self.patience)
+        if self.extend and (self.out is None or self.hosts is not None):
+            raise ValueError("extend needs the folder of a sweep, and no hosts: pass out alone")
         checks.check_batch_sizes(self.settings, self.batch_size)
         resolved: dict[str, Any] = {}
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from regopt._core.io import digest_json, environment
+from regopt._core.io import digest, digest_json, environment
 from regopt._core.types import Device, Number, Task
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
@@ -24,6 +24,8 @@ from regopt.sweep.space._settings import BATCH_SIZE
 from regopt.training._checks import asking_for
 from regopt.training._mistakes import explained
 from regopt.training._segments import split_key
+
+MOST_NAMED = 1000  # settings up to which a message names the value that differs
 
 
 def share_data(config: SweepConfig) -> Shared:
@@ -185,4 +187,11 @@ def _of_settings(settings: Settings) -> dict[str, Any]:
     """A digest of each column; static values count by how they are printed, without memory addresses."""
     words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)) for name, column in settings.static.items()}
     static = {name: digested(digest_json(text), f"{len(settings)} static values") for name, text in words.items()}
-    return digested_arrays({name: np.asarray(column) for name, column in settings.numbers.items()}) | static
+    numbers = {}
+    for name, column in settings.numbers.items():
+        values = np.asarray(column)
+        few: dict[str, Any] = {}
+        if len(values) <= MOST_NAMED:
+            few = {str(row): f"{value:.8g}" for row, value in enumerate(values.tolist())}
+        numbers[name] = digested(digest(values), f"{values.dtype}{list(values.shape)}", few or None)
+    return numbers | static

@@ -116,6 +116,8 @@ class Runner:
         callbacks: Callbacks,
     ) -> Result:
         """Train until all settings have ended, or an end is asked for."""
+        if checkpointing is not None:
+            checkpointing.extend(state)
         asked = state.history.training.copy()
         done = checkpointing is not None and checkpointing.restore(state)
         count = int(asked.sum())

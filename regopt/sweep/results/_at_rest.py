@@ -93,7 +93,7 @@ class StatesInFolder(StatesAtRest):
 
     def __init__(self, folder: Path, about: Sequence[Mapping[str, Any]], kept_step: np.ndarray, *, keeps_best: bool):
         super().__init__([])
-        self._folder, self._about, self._kept_step, self._keeps_best = folder, about, kept_step, keeps_best
+        self._folder, self.about, self._kept_step, self._keeps_best = folder, about, kept_step, keeps_best
         self._saved_step = np.zeros(0, int)
 
     def state(self, setting: int) -> Tree:
@@ -117,8 +117,12 @@ class StatesInFolder(StatesAtRest):
             leaves = checkpoint.read_leaves(self._folder)
         except checkpoint.StoreError as error:
             raise ValueError(str(error)) from error
-        self._groups = [_lanes(leaves, f"groups.{number}", about) for number, about in enumerate(self._about)]
-        self._saved_step = leaves["history.best_step" if self._keeps_best else "history.last_step"]
+        self._groups = [_lanes(leaves, f"groups.{number}", about) for number, about in enumerate(self.about)]
+        saved = leaves["history.best_step" if self._keeps_best else "history.last_step"]
+        if len(saved) != len(self._kept_step):
+            self._groups = []
+            raise ValueError(f"{self._folder} has just been extended: load it again")
+        self._saved_step = saved
 
 
 def _lanes(leaves: Mapping[str, np.ndarray], prefix: str, about: Mapping[str, Any]) -> Lanes:
