@@ -38,6 +38,8 @@ PRINTED = {
     "penalties.md: Proximal steps": r"exact zeros of 50: \[ *0 +4\d +4\d\] as .* counts them: \[ *0 +4\d +4\d\]",
     "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
     "sweeps.md: Long sweeps": r"'pruned': [67]\d",
+    "sweeps.md: Tasks written by hand": r"^0\.(1|03) -0\.\d+",
+    "sweeps.md: Search with Optuna": r"\{.*'optimizer': '(adam|sgd)'.*\} 0\.\d+",
     "sweeps.md: Replicas": r"strength 0\.1: bias\^2 0\.\d+ \+ variance",
     "finetuning.md: Adapters": r"768 parameters in a lane, beside a backbone of 16\d\d\d",
     "streaming.md: Text": r"bits a character: [3-6]\.\d",

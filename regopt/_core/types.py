@@ -219,7 +219,8 @@ class Task(NamedTuple):
     model and its loss, for the message that a resumed sweep has another one; by default these are its functions.
     ``modes`` tells of the metrics of ``evaluate``, by name, whether a smaller ("min") or a larger ("max") value is
     better; ``loss``, also with ``train_``, ``validation_`` or ``test_`` before it, is what is trained and has "min" by
-    definition. ``frozen`` are the parameters that ``sweep.supervised(trainable=...)`` does not train.
+    definition. ``check(data, h)`` raises a ``ValueError`` where the data do not fit the task, before anything compiles.
+    ``frozen`` are the parameters that ``sweep.supervised(trainable=...)`` does not train.
     """
 
     init: Callable[[Key, Tree], Tree]
@@ -228,4 +229,5 @@ class Task(NamedTuple):
     predict: Callable[[Tree, Tree, Tree], jax.Array] | None = None
     parts: Callable[[], Mapping[str, object]] | None = None
     modes: Mapping[str, Literal["min", "max"]] | None = None
+    check: Callable[[Any, Tree], None] | None = None
     frozen: Any = None

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from regopt._core.messages import one_line
+from regopt.experiment._config import ConfigError
+
 RELATIONS = ("equal", "at most", "at least")
 
 
@@ -126,3 +129,9 @@ def table(claims: Iterable[Claim], title: str = "Claims") -> Table:
 def _json_number(number: float) -> float | str:
     value = float(number)
     return value if math.isfinite(value) else str(value)
+
+
+def failure(name: str, place: str, error: BaseException) -> Claim:
+    """Write an error as a claim that NaN was measured for, so that it stands in the table and fails."""
+    said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    return Claim(one_line(f"{name}: runs to its end ({said})"), place, expected=1.0, measured=float("nan"))

@@ -1,4 +1,4 @@
-"""The command line, and the only module that prints: ``regopt list``, ``run``, ``claims``, ``sweep show``, ``report``.
+"""The command line, and the only module that prints: ``regopt list``, ``run``, ``claims``, ``sweep show``.
 
 Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside
 an experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running
@@ -23,12 +23,12 @@ from rich.text import Text
 
 from regopt._core.messages import one_line, suggestion
 from regopt._version import __version__
-from regopt.experiment._claims import Claim
+from regopt.experiment._claims import Claim, failure
 from regopt.experiment._claims import table as claims_table
 from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml, to_config
 from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named, unexpected
 from regopt.experiment._runner import Outcome, execute, execute_in, run_folder
-from regopt.experiment._sweeps import best_settings, executor_of, write_report
+from regopt.experiment._sweeps import best_settings, executor_of, watch, write_report
 
 HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -154,7 +154,10 @@ def _add_sweep(commands: argparse._SubParsersAction[_Parser]) -> None:
     report = actions.add_parser("report", help="write one HTML page that opens without a network")
     report.add_argument("--out", metavar="FILE", type=Path, help="the page (report.html in DIR)")
     report.set_defaults(command=_report)
-    for action in (show, report):
+    watching = actions.add_parser("watch", help="serve that page to this machine, and refresh it")
+    watching.add_argument("--port", metavar="N", type=int, default=0, help="where to listen (a free port)")
+    watching.set_defaults(command=_watch)
+    for action in (show, report, watching):
         action.add_argument("folder", metavar="DIR", type=Path, help="what a sweep or Result.save wrote")
         action.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -166,6 +169,13 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     print(write_report(arguments.folder, arguments.out))
+    return HOLDS
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    with watch(arguments.folder, arguments.port) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"http://127.0.0.1:{server.server_port}/ shows {arguments.folder}; Ctrl-C ends it", flush=True)
+        server.serve_forever()
     return HOLDS
 
 
@@ -234,7 +244,7 @@ def _claims(arguments: argparse.Namespace) -> int:
         except (Exception, SystemExit) as error:
             if arguments.debug:
                 traceback.print_exc()
-            claims.append(_failure(listing, error))
+            claims.append(failure(listing.name, str(listing.path), error))
         else:
             interrupted = outcome.interrupted
             claims += [replace(claim, statement=f"{listing.name}: {claim.statement}") for claim in outcome.claims]
@@ -250,13 +260,6 @@ def _outcome(listing: Listing, config_name: str, out: Path) -> Outcome:
     config_path = configs_of(listing.path) / f"{config_name}.toml"
     experiment = load_experiment(listing.path)
     return execute(experiment, read_config(config_path, experiment.config_class), out)
-
-
-def _failure(listing: Listing, error: BaseException) -> Claim:
-    """Write an error as a claim that NaN was measured for, so that it stands in the table and fails."""
-    said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-    statement = one_line(f"{listing.name}: runs to its end ({said})")
-    return Claim(statement, str(listing.path), expected=1.0, measured=float("nan"))
 
 
 def _experiments() -> list[Listing]:

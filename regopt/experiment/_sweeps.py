@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from regopt.experiment._config import COMMAND_LINE, ConfigError
 
 if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
+
     from rich.console import RenderableType
 
     from regopt.report import Findings
@@ -84,3 +86,44 @@ def _findings(folder: Path, *, thorough: bool) -> Findings:
     except (OSError, ValueError) as error:
         raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ")) from error
     return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
+
+
+def watch(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the page of a sweep, which follows the sweep while it trains.
+
+    Args:
+        folder: what a sweep writes.
+        port: where to listen, on the loopback interface; 0 takes a free one.
+
+    Returns:
+        The server; ``serve_forever`` starts it.
+
+    Raises:
+        ConfigError: there is no such folder, the port cannot be used, or a package is missing.
+    """
+    if not folder.is_dir():
+        raise ConfigError(folder, "", "no such folder")
+    if not 0 <= port < 2**16:
+        raise ConfigError(COMMAND_LINE, "--port", f"must lie in [0, 65535], got {port}")
+
+    def saved() -> list[Path]:
+        return sorted(folder.glob("**/sweep.npz"))
+
+    def version() -> str:
+        return "-".join(str(path.stat().st_mtime_ns) for path in saved()) or "none"
+
+    def read() -> Findings | None:
+        if not saved():
+            return None
+        found = _findings(folder, thorough=False)
+        done = "unfinished" not in set(found.table["status"])
+        return _findings(folder, thorough=True) if done else found
+
+    try:
+        from regopt.report._server import server
+
+        return server(read, version, port)
+    except ModuleNotFoundError as error:
+        raise ConfigError(COMMAND_LINE, "watch", f"needs {error.name}: pip install 'regopt[experiments]'") from error
+    except OSError as error:
+        raise ConfigError(COMMAND_LINE, "--port", f"cannot listen on {port}: {error.strerror or error}") from error

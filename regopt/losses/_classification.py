@@ -4,10 +4,11 @@ Each is a mean over the examples of a batch. They are computed with the classes 
 feature-major layer needs no transpose. For other losses see ``optax.losses``.
 """
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from regopt._core.numerics import check_range, like, widen
@@ -159,6 +160,27 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean((predicted == labels).astype(jnp.float32))
 
 
+def _check_values(part: str, targets: Any, outputs: Any) -> None:
+    """Check concrete labels against the classes that the model has, before a program is built."""
+    if not (hasattr(targets, "dtype") and hasattr(outputs, "shape")) or len(outputs.shape) != 2:
+        return
+    if targets.dtype.kind not in "iu":
+        return  # the loss says so
+    labels = np.asarray(targets)
+    classes = outputs.shape[-1]
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if outside.size:
+        raise ValueError(
+            f"the labels of {part} must lie in [0, {classes - 1}], as the model has {classes} outputs, got {outside[0]}"
+        )
+
+
+for _loss in (cross_entropy, smoothed_cross_entropy, accuracy):
+    _loss.check_targets = _check_values  # type: ignore[attr-defined]
+
+
 def _check_labels(logits: jax.Array, labels: jax.Array) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"logits [batch, classes] need labels [batch], got {logits.shape} and {labels.shape}")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels must be integers in [0, {logits.shape[-1]}), got {labels.dtype}")

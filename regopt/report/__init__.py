@@ -1,4 +1,4 @@
-"""Reports of a sweep: one page that opens anywhere, a table for the terminal, and files for other tools.
+"""Reports of a sweep: one page that opens anywhere, a table for the terminal, and other tools.
 
 The input is tables, curves and dictionaries; nothing here knows how a sweep trains.
 """
@@ -7,5 +7,19 @@ from regopt.report._exporters import to_mlflow, to_tensorboard, to_wandb
 from regopt.report._findings import REPEATED, Findings
 from regopt.report._page import write_page
 from regopt.report._terminal import summary
+from regopt.report._trackers import Tracker, track_mlflow, track_tensorboard, track_trackio, track_wandb
 
-__all__ = ["REPEATED", "Findings", "summary", "to_mlflow", "to_tensorboard", "to_wandb", "write_page"]
+__all__ = [
+    "REPEATED",
+    "Findings",
+    "Tracker",
+    "summary",
+    "to_mlflow",
+    "to_tensorboard",
+    "to_wandb",
+    "track_mlflow",
+    "track_tensorboard",
+    "track_trackio",
+    "track_wandb",
+    "write_page",
+]

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from regopt._core.io import replacing, write_json
-from regopt.report._findings import Findings, plain
+from regopt.report._findings import Findings, Reportable, as_findings, plain
 
 
-def to_tensorboard(findings: Findings, folder: str | Path) -> None:
+def to_tensorboard(findings: Findings | Reportable, folder: str | Path) -> None:
     """Write event files, one folder for each setting, that ``tensorboard --logdir`` shows with its HParams.
 
     Args:
-        findings: the sweep.
+        findings: the sweep, or its ``Result``.
         folder: the log directory, created if it does not exist.
 
     Raises:
@@ -42,6 +42,7 @@ def to_tensorboard(findings: Findings, folder: str | Path) -> None:
         ...     sorted(name for name in os.listdir(folder) if "setting" in name)
         ['setting-0', 'setting-1']
     """
+    findings = as_findings(findings)
     writers, summary = _client("tensorboardX", "tensorboard"), _client("tensorboardX.summary", "tensorboard")
     tags = {metric: summary.scalar(metric, 0.0).value[0].tag for metric in findings.metrics}
     # a value of no known type leaves the type of a column open: static choices may mix numbers and texts
@@ -60,11 +61,11 @@ def to_tensorboard(findings: Findings, folder: str | Path) -> None:
             writer.add_summary(end)
 
 
-def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") -> str:
+def to_mlflow(findings: Findings | Reportable, tracking_uri: str, experiment: str = "sweep") -> str:
     """Write one run for each setting, with its numbers as parameters and its curves as metrics.
 
     Args:
-        findings: the sweep.
+        findings: the sweep, or its ``Result``.
         tracking_uri: the address of the tracking store, such as ``sqlite:///mlflow.db``.
         experiment: the name of the experiment; the runs are added if it exists.
 
@@ -86,6 +87,7 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     number = report.to_mlflow(found, f"sqlite:///{folder}/mlflow.db")  # doctest: +SKIP
     """
+    findings = as_findings(findings)
     entities = _client("mlflow.entities", "mlflow")
     client = _client("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=tracking_uri)
     known = client.get_experiment_by_name(experiment)
@@ -102,14 +104,14 @@ def to_mlflow(findings: Findings, tracking_uri: str, experiment: str = "sweep") 
     return number
 
 
-def to_wandb(findings: Findings, folder: str | Path) -> None:
+def to_wandb(findings: Findings | Reportable, folder: str | Path) -> None:
     """Write ``runs.csv`` and ``history.csv`` as Weights & Biases exports them, and ``runs.table.json`` as it logs them.
 
     The client of Weights & Biases is not needed to write; it reads the table back with ``wandb.Table.from_json``. In
     the CSV files, a text that a spreadsheet would take for a formula has an apostrophe before it.
 
     Args:
-        findings: the sweep.
+        findings: the sweep, or its ``Result``.
         folder: the folder for the three files, created if it does not exist.
 
     Raises:
@@ -132,6 +134,7 @@ def to_wandb(findings: Findings, folder: str | Path) -> None:
     """
     import pandas
 
+    findings = as_findings(findings)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = findings.table

@@ -178,6 +178,7 @@ def curves(findings: Findings, metric: str) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 showlegend=place == 0,
+                meta=int(row),
                 hovertemplate=f"setting {row}: %{{y:.4g}} at step %{{x}}<extra></extra>",
             )
     figure.update_xaxes(title="training step")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-REPEATED = ("seed", "replica")  # columns whose values repeat a setting rather than change it
+REPEATED = ("seed", "replica", "fold")  # columns whose values repeat a setting rather than change it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,3 +100,16 @@ class Findings:
 def plain(value: object) -> object:
     """A NumPy scalar as a Python scalar; any other value unchanged."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+class Reportable(Protocol):
+    """What gives its findings itself: a ``Result`` of a sweep."""
+
+    def findings(self, title: str = "Sweep", *, thorough: bool = True) -> Findings:
+        """The tables of a report."""
+        ...
+
+
+def as_findings(source: Findings | Reportable, *, thorough: bool = False) -> Findings:
+    """The findings of a result, or the findings themselves."""
+    return source if isinstance(source, Findings) else source.findings(thorough=thorough)

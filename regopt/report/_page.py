@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regopt._core.io import write_text
-from regopt.report._findings import Findings
+from regopt.report._findings import Findings, Reportable, as_findings
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def write_page(path: str | Path, findings: Findings) -> None:
+def write_page(path: str | Path, findings: Findings | Reportable) -> None:
     """Write the page of a sweep.
 
     Args:
         path: the ``.html`` file, written whole or not at all.
-        findings: the sweep.
+        findings: the sweep, or its ``Result``.
 
     Raises:
         ImportError: an extra is not installed (``pip install 'regopt[report]'``).
@@ -46,14 +46,15 @@ def write_page(path: str | Path, findings: Findings) -> None:
         >>> "<title>Two rates" in text, 'src="http' in text
         (True, False)
     """
-    write_text(Path(path), page(findings))
+    write_text(Path(path), page(as_findings(findings, thorough=True)))
 
 
-def page(findings: Findings) -> str:
+def page(findings: Findings, version: str = "") -> str:
     """Render the page of a sweep; the curves and points of a large one are thinned out, and the page says so.
 
     Args:
         findings: the sweep.
+        version: of what is shown, where a server has the page: it loads itself again when the server has another one.
 
     Returns:
         The text of one self-contained HTML file, of which about 5 MB are Plotly's library.
@@ -66,6 +67,7 @@ def page(findings: Findings) -> str:
     scripts = [get_plotlyjs(), _asset("page.js")]
     return _template().render(
         context(findings),
+        version=version,
         figures={name: as_json(figure) for name, figure in draw(findings).items()},
         style=_asset("page.css"),
         scripts=scripts,

@@ -5,16 +5,16 @@ from rich.table import Table
 from rich.text import Text
 
 from regopt._core.messages import one_line
-from regopt.report._findings import Findings, plain
+from regopt.report._findings import Findings, Reportable, as_findings, plain
 
 STYLES = {"diverged": "red", "stopped": "green", "done": "green", "pruned": "magenta"}
 
 
-def summary(findings: Findings, rows: int = 20) -> Table:
+def summary(findings: Findings | Reportable, rows: int = 20) -> Table:
     """The best settings, one row each, under a title that counts all settings by status.
 
     Args:
-        findings: a sweep, also one that still runs.
+        findings: a sweep, or its ``Result``, also of one that still runs.
         rows: the most rows of the table, >= 1.
 
     Returns:
@@ -35,6 +35,7 @@ def summary(findings: Findings, rows: int = 20) -> Table:
         >>> print(table.title, "-", table.caption)
         Two rates: 2 settings: 2 done - 1 with the smallest validation_loss; the best: {'rate': 0.5}
     """
+    findings = as_findings(findings)
     table, order = findings.table, findings.order
     counts = ", ".join(f"{count:,} {status}" for status, count in table["status"].value_counts().items())
     result = Table(

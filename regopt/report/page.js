@@ -20,6 +20,7 @@ const seen = new IntersectionObserver((entries) => {
     if (!entry.isIntersecting) continue;
     seen.unobserve(entry.target);
     draw(entry.target);
+    if (entry.target.id === "curve" && selected >= 0) highlight();
   }
 }, { rootMargin: "300px" });
 for (const holder of document.querySelectorAll(".figure")) seen.observe(holder);
@@ -30,6 +31,7 @@ for (const select of document.querySelectorAll("select[data-for]")) {
     const holder = document.getElementById(select.dataset.for);
     holder.dataset.figure = select.value;
     draw(holder);
+    if (select.dataset.for === "curve") highlight();
   });
 }
 
@@ -47,8 +49,14 @@ const page = 100;
 const body = document.querySelector("#settings tbody");
 const more = document.getElementById("more");
 const filter = document.getElementById("filter");
+const search = document.getElementById("search");
+const boxes = [...document.querySelectorAll("#columns input")];
+const heads = [...document.querySelectorAll("#settings th")];
+const chosen = document.getElementById("chosen");
+const curve = document.getElementById("curve");
 let order = table.order;
 let shown = page;
+let selected = -1;
 
 function written(value) {
   if (value === null) return "\u2013";
@@ -57,13 +65,25 @@ function written(value) {
   return size >= 1e-4 && size < 1e5 ? String(Number(value.toPrecision(4))) : value.toExponential(3);
 }
 
+// A row is found by a text if one of its visible cells has it, in any case of letters.
+function fits(row, text) {
+  return table.columns.some((column, index) => boxes[index].checked
+    && (written(column.values[row]).toLowerCase().includes(text) || String(column.values[row]).toLowerCase().includes(text)));
+}
+
 function show() {
   const wanted = filter.value;
-  const rows = wanted ? order.filter((row) => table.status[row] === wanted) : order;
+  const text = search.value.trim().toLowerCase();
+  const rows = order.filter((row) => (!wanted || table.status[row] === wanted) && (!text || fits(row, text)));
+  heads.forEach((head, index) => { head.hidden = !boxes[index].checked; });
   body.replaceChildren(...rows.slice(0, shown).map((row) => {
     const line = document.createElement("tr");
-    if (row === table.best) line.className = "best-row";
-    for (const column of table.columns) {
+    line.dataset.row = row;
+    line.tabIndex = 0;
+    line.classList.toggle("best-row", row === table.best);
+    line.classList.toggle("chosen-row", row === selected);
+    for (const [index, column] of table.columns.entries()) {
+      if (!boxes[index].checked) continue;
       const cell = line.insertCell();
       const value = column.values[row];
       cell.textContent = written(value);
@@ -84,7 +104,6 @@ function compare(a, b) {
 }
 
 function sort(index) {
-  const heads = document.querySelectorAll("#settings th");
   const down = heads[index].getAttribute("aria-sort") === "ascending";
   heads.forEach((head) => head.removeAttribute("aria-sort"));
   heads[index].setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -99,5 +118,73 @@ function sort(index) {
 
 document.querySelectorAll("#settings th button").forEach((button, index) => button.addEventListener("click", () => sort(index)));
 filter.addEventListener("change", () => { shown = page; show(); });
+search.addEventListener("input", () => { shown = page; show(); });
+for (const box of boxes) box.addEventListener("change", show);
+
+// The curve of the row that was clicked stands out of the others; a second click lets it go.
+function highlight() {
+  const figure = figures[curve.dataset.figure];
+  // Plotly changes the figure's own traces, so how they were is kept beside them.
+  figure.plain ??= figure.data.map((trace) => ({ ...trace.line, opacity: trace.opacity ?? 1 }));
+  const lines = figure.plain;
+  const found = figure.data.findIndex((trace) => selected >= 0 && trace.meta === selected);
+  if (curve.classList.contains("js-plotly-plot")) {
+    Plotly.restyle(curve, {
+      "line.width": lines.map((line, index) => (index === found ? 5 : line.width)),
+      "line.color": lines.map((line, index) => (index === found ? "#111827" : line.color)),
+      opacity: lines.map((line, index) => (index === found ? 1 : lines[index].opacity)),
+    });
+  }
+  chosen.hidden = selected < 0;
+  chosen.textContent = found < 0 ? `Setting ${selected} is not among the curves that are drawn.` : `The curve of setting ${selected} stands out above.`;
+}
+
+function choose(row) {
+  selected = row === selected ? -1 : row;
+  for (const line of body.rows) line.classList.toggle("chosen-row", Number(line.dataset.row) === selected);
+  highlight();
+}
+
+body.addEventListener("click", (event) => {
+  const line = event.target.closest("tr");
+  if (line) choose(Number(line.dataset.row));
+});
+body.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.dataset.row) choose(Number(event.target.dataset.row));
+});
 more.addEventListener("click", () => { shown += 5 * page; show(); });
 show();
+
+// A page that is served asks whether the sweep has gone on, and loads itself again with what the reader had chosen.
+const version = document.documentElement.dataset.version;
+if (version) {
+  const kept = JSON.parse(sessionStorage.getItem("kept") ?? "null");
+  if (kept) {
+    filter.value = kept.filter;
+    search.value = kept.search;
+    boxes.forEach((box, index) => { box.checked = kept.boxes[index] ?? true; });
+    if (kept.sorted >= 0 && kept.sorted < heads.length) {
+      sort(kept.sorted);
+      if (kept.down) sort(kept.sorted);
+    }
+    shown = kept.shown;
+    show();
+    if (kept.selected >= 0) choose(kept.selected);
+    scrollTo(0, kept.scroll);
+  }
+  setInterval(async () => {
+    let now = version;
+    try {
+      now = await (await fetch("version")).text();
+    } catch {
+      return; // the server has ended; what is shown stays
+    }
+    if (now === version) return;
+    const sorted = heads.findIndex((head) => head.hasAttribute("aria-sort"));
+    const down = sorted >= 0 && heads[sorted].getAttribute("aria-sort") === "descending";
+    sessionStorage.setItem("kept", JSON.stringify({
+      filter: filter.value, search: search.value, boxes: boxes.map((box) => box.checked), sorted, down, shown, selected, scroll: scrollY,
+    }));
+    location.reload();
+  }, 2000);
+}

@@ -16,7 +16,7 @@ from regopt.sweep.hypergradients import (
     implicit_hypergradient,
     tune,
 )
-from regopt.sweep.results import Best, Importance, Result, compare, importance, load, repeats, separations
+from regopt.sweep.results import Best, Importance, Pareto, Result, compare, importance, load, repeats, separations
 from regopt.sweep.schedulers import (
     Decision,
     Scheduler,
@@ -31,16 +31,20 @@ from regopt.sweep.space import (
     Dimension,
     Settings,
     choice,
+    conditional,
+    folds,
     from_columns,
     grid,
     latin_hypercube,
     log_uniform,
+    log_uniform_int,
     random,
     replicas,
     seeds,
     sobol,
     static,
     uniform,
+    uniform_int,
 )
 
 __all__ = [
@@ -51,6 +55,7 @@ __all__ = [
     "Hypergradient",
     "ImplicitHypergradient",
     "Importance",
+    "Pareto",
     "Plan",
     "Ray",
     "Replication",
@@ -65,6 +70,8 @@ __all__ = [
     "asynchronous_halving",
     "choice",
     "compare",
+    "conditional",
+    "folds",
     "from_columns",
     "grid",
     "hyperband",
@@ -74,6 +81,7 @@ __all__ = [
     "latin_hypercube",
     "load",
     "log_uniform",
+    "log_uniform_int",
     "median_rule",
     "plan",
     "population_based_training",
@@ -91,5 +99,6 @@ __all__ = [
     "tell",
     "tune",
     "uniform",
+    "uniform_int",
     "use_all_cores",
 ]

@@ -38,6 +38,25 @@ class Plan(NamedTuple):
         """The estimated seconds of training, if no setting ends early."""
         return sum(group.seconds for group in self.groups)
 
+    def _repr_html_(self) -> str | None:
+        """The text and a row for each group, for a notebook."""
+        from regopt.report._notebook import MOST, to_html
+
+        rows = [
+            {
+                **{name: shown(value) for name, value in group.static.items()},
+                "settings": group.settings,
+                "held": group.held,
+                "chunk": f"{group.chunk} {_HOW[group.mapping]}",
+                "at rest": _size(group.lane_bytes),
+                "in training": _size(group.temporary_bytes),
+                "FLOP a setting": group.flops,
+                "time": _duration(group.seconds),
+            }
+            for group in self.groups[:MOST]
+        ]
+        return to_html("Plan:", rows, text=str(self).split("\n")[0], total=len(self.groups))
+
     def __str__(self) -> str:
         lines = [
             f"{sum(group.settings for group in self.groups)} settings in {len(self.groups)} program(s) on "
@@ -61,7 +80,8 @@ def plan(config: SweepConfig) -> Plan:
 
     A ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
     ``run``, so that the same call can be planned and run. Those for saving and showing (``out``, ``save_every``,
-    ``allow_different``, ``progress``) have no effect here, nor has ``executor``: the plan is that of this process.
+    ``allow_different``, ``callbacks``, ``progress``) have no effect here, nor has ``executor``: the plan is that of
+    this process.
 
     Args:
         config: the arguments of ``run``.

@@ -7,9 +7,12 @@ from typing import Any
 import jax
 
 from regopt.sweep.checkpoint import StoreError, opened, read
+from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig, configured
+from regopt.sweep.engine._extending import may_differ
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
+from regopt.sweep.engine._progress import compiling
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.executors._coordinate import coordinated
@@ -51,7 +54,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
-            examples, or the batches of data that are given in batches.
+            examples, or the batches of data that are given in batches. A column ``batch_size`` of the settings takes
+            its place: each size has a program, all settings train the same number of steps, and so the number of epochs
+            follows from the size.
         eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
             grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
             others; static. None evaluates all at once.
@@ -95,7 +100,14 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         save_every: seconds of training between saves, >= 0.
         allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
             differences.
-        progress: show a progress line, if standard error is a terminal.
+        extend: keep what ``out`` has trained with fewer settings, fewer steps or another scheduler, and train the rest.
+            Settings that were pruned, stopped or diverged stay ended, and all settings must fit on the devices. Where
+            nothing changes, this resumes as usual.
+        callbacks: functions ``(step, settings, metrics)``, or objects with such an ``on_segment`` and perhaps an
+            ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
+            ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
+            as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
+        progress: show progress on standard error: a bar on a terminal and in a notebook, elsewhere one line a minute.
 
     Returns:
         The table, the learning curves, and the trained states.
@@ -144,7 +156,8 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
             "a sweep is asked for by one process, and jax.distributed has started several: ask in one of them with "
             'executor="ray"'
         )
-    runner = prepare(config, share_data(config), stored)
+    with compiling(config.progress, len(config.settings)):
+        runner = prepare(config, share_data(config), stored)
     return _follow(runner, lambda: fingerprint(config, runner.groups, runner.settings), config, out, halt)
 
 
@@ -156,10 +169,13 @@ def _follow(
     halt: Callable[[], bool],
 ) -> Result:
     """Train from the first step, or from what is saved in a folder."""
+    callbacks = Callbacks(config.callbacks)
     if out is None:
-        return runner.train(halt=halt, progress=config.progress)
-    with opened(out, identity(), allow_different=config.allow_different) as store:
-        return runner.train(Checkpointing(store, out, config.save_every), halt=halt, progress=config.progress)
+        return runner.train(halt=halt, progress=config.progress, callbacks=callbacks)
+    differ = may_differ if config.extend else None
+    with opened(out, identity(), allow_different=config.allow_different, may_differ=differ) as store:
+        checkpointing = Checkpointing(store, out, config.save_every)
+        return runner.train(checkpointing, halt=halt, progress=config.progress, callbacks=callbacks)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -1,25 +1,35 @@
 """Settings that an Optuna sampler suggests, in batches: ask for them, train them in one program, tell the results."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from regopt._core.messages import brief
 from regopt._core.numerics import check_whole
 from regopt.sweep.results import Result
 from regopt.sweep.space import Dimension, Settings, grid
+from regopt.sweep.space._conditional import holds
 from regopt.sweep.space._dimensions import Space, check_space
+from regopt.training._checks import Mode, require_direction
+
+_DIRECTIONS: dict[str, Mode] = {"MINIMIZE": "min", "MAXIMIZE": "max"}
+Constraints = Callable[[dict[str, Any]], Mapping[str, float]]
 
 
 def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
     """Ask a study for settings; each is crossed with the seeds and replicas of the space.
+
+    The parameters of a trial are the values of its setting, so ``study.best_params`` may be used as they are; a static
+    value of a type that Optuna cannot store, such as a function, stands there by its name. A conditional dimension is
+    no parameter of a trial in which its condition does not hold.
 
     Any sampler will do. One that takes account of trials that have no value yet (``constant_liar=True`` of the TPE
     sampler) suits batches. If all batches have the same number of settings, ``run`` compiles only once. Each trial
     comes from ``optuna.Study.ask``.
 
     Args:
-        study: an ``optuna.Study``, with the direction of the metric that ``tell`` gives it.
+        study: an ``optuna.Study``, with the directions of the metrics that ``tell`` gives it.
         space: dimensions by name.
         count: number of trials, >= 1.
 
@@ -53,8 +63,10 @@ def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
     drawn = {name: dimension for name, dimension in space.items() if not dimension.crossed}
     if not drawn:
         raise ValueError("space must have a dimension to suggest beside the seeds and replicas")
-    forms = {name: _distribution(dimension) for name, dimension in drawn.items()}
-    trials = [study.ask(forms) for _ in range(count)]
+    _require_optuna()
+    labels = {name: _labels(dimension.levels(None)) for name, dimension in drawn.items() if dimension.listed}
+    trials = [study.ask() for _ in range(count)]
+    suggested = [_suggested(trial, drawn, labels) for trial in trials]
     crossed = {name: dimension for name, dimension in space.items() if dimension.crossed}
     repeats = grid(crossed).numbers if crossed else {}
     times = len(next(iter(repeats.values()))) if crossed else 1
@@ -62,31 +74,42 @@ def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
     for name, dimension in space.items():
         if dimension.crossed:
             numbers[name] = np.tile(repeats[name], count)
-            continue
-        values = [trial.params[name] for trial in trials]
-        if dimension.listed:
-            values = [dimension.levels(None)[place] for place in values]
-        if dimension.static:
-            static[name] = tuple(value for value in values for _ in range(times))
+        elif dimension.static:
+            static[name] = tuple(values[name] for values in suggested for _ in range(times))
         else:
-            numbers[name] = np.repeat(np.array(values), times)
+            numbers[name] = np.repeat(np.array([values[name] for values in suggested]), times)
     return trials, Settings(numbers, static)
 
 
-def tell(study: Any, trials: Sequence[Any], result: Result, metric: str | None = None) -> None:
+def tell(
+    study: Any,
+    trials: Sequence[Any],
+    result: Result,
+    metric: str | Sequence[str] | None = None,
+    *,
+    constraints: Constraints | None = None,
+) -> None:
     """Tell a study the values of its trials.
 
-    The value of a trial is the mean over its repeats at their kept steps. The trial fails if a repeat diverged or was
-    not trained; one that the scheduler pruned is pruned in the study too, with the value that it had reached.
+    The value of a trial is the mean over its repeats at their kept steps, and the means of the evaluations before are
+    its intermediate values; a study of several objectives has none. A trial of which a repeat diverged is told the
+    worst value, an infinite one, so that the sampler learns to stay away. Where the scheduler has pruned trials, whose
+    values a sampler ranks behind all others, the diverged ones are pruned too, without a value, which ranks them last.
+    A trial fails only if a repeat was not trained.
 
     Args:
         study: the study that was asked.
         trials: what ``ask`` returned.
         result: the result of the settings that it returned.
-        metric: the metric whose value to tell; the ``monitor`` of the sweep by default.
+        metric: the metric whose value to tell, or one for each objective of the study; the ``monitor`` of the sweep by
+            default.
+        constraints: ``row -> {name: value}``, where a trial is feasible if no value is above 0: the row has the
+            setting of the trial and the means of its metrics by name. For samplers that know constraints; see
+            ``optuna.Trial.set_constraint``.
 
     Raises:
-        ValueError: the result is not of these trials, or has no such metric.
+        ValueError: the result is not of these trials, has no such metric, or the study has another direction than the
+            metric.
         ImportError: Optuna is not installed.
 
     Example:
@@ -97,40 +120,134 @@ def tell(study: Any, trials: Sequence[Any], result: Result, metric: str | None =
         >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         >>> trials, settings = sweep.ask(study, {"rate": sweep.choice([0.5, 1e30])}, 4)
         >>> sweep.tell(study, trials, sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1))
-        >>> [trial.state.name for trial in study.trials], study.best_value  # a diverged setting fails
-        (['FAIL', 'COMPLETE', 'FAIL', 'FAIL'], 0.00390625)
+        >>> [trial.value for trial in study.trials], study.best_params  # three settings diverged
+        ([inf, 0.00390625, inf, inf], {'rate': 0.5})
 
     References:
         Akiba, T., Sano, S., Yanase, T., Ohta, T., & Koyama, M. (2019). Optuna: A next-generation hyperparameter
         optimization framework. KDD.
     """
-    from optuna.trial import TrialState
-
-    metric = result.monitor if metric is None else metric
+    _require_optuna()
+    metrics = _told_metrics(study, result, metric)
     kept, status = result.kept_metrics(), result.status
-    if metric not in kept:
-        raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
     if not trials or len(status) % len(trials):
         raise ValueError(f"result must have the same repeats of {len(trials)} trials, got {len(status)} settings")
+    if constraints is not None and not callable(constraints):
+        raise ValueError(f"constraints must be a function of a row, got {brief(constraints)}")
     times = len(status) // len(trials)
+    some_pruned = bool(np.any(status == "pruned"))
+    modes: list[Mode] = [_DIRECTIONS[direction.name] for direction in study.directions]
+    scores = [
+        result.history.scores(name, mode, keeps_best=result.keeps_best) * _sign(mode)
+        for name, mode in zip(metrics, modes, strict=True)
+    ]
     for place, trial in enumerate(trials):
         rows = slice(place * times, (place + 1) * times)
-        value = float(np.mean(kept[metric][rows]))
-        if not np.isfinite(value) or "diverged" in status[rows] or "unfinished" in status[rows]:
-            study.tell(trial, state=TrialState.FAIL)
-        elif "pruned" in status[rows]:
-            trial.report(value, int(result.kept_step[rows].max()))
+        means = {name: float(np.mean(values[rows])) for name, values in kept.items()}
+        outcome = _Outcome(
+            unfinished="unfinished" in status[rows],
+            diverged="diverged" in status[rows] or not all(np.isfinite(means[name]) for name in metrics),
+            pruned="pruned" in status[rows],
+            values=[means[name] for name in metrics],
+            worst=[_sign(mode) * np.inf for mode in modes],
+            curve=np.mean(scores[0][rows], axis=0) if len(metrics) == 1 else None,
+        )
+        if constraints is not None and not outcome.unfinished:
+            _constrain(trial, constraints(result.history.settings.row(rows.start) | means))
+        _tell_one(study, trial, outcome, result.history.steps, some_pruned=some_pruned)
+
+
+class _Outcome(NamedTuple):
+    """What a trial has come to, over its repeats."""
+
+    unfinished: bool
+    diverged: bool
+    pruned: bool
+    values: list[float]
+    worst: list[float]
+    curve: np.ndarray | None  # [evaluations]: means over the repeats; None for several objectives
+
+
+def _tell_one(study: Any, trial: Any, outcome: _Outcome, steps: np.ndarray, *, some_pruned: bool) -> None:
+    from optuna.trial import TrialState
+
+    if outcome.unfinished:
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    if outcome.diverged:
+        if some_pruned and outcome.curve is not None:
             study.tell(trial, state=TrialState.PRUNED)
         else:
-            study.tell(trial, value)
+            study.tell(trial, outcome.worst)
+        return
+    if outcome.curve is not None:
+        for step, value in zip(steps.tolist(), outcome.curve.tolist(), strict=True):
+            if np.isfinite(value):
+                trial.report(value, step)
+    if outcome.pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, outcome.values)
 
 
-def _distribution(dimension: Dimension) -> Any:
+def _told_metrics(study: Any, result: Result, metric: str | Sequence[str] | None) -> list[str]:
+    """The metric of each objective of the study, after a check of its direction."""
+    if metric is None and len(study.directions) > 1:
+        raise ValueError(f"metric must name one metric for each of the study's {len(study.directions)} objectives")
+    metrics = [result.monitor] if metric is None else [metric] if isinstance(metric, str) else list(metric)
+    if len(metrics) != len(study.directions):
+        raise ValueError(f"metric must name one metric for each of {len(study.directions)} objectives, got {metrics}")
+    for name, direction in zip(metrics, study.directions, strict=True):
+        if name not in result.history.curves:
+            raise ValueError(f"metric must be one of {list(result.history.curves)}, got {name!r}")
+        mode = result.mode if name == result.monitor else require_direction(name, result.modes)
+        if _DIRECTIONS.get(direction.name) != mode:
+            better, makes = ("smaller", "minimize") if mode == "min" else ("larger", "maximize")
+            raise ValueError(
+                f"the study goes to {direction.name.lower()} {name}, of which a {better} value is better: make it with "
+                f'optuna.create_study(direction="{makes}")'
+            )
+    return metrics
+
+
+def _sign(mode: Mode) -> int:
+    return 1 if mode == "min" else -1
+
+
+def _constrain(trial: Any, values: object) -> None:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"constraints must return a dict from names to numbers, got {brief(values)}")
+    for name, value in values.items():
+        trial.set_constraint(name, np.inf if np.isnan(value) else float(value))  # a diverged trial is not feasible
+
+
+def _suggested(trial: Any, drawn: Mapping[str, Dimension], labels: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The values that the study suggests for one trial, by name; ``otherwise`` where a condition does not hold."""
+    values: dict[str, Any] = {}
+    for name, dimension in drawn.items():
+        if not holds(dimension, values):
+            values[name] = dimension.otherwise
+        elif dimension.listed:
+            chosen = trial.suggest_categorical(name, labels[name])
+            values[name] = dimension.levels(None)[labels[name].index(chosen)]
+        else:
+            low, high = (value.item() for value in np.asarray(dimension.levels(2)))  # both ends, exactly
+            suggest = trial.suggest_int if dimension.whole else trial.suggest_float
+            values[name] = suggest(name, low, high, log=dimension.log)
+    return values
+
+
+def _labels(levels: Sequence[Any] | np.ndarray) -> list[Any]:
+    """How a study stores the values of a dimension: as they are, or by name where it could not tell them apart."""
+    values = [value.item() if isinstance(value, np.generic) else value for value in levels]
+    if all(isinstance(value, str | bool | int | float | None) for value in values) and len(set(values)) == len(values):
+        return values
+    names = [getattr(value, "__qualname__", None) or repr(value) for value in values]
+    return [name if names.count(name) == 1 else f"{name} #{at}" for at, name in enumerate(names)]
+
+
+def _require_optuna() -> None:
     try:
-        from optuna.distributions import CategoricalDistribution, FloatDistribution
+        import optuna  # noqa: F401
     except ImportError as error:
         raise ImportError("sweep.ask needs Optuna: pip install 'regopt[optuna]'") from error
-    if dimension.listed:
-        return CategoricalDistribution(tuple(range(len(dimension.levels(None)))))
-    low, high = np.asarray(dimension.levels(2))  # both ends, exactly
-    return FloatDistribution(float(low), float(high), log=dimension.log)

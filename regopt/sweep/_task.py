@@ -20,6 +20,7 @@ from regopt.sweep._faces import Face, is_linen, linen_face, nnx_face
 from regopt.sweep._frozen import Frozen
 from regopt.training._checks import Mode, mode_of
 from regopt.training._evaluation import InBatches
+from regopt.training._examples import check_scalar, checked_examples
 
 Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
@@ -129,7 +130,7 @@ def supervised(
 
         def objective(params):
             outputs, rest = face.train(whole(params, h), state.rest, x, key, h)
-            return measures["loss"](outputs, y, h), _carried(state.rest, rest)
+            return check_scalar(measures["loss"](outputs, y, h)), _carried(state.rest, rest)
 
         point = evaluation_params(state.params, state.opt_state)
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
@@ -157,7 +158,8 @@ def supervised(
     for name, mode in directions.items():
         if mode is not None:
             modes[f"validation_{name}"] = mode
-    return Task(init, step, evaluate, predict, parts, modes, frozen)
+    check = checked_examples(init, predict, measures["loss"], {"loss": loss, **(metrics or {})})
+    return Task(init, step, evaluate, predict, parts, modes, check, frozen)
 
 
 def _frozen(face: Face, trainable: Any, pretrained: Tree) -> Frozen | None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import jax
@@ -36,7 +37,7 @@ def browser():
         "--disable-dev-shm-usage",
         "--window-size=1280,900",
         "--enable-unsafe-swiftshader",  # parallel coordinates without a graphics card
-        "--host-resolver-rules=MAP * ~NOTFOUND",  # there is no network
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # there is no network
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -129,3 +130,68 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, tmp_path):
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
     check_silence(browser)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def rows(browser):
+    return browser.find_elements("css selector", "#settings tbody tr")
+
+
+def test_a_text_filters_columns_are_chosen_and_a_row_highlights_its_curve(browser, tmp_path):
+    opened(browser, tmp_path / "page.html", settings=60, seeds=1)
+    everything = len(rows(browser))
+    search = browser.find_element("css selector", "#search")
+    search.send_keys("DIVERGED")
+    assert 0 < len(rows(browser)) < everything
+    search.clear()
+    search.send_keys("no such text")
+    assert rows(browser) == []
+    search.clear()
+    search.send_keys(" ")
+    heads = [head.text for head in browser.find_elements("css selector", "#settings th")]
+    browser.execute_script("document.querySelectorAll('#columns input')[1].click()")
+    shown = [head.text for head in browser.find_elements("css selector", "#settings th") if head.is_displayed()]
+    assert shown == [name for place, name in enumerate(heads) if place != 1]
+    assert len(rows(browser)[0].find_elements("css selector", "td")) == len(heads) - 1
+
+    def widths():
+        return browser.execute_script("return document.getElementById('curve').data.map((t) => [t.meta, t.line.width])")
+
+    before = dict(widths())
+    row = int(rows(browser)[3].get_attribute("data-row"))
+    click(browser, rows(browser)[3])
+    after = dict(widths())
+    assert after == before | {row: 5}
+    assert "chosen-row" in rows(browser)[3].get_attribute("class")
+    assert f"The curve of setting {row} stands out" in browser.find_element("css selector", "#chosen").text
+    click(browser, rows(browser)[3])
+    assert dict(widths()) == before
+    check_silence(browser)
+
+
+def test_a_watched_page_follows_its_sweep_and_keeps_what_was_chosen(browser, tmp_path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    from regopt.experiment._sweeps import watch
+
+    def text(*_):
+        return browser.find_element("css selector", "body").text
+
+    served = watch(tmp_path, 0)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    try:
+        browser.get(f"http://127.0.0.1:{served.server_port}/")
+        assert "The sweep has saved nothing yet" in text()
+        result(settings=12, seeds=1).save(tmp_path)
+        WebDriverWait(browser, 60).until(lambda _: "12 settings" in text())
+        browser.find_element("css selector", "#search").send_keys("e")
+        click(browser, rows(browser)[2])
+        chosen = browser.find_element("css selector", "tr.chosen-row").get_attribute("data-row")
+        result(settings=16, seeds=1).save(tmp_path)
+        WebDriverWait(browser, 60).until(lambda _: "16 settings" in text())
+        assert browser.find_element("css selector", "#search").get_attribute("value") == "e"
+        assert browser.find_element("css selector", "tr.chosen-row").get_attribute("data-row") == chosen
+        severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        assert [message for message in severe if "favicon" not in message] == []
+    finally:
+        served.shutdown()
+        served.server_close()

@@ -8,7 +8,9 @@ import numpy as np
 import pandas
 import pytest
 
+from regopt import report, sweep
 from regopt.report import _exporters as exporters
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.saved_sweeps import findings
 
 FOUND = findings(settings=12, seeds=1)
@@ -114,3 +116,17 @@ def session_groups(folder):
     )
     handler = list_session_groups.Handler(RequestContext(), backend, "", request)
     return handler.run().session_groups
+
+
+def test_an_export_takes_a_result(tmp_path):
+    result = sweep.run(
+        MEAN_TASK, sweep.from_columns({"rate": [0.1, 0.5]}), MEAN_DATA, steps=4, eval_every=2, out=tmp_path / "sweep"
+    )
+    for name, source in (("trained", result), ("loaded", sweep.load(tmp_path / "sweep"))):
+        exporters.to_wandb(source, tmp_path / name)
+        report.write_page(tmp_path / f"{name}.html", source)
+        assert "<title>Sweep" in (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        assert report.summary(source).row_count == 2
+    trained, loaded = (pandas.read_csv(tmp_path / name / "runs.csv") for name in ("trained", "loaded"))
+    pandas.testing.assert_frame_equal(trained, loaded)
+    assert trained["rate"].tolist() == [0.1, 0.5]

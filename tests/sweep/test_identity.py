@@ -71,7 +71,7 @@ def folder(tmp_path_factory):
         ({"loss": lambda a, b: 3 * squared_error(a, b)}, "task.loss was 'squared_error', is '<lambda>'"),
         ({"optimizer": lambda h: optimizers.adam(h["rate"])}, "task.optimizer was 'optimizer', is '<lambda>'"),
         ({"scheduler": sweep.Scheduler(one_waits, "mine")}, "scheduler was 'all_train', is 'one_waits'"),
-        ({"rates": 2 * RATES}, r"settings.rate \(float64\[4\]\) has changed"),
+        ({"rates": 2 * RATES}, r"settings.rate.0 was '0.001', is '0.002'"),
         (
             {"data": DATA._replace(validation=(X, 2 * X[:, :1]))},
             r"data.validation.1 \(float32\[8, 1\]\) has changed",

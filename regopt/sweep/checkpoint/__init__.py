@@ -10,10 +10,12 @@ from regopt.sweep.checkpoint._errors import (
 )
 from regopt.sweep.checkpoint._fingerprint import differences, digested, digested_arrays
 from regopt.sweep.checkpoint._lock import alive, holder
-from regopt.sweep.checkpoint._manifest import Snapshot, read
+from regopt.sweep.checkpoint._manifest import STATES, Snapshot, read
+from regopt.sweep.checkpoint._reading import read_leaves
 from regopt.sweep.checkpoint._store import Store, opened
 
 __all__ = [
+    "STATES",
     "Snapshot",
     "Store",
     "StoreAccessError",
@@ -29,4 +31,5 @@ __all__ = [
     "holder",
     "opened",
     "read",
+    "read_leaves",
 ]

@@ -51,7 +51,7 @@ def check_alike(stored: list[LeafRecord], like: Tree, where: Path) -> None:
     path = next((path for path in [*before, *now] if before.get(path) != now.get(path)), "")
     raise StoreMismatchError(
         f"the state in {where} is of another run: leaf {path!r} was {before.get(path, 'not there')}, "
-        f"is {now.get(path, 'not there')}"
+        f"is {now.get(path, 'not there')}; extend=True takes other settings, more steps or another scheduler"
     )
 
 

@@ -31,6 +31,7 @@ def opened(
     identity: Mapping[str, object],
     *,
     allow_different: bool = False,
+    may_differ: Callable[[str], bool] | None = None,
     say: Say = _LOG.warning,
 ) -> "Iterator[Store]":
     """Open a store for one writer, and find the newest intact state of the same run.
@@ -39,6 +40,7 @@ def opened(
         folder: the folder of the store, which is made where there is none.
         identity: nested dictionaries of JSON values, all that the run's bits depend on; see ``environment``.
         allow_different: go on from a state of another identity, and say so, instead of refusing.
+        may_differ: of a run that extends the one in the folder, which of their differences are those of an extension.
         say: called with one line for everything that is not as usual.
 
     Yields:
@@ -61,7 +63,7 @@ def opened(
 
     with held(folder, say_line) as check_ours:
         store = Store(folder, json.loads(json.dumps(identity, allow_nan=False)), say_line, check_ours)
-        store.check_identity(allow_different, say_line)
+        store.check_identity(allow_different, say_line, may_differ)
         yield store
 
 
@@ -74,6 +76,7 @@ class Store:
             for rubbish in place.glob(f"{TEMPORARY}*"):  # of a process that was killed, on whatever host
                 remove(rubbish)
         self._newest = _newest_intact(folder, say)
+        self.extends = False  # whether the state is of a smaller run, which this one extends
 
     @property
     def number(self) -> int | None:
@@ -146,12 +149,21 @@ class Store:
             return f"the folder of state {self.number} was removed"
         return f"state {self.number} is {'intact' if damage(self._newest) is None else 'damaged'}"
 
-    def check_identity(self, allow_different: bool, say: Say) -> None:
+    def check_identity(self, allow_different: bool, say: Say, may_differ: Callable[[str], bool] | None = None) -> None:
         """Refuse to go on from a state of another identity, or say in what it differs."""
         found = [] if self._newest is None else differences(self._newest.identity, self._identity)
+        if may_differ is not None:
+            self.extends = any(map(may_differ, found))
+            found = [difference for difference in found if not may_differ(difference)]
         if not found:
             return
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        other_sizes = [difference for difference in found if _resizes(difference)]
+        if other_sizes and may_differ is None and not allow_different:
+            raise StoreMismatchError(
+                f"{self._folder} holds another run: {'; '.join(found[:3])}{more}: use another folder, or extend=True "
+                "to keep what it has trained and go on with other settings or more steps"
+            )
         if not allow_different:
             raise StoreMismatchError(
                 f"{self._folder} holds another run: {'; '.join(found[:3])}{more}: use another folder, or "
@@ -165,6 +177,12 @@ class Store:
         for path in state_folders(self._folder):
             if path not in paths:
                 remove(path)
+
+
+def _resizes(difference: str) -> bool:
+    """Whether a difference changes the number of settings or evaluations, so that a state cannot simply go on."""
+    added = difference.startswith("settings.") and ("was nothing" in difference or "is nothing" in difference)
+    return added or difference.startswith("config.steps ")
 
 
 def _newest_intact(folder: Path, say: Say) -> Snapshot | None:

@@ -9,6 +9,7 @@ import numpy as np
 from regopt._core.io import free_bytes
 from regopt._core.messages import reason
 from regopt.sweep.checkpoint import Store, StoreAccessError, StoreError, alive
+from regopt.sweep.engine._extending import take_over_folder
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result
 
@@ -62,6 +63,13 @@ class Checkpointing:
             return f"; not all of them are saved: {error}"
         what = "all are saved" if state.is_whole else "their table is saved, and the states of the last regular save"
         return f"; {what} in {self._folder}, where the same call resumes"
+
+    def extend(self, state: SweepState) -> None:
+        """Take over what a smaller sweep has trained, if the folder holds one, and save it as this sweep."""
+        if self._store.extends:
+            take_over_folder(state, self._folder)
+            self.save(state, done=False)
+            self._store.extends = False
 
     def restore(self, state: SweepState) -> bool:
         """Restore the state that was saved, if there is one; returns whether nothing is left to train."""

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ from regopt._core.types import Task
 from regopt.data._streams import Stream
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
-from regopt.sweep.space._settings import RESERVED
+from regopt.sweep.space._settings import BATCH_SIZE, RESERVED
 from regopt.training._checks import check_data
+
+FOLD = "fold"  # the column of cross-validation
+_FOLDS = np.uint32(zlib.crc32(b"folds"))  # folded into the key; far from the purposes that share it
 
 
 def whole(name: str, *, optional: bool = False) -> Callable[[Any], None]:
@@ -62,6 +66,15 @@ def check_scheduler(scheduler: Any) -> None:
         raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
 
 
+def check_callbacks(callbacks: Any) -> None:
+    """Check that the callbacks are a list of functions, or of objects with ``on_segment``."""
+    if not isinstance(callbacks, Sequence) or hasattr(callbacks, "on_segment") or isinstance(callbacks, str):
+        raise ValueError(f"callbacks must be a list, got {brief(callbacks)}")
+    for callback in callbacks:
+        if not callable(getattr(callback, "on_segment", callback)):
+            raise ValueError(f"callbacks must be functions, or have on_segment, got {brief(callback)}")
+
+
 def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any) -> None:
     """Check that the scheduler changes numbers of the settings only, in columns that hold the new values."""
     if scheduler is None:
@@ -74,6 +87,18 @@ def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any
             raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
     if scheduler.changes and patience is not None:
         raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
+
+
+def check_batch_sizes(settings: Settings, batch_size: int | None) -> None:
+    """Check that batches have one size each: of the column ``batch_size`` or of the argument."""
+    sizes = settings.static.get(BATCH_SIZE)
+    if sizes is None:
+        return
+    if batch_size is not None:
+        raise ValueError(f"batch_size must be left out where the settings have a column of it, got {batch_size}")
+    for size in set(sizes):
+        if size is not None:
+            check_whole("the column batch_size", size, "[1, inf)")
 
 
 def check_decision(decision: Any, settings: int) -> None:
@@ -162,6 +187,8 @@ def check_held(held: int, settings: int) -> None:
 def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
     """Check that the replica of each setting is a row of the resamples."""
     column = settings.columns.get("replica")
+    if FOLD in settings.columns:
+        return
     if places is None and column is not None:
         raise ValueError("a column replica needs resamples [replicas, examples], as regopt.data.bootstrap makes")
     if places is None:
@@ -196,6 +223,28 @@ def as_resamples(resamples: Any, data: Any) -> np.ndarray:
         )
     _check_within("resamples", places, len(jax.tree.leaves(data.train)[0]), "the places of data.train")
     return places.astype(np.int32)
+
+
+def as_folds(settings: Settings, data: Any, key: jax.Array, resamples: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The places of ``data.train`` on which each fold trains and is evaluated, ``[folds, examples]`` int32 each."""
+    check_data(data)
+    if resamples is not None or "replica" in settings.columns:
+        raise ValueError("a column fold takes the place of resamples and a column replica: leave these out")
+    _check_whole(settings, FOLD)
+    column = np.asarray(settings.columns[FOLD])
+    count = int(column.max()) + 1
+    if sorted(set(column.tolist())) != list(range(count)) or count < 2:
+        raise ValueError(
+            f"the column fold must hold all folds from 0 on, at least 2, got {sorted(set(column.tolist()))}"
+        )
+    examples = len(jax.tree.leaves(data.train)[0])
+    if examples < count:
+        raise ValueError(f"the column fold must name at most {examples} folds, the number of examples, got {count}")
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(key, _FOLDS), examples)).astype(np.int32)
+    size = examples // count
+    parts = [np.arange(fold * size, (fold + 1) * size) for fold in range(count)]
+    trained = np.stack([np.sort(np.delete(order, part)) for part in parts])
+    return trained, np.stack([np.sort(order[part]) for part in parts])
 
 
 def check_predicts(task: Task) -> None:

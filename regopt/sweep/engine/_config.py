@@ -67,6 +67,7 @@ class SweepConfig:
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
     mode: Literal["min", "max"] | None = field(default=None, metadata=_checked(check_mode))
     noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
+    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: places of a fold's validation
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
@@ -77,6 +78,8 @@ class SweepConfig:
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
     allow_different: bool = field(default=False, metadata=_checked(checks.switch("allow_different")))
+    extend: bool = field(default=False, metadata=_checked(checks.switch("extend")))
+    callbacks: Sequence[Any] = field(default=(), metadata=_checked(checks.check_callbacks))
     progress: bool = field(default=False, metadata=_checked(checks.switch("progress")))
 
     def __post_init__(self) -> None:
@@ -90,6 +93,9 @@ class SweepConfig:
         if self.executor is not None and self.devices is not None:
             raise ValueError("devices must be None with an executor, whose workers compute on their own first device")
         checks.check_changes(self.scheduler, self.settings, self.patience)
+        if self.extend and self.out is None:
+            raise ValueError("extend needs the folder of a sweep: pass out")
+        checks.check_batch_sizes(self.settings, self.batch_size)
         resolved: dict[str, Any] = {}
         checks.check_stream(self.stream, self.resamples)
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):
@@ -98,6 +104,9 @@ class SweepConfig:
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
         checks.check_replicas(self.settings, resolved["resamples"])
         resolved["key"] = jax.random.key(0) if self.key is None else self.key
+        if checks.FOLD in self.settings.columns:
+            found = checks.as_folds(self.settings, self.data, resolved["key"], self.resamples)
+            resolved["resamples"], resolved["held_out"] = found
         resolved["mode"] = monitored(self.task, self.monitor, self.mode, lambda: self._first_metrics(resolved["key"]))
         resolved["devices"] = tuple(jax.local_devices() if self.devices is None else self.devices)
         for name, value in resolved.items():

@@ -14,7 +14,7 @@ from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Recipe, Shared
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.engine._reports import Report, one_behind
 
 
@@ -92,6 +92,17 @@ class Group:
     def frozen(self) -> Tree:
         """The parameters that are not trained, on the devices; None where all are."""
         return self._shared.frozen
+
+    @property
+    def lane_form(self) -> Lane:
+        """A lane with shapes in place of its arrays."""
+        return self._shapes[0]
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters of a lane: the entries of ``state.params``, or of a state without such a field."""
+        state = self._shapes[0].state
+        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(getattr(state, "params", state)))
 
     @property
     def flops(self) -> float:

@@ -1,7 +1,9 @@
 """The trained states of a sweep while its lanes are on the devices, as the source of a result."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
 
 from regopt._core.types import Tree
@@ -9,6 +11,7 @@ from regopt.sweep.engine._checks import check_predicts
 from regopt.sweep.engine._group import Group, Held
 from regopt.sweep.engine._state import Kept
 from regopt.sweep.results import Result
+from regopt.sweep.results._at_rest import KeyPath, Lanes, StatesAtRest, as_numpy, paths_of
 
 
 class LanesOnDevices:
@@ -38,6 +41,31 @@ class LanesOnDevices:
             )
         return group.recipe.kept(group.lane(held, lane))
 
+    def describe(self) -> list[dict[str, Any]]:
+        """For each group what a reader of the saved buffer needs, as JSON values: see ``StatesInFolder``."""
+        return [
+            {
+                "indices": group.indices.tolist(),
+                "capacity": group.capacity,
+                "paths": [list(path) for path in paths],
+                "chosen": chosen,
+            }
+            for group, held in zip(self._groups, self._held, strict=True)
+            for paths, chosen in [_kept_leaves(group)]
+        ]
+
+    def __reduce__(self) -> Any:
+        groups = []
+        for group, held, kept in zip(self._groups, self._held, self._kept, strict=True):
+            paths, chosen = _kept_leaves(group)
+            leaves = jax.tree.leaves(held.buffer)
+            places = held.places
+            entries = np.where(places.place >= 0, places.device * group.capacity + places.place, -1)
+            arrays = [as_numpy(leaves[at]) for at in chosen]
+            left = [as_numpy(leaf) for leaf in jax.tree.leaves(kept.state)]
+            groups.append(Lanes(group.indices, entries, paths, arrays, kept.index, left))
+        return StatesAtRest, (groups,)
+
     def refit(self, setting: int | None) -> Result:
         """See ``States``."""
         return self._refit(setting)
@@ -58,6 +86,13 @@ class LanesOnDevices:
             for owners, _, some in group.predict(its, lanes, inputs):
                 outputs[group.indices[owners]] = some
         return outputs
+
+
+def _kept_leaves(group: Group) -> tuple[list[KeyPath], list[int]]:
+    """The paths of the leaves of a lane's kept state, and their places among the leaves of the buffer."""
+    structure = jax.tree.structure(group.lane_form)
+    kept = group.recipe.kept(jax.tree.unflatten(structure, range(structure.num_leaves)))
+    return paths_of(kept), jax.tree.leaves(kept)
 
 
 def find(groups: list[Group], setting: int) -> tuple[Group, int]:

@@ -8,20 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from regopt._core.io import digest_json, environment
+from regopt._core.io import digest, digest_json, environment
 from regopt._core.types import Device, Number, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
+from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._group import Group, as_number, on_each
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._recipe import Recipe, Shared, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
+from regopt.sweep.space._settings import BATCH_SIZE
 from regopt.training._checks import asking_for
+from regopt.training._mistakes import explained
 from regopt.training._segments import split_key
+
+MOST_NAMED = 1000  # settings up to which a message names the value that differs
 
 
 def share_data(config: SweepConfig) -> Shared:
@@ -29,7 +34,7 @@ def share_data(config: SweepConfig) -> Shared:
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
     data = config.data if config.stream is None else config.data._replace(train=())
-    return on_each(devices_of(config), Shared(data, split_key(config.key), resamples))
+    return on_each(devices_of(config), Shared(data, split_key(config.key), resamples, config.held_out))
 
 
 def devices_of(config: SweepConfig) -> tuple[Device, ...]:
@@ -54,9 +59,11 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
         config.noise,
         config.eval_batch_size,
     )
-    return [
-        (dataclasses.replace(recipe, static=static_values(static)), indices) for static, indices in settings.groups()
-    ]
+    found = []
+    for static, indices in settings.groups():
+        size = static.get(BATCH_SIZE, recipe.batch_size)
+        found.append((dataclasses.replace(recipe, static=static_values(static), batch_size=size), indices))
+    return found
 
 
 def frozen_on(config: SweepConfig, recipe: Recipe, indices: np.ndarray) -> Tree:
@@ -114,7 +121,10 @@ def prepare(
     each = recipes(config, settings)
     held = [config.slots] * len(each) if capacities is None else capacities
     parts = [(*part, slots) for part, slots in zip(each, held, strict=True)]
-    with asking_for(settings.columns):
+    firsts = [int(indices[0]) for _, indices in each]
+    with asking_for(settings.columns), explained():
+        check_examples(config, settings, firsts)
+        warn_of_unused(config, settings, firsts)
         if config.mapping != "measured":
             choices: list[Choice] | None = [Choice(config.mapping, config.chunk)] * len(parts)
         else:
@@ -213,4 +223,11 @@ def _of_settings(settings: Settings) -> dict[str, Any]:
     """A digest of each column; static values count by how they are printed, without memory addresses."""
     words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)) for name, column in settings.static.items()}
     static = {name: digested(digest_json(text), f"{len(settings)} static values") for name, text in words.items()}
-    return digested_arrays({name: np.asarray(column) for name, column in settings.numbers.items()}) | static
+    numbers = {}
+    for name, column in settings.numbers.items():
+        values = np.asarray(column)
+        few: dict[str, Any] = {}
+        if len(values) <= MOST_NAMED:
+            few = {str(row): f"{value:.8g}" for row, value in enumerate(values.tolist())}
+        numbers[name] = digested(digest(values), f"{values.dtype}{list(values.shape)}", few or None)
+    return numbers | static

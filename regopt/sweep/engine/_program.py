@@ -44,6 +44,7 @@ def train_lane(
     resamples: jax.Array | None = None,
     batches: jax.Array | None = None,
     block: Tree | None = None,
+    held_out: jax.Array | None = None,
 ) -> tuple[Lane, dict[str, jax.Array], Marks]:
     """One segment of training and an evaluation.
 
@@ -58,12 +59,17 @@ def train_lane(
             that it trains on. They are read through the index of each batch, never copied into a lane.
         batches: from ``common_batches``.
         block: the batches themselves, ``[steps, batch, ...]``, where the data stream.
+        held_out: ``[folds, examples]``, int32: the setting's ``fold`` is the row of places in ``data.train`` that it is
+            evaluated on, and the row of ``resamples`` that it trains on.
 
     Returns:
         The lane after, its metrics (``train_*`` are means over the segment), and its marks.
     """
     h = recipe.setting(constants)
     shared = recipe.noise == "shared"
+    if held_out is not None:
+        own = jnp.asarray(held_out)[h["fold"]]
+        data = data._replace(validation=jax.tree.map(lambda x: jnp.asarray(x)[own], data.train))
     state, metrics, bad_step = train_segment(
         recipe.task,
         lane.state,
@@ -76,7 +82,7 @@ def train_lane(
         noise_key=keys.noise if shared else jax.random.fold_in(keys.noise, constants.index),
         infinite=lane.infinite,
         monitor=recipe.monitor,
-        rows=None if resamples is None else resamples[h["replica"]],
+        rows=None if resamples is None else resamples[h["replica" if held_out is None else "fold"]],
         batches=batches,
         block=block,
         eval_batch_size=recipe.eval_batch_size,
@@ -181,6 +187,7 @@ def build_segment(
             first_step,
             shared.data,
             resamples=shared.resamples,
+            held_out=shared.held_out,
             batches=common_batches(recipe, constants, first_step, shared),
             block=block,
         )

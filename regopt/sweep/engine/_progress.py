@@ -1,10 +1,13 @@
 """Progress on the terminal: settings done, running, pruned and diverged, the best so far, throughput, time left.
 
-Nothing is shown where standard error is no terminal.
+Where standard error is neither a terminal nor a notebook, as in the log of a job, one line a minute takes its place.
 """
 
+import contextlib
 import math
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +15,50 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+MINUTE = 60.0  # seconds between the lines of a log
+
+
+def _is_looked_at(console: Console) -> bool:
+    return console.is_terminal or console.is_jupyter
+
+
+@contextlib.contextmanager
+def compiling(enabled: bool, settings: int) -> Iterator[None]:
+    """Show that programs are being compiled: a line that goes away, or in a log one line for each minute that it takes.
+
+    Args:
+        enabled: whether to show anything, on standard error.
+        settings: number of settings, for the line.
+    """
+    console = Console(stderr=True)
+    text = f"compiling the programs of {settings:,} settings"
+    if not enabled:
+        yield
+        return
+    if _is_looked_at(console):
+        with console.status(text):
+            yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+
+    def write() -> None:
+        while not ended.wait(MINUTE):
+            console.print(f"{text}: {(time.monotonic() - began) / 60:.0f} min", soft_wrap=True)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
 
 class SweepProgress:
     """A context manager around a sweep that shows a bar, which moves with every segment.
 
     Args:
-        enabled: whether to show anything; on standard error, and only if that is a terminal.
+        enabled: whether to show anything, on standard error.
         segments: number of segments to train, over all settings.
         settings: number of settings.
         monitor: name of the metric whose best value is shown.
@@ -32,16 +73,19 @@ class SweepProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not (enabled and console.is_terminal),
+            disable=not (enabled and _is_looked_at(console)),
         )
+        self._log = console if enabled and not _is_looked_at(console) else None
+        self._begun = self._written = time.monotonic()
         self._task = self._progress.add_task(
             "sweep", total=segments, done=0, settings=settings, monitor=monitor, best=math.nan, counts={}
         )
 
     @property
     def shown(self) -> bool:
-        """Whether the bar is visible."""
-        return not self._progress.disable
+        """Whether the next update is visible: in the bar, or as the line of this minute."""
+        due = self._log is not None and time.monotonic() - self._written >= MINUTE
+        return due or not self._progress.disable
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -68,6 +112,21 @@ class SweepProgress:
         settings = self._progress.tasks[self._task].fields["settings"]
         counts = {"running": settings - done if running is None else running, "pruned": pruned, "diverged": diverged}
         self._progress.update(self._task, completed=completed, done=done, best=best, counts=counts)
+        if self._log is not None and self.shown:
+            self._written = time.monotonic()
+            self._write(self._log, completed, done, best, counts)
+
+    def _write(self, log: Console, completed: int, done: int, best: float, counts: dict[str, int]) -> None:
+        """Write one line for a log."""
+        task = self._progress.tasks[self._task]
+        total, took = max(task.total or 0, 1), self._written - self._begun
+        parts = [f"{done}/{task.fields['settings']} settings, {100 * completed / total:.0f} % in {took / 60:.0f} min"]
+        if completed:
+            parts.append(f"{took * (total / completed - 1) / 60:.0f} min left")
+        parts += [f"{count:,} {name}" for name, count in counts.items() if count]
+        if math.isfinite(best):
+            parts.append(f"best {task.fields['monitor']} {best:.4g}")
+        log.print(Text(", ".join(parts)), soft_wrap=True)
 
 
 class _TwoLines(Progress):

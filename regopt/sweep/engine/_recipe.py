@@ -32,6 +32,7 @@ class Shared(NamedTuple):
     resamples: (
         jax.typing.ArrayLike | None
     )  # [replicas, examples], int32: places in data.train; None trains on all of it
+    held_out: jax.typing.ArrayLike | None = None  # [folds, examples], int32: places on which each fold is evaluated
     frozen: Tree = None  # parameters that are not trained, the same for all settings of a group
 
 

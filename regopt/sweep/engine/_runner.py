@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
@@ -38,6 +39,7 @@ class Runner:
         *,
         halt: Callable[[], bool] | None = None,
         progress: bool = False,
+        callbacks: Callbacks | None = None,
     ) -> Result:
         """Train all settings.
 
@@ -45,6 +47,7 @@ class Runner:
             checkpointing: where the sweep is saved and resumed from; None saves nothing.
             halt: tells whether an end has been asked for; by default SIGINT asks for it.
             progress: show a progress line.
+            callbacks: told of each segment and of the end.
 
         Returns:
             The result; interrupted where a signal ended the sweep before all settings were done.
@@ -52,7 +55,7 @@ class Runner:
         state = self._new_state()
         rounds = Rounds(state, self._config.scheduler)
         with interruptible() if halt is None else contextlib.nullcontext(halt) as halt:
-            return self._run(state, rounds, checkpointing, halt, progress=progress)
+            return self._run(state, rounds, checkpointing, halt, progress=progress, callbacks=callbacks or Callbacks())
 
     def refit(self, setting: int | None, before: History) -> Result:
         """Train one setting again, alone, in the slots that it had before; None trains all of them again.
@@ -81,7 +84,8 @@ class Runner:
         group.held.places.alone(lane, int(slots[setting, 0]) // group.chunk)
         group.start(np.array([lane]))
         with interruptible() as halt:
-            return self._run(state, Rounds(state, _as_before(setting, before), slots), None, halt, progress=False)
+            rounds = Rounds(state, _as_before(setting, before), slots)
+            return self._run(state, rounds, None, halt, progress=False, callbacks=Callbacks())
 
     def scores(self, history: History) -> np.ndarray:
         """``[settings, evaluations]``: how good settings were; smaller is better."""
@@ -107,8 +111,11 @@ class Runner:
         halt: Callable[[], bool],
         *,
         progress: bool,
+        callbacks: Callbacks,
     ) -> Result:
         """Train until all settings have ended, or an end is asked for."""
+        if checkpointing is not None:
+            checkpointing.extend(state)
         asked = state.history.training.copy()
         done = checkpointing is not None and checkpointing.restore(state)
         count = int(asked.sum())
@@ -116,8 +123,14 @@ class Runner:
             progress, segments=len(state.history.steps) * count, settings=count, monitor=self._config.monitor
         )
         if not done:
-            with bar, self._keeping(state, checkpointing):
-                self._follow(state, rounds, checkpointing, halt, lambda: self._show(bar, state, asked))
+            with bar, self._keeping(state, checkpointing, callbacks):
+
+                def seen(rows: np.ndarray) -> None:
+                    callbacks.on_segment(state.history, rows)
+                    self._show(bar, state, asked)
+
+                self._follow(state, rounds, checkpointing, lambda: halt() or callbacks.error is not None, seen)
+                callbacks.check()
         for group in self.groups:
             group.settle()
         state.spent.stop()
@@ -127,6 +140,8 @@ class Runner:
             if not done:
                 checkpointing.save(state, done=not interrupted)
             checkpointing.save_table(result)  # also where a kill came between the two
+        callbacks.on_end(result)
+        callbacks.check()
         return result
 
     def _follow(
@@ -135,7 +150,7 @@ class Runner:
         rounds: Rounds,
         checkpointing: Checkpointing | None,
         halt: Callable[[], bool],
-        show: Callable[[], None],
+        seen: Callable[[np.ndarray], None],
     ) -> None:
         """Go through the rounds: keep the best of the states that leave, count and show the calls, save."""
         due = (lambda: False) if checkpointing is None else checkpointing.due
@@ -148,13 +163,13 @@ class Runner:
                     state.spent.slots += group.devices * group.chunk
                     if checkpointing is not None:
                         checkpointing.alive()
-                    show()
+                    seen(rows)
                 case Paused():
                     if checkpointing is not None:
                         self._save(state, checkpointing)
 
     @contextlib.contextmanager
-    def _keeping(self, state: SweepState, checkpointing: Checkpointing | None) -> Iterator[None]:
+    def _keeping(self, state: SweepState, checkpointing: Checkpointing | None, callbacks: Callbacks) -> Iterator[None]:
         """Save what was trained when an error ends the sweep, and give the error the result so far and a line on it."""
         try:
             yield
@@ -166,6 +181,7 @@ class Runner:
             if checkpointing is not None and not isinstance(error, StoreError):
                 note += checkpointing.keep(state, result)
             error.add_note(note)
+            callbacks.on_end(result)  # an error of theirs doesn't hide this one
             raise
 
     def _save(self, state: SweepState, checkpointing: Checkpointing) -> None:
@@ -190,6 +206,13 @@ class Runner:
             diverged=int(np.sum(asked & history.diverged)),
         )
 
+    def _parameters(self) -> np.ndarray:
+        """[settings], int: the number of parameters of each setting."""
+        counts = np.zeros(len(self.settings), int)
+        for group in self.groups:
+            counts[group.indices] = group.parameters
+        return counts
+
     def _result(self, state: SweepState, *, interrupted: bool) -> Result:
         """What is known so far."""
         largest = max(self.groups, key=lambda group: len(group.indices))
@@ -207,6 +230,7 @@ class Runner:
             temporary_bytes=largest.temporary_bytes,
             busy_share=state.spent.busy_share,
             modes=dict(getattr(config.task, "modes", None) or {}),
+            parameters=self._parameters(),
             states=LanesOnDevices(
                 self.groups,
                 [group.held for group in self.groups],

@@ -28,7 +28,19 @@ from regopt.sweep.executors._shards import CarriedShards, Shards
 from regopt.sweep.executors._worker import Facts, Job, encoded, portable
 from regopt.training._segments import split_key
 
-_LOCAL = ("data", "devices", "_", "_", "out", "save_every", "allow_different", "progress", "executor")
+_LOCAL = (
+    "data",
+    "devices",
+    "_",
+    "_",
+    "out",
+    "save_every",
+    "allow_different",
+    "progress",
+    "executor",
+    "extend",
+    "callbacks",
+)
 _SETTINGS_OF_A_SHARD = 64
 _SHARDS_OF_A_WORKER = 4
 
@@ -90,7 +102,10 @@ def coordinated(
 
 def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: Mapping[str, Any] | None) -> Job:
     """What the workers are to build; what is saved already decides what the arguments leave open."""
-    arguments = {each.name: getattr(config, each.name) for each in fields(config) if each.name not in _LOCAL}
+    given = [each.name for each in fields(config) if each.init and each.name not in _LOCAL]
+    arguments = {name: getattr(config, name) for name in given}
+    if config.held_out is not None:  # a worker divides the data into the same folds
+        arguments["resamples"] = None
     workers = max(pool.size(), 1)
     groups = len(list(config.settings.groups()))
     saved = stored or {}

@@ -15,8 +15,8 @@ from regopt._core import trees
 from regopt._core.numerics import check_range, direction_and_norm, safe_divide
 from regopt._core.types import Number, Tree
 from regopt.curvature import hessian_product
-from regopt.sweep.hypergradients._through_run import as_numbers
-from regopt.training._checks import check_steps
+from regopt.sweep.hypergradients._through_run import as_numbers, sign_of
+from regopt.training._checks import check_steps, mode_of
 
 
 class ImplicitHypergradient(NamedTuple):
@@ -27,6 +27,7 @@ class ImplicitHypergradient(NamedTuple):
     residual: jax.Array  # shape (), float: |H v - g| / |g| of the linear system, without damping; 0 is solved
     stationarity: jax.Array  # shape (), float: norm of the objective's gradient at params; 0 at a minimum
     adjoint: Tree  # v, like the parameters
+    sign: jax.Array | float = 1.0  # shape (), float: 1 where a smaller metric is better, -1 where a larger one is
 
 
 def implicit_hypergradient(
@@ -51,7 +52,7 @@ def implicit_hypergradient(
 
     Args:
         objective: ``F(params, h) -> scalar``, what training minimises, penalty included; twice differentiable.
-        validation: ``V(params, h) -> scalar``.
+        validation: ``V(params, h) -> scalar``; a smaller value is better, unless ``losses.metric`` declares otherwise.
         params: a minimum of the objective.
         h: the numbers to differentiate for, any tree of real numbers and arrays.
         solver: "cg", conjugate gradients, for a positive definite Hessian; or "neumann", the sum
@@ -108,7 +109,8 @@ def implicit_hypergradient(
     slope, pull_back = jax.vjp(lambda h: jax.grad(objective)(params, h), h)
     gradient = jax.tree.map(jnp.subtract, direct, pull_back(adjoint)[0])
     left = jax.tree.map(jnp.subtract, product(adjoint), by_params)
-    return ImplicitHypergradient(value, gradient, safe_divide(_norm(left), _norm(by_params)), _norm(slope), adjoint)
+    residual, sign = safe_divide(_norm(left), _norm(by_params)), sign_of(mode_of(validation), value)
+    return ImplicitHypergradient(value, gradient, residual, _norm(slope), adjoint, sign)
 
 
 def _neumann(product: Callable[[Tree], Tree], vector: Tree, terms: int, step: Number | None) -> Tree:

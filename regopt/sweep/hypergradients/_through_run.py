@@ -15,7 +15,7 @@ from regopt._core.numerics import as_float
 from regopt._core.types import Key, Task, Tree
 from regopt.data import Splits
 from regopt.training import train_steps
-from regopt.training._checks import check_data, check_steps
+from regopt.training._checks import Mode, check_data, check_steps, direction_of
 from regopt.training._segments import keys_of
 
 FEW = 4  # numbers up to which forward mode is chosen
@@ -28,6 +28,7 @@ class Hypergradient(NamedTuple):
     gradient: Tree  # structure, shapes and float dtypes of h
     metrics: dict[str, jax.Array]  # all that the task evaluates, scalars
     state: Tree  # the task's, after the last step
+    sign: jax.Array | float = 1.0  # shape (), float: 1 where a smaller metric is better, -1 where a larger one is
 
 
 def hypergradient(
@@ -67,7 +68,8 @@ def hypergradient(
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
             examples.
         key: source of all randomness; ``jax.random.key(0)`` by default.
-        metric: which of the metrics of the task; it should be smooth, as an accuracy is not.
+        metric: which of the metrics of the task, one that declares whether a smaller or a larger value is better; it
+            should be smooth, as an accuracy is not. The gradient is its own; ``tune`` goes where it is better.
         mode: by default "forward" for up to 4 numbers, else "reverse"; static.
 
     Returns:
@@ -75,7 +77,7 @@ def hypergradient(
 
     Raises:
         ValueError: ``h`` holds something that is no real number, ``segment`` does not divide ``steps``, another
-            argument is out of range, or ``metric`` is not one of the task's.
+            argument is out of range, or ``metric`` is not one of the task's or declares no direction.
 
     Example:
         >>> from regopt import sweep
@@ -107,6 +109,11 @@ def hypergradient(
         state = _train(task, setting, data, steps=steps, segment=segment, batch_size=batch_size, key=key)
         metrics = task.evaluate(state, data, setting)
         value = _chosen(metrics, metric)
+        if direction_of(metric, task.modes) is None:
+            raise ValueError(
+                f"the metric {metric} declares no direction: declare it by losses.metric(mode=...) on its function or "
+                "by the field modes of a Task"
+            )
         return value, (value, metrics, state)
 
     if mode is None:
@@ -114,7 +121,12 @@ def hypergradient(
     slope = jax.jacfwd if mode == "forward" else jax.grad
     gradient, (value, metrics, state) = slope(run, has_aux=True)(h)
     gradient = jax.tree.map(lambda slope, number: slope.astype(number.dtype), gradient, h)
-    return Hypergradient(value, gradient, metrics, state)
+    return Hypergradient(value, gradient, metrics, state, sign_of(direction_of(metric, task.modes), value))
+
+
+def sign_of(mode: Mode | None, value: jax.Array) -> jax.Array:
+    """The factor that turns a metric into one of which a smaller value is better."""
+    return jnp.full_like(value, -1 if mode == "max" else 1)
 
 
 def as_numbers(h: Tree) -> Tree:

@@ -28,8 +28,8 @@ _SCALES = {
 class Tuned(NamedTuple):
     """The path of a descent and its best point."""
 
-    h: Tree  # the accepted point with the smallest value, the first of equals
-    value: jax.Array  # shape (), float: the metric there; inf if no point was accepted
+    h: Tree  # the accepted point with the best value, the first of equals
+    value: jax.Array  # shape (), float: the metric there; inf if no point was accepted, -inf if it is to be maximised
     round: jax.Array  # shape (), int32: its place in the path
     path: Tree  # h of every round, with a leading axis [rounds]
     values: jax.Array  # [rounds], float: the metric at each
@@ -53,7 +53,7 @@ def tune(
     rounds: int,
     scale: Scale | Tree = "log",
 ) -> Tuned:
-    """Descend on a metric by its hypergradient, and return the best point of the path.
+    """Descend on a metric by its hypergradient, or ascend on one to maximise, and return the best point of the path.
 
     A round evaluates the metric and its gradient at one point and steps from there. If either is not finite, the point
     is not accepted: the next point is halfway back to the last accepted one, and the optimizer does not see the round.
@@ -64,8 +64,9 @@ def tune(
     and the arrays that ``hypergradient_of`` closes over.
 
     Args:
-        hypergradient_of: ``h -> result`` with the fields ``value`` (to be minimised) and ``gradient``, as
-            ``lambda h: sweep.hypergradient(task, h, data, steps=100)`` or an ``implicit_hypergradient``.
+        hypergradient_of: ``h -> result`` with the fields ``value`` and ``gradient``, as
+            ``lambda h: sweep.hypergradient(task, h, data, steps=100)`` or an ``implicit_hypergradient``. The value is
+            minimised, or maximised where the result has a field ``sign`` of -1, as for a metric that declares it.
         h: where to start, any tree of real numbers and arrays.
         optimizer: any optax or regopt optimizer without a line search; its steps are on the scale of the descent, and
             it gets ``value`` too.
@@ -113,13 +114,14 @@ def tune(
             raise ValueError(
                 f"hypergradient_of must return a result with value and gradient, got a {type(found).__name__}"
             )
-        gradient = pull_back(found.gradient)[0]
-        seen = h, found.value, getattr(found, "metrics", ())
+        sign = jnp.asarray(getattr(found, "sign", 1), jnp.asarray(found.value).dtype)
+        gradient = jax.tree.map(lambda slope: sign.astype(slope.dtype) * slope, pull_back(found.gradient)[0])
+        seen = h, found.value, getattr(found, "metrics", ()), sign
         return seen, gradient, jnp.isfinite(found.value) & (trees.count_not_finite(gradient) == 0)
 
     def one_round(descent, _):
         seen, gradient, good = evaluate(descent.trial)
-        updates, opt_state = transform.update(gradient, descent.opt_state, descent.trial, value=seen[1])
+        updates, opt_state = transform.update(gradient, descent.opt_state, descent.trial, value=seen[3] * seen[1])
         onward = optax.apply_updates(descent.trial, updates)
         back = jax.tree.map(lambda a, b: (a + b) / 2, descent.accepted, descent.trial)
         after = trees.where(
@@ -130,12 +132,12 @@ def tune(
         return after, (*seen, good)
 
     first = _Descent(start, start, transform.init(start))
-    path, values, metrics, accepted = jax.lax.scan(one_round, first, length=rounds)[1]
+    path, values, metrics, sign, accepted = jax.lax.scan(one_round, first, length=rounds)[1]
     if not isinstance(accepted, Tracer) and not np.any(accepted):
         raise ValueError(f"h must start where the metric and its gradient are finite, got {h}")
-    found = jnp.where(accepted, values, jnp.inf)
+    found = jnp.where(accepted, sign * values, jnp.inf)
     best = jnp.argmin(found).astype(jnp.int32)
-    return Tuned(jax.tree.map(lambda x: x[best], path), found[best], best, path, values, metrics, accepted)
+    return Tuned(jax.tree.map(lambda x: x[best], path), (sign * found)[best], best, path, values, metrics, accepted)
 
 
 def _scales_of(scale: Tree, h: Tree) -> Tree:

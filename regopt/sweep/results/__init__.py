@@ -1,8 +1,10 @@
 """What a sweep found: its history, its result, statistics of it, and the files that it is saved in."""
 
+from regopt.sweep.results._best import Best
 from regopt.sweep.results._importance import Importance, importance
 from regopt.sweep.results._load import load
-from regopt.sweep.results._result import Best, Result
+from regopt.sweep.results._pareto import Pareto
+from regopt.sweep.results._result import Result
 from regopt.sweep.results._statistics import compare, holm, repeats, separations
 
-__all__ = ["Best", "Importance", "Result", "compare", "holm", "importance", "load", "repeats", "separations"]
+__all__ = ["Best", "Importance", "Pareto", "Result", "compare", "holm", "importance", "load", "repeats", "separations"]

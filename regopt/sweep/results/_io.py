@@ -21,7 +21,7 @@ from regopt.sweep.space import Settings
 
 FORMAT = 2
 NAME, ABOUT = "sweep.npz", "about"
-OTHERS = {"history", "config", "versions", "states", "modes"}  # fields of a result that are no scalars
+OTHERS = {"history", "config", "versions", "states", "modes", "parameters"}  # fields of a result that are no scalars
 
 
 def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
@@ -45,11 +45,13 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
         "format": FORMAT,
         "sha256": digest(arrays),
         "arrays": names,
-        "static": {name: [_word(value) for value in column] for name, column in settings.static.items()},
+        "static": {name: [word(value) for value in column] for name, column in settings.static.items()},
         "result": {name: _number(getattr(result, name)) for name in scalars(result)},
         "config": dict(result.config if config is None else config) or _known(result),
         "versions": dict(result.versions) or versions(),
         "modes": dict(result.modes),
+        "states": getattr(result.states, "describe", list)(),
+        "parameters": None if result.parameters is None else np.asarray(result.parameters).tolist(),
     }
     text = json.dumps(about, allow_nan=False)
     write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})
@@ -85,7 +87,7 @@ def _known(result: Any) -> dict[str, Any]:
 
 def _as_text(frame: Any, settings: Settings) -> Any:
     """The table with static values of one type in each column, as parquet needs them."""
-    columns = {name: [_word(value) for value in column] for name, column in settings.static.items()}
+    columns = {name: [word(value) for value in column] for name, column in settings.static.items()}
     for name, column in columns.items():
         columns[name] = column if len(set(map(type, column))) == 1 else list(map(str, column))
     return frame.assign(**columns)
@@ -97,7 +99,7 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _word(value: Any) -> str | bool | int | float:
+def word(value: Any) -> str | bool | int | float:
     """A static value as a value of JSON; a function by its name, any other object by its repr."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value)):

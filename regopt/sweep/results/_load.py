@@ -1,5 +1,6 @@
 """Reading a result from the folder that ``Result.save`` wrote."""
 
+import dataclasses
 import json
 import math
 import zipfile
@@ -14,6 +15,7 @@ from regopt._core.messages import one_line
 from regopt._core.types import Tree
 from regopt.sweep import checkpoint
 from regopt.sweep.results import _io
+from regopt.sweep.results._at_rest import StatesInFolder
 from regopt.sweep.results._history import History
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
@@ -49,8 +51,9 @@ class NoStates:
 def load(folder: str | Path) -> Result:
     """Read a result that ``Result.save`` wrote, or ``sweep.run`` in its folder ``out``, also while it runs.
 
-    Static values that are neither text, finite number nor boolean are read as text. The folder does not hold the
-    states, so ``state``, ``predict`` and ``refit`` raise.
+    Static values that are neither text, finite number nor boolean are read as text. The folder of ``sweep.run`` holds
+    the states too: ``state`` and ``params`` read them, without the script that trained them, as dicts, lists and
+    records with the fields of what the task's state was made of. ``predict`` and ``refit`` need the program and raise.
 
     Args:
         folder: the folder of the sweep.
@@ -91,6 +94,8 @@ def load(folder: str | Path) -> Result:
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
         columns = {name: tuple(column) for name, column in about["static"].items()}
         facts["modes"] = {str(name): str(mode) for name, mode in about["modes"].items()}
+        counts = about.get("parameters")
+        facts["parameters"] = None if counts is None else np.array(counts, int)
         history = History(settings=Settings(parts.pop("numbers", {}), columns), **parts)
     except Exception as error:
         raise ValueError(
@@ -100,7 +105,11 @@ def load(folder: str | Path) -> Result:
     identity = _identity(folder)
     config = identity.get("config", {}) | about["config"]
     packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
-    return Result(history=history, config=config, versions=packages, states=NoStates(folder), **facts)
+    found = Result(history=history, config=config, versions=packages, states=NoStates(folder), **facts)
+    if not (about.get("states") and (Path(folder) / checkpoint.STATES).is_dir()):
+        return found
+    states = StatesInFolder(Path(folder), about["states"], found.kept_step, keeps_best=found.keeps_best)
+    return dataclasses.replace(found, states=states)
 
 
 def _check_sizes(file: IO[bytes]) -> None:

@@ -4,44 +4,24 @@ Tables and curves are returned as pandas and xarray objects. The drawings are in
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from regopt._core.types import Tree
+from regopt.report import REPEATED
+from regopt.sweep.results import _tables
+from regopt.sweep.results._best import Best, best_of
 from regopt.sweep.results._history import History
-from regopt.training._checks import require_direction
+from regopt.sweep.results._states import States
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-
-class Best(NamedTuple):
-    """The best setting of a sweep."""
-
-    index: int  # its row in the table
-    setting: dict[str, Any]  # numbers and static values by name
-    metrics: dict[str, float]  # at the step that was kept
-    step: int  # the step that was kept
-
-
-class States(Protocol):
-    """The source of the trained states of a result: devices, workers, or a folder that has none."""
-
-    def state(self, setting: int) -> Tree:
-        """The task's state of one setting at its kept step, with NumPy leaves."""
-        ...
-
-    def refit(self, setting: int | None) -> "Result":
-        """Train one setting again, or all of them."""
-        ...
-
-    def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
-        """The task's outputs at the kept states of the settings that are wanted, ``[settings, ...]``."""
-        ...
+    from regopt.report import Findings
+    from regopt.sweep.results._pareto import Pareto
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +58,7 @@ class Result:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
     modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
+    parameters: np.ndarray | None = dataclasses.field(default=None, repr=False)  # [settings], int: parameters of each
 
     @property
     def kept_step(self) -> np.ndarray:
@@ -113,19 +94,7 @@ class Result:
         Raises:
             ImportError: pandas is not installed.
         """
-        pandas = _import("pandas")
-        history = self.history
-        bad = pandas.array(history.first_bad_step, dtype="Int64")
-        bad[~history.diverged] = pandas.NA
-        columns = {
-            **{name: _as_column(column) for name, column in history.settings.columns.items()},
-            "status": self.status,
-            "last_step": history.last_step,
-            "kept_step": self.kept_step,
-            "first_bad_step": bad,
-            **self.kept_metrics(),
-        }
-        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(history.settings), name="setting"))
+        return _tables.table(self)
 
     def curves(self) -> "xarray.Dataset":
         """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
@@ -136,13 +105,7 @@ class Result:
         Raises:
             ImportError: xarray is not installed.
         """
-        xarray = _import("xarray")
-        history = self.history
-        coordinates = {name: ("setting", _as_column(column)) for name, column in history.settings.columns.items()}
-        return xarray.Dataset(
-            {name: (("setting", "step"), values) for name, values in history.curves.items()},
-            coords={"setting": np.arange(len(history.settings)), "step": history.steps, **coordinates},
-        )
+        return _tables.curves(self)
 
     def lineage(self) -> "pandas.DataFrame":
         """Which setting continued from whose state, and with which numbers, after a ``population_based_training``.
@@ -155,53 +118,61 @@ class Result:
         Raises:
             ImportError: pandas is not installed.
         """
-        pandas = _import("pandas")
-        history = self.history
-        trained = np.arange(len(history.steps)) < history.segments[:, None]
-        settings, segments = np.nonzero(trained)
-        parents = history.parents[trained]
-        columns = {
-            "setting": settings,
-            "step": segments * int(history.steps[0]),
-            "parent": np.where(parents < 0, settings, parents),
-            **{name: values[trained] for name, values in history.used.items()},
-        }
-        return pandas.DataFrame(columns)
+        return _tables.lineage(self)
 
-    def best(self, metric: str | None = None, mode: Literal["min", "max"] | None = None) -> Best:
-        """The setting whose kept state has the best metric; a diverged one never wins, the first of equals does.
+    def best(
+        self,
+        metric: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        *,
+        over: Sequence[str] = REPEATED,
+    ) -> Best:
+        """The setting whose kept state has the best metric, in the mean over its seeds, replicas and folds.
+
+        A setting of which a repeat diverged never wins, nor does one with a repeat that was not trained over those with
+        none; the first of equals wins. ``over=()`` takes each row for a setting of its own, and so the luckiest repeat.
 
         Args:
             metric: name of a metric; the sweep's ``monitor`` by default.
             mode: whether "min" or "max" is better; by default the sweep's own for its monitor, and what the metric
                 declares for another one.
+            over: the columns that only repeat a setting.
 
         Returns:
-            Its index, setting, metrics and kept step.
+            The index and setting of its first repeat, its mean metrics, the kept step of the first repeat, and the rows
+            of all repeats.
 
         Raises:
             ValueError: there is no such metric, ``mode`` is unknown or not declared, or no setting has a finite
                 value of it.
         """
-        metric = self.monitor if metric is None else metric
-        kept = self.kept_metrics()
-        if metric not in kept:
-            raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
-        if mode is None:
-            mode = self.mode if metric == self.monitor else require_direction(metric, self.modes)
-        if mode not in ("min", "max"):
-            raise ValueError(f'mode must be "min" or "max", got {mode!r}')
-        sign = 1 if mode == "min" else -1
-        values = np.where(self.history.diverged | ~np.isfinite(kept[metric]), np.inf, sign * kept[metric])
-        index = int(np.argmin(values))
-        if not np.isfinite(values[index]):
-            raise ValueError(f"no setting has a finite {metric}: all {len(values)} diverged or were not trained")
-        return Best(
-            index,
-            self.history.settings.row(index),
-            {name: float(column[index]) for name, column in kept.items()},
-            int(self.kept_step[index]),
-        )
+        return best_of(self, metric, mode, over)
+
+    def pareto(
+        self,
+        metrics: Sequence[str],
+        modes: Mapping[str, Literal["min", "max"]] | None = None,
+        *,
+        over: Sequence[str] = REPEATED,
+    ) -> "Pareto":
+        """The settings that no other one beats: in all metrics at least as good, and in one better.
+
+        Args:
+            metrics: the names of at least two metrics, of columns of numbers, or "parameters", the number of parameters
+                of a setting, which is minimised.
+            modes: whether "min" or "max" is better for those that declare no direction, such as columns.
+            over: the columns that only repeat a setting; the metrics are means over them.
+
+        Returns:
+            The table of all settings that have finite values, with the front marked, and its figure.
+
+        Raises:
+            ValueError: a name is unknown or its direction is not declared, or no setting has finite values.
+            ImportError: pandas is not installed.
+        """
+        from regopt.sweep.results._pareto import pareto
+
+        return pareto(self, metrics, modes, over)
 
     def state(self, setting: int | Best) -> Any:
         """The state of one setting at its kept step, with NumPy leaves.
@@ -216,6 +187,29 @@ class Result:
             ValueError: the state was not kept; ``refit`` trains it again.
         """
         return self.states.state(_index(setting, self.history))
+
+    def _repr_html_(self) -> str | None:
+        """The best setting, the number of settings of each status and a small curve, for a notebook."""
+        from regopt.sweep.results._notebook import result_html
+
+        return result_html(self)
+
+    def params(self, setting: int | Best) -> Any:
+        """The parameters of one setting at its kept step: the field ``params`` of its state, with NumPy leaves.
+
+        Args:
+            setting: row of the table, or what ``best`` returned.
+
+        Returns:
+            The parameters; ``regopt.final_params`` makes the model of an optimizer that averages.
+
+        Raises:
+            ValueError: the state was not kept, or has no field ``params``.
+        """
+        state = self.state(setting)
+        if not hasattr(state, "params"):
+            raise ValueError(f"the task's state has no field params, got {type(state).__name__}: see state(setting)")
+        return state.params
 
     def predict(self, inputs: Any) -> np.ndarray:
         """The outputs of the task for ``inputs`` at the kept state of every setting, in chunks as in the sweep.
@@ -261,6 +255,20 @@ class Result:
 
         _io.save(self, folder, config)
 
+    def findings(self, title: str = "Sweep", *, thorough: bool = True) -> "Findings":
+        """The tables of this result as ``regopt.report`` takes them; its functions take the result itself too.
+
+        Args:
+            title: of the report.
+            thorough: whether to add repeats, importance and separations; the forests of the importance take seconds.
+
+        Returns:
+            The findings.
+        """
+        from regopt.sweep.results._findings import findings
+
+        return findings(self, title, thorough=thorough)
+
     def report(self, path: str | Path, title: str = "Sweep") -> None:
         """Write one HTML page that opens without a network; see ``regopt.report.write_page``.
 
@@ -269,9 +277,8 @@ class Result:
             title: of the page.
         """
         from regopt.report import write_page
-        from regopt.sweep.results._findings import findings
 
-        write_page(path, findings(self, title))
+        write_page(path, self.findings(title))
 
 
 def _index(setting: int | Best, history: History) -> int:
@@ -279,21 +286,3 @@ def _index(setting: int | Best, history: History) -> int:
     if not 0 <= index < len(history.settings):
         raise IndexError(f"setting must lie in [0, {len(history.settings) - 1}], got {index}")
     return index
-
-
-def _as_column(values: Any) -> np.ndarray:
-    """A column as a one-dimensional array; values that are tuples stay whole."""
-    if isinstance(values, np.ndarray):
-        return values
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
-
-
-def _import(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"this needs {name}: pip install 'regopt[experiments]'") from error

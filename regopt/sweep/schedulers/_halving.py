@@ -1,14 +1,16 @@
 """Halving: at each rung the best ``1/eta`` of the settings go on, and the others are pruned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from regopt._core.numerics import check_number, check_whole
+from regopt.report import REPEATED
+from regopt.sweep.schedulers._repeats import by_mean, check_over, words
 from regopt.sweep.schedulers._scheduler import Decision, Scheduler, SchedulerState
 
 
-def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
+def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequence[str] = REPEATED) -> Scheduler:
     """After ``min_resource * eta**k`` segments the best ``1/eta`` of the settings go on; the others are pruned.
 
     A segment is ``eval_every`` steps. A rung is decided when all settings that may reach it have come to it. Settings
@@ -17,6 +19,8 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
     Args:
         eta: the factor by which each rung reduces the settings and lengthens the training, > 1.
         min_resource: segments before the first rung, >= 1.
+        over: the columns that only repeat a setting. The repeats of a setting that are trained at the same time share
+            one score, their mean, and go on or are pruned together; ``()`` makes each row a setting of its own.
 
     Returns:
         The scheduler.
@@ -42,14 +46,15 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
         inner loop.
     """
     _check_halving(eta, min_resource)
+    check_over(over)
 
     def decide(state):
         return _halve(state, state.wave, {wave: _rungs(state, eta, min_resource) for wave in set(state.wave)}, eta)
 
-    return Scheduler(decide, f"successive_halving(eta={eta}, min_resource={min_resource})")
+    return Scheduler(by_mean(decide, over), f"successive_halving(eta={eta}, min_resource={min_resource}{words(over)})")
 
 
-def hyperband(eta: float = 3.0) -> Scheduler:
+def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
     """Brackets of successive halving: from many settings with a short first rung to a few without any.
 
     With ``R`` segments in all, bracket ``s`` of ``0 .. floor(log_eta R)`` has its first rung after ``R eta**-s``
@@ -58,6 +63,8 @@ def hyperband(eta: float = 3.0) -> Scheduler:
 
     Args:
         eta: the factor by which each rung reduces the settings of a bracket, > 1; see ``successive_halving``.
+        over: the columns that only repeat a setting. The repeats of a setting that are trained at the same time share
+            one score, their mean, and go on or are pruned together; ``()`` makes each row a setting of its own.
 
     Returns:
         The scheduler.
@@ -80,6 +87,7 @@ def hyperband(eta: float = 3.0) -> Scheduler:
         approach to hyperparameter optimization. Journal of Machine Learning Research, 18(185), 1-52. Algorithm 1.
     """
     _check_halving(eta, 1)
+    check_over(over)
 
     def decide(state):
         size, total = state.scores.shape
@@ -91,10 +99,10 @@ def hyperband(eta: float = 3.0) -> Scheduler:
         rungs = {c: _rungs(state, eta, total / eta ** (c % len(brackets))) for c in set(cohort.tolist())}
         return _halve(state, cohort, rungs, eta)
 
-    return Scheduler(decide, f"hyperband(eta={eta})")
+    return Scheduler(by_mean(decide, over), f"hyperband(eta={eta}{words(over)})")
 
 
-def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
+def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequence[str] = REPEATED) -> Scheduler:
     """Successive halving without waiting: a setting goes on past a rung if it is among the best so far there.
 
     A setting is pruned at a rung unless its score lies in the best ``1/eta`` of those that have come to the rung by
@@ -104,6 +112,8 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
     Args:
         eta: the factor by which each rung reduces the settings and lengthens the training, > 1.
         min_resource: segments before the first rung, >= 1.
+        over: the columns that only repeat a setting. The repeats of a setting that are trained at the same time share
+            one score, their mean, and go on or are pruned together; ``()`` makes each row a setting of its own.
 
     Returns:
         The scheduler.
@@ -126,6 +136,7 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
         pauses.
     """
     _check_halving(eta, min_resource)
+    check_over(over)
 
     def decide(state):
         nobody = np.zeros_like(state.going)
@@ -139,7 +150,8 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1) -> Scheduler:
                 prune |= at & (state.scores[:, rung - 1] > bar)
         return Decision(nobody, prune)
 
-    return Scheduler(decide, f"asynchronous_halving(eta={eta}, min_resource={min_resource})")
+    name = f"asynchronous_halving(eta={eta}, min_resource={min_resource}{words(over)})"
+    return Scheduler(by_mean(decide, over), name)
 
 
 def _check_halving(eta: float, min_resource: int) -> None:

@@ -1,12 +1,16 @@
 """The median rule: a setting whose best score is worse than the median of all mean scores is pruned."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from regopt._core.numerics import check_whole
+from regopt.report import REPEATED
+from regopt.sweep.schedulers._repeats import by_mean, check_over, words
 from regopt.sweep.schedulers._scheduler import Decision, Scheduler
 
 
-def median_rule(grace_period: int = 1, min_samples: int = 5) -> Scheduler:
+def median_rule(grace_period: int = 1, min_samples: int = 5, *, over: Sequence[str] = REPEATED) -> Scheduler:
     """Prune a setting whose best score so far is worse than the median, over all settings, of their mean score so far.
 
     In the paper the median is over finished trials. A sweep trains all settings at once, so here it is over those that
@@ -15,6 +19,8 @@ def median_rule(grace_period: int = 1, min_samples: int = 5) -> Scheduler:
     Args:
         grace_period: segments before which nothing is pruned, >= 1.
         min_samples: the number of settings, itself included, that must have come as far before one is pruned, >= 1.
+        over: the columns that only repeat a setting. The repeats of a setting that are trained at the same time share
+            one score, their mean, and go on or are pruned together; ``()`` makes each row a setting of its own.
 
     Returns:
         The scheduler.
@@ -37,6 +43,7 @@ def median_rule(grace_period: int = 1, min_samples: int = 5) -> Scheduler:
     """
     check_whole("grace_period", grace_period, "[1, inf)")
     check_whole("min_samples", min_samples, "[1, inf)")
+    check_over(over)
 
     def decide(state):
         nobody = np.zeros_like(state.going)
@@ -50,4 +57,5 @@ def median_rule(grace_period: int = 1, min_samples: int = 5) -> Scheduler:
                 prune |= at & (best[:, segments - 1] > np.median(means[there, segments - 1]))
         return Decision(nobody, prune)
 
-    return Scheduler(decide, f"median_rule(grace_period={grace_period}, min_samples={min_samples})")
+    name = f"median_rule(grace_period={grace_period}, min_samples={min_samples}{words(over)})"
+    return Scheduler(by_mean(decide, over), name)

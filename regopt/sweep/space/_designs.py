@@ -6,6 +6,7 @@ import numpy as np
 
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_whole
+from regopt.sweep.space._conditional import distinct, resolved
 from regopt.sweep.space._dimensions import Column, Space, check_space, choice
 from regopt.sweep.space._settings import Settings
 
@@ -41,7 +42,10 @@ def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Setting
         raise ValueError(f"points names {brief(name)}, which the space has not; {suggestion(str(name), space)}")
     levels = [dimension.levels(by_name.get(name)) for name, dimension in space.items()]
     indices = np.meshgrid(*(np.arange(len(level)) for level in levels), indexing="ij")
-    return _settings(space, [_take(level, i.ravel()) for level, i in zip(levels, indices, strict=True)])
+    columns = [_take(level, i.ravel()) for level, i in zip(levels, indices, strict=True)]
+    named = resolved(space, dict(zip(space, columns, strict=True)))
+    rows = distinct(space, named)
+    return _settings(space, [_take(column, rows) for column in named.values()])
 
 
 def random(space: Space, count: int, seed: int = 0) -> Settings:
@@ -185,7 +189,8 @@ def _design(space: Space, count: int, seed: int, draw: Callable[[int], np.ndarra
             columns.append(np.tile(repeats[name], len(cube)))
         else:
             columns.append(_take(dimension.at(cube[:, drawn.index(name)]), points))
-    return _settings(space, columns)
+    named = resolved(space, dict(zip(space, columns, strict=True)))
+    return _settings(space, list(named.values()))
 
 
 def _settings(space: Space, columns: Sequence[Column]) -> Settings:

@@ -21,7 +21,9 @@ class Dimension(NamedTuple):
 
     ``at(u)`` maps u in [0, 1), shape [n], to n values. ``levels(points)`` gives the values of a grid. The values of a
     ``static`` dimension stay Python objects; a ``crossed`` one (seeds, replicas) is combined with every setting of a
-    design; a ``listed`` one has no values between those that were given; one with ``log`` is uniform in its logarithm.
+    design; a ``listed`` one has no values between those that were given; one with ``log`` is uniform in its logarithm;
+    one of ``whole`` numbers has both ends among its values. A dimension with a ``condition`` has its values only in the
+    settings whose other columns have one of the values listed there, and the value ``otherwise`` in all others.
     """
 
     at: Callable[[np.ndarray], Column]
@@ -30,6 +32,9 @@ class Dimension(NamedTuple):
     crossed: bool = False
     listed: bool = False
     log: bool = False
+    whole: bool = False
+    condition: Mapping[str, tuple[object, ...]] | None = None
+    otherwise: object = None
 
 
 Space = Mapping[str, Dimension]
@@ -211,6 +216,39 @@ def replicas(count: int) -> Dimension:
     return _crossed(np.arange(count))
 
 
+def folds(count: int) -> Dimension:
+    """Cross-validation of every setting: trained ``count`` times, each time without one part of the training set.
+
+    The column must have the name ``fold``. ``sweep.run`` divides ``data.train`` into as many random parts of one size;
+    a setting is evaluated on the part that its ``fold`` names, and trained on all other examples. What a division into
+    equal parts leaves over, at most ``count - 1`` examples, is always trained on. ``data.validation`` stays unused, so
+    it may hold a test set. ``Result.best`` and the halving schedulers go by the mean over the folds.
+
+    Args:
+        count: number of folds, >= 2.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        ValueError: the count lies outside its range.
+
+    Example:
+        >>> from regopt import sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.grid({"rate": sweep.choice([0.5, 1.0]), "fold": sweep.folds(2)})
+        >>> result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=2, eval_every=1)
+        >>> result.best().setting["rate"], result.best().rows
+        (0.5, (0, 1))
+
+    References:
+        Stone, M. (1974). Cross-validatory choice and assessment of statistical predictions. Journal of the Royal
+        Statistical Society B, 36(2), 111-147.
+    """
+    check_whole("count", count, "[2, inf)")
+    return _crossed(np.arange(count))
+
+
 def check_space(space: object) -> None:
     """Check that a space maps names to dimensions."""
     if not isinstance(space, Mapping):
@@ -218,6 +256,11 @@ def check_space(space: object) -> None:
     for name, dimension in space.items():
         if not isinstance(dimension, Dimension):
             raise ValueError(f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}")
+    names = list(space)
+    for at, (name, dimension) in enumerate(space.items()):
+        for other in dimension.condition or ():
+            if other not in names[:at]:
+                raise ValueError(f"the dimension {name} depends on {brief(other)}, which must stand before it")
 
 
 def _check_list(values: object) -> None:

@@ -1,7 +1,7 @@
 """The table of the settings of a sweep: traced numbers, and static values that divide it into groups."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,15 @@ from regopt._core.messages import brief
 
 RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_step"}  # columns of the results
 
+BATCH_SIZE = "batch_size"  # the column that takes the place of the argument of ``run``
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A table of settings: ``numbers[name]`` is an array ``[n]``, ``static[name]`` a tuple of n values.
 
-    Designs such as ``grid`` and ``random`` make it. Its length is n.
+    Designs such as ``grid`` and ``random`` make it. Its length is n. A column ``batch_size`` is static, because the
+    shapes of a program depend on it.
 
     Args:
         numbers: the traced columns by name, each ``[n]``, int or float.
@@ -39,6 +42,11 @@ class Settings:
     static: Mapping[str, tuple[Any, ...]]
 
     def __post_init__(self):
+        if BATCH_SIZE in self.numbers:
+            sizes = self.numbers[BATCH_SIZE]
+            numbers = {name: column for name, column in self.numbers.items() if name != BATCH_SIZE}
+            object.__setattr__(self, "numbers", numbers)
+            object.__setattr__(self, "static", {**self.static, BATCH_SIZE: tuple(np.asarray(sizes).tolist())})
         sizes = {name: len(column) for name, column in self.columns.items()}
         if not sizes:
             raise ValueError("a sweep needs at least one column of settings, got none")
@@ -58,6 +66,14 @@ class Settings:
         """All columns by name, numbers first."""
         return {**self.numbers, **self.static}
 
+    def _repr_html_(self) -> str | None:
+        """The first settings, for a notebook."""
+        from regopt.report._notebook import MOST, to_html
+
+        groups = sum(1 for _ in self.groups())
+        rows = [{"setting": index, **self.row(index)} for index in range(min(len(self), MOST))]
+        return to_html(f"{len(self):,} settings in {groups} group(s)", rows, total=len(self))
+
     def row(self, index: int) -> dict[str, Any]:
         """One setting as a dict of Python values."""
         numbers = {name: column[index].item() for name, column in self.numbers.items()}
@@ -67,6 +83,16 @@ class Settings:
         """The settings of these rows, ``[settings]`` int, in this order."""
         numbers = {name: column[rows] for name, column in self.numbers.items()}
         return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in self.static.items()})
+
+    def repeats(self, over: Sequence[str]) -> np.ndarray:
+        """``[settings]``, int: one number for the rows that differ in the columns ``over`` alone, by appearance."""
+        if not set(over) & set(self.columns):
+            return np.arange(len(self))
+        columns = [column for name, column in self.columns.items() if name not in over]
+        numbers: dict[tuple[Any, ...], int] = {}
+        rows = zip(*(np.asarray(c).tolist() if isinstance(c, np.ndarray) else c for c in columns), strict=True)
+        keys = [tuple((type(value), value) for value in row) for row in rows] or [()] * len(self)
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
     def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """The static values of each group and the indices of its settings, in order of first appearance."""

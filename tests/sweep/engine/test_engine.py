@@ -207,17 +207,20 @@ def test_a_setting_trained_again_alone_is_the_only_one_with_a_state():
 def test_one_trace_serves_all_values_and_all_segments():
     traces = []
 
-    def step(state, batch, key, h):
-        traces.append(1)
-        return TASK.step(state, batch, key, h)
+    def counted():
+        def step(state, batch, key, h):
+            traces.append(1)
+            return TASK.step(state, batch, key, h)
 
-    outcome = run(task=TASK._replace(step=step))
+        return TASK._replace(step=step)
+
+    outcome = run(task=counted())
     first = len(traces)
     outcome.refit(3)
     assert len(traces) == first
     many = {name: np.resize(values, 50) for name, values in NUMBERS.items()}
     traces.clear()
-    run(many, TASK._replace(step=step), steps=24)
+    run(many, counted(), steps=24)
     assert len(traces) == first
 
 

@@ -1,7 +1,8 @@
-"""The progress of a sweep: everything on a terminal, nothing anywhere else."""
+"""The progress of a sweep: everything on a terminal, one line a minute in a log."""
 
 import io
 import re
+import time
 
 import numpy as np
 import pytest
@@ -49,3 +50,44 @@ def test_what_is_not_known_is_not_shown(monkeypatch):
 def test_it_is_silent_where_nobody_looks(monkeypatch, terminal, enabled):
     update = {"completed": 10, "done": 4, "best": 0.5}
     assert shown(monkeypatch, update, terminal=terminal, enabled=enabled) == []
+
+
+def test_a_log_has_one_line_a_minute(monkeypatch):
+    now = [0.0]
+
+    def monotonic():
+        return now[0]
+
+    monkeypatch.setattr(progress.time, "monotonic", monotonic)
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=False, width=80)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with SweepProgress(True, segments=400, settings=40, monitor="validation_loss") as bar:
+        for seconds, completed in ((30, 50), (61, 100), (100, 150), (125, 200)):
+            now[0] = float(seconds)
+            if bar.shown:
+                bar.update(completed=completed, done=5, best=0.5, running=30, diverged=5)
+    assert stream.getvalue().splitlines() == [
+        "5/40 settings, 25 % in 1 min, 3 min left, 30 running, 5 diverged, best validation_loss 0.5",
+        "5/40 settings, 50 % in 2 min, 2 min left, 30 running, 5 diverged, best validation_loss 0.5",
+    ]
+
+
+def test_compilation_is_shown(monkeypatch):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with progress.compiling(True, 1200):
+        pass
+    assert "compiling the programs of 1,200 settings" in stream.getvalue()
+    stream = io.StringIO()
+    log = Console(file=stream, force_terminal=False, width=80)
+    monkeypatch.setattr(progress, "Console", lambda **_: log)
+    monkeypatch.setattr(progress, "MINUTE", 0.05)
+    with progress.compiling(True, 12):
+        deadline = time.monotonic() + 10
+        while not stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert stream.getvalue().startswith("compiling the programs of 12 settings: 0 min")
+    with progress.compiling(False, 12):
+        pass

@@ -130,7 +130,7 @@ def test_the_terminal_shows_the_best_first_and_counts_all(tmp_path, capsys):
     result(names=("[red]a[/red]",), texts=("[b]relu[/b]", "tanh")).save(tmp_path / "digits")
     assert main(["sweep", "show", str(tmp_path / "digits"), "--rows", "3"]) == 0
     printed = capsys.readouterr().out
-    best = result().best()
+    best = result().best(over=())
     assert "digits: 40 settings" in printed
     assert "diverged" in printed.splitlines()[0]
     assert "[red]a[/red]" in printed.split("┡")[0]

@@ -1,0 +1,280 @@
+"""Trackers: callbacks of ``sweep.run`` that show a sweep in TensorBoard, MLflow, Weights & Biases or trackio.
+
+Each setting is one run of the tool. Points are written in batches while the sweep trains. A tool that fails ends the
+tracking with one warning, never the sweep. The client of the tool is imported when the tracker is made. The exports of
+finished sweeps are in ``_exporters.py``.
+"""
+
+import importlib
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+_LOG = logging.getLogger(__name__)
+Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics there
+
+
+class Tracker(NamedTuple):
+    """A callback of ``sweep.run``; one of your own is such a pair of functions, or any object with these methods.
+
+    ``on_segment(step, settings, metrics)`` is called in the host process after some settings have trained a segment:
+    ``settings`` is a dict from the row of each to its numbers and static values, and ``metrics`` has for each name an
+    array with a value for each of them, in the same order. ``on_end(result)`` is called once, with the ``Result``.
+    """
+
+    on_segment: Callable[[int, Mapping[int, Mapping[str, Any]], Mapping[str, Any]], None]
+    on_end: Callable[[Any], None]
+
+
+class _Tool(Protocol):
+    """What differs between the tools."""
+
+    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+        """Begin the run of a setting."""
+        ...
+
+    def write(self, run: Any, points: Points) -> None:
+        """Write points of a run."""
+        ...
+
+    def close(self, run: Any, status: str) -> None:
+        """End a run with the status of its setting."""
+        ...
+
+
+def track_tensorboard(folder: str | Path, *, every: float = 10.0) -> Tracker:
+    """Write the curves of a sweep as it trains to event files, a folder for each setting; ``tensorboard`` shows them.
+
+    ``to_tensorboard`` writes the table of the settings (HParams) of a finished sweep.
+
+    Args:
+        folder: the log directory, created if it does not exist.
+        every: seconds between writes, >= 0.
+
+    Returns:
+        The tracker, for ``sweep.run(..., callbacks=[...])``.
+
+    Raises:
+        ImportError: tensorboardX is not installed (``pip install 'regopt[tensorboard]'``).
+
+    Example:
+        >>> from regopt import report, sweep
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> settings = sweep.from_columns({"rate": [0.1, 0.5]})
+        >>> tracker = report.track_tensorboard("runs/events")  # doctest: +SKIP
+        >>> sweep.run(
+        ...     MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2, callbacks=[tracker]
+        ... )  # doctest: +SKIP
+    """
+    return _live("TensorBoard", _TensorBoard(_client("tensorboardX", "tensorboard"), Path(folder)), every)
+
+
+def track_mlflow(tracking_uri: str, experiment: str = "sweep", *, every: float = 10.0) -> Tracker:
+    """Log a sweep as it trains to MLflow, a run for each setting.
+
+    Args:
+        tracking_uri: the address of the tracking store, such as ``sqlite:///mlflow.db``.
+        experiment: the name of the experiment; the runs are added if it exists.
+        every: seconds between writes, >= 0.
+
+    Returns:
+        The tracker, for ``sweep.run(..., callbacks=[...])``.
+
+    Raises:
+        ImportError: mlflow is not installed (``pip install 'regopt[mlflow]'``).
+
+    Example:
+        >>> from regopt import report
+        >>> tracker = report.track_mlflow("sqlite:///mlflow.db")  # doctest: +SKIP
+    """
+    entities = _client("mlflow.entities", "mlflow")
+    return _live("MLflow", _MLflow(entities, _client("mlflow.tracking", "mlflow"), tracking_uri, experiment), every)
+
+
+def track_wandb(project: str, *, every: float = 10.0, **options: Any) -> Tracker:
+    """Log a sweep as it trains to Weights & Biases, a run for each setting.
+
+    Args:
+        project: the name of the project.
+        every: seconds between writes, >= 0.
+        **options: further arguments of ``wandb.init``, such as ``mode="offline"``, ``dir`` and ``group``.
+
+    Returns:
+        The tracker, for ``sweep.run(..., callbacks=[...])``.
+
+    Raises:
+        ImportError: wandb is not installed (``pip install 'regopt[wandb]'``).
+
+    Example:
+        >>> from regopt import report
+        >>> tracker = report.track_wandb("digits", mode="offline")  # doctest: +SKIP
+    """
+    return _live("Weights & Biases", _Wandb(_client("wandb", "wandb"), {"project": project, **options}), every)
+
+
+def track_trackio(project: str, *, every: float = 10.0, **options: Any) -> Tracker:
+    """Log a sweep as it trains to trackio, a run for each setting.
+
+    Args:
+        project: the name of the project.
+        every: seconds between writes, >= 0.
+        **options: further arguments of ``trackio.init``, such as ``space_id`` and ``group``.
+
+    Returns:
+        The tracker, for ``sweep.run(..., callbacks=[...])``.
+
+    Raises:
+        ImportError: trackio is not installed (``pip install trackio``).
+
+    Example:
+        >>> from regopt import report
+        >>> tracker = report.track_trackio("digits")  # doctest: +SKIP
+    """
+    return _live("trackio", _Trackio(_client("trackio", ""), {"project": project, **options}), every)
+
+
+def _live(name: str, tool: _Tool, every: float) -> Tracker:
+    """A tracker that keeps points for a while, writes them in batches, and ends with the first error of its tool."""
+    runs: dict[int, Any] = {}
+    waiting: dict[int, Points] = {}
+    state = {"written": time.monotonic(), "failed": False}
+
+    def guarded(function: Callable[[], None]) -> None:
+        if state["failed"]:
+            return
+        try:
+            function()
+        except Exception as error:
+            state["failed"] = True
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            _LOG.warning("%s failed, and the sweep goes on without it: %s", name, text)
+
+    def write() -> None:
+        for row, points in waiting.items():
+            tool.write(runs[row], points)
+        waiting.clear()
+        state["written"] = time.monotonic()
+
+    def segment(step: int, settings: Mapping[int, Mapping[str, Any]], metrics: Mapping[str, Any]) -> None:
+        for place, (row, setting) in enumerate(settings.items()):
+            if row not in runs:
+                runs[row] = tool.open(row, {key: _scalar(value) for key, value in setting.items()})
+            values = {metric: float(column[place]) for metric, column in metrics.items()}
+            finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
+            waiting.setdefault(row, []).append((step, finite))
+        if time.monotonic() - state["written"] >= every:
+            write()
+
+    def end(result: Any) -> None:
+        write()
+        for row, run in runs.items():
+            tool.close(run, str(result.status[row]))
+        runs.clear()
+
+    return Tracker(lambda *arguments: guarded(lambda: segment(*arguments)), lambda result: guarded(lambda: end(result)))
+
+
+class _TensorBoard:
+    def __init__(self, client: ModuleType, folder: Path):
+        self._client, self._folder = client, folder
+
+    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+        writer = self._client.SummaryWriter(str(self._folder / _name(row)))
+        writer.add_text("setting", str(dict(setting)))
+        return writer
+
+    def write(self, run: Any, points: Points) -> None:
+        for step, values in points:
+            for metric, value in values.items():
+                run.add_scalar(metric, value, step)
+        run.flush()
+
+    def close(self, run: Any, status: str) -> None:
+        run.add_text("status", status)
+        run.close()
+
+
+class _MLflow:
+    def __init__(self, entities: ModuleType, tracking: ModuleType, uri: str, experiment: str):
+        self._entities, self._tracking, self._uri, self._experiment = entities, tracking, uri, experiment
+        self._client: Any = None
+        self._number = ""
+
+    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+        if self._client is None:
+            self._client = self._tracking.MlflowClient(tracking_uri=self._uri)
+            known = self._client.get_experiment_by_name(self._experiment)
+            self._number = known.experiment_id if known else self._client.create_experiment(self._experiment)
+        run = self._client.create_run(self._number, run_name=_name(row))
+        params = [self._entities.Param(name, str(value)) for name, value in setting.items()]
+        self._client.log_batch(run.info.run_id, params=params)
+        return run.info.run_id
+
+    def write(self, run: Any, points: Points) -> None:
+        now = int(time.time() * 1000)
+        metrics = [
+            self._entities.Metric(name, value, now, step) for step, values in points for name, value in values.items()
+        ]
+        for first in range(0, len(metrics), 1000):  # the most that one batch may hold
+            self._client.log_batch(run, metrics=metrics[first : first + 1000])
+
+    def close(self, run: Any, status: str) -> None:
+        self._client.set_tag(run, "status", status)
+        ended = {"diverged": "FAILED", "pruned": "KILLED", "unfinished": "RUNNING"}.get(status, "FINISHED")
+        self._client.set_terminated(run, ended) if ended != "RUNNING" else None
+
+
+class _Wandb:
+    def __init__(self, client: ModuleType, options: dict[str, Any]):
+        self._client, self._options = client, options
+
+    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+        return self._client.init(**{"name": _name(row), "reinit": "create_new", **self._options}, config=dict(setting))
+
+    def write(self, run: Any, points: Points) -> None:
+        for step, values in points:
+            run.log(values, step=step)
+
+    def close(self, run: Any, status: str) -> None:
+        run.summary["status"] = status
+        run.finish(exit_code=int(status == "diverged"))
+
+
+class _Trackio:
+    def __init__(self, client: ModuleType, options: dict[str, Any]):
+        self._client, self._options = client, {"embed": False, **options}
+
+    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+        return self._client.init(**{"name": _name(row), **self._options}, config=dict(setting))
+
+    def write(self, run: Any, points: Points) -> None:
+        for step, values in points:
+            run.log(values, step=step)
+
+    def close(self, run: Any, status: str) -> None:
+        del status
+        run.finish()
+
+
+def _client(module: str, extra: str) -> ModuleType:
+    """Import a module of an extra."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        what = f"'regopt[{extra}]'" if extra else package
+        raise ImportError(f"this needs {package}: pip install {what}") from error
+
+
+def _name(row: int) -> str:
+    return f"setting-{row:04d}"
+
+
+def _scalar(value: object) -> bool | int | float | str:
+    if isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__qualname__", None) or str(value)

@@ -1,0 +1,147 @@
+"""Extending a sweep: the states and the history of a folder go into a sweep of more settings or more steps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.types import Tree
+from regopt.sweep.checkpoint import StoreMismatchError, read_leaves
+from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._state import SweepState
+from regopt.sweep.results import Result, load
+from regopt.sweep.results._history import History
+from regopt.sweep.results._io import word
+from regopt.sweep.space import Settings
+
+_MAY_DIFFER = (
+    "settings",
+    "config.steps ",
+    "config.slots",
+    "config.chunk",
+    "config.mapping",
+    "config.scheduler",
+    "scheduler",
+)
+_PROGRAM = "task (compiled program) has changed"  # where none of its parts has, only the sizes of the sweep have
+
+
+def may_differ(difference: str) -> bool:
+    """Whether an extended sweep may differ so from the one in its folder."""
+    return difference.startswith(_MAY_DIFFER) or difference == _PROGRAM
+
+
+def take_over_folder(state: SweepState, folder: Path) -> None:
+    """Put what a folder has trained into a sweep that has not begun.
+
+    Args:
+        state: the new sweep, with all its lanes on the devices; changed in place.
+        folder: of the sweep that it extends.
+
+    Raises:
+        StoreMismatchError: the new sweep lacks a setting or steps of the old one, or states are not there.
+    """
+    try:
+        old = load(folder)
+    except (OSError, ValueError) as error:
+        raise StoreMismatchError(f"{folder} cannot be extended: {error}") from error
+    leaves = read_leaves(folder)
+    about = getattr(old.states, "about", None)
+    if about is None:
+        raise StoreMismatchError(f"{folder} cannot be extended: it is of another version")
+    rows = _rows(old.history.settings, state.history.settings, folder)
+    if len(old.history.steps) > len(state.history.steps):
+        steps = int(old.history.steps[-1])
+        raise StoreMismatchError(f"{folder} has trained {steps} steps: an extended sweep must have at least as many")
+    _take_history(state.history, leaves, rows, old)
+    for group in state.groups:
+        places = group.held.places
+        group.start(places.admit(np.zeros(0, int)))
+        if np.any(places.place < 0):
+            raise StoreMismatchError("an extended sweep must have all settings on the devices: leave slots out")
+    for number, part in enumerate(about):
+        _take_lanes(state, leaves, f"groups.{number}", part, rows, folder)
+
+
+def _rows(old: Settings, new: Settings, folder: Path) -> np.ndarray:
+    """[old settings], int: the row of each in the new sweep."""
+    free: dict[Any, list[int]] = {}
+    for row in range(len(new)):
+        free.setdefault(_named(new, row), []).append(row)
+    found = []
+    for row in range(len(old)):
+        rows = free.get(_named(old, row))
+        if not rows:
+            raise StoreMismatchError(f"{folder} has trained {old.row(row)}, which the settings to extend it lack")
+        found.append(rows.pop(0))
+    return np.array(found)
+
+
+def _named(settings: Settings, row: int) -> Any:
+    """A setting as it stands in a folder, where a function has its name alone."""
+    return tuple(sorted((name, repr(word(value))) for name, value in settings.row(row).items()))
+
+
+def _take_history(history: History, leaves: Mapping[str, np.ndarray], rows: np.ndarray, old: Result) -> None:
+    """Fill the history of the old settings."""
+    count = len(old.history.steps)
+    for name, curve in history.curves.items():
+        curve[rows, :count] = leaves[f"history.curves.{name}"]
+    for name in ("stopped", "pruned", "first_bad_step", "best_step", "last_step"):
+        getattr(history, name)[rows] = leaves[f"history.{name}"]
+    for name in ("slots", "parents"):
+        getattr(history, name)[rows, :count] = leaves[f"history.{name}"]
+    ended = history.stopped | history.pruned | history.diverged | (history.last_step >= history.steps[-1])
+    history.training[rows] = ~ended[rows]
+
+
+def _take_lanes(
+    state: SweepState,
+    leaves: Mapping[str, np.ndarray],
+    prefix: str,
+    about: Mapping[str, Any],
+    rows: np.ndarray,
+    folder: Path,
+) -> None:
+    """Copy the lanes of one old group to where they lie in the new sweep."""
+    device, place = leaves[f"{prefix}.device"], leaves[f"{prefix}.place"]
+    buffer = [array for name, array in leaves.items() if name.startswith(f"{prefix}.buffer.")]
+    wanted = rows[np.array(about["indices"], int)]
+    lost = wanted[(place < 0) & state.history.training[wanted]]
+    if len(lost):
+        raise StoreMismatchError(f"{folder} did not keep the state of setting {lost[0]}, which is to train further")
+    entries = device * about["capacity"] + place
+    for group in state.groups:
+        lane_of = {int(row): lane for lane, row in enumerate(group.indices)}
+        ours = [at for at, row in enumerate(wanted) if int(row) in lane_of and place[at] >= 0]
+        if ours:
+            lanes = np.array([lane_of[int(wanted[at])] for at in ours])
+            _put(group, lanes, [array[entries[ours]] for array in buffer], folder)
+
+
+def _put(group: Group, lanes: np.ndarray, arrays: list[np.ndarray], folder: Path) -> None:
+    buffer, constants = group.collect()
+    leaves, structure = jax.tree.flatten(buffer)
+    if len(leaves) != len(arrays):
+        raise StoreMismatchError(f"{folder} holds states of other parts: an extended sweep must have the same task")
+    places = group.held.places
+    at = places.device[lanes] * group.capacity + places.place[lanes]
+    placed = [_placed(leaf, at, array, folder) for leaf, array in zip(leaves, arrays, strict=True)]
+    group.hold(jax.tree.unflatten(structure, placed), constants, places)
+
+
+def _placed(leaf: jax.Array | np.ndarray, at: np.ndarray, array: np.ndarray, folder: Path) -> Tree:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        values = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+    else:
+        values = jnp.asarray(array)
+    if values.shape[1:] != leaf.shape[1:] or values.dtype != leaf.dtype:
+        had, has = f"{values.dtype}{list(values.shape[1:])}", f"{leaf.dtype}{list(leaf.shape[1:])}"
+        raise StoreMismatchError(f"{folder} holds a state of {had}, where the sweep that extends it has {has}")
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(leaf.at[at].set(values), leaf.sharding)
+    leaf[at] = values
+    return leaf

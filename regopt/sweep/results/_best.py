@@ -1,0 +1,45 @@
+"""The best setting of a sweep: by the mean over the rows that only repeat it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from regopt.sweep.results._repeated import repeated
+from regopt.training._checks import require_direction
+
+
+class Best(NamedTuple):
+    """The best setting of a sweep."""
+
+    index: int  # its row in the table
+    setting: dict[str, Any]  # numbers and static values by name
+    metrics: dict[str, float]  # at the step that was kept
+    step: int  # the step that was kept
+    rows: tuple[int, ...] = ()  # its repeats; ``index`` is the first of them, and the metrics are means over them
+
+
+def best_of(result: Any, metric: str | None, mode: Literal["min", "max"] | None, over: Sequence[str]) -> Best:
+    """See ``Result.best``."""
+    metric = str(result.monitor) if metric is None else metric
+    kept = result.kept_metrics()
+    if metric not in kept:
+        raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
+    if mode is None:
+        mode = result.mode if metric == result.monitor else require_direction(metric, result.modes)
+    if mode not in ("min", "max"):
+        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+    means = repeated(result.history.settings, result.history.diverged, kept, over)
+    values = (1 if mode == "min" else -1) * means.metrics[metric]
+    values = np.where(np.isfinite(values), values, np.inf)
+    best = int(np.lexsort((values, np.where(np.isfinite(values), means.incomplete[metric], 2)))[0])
+    if not np.isfinite(values[best]):
+        raise ValueError(f"no setting has a finite {metric}: all {len(kept[metric])} diverged or were not trained")
+    rows = means.rows[best]
+    return Best(
+        rows[0],
+        result.history.settings.row(rows[0]),
+        {name: float(column[best]) for name, column in means.metrics.items()},
+        int(result.kept_step[rows[0]]),
+        rows,
+    )

@@ -1,0 +1,94 @@
+"""Checks of the examples of a supervised task before anything is compiled: shapes, labels, NaN."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.messages import one_line
+from regopt._core.types import Key, Tree
+from regopt.data import Splits
+from regopt.training._mistakes import check_no_nan
+
+Setting = Mapping[str, Any]
+
+
+def checked_examples(
+    init: Callable[[Key, Setting], Any],
+    predict: Callable[[Any, Tree, Setting], Any],
+    loss: Callable[[Any, Any, Setting], Any],
+    given: Mapping[str, Any],
+) -> Callable[[Splits, Setting], None]:
+    """The check of a supervised task.
+
+    Args:
+        init: of the task.
+        predict: of the task.
+        loss: ``(outputs, targets, h) -> scalar``.
+        given: the loss and the metrics as they were given, by name; those with an attribute ``check_targets`` check the
+            targets by ``check_targets(part, targets, outputs)``.
+
+    Returns:
+        ``check(data, h)``, which raises a ``ValueError`` in one line where the data do not fit the model or the loss.
+    """
+    known: dict[Any, Any] = {}  # shapes of outputs, so that the next sweep does not trace again
+
+    def outputs_of(x: Tree, h: Setting) -> Any:
+        leaves, structure = jax.tree.flatten(x)
+        static = tuple((name, value) for name, value in h.items() if not isinstance(value, int | float | np.number))
+        recipe = structure, tuple((leaf.shape[1:], str(leaf.dtype)) for leaf in leaves), tuple(h), static
+        if recipe not in known:
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
+            state = jax.eval_shape(lambda: init(jax.random.key(0), h))
+            try:
+                outputs = jax.eval_shape(lambda state, x: predict(state, x, h), state, one)
+            except (TypeError, ValueError) as error:
+                shapes = ", ".join(f"[examples{''.join(f', {n}' for n in leaf.shape[1:])}]" for leaf in leaves)
+                reason = str(error).split("\n")[0]
+                raise ValueError(
+                    one_line(f"the model does not take inputs {shapes} of data.validation: {reason}")
+                ) from error
+            if len(known) >= 32:
+                known.clear()
+            known[recipe] = outputs
+        return known[recipe]
+
+    def check(data: Splits, h: Setting) -> None:
+        parts = {f"data.{part}": getattr(data, part) for part in ("train", "validation")}
+        if not all(_is_pair_of_arrays(examples) for examples in parts.values()):
+            return  # they stream, or the task says what is wrong with them
+        outputs = outputs_of(parts["data.validation"][0], h)
+        for part, (x, y) in parts.items():
+            for measure in given.values():
+                if check_targets := getattr(_inner(measure), "check_targets", None):
+                    check_targets(part, y, outputs)
+
+            def loss_of(places: np.ndarray, x=x, y=y) -> Any:
+                some = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[places]), (x, y))
+                return loss(predict(init(jax.random.key(0), h), some[0], h), some[1], h)
+
+            check_no_nan(part, (x, y), loss_of)
+
+    return check
+
+
+def _is_pair_of_arrays(examples: Any) -> bool:
+    if not (isinstance(examples, tuple | list) and len(examples) == 2):
+        return False
+    return all(hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in jax.tree.leaves(examples))
+
+
+def _inner(measure: Any) -> Any:
+    """The function inside a ``functools.partial``."""
+    while hasattr(measure, "func"):
+        measure = measure.func
+    return measure
+
+
+def check_scalar(loss: jax.Array) -> jax.Array:
+    """The loss, if it is one number."""
+    if jnp.shape(loss):
+        raise ValueError(f"the loss must be one number, such as the mean over the batch, got shape {jnp.shape(loss)}")
+    return loss

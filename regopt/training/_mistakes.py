@@ -1,0 +1,183 @@
+"""Mistakes in a task or its data, said in one line: where a number was used that is not known while JAX traces."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from regopt._core.messages import one_line
+
+BLOCK = 2**22  # entries that are looked at together
+_COUNTERPARTS = {
+    ("flax.nnx.nn.stochastic", "Dropout"): "flax.nnx.Dropout decides in Python on its rate: use regopt.layers.Dropout",
+    ("flax.linen.stochastic", "Dropout"): (
+        "flax.linen.Dropout decides in Python on its rate: use regopt.noise.dropout(key, x, rate) in the module, with "
+        'self.make_rng("dropout")'
+    ),
+    ("optax.schedules", ""): "optax's schedules decide in Python on their numbers: use those of regopt.schedules",
+    ("optax._src.schedule", ""): "optax's schedules decide in Python on their numbers: use those of regopt.schedules",
+}
+
+
+class _Place(NamedTuple):
+    module: str
+    function: str
+    line: str  # file and line
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn the errors with which JAX refuses a traced number into one line: the place, the cause and the fix."""
+    try:
+        yield
+    except (TypeError, ValueError, jax.errors.JAXTypeError, IndexError) as error:
+        line = explanation(error)
+        if line is None:
+            raise
+        raise ValueError(one_line(line)) from error
+
+
+def explanation(error: Exception) -> str | None:
+    """The mistake behind an error of tracing, in one line; None where it is none of those that are known."""
+    places = list(_places(error))
+    own = next((place.line for place in reversed(places) if not _is_library(place.module)), None)
+    where = "" if own is None else f"{own}: "
+    concretized = isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError)
+    said = str(error)
+    shapes = isinstance(error, TypeError) and said.startswith("Shapes must be 1D sequences") and "Trace" in said
+    if concretized or shapes:
+        for place in reversed(places):
+            for (module, name), counterpart in _COUNTERPARTS.items():
+                if place.module.startswith(module) and place.function.startswith(name):
+                    return where + counterpart
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return (
+            f"{where}a Python `if`, `while`, `and` or `or` decides on a traced number: use jnp.where or jax.lax.cond, "
+            "or make the column static by sweep.static([...])"
+        )
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return f"{where}NumPy is called on a traced array: use jax.numpy in place of numpy"
+    if concretized or shapes:
+        return (
+            f"{where}a traced number is used as a size, an index or a Python number: make its column static by "
+            "sweep.static([...]), or leave out int() and float()"
+        )
+    return None
+
+
+def _places(error: BaseException) -> Iterator[_Place]:
+    """The frames of an error and of those that it was raised from, outermost first."""
+    for link in _chain(error):
+        trace = link.__traceback__
+        while trace is not None:
+            frame: FrameType = trace.tb_frame
+            name = str(frame.f_globals.get("__name__", ""))
+            yield _Place(name, frame.f_code.co_qualname, f"{Path(frame.f_code.co_filename).name}:{trace.tb_lineno}")
+            trace = trace.tb_next
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links = [error]
+    while (before := links[0].__cause__) is not None and before not in links:
+        links.insert(0, before)
+    return links
+
+
+def _is_library(module: str) -> bool:
+    """Whether a frame is of a library rather than of the task's author."""
+    return module.split(".")[0] in {"jax", "jaxlib", "flax", "optax", "regopt", "numpy", "contextlib", "functools"}
+
+
+class Asked(dict[str, Any]):
+    """A setting that remembers which of its columns were asked for."""
+
+    def __init__(self, values: Mapping[str, Any], asked: set[str]):
+        super().__init__(values)
+        self.asked = asked
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def _all(self) -> None:
+        self.asked.update(super().keys())
+
+    def __iter__(self) -> Iterator[str]:
+        self._all()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        """As of a dict."""
+        self._all()
+        return super().keys()
+
+    def values(self) -> Any:
+        """As of a dict."""
+        self._all()
+        return super().values()
+
+    def items(self) -> Any:
+        """As of a dict."""
+        self._all()
+        return super().items()
+
+    def copy(self) -> Any:
+        """As of a dict."""
+        self._all()
+        return super().copy()
+
+    def __or__(self, other: Any) -> Any:
+        self._all()
+        return super().__or__(other)
+
+    def __ror__(self, other: Any) -> Any:
+        self._all()
+        return super().__ror__(other)
+
+
+def first_nan(tree: Any) -> tuple[str, np.ndarray] | None:
+    """The first array with a NaN, by its path, and the places of the examples that have one, at most 8."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, np.memmap) or getattr(getattr(leaf, "dtype", None), "kind", "") != "f":
+            continue  # a file is not read through before training begins
+        rows = max(BLOCK // max(int(np.prod(leaf.shape[1:])), 1), 1)
+        for start in range(0, len(leaf), rows):
+            part = np.asarray(leaf[start : start + rows])
+            bad = np.isnan(part).reshape(len(part), -1).any(axis=1)
+            if bad.any():
+                return jax.tree_util.keystr(path), start + np.flatnonzero(bad)[:8]
+    return None
+
+
+def check_no_nan(part: str, examples: Any, loss_of: Callable[[np.ndarray], Any]) -> None:
+    """Refuse examples with NaN that makes the loss NaN; a task that masks missing values may have them.
+
+    Args:
+        part: the name of the examples, for the message.
+        examples: a tree of arrays.
+        loss_of: the loss of some of the examples, given their places.
+
+    Raises:
+        ValueError: the loss is NaN there.
+    """
+    found = first_nan(examples)
+    if found is None:
+        return
+    path, places = found
+    if not np.isfinite(np.asarray(loss_of(places))).all():
+        raise ValueError(
+            f"{part}{path} holds NaN, first at example {places[0]}: the data are at fault, not the settings"
+        )

@@ -1,0 +1,128 @@
+"""Trackers write one run a setting while a sweep trains, and never stop it; the real clients read it back."""
+
+import logging
+import sqlite3
+
+import numpy as np
+import pytest
+
+from regopt import report, sweep
+from regopt.report._trackers import _live
+from regopt.testing import MEAN_DATA, MEAN_TASK
+
+SETTINGS = sweep.from_columns({"rate": [0.1, 0.5, 1e30], "name": ["a", "b", "c"]})
+
+
+def run(tracker):
+    return sweep.run(MEAN_TASK, SETTINGS, MEAN_DATA, steps=4, eval_every=1, callbacks=[tracker])
+
+
+class Tool:
+    """Keeps what a tracker writes; fails in one of its functions."""
+
+    def __init__(self, fails=""):
+        self.fails, self.runs, self.writes = fails, {}, []
+
+    def _perhaps_fail(self, name):
+        if name == self.fails:
+            raise ConnectionError("the server\nis away")
+
+    def open(self, row, setting):
+        self._perhaps_fail("open")
+        self.runs[row] = [setting, [], None]
+        return row
+
+    def write(self, run, points):
+        self._perhaps_fail("write")
+        self.writes.append(len(points))
+        self.runs[run][1].extend(points)
+
+    def close(self, run, status):
+        self._perhaps_fail("close")
+        self.runs[run][2] = status
+
+
+def test_a_tracker_has_a_run_for_each_setting():
+    tool = Tool()
+    result = run(_live("a tool", tool, every=0.0))
+    assert [(setting, status) for setting, _, status in tool.runs.values()] == [
+        ({"rate": 0.1, "name": "a"}, "done"),
+        ({"rate": 0.5, "name": "b"}, "done"),
+        ({"rate": 1e30, "name": "c"}, "diverged"),
+    ]
+    for row, (_, points, _) in tool.runs.items():
+        for step, values in points:
+            assert all(np.isfinite(value) for value in values.values())
+            for name, value in values.items():
+                assert value == pytest.approx(result.history.curves[name][row, step - 1], rel=1e-12)
+    assert [step for step, _ in tool.runs[0][1]] == [1, 2, 3, 4]
+    assert set(tool.writes) == {1}
+
+
+def test_points_are_written_in_batches():
+    tool = Tool()
+    run(_live("a tool", tool, every=1e6))
+    assert tool.writes[:2] == [4, 4]
+
+
+@pytest.mark.parametrize("fails", ["open", "write", "close"])
+def test_a_failing_tool_is_one_warning(fails, caplog):
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        result = run(_live("a tool", Tool(fails), every=0.0))
+    assert result.status.tolist() == ["done", "done", "diverged"]
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["a tool failed, and the sweep goes on without it: ConnectionError: the server is away"]
+
+
+def test_tensorboard_shows_every_curve(tmp_path):
+    pytest.importorskip("tensorboardX", reason="the extra tensorboard is not installed")
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
+    )
+    result = run(report.track_tensorboard(tmp_path, every=0.0))
+    for row in (0, 1):
+        events = accumulators.EventAccumulator(str(tmp_path / f"setting-{row:04d}")).Reload()
+        curve = {event.step: event.value for event in events.Scalars("validation_loss")}
+        expected = result.history.curves["validation_loss"][row]
+        assert list(curve) == [1, 2, 3, 4]
+        np.testing.assert_allclose(list(curve.values()), expected, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries below mlflow
+def test_mlflow_has_a_run_for_each_setting(tmp_path):
+    tracking = pytest.importorskip("mlflow.tracking", reason="the extra mlflow is not installed")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    result = run(report.track_mlflow(uri, "live", every=0.0))
+    client = tracking.MlflowClient(tracking_uri=uri)
+    runs = client.search_runs([client.get_experiment_by_name("live").experiment_id])
+    states = {found.data.params["rate"]: found.info.status for found in runs}
+    assert states == {"0.1": "FINISHED", "0.5": "FINISHED", "1e+30": "FAILED"}
+    one = next(found for found in runs if found.data.params["rate"] == "0.5")
+    points = client.get_metric_history(one.info.run_id, "validation_loss")
+    np.testing.assert_allclose([point.value for point in points], result.history.curves["validation_loss"][1])
+
+
+@pytest.mark.filterwarnings("ignore")  # of the client
+def test_wandb_writes_offline_runs(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the client of Weights & Biases is not installed")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run(report.track_wandb("live", mode="offline", dir=str(tmp_path), every=0.0))
+    files = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == 3
+    contents = [path.read_bytes() for path in files]
+    for row in range(3):
+        assert sum(f"setting-{row:04d}".encode() in content for content in contents) == 1
+    assert sum(b"validation_loss" in content for content in contents) >= 2
+
+
+@pytest.mark.filterwarnings("ignore")  # of the client
+def test_trackio_has_a_run_for_each_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    result = run(report.track_trackio("live", every=0.0, auto_log_gpu=False, auto_log_cpu=False))
+    (path,) = tmp_path.glob("**/*.db")
+    with sqlite3.connect(path) as database:
+        rows = database.execute("select run_name, step, metrics from metrics order by run_name, step").fetchall()
+    assert {name for name, _, _ in rows} >= {"setting-0000", "setting-0001"}
+    assert [step for name, step, _ in rows if name == "setting-0001"] == [1, 2, 3, 4]
+    del result

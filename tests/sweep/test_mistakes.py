@@ -1,0 +1,183 @@
+"""Mistakes in a task, its data or its settings are said in one line that names the fix."""
+
+import logging
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen, nnx
+
+import regopt
+from regopt import losses, schedules, sweep
+from regopt.data import Splits
+from support.small_sweep import DATA, SCHEDULE, network, optimizer
+
+SETTINGS = sweep.from_columns({"learning_rate": [0.01, 0.1], "rate": [0.1, 0.2]})
+
+
+def refused(task, data=DATA, settings=SETTINGS):
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        sweep.run(task, settings, data, **SCHEDULE)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def task(model=network, loss=losses.cross_entropy, rule=optimizer, **options):
+    return sweep.supervised(model, loss, rule, **options)
+
+
+def changed(part, place, value):
+    x, y = (np.array(leaf) for leaf in getattr(DATA, part))
+    (x, y)[place][3] = value
+    return DATA._replace(**{part: (x, y)})
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_labels_out_of_range(part):
+    for wrong in (3, -1):
+        line = refused(task(), changed(part, 1, wrong))
+        assert line == f"the labels of data.{part} must lie in [0, 2], as the model has 3 outputs, got {wrong}"
+
+
+def test_labels_that_are_floats():
+    data = DATA._replace(train=(DATA.train[0], DATA.train[1].astype(np.float32)))
+    assert refused(task(), data) == "labels must be integers in [0, 3), got float32"
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_nan_in_the_data_is_their_fault(part):
+    line = refused(task(), changed(part, 0, np.nan))
+    assert line == f"data.{part}[0] holds NaN, first at example 3: the data are at fault, not the settings"
+
+
+def test_nan_that_the_loss_masks_is_welcome():
+    def masked(outputs, targets):
+        return jnp.mean(jnp.where(jnp.isnan(targets), 0.0, (outputs - jnp.nan_to_num(targets)) ** 2))
+
+    def model(h, rngs):
+        return nnx.Linear(6, 1, rngs=rngs)
+
+    x = DATA.train[0]
+    targets = np.where(np.arange(40) % 7 == 0, np.nan, x[:, 0])[:, None].astype(np.float32)
+    data = Splits((x, targets), (x, targets))
+    result = sweep.run(task(model, masked), SETTINGS, data, **SCHEDULE)
+    assert result.status.tolist() == ["done", "done"]
+
+
+def test_wrong_features():
+    def model(h, rngs):
+        return nnx.Linear(5, 3, rngs=rngs)
+
+    line = refused(task(model))
+    assert line.startswith("the model does not take inputs [examples, 6] of data.validation:")
+
+
+def test_a_loss_that_is_no_scalar():
+    line = refused(task(loss=lambda outputs, targets: outputs[:, 0]))
+    assert line == "the loss must be one number, such as the mean over the batch, got shape (10,)"
+
+
+def test_a_python_decision_on_a_traced_number():
+    def rule(h):
+        return regopt.sgd(h["learning_rate"] if h["learning_rate"] > 0.05 else 0.05)
+
+    line = refused(task(rule=rule))
+    assert "test_mistakes.py:" in line
+    assert "decides on a traced number: use jnp.where or jax.lax.cond, or make the column static" in line
+
+
+def test_a_traced_width():
+    def model(h, rngs):
+        return nnx.Linear(6, h["width"], rngs=rngs)
+
+    settings = sweep.from_columns({"learning_rate": [0.1, 0.2], "width": [4, 8]})
+    line = refused(task(model), settings=settings)
+    assert "test_mistakes.py:" in line
+    assert "a traced number is used as a size" in line
+    assert "sweep.static" in line
+
+
+def test_numpy_inside_the_loss():
+    line = refused(task(loss=lambda outputs, targets: np.mean(np.exp(outputs))))
+    assert "test_mistakes.py:" in line
+    assert "NumPy is called on a traced array: use jax.numpy" in line
+
+
+def test_dropout_of_flax_with_a_traced_rate():
+    class Dropped(nnx.Module):
+        def __init__(self, h, rngs):
+            self.linear, self.dropout = nnx.Linear(6, 3, rngs=rngs), nnx.Dropout(h["rate"], rngs=rngs)
+
+        def __call__(self, x):
+            return self.dropout(self.linear(x))
+
+    assert "use regopt.layers.Dropout" in refused(task(lambda h, rngs: Dropped(h, rngs)))
+
+    class Linen(linen.Module):
+        rate: float
+
+        @linen.compact
+        def __call__(self, x, train: bool):
+            return linen.Dropout(self.rate, deterministic=not train)(linen.Dense(3)(x))
+
+    line = refused(task(lambda h: Linen(h["rate"]), inputs=DATA.train[0][:1]))
+    assert "use regopt.noise.dropout(key, x, rate)" in line
+
+
+def test_schedules_of_optax_with_a_traced_number():
+    def rule(h):
+        return optax.sgd(optax.cosine_decay_schedule(h["learning_rate"], h["steps"]))
+
+    settings = sweep.from_columns({"learning_rate": [0.01, 0.1], "steps": [10, 12]})
+    line = refused(task(rule=rule), settings=settings)
+    assert "use those of regopt.schedules" in line
+
+    def ours(h):
+        return regopt.sgd(schedules.cosine(h["learning_rate"], h["steps"]))
+
+    assert sweep.run(task(rule=ours), settings, DATA, **SCHEDULE).status.tolist() == ["done", "done"]
+
+
+def test_a_column_that_nothing_asks_for(caplog):
+    settings = sweep.from_columns({"learning_rate": [0.01, 0.1], "weight_deacy": [0.1, 0.2], "seed": [0, 1]})
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(task(), settings, DATA, **SCHEDULE)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["the task never asks for the column 'weight_deacy', so it changes nothing"]
+
+
+def test_columns_that_are_asked_for_are_not_named(caplog):
+    def rule(h):
+        return regopt.adam(h["learning_rate"]) if h["optimizer"] == "adam" else regopt.heavy_ball(**dict(rest(h)))
+
+    def rest(h):
+        return {name: value for name, value in h.items() if name in ("learning_rate", "momentum")}
+
+    space = {
+        "optimizer": sweep.static(["adam", "sgd"]),
+        "learning_rate": sweep.choice([0.01]),
+        "momentum": sweep.conditional(sweep.choice([0.5, 0.9]), {"optimizer": "sgd"}, otherwise=0.0),
+        "patience": sweep.choice([5]),
+    }
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(task(rule=rule), sweep.grid(space), DATA, **SCHEDULE, patience=lambda h: h["patience"])
+    assert not caplog.records
+
+
+def test_other_errors_of_a_task_stay_as_they_are():
+    class Own(Exception):
+        pass
+
+    def rule(h):
+        raise Own("mine")
+
+    with pytest.raises(Own, match="mine"):
+        sweep.run(task(rule=rule), SETTINGS, DATA, **SCHEDULE)
+
+    def index(h):
+        return regopt.sgd([h["learning_rate"]][3])
+
+    with pytest.raises(IndexError):
+        sweep.run(task(rule=index), SETTINGS, DATA, **SCHEDULE)
