@@ -28,6 +28,7 @@ ORDER = [  # a package imports from those above it and from itself
     "transforms",
     "layers",
     "training",
+    "ensembles",
     "solvers",
     "analysis",
     "report",

@@ -27,6 +27,7 @@ PACKAGES = {
     "regopt.augment": Required(),
     "regopt.curvature": Required(),
     "regopt.data": Required(),
+    "regopt.ensembles": Required(),
     "regopt.experiment": Required(raises=0.4, references=0),  # its records and its command line raise nothing
     "regopt.initializers": Required(),
     "regopt.layers": Required(),

@@ -1,0 +1,333 @@
+"""What is an average of models worth, and when?
+
+The mean squared error of k members with the variance v and the covariance c of their errors is v / k + (k - 1) / k c:
+nothing is gained where they err alike. Bootstrap samples make members that differ, each of which has seen 63 % of the
+examples. Bagging trees leaves the bias and lowers the variance; the table of scikit-learn's example is reproduced to
+its printed decimals. Last, networks on handwritten digits: one, the ends of the cycles of one run, dropout's masks,
+bags, and independent runs.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+from sklearn.ensemble import BaggingRegressor
+from sklearn.tree import DecisionTreeRegressor
+
+import regopt
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, note, paired_interval, plain_ticks
+from regopt import ensembles, noise
+from regopt.data import bootstrap, digits
+from regopt.experiment import Claim
+
+BOOK = "Goodfellow et al. (2016), equation (7.50)"
+TABLE = "scikit-learn, example plot_bias_variance, printed output"
+EFRON = "Efron (1979); Goodfellow et al. (2016), section 7.11"
+HUANG = "measured, paired runs on digits"
+PRINTED = {"tree": (0.0255, 0.0003, 0.0152, 0.0098), "bagging": (0.0196, 0.0004, 0.0092, 0.0098)}
+PARTS = ("error", "squared bias", "variance", "noise")
+METHODS = ("one network", "snapshots", "dropout's masks", "bagging", "other starts")
+MEMBERS = (1, 2, 4, 8, 16, 32)
+SIZES = (1, 2, 3, 5, 10, 20, 50, 100, 200)
+CORRELATIONS = (0.0, 0.3, 0.7, 1.0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Errors of members, bootstrap samples, trees, and networks.
+
+    Attributes:
+        draws: number of draws of the members' errors, and of bootstrap samples.
+        examples: training images of the networks.
+        members: networks in an ensemble.
+        cycle: training steps of one cycle of the snapshots; other networks train for as many cycles as members.
+        width: hidden units of a network.
+        rate: rate of dropout.
+        repeats: number of paired repetitions of the networks.
+        gains: ensembles that are claimed to be better than one network beyond the noise of the repetitions.
+        unclear: ensembles of which that is claimed not to be shown.
+        seed: random seed of all but the table, which has its own.
+    """
+
+    draws: Annotated[int, Field(ge=100)] = 40000
+    examples: Annotated[int, Field(ge=50, le=1000)] = 300
+    members: Annotated[int, Field(ge=2)] = 5
+    cycle: Annotated[int, Field(ge=10)] = 100
+    width: Annotated[int, Field(ge=2)] = 32
+    rate: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    repeats: Annotated[int, Field(ge=3)] = 20
+    gains: tuple[Literal["snapshots", "dropout's masks", "bagging", "other starts"], ...] = ("other starts",)
+    unclear: tuple[Literal["snapshots", "dropout's masks", "bagging", "other starts"], ...] = ("snapshots",)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+def run(config, key):
+    """The error of an average, the share of unique examples, the table of trees, and networks on digits."""
+    keys = jax.random.split(key, 3)
+    return _averages(config, keys[0]) | _unique(config, keys[1]) | _trees() | _networks(config, keys[2])
+
+
+def _averages(config, key):
+    """Mean squared errors of averages of normal errors, ``[correlations, members]``, and their standard errors."""
+
+    def draw(key):
+        common_key, own_key = jax.random.split(key)
+        common, own = jax.random.normal(common_key), jax.random.normal(own_key, (MEMBERS[-1],))
+        c = jnp.asarray(CORRELATIONS)
+        errors = jnp.sqrt(c)[:, None] * common + jnp.sqrt(1 - c)[:, None] * own[None]
+        return jnp.stack([jnp.square(jnp.mean(errors[:, :k], axis=1)) for k in MEMBERS], axis=1)
+
+    squares = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(key, config.draws)), float)
+    return {"averages": squares.mean(axis=0), "averages_error": squares.std(axis=0) / np.sqrt(config.draws)}
+
+
+def _unique(config, key):
+    """The mean share of the examples in a bootstrap sample, by their number."""
+
+    def share(n, key):
+        rows = bootstrap(key, config.draws // 10, n)
+        seen = jax.vmap(lambda row: jnp.zeros(n, bool).at[row].set(True))(rows)
+        return np.asarray(seen.mean(axis=1), float)
+
+    found = [share(n, each) for n, each in zip(SIZES, jax.random.split(key, len(SIZES)), strict=True)]
+    return {
+        "unique": np.array([each.mean() for each in found]),
+        "unique_error": np.array([each.std() / np.sqrt(len(each)) for each in found]),
+    }
+
+
+def _trees():
+    """The decomposition in the table of scikit-learn's example, with its order of draws; ``[2, 4]``, and curves."""
+    repeats, train, test, deviation = 50, 50, 1000, 0.1
+    stream = np.random.RandomState(0)
+
+    def truth(x):
+        return np.exp(-(x**2)) + 1.5 * np.exp(-((x - 2) ** 2))
+
+    def generate(n, copies):
+        x = np.sort(stream.rand(n) * 10 - 5)
+        return x, np.stack([truth(x) + stream.normal(0.0, deviation, n) for _ in range(copies)], axis=1)
+
+    samples = [generate(train, 1) for _ in range(repeats)]
+    x, y = generate(test, repeats)
+    rows, curves = [], {}
+    tree = DecisionTreeRegressor(random_state=stream)
+    for name, model in (("tree", tree), ("bagging", BaggingRegressor(DecisionTreeRegressor(), random_state=stream))):
+        found = np.stack([model.fit(a[:, None], b[:, 0]).predict(x[:, None]) for a, b in samples], axis=1)
+        error = np.mean((y[:, :, None] - found[:, None]) ** 2)
+        bias = np.mean((truth(x) - found.mean(axis=1)) ** 2)
+        rows.append([error, bias, found.var(axis=1).mean(), y.var(axis=1).mean()])
+        curves[f"curve, {name}"] = found[:, :10]
+    return {"table": np.array(rows), "x": x, "truth": truth(x), **curves}
+
+
+def _networks(config, key):
+    """Error rates on the test images, ``[repeats, methods]``, all trained for the same number of steps a network."""
+    data = digits()
+    x, y = (jnp.asarray(each) for each in data.train)
+    test_x, test_y = (jnp.asarray(each) for each in data.test)
+
+    @jax.jit
+    @jax.vmap
+    def repeat(key):
+        row_key, key = jax.random.split(key)
+        rows = jax.random.permutation(row_key, len(x))[: config.examples]
+        return _methods(config, key, x[rows], y[rows], test_x, test_y)
+
+    return {"network_errors": np.asarray(repeat(jax.random.split(key, config.repeats)), float)}
+
+
+def _methods(config, key, x, y, test_x, test_y):
+    steps = config.members * config.cycle
+    start_key, bag_key, mask_key, test_key, own_key = jax.random.split(key, 5)
+    even = jnp.full(len(x), 1 / len(x))
+
+    def train(key, schedule, weights, rate=0.0):
+        """The parameters at the end of each cycle."""
+        optimizer = regopt.heavy_ball(schedule, 0.9)
+
+        def step(carry, count):
+            params, state = carry
+
+            def loss(params):
+                log_p = jax.nn.log_softmax(_logits(params, x, rate, jax.random.fold_in(key, count)))
+                return -jnp.sum(weights * jnp.take_along_axis(log_p, y[:, None], axis=1)[:, 0])
+
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return jax.tree.map(jnp.add, params, updates), state
+
+        params = _start(config, jax.random.fold_in(key, steps))
+        return ensembles.snapshots(step, (params, optimizer.init(params)), cycle=config.cycle, members=config.members)[
+            0
+        ]
+
+    def probabilities(params):
+        return jax.nn.softmax(_logits(params, test_x))
+
+    def error(p):
+        return jnp.mean(jnp.argmax(p, axis=1) != test_y)
+
+    def last(params):
+        return jax.tree.map(lambda leaf: leaf[-1], params)
+
+    one_cycle = regopt.schedules.cosine(0.2, steps)
+    single = probabilities(last(train(start_key, one_cycle, even)))
+    cycles = train(start_key, ensembles.snapshot_schedule(0.2, config.cycle), even)
+    dropped = last(train(mask_key, one_cycle, even, config.rate))
+    masks, _ = noise.monte_carlo(
+        lambda key: jax.nn.softmax(_logits(dropped, test_x, config.rate, key)), test_key, samples=20
+    )
+    counts = jax.vmap(lambda row: jnp.zeros(len(x)).at[row].add(1 / len(x)))(bootstrap(bag_key, config.members, len(x)))
+    keys = jax.random.split(own_key, config.members)
+    bags = jax.vmap(lambda key, weights: probabilities(last(train(key, one_cycle, weights))))(keys, counts)
+    others = jax.vmap(lambda key: probabilities(last(train(key, one_cycle, even))))(keys)
+    mean = ensembles.arithmetic_mean
+    found = (single, mean(jax.vmap(probabilities)(cycles)), masks, mean(bags), mean(others))
+    return jnp.stack([error(p) for p in found])
+
+
+def _start(config, key):
+    keys = jax.random.split(key)
+    draw = jax.nn.initializers.he_normal()
+    return {
+        "w": draw(keys[0], (64, config.width)),
+        "b": jnp.zeros(config.width),
+        "v": draw(keys[1], (config.width, 10)),
+    }
+
+
+def _logits(params, x, rate=0.0, key=None):
+    hidden = jax.nn.relu(x @ params["w"] + params["b"][None])
+    return (hidden if key is None or rate == 0 else noise.dropout(key, hidden, rate)) @ params["v"]
+
+
+def figure(config, arrays):
+    """The error of an average, a bootstrap sample, trees and their average, and networks."""
+    drawing = Figure(figsize=(12, 8), layout="constrained")
+    axes = drawing.subplots(2, 2)
+    _draw_averages(axes[0, 0], arrays)
+    _draw_unique(axes[0, 1], arrays)
+    _draw_trees(axes[1, 0], arrays)
+    _draw_networks(axes[1, 1], config, arrays)
+    return drawing
+
+
+def _draw_averages(axes, arrays):
+    k = np.geomspace(1, MEMBERS[-1], 100)
+    for row, (c, color) in enumerate(zip(CORRELATIONS, (BLUE, GREEN, ORANGE, RED), strict=True)):
+        axes.plot(k, 1 / k + (k - 1) / k * c, color=color)
+        axes.plot(MEMBERS, arrays["averages"][row], "o", color=color)
+        note(axes, f"c = {c:g}v", (MEMBERS[-1], c + (1 - c) / MEMBERS[-1]), color, (8, 0), va="center")
+    axes.set(xscale="log", xlim=(0.9, 70), ylim=(0, 1.12), xlabel="members k", ylabel="squared error / v")
+    axes.set_title("an average of members whose errors have the covariance c\nlines: v/k + (k-1)/k c", fontsize=11)
+    plain_ticks(axes.xaxis, MEMBERS)
+
+
+def _draw_unique(axes, arrays):
+    n = np.arange(1, SIZES[-1] + 1)
+    axes.plot(n, 1 - (1 - 1 / n) ** n, color=BLUE)
+    axes.plot(SIZES, arrays["unique"], "o", color=BLUE)
+    axes.axhline(1 - np.exp(-1), color=GREY, ls=":")
+    note(axes, "1 - 1/e = .632", (1.1, 1 - np.exp(-1)), GREY, (0, 4))
+    axes.set(xscale="log", xlabel="examples n", ylabel="share", ylim=(0.55, 1.03))
+    axes.set_title("examples that a bootstrap sample contains\nline: 1 - (1 - 1/n)^n", fontsize=11)
+    plain_ticks(axes.xaxis, (1, 10, 100))
+
+
+def _draw_trees(axes, arrays):
+    for shift, (name, color) in enumerate((("tree", RED), ("bagging", BLUE))):
+        curves = arrays[f"curve, {name}"] - 2.2 * shift
+        axes.plot(arrays["x"], curves, color=color, lw=0.5, alpha=0.5)
+        axes.plot(arrays["x"], arrays["truth"] - 2.2 * shift, color=BLACK, lw=1.5)
+        error, bias, variance, _ = arrays["table"][shift]
+        what = "one tree" if name == "tree" else "ten bagged trees"
+        words = f"{what}: error {error:.4f}\nbias² {bias:.4f}\nvariance {variance:.4f}"
+        axes.text(-5.2, 0.8 - 2.2 * shift, words, color=color, fontsize=9)
+    axes.set(xlabel="x", yticks=[], title="fits to ten training sets, and the truth (black)")
+
+
+def _draw_networks(axes, config, arrays):
+    errors = 100 * arrays["network_errors"]
+    places = np.arange(len(METHODS))[::-1]
+    reference = errors[:, 0]
+    for place, name, values in zip(places, METHODS, errors.T, strict=True):
+        color = GREY if name == METHODS[0] else BLUE
+        axes.plot(
+            values,
+            np.full(len(values), place) + np.linspace(-0.15, 0.15, len(values)),
+            "o",
+            color=color,
+            ms=3,
+            alpha=0.5,
+        )
+        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=3)
+    axes.axvline(reference.mean(), color=GREY, ls=":")
+    changes = [_change(arrays, place) for place in range(1, len(METHODS))]
+    names = [METHODS[0], *(f"{name}\n{m:+.2f} ± {h:.2f}" for name, (m, h) in zip(METHODS[1:], changes, strict=True))]
+    axes.set_yticks(places, names)
+    axes.set(xlabel="test error (%)")
+    axes.set_title(
+        f"networks on {config.examples} digits, {config.members} members, {config.repeats} paired repetitions\n"
+        "bars: means; numbers: change to one network with its 95 % interval",
+        fontsize=11,
+    )
+
+
+def claims(config, arrays):
+    """The formula, the bootstrap, the table to its decimals, and what each ensemble of networks gains."""
+    k, c = np.array(MEMBERS), np.array(CORRELATIONS)[:, None]
+    expected = 1 / k + (k - 1) / k * c
+    gaps = np.abs(arrays["averages"] / expected - 1)
+    n = np.array(SIZES)
+    result = [
+        Claim("error of an average over v/k + (k-1)/k c, largest relative gap", BOOK, 0, float(gaps.max()), 0.05),
+        Claim(
+            "the same gap in standard errors",
+            BOOK,
+            4.5,
+            float(np.max(np.abs(arrays["averages"] - expected) / arrays["averages_error"])),
+            relation="at most",
+        ),
+        Claim(
+            "share of unique examples in a bootstrap sample over 1 - (1 - 1/n)^n, largest relative gap",
+            EFRON,
+            0,
+            float(np.max(np.abs(arrays["unique"] / (1 - (1 - 1 / n) ** n) - 1))),
+            0.02,
+        ),
+        Claim(f"the same share for n = {SIZES[-1]}, against 1 - 1/e", EFRON, 0.632, float(arrays["unique"][-1]), 0.005),
+    ]
+    for row, (name, values) in enumerate(PRINTED.items()):
+        for part, printed, found in zip(PARTS, values, arrays["table"][row], strict=True):
+            result.append(Claim(f"{name}: {part}", TABLE, printed, float(found), 5e-5))
+    return [*result, *_network_claims(config, arrays)]
+
+
+def _network_claims(config, arrays):
+    """What the config says of the paired differences to one network, by the upper ends of their intervals."""
+    result = []
+    for names, relation, words in (
+        (config.gains, "at most", "better than one network"),
+        (config.unclear, "at least", "not shown to be better than one network"),
+    ):
+        for name in names:
+            mean, half = _change(arrays, METHODS.index(name))
+            statement = f"{name}, {words}: change of the test error in points, mean {mean:+.2f}; upper end of its 95 %"
+            result.append(Claim(f"{statement} interval", HUANG, 0, mean + half, relation=relation))
+    return result
+
+
+def _change(arrays, place):
+    """Mean of the paired differences to one network in points, and half the width of its interval."""
+    return paired_interval(100 * arrays["network_errors"][:, place], 100 * arrays["network_errors"][:, 0], 0.95)
+
+
+if __name__ == "__main__":
+    from regopt.experiment import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
