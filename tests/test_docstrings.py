@@ -23,6 +23,7 @@ PACKAGES = {
     "regopt": Required(),
     "regopt.analysis": Required(),
     "regopt.analysis.bias_variance": Required(),
+    "regopt.analysis.critical_points": Required(),
     "regopt.analysis.quadratic": Required(),
     "regopt.augment": Required(),
     "regopt.curvature": Required(),

@@ -1,6 +1,6 @@
 """The theory of regularisation as pure functions: exact identities, limits and decompositions of errors."""
 
-from regopt.analysis import bias_variance, quadratic
+from regopt.analysis import bias_variance, critical_points, quadratic
 from regopt.analysis._diagnosis import (
     ADVICE,
     BOTH,
@@ -43,6 +43,7 @@ __all__ = [
     "Propagation",
     "advice",
     "bias_variance",
+    "critical_points",
     "diagnose",
     "dropout_error",
     "dropout_least_squares",

@@ -15,18 +15,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from regopt._core.checks import check_choice
-from regopt.ensembles._bagging import bagging, out_of_bag
-from regopt.ensembles._boosting import adaboost
+from regopt.ensembles._bagging import Bagging, bagging, out_of_bag
+from regopt.ensembles._boosting import Boosting, adaboost
 from regopt.ensembles._combine import COMBINERS
 from regopt.ensembles._learner import Learner
 from regopt.ensembles._learners import nearest_neighbours, ridge
-from regopt.ensembles._stacking import stacking
+from regopt.ensembles._stacking import Stacking, stacking
 from regopt.ensembles._stump import stump
 
 OfClasses = Callable[[int], Learner]  # from the number of classes
 
 
-def _read_pair(estimator: Any, x: Any, y: Any, **how: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read_pair(estimator: Any, x: Any, y: Any, **how: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = validate_data(estimator, x, y, **how)
     return x, y
 
@@ -99,9 +99,9 @@ class BaggedClassifier(_Classifier):
         """Fit the members to bootstrap samples of ``X`` ``[n, features]`` and ``y`` ``[n]``."""
         check_choice("combine", self.combine, COMBINERS)
         x, places = self._read(X, y)
-        self.method_ = bagging(self.learner(len(self.classes_)), self.members)
-        self.ensemble_ = self.method_.fit(jax.random.key(self.random_state), x, places)
-        unseen = np.asarray(out_of_bag(self.method_.predict(self.ensemble_, x), self.ensemble_.counts))
+        method = self._method()
+        self.ensemble_ = method.fit(jax.random.key(self.random_state), x, places)
+        unseen = np.asarray(out_of_bag(method.predict(self.ensemble_, x), self.ensemble_.counts))
         known = np.isfinite(unseen[:, 0])
         wrong = unseen[known].argmax(axis=1) != np.asarray(places)[known]
         self.oob_error_ = float(wrong.mean()) if known.any() else float("nan")
@@ -110,11 +110,15 @@ class BaggedClassifier(_Classifier):
     def predict_proba(self, X):
         """The combined probabilities of the classes, ``[n, classes]``."""
         x = _read_inputs(self, X)
-        return np.asarray(COMBINERS[self.combine](self.method_.predict(self.ensemble_, x)))
+        return np.asarray(COMBINERS[self.combine](self._method().predict(self.ensemble_, x)))
+
+    def _method(self) -> Bagging:
+        return bagging(self.learner(len(self.classes_)), self.members)  # functions are not kept, as they do not pickle
 
     def predict(self, X):
         """The most probable class of each row."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        places = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[places]
 
 
 class BaggedRegressor(RegressorMixin, BaseEstimator):
@@ -149,16 +153,20 @@ class BaggedRegressor(RegressorMixin, BaseEstimator):
     def fit(self, X, y):
         """Fit the members to bootstrap samples of ``X`` ``[n, features]`` and ``y`` ``[n]``."""
         x, y = map(_float, _read_pair(self, X, y, y_numeric=True))
-        self.method_ = bagging(nearest_neighbours(1) if self.learner is None else self.learner, self.members)
-        self.ensemble_ = self.method_.fit(jax.random.key(self.random_state), x, y)
-        unseen = out_of_bag(self.method_.predict(self.ensemble_, x), self.ensemble_.counts)
+        method = self._method()
+        self.ensemble_ = method.fit(jax.random.key(self.random_state), x, y)
+        unseen = out_of_bag(method.predict(self.ensemble_, x), self.ensemble_.counts)
         squares = np.asarray(jnp.square(unseen - y))
         self.oob_error_ = float(np.nanmean(squares)) if np.isfinite(squares).any() else float("nan")
         return self
 
     def predict(self, X):
         """The mean prediction of the members for each row."""
-        return np.asarray(self.method_.predict(self.ensemble_, _read_inputs(self, X)).mean(axis=0))
+        x = _read_inputs(self, X)
+        return np.asarray(self._method().predict(self.ensemble_, x).mean(axis=0))
+
+    def _method(self) -> Bagging:
+        return bagging(nearest_neighbours(1) if self.learner is None else self.learner, self.members)
 
 
 class BoostedClassifier(_Classifier):
@@ -196,7 +204,8 @@ class BoostedClassifier(_Classifier):
         variant: Literal["discrete", "real"] = "real",
         random_state: int = 0,
     ):
-        self.learner, self.rounds, self.variant, self.random_state = learner, rounds, variant, random_state
+        self.learner, self.rounds, self.random_state = learner, rounds, random_state
+        self.variant: Literal["discrete", "real"] = variant
 
     def __sklearn_tags__(self):
         """Two classes only."""
@@ -209,14 +218,16 @@ class BoostedClassifier(_Classifier):
         x, places = self._read(X, y)
         if len(self.classes_) > 2:
             raise ValueError(f"Only binary classification is supported. The targets have {len(self.classes_)} classes")
-        self.method_ = adaboost(self.learner(2), self.rounds, variant=self.variant)
-        self.ensemble_ = self.method_.fit(jax.random.key(self.random_state), x, places)
+        self.ensemble_ = self._method().fit(jax.random.key(self.random_state), x, places)
         return self
 
     def decision_function(self, X):
         """``F(x)``, half the log-odds of the second class; ``[n]``."""
         x = _read_inputs(self, X)
-        return np.asarray(self.method_.scores(self.ensemble_, x)[-1])
+        return np.asarray(self._method().scores(self.ensemble_, x)[-1])
+
+    def _method(self) -> Boosting:
+        return adaboost(self.learner(2), self.rounds, variant=self.variant)
 
     def predict_proba(self, X):
         """``1 / (1 + exp(-2 F))`` for the second class, ``[n, 2]``."""
@@ -225,7 +236,8 @@ class BoostedClassifier(_Classifier):
 
     def predict(self, X):
         """The class of each row."""
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+        places = (self.decision_function(X) > 0).astype(int)
+        return self.classes_[places]
 
 
 class StackedRegressor(RegressorMixin, BaseEstimator):
@@ -258,12 +270,15 @@ class StackedRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, X, y):
         """Fit the members and their weights to ``X`` ``[n, features]`` and ``y`` ``[n]``."""
-        x, y = map(_float, _read_pair(self, X, y, y_numeric=True))
-        learners = (ridge(1e-4), nearest_neighbours(5)) if self.learners is None else self.learners
-        self.method_ = stacking(learners, folds=min(self.folds, max(len(x), 2)))
-        self.ensemble_ = self.method_.fit(jax.random.key(self.random_state), x, y)
+        x, y = map(_float, _read_pair(self, X, y, y_numeric=True, ensure_min_samples=2))
+        self.ensemble_ = self._method(min(self.folds, len(x))).fit(jax.random.key(self.random_state), x, y)
         return self
 
     def predict(self, X):
         """The weighted prediction for each row."""
-        return np.asarray(self.method_.predict(self.ensemble_, _read_inputs(self, X)))
+        x = _read_inputs(self, X)
+        return np.asarray(self._method(self.folds).predict(self.ensemble_, x))
+
+    def _method(self, folds: int) -> Stacking:
+        learners = (ridge(1e-4), nearest_neighbours(5)) if self.learners is None else self.learners
+        return stacking(learners, folds=folds)

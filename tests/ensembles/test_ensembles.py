@@ -1,5 +1,7 @@
 """Ensembles against scikit-learn's own, against sums written out, and against the identities of the theory."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -299,7 +301,7 @@ def test_the_estimators_predict_what_the_functions_do():
 ESTIMATORS = [
     ensembles.BaggedRegressor(members=3),
     ensembles.StackedRegressor(folds=3),
-    ensembles.BaggedClassifier(members=3),
+    ensembles.BaggedClassifier(partial(ensembles.network, steps=100), members=3),
     ensembles.BoostedClassifier(rounds=3),
 ]
 
