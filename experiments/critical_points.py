@@ -246,7 +246,7 @@ def _draw_network(axes, arrays):
     losses, shares = arrays["point_loss"][kept], arrays["point_share"][kept]
     axes.plot(shares, losses, "o", color=BLUE, alpha=0.3, ms=5)
     axes.axhline(1, color=GREY, ls=":")
-    note(axes, "the constant 0", (0.0, 1), GREY, (0, 4), fontsize=9)
+    note(axes, "the constant 0", (0.0, 1), GREY, (0, -12), fontsize=9)
     axes.set(xlabel="share of negative eigenvalues", ylabel="loss / loss of the constant 0")
     axes.set_title(
         f"{kept.sum()} critical points of a network, rank correlation {correlation(arrays):.2f}", fontsize=11
@@ -283,9 +283,9 @@ def _draw_training(axes, config, arrays):
     shown = slice(0, 150)
     for row, (rate, color) in enumerate(zip(config.run_rates, (BLUE, RED), strict=True)):
         axes.plot(steps[shown], -(arrays["second"][row] / arrays["first"][row])[shown], color=color)
-        note(axes, f"learning rate {rate:g}", (60, 0.93 - 0.1 * row), color)
+        axes.text(0.95, 0.92 - 0.08 * row, f"learning rate {rate:g}", color=color, transform=axes.transAxes, ha="right")
     axes.axhline(1, color=GREY, ls=":")
-    note(axes, "above: the step raises the loss", (20, 1), GREY, (0, 4), fontsize=9)
+    note(axes, "above: the step raises the loss", (150, 1), GREY, (0, 4), ha="right", fontsize=9)
     axes.set(xlabel="gradient step", ylabel=r"$(\epsilon^2/2\,g^\top Hg)\;/\;\epsilon g^\top g$")
     axes.set_title("digits: what curvature takes of a step's gain", fontsize=11)
 

@@ -1,6 +1,9 @@
 """The theory of regularisation as pure functions: exact identities, limits and decompositions of errors."""
 
 from regopt.analysis import bias_variance, critical_points, quadratic
+from regopt.analysis._averages import exponential_average
+from regopt.analysis._backpropagation import Backpropagated, backpropagate, layer_jacobians
+from regopt.analysis._convexity import CounterExample, negative_curvature, nonconvex_function, nonconvex_set
 from regopt.analysis._diagnosis import (
     ADVICE,
     BOTH,
@@ -39,9 +42,12 @@ __all__ = [
     "OVERFITS",
     "SUSPICIOUS",
     "UNDERFITS",
+    "Backpropagated",
+    "CounterExample",
     "LearningCurve",
     "Propagation",
     "advice",
+    "backpropagate",
     "bias_variance",
     "critical_points",
     "diagnose",
@@ -50,13 +56,18 @@ __all__ = [
     "ensemble_error",
     "enumerate_masks",
     "expected_dropout_error",
+    "exponential_average",
     "fit_learning_curve",
     "function_gap",
     "gaussian_growth",
     "geometric_ensemble",
+    "layer_jacobians",
     "measure_propagation",
     "nearest_strength",
+    "negative_curvature",
     "noising_penalty",
+    "nonconvex_function",
+    "nonconvex_set",
     "normal_mean",
     "normalized_geometric_mean",
     "predict_propagation",

@@ -1,0 +1,210 @@
+"""Can two numbers tell what is wrong with a training, and does the advice help?
+
+A course's table reads high and low errors on training and validation data as bias, as variance, or as done; it leaves
+out the case that only the training error is high. A dozen networks on handwritten digits are spoilt in a known way,
+each is diagnosed from its two errors (`analysis.diagnose`), and trained again with what the advice says. What two
+numbers cannot see are wrong labels: they look like bias.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+import regopt
+from _style import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED
+from regopt.analysis import BOTH, GOOD, OVERFITS, SUSPICIOUS, UNDERFITS, diagnose
+from regopt.data import digits
+from regopt.experiment import Claim
+
+BOOK = "Goodfellow et al. (2016), section 11.3"
+NAMES = {GOOD: "good", UNDERFITS: "underfits", OVERFITS: "overfits", BOTH: "both", SUSPICIOUS: "suspicious"}
+COLORS = {GOOD: GREEN, UNDERFITS: BLUE, OVERFITS: RED, BOTH: PURPLE, SUSPICIOUS: ORANGE}
+
+
+class Recipe(NamedTuple):
+    """One training."""
+
+    width: int = 64  # hidden units in use
+    images: int = 600  # training images in use
+    steps: float = 1.0  # share of the training steps
+    strength: float = 1e-4  # of the penalty on squares
+    rate: float = 3e-3  # learning rate of Adam
+    flipped: float = 0.0  # share of the training labels that are wrong
+    noise: float = 0.0  # standard deviation of noise on the training inputs, also where the training error is measured
+
+
+class Case(NamedTuple):
+    """A training, what is wrong with it, and what it should be after the advice."""
+
+    recipe: Recipe
+    code: int
+    remedy: Recipe | None
+
+
+CASES = {
+    "as it should be": Case(Recipe(), GOOD, None),
+    "half the width": Case(Recipe(width=32), GOOD, None),
+    "one hidden unit": Case(Recipe(width=1), UNDERFITS, Recipe()),
+    "two hidden units": Case(Recipe(width=2), UNDERFITS, Recipe()),
+    "a few steps": Case(Recipe(steps=0.01), UNDERFITS, Recipe()),
+    "tiny learning rate": Case(Recipe(rate=1e-5), UNDERFITS, Recipe()),
+    "strong penalty": Case(Recipe(strength=0.3), UNDERFITS, Recipe()),
+    "40 images": Case(Recipe(images=40), OVERFITS, Recipe()),
+    "30 images": Case(Recipe(images=30), OVERFITS, Recipe()),
+    "20 images": Case(Recipe(images=20), OVERFITS, Recipe()),
+    "40 images, two units": Case(Recipe(images=40, width=2), BOTH, Recipe()),
+    "a third of the labels wrong": Case(Recipe(flipped=0.33, steps=0.3), UNDERFITS, Recipe()),  # which looks like bias
+    "error measured with noise on": Case(Recipe(noise=0.8), SUSPICIOUS, Recipe()),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The trainings.
+
+    Attributes:
+        steps: training steps of a whole training.
+        goal: the error to reach.
+        gap: the largest difference of the errors that counts as close.
+        repeats: trainings of each recipe; the errors are means.
+        seed: random seed of everything.
+    """
+
+    steps: Annotated[int, Field(ge=100)] = 500
+    goal: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    gap: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    repeats: Annotated[int, Field(ge=1)] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+def run(config, key):
+    """Training and validation errors of all cases, before and after the advice; ``[cases, 2]`` each."""
+    data = digits()
+    recipes = [case.recipe for case in CASES.values()] + [case.remedy or case.recipe for case in CASES.values()]
+    different = list(dict.fromkeys(recipes))
+    numbers = jax.tree.map(lambda *values: jnp.array(values, float), *different)
+
+    def errors(recipe):
+        return jnp.mean(
+            jax.vmap(lambda key: _train(config, recipe, data, key))(jax.random.split(key, config.repeats)), axis=0
+        )
+
+    found = jax.jit(lambda numbers: jax.lax.map(errors, numbers))(numbers)
+    every = np.asarray(found)[[different.index(recipe) for recipe in recipes]]
+    return {"before": every[: len(CASES)], "after": every[len(CASES) :]}
+
+
+def _train(config, recipe, data, key):
+    """Errors on the training set, as it was trained on, and on the validation set."""
+    x, y = (jnp.asarray(each[:600]) for each in data.train)
+    validation_x, validation_y = (jnp.asarray(each) for each in data.validation)
+    keys = jax.random.split(key, 5)
+    used = (jnp.arange(600) < recipe.images) / recipe.images
+    units = (jnp.arange(64) < recipe.width).astype(float)
+    wrong = jax.random.uniform(keys[0], (600,)) < recipe.flipped
+    labels = jnp.where(wrong, (y + jax.random.randint(keys[1], (600,), 1, 10)) % 10, y)
+    draw = jax.nn.initializers.he_normal()
+    start = {"w": draw(keys[2], (64, 64)), "b": jnp.zeros(64), "v": draw(keys[3], (64, 10)), "c": jnp.zeros(10)}
+    optimizer = regopt.adam(recipe.rate)
+
+    def logits(params, x):
+        return (jax.nn.relu(x @ params["w"] + params["b"][None]) * units[None]) @ params["v"] + params["c"][None]
+
+    def noisy(step):
+        return x + recipe.noise * jax.random.normal(jax.random.fold_in(keys[4], step), x.shape)
+
+    def step(carry, count):
+        params, state = carry
+
+        def loss(params):
+            log_p = jax.nn.log_softmax(logits(params, noisy(count)))
+            penalty = recipe.strength / 2 * (jnp.sum(jnp.square(params["w"])) + jnp.sum(jnp.square(params["v"])))
+            return penalty - jnp.sum(used * jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0])
+
+        updates, after = optimizer.update(jax.grad(loss)(params), state, params)
+        going = count < recipe.steps * config.steps
+        moved = jax.tree.map(jnp.add, params, updates), after
+        return jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, carry), None
+
+    (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), jnp.arange(config.steps))
+    train = jnp.sum(used * (jnp.argmax(logits(params, noisy(config.steps)), axis=1) != labels))
+    return jnp.stack([train, jnp.mean(jnp.argmax(logits(params, validation_x), axis=1) != validation_y)])
+
+
+def codes(config, errors):
+    """The diagnosis of each row ``(training, validation)``."""
+    return np.asarray(diagnose(*map(jnp.asarray, errors.T), config.goal, config.gap))
+
+
+def figure(config, arrays):
+    """The plane of both errors with its regions, and what the advice did."""
+    drawing = Figure(figsize=(12, 5.4), layout="constrained")
+    left, right = drawing.subplots(1, 2, width_ratios=(1.1, 1))
+    grid = np.linspace(0, 1, 401)
+    x, y = np.meshgrid(grid, grid)
+    region = np.asarray(diagnose(jnp.asarray(x), jnp.asarray(y), config.goal, config.gap))
+    left.contourf(x, y, region, levels=np.arange(-0.5, 5), colors=[COLORS[code] for code in NAMES], alpha=0.15)
+    found = codes(config, arrays["before"])
+    for place, case in enumerate(CASES.values()):
+        left.plot(*arrays["before"][place], "o", color=COLORS[int(found[place])])
+        number = f"{place + 1}" + ("" if found[place] == case.code else "!")
+        left.annotate(number, arrays["before"][place], (5, 2), textcoords="offset points", fontsize=9)
+    for code, at in (
+        (GOOD, (0.005, 0.02)),
+        (UNDERFITS, (0.62, 0.55)),
+        (OVERFITS, (0.005, 0.75)),
+        (BOTH, (0.3, 0.8)),
+        (SUSPICIOUS, (0.62, 0.04)),
+    ):
+        left.text(*at, NAMES[code], color=COLORS[code], fontsize=11)
+    left.set(
+        xlabel="training error", ylabel="validation error", xlim=(0, 1), ylim=(0, 1), title="diagnosis from two errors"
+    )
+    rows = np.arange(len(CASES))[::-1]
+    for row, place in zip(rows, range(len(CASES)), strict=True):
+        before, after = arrays["before"][place, 1], arrays["after"][place, 1]
+        right.plot([before, after], [row, row], color=PALE, lw=3, zorder=0)
+        right.plot(before, row, "o", color=COLORS[int(found[place])])
+        right.plot(after, row, "|", color="black", ms=12, mew=2)
+    right.axvline(config.goal, color=GREY, ls=":")
+    right.set_yticks(rows, [f"{place + 1}  {name}" for place, name in enumerate(CASES)])
+    right.set(xlabel="validation error (dot: before, bar: after the advice)", xlim=(0, 1), title="what helped")
+    return drawing
+
+
+def claims(config, arrays):
+    """How many diagnoses name what was spoilt, and whether the advice helps where there is one."""
+    found = codes(config, arrays["before"])
+    expected = np.array([case.code for case in CASES.values()])
+    spoilt = np.array([case.remedy is not None for case in CASES.values()])
+    gain = arrays["before"][:, 1] - arrays["after"][:, 1]
+    failing = spoilt & (arrays["before"][:, 1] > config.goal)
+    return [
+        Claim("diagnoses that name what was spoilt", BOOK, len(CASES), float(np.sum(found == expected))),
+        Claim("different diagnoses among them", BOOK, len(NAMES), float(len(set(found.tolist())))),
+        Claim(
+            "trainings that miss the goal on validation data: gain by the advice, smallest",
+            BOOK,
+            0,
+            float(gain[failing].min()),
+            relation="at least",
+        ),
+        Claim(
+            "after the advice: trainings that miss the goal",
+            BOOK,
+            0,
+            float(np.sum(codes(config, arrays["after"])[spoilt] != GOOD)),
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.experiment import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
