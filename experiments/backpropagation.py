@@ -9,7 +9,7 @@ Backpropagation keeps what the forward pass computed, unless layers are computed
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,11 @@ from regopt.experiment import Claim
 
 RUMELHART = "Rumelhart et al. (1986), equations (4) to (7)"
 DIVE = "Zhang et al. (2023), section 5.3"
-UNITS = {"sigmoid, Xavier": ("sigmoid", 1.0), "tanh, Xavier": ("tanh", 1.0), "ReLU, He": ("relu", 2.0)}
+UNITS: dict[str, tuple[Any, float]] = {
+    "sigmoid, Xavier": ("sigmoid", 1.0),
+    "tanh, Xavier": ("tanh", 1.0),
+    "ReLU, He": ("relu", 2.0),
+}
 COLORS = (RED, ORANGE, BLUE)
 
 
@@ -204,7 +208,8 @@ def _memory(config):
                 return jnp.sum(jax.lax.scan(several, x, groups)[0])
 
             compiled = jax.jit(jax.grad(loss)).lower(weights, x).compile()
-            sizes[row, column] = compiled.memory_analysis().temp_size_in_bytes
+            analysis: Any = compiled.memory_analysis()
+            sizes[row, column] = analysis.temp_size_in_bytes
     return {"depths": np.array(depths), "memory": sizes}
 
 

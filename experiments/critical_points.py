@@ -11,11 +11,12 @@ eigenvalue exceeds 1.
 import sys
 from dataclasses import dataclass
 from math import comb
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -177,7 +178,7 @@ def _saddle(config):
     for free in (False, True):
         optimizer = regopt.newton(saddle_free=free)
         updates, _ = optimizer.update(jax.grad(saddle)(w), optimizer.init(w), w, value_fn=saddle)
-        ends.append(w + updates)
+        ends.append(optax.apply_updates(w, updates))
     return {
         "starts": starts,
         "counted": np.array([int(count(start)) for start in starts]),
@@ -304,7 +305,8 @@ def converged(arrays):
 def correlation(arrays):
     """Spearman's rank correlation of the loss with the share of negative eigenvalues, over converged points."""
     kept = converged(arrays)
-    return float(stats.spearmanr(arrays["point_loss"][kept], arrays["point_share"][kept]).statistic)
+    found: Any = stats.spearmanr(arrays["point_loss"][kept], arrays["point_share"][kept])
+    return float(found.statistic)
 
 
 def turning(arrays):

@@ -13,6 +13,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -96,7 +97,7 @@ def _path(config):
     path = jax.lax.scan(step, start, length=config.steps)[1]
     newton = regopt.newton()
     move, _ = newton.update(jax.grad(quadratic)(start), newton.init(start), start, value_fn=quadratic)
-    return {"path": jnp.concatenate([start[None], path]), "newton": start + move}
+    return {"path": jnp.concatenate([start[None], path]), "newton": optax.apply_updates(start, move)}
 
 
 def _series(config, key):

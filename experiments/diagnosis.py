@@ -139,7 +139,8 @@ def _train(config, recipe, data, key):
 
 def codes(config, errors):
     """The diagnosis of each row ``(training, validation)``."""
-    return np.asarray(diagnose(*map(jnp.asarray, errors.T), config.goal, config.gap))
+    train, validation = jnp.asarray(errors.T)
+    return np.asarray(diagnose(train, validation, config.goal, config.gap))
 
 
 def figure(config, arrays):

@@ -94,7 +94,7 @@ def _variance(config, key):
 
     def step(state, _):
         noise, state = transform.update(entries, state)
-        return state, jnp.mean(jnp.square(noise))
+        return state, jnp.mean(jnp.square(jnp.asarray(jax.tree.leaves(noise)[0])))
 
     squares = jax.jit(lambda: jax.lax.scan(step, transform.init(entries), length=50)[1])()
     return {"variance": squares, "variance_expected": eta / (1 + np.arange(50)) ** 0.55}

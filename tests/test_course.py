@@ -1,4 +1,4 @@
-"""docs/course.md: every name, file, experiment and claim that it points to exists, and every slip that it names is listed."""
+"""docs/course.md: names, files, experiments, claims and tests that it points to exist, and its slips are listed."""
 
 import importlib
 import re
