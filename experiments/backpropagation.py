@@ -229,13 +229,14 @@ def figure(config, arrays):
         ylabel=r"$|M_L \\cdots M_{t+1}|_F / \\sqrt{n}$".replace("\\\\", "\\"),
         title="the gradient's product of Jacobians",
     )
+    left.set_ylim(top=100)
     for name, color in zip(("momentum", "RMSProp", "Adam"), (GREEN, ORANGE, BLUE), strict=True):
         middle.plot(arrays[f"{name}_loss"], color=color, label=f"{name}: gap {arrays[f'{name}_gap']:.0e}")
     middle.legend(frameon=False)
     middle.set(xlabel="step", ylabel="objective", title="by hand; gap: to the optimizers on autodiff")
     for row, (words, color) in enumerate((("every layer kept", RED), ("blocks recomputed", BLUE))):
         right.plot(arrays["depths"], arrays["memory"][row] / 2**20, "o-", color=color)
-        note(right, words, (arrays["depths"][-1], arrays["memory"][row][-1] / 2**20), color, (-14, 4), ha="right")
+        note(right, words, (arrays["depths"][-1], arrays["memory"][row][-1] / 2**20), color, (-24, -2), ha="right")
     right.set(
         xlabel="layers", ylabel="temporary memory (MiB)", title="memory of the gradient, as compiled", ylim=(0, None)
     )

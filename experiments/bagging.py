@@ -273,7 +273,7 @@ def _draw_networks(axes, config, arrays):
     axes.set(xlabel="test error (%)")
     axes.set_title(
         f"networks on {config.examples} digits, {config.members} members, {config.repeats} paired repetitions\n"
-        "bars: means; numbers: change to one network with its 95 % interval",
+        "bars: means; numbers: change, with its 95 % interval",
         fontsize=11,
     )
 

@@ -110,7 +110,7 @@ def figure(config, arrays):
     ends = np.array([100 * arrays[f"test, {name}"][:, -1].mean() for name in COLORS])
     names = [f"{name} {end:.1f}" for name, end in zip(COLORS, ends, strict=True)]
     end_labels(left, 1.02 * rounds[-1], ends, names, list(COLORS.values()), gap=2.2, fontsize=9)
-    left.set_xlim(0, 1.35 * rounds[-1])
+    left.set_xlim(0, 1.6 * rounds[-1])
     for name in ("stump", "tree"):
         height = 100 * arrays[name].mean()
         left.axhline(height, color=GREY, ls=":")

@@ -133,7 +133,7 @@ def figure(config, arrays):
     middle.plot(*arrays["path"].T, "o-", color=ORANGE, ms=4)
     middle.annotate("", arrays["newton"], arrays["path"][0], arrowprops={"arrowstyle": "->", "color": GREEN})
     note(middle, "Newton: one step", (-2.5, -1.0), GREEN, (6, -12))
-    note(middle, f"gradient descent, rate {config.rate:g}", tuple(arrays["path"][2]), ORANGE, (-20, 12), ha="left")
+    note(middle, f"gradient descent, rate {config.rate:g}", tuple(arrays["path"][2]), ORANGE, (-60, 40), ha="left")
     middle.set(xlabel="$x_1$", ylabel="$x_2$", title="$x_1^2 + 2 x_2^2$ from (-5, -2)")
     steps = np.arange(1, config.length + 1)
     right.plot(steps, arrays["series"], ".", color=GREY, ms=4)
