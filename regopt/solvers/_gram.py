@@ -8,7 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regopt._core.types import Tree
+from regopt._core.types import Penalty, Tree
+from regopt.solvers._accelerated import LinearProblem
+from regopt.solvers._solution import duality_gap
 
 
 class GramLoss(NamedTuple):
@@ -25,20 +27,45 @@ class GramLoss(NamedTuple):
 
     @classmethod
     def of(cls, x: jax.Array, target: jax.Array, shares: jax.Array, *, intercept: bool) -> "GramLoss":
-        """From the inputs ``[examples, features]``, the targets ``[examples]``, and the weights, which sum to 1."""
+        """From the inputs ``[examples, ...]``, the targets ``[examples]``, and the weights, which sum to 1."""
+        x = x.reshape(len(x), -1)
         mean_x = shares @ x if intercept else jnp.zeros(x.shape[1], x.dtype)
         mean_y = shares @ target if intercept else jnp.zeros((), x.dtype)
         centred, target = x - mean_x[None], target - mean_y
         weighted = centred * shares[:, None]
         return cls(weighted.T @ centred, weighted.T @ target, shares @ (target * target), mean_x, mean_y)
 
+    def problem(self) -> LinearProblem:
+        """The form that the solvers take; the image is ``G w``."""
+
+        def flat(params):
+            return params["coefficients"].ravel()
+
+        def value(params, image):
+            return (flat(params) @ (image - 2 * self.products) + self.square) / 2
+
+        def gradient(params, image):
+            grad = jax.tree.map(jnp.zeros_like, params)
+            return {**grad, "coefficients": (image - self.products).reshape(params["coefficients"].shape)}
+
+        def gap(penalty: Penalty, params, image):
+            return duality_gap(params, value(params, image), gradient(params, image), penalty, 0.0)
+
+        return LinearProblem(
+            lambda params: self.gram @ flat(params),
+            value,
+            gradient,
+            lambda turn, after, before: flat(turn) @ (after - before),
+            gap,
+        )
+
     def __call__(self, params: Tree) -> jax.Array:
         """The loss, shape ()."""
-        w = params["coefficients"]
+        w = params["coefficients"].ravel()
         return (w @ (self.gram @ w) - 2 * (self.products @ w) + self.square) / 2
 
     def with_intercept(self, params: Tree) -> Tree:
         """The parameters with their best intercept, if there is one."""
         if "intercept" not in params:
             return params
-        return {**params, "intercept": self.mean_y - self.mean_x @ params["coefficients"]}
+        return {**params, "intercept": self.mean_y - self.mean_x @ params["coefficients"].ravel()}

@@ -10,8 +10,10 @@ from regopt._core import trees
 from regopt._core.numerics import as_float, check_number, check_whole
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.penalties import l2
+from regopt.solvers._accelerated import accelerated
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._implicit import implicit_root
+from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._proximal_gradient import Gap, proximal_gradient
 from regopt.solvers._solution import Solution, duality_gap, step_between
 
@@ -102,8 +104,16 @@ def minimize(
         moved = trees.lift(jnp.subtract, params, jax.grad(smooth)(params))
         return step_between(params, penalty.prox(moved, 1.0))
 
+    def target(objective):
+        return tolerance * jnp.maximum(jnp.abs(objective), 1)
+
     def solve(start):
-        solution = proximal_gradient(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
+        if isinstance(loss, GramLoss | LinearModel) and gap_at is not None:
+            solution = accelerated(loss.problem(*data), penalty, start, target=target, max_steps=max_steps)
+        else:
+            solution = proximal_gradient(
+                smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps
+            )
         return solution.params, solution
 
     params, solution = implicit_root(equation, solve, trees.copy_wide(start))

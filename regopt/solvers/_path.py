@@ -68,20 +68,35 @@ def path(
     gram = _gram(loss, penalty, start, data)
     data = data if gram is None else ()
 
-    def solve(params, strength):
+    def solve(carry, strength):
+        params, before, last, last_but_one = carry
         solution = minimize(
             loss if gram is None else gram,
             penalty(strength),
-            params,
+            _ahead(params, before, strength, last, last_but_one),
             *data,
             lower_bound=lower_bound,
             tolerance=tolerance,
             max_steps=max_steps,
         )
-        return jax.lax.stop_gradient(solution.params), solution
+        return jax.lax.stop_gradient((solution.params, params, strength, last)), solution
 
-    solutions = jax.lax.scan(solve, trees.copy_wide(start), strengths)[1]
+    first, strengths = trees.copy_wide(start), jnp.asarray(strengths)
+    infinite = jnp.full_like(strengths[0], jnp.inf)
+    solutions = jax.lax.scan(solve, (first, first, infinite, infinite), strengths)[1]
     return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
+
+
+def _ahead(params: Tree, before: Tree, strength: jax.Array, last: jax.Array, last_but_one: jax.Array) -> Tree:
+    """The next start: the solution, moved on as far as the path is a line, without a new entry or another sign."""
+    known = jnp.isfinite(last_but_one) & (last < last_but_one)
+    ratio = jnp.where(known, (strength - last) / jnp.where(known, last - last_but_one, 1), 0)
+
+    def move(w, w_before, ratio):
+        ahead = w + ratio * (w - w_before)
+        return jnp.where(jnp.sign(ahead) == jnp.sign(w), ahead, w)
+
+    return trees.lift(move, params, before, numbers=(ratio,))
 
 
 def _gram(
