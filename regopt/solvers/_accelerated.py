@@ -6,7 +6,7 @@ images alone. For the Gram matrix, whose image is ``G w``, a step takes one prod
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from regopt.solvers._solution import Solution, inner, length, step_between
 _CHECK_EVERY = 5  # steps between two looks at the gap
 _SMALLER = 0.97  # factor of the curvature after a step that it allowed, so that it follows the loss downwards
 _ROUNDINGS = 50  # by how many roundings of a slope the test of the step size may fail
+
+Target: TypeAlias = Callable[[jax.Array], jax.Array]  # from the objective to the gap at which to end
 
 
 class LinearProblem(NamedTuple):
@@ -51,7 +53,7 @@ def accelerated(
     penalty: Penalty,
     start: Tree,
     *,
-    target: Callable[[jax.Array], jax.Array],
+    target: Target,
     max_steps: int,
 ) -> Solution:
     """Minimise the loss plus a penalty to a duality gap.

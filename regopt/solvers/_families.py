@@ -23,6 +23,7 @@ class Family(NamedTuple):
     loss: Callable[[jax.Array, jax.Array], jax.Array]  # (eta, y) -> loss, all of one shape
     conjugate: Callable[[jax.Array, jax.Array], jax.Array]  # (v, y) -> conjugate
     mean: Callable[[jax.Array], jax.Array]  # eta -> the expected target, or the decision value
+    second_order: bool = False  # whether the loss is smooth and strictly convex, with a Hessian that models it well
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
 
     def balance(self, shares: jax.Array, slopes: jax.Array, y: jax.Array) -> jax.Array:
@@ -80,6 +81,7 @@ def logistic() -> Family:
         lambda eta, y: jnp.logaddexp(0, eta) - y * eta - entropy(y),
         lambda v, y: entropy(y) - entropy(jnp.clip(v + y, 0, 1)),
         jax.nn.sigmoid,
+        second_order=True,
     )
 
 
@@ -103,7 +105,7 @@ def poisson() -> Family:
         mean = jnp.maximum(v + y, 0)
         return _xlogx(mean) - mean - _xlogx(y) + y
 
-    return Family(lambda eta, y: jnp.exp(eta) - y * eta + _xlogx(y) - y, conjugate, jnp.exp)
+    return Family(lambda eta, y: jnp.exp(eta) - y * eta + _xlogx(y) - y, conjugate, jnp.exp, second_order=True)
 
 
 def multinomial(classes: int) -> Family:
@@ -136,7 +138,7 @@ def multinomial(classes: int) -> Family:
         lambda eta, y: jax.nn.logsumexp(eta, -1) - jnp.sum(y * eta, -1) + jnp.sum(_xlogx(y), -1),
         lambda v, y: jnp.sum(_xlogx(jnp.maximum(v + y, 0)) - _xlogx(y), -1),
         lambda eta: jax.nn.softmax(eta, -1),
-        classes,
+        classes=classes,
     )
 
 
@@ -160,7 +162,7 @@ def gamma() -> Family:
         share = 1 - v  # y exp(-eta) at the eta with slope v
         return v * (jnp.log(y) - jnp.log(share)) - (jnp.log(y) - jnp.log(share)) - share + 1 + jnp.log(y)
 
-    return Family(lambda eta, y: eta + y * jnp.exp(-eta) - 1 - jnp.log(y), conjugate, jnp.exp)
+    return Family(lambda eta, y: eta + y * jnp.exp(-eta) - 1 - jnp.log(y), conjugate, jnp.exp, second_order=True)
 
 
 def huber_loss(delta: Number = 1.0) -> Family:

@@ -35,6 +35,42 @@ class GramLoss(NamedTuple):
         weighted = centred * shares[:, None]
         return cls(weighted.T @ centred, weighted.T @ target, shares @ (target * target), mean_x, mean_y)
 
+    @classmethod
+    def of_folds(cls, x: jax.Array, y: jax.Array, rows: jax.Array, held: jax.Array, *, intercept: bool) -> "GramLoss":
+        """The losses on all rows but those of one fold, for each fold, followed by that on all rows, as lanes.
+
+        The sums over the rows of a fold are subtracted from those over all rows, so that all folds together cost as
+        much as two Gram matrices.
+
+        Args:
+            x: inputs, ``[examples, ...]``.
+            y: targets, ``[examples]``.
+            rows: the rows of each fold, ``[folds, rows]``, padded.
+            held: 1 for each row, 0 for the padding, ``[folds, rows]``.
+            intercept: whether the model has one.
+
+        Returns:
+            The losses, with leading axis ``[folds + 1]``.
+        """
+        x = x.reshape(len(x), -1)
+        middle_x, middle_y = (x.mean(0), y.mean()) if intercept else (jnp.zeros_like(x[0]), jnp.zeros_like(y[0]))
+        ones = jnp.ones(len(x), x.dtype)
+        table = jnp.concatenate([x - middle_x[None], (y - middle_y)[:, None], ones[:, None]], 1)
+
+        def sums(fold):
+            indices, held = fold
+            chosen = table[indices] * held[:, None]
+            return chosen.T @ chosen
+
+        out = jax.lax.map(sums, (rows, held))
+        total = jnp.sum(out, 0)
+        moments = jnp.concatenate([total[None] - out, total[None]])
+        moments = moments / moments[:, -1:, -1:]
+        mean = moments[:, -1, :-1] if intercept else jnp.zeros_like(moments[:, -1, :-1])
+        moments = moments[:, :-1, :-1] - mean[:, :, None] * mean[:, None]
+        mean_x, mean_y = mean[:, :-1] + middle_x[None], mean[:, -1] + middle_y
+        return cls(moments[:, :-1, :-1], moments[:, :-1, -1], moments[:, -1, -1], mean_x, mean_y)
+
     def problem(self) -> LinearProblem:
         """The form that the solvers take; the image is ``G w``."""
 

@@ -14,6 +14,7 @@ from regopt._core.types import Penalty, Tree
 from regopt.solvers._accelerated import LinearProblem
 from regopt.solvers._families import Family, squared_error
 from regopt.solvers._gram import GramLoss
+from regopt.solvers._proximal_newton import Weighted
 
 
 class LinearModel(NamedTuple):
@@ -53,7 +54,7 @@ class LinearModel(NamedTuple):
         """``x w + b + offset``, ``[examples]``."""
         outputs = () if self.family.classes is None else (self.family.classes,)
         eta = x.reshape(len(x), -1) @ params["coefficients"].reshape(-1, *outputs)
-        eta = eta + params["intercept"] if self.intercept else eta
+        eta = eta + jnp.broadcast_to(params["intercept"], eta.shape) if self.intercept else eta
         return eta if offset is None else eta + offset
 
     def __call__(
@@ -68,16 +69,18 @@ class LinearModel(NamedTuple):
         losses = self.family.loss(self.predictor(params, x, offset), y)
         return jnp.sum(_shares(losses, weights) * losses)
 
+    def shares_gram(self, x: jax.Array) -> bool:
+        """Whether many problems on the inputs are solved faster from their Gram matrix."""
+        return self.family.loss is squared_error and len(x) >= x[0].size
+
     def shared(
         self,
         x: jax.Array,
         y: jax.Array,
         weights: jax.Array | None = None,
         offset: jax.Array | None = None,
-    ) -> GramLoss | None:
-        """The same loss from the Gram matrix, for many problems on the same data; None where that does not pay."""
-        if self.family.loss is not squared_error or len(x) < x[0].size:
-            return None
+    ) -> GramLoss:
+        """The loss of least squares from the Gram matrix, for many problems on the same data."""
         target = y if offset is None else y - offset
         return GramLoss.of(x, target, _shares(target, weights), intercept=self.intercept)
 
@@ -99,6 +102,18 @@ class LinearModel(NamedTuple):
         """
         problem = self.problem(x, y, weights, offset)
         return problem.gap(penalty, params, problem.image(params))
+
+    def weighted(
+        self,
+        x: jax.Array,
+        y: jax.Array,
+        weights: jax.Array | None = None,
+        offset: jax.Array | None = None,
+    ) -> Weighted:
+        """The model on its data, for the proximal Newton method."""
+        flat = x.reshape(len(x), -1)
+        shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
+        return Weighted(self.problem(x, y, weights, offset), self.family, flat, y, shares, self.intercept)
 
     def problem(
         self,
