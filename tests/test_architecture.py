@@ -29,6 +29,7 @@ ORDER = [  # a package imports from those above it and from itself
     "layers",
     "training",
     "solvers",
+    "sklearn",
     "analysis",
     "report",
     "sweep",

@@ -103,6 +103,21 @@ class LinearModel(NamedTuple):
         problem = self.problem(x, y, weights, offset)
         return problem.gap(penalty, params, problem.image(params))
 
+    def with_intercept(
+        self,
+        params: Tree,
+        x: jax.Array,
+        y: jax.Array,
+        weights: jax.Array | None = None,
+        offset: jax.Array | None = None,
+    ) -> Tree:
+        """The parameters of a least-squares fit with their best intercept, if there is one."""
+        if not self.intercept:
+            return params
+        residuals = y - self.predictor(params, x, offset)
+        shares = _shares(residuals, weights)
+        return {**params, "intercept": params["intercept"] + jnp.sum(shares * residuals)}
+
     def weighted(
         self,
         x: jax.Array,
@@ -121,12 +136,19 @@ class LinearModel(NamedTuple):
         y: jax.Array,
         weights: jax.Array | None = None,
         offset: jax.Array | None = None,
+        *,
+        profiled: bool = False,
     ) -> LinearProblem:
-        """The form that the solvers take; the image is the predictor."""
+        """The form that the solvers take; the image is the predictor.
+
+        With ``profiled``, for squared errors, the loss is that at the best intercept, which the gradient leaves alone.
+        """
         flat = x.reshape(len(x), -1)
         shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
 
         def slopes(eta):
+            if profiled:
+                return eta - y - jnp.sum(shares * (eta - y))
             return jax.grad(lambda eta: jnp.sum(self.family.loss(eta, y)))(eta)
 
         def weighted(values):
@@ -137,10 +159,14 @@ class LinearModel(NamedTuple):
             return {**grad, "intercept": jnp.sum(weighted(values), 0)} if self.intercept else grad
 
         def value(_, eta):
+            if profiled:
+                return jnp.sum(shares * jnp.square(slopes(eta))) / 2
             return jnp.sum(shares * self.family.loss(eta, y))
 
         def gap(penalty, params, eta):
             v = slopes(eta)
+            if profiled:
+                eta = v + y
             v = self.family.balance(shares, v, y) if self.intercept else v
             objective = value(params, eta) + penalty.value(params)
             grad = through_data(params, v)

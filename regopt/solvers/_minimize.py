@@ -127,8 +127,15 @@ def minimize(
             solution = solution._replace(params=gram.with_intercept(solution.params))
         elif method == "proximal_newton":
             solution = proximal_newton(loss.weighted(*data), penalty, start, target=target, max_steps=max_steps)
-        elif isinstance(loss, GramLoss | LinearModel) and gap_at is not None:
-            solution = accelerated(loss.problem(*data), penalty, start, target=target, max_steps=max_steps)
+        elif isinstance(loss, LinearModel) and gap_at is not None:
+            free = loss.intercept and not penalty.mask(start)["intercept"]
+            profiled = free and loss.family.loss is squared_error
+            problem = loss.problem(*data, profiled=profiled)
+            solution = accelerated(problem, penalty, start, target=target, max_steps=max_steps)
+            if profiled:
+                solution = solution._replace(params=loss.with_intercept(solution.params, *data))
+        elif isinstance(loss, GramLoss) and gap_at is not None:
+            solution = accelerated(loss.problem(), penalty, start, target=target, max_steps=max_steps)
         else:
             solution = proximal_gradient(
                 smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps
