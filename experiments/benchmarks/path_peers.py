@@ -1,7 +1,8 @@
 """The other libraries of ``paths.py``: each fits a path on each fold's rows, as its documentation does it.
 
 A peer is a function ``(problem, x, y, tolerance) -> (coefficients, intercepts)``; intercepts may be None where the
-rows are centred. Peers that are not installed are left out and named.
+rows are centred. Peers that are not installed are left out. adelie asks for NumPy 1 and is in no extra; it runs with
+NumPy 2 when it is installed without its dependencies, beside IPython, which it imports.
 """
 
 import importlib.util
@@ -85,7 +86,7 @@ def _adelie(it, x, y, tolerance):
     import adelie
 
     family = getattr(adelie.glm, {"logistic": "binomial"}.get(it.family, it.family))
-    y = np.asfortranarray(y) if y.ndim > 1 else y
+    y = np.ascontiguousarray(y)
     groups = "ungrouped" if y.ndim > 1 else np.arange(0, x.shape[1], it.group_size)
     count = x.shape[1] * y.shape[1] if y.ndim > 1 else len(groups)
     found = adelie.grpnet(
@@ -94,7 +95,7 @@ def _adelie(it, x, y, tolerance):
         groups=groups,
         penalty=np.ones(count),
         alpha=it.l1_ratio,
-        lmda_path=it.strengths * (y.shape[1] if y.ndim > 1 else 1) ** 0,
+        lmda_path=it.strengths,
         early_exit=False,
         tol=tolerance,
         irls_tol=tolerance,
@@ -139,8 +140,8 @@ def peers(it):
     return {name: peer for name, peer in found.items() if importlib.util.find_spec(PACKAGES.get(name, name))}
 
 
-def fit_folds(peer, it, labels, tolerance):
-    """The solutions on the rows outside each fold."""
+def fit_fold(peer, it, labels, fold, tolerance):
+    """The solutions on the rows outside a fold."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each library warns in its own way that it has not converged
-        return [peer(it, it.x[labels != fold], it.y[labels != fold], tolerance) for fold in range(labels.max() + 1)]
+        return peer(it, it.x[labels != fold], it.y[labels != fold], tolerance)

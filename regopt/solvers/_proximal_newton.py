@@ -30,6 +30,7 @@ class _Now(NamedTuple):
     gap: jax.Array  # shape ()
     residual: jax.Array  # shape (): length of the last step
     steps: jax.Array  # shape (), int32
+    stalled: jax.Array  # shape (), bool: whether the last step changed the gap and the objective by rounding alone
 
 
 class Weighted(NamedTuple):
@@ -67,14 +68,14 @@ def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: T
 
     def assess(params, eta, residual, steps):
         objective = problem.value(params, eta) + penalty.value(params)
-        return _Now(params, eta, objective, problem.gap(penalty, params, eta), residual, steps)
+        gap = problem.gap(penalty, params, eta)
+        return _Now(params, eta, objective, gap, residual, steps, jnp.array(False))
 
     def within(now):
         return now.gap <= target(now.objective)
 
     def unfinished(now):
-        # a step of length 0 is followed by the same one: the gap is that of rounding
-        return ~within(now) & (now.steps < max_steps) & (now.residual > 0) & ~jnp.isnan(now.objective)
+        return ~within(now) & ~now.stalled & (now.steps < max_steps) & ~jnp.isnan(now.objective)
 
     def step(now):
         quadratic = _model_at(model, now.params, now.eta)
@@ -84,7 +85,9 @@ def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: T
 
         found = accelerated(quadratic.problem(), penalty, now.params, target=inner_target, max_steps=_INNER_STEPS)
         params, eta = _search(problem, penalty, now, quadratic.with_intercept(found.params))
-        return assess(params, eta, length(step_between(params, now.params)), now.steps + 1)
+        after = assess(params, eta, length(step_between(params, now.params)), now.steps + 1)
+        rounding = 10 * jnp.finfo(eta.dtype).eps * jnp.abs(now.objective)
+        return after._replace(stalled=(now.objective - after.objective <= rounding) & (after.gap > 0.5 * now.gap))
 
     eta = problem.image(start)
     first = assess(start, eta, jnp.full((), jnp.inf, eta.dtype), jnp.zeros((), jnp.int32))
