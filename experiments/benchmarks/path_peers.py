@@ -5,6 +5,7 @@ rows are centred. Peers that are not installed are left out. adelie asks for Num
 NumPy 2 when it is installed without its dependencies, beside IPython, which it imports.
 """
 
+import importlib
 import importlib.util
 import warnings
 
@@ -32,7 +33,7 @@ def _scikit_learn(it, x, y, tolerance):
 
 @centred
 def _celer(it, x, y, tolerance):
-    from celer.homotopy import celer_path
+    celer_path = importlib.import_module("celer.homotopy").celer_path
 
     found = celer_path(x, y, "lasso", alphas=it.strengths, l1_ratio=it.l1_ratio, tol=tolerance, max_iter=1000)
     return found[1].T
@@ -40,7 +41,7 @@ def _celer(it, x, y, tolerance):
 
 @centred
 def _skglm(it, x, y, tolerance):
-    from skglm import ElasticNet
+    ElasticNet = importlib.import_module("skglm").ElasticNet
 
     model = ElasticNet(l1_ratio=it.l1_ratio, tol=tolerance, fit_intercept=False, max_iter=1000)
     return model.path(x, y, it.strengths)[1].T
@@ -48,11 +49,11 @@ def _skglm(it, x, y, tolerance):
 
 @centred
 def _skglm_groups(it, x, y, tolerance):
-    from skglm import GeneralizedLinearEstimator
-    from skglm.datafits import QuadraticGroup
-    from skglm.penalties import WeightedGroupL2
-    from skglm.solvers import GroupBCD
-    from skglm.utils.data import grp_converter
+    GeneralizedLinearEstimator = importlib.import_module("skglm").GeneralizedLinearEstimator
+    QuadraticGroup = importlib.import_module("skglm.datafits").QuadraticGroup
+    WeightedGroupL2 = importlib.import_module("skglm.penalties").WeightedGroupL2
+    GroupBCD = importlib.import_module("skglm.solvers").GroupBCD
+    grp_converter = importlib.import_module("skglm.utils.data").grp_converter
 
     indices, starts = grp_converter(it.group_size, x.shape[1])
     penalty = WeightedGroupL2(1.0, np.ones(len(starts) - 1), starts, indices)
@@ -62,10 +63,11 @@ def _skglm_groups(it, x, y, tolerance):
 
 
 def _skglm_newton(it, x, y, tolerance):
-    from skglm import GeneralizedLinearEstimator
-    from skglm.datafits import Logistic, Poisson
-    from skglm.penalties import L1_plus_L2
-    from skglm.solvers import ProxNewton
+    GeneralizedLinearEstimator = importlib.import_module("skglm").GeneralizedLinearEstimator
+    Logistic = importlib.import_module("skglm.datafits").Logistic
+    Poisson = importlib.import_module("skglm.datafits").Poisson
+    L1_plus_L2 = importlib.import_module("skglm.penalties").L1_plus_L2
+    ProxNewton = importlib.import_module("skglm.solvers").ProxNewton
 
     datafit, y = (Logistic(), 2 * y - 1) if it.family == "logistic" else (Poisson(), y)
     solver = ProxNewton(tol=tolerance, fit_intercept=True, warm_start=True, max_iter=1000)
@@ -83,9 +85,9 @@ def _at(model, strength):
 
 
 def _adelie(it, x, y, tolerance):
-    import adelie
+    adelie = importlib.import_module("adelie")
 
-    family = getattr(adelie.glm, {"logistic": "binomial"}.get(it.family, it.family))
+    family = getattr(adelie.glm, "binomial" if it.family == "logistic" else it.family)
     y = np.ascontiguousarray(y)
     groups = "ungrouped" if y.ndim > 1 else np.arange(0, x.shape[1], it.group_size)
     count = x.shape[1] * y.shape[1] if y.ndim > 1 else len(groups)
@@ -119,7 +121,7 @@ def _saga(it, x, y, tolerance):
     for strength in it.strengths:
         model.C = 1 / (strength * len(x))
         model.fit(x, y if y.ndim == 1 else y.argmax(1))
-        fits.append((model.coef_.copy(), model.intercept_.copy()))
+        fits.append((np.array(model.coef_), np.array(model.intercept_)))
     w, b = np.array([w for w, _ in fits]), np.array([b for _, b in fits])
     return (w[:, 0], b[:, 0]) if y.ndim == 1 else (w.transpose(0, 2, 1), b)
 

@@ -56,7 +56,7 @@ def correlated(random, examples, features, correlation):
 def _diabetes():
     from sklearn.datasets import load_diabetes
 
-    x, y = load_diabetes(return_X_y=True)
+    x, y = map(np.asarray, load_diabetes(return_X_y=True))
     return standardised(x), y - y.mean(), "gaussian", 1.0, 1, 1e-3
 
 
@@ -70,7 +70,7 @@ def _correlated():
 def _cancer():
     from sklearn.datasets import load_breast_cancer
 
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = map(np.asarray, load_breast_cancer(return_X_y=True))
     return standardised(x), y.astype(float), "logistic", 0.5, 1, 1e-2
 
 
@@ -98,7 +98,7 @@ def _poisson():
 def _digits():
     from sklearn.datasets import load_digits
 
-    x, y = load_digits(return_X_y=True)
+    x, y = map(np.asarray, load_digits(return_X_y=True))
     return standardised(x[:, x.std(0) > 0]), np.eye(10)[y], "multinomial", 1.0, 1, 1e-2
 
 

@@ -120,6 +120,7 @@ def regopt_program(config, it):
     program = jax.jit(all_folds).lower(x, y, strengths, 1.0).compile()
     compiled = time.perf_counter() - began
     one = jax.jit(one_fold)
+    tolerance, gap, objectives = 1.0, np.inf, np.zeros(0)
     for tolerance in TOLERANCES:
         found = one(x, y, strengths, tolerance)
         w = np.asarray(found.params["coefficients"])
@@ -142,6 +143,7 @@ def regopt_program(config, it):
 def peer_program(config, it, fit):
     """A timer, None where the gap is not reached; the relative gap and the objectives on the rows of fold 0."""
     labels = folds(len(it.x), config.folds)
+    tolerance, gap, seconds, objectives = 1.0, np.inf, 0.0, None
     try:
         fit_fold(fit, it, labels, 0, 1e-2)  # numba compiles
         for tolerance in TOLERANCES:

@@ -66,6 +66,10 @@ def sorted_l1(
         return strength * (weights_of(w, l1_ratio) * jnp.sort(magnitude(w).ravel())[::-1])
 
     def prox_at(w, step, strength, l1_ratio):
+        if step.ndim:
+            raise ValueError(
+                "the sorted l1 norm has no proximal operator with a step for each entry: give one step for each layer"
+            )
         sizes = magnitude(w).ravel()
         order = jnp.argsort(-jax.lax.stop_gradient(sizes))
         kept = jnp.maximum(falling(sizes[order] - step * strength * weights_of(w, l1_ratio)), 0)

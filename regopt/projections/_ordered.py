@@ -154,11 +154,11 @@ def _check_section(low: jax.Array, high: jax.Array, a: jax.Array, c: jax.Array) 
     """Refuse concrete bounds in the wrong order and a sum that no point has."""
     if any(isinstance(x, Tracer) for x in (low, high, a, c)):
         return
-    low, high, a = np.asarray(low, np.float64), np.asarray(high, np.float64), np.asarray(a, np.float64)
-    if (low > high).any():
+    first, last, share = (np.asarray(x, np.float64) for x in (low, high, a))
+    if (first > last).any():
         raise ValueError("lower must be at most upper in every entry")
-    least, most = np.minimum(a * low, a * high).sum(), np.maximum(a * low, a * high).sum()
-    rounding = 1e-6 * (1 + np.abs(a * low).sum() + np.abs(a * high).sum())
+    least, most = np.minimum(share * first, share * last).sum(), np.maximum(share * first, share * last).sum()
+    rounding = 1e-6 * (1 + np.abs(share * first).sum() + np.abs(share * last).sum())
     if not least - rounding <= float(c) <= most + rounding:
         raise ValueError(f"total must lie between the sums at the bounds, {least:g} and {most:g}, got {float(c):g}")
 

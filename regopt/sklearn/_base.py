@@ -15,6 +15,11 @@ from regopt.solvers import Solution
 _WARM_UP = 20  # strengths from the largest down to that of a nonconvex penalty, along which its minimum is followed
 
 
+def is_number(value: Any) -> bool:
+    """Whether an argument is a scalar."""
+    return bool(np.isscalar(value))
+
+
 class Linear(BaseEstimator):
     """A linear model with one strength; the estimators set the class attributes and the arguments."""
 
@@ -23,9 +28,12 @@ class Linear(BaseEstimator):
     _convex = True
 
     # what the estimators set in __init__
-    fit_intercept: bool
-    tol: float
-    max_iter: int
+    fit_intercept: Any
+    tol: Any
+    max_iter: Any
+    l1_ratio: Any
+    groups: Any
+    gamma: Any
 
     def _numbers(self) -> tuple[float, ...]:
         """The numbers of the penalty but the strength, checked."""
@@ -40,7 +48,7 @@ class Linear(BaseEstimator):
 
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The inputs, the targets as the family takes them, and the weights."""
-        if not (np.isscalar(self.tol) and self.tol >= 0):
+        if not (is_number(self.tol) and self.tol >= 0):
             raise ValueError(f"tol must lie in [0, inf), got {self.tol!r}")
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = self._targets(y.astype(np.float64))
@@ -121,7 +129,7 @@ class Linear(BaseEstimator):
 class Single(Linear):
     """The fit at one strength."""
 
-    alpha: float
+    alpha: Any
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None):
         """Fit the model.
@@ -137,7 +145,7 @@ class Single(Linear):
         Raises:
             ValueError: the data or an argument do not fit.
         """
-        if not (np.isscalar(self.alpha) and self.alpha >= 0):
+        if not (is_number(self.alpha) and self.alpha >= 0):
             raise ValueError(f"alpha must lie in [0, inf), got {self.alpha!r}")
         X, y, weights = self._check(X, y, sample_weight)
         strengths = np.array([self.alpha], float)
@@ -153,9 +161,9 @@ class CrossValidated(Linear):
     """The fit at the strength that cross-validation favours."""
 
     alphas: Any
-    eps: float
+    eps: Any
     cv: Any
-    rule: str
+    rule: Any
     _classifier = False
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None):
@@ -177,7 +185,8 @@ class CrossValidated(Linear):
         X, y, weights = self._check(X, y, sample_weight)
         self.alphas_ = self._grid(X, y, weights)
         labels = y if y.ndim == 1 else y.argmax(1)
-        splits = list(check_cv(self.cv, labels, classifier=self._classifier).split(X, labels))
+        folds: Any = check_cv(self.cv, labels, classifier=self._classifier)
+        splits = list(folds.split(X, labels))
         lanes = np.zeros((len(splits) + 1, len(X)))
         for lane, (rows, _) in enumerate(splits):
             lanes[lane, rows] = weights[rows]

@@ -9,17 +9,17 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from regopt.sklearn._base import CrossValidated, Single
+from regopt.sklearn._base import CrossValidated, Linear, Single, is_number
 
 
-class _Classification(ClassifierMixin):
+class _Classification(ClassifierMixin, Linear):
     """What classifiers share."""
 
     _classifier = True
     _always_multinomial = False
 
     def _check(self, X, y, sample_weight):
-        if not (np.isscalar(self.tol) and self.tol >= 0):
+        if not (is_number(self.tol) and self.tol >= 0):
             raise ValueError(f"tol must lie in [0, inf), got {self.tol!r}")
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
@@ -32,7 +32,7 @@ class _Classification(ClassifierMixin):
         return X, indices.astype(np.float64) if binary else one_hot, weights
 
     def _l1_ratio(self) -> float:
-        if not (np.isscalar(self.l1_ratio) and 0 <= self.l1_ratio <= 1):
+        if not (is_number(self.l1_ratio) and 0 <= self.l1_ratio <= 1):
             raise ValueError(f"l1_ratio must lie in [0, 1], got {self.l1_ratio!r}")
         return float(self.l1_ratio)
 

@@ -5,11 +5,11 @@ The objective is ``sum_i c_i loss_i / sum_i c_i`` plus the penalty, with sample 
 
 import numpy as np
 
-from regopt.sklearn._base import CrossValidated, Single
+from regopt.sklearn._base import CrossValidated, Linear, Single
 from regopt.sklearn._mixins import Ratio, Regression
 
 
-class _Counts:
+class _Counts(Linear):
     """Poisson regression."""
 
     def _targets(self, y: np.ndarray) -> np.ndarray:

@@ -3,8 +3,10 @@
 import numpy as np
 from sklearn.base import RegressorMixin
 
+from regopt.sklearn._base import Linear, is_number
 
-class Regression(RegressorMixin):
+
+class Regression(RegressorMixin, Linear):
     """What regressions share."""
 
     def predict(self, X):
@@ -12,11 +14,11 @@ class Regression(RegressorMixin):
         return self._eta(X)
 
 
-class Ratio:
+class Ratio(Linear):
     """The penalties with an ``l1_ratio``."""
 
     def _l1_ratio(self) -> float:
-        if not (np.isscalar(self.l1_ratio) and 0 <= self.l1_ratio <= 1):
+        if not (is_number(self.l1_ratio) and 0 <= self.l1_ratio <= 1):
             raise ValueError(f"l1_ratio must lie in [0, 1], got {self.l1_ratio!r}")
         return float(self.l1_ratio)
 
@@ -24,7 +26,7 @@ class Ratio:
         return (self._l1_ratio(),)
 
 
-class Grouped:
+class Grouped(Linear):
     """The penalties with groups of features."""
 
     def _groups(self, features: int) -> np.ndarray:
@@ -34,12 +36,12 @@ class Grouped:
         return groups
 
 
-class Concave:
+class Concave(Linear):
     """The nonconvex penalties."""
 
     _least_gamma = 0.0
 
     def _numbers(self) -> tuple[float, ...]:
-        if not (np.isscalar(self.gamma) and self.gamma > self._least_gamma):
+        if not (is_number(self.gamma) and self.gamma > self._least_gamma):
             raise ValueError(f"gamma must lie in ({self._least_gamma:g}, inf), got {self.gamma!r}")
         return (float(self.gamma),)

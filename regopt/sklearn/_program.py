@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
     max_iter: int
 
 
-def layout_of(features: int, groups: Sequence[int] | None) -> Layout:
+def layout_of(features: int, groups: Sequence[int] | np.ndarray | None) -> Layout:
     """The layout of so many features, in groups of their own where these are given."""
     if groups is None:
         return Layout((padded(features),), tuple(range(features)))
@@ -139,7 +139,7 @@ def penalty_of(recipe: Recipe, numbers: tuple[Any, ...], strength: jax.Array) ->
         kinds = {"l1": l1, "elastic_net": elastic_net, "mcp": mcp, "scad": scad}
         return kinds[recipe.penalty](strength, *numbers, mask=mask)
     *rest, sizes = numbers
-    axis = {name: 1 if on else "incoming" for name, on in mask.items()}
+    axis: Any = {name: 1 if on else "incoming" for name, on in mask.items()}
     by_group = {name: strength * sizes[:, None] if on else 0.0 for name, on in mask.items()}
     if recipe.penalty == "group_lasso":
         return group_lasso(by_group, axis=axis, mask=mask)

@@ -118,14 +118,18 @@ def minimize(
         return step_between(params, penalty.prox(moved, 1.0))
 
     def target(objective):
-        return tolerance * jnp.maximum(jnp.abs(objective), 1)
+        return as_float(tolerance) * jnp.maximum(jnp.abs(objective), 1)
 
     def solve(start):
         if method == "coordinate_descent":
+            assert isinstance(loss, GramLoss | LinearModel)
             gram = loss if isinstance(loss, GramLoss) else loss.shared(*data)
-            solution = coordinate_descent(gram, penalty, start, target=target, tolerance=tolerance, max_steps=max_steps)
+            solution = coordinate_descent(
+                gram, penalty, start, target=target, tolerance=as_float(tolerance), max_steps=max_steps
+            )
             solution = solution._replace(params=gram.with_intercept(solution.params))
         elif method == "proximal_newton":
+            assert isinstance(loss, LinearModel)
             solution = proximal_newton(loss.weighted(*data), penalty, start, target=target, max_steps=max_steps)
         elif isinstance(loss, LinearModel) and gap_at is not None:
             free = loss.intercept and not penalty.mask(start)["intercept"]

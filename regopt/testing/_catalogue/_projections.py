@@ -84,7 +84,7 @@ ROWS = [
         projections.projection_transport,
         "projection",
         {},
-        build=lambda: lambda w: projections.projection_transport(w, *SUMS, cycles=3000),
+        build=lambda: lambda w: projections.projection_transport(w, *map(jnp.asarray, SUMS), cycles=3000),
         outside=lambda w: max(-w.min(), abs(w.sum(1) - SUMS[0]).max(), abs(w.sum(0) - SUMS[1]).max()) - 1e-12,
     ),
     Row(
