@@ -116,7 +116,7 @@ def projection_box_section(
     Example:
         >>> import jax.numpy as jnp
         >>> from regopt.projections import projection_box_section
-        >>> projection_box_section(jnp.array([0.9, 0.2, -3.0]), 0.0, 0.75, total=1.25)
+        >>> projection_box_section(jnp.array([0.9, 0.2, -3.0]), 0.0, 0.75, total=1.25).round(4)
         Array([0.75, 0.5 , 0.  ], dtype=float32)
 
     References:

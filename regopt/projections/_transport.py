@@ -30,7 +30,7 @@ def projection_transport(plan: jax.Array, rows: jax.Array, columns: jax.Array, *
     Example:
         >>> import jax.numpy as jnp
         >>> from regopt.projections import projection_transport
-        >>> projection_transport(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.array([1.0, 1.0]), jnp.array([1.0, 1.0]))
+        >>> projection_transport(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.ones(2), jnp.ones(2)).round(4)
         Array([[1., 0.],
                [0., 1.]], dtype=float32)
 
