@@ -100,8 +100,9 @@ def test_newton_shortens_steps_that_would_overshoot():
     model = LinearModel(poisson())
     y = jnp.array([0.0, 1.0, 2.0, 90.0])
     start = {"coefficients": jnp.array([-0.5]), "intercept": jnp.array(-3.0)}
-    solution = minimize(model, l1(0.01, mask=MASK), start, x, y, solver="proximal_newton", tolerance=1e-10)
-    other = minimize(model, l1(0.01, mask=MASK), model.start(x), x, y, solver="proximal_gradient", tolerance=1e-10)
+    solution = minimize(model, l1(0.01, mask=MASK), start, x, y, solver="proximal_newton", tolerance=1e-9)
+    other = minimize(model, l1(0.01, mask=MASK), model.start(x), x, y, solver="proximal_gradient", tolerance=1e-9)
+    # slopes of 90 times inputs of 40 leave a gap of 1e-10 by rounding
     assert solution.converged
     assert float(solution.objective) == pytest.approx(float(other.objective), abs=1e-9)
 
