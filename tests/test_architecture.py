@@ -30,6 +30,7 @@ ORDER = [  # a package imports from those above it and from itself
     "training",
     "ensembles",
     "solvers",
+    "sklearn",
     "analysis",
     "report",
     "sweep",

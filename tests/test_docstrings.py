@@ -40,6 +40,7 @@ PACKAGES = {
     "regopt.regularization": Required(),
     "regopt.report": Required(references=0.0),  # tables, pages and files: no method of a paper
     "regopt.schedules": Required(),
+    "regopt.sklearn": Required(),
     "regopt.solvers": Required(raises=0.5),  # most of its families take no argument
     "regopt.sweep": Required(),
     "regopt.training": Required(),

@@ -24,6 +24,8 @@ from support import sampling
 NO_FACTORY = {"evaluation_params", "final_params", "robbins_monro", "share", "steps_from_epochs", "weights_only"}
 NO_FACTORY |= {"CONVENTIONS", "Library", "explain", "metric_of"}
 NO_FACTORY |= {"decay_strength", "elastic_net_numbers", "l1_strength", "l2_number", "l2_strength", "prune", "Transform"}
+# their sets are not convex, not of this shape, or not nearest in the Euclidean norm; they have tests of their own
+NO_FACTORY |= {"kl_projection_birkhoff", "kl_projection_transport", "projection_birkhoff", "projection_sparse_simplex"}
 PACKAGES = [optimizers, transforms, regularization, penalties, projections, schedules, noise, augment, initializers]
 PACKAGES += [layers, stopping]
 SAMPLED = {  # one in so many cells is drawn for each run, by the seed that it prints; the rest is long

@@ -21,6 +21,7 @@ from regopt.penalties._grouped import group_lasso, l2_norm, sparse_group_lasso
 from regopt.penalties._indicators import box, non_negative
 from regopt.penalties._nonconvex import l0, log_sum, mcp, scad
 from regopt.penalties._separable import elastic_net, huber, l1, l2
+from regopt.penalties._sorted import sorted_l1
 from regopt.penalties._spectral import nuclear, orthogonality, spectral_norm
 from regopt.penalties._variation import total_variation
 
@@ -56,6 +57,7 @@ __all__ = [
     "scad",
     "scaled",
     "share",
+    "sorted_l1",
     "sparse_group_lasso",
     "spectral_norm",
     "tie",

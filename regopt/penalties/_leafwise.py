@@ -167,9 +167,14 @@ def _minimum_of_norm(
 ) -> jax.Array:
     """The least ``<g, u> + strength * norm(u)`` where the second term is at most the level."""
     assert dual_norm is not None
+    if strength.ndim:  # one for each entry or group: the norm is that of the products, its dual that of the quotients
+        free = jnp.any((strength == 0) & (g != 0))
+        dual = dual_norm(jnp.where(strength > 0, g / jnp.where(strength > 0, strength, 1), 0), *rest, **axes)
+        excess = jnp.where(free, jnp.inf, jnp.maximum(dual - 1, 0))
+        return jnp.where(excess > 0, -excess * level, 0)
     dual = dual_norm(g, *rest, **axes)
     reached = jnp.where(strength > 0, dual / jnp.where(strength > 0, strength, 1), jnp.inf)
-    excess = jnp.max(jnp.where(dual == 0, 0, jnp.maximum(reached - 1, 0)))
+    excess = jnp.where(dual == 0, 0, jnp.maximum(reached - 1, 0))
     return jnp.where(excess > 0, -excess * level, 0)
 
 

@@ -23,17 +23,29 @@ from regopt.projections._balls import (
     projection_l12_ball,
     projection_max_norm,
 )
+from regopt.projections._ordered import projection_box_section, projection_isotonic, projection_sparse_simplex
 from regopt.projections._sets import projection_affine, projection_box, projection_intersection
 from regopt.projections._spectral import projection_nuclear_ball, projection_spectral_ball
+from regopt.projections._transport import (
+    kl_projection_birkhoff,
+    kl_projection_transport,
+    projection_birkhoff,
+    projection_transport,
+)
 
 __all__ = [
+    "kl_projection_birkhoff",
+    "kl_projection_transport",
     "projection_affine",
+    "projection_birkhoff",
     "projection_box",
+    "projection_box_section",
     "projection_group_balls",
     "projection_halfspace",
     "projection_hypercube",
     "projection_hyperplane",
     "projection_intersection",
+    "projection_isotonic",
     "projection_l1_ball",
     "projection_l1_sphere",
     "projection_l2_ball",
@@ -44,6 +56,8 @@ __all__ = [
     "projection_non_negative",
     "projection_nuclear_ball",
     "projection_simplex",
+    "projection_sparse_simplex",
     "projection_spectral_ball",
+    "projection_transport",
     "projection_vector",
 ]

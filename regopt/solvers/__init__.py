@@ -1,7 +1,7 @@
 """Solvers: functions that return the minimiser of an objective, rather than the update of one step."""
 
 from regopt.solvers._cross_validate import CrossValidation, cross_validate
-from regopt.solvers._families import Family, gamma, gaussian, huber_loss, logistic, poisson, squared_hinge
+from regopt.solvers._families import Family, gamma, gaussian, huber_loss, logistic, multinomial, poisson, squared_hinge
 from regopt.solvers._implicit import implicit_root
 from regopt.solvers._lasso_path import LassoPath, lasso_path
 from regopt.solvers._linear_model import LinearModel
@@ -23,6 +23,7 @@ __all__ = [
     "lasso_path",
     "logistic",
     "minimize",
+    "multinomial",
     "path",
     "poisson",
     "squared_hinge",

@@ -1,7 +1,7 @@
 """Cross-validation of a path: the folds are lanes of one program, in which the rows held out have the weight 0."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,9 @@ import numpy as np
 
 from regopt._core.numerics import check_whole
 from regopt._core.types import Number, Tree
-from regopt.solvers._path import PenaltyOfStrength, path, strength_grid
+from regopt.solvers._gram import GramLoss
+from regopt.solvers._linear_model import LinearModel
+from regopt.solvers._path import PenaltyOfStrength, gram_pays, path, strength_grid
 from regopt.solvers._solution import Solution
 
 
@@ -35,14 +37,15 @@ def cross_validate(
     *,
     folds: int | jax.Array = 10,
     strengths: jax.Array | None = None,
+    solver: str = "auto",
     lower_bound: Number | None = None,
     tolerance: Number = 1e-6,
     max_steps: int = 10_000,
 ) -> CrossValidation:
     """Fit a path on all rows but those of one fold, for each fold, and score it on these rows.
 
-    The folds are lanes of one program (``vmap``). To cross-validate another number too, ``l1_ratio`` for example, vmap
-    this function over it.
+    The folds, and the path on all rows, are lanes of one program (``vmap``). To cross-validate another number too,
+    ``l1_ratio`` for example, vmap this function over it.
 
     Args:
         loss: a function ``(params, x, y, weights)`` to the weighted mean loss, ``LinearModel`` for example.
@@ -53,6 +56,7 @@ def cross_validate(
         folds: how many folds of consecutive rows, from 2 to the number of examples; or the fold of each row,
             ``[examples]``, integers from 0 up, concrete. Shuffle rows that are in order before.
         strengths: the strengths, ``[n]``, descending; None for 100 of them by ``strength_grid``, on all rows.
+        solver: as for ``minimize``; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
         max_steps: as for ``minimize``.
@@ -81,46 +85,57 @@ def cross_validate(
     if strengths is None:
         strengths = strength_grid(loss, penalty, start, x, y, None)
 
-    def fit(weights: jax.Array | None) -> Solution:
+    def fit(loss: Callable[..., jax.Array], *data: Any) -> Solution:
         return path(
             loss,
             penalty,
             start,
-            x,
-            y,
-            weights,
+            *data,
             strengths=strengths,
+            solver=solver,
             lower_bound=lower_bound,
             tolerance=tolerance,
             max_steps=max_steps,
         )
 
-    def fold(held_out: jax.Array) -> tuple[jax.Array, jax.Array]:
-        fitted = fit(1 - held_out)
-        return jax.vmap(lambda params: loss(params, x, y, held_out))(fitted.params), fitted.converged
+    rows, held = _rows(labels, count)
+    if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
+        lanes = jax.vmap(fit)(GramLoss.of_folds(x, y, rows, held.astype(strengths.dtype), intercept=loss.intercept))
+    else:
+        weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
+        lanes = jax.vmap(lambda weights: fit(loss, x, y, weights))(weights.astype(strengths.dtype))
 
-    held_out = (labels[None] == jnp.arange(count)[:, None]).astype(strengths.dtype)
-    scores, converged = jax.vmap(fold)(held_out)
+    def score(params, rows, held):
+        return jax.vmap(lambda params: loss(params, x[rows], y[rows], held.astype(strengths.dtype)))(params)
+
+    scores = jax.lax.map(lambda fold: score(*fold), (jax.tree.map(lambda w: w[:-1], lanes.params), rows, held))
+    whole = jax.tree.map(lambda leaf: leaf[-1], lanes)
     mean, error = jnp.mean(scores, 0), jnp.std(scores, 0, ddof=1) / jnp.sqrt(count)
     best = jnp.argmin(mean)
     within = mean <= mean[best] + error[best]
     simplest = jnp.argmax(jnp.where(within, strengths, -jnp.inf))
-    return CrossValidation(strengths, scores, mean, error, best, simplest, fit(None), converged)
+    return CrossValidation(strengths, scores, mean, error, best, simplest, whole, lanes.converged[:-1])
 
 
-def _labels(folds: int | jax.Array, examples: int) -> tuple[jax.Array, int]:
+def _labels(folds: int | jax.Array, examples: int) -> tuple[np.ndarray, int]:
     """The fold of each row, and the number of folds."""
     if isinstance(folds, int):
         check_whole("folds", folds, "[2, inf)")
         if folds > examples:
             raise ValueError(f"folds must be at most the number of examples, {examples}, got {folds}")
-        return jnp.asarray(
-            np.repeat(np.arange(folds), [len(p) for p in np.array_split(np.arange(examples), folds)])
-        ), folds
-    labels = jnp.asarray(folds)
-    if labels.shape != (examples,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        return np.repeat(np.arange(folds), [len(p) for p in np.array_split(np.arange(examples), folds)]), folds
+    labels = np.asarray(folds)
+    if labels.shape != (examples,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"folds must be an integer for each of the {examples} rows, got {labels.dtype}{labels.shape}")
     count = int(labels.max()) + 1
-    if count < 2 or len(jnp.unique(labels)) != count or int(labels.min()) < 0:
-        raise ValueError(f"folds must hold each integer from 0 to at least 1, got {jnp.unique(labels)}")
+    if count < 2 or len(np.unique(labels)) != count or int(labels.min()) < 0:
+        raise ValueError(f"folds must hold each integer from 0 to at least 1, got {np.unique(labels)}")
     return labels, count
+
+
+def _rows(labels: np.ndarray, count: int) -> tuple[jax.Array, jax.Array]:
+    """The rows of each fold, ``[folds, rows]``, padded by row 0, and where they are rows of the fold."""
+    rows = [np.flatnonzero(labels == fold) for fold in range(count)]
+    longest = max(map(len, rows))
+    padded = [np.pad(chosen, (0, longest - len(chosen))) for chosen in rows]
+    return jnp.asarray(np.array(padded)), jnp.asarray(np.array([np.arange(longest) < len(own) for own in rows]))

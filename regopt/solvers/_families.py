@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import check_number, like
+from regopt._core.numerics import check_number, check_whole, like
 from regopt._core.types import Number
 
 
@@ -23,6 +23,16 @@ class Family(NamedTuple):
     loss: Callable[[jax.Array, jax.Array], jax.Array]  # (eta, y) -> loss, all of one shape
     conjugate: Callable[[jax.Array, jax.Array], jax.Array]  # (v, y) -> conjugate
     mean: Callable[[jax.Array], jax.Array]  # eta -> the expected target, or the decision value
+    second_order: bool = False  # whether the loss is smooth and strictly convex, with a Hessian that models it well
+    classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
+
+    def balance(self, shares: jax.Array, slopes: jax.Array, y: jax.Array) -> jax.Array:
+        """The slopes ``[examples, ...]`` moved so that their weighted sum is 0, as the dual of an intercept demands."""
+        if self.classes is None:
+            return _balanced(shares, slopes)
+        means, frequencies = shares @ (slopes + y), shares @ y
+        kept = jnp.minimum(jnp.min(jnp.where(means > 0, frequencies / jnp.where(means > 0, means, 1), jnp.inf)), 1)
+        return kept * (slopes + y) + (frequencies - kept * means)[None] - y
 
 
 def squared_error(eta: jax.Array, y: jax.Array) -> jax.Array:
@@ -71,6 +81,7 @@ def logistic() -> Family:
         lambda eta, y: jnp.logaddexp(0, eta) - y * eta - entropy(y),
         lambda v, y: entropy(y) - entropy(jnp.clip(v + y, 0, 1)),
         jax.nn.sigmoid,
+        second_order=True,
     )
 
 
@@ -94,7 +105,41 @@ def poisson() -> Family:
         mean = jnp.maximum(v + y, 0)
         return _xlogx(mean) - mean - _xlogx(y) + y
 
-    return Family(lambda eta, y: jnp.exp(eta) - y * eta + _xlogx(y) - y, conjugate, jnp.exp)
+    return Family(lambda eta, y: jnp.exp(eta) - y * eta + _xlogx(y) - y, conjugate, jnp.exp, second_order=True)
+
+
+def multinomial(classes: int) -> Family:
+    """``log sum_k exp(eta_k) - sum_k y_k eta_k``, less its infimum, for ``[examples, classes]`` shares of the classes.
+
+    The targets are one-hot, or any nonnegative numbers that sum to 1; the mean is ``softmax(eta)``. There is one
+    predictor for each class, so adding a number to all of them changes nothing.
+
+    Args:
+        classes: how many, >= 2; static.
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: there are fewer than two classes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt.solvers import multinomial
+        >>> multinomial(4).loss(jnp.zeros((1, 4)), jnp.array([[0.0, 1.0, 0.0, 0.0]]))
+        Array([1.3862944], dtype=float32)
+
+    References:
+        Friedman, J., Hastie, T., & Tibshirani, R. (2010). Regularization paths for generalized linear models via
+        coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 4.
+    """
+    check_whole("classes", classes, "[2, inf)")
+    return Family(
+        lambda eta, y: jax.nn.logsumexp(eta, -1) - jnp.sum(y * eta, -1) + jnp.sum(_xlogx(y), -1),
+        lambda v, y: jnp.sum(_xlogx(jnp.maximum(v + y, 0)) - _xlogx(y), -1),
+        lambda eta: jax.nn.softmax(eta, -1),
+        classes=classes,
+    )
 
 
 def gamma() -> Family:
@@ -117,7 +162,7 @@ def gamma() -> Family:
         share = 1 - v  # y exp(-eta) at the eta with slope v
         return v * (jnp.log(y) - jnp.log(share)) - (jnp.log(y) - jnp.log(share)) - share + 1 + jnp.log(y)
 
-    return Family(lambda eta, y: eta + y * jnp.exp(-eta) - 1 - jnp.log(y), conjugate, jnp.exp)
+    return Family(lambda eta, y: eta + y * jnp.exp(-eta) - 1 - jnp.log(y), conjugate, jnp.exp, second_order=True)
 
 
 def huber_loss(delta: Number = 1.0) -> Family:
@@ -182,3 +227,11 @@ def squared_hinge() -> Family:
 def _xlogx(x: jax.Array) -> jax.Array:
     """``x log(x)``, 0 at 0, with a finite slope there."""
     return jnp.where(x > 0, x * jnp.log(jnp.where(x > 0, x, 1)), 0)
+
+
+def _balanced(shares: jax.Array, slopes: jax.Array) -> jax.Array:
+    """The slopes with those of the prevailing sign shrunk, so that their weighted sum is 0."""
+    up, down = jnp.sum(shares * jnp.maximum(slopes, 0)), jnp.sum(shares * jnp.maximum(-slopes, 0))
+    shrink_up = jnp.where(up > down, down / jnp.where(up > 0, up, 1), 1)
+    shrink_down = jnp.where(down > up, up / jnp.where(down > 0, down, 1), 1)
+    return jnp.where(slopes > 0, slopes * shrink_up, slopes * shrink_down)

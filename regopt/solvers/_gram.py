@@ -8,7 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regopt._core.types import Tree
+from regopt._core.types import Penalty, Tree
+from regopt.solvers._accelerated import LinearProblem
+from regopt.solvers._solution import duality_gap
 
 
 class GramLoss(NamedTuple):
@@ -25,20 +27,81 @@ class GramLoss(NamedTuple):
 
     @classmethod
     def of(cls, x: jax.Array, target: jax.Array, shares: jax.Array, *, intercept: bool) -> "GramLoss":
-        """From the inputs ``[examples, features]``, the targets ``[examples]``, and the weights, which sum to 1."""
+        """From the inputs ``[examples, ...]``, the targets ``[examples]``, and the weights, which sum to 1."""
+        x = x.reshape(len(x), -1)
         mean_x = shares @ x if intercept else jnp.zeros(x.shape[1], x.dtype)
         mean_y = shares @ target if intercept else jnp.zeros((), x.dtype)
         centred, target = x - mean_x[None], target - mean_y
         weighted = centred * shares[:, None]
         return cls(weighted.T @ centred, weighted.T @ target, shares @ (target * target), mean_x, mean_y)
 
+    @classmethod
+    def of_folds(cls, x: jax.Array, y: jax.Array, rows: jax.Array, held: jax.Array, *, intercept: bool) -> "GramLoss":
+        """The losses on all rows but those of one fold, for each fold, followed by that on all rows, as lanes.
+
+        The sums over the rows of a fold are subtracted from those over all rows, so that all folds together cost as
+        much as two Gram matrices.
+
+        Args:
+            x: inputs, ``[examples, ...]``.
+            y: targets, ``[examples]``.
+            rows: the rows of each fold, ``[folds, rows]``, padded.
+            held: 1 for each row, 0 for the padding, ``[folds, rows]``.
+            intercept: whether the model has one.
+
+        Returns:
+            The losses, with leading axis ``[folds + 1]``.
+        """
+        x = x.reshape(len(x), -1)
+        middle_x, middle_y = (x.mean(0), y.mean()) if intercept else (jnp.zeros_like(x[0]), jnp.zeros_like(y[0]))
+        ones = jnp.ones(len(x), x.dtype)
+        table = jnp.concatenate([x - middle_x[None], (y - middle_y)[:, None], ones[:, None]], 1)
+
+        def sums(fold):
+            indices, held = fold
+            chosen = table[indices] * held[:, None]
+            return chosen.T @ chosen
+
+        out = jax.lax.map(sums, (rows, held))
+        total = jnp.sum(out, 0)
+        moments = jnp.concatenate([total[None] - out, total[None]])
+        moments = moments / moments[:, -1:, -1:]
+        mean = moments[:, -1, :-1] if intercept else jnp.zeros_like(moments[:, -1, :-1])
+        moments = moments[:, :-1, :-1] - mean[:, :, None] * mean[:, None]
+        mean_x, mean_y = mean[:, :-1] + middle_x[None], mean[:, -1] + middle_y
+        return cls(moments[:, :-1, :-1], moments[:, :-1, -1], moments[:, -1, -1], mean_x, mean_y)
+
+    def problem(self) -> LinearProblem:
+        """The form that the solvers take; the image is ``G w``."""
+
+        def flat(params):
+            return params["coefficients"].ravel()
+
+        def value(params, image):
+            return (flat(params) @ (image - 2 * self.products) + self.square) / 2
+
+        def gradient(params, image):
+            grad = jax.tree.map(jnp.zeros_like, params)
+            return {**grad, "coefficients": (image - self.products).reshape(params["coefficients"].shape)}
+
+        def gap(penalty: Penalty, params, image):
+            return duality_gap(params, value(params, image), gradient(params, image), penalty, 0.0)
+
+        return LinearProblem(
+            lambda params: self.gram @ flat(params),
+            value,
+            gradient,
+            lambda turn, after, before: flat(turn) @ (after - before),
+            gap,
+        )
+
     def __call__(self, params: Tree) -> jax.Array:
         """The loss, shape ()."""
-        w = params["coefficients"]
+        w = params["coefficients"].ravel()
         return (w @ (self.gram @ w) - 2 * (self.products @ w) + self.square) / 2
 
     def with_intercept(self, params: Tree) -> Tree:
         """The parameters with their best intercept, if there is one."""
         if "intercept" not in params:
             return params
-        return {**params, "intercept": self.mean_y - self.mean_x @ params["coefficients"]}
+        return {**params, "intercept": self.mean_y - self.mean_x @ params["coefficients"].ravel()}

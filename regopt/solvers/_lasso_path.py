@@ -80,7 +80,12 @@ def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> L
     max_moves = 3 * min(x.shape) + 8 if max_moves is None else max_moves
     if max_moves < 1:
         raise ValueError(f"max_moves must lie in [1, inf), got {max_moves}")
-    gram, products = x.T @ x, x.T @ y
+    path = homotopy(x.T @ x, x.T @ y, max_moves)
+    return path._replace(strengths=path.strengths / len(x))
+
+
+def homotopy(gram: jax.Array, products: jax.Array, max_moves: int) -> LassoPath:
+    """The minimisers of ``w' G w / 2 - q' w + strength * |w|_1`` for every strength; see ``lasso_path``."""
     first = jnp.argmax(jnp.abs(products))
     start = _Knot(jnp.max(jnp.abs(products)), jnp.zeros_like(products), jnp.zeros_like(products), first + 1)
     start = start._replace(signs=start.signs.at[first].set(jnp.sign(products[first])))
@@ -92,7 +97,7 @@ def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> L
     _, later = jax.lax.scan(move_on, start, length=max_moves)
     knots = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), start, later)
     moves = jnp.where(products[first] == 0, 0, knots.move).astype(jnp.int32)
-    return LassoPath(knots.correlation / len(x), knots.coefficients, moves)
+    return LassoPath(knots.correlation, knots.coefficients, moves)
 
 
 class _Knot(NamedTuple):

@@ -11,15 +11,19 @@ import jax.numpy as jnp
 
 from regopt._core.numerics import widen
 from regopt._core.types import Penalty, Tree
+from regopt.solvers._accelerated import LinearProblem
 from regopt.solvers._families import Family, squared_error
 from regopt.solvers._gram import GramLoss
+from regopt.solvers._proximal_newton import Weighted
 
 
 class LinearModel(NamedTuple):
     """``sum_i c_i f(x_i w + b + o_i, y_i)`` with weights c that sum to 1; f is the family's loss.
 
     Called with ``(params, x, y, weights, offset)`` it is the loss. The parameters are a dictionary with
-    ``"coefficients"`` ``[features]`` and, if ``intercept`` is set, ``"intercept"``, shape ().
+    ``"coefficients"`` ``[features]`` and, if ``intercept`` is set, ``"intercept"``, shape (). Inputs of more axes,
+    ``[examples, groups, members]`` for example, have coefficients ``[groups, members]``; with ``multinomial`` the
+    coefficients have one more axis and the intercept is ``[classes]``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,15 +44,17 @@ class LinearModel(NamedTuple):
     intercept: bool = True
 
     def start(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Zeros for all parameters of a model of ``x`` ``[examples, features]``, at least float32."""
+        """Zeros for all parameters of a model of ``x`` ``[examples, ...]``, at least float32."""
         (wide,) = widen(x)
-        params = {"coefficients": jnp.zeros(x.shape[1], wide.dtype)}
-        return {**params, "intercept": jnp.zeros((), wide.dtype)} if self.intercept else params
+        outputs = () if self.family.classes is None else (self.family.classes,)
+        params = {"coefficients": jnp.zeros((*x.shape[1:], *outputs), wide.dtype)}
+        return {**params, "intercept": jnp.zeros(outputs, wide.dtype)} if self.intercept else params
 
     def predictor(self, params: Tree, x: jax.Array, offset: jax.Array | None = None) -> jax.Array:
         """``x w + b + offset``, ``[examples]``."""
-        eta = x @ params["coefficients"]
-        eta = eta + params["intercept"] if self.intercept else eta
+        outputs = () if self.family.classes is None else (self.family.classes,)
+        eta = x.reshape(len(x), -1) @ params["coefficients"].reshape(-1, *outputs)
+        eta = eta + jnp.broadcast_to(params["intercept"], eta.shape) if self.intercept else eta
         return eta if offset is None else eta + offset
 
     def __call__(
@@ -63,16 +69,18 @@ class LinearModel(NamedTuple):
         losses = self.family.loss(self.predictor(params, x, offset), y)
         return jnp.sum(_shares(losses, weights) * losses)
 
+    def shares_gram(self, x: jax.Array) -> bool:
+        """Whether many problems on the inputs are solved faster from their Gram matrix."""
+        return self.family.loss is squared_error and len(x) >= x[0].size
+
     def shared(
         self,
         x: jax.Array,
         y: jax.Array,
         weights: jax.Array | None = None,
         offset: jax.Array | None = None,
-    ) -> GramLoss | None:
-        """The same loss from the Gram matrix, for many problems on the same data; None where that does not pay."""
-        if self.family.loss is not squared_error or len(x) < x.shape[1]:
-            return None
+    ) -> GramLoss:
+        """The loss of least squares from the Gram matrix, for many problems on the same data."""
         target = y if offset is None else y - offset
         return GramLoss.of(x, target, _shares(target, weights), intercept=self.intercept)
 
@@ -92,15 +100,88 @@ class LinearModel(NamedTuple):
         ``sum_i c_i (v_i o_i - f*(v_i))`` plus the ``linear_minimum`` of the penalty at ``sum_i c_i v_i x_i``, over the
         coefficients whose penalty is at most the objective.
         """
-        eta = self.predictor(params, x, offset)
-        shares = _shares(eta, weights)
-        losses, slopes = jax.jvp(lambda eta: self.family.loss(eta, y), (eta,), (jnp.ones_like(eta),))
-        slopes = _balanced(shares, slopes) if self.intercept else slopes
-        objective = jnp.sum(shares * losses) + penalty.value(params)
-        grad = {"coefficients": (shares * slopes) @ x}
-        grad = {**grad, "intercept": jnp.zeros_like(params["intercept"])} if self.intercept else grad
-        conjugates = self.family.conjugate(slopes, y) - (0 if offset is None else slopes * offset)
-        return objective + jnp.sum(shares * conjugates) - penalty.linear_minimum(grad, objective)
+        problem = self.problem(x, y, weights, offset)
+        return problem.gap(penalty, params, problem.image(params))
+
+    def with_intercept(
+        self,
+        params: Tree,
+        x: jax.Array,
+        y: jax.Array,
+        weights: jax.Array | None = None,
+        offset: jax.Array | None = None,
+    ) -> Tree:
+        """The parameters of a least-squares fit with their best intercept, if there is one."""
+        if not self.intercept:
+            return params
+        residuals = y - self.predictor(params, x, offset)
+        shares = _shares(residuals, weights)
+        return {**params, "intercept": params["intercept"] + jnp.sum(shares * residuals)}
+
+    def weighted(
+        self,
+        x: jax.Array,
+        y: jax.Array,
+        weights: jax.Array | None = None,
+        offset: jax.Array | None = None,
+    ) -> Weighted:
+        """The model on its data, for the proximal Newton method."""
+        flat = x.reshape(len(x), -1)
+        shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
+        return Weighted(self.problem(x, y, weights, offset), self.family, flat, y, shares, self.intercept)
+
+    def problem(
+        self,
+        x: jax.Array,
+        y: jax.Array,
+        weights: jax.Array | None = None,
+        offset: jax.Array | None = None,
+        *,
+        profiled: bool = False,
+    ) -> LinearProblem:
+        """The form that the solvers take; the image is the predictor.
+
+        With ``profiled``, for squared errors, the loss is that at the best intercept, which the gradient leaves alone.
+        """
+        flat = x.reshape(len(x), -1)
+        shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
+
+        def slopes(eta):
+            if profiled:
+                return eta - y - jnp.sum(shares * (eta - y))
+            return jax.grad(lambda eta: jnp.sum(self.family.loss(eta, y)))(eta)
+
+        def weighted(values):
+            return jnp.expand_dims(shares, tuple(range(1, values.ndim))) * values
+
+        def through_data(params, values):
+            grad = {"coefficients": (flat.T @ weighted(values)).reshape(params["coefficients"].shape)}
+            return {**grad, "intercept": jnp.sum(weighted(values), 0)} if self.intercept else grad
+
+        def value(_, eta):
+            if profiled:
+                return jnp.sum(shares * jnp.square(slopes(eta))) / 2
+            return jnp.sum(shares * self.family.loss(eta, y))
+
+        def gap(penalty, params, eta):
+            v = slopes(eta)
+            if profiled:
+                eta = v + y
+            v = self.family.balance(shares, v, y) if self.intercept else v
+            objective = value(params, eta) + penalty.value(params)
+            grad = through_data(params, v)
+            grad = {**grad, "intercept": jnp.zeros_like(params["intercept"])} if self.intercept else grad
+            conjugate = jnp.sum(shares * self.family.conjugate(v, y))
+            conjugate = conjugate if offset is None else conjugate - jnp.sum(weighted(v * offset))
+            return objective + conjugate - penalty.linear_minimum(grad, objective)
+
+        return LinearProblem(
+            lambda params: self.predictor(params, x, offset),
+            value,
+            lambda params, eta: through_data(params, slopes(eta)),
+            lambda _, after, before: jnp.sum(weighted((slopes(after) - slopes(before)) * (after - before))),
+            gap,
+        )
 
 
 def _shares(like: jax.Array, weights: jax.Array | None) -> jax.Array:
@@ -108,11 +189,3 @@ def _shares(like: jax.Array, weights: jax.Array | None) -> jax.Array:
     if weights is None:
         return jnp.full_like(like, 1 / max(like.size, 1))
     return weights.astype(like.dtype) / jnp.sum(weights)
-
-
-def _balanced(shares: jax.Array, slopes: jax.Array) -> jax.Array:
-    """The slopes with those of the prevailing sign shrunk, so that their weighted sum is 0."""
-    up, down = jnp.sum(shares * jnp.maximum(slopes, 0)), jnp.sum(shares * jnp.maximum(-slopes, 0))
-    shrink_up = jnp.where(up > down, down / jnp.where(up > 0, up, 1), 1)
-    shrink_down = jnp.where(down > up, up / jnp.where(down > 0, down, 1), 1)
-    return jnp.where(slopes > 0, slopes * shrink_up, slopes * shrink_down)

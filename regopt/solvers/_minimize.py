@@ -7,13 +7,22 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.checks import check_choice
 from regopt._core.numerics import as_float, check_number, check_whole
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.penalties import l2
+from regopt.solvers._accelerated import accelerated
+from regopt.solvers._coordinate_descent import coordinate_descent
+from regopt.solvers._families import squared_error
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._implicit import implicit_root
+from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._proximal_gradient import Gap, proximal_gradient
+from regopt.solvers._proximal_newton import proximal_newton
 from regopt.solvers._solution import Solution, duality_gap, step_between
+
+SOLVERS = ("auto", "coordinate_descent", "proximal_gradient", "proximal_newton")
+NEWTON_UP_TO = 64  # coefficients: up to here "auto" takes the proximal Newton method where there is a choice
 
 
 @runtime_checkable
@@ -34,17 +43,18 @@ def minimize(
     penalty: Penalty | None,
     start: Tree,
     *data: Any,
+    solver: str = "auto",
     lower_bound: Number | None = None,
     tolerance: Number = 1e-6,
     max_steps: int = 10_000,
 ) -> Solution:
     """Minimise ``loss(w, *data) + penalty(w)`` over w, and say how far from the minimum the result can be.
 
-    The method is the proximal gradient method with acceleration, backtracking and restart (FISTA): no learning rate is
-    needed. It is one pure function: it can be jitted, vmapped over strengths, weights, data and starts, and
-    differentiated in forward and reverse mode by the implicit function theorem, with respect to the data and to
-    whatever ``loss`` and ``penalty`` close over. The result is computed in at least float32; a tolerance below about
-    1e-6 needs float64.
+    The method is the proximal gradient method with acceleration, backtracking and restart (FISTA), or the proximal
+    Newton method where the model has few coefficients: no learning rate is needed. It is one pure function: it can be
+    jitted, vmapped over strengths, weights, data and starts, and differentiated in forward and reverse mode by the
+    implicit function theorem, with respect to the data and to whatever ``loss`` and ``penalty`` close over. The result
+    is computed in at least float32; a tolerance below about 1e-6 needs float64.
 
     For a loss that is **convex** and never below ``lower_bound``, the ``gap`` is a proven upper bound on the objective
     minus its minimum, if the penalty has a ``linear_minimum`` (norms, the elastic net, boxes) and penalises every leaf.
@@ -59,6 +69,9 @@ def minimize(
         penalty: the penalty, with a prox; ``penalties.box`` and its like stand for constraints; None for none.
         start: the parameters from which the solver starts, a tree of floating-point arrays.
         *data: further arguments of the loss; may be traced.
+        solver: "proximal_gradient"; "proximal_newton" for a ``LinearModel`` of the families logistic, poisson and
+            gamma; "coordinate_descent" for one of the family gaussian, with a penalty that is a sum over coefficients
+            or over groups; or "auto", which takes Newton's method up to 64 coefficients; static.
         lower_bound: a number that the loss is never below, 0 for most; it declares that the loss is convex. None where
             the loss is not convex or no bound is known.
         tolerance: the certificate at which the solver ends, >= 0; may be traced.
@@ -95,6 +108,8 @@ def minimize(
         raise ValueError(NO_PROX)
     gap_at = _gap(loss, penalty, start, data, lower_bound)
 
+    method = _method(solver, loss, start, gap_at)
+
     def smooth(params):
         return as_float(loss(params, *data))
 
@@ -102,12 +117,57 @@ def minimize(
         moved = trees.lift(jnp.subtract, params, jax.grad(smooth)(params))
         return step_between(params, penalty.prox(moved, 1.0))
 
+    def target(objective):
+        return as_float(tolerance) * jnp.maximum(jnp.abs(objective), 1)
+
     def solve(start):
-        solution = proximal_gradient(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
+        if method == "coordinate_descent":
+            assert isinstance(loss, GramLoss | LinearModel)
+            gram = loss if isinstance(loss, GramLoss) else loss.shared(*data)
+            solution = coordinate_descent(
+                gram, penalty, start, target=target, tolerance=as_float(tolerance), max_steps=max_steps
+            )
+            solution = solution._replace(params=gram.with_intercept(solution.params))
+        elif method == "proximal_newton":
+            assert isinstance(loss, LinearModel)
+            solution = proximal_newton(loss.weighted(*data), penalty, start, target=target, max_steps=max_steps)
+        elif isinstance(loss, LinearModel) and gap_at is not None:
+            free = loss.intercept and not penalty.mask(start)["intercept"]
+            profiled = free and loss.family.loss is squared_error
+            problem = loss.problem(*data, profiled=profiled)
+            solution = accelerated(problem, penalty, start, target=target, max_steps=max_steps)
+            if profiled:
+                solution = solution._replace(params=loss.with_intercept(solution.params, *data))
+        elif isinstance(loss, GramLoss) and gap_at is not None:
+            solution = accelerated(loss.problem(), penalty, start, target=target, max_steps=max_steps)
+        else:
+            solution = proximal_gradient(
+                smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps
+            )
         return solution.params, solution
 
     params, solution = implicit_root(equation, solve, trees.copy_wide(start))
     return solution._replace(params=params, objective=smooth(params) + penalty.value(params))
+
+
+def _method(solver: str, loss: Callable[..., jax.Array], start: Tree, gap_at: Gap | None) -> str:
+    """The method that "auto" stands for; a method that this loss does not allow is refused."""
+    check_choice("solver", solver, SOLVERS)
+    newton = isinstance(loss, LinearModel) and loss.family.second_order and gap_at is not None
+    if solver == "proximal_newton" and not newton:
+        raise ValueError(
+            'solver "proximal_newton" is for a LinearModel of the families logistic, poisson and gamma, with a penalty '
+            'that has a linear_minimum: take solver="proximal_gradient"'
+        )
+    least_squares = isinstance(loss, GramLoss) or (isinstance(loss, LinearModel) and loss.family.loss is squared_error)
+    if solver == "coordinate_descent" and not least_squares:
+        raise ValueError(
+            'solver "coordinate_descent" is for a LinearModel of the family gaussian: take solver="proximal_gradient"'
+        )
+    if solver != "auto":
+        return solver
+    few = sum(leaf.size for leaf in jax.tree.leaves(start)) <= NEWTON_UP_TO
+    return "proximal_newton" if newton and few else "proximal_gradient"
 
 
 def _gap(

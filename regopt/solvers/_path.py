@@ -1,6 +1,7 @@
 """A regularisation path: the solutions for a grid of strengths, from the largest down, each started from the last."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,10 +10,14 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.numerics import check_range, check_whole
 from regopt._core.types import Number, Penalty, Tree
+from regopt.penalties import l1
 from regopt.solvers._gram import GramLoss
+from regopt.solvers._lasso_path import homotopy
 from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._minimize import minimize
 from regopt.solvers._solution import Solution
+
+HOMOTOPY_UP_TO = 64  # coefficients: up to here the lasso with a Gram matrix follows its exact path
 
 # ``penalties.l1``, or ``lambda strength: penalties.elastic_net(strength, 0.5)``
 PenaltyOfStrength = Callable[[jax.Array], Penalty]
@@ -24,6 +29,7 @@ def path(
     start: Tree,
     *data: Any,
     strengths: jax.Array,
+    solver: str = "auto",
     lower_bound: Number | None = None,
     tolerance: Number = 1e-6,
     max_steps: int = 10_000,
@@ -39,6 +45,7 @@ def path(
         start: the parameters from which the first problem starts.
         *data: further arguments of the loss; may be traced.
         strengths: the strengths, ``[n]``, >= 0; may be traced.
+        solver: as for ``minimize``; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
         max_steps: the largest number of steps for each strength; static.
@@ -65,33 +72,73 @@ def path(
     """
     check_range("strengths", strengths, "[0, inf)")
 
-    gram = _gram(loss, penalty, start, data)
+    gram = loss if isinstance(loss, GramLoss) else None
+    if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, data[0]):
+        gram = loss.shared(*data)
     data = data if gram is None else ()
+    if gram is not None and _is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
+        starts = _exact(gram, start, strengths)
+    else:
+        starts = None
 
-    def solve(params, strength):
-        solution = minimize(
+    def solve_from(start, strength):
+        return minimize(
             loss if gram is None else gram,
             penalty(strength),
-            params,
+            start,
             *data,
+            solver=solver,
             lower_bound=lower_bound,
             tolerance=tolerance,
             max_steps=max_steps,
         )
-        return jax.lax.stop_gradient(solution.params), solution
 
-    solutions = jax.lax.scan(solve, trees.copy_wide(start), strengths)[1]
+    def solve(carry, strength):
+        params, before, last, last_but_one = carry
+        solution = solve_from(_ahead(params, before, strength, last, last_but_one), strength)
+        return jax.lax.stop_gradient((solution.params, params, strength, last)), solution
+
+    strengths = jnp.asarray(strengths)
+    if starts is not None:
+        solutions = jax.vmap(solve_from)(starts, strengths)
+    else:
+        first, infinite = trees.copy_wide(start), jnp.full_like(strengths[0], jnp.inf)
+        solutions = jax.lax.scan(solve, (first, first, infinite, infinite), strengths)[1]
     return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
 
 
-def _gram(
-    loss: Callable[..., jax.Array], penalty: PenaltyOfStrength, start: Tree, data: tuple[Any, ...]
-) -> GramLoss | None:
-    """The least-squares loss from its Gram matrix, where the intercept has no penalty; None for all other losses."""
-    if not isinstance(loss, LinearModel):
-        return None
-    penalised = penalty(jnp.ones(())).mask(start)
-    return None if penalised.get("intercept", False) else loss.shared(*data)
+def _is_lasso(penalty: PenaltyOfStrength) -> bool:
+    """Whether the penalty is ``penalties.l1`` itself, or a ``functools.partial`` of it that sets only the mask."""
+    if isinstance(penalty, partial):
+        return penalty.func is l1 and not penalty.args and set(penalty.keywords) <= {"mask"}
+    return penalty is l1
+
+
+def _exact(gram: GramLoss, start: Tree, strengths: jax.Array) -> Tree:
+    """The solutions of the lasso from its piecewise linear path, to be checked by their gaps."""
+    found = jax.lax.stop_gradient(homotopy(gram.gram, gram.products, 3 * len(gram.products) + 8))
+    coefficients = jax.vmap(found.at)(jax.lax.stop_gradient(strengths))
+    start = jax.tree.map(lambda w: jnp.zeros((len(strengths), *w.shape), w.dtype), trees.copy_wide(start))
+    return {**start, "coefficients": coefficients.reshape(start["coefficients"].shape)}
+
+
+def _ahead(params: Tree, before: Tree, strength: jax.Array, last: jax.Array, last_but_one: jax.Array) -> Tree:
+    """The next start: the solution, moved on as far as the path is a line, without a new entry or another sign."""
+    known = jnp.isfinite(last_but_one) & (last < last_but_one)
+    ratio = jnp.where(known, (strength - last) / jnp.where(known, last - last_but_one, 1), 0)
+
+    def move(w, w_before, ratio):
+        ahead = w + ratio * (w - w_before)
+        return jnp.where(jnp.sign(ahead) == jnp.sign(w), ahead, w)
+
+    return trees.lift(move, params, before, numbers=(ratio,))
+
+
+def gram_pays(loss: Callable[..., jax.Array], penalty: PenaltyOfStrength, start: Tree, x: jax.Array) -> bool:
+    """Whether a least-squares loss is to be computed from its Gram matrix: the intercept must have no penalty."""
+    if not isinstance(loss, LinearModel) or not loss.shares_gram(x):
+        return False
+    return not penalty(jnp.ones(())).mask(start).get("intercept", False)
 
 
 def strength_grid(

@@ -81,6 +81,8 @@ ROWS = [
     row(penalties.sparse_group_lasso, GROUPS, RATIO, RATIO_ENDS, ProxTraits(permute=flipped)),
     row(penalties.exclusive_lasso, GROUPS, prox=ProxTraits(permute=flipped, scaled=same)),
     row(penalties.l2_norm, GROUPS, prox=ProxTraits(permute=flipped, scaled=doubled)),
+    # the pool of an entry holds others, so that it has no prox with steps by entry
+    row(penalties.sorted_l1, GROUPS, RATIO, RATIO_ENDS, ProxTraits(permute=flipped, steps_by_entry=False)),
     row(penalties.nuclear, MATRICES, prox=SPECTRAL),
     row(penalties.spectral_norm, MATRICES, prox=SPECTRAL),
     row(penalties.orthogonality, MATRICES),

@@ -13,6 +13,7 @@ from regopt.testing._row import Numbers, Row
 RADIUS: Numbers = {"radius": (0.7, 2.0)}
 CENTRE: Numbers = {"radius": (0.0,)}
 NORMALS = np.arange(-6.0, 6.0).reshape(1, 12) / 4  # exact in float32
+SUMS = np.array([1.0, 2.0, 0.5]), np.array([0.75, 1.25, 0.5, 1.0])  # of rows and columns
 ANY: tuple[float, ...] = ()  # nothing is refused: an end may be an array
 
 
@@ -53,6 +54,38 @@ ROWS = [
         build=lambda lower, upper: lambda w: projections.projection_box(w, lower, upper),
         refused={"lower": ANY, "upper": ANY},
         outside=lambda w, lower, upper: max(w.max() - upper, lower - w.min()),
+    ),
+    Row(
+        projections.projection_isotonic,
+        "projection",
+        {},
+        build=lambda: projections.projection_isotonic,
+        outside=lambda w: -np.diff(w.ravel()).min(),
+    ),
+    Row(
+        projections.projection_isotonic,
+        "projection",
+        {},
+        build=lambda: lambda w: projections.projection_isotonic(w, decreasing=True),
+        variant="decreasing",
+        outside=lambda w: np.diff(w.ravel()).max(),
+    ),
+    Row(
+        projections.projection_box_section,
+        "projection",
+        {"lower": (-0.3, 0.1), "upper": (0.4, 0.7), "weights": (0.8, 1.4), "total": (2.0, 2.5)},
+        refused={"lower": ANY, "upper": ANY, "weights": ANY, "total": ANY},
+        build=lambda **numbers: lambda w: projections.projection_box_section(w, **numbers),
+        outside=lambda w, lower, upper, weights, total: max(
+            w.max() - upper, lower - w.min(), abs(weights * w.sum() - total) - 1e-12
+        ),
+    ),
+    Row(
+        projections.projection_transport,
+        "projection",
+        {},
+        build=lambda: lambda w: projections.projection_transport(w, *map(jnp.asarray, SUMS), cycles=3000),
+        outside=lambda w: max(-w.min(), abs(w.sum(1) - SUMS[0]).max(), abs(w.sum(0) - SUMS[1]).max()) - 1e-12,
     ),
     Row(
         projections.projection_affine,

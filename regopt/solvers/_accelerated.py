@@ -1,0 +1,142 @@
+"""FISTA for losses of a linear image of the parameters: a step takes one product with the data and one transposed.
+
+The image of an extrapolated point is the same combination of images that are known, and the test of the step size needs
+images alone. For the Gram matrix, whose image is ``G w``, a step takes one product. Losses of any other form are in
+``_proximal_gradient.py``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.types import Penalty, Tree
+from regopt.solvers._solution import Solution, inner, length, step_between
+
+_CHECK_EVERY = 5  # steps between two looks at the gap
+_SMALLER = 0.97  # factor of the curvature after a step that it allowed, so that it follows the loss downwards
+_ROUNDINGS = 50  # by how many roundings of a slope the test of the step size may fail
+
+Target: TypeAlias = Callable[[jax.Array], jax.Array]  # from the objective to the gap at which to end
+
+
+class LinearProblem(NamedTuple):
+    """A convex smooth loss through an image that is affine in the parameters."""
+
+    image: Callable[[Tree], jax.Array]
+    value: Callable[[Tree, jax.Array], jax.Array]  # (params, image) -> loss, shape ()
+    gradient: Callable[[Tree, jax.Array], Tree]  # (params, image) -> gradient
+    bend: Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (turn, after, before) -> <turn, change of the gradient>
+    gap: Callable[[Penalty, Tree, jax.Array], jax.Array]  # (penalty, params, image) -> duality gap, shape ()
+
+
+class _State(NamedTuple):
+    params: Tree
+    image: jax.Array
+    ahead: Tree  # the extrapolated point
+    image_ahead: jax.Array
+    momentum: jax.Array  # shape ()
+    curvature: jax.Array  # shape (): the inverse of the step size
+    steps: jax.Array  # shape (), int32
+
+
+class _Checked(NamedTuple):
+    state: _State
+    objective: jax.Array  # shape ()
+    gap: jax.Array  # shape ()
+
+
+def accelerated(
+    problem: LinearProblem,
+    penalty: Penalty,
+    start: Tree,
+    *,
+    target: Target,
+    max_steps: int,
+) -> Solution:
+    """Minimise the loss plus a penalty to a duality gap.
+
+    Args:
+        problem: the loss.
+        penalty: the penalty, with a prox and a ``linear_minimum``.
+        start: where to start, at least float32.
+        target: from the objective to the gap at which to end.
+        max_steps: the largest number of steps, up to the next multiple of 5.
+
+    Returns:
+        The solution; its residual is the norm of the generalised gradient.
+
+    References:
+        Beck, A., & Teboulle, M. (2009). A fast iterative shrinkage-thresholding algorithm for linear inverse problems.
+        SIAM Journal on Imaging Sciences, 2(1), 183-202. Section 4.
+
+        O'Donoghue, B., & Candes, E. (2015). Adaptive restart for accelerated gradient schemes. Foundations of
+        Computational Mathematics, 15(3), 715-732. Section 3.2, the gradient scheme.
+    """
+
+    def check(state: _State) -> _Checked:
+        objective = problem.value(state.params, state.image) + penalty.value(state.params)
+        return _Checked(state, objective, problem.gap(penalty, state.params, state.image))
+
+    def within(now: _Checked) -> jax.Array:
+        return now.gap <= target(now.objective)
+
+    def unfinished(now: _Checked) -> jax.Array:
+        return ~within(now) & (now.state.steps < max_steps) & ~jnp.isnan(now.objective)
+
+    def steps(now: _Checked) -> _Checked:
+        return check(jax.lax.fori_loop(0, _CHECK_EVERY, lambda _, state: _step(problem, penalty, state), now.state))
+
+    image = problem.image(start)
+    one = jnp.ones((), image.dtype)
+    first = _State(start, image, start, image, one, _curvature(problem, start, image), jnp.zeros((), jnp.int32))
+    last = jax.lax.while_loop(unfinished, steps, check(first))
+    state = last.state
+    residual = state.curvature * length(step_between(state.params, _prox_step(problem, penalty, state.params, state)))
+    return Solution(state.params, last.objective, last.gap, residual, within(last), state.steps)
+
+
+def _step(problem: LinearProblem, penalty: Penalty, state: _State) -> _State:
+    """One step, or the same point with a larger curvature where the step was too long."""
+    grad = problem.gradient(state.ahead, state.image_ahead)
+    params = _descend(penalty, state.ahead, grad, state.curvature)
+    image = problem.image(params)
+    turn, move = step_between(params, state.ahead), step_between(params, state.params)
+    square = inner(turn, turn)
+    bend = problem.bend(turn, image, state.image_ahead)
+    limits = jnp.finfo(image.dtype)
+    rounding = _ROUNDINGS * limits.eps * length(turn) * (length(grad) + state.curvature * length(params))
+    allowed = bend <= state.curvature * square + rounding
+    restart = inner(step_between(state.ahead, params), move) > 0
+    momentum = jnp.where(restart, 1, (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2)
+    weight = jnp.where(restart, 0, (state.momentum - 1) / momentum)
+    ahead = trees.lift(lambda w, move, weight: w + weight * move, params, move, numbers=(weight,))
+    image_ahead = image + weight * (image - state.image)
+    after = _State(params, image, ahead, image_ahead, momentum, state.curvature * _SMALLER, state.steps + 1)
+    needed = jnp.where(square > 0, bend / jnp.where(square > 0, square, 1), 0)
+    # a bend that is no number, where the loss overflows, says only that the step was too long
+    larger = jnp.clip(jnp.nan_to_num(1.1 * needed, nan=0.0), 1.5 * state.curvature, 1e3 * state.curvature)
+    again = state._replace(curvature=larger, steps=state.steps + 1)
+    return jax.tree.map(lambda a, b: jnp.where(allowed, a, b), after, again)
+
+
+def _prox_step(problem: LinearProblem, penalty: Penalty, params: Tree, state: _State) -> Tree:
+    return _descend(penalty, params, problem.gradient(params, state.image), state.curvature)
+
+
+def _descend(penalty: Penalty, params: Tree, grad: Tree, curvature: jax.Array) -> Tree:
+    step = 1 / curvature
+    return penalty.prox(trees.lift(lambda w, g, step: w - step * g, params, grad, numbers=(step,)), step)
+
+
+def _curvature(problem: LinearProblem, start: Tree, image: jax.Array) -> jax.Array:
+    """The curvature along the gradient at the start, a first guess that the steps correct."""
+    grad = problem.gradient(start, image)
+    size = length(grad)
+    reach = 1e-3 * jnp.maximum(length(start), 1) / jnp.where(size > 0, size, 1)
+    turn = trees.lift(lambda g, reach: -reach * g, grad, numbers=(reach,))
+    nearby = jax.tree.map(jnp.add, start, turn)
+    bend = problem.bend(turn, problem.image(nearby), image) / jnp.where(size > 0, inner(turn, turn), 1)
+    return jnp.where((bend > 0) & jnp.isfinite(bend), bend, 1).astype(image.dtype)

@@ -1,0 +1,140 @@
+"""The proximal Newton method for generalised linear models with few coefficients.
+
+Each step minimises the quadratic model of the loss plus the penalty, from a Gram matrix that the curvatures of the
+losses weight, and searches along the line to its minimiser. It is for losses with one predictor for each example.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regopt._core import trees
+from regopt._core.types import Penalty, Tree
+from regopt.solvers._accelerated import LinearProblem, Target, accelerated
+from regopt.solvers._families import Family
+from regopt.solvers._gram import GramLoss
+from regopt.solvers._solution import Solution, inner, length, step_between
+
+_INNER = 0.01  # the gap of the quadratic model, as a share of that of the problem
+_INNER_STEPS = 2000
+_FLAT = 1e-10  # curvatures of single losses are at least so large a share of the largest
+_DESCENT = 1e-4  # the share of the predicted decrease that a step must reach
+_SHORTEST = 1e-8
+
+
+class _Now(NamedTuple):
+    params: Tree
+    eta: jax.Array  # [examples]
+    objective: jax.Array  # shape ()
+    gap: jax.Array  # shape ()
+    residual: jax.Array  # shape (): length of the last step
+    steps: jax.Array  # shape (), int32
+    stalled: jax.Array  # shape (), bool: whether the last step changed the gap and the objective by rounding alone
+
+
+class Weighted(NamedTuple):
+    """What a quadratic model needs of a linear model on its data."""
+
+    problem: LinearProblem
+    family: Family
+    x: jax.Array  # [examples, features]
+    y: jax.Array  # [examples]
+    shares: jax.Array  # [examples], which sum to 1
+    intercept: bool
+
+
+def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: Target, max_steps: int) -> Solution:
+    """Minimise the loss of a generalised linear model plus a penalty to a duality gap.
+
+    Args:
+        model: the model on its data.
+        penalty: the penalty, with a prox and a ``linear_minimum``.
+        start: where to start, at least float32.
+        target: from the objective to the gap at which to end.
+        max_steps: the largest number of Newton steps.
+
+    Returns:
+        The solution; its residual is the length of the last step.
+
+    References:
+        Lee, J. D., Sun, Y., & Saunders, M. A. (2014). Proximal Newton-type methods for minimizing composite functions.
+        SIAM Journal on Optimization, 24(3), 1420-1443. Algorithm 1.
+
+        Friedman, J., Hastie, T., & Tibshirani, R. (2010). Regularization paths for generalized linear models via
+        coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 3, for the quadratic model.
+    """
+    problem = model.problem
+
+    def assess(params, eta, residual, steps):
+        objective = problem.value(params, eta) + penalty.value(params)
+        gap = problem.gap(penalty, params, eta)
+        return _Now(params, eta, objective, gap, residual, steps, jnp.array(False))
+
+    def within(now):
+        return now.gap <= target(now.objective)
+
+    def unfinished(now):
+        return ~within(now) & ~now.stalled & (now.steps < max_steps) & ~jnp.isnan(now.objective)
+
+    def step(now):
+        quadratic = _model_at(model, now.params, now.eta)
+
+        def inner_target(_):
+            return jnp.maximum(_INNER * now.gap, target(now.objective) / 10)
+
+        found = accelerated(quadratic.problem(), penalty, now.params, target=inner_target, max_steps=_INNER_STEPS)
+        params, eta = _search(problem, penalty, now, quadratic.with_intercept(found.params))
+        after = assess(params, eta, length(step_between(params, now.params)), now.steps + 1)
+        rounding = 10 * jnp.finfo(eta.dtype).eps * jnp.abs(now.objective)
+        return after._replace(stalled=(now.objective - after.objective <= rounding) & (after.gap > 0.5 * now.gap))
+
+    eta = problem.image(start)
+    first = assess(start, eta, jnp.full((), jnp.inf, eta.dtype), jnp.zeros((), jnp.int32))
+    last = jax.lax.while_loop(unfinished, step, first)
+    return Solution(last.params, last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> GramLoss:
+    """The second-order model of the loss, up to a constant that makes it nonnegative, at the best intercept."""
+
+    def slopes_of(eta):
+        return jax.grad(lambda eta: jnp.sum(model.family.loss(eta, model.y)))(eta)
+
+    slopes, curvatures = jax.jvp(slopes_of, (eta,), (jnp.ones_like(eta),))
+    curvatures = jnp.maximum(curvatures, _FLAT * jnp.max(curvatures))
+    weights = model.shares * curvatures
+    total, push = jnp.sum(weights), jnp.sum(model.shares * slopes)
+    mean = weights @ model.x / total if model.intercept else jnp.zeros(model.x.shape[1], eta.dtype)
+    centred = model.x - mean[None]
+    gram = (centred * weights[:, None]).T @ centred
+    w = params["coefficients"].ravel()
+    image = gram @ w
+    products = image - (model.shares * slopes) @ centred
+    constant = jnp.sum(model.shares * slopes * slopes / curvatures)
+    constant = constant - push * push / total if model.intercept else constant
+    square = constant + w @ (2 * products - image)
+    mean_y = params["intercept"] - push / total + mean @ w if model.intercept else jnp.zeros((), eta.dtype)
+    return GramLoss(gram, products, square, mean, mean_y)
+
+
+def _search(problem: LinearProblem, penalty: Penalty, now: _Now, end: Tree) -> tuple[Tree, jax.Array]:
+    """The first of the points 1, 1/2, 1/4, ... of the way to the end that decreases the objective enough."""
+    turn, eta_end = step_between(end, now.params), problem.image(end)
+    slope = inner(problem.gradient(now.params, now.eta), turn) + penalty.value(end) - penalty.value(now.params)
+    rounding = 10 * jnp.finfo(now.eta.dtype).eps * jnp.abs(now.objective)
+
+    def at(t):
+        params = trees.lift(lambda w, move, t: w + t * move, now.params, turn, numbers=(t,))
+        return params, now.eta + t * (eta_end - now.eta)
+
+    def too_long(t):
+        params, eta = at(t)
+        objective = problem.value(params, eta) + penalty.value(params)
+        return ~(objective <= now.objective + _DESCENT * t * slope + rounding) & (t > _SHORTEST)
+
+    t = jax.lax.while_loop(too_long, lambda t: t / 2, jnp.ones_like(now.objective))
+    params, eta = at(t)
+    # the whole step keeps its exact zeros, which a sum of the point and the move may round away
+    whole = t == 1
+    return jax.tree.map(lambda a, b: jnp.where(whole, a, b), (end, eta_end), (params, eta))

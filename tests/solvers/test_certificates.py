@@ -1,0 +1,160 @@
+"""Reported duality gaps against gaps that NumPy computes in float64 from the data: never too small, never overclaimed.
+
+The problems are random in size, shape, correlation, strength and tolerance; some end before they have converged.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize as scipy_minimize
+from scipy.special import xlogy
+
+from regopt.penalties import elastic_net, group_lasso, l1
+from regopt.solvers import LinearModel, gaussian, logistic, minimize, poisson
+
+MASK = {"coefficients": True, "intercept": False}
+AXES = {"coefficients": 1, "intercept": "incoming"}
+PROBLEMS = ("lasso", "elastic net", "group lasso", "logistic", "Poisson")
+SHAPES = ((30, 8), (60, 12), (12, 24))  # few, so that their programs are compiled once
+FAMILIES = {"logistic": logistic, "Poisson": poisson}
+
+
+def draw(kind, number):
+    """Inputs, targets and a strength."""
+    random = np.random.default_rng([PROBLEMS.index(kind), number])
+    n, p = SHAPES[number % len(SHAPES)]
+    x = random.standard_normal((n, p)) + random.uniform(0, 2) * random.standard_normal((n, 1))
+    eta = x @ (random.standard_normal(p) * (random.uniform(size=p) < 0.5)) / 2 + random.normal()
+    y = eta + random.standard_normal(n)
+    if kind == "logistic":
+        y = (random.uniform(size=n) < 1 / (1 + np.exp(-eta))) * 1.0
+        y[:2] = 0, 1
+    if kind == "Poisson":
+        y = random.poisson(np.exp(np.clip(eta, -2, 2))) * 1.0
+        y[0] += 1
+    slopes = x.T @ (y - y.mean()) / n
+    largest = np.linalg.norm(slopes.reshape(-1, 4), axis=1).max() if kind == "group lasso" else np.abs(slopes).max()
+    return x, y, largest * 10 ** random.uniform(-2, -0.1)
+
+
+def loss_of(kind, eta, y):
+    """The loss less its infimum, and its slopes."""
+    if kind == "logistic":
+        return np.logaddexp(0, eta) - y * eta, 1 / (1 + np.exp(-eta)) - y
+    if kind == "Poisson":
+        return np.exp(eta) - y * eta + xlogy(y, y) - y, np.exp(eta) - y
+    return (eta - y) ** 2 / 2, eta - y
+
+
+def conjugate_of(kind, v, y):
+    """The conjugates that belong to these losses."""
+    mean = v + y
+    if kind == "logistic":
+        return xlogy(mean, mean) + xlogy(1 - mean, 1 - mean)
+    if kind == "Poisson":
+        return xlogy(mean, mean) - mean - xlogy(y, y) + y
+    return v * v / 2 + v * y
+
+
+def certificate(kind, strength, x, y, w, b):
+    """The objective, and a lower bound of its minimum from the slopes, balanced and scaled into the dual's domain."""
+    losses, v = loss_of(kind, x @ w + b, y)
+    up, down = np.maximum(v, 0), np.maximum(-v, 0)
+    if kind not in FAMILIES:
+        v = v - v.mean()
+    elif up.sum() > down.sum():
+        v = up * (down.sum() / up.sum()) - down
+    else:
+        v = up - down * (up.sum() / down.sum())
+    g = x.T @ v / len(y)
+    if kind == "elastic net":
+        own = strength * (np.abs(w).sum() / 2 + w @ w / 4)
+        excess = np.maximum(np.abs(g) - strength / 2, 0)
+        return losses.mean() + own, -conjugate_of(kind, v, y).mean() - excess @ excess / strength
+    norms = (np.linalg.norm(a.reshape(-1, 4), axis=1) if kind == "group lasso" else np.abs(a) for a in (w, g))
+    own, dual = next(norms), next(norms)
+    shrink = min(1.0, strength / dual.max())
+    return losses.mean() + strength * own.sum(), -conjugate_of(kind, shrink * v, y).mean()
+
+
+def solver_of(kind):
+    """A compiled fit of one kind."""
+    model = LinearModel(FAMILIES.get(kind, gaussian)())
+
+    @jax.jit
+    def fit(x, y, strength, tolerance):
+        penalty = l1(strength, mask=MASK)
+        if kind == "elastic net":
+            penalty = elastic_net(strength, 0.5, mask=MASK)
+        if kind == "group lasso":
+            x, penalty = x.reshape(len(x), -1, 4), group_lasso(strength, axis=AXES, mask=MASK)
+        return minimize(model, penalty, model.start(x), x, y, tolerance=tolerance, max_steps=300)
+
+    return fit
+
+
+def check(kind, count):
+    """Fits whose reported gaps are compared; how many of them have converged."""
+    fit, converged = solver_of(kind), 0
+    for number in range(count):
+        x, y, strength = draw(kind, number)
+        tolerance = 10.0 ** -(3 + number % 8)
+        found = fit(x, y, strength, tolerance)
+        w, b = np.asarray(found.params["coefficients"]).ravel(), float(found.params["intercept"])
+        objective, bound = certificate(kind, strength, x, y, w, b)
+        assert float(found.objective) == pytest.approx(objective, rel=1e-12)
+        # the truth lies between the bound of the best point known and its objective
+        best = fit(x, y, strength, 1e-13)
+        w, b = np.asarray(best.params["coefficients"]).ravel(), float(best.params["intercept"])
+        least, bound = certificate(kind, strength, x, y, w, b)
+        assert float(found.gap) >= objective - least - 1e-12, number
+        assert float(best.gap) >= -1e-12, number
+        assert not bool(found.converged) or objective - bound <= tolerance * max(1, objective) + least - bound + 1e-12
+        assert bool(found.converged) == (float(found.gap) <= tolerance * max(1, objective)), number
+        converged += bool(found.converged)
+    return converged
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_a_gap_is_never_below_the_distance_to_the_minimum(kind):
+    assert check(kind, 12) >= 9
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_no_gap_of_a_thousand_is_below_the_distance_to_the_minimum(kind):
+    assert check(kind, 1000) >= 850
+
+
+def test_the_minimum_is_that_of_a_general_solver():
+    x, y, strength = draw("elastic net", 1)
+
+    def objective(split):
+        w = split[:12] - split[12:24]
+        r = x @ w + split[24] - y
+        value = r @ r / 120 + strength * (split[:24].sum() / 2 + w @ w / 4)
+        slope = x.T @ r / 60 + strength * w / 2
+        return value, np.concatenate([slope + strength / 2, strength / 2 - slope, [r.mean()]])
+
+    # the square is that of the difference, and one of the two parts is 0 at the minimum
+    other = scipy_minimize(
+        objective, np.zeros(25), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 24 + [(None, None)],
+        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 10_000},
+    )  # fmt: skip
+    found = solver_of("elastic net")(x, y, strength, 1e-12)
+    assert float(found.objective) == pytest.approx(other.fun, rel=1e-8)
+
+
+def test_the_check_sees_a_gap_that_is_too_small():
+    x, y, strength = draw("lasso", 0)
+    fit = solver_of("lasso")
+    rough, best = fit(x, y, strength, 1e-2), fit(x, y, strength, 1e-13)
+    assert float(rough.objective - best.objective) > 1e-6
+    assert jnp.all(jnp.array([rough.gap, best.gap]) >= jnp.array([rough.objective - best.objective, 0.0]) - 1e-12)
