@@ -25,8 +25,8 @@ from regopt import sweep
 from regopt._core.io import environment
 from regopt.experiment import Claim
 from regopt.sweep.engine._recipe import Constants, Lane
+from regopt.sweep.executors._messages import Facts, Prepared, Read, Train, Trained
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._worker import Facts, Prepared, Read, Train, Trained
 from regopt.sweep.results._history import Marks
 from regopt.testing import MEAN_DATA, MEAN_TASK
 

@@ -25,14 +25,8 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 MAX_BYTES = 65_536  # a person's config is far smaller, and tomllib is quadratic on hostile files
-RESERVED = (
-    "address",
-    "allow_different",
-    "debug",
-    "executor",
-    "help",
-    "out",
-)  # options of `regopt run`, so no names of fields
+# options of `regopt run`, so no names of fields
+RESERVED = ("address", "allow_different", "debug", "executor", "help", "out")
 COMMAND_LINE = "command line"
 
 

@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from regopt.sweep.executors._messages import Failure
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._worker import Failure, Worker
+from regopt.sweep.executors._worker import Worker
 
 
 class LocalEngine:

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.numerics import as_float
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
 from regopt.sweep.engine._reports import Report, one_behind
 
 
@@ -301,9 +300,3 @@ def _check_leaves(state: Tree, devices: int) -> None:
 def _entry(tree: Tree) -> Tree:
     """Shapes of an entry of arrays with a leading axis."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
-
-
-def as_number(column: np.ndarray) -> jax.Array:
-    """A column of numbers as lanes have it."""
-    is_integer = np.issubdtype(column.dtype, np.integer)
-    return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)

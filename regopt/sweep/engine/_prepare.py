@@ -16,9 +16,9 @@ from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._feed import Feed
-from regopt.sweep.engine._group import Group, as_number, on_each
+from regopt.sweep.engine._group import Group, on_each
 from regopt.sweep.engine._measure import Choice, fastest, recorded
-from regopt.sweep.engine._recipe import Recipe, Shared, static_values
+from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE

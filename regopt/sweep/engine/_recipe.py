@@ -7,7 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from regopt._core.numerics import as_float
 from regopt._core.types import Number, Stopping, Task, Tree
 from regopt.data import Splits
 from regopt.training import early_stopping
@@ -96,3 +98,9 @@ class Recipe:
         if jnp.shape(patience):
             raise ValueError(f"patience must be one number of a setting, got shape {jnp.shape(patience)}")
         return early_stopping(patience, self.eval_every, mode=self.mode)
+
+
+def as_number(column: np.ndarray) -> jax.Array:
+    """A column of numbers as lanes have it."""
+    is_integer = np.issubdtype(column.dtype, np.integer)
+    return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)

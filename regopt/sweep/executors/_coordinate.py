@@ -20,12 +20,13 @@ from regopt.sweep.engine._measure import recorded
 from regopt.sweep.engine._prepare import check_places, fingerprint, frozen_on, recipes
 from regopt.sweep.engine._recipe import Shared
 from regopt.sweep.engine._runner import Runner
+from regopt.sweep.executors._carried import CarriedShards
 from regopt.sweep.executors._futures import Futures
 from regopt.sweep.executors._group import ShardedGroup
+from regopt.sweep.executors._messages import Facts, Job, encoded, portable
 from regopt.sweep.executors._pool import Engine, Pool
 from regopt.sweep.executors._ray import Ray
-from regopt.sweep.executors._shards import CarriedShards, Shards
-from regopt.sweep.executors._worker import Facts, Job, encoded, portable
+from regopt.sweep.executors._shards import Shards
 from regopt.training._segments import split_key
 
 _LOCAL = (

@@ -16,8 +16,9 @@ from regopt._core.messages import brief, one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
+from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._worker import Failure, Job, Lease, Prepared, Worker
+from regopt.sweep.executors._worker import Worker
 
 DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
 

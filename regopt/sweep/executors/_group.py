@@ -18,8 +18,8 @@ from regopt.sweep.engine._group import Group, Held, Report
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared
+from regopt.sweep.executors._messages import Facts, Read, Start, Train, Trained, Write, decoded, encoded, is_key
 from regopt.sweep.executors._shards import Shards, Task
-from regopt.sweep.executors._worker import Facts, Read, Start, Train, Trained, Write, decoded, encoded, is_key
 
 
 class ShardedGroup(Group):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from regopt.data import Splits
-from regopt.sweep.executors._worker import Job, Lease, Prepared
+from regopt.sweep.executors._messages import Job, Lease, Prepared
 
 
 class LostError(Exception):

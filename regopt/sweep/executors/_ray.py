@@ -18,8 +18,9 @@ from typing import Any
 from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt.data import Splits
+from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._worker import Failure, Job, Lease, Prepared, Worker
+from regopt.sweep.executors._worker import Worker
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 60.0  # to wait for the workers of the start

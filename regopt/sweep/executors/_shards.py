@@ -10,24 +10,15 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from regopt._core.messages import one_line
-from regopt.sweep.executors._pool import LostError, Pool
-from regopt.sweep.executors._worker import (
+from regopt.sweep.executors._messages import (
     Failure,
     Lease,
     Operation,
     Read,
-    Start,
-    Train,
     Write,
-    decoded,
-    encoded,
-    is_key,
 )
+from regopt.sweep.executors._pool import LostError, Pool
 
 _LOG = logging.getLogger(__name__)
 _AHEAD = 2  # leases of a shard that are under way, so that its worker never waits for the coordinator
@@ -99,7 +90,7 @@ class Shards:
         """Give shards to workers that have joined; called between rounds, while no lease is under way."""
         workers = self._pool.workers()
         for shard in range(self.count):
-            if self._worker.get(shard) not in workers:
+            if shard not in self._worker:
                 self._assign(shard)
         while True:
             load = Counter(dict.fromkeys(workers, 0))
@@ -235,67 +226,3 @@ class Shards:
 
 def _second(pair: tuple[str, int]) -> int:
     return pair[1]
-
-
-class CarriedShards(Shards):
-    """The shards of a sweep on workers that keep nothing: the coordinator holds the lanes, every lease carries some."""
-
-    def __init__(self, pool: Pool, count: int, every: float = 60.0):
-        super().__init__(pool, count, every)
-        self._entries: dict[int, dict[int, tuple[int, Any]]] = defaultdict(dict)  # by group and lane: place and entry
-
-    def forget(self, group: int) -> None:
-        """See ``Shards``."""
-        self._entries.pop(group, None)
-
-    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[Any]:
-        """See ``Shards``."""
-        remote = []
-        for task in tasks:
-            match task.operation:
-                case Read(lanes):
-                    yield task, encoded(self._stacked(task.group, lanes))
-                case Write(lanes, places, entries):
-                    self._keep(task.group, lanes, places, decoded(entries))
-                    yield task, None
-                case _:
-                    remote.append(task)
-        yield from super().run(remote, halt)
-
-    def _operations(self, task: Task) -> tuple[Operation, ...]:
-        match task.operation:
-            case Train(lanes):
-                held = self._entries[task.group]
-                places = np.array([held[int(lane)][0] for lane in lanes])
-                return Write(lanes, places, encoded(self._stacked(task.group, lanes))), task.operation, Read(lanes)
-            case operation:
-                return operation, Read(operation.lanes)
-
-    def _accept(self, task: Task, answers: list[Any]) -> Any:
-        lanes, held = task.operation.lanes, self._entries[task.group]
-        if isinstance(task.operation, Start):
-            places = task.operation.places
-        else:
-            places = np.array([held[int(lane)][0] for lane in lanes])
-        self._keep(task.group, lanes, places, decoded(answers[-1]))
-        return answers[-2]
-
-    def _keep(self, group: int, lanes: np.ndarray, places: np.ndarray, entries: Any) -> None:
-        for row, (lane, place) in enumerate(zip(lanes.tolist(), places.tolist(), strict=True)):
-            self._entries[group][lane] = place, jax.tree.map(lambda x, row=row: x[row], entries)
-
-    def _stacked(self, group: int, lanes: np.ndarray) -> Any:
-        entries = [self._entries[group][int(lane)][1] for lane in lanes]
-        return jax.tree.map(lambda *rows: (jnp if is_key(rows[0]) else np).stack(rows), *entries)
-
-    def _lose(self, handle: Hashable, error: LostError) -> None:
-        lost = self._under_way.pop(handle)
-        assert lost.task is not None
-        _LOG.warning("a lease is lost: %s; it is given out again", one_line(str(error)))
-        self._count_loss(lost.shard, error)
-        self._waiting[lost.shard].appendleft(lost.task)
-
-    def _look_for_silence(self) -> None:
-        for handle, each in list(self._under_way.items()):
-            if self._pool.clock() - each.since > self._pool.lost_after:
-                self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))

@@ -1,0 +1,159 @@
+"""What travels between the coordinator of a sweep and its workers: jobs, leases, answers, and arrays on their way."""
+
+import mmap
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.types import Tree
+from regopt.data import Splits
+from regopt.sweep.engine._compile import Mapped
+
+
+class KeyArray(NamedTuple):
+    """An array of random keys on its way to another process."""
+
+    implementation: str
+    data: np.ndarray
+
+
+class MappedFile:
+    """A memory-mapped array on its way to another process, which must see the same file.
+
+    Args:
+        array: the whole of what is mapped.
+    """
+
+    def __init__(self, array: np.memmap):
+        self._file, self._offset = str(array.filename), array.offset
+        self._shape, self._dtype = array.shape, array.dtype
+
+    def read(self) -> np.memmap:
+        """The array, of which only what is used is read."""
+        return np.memmap(self._file, self._dtype, "r", self._offset, self._shape)
+
+
+class Job(NamedTuple):
+    """What a worker needs in order to build the programs of a sweep, besides its data."""
+
+    token: str  # a worker keeps what it has built for a token
+    arguments: Mapping[str, Any]  # of ``SweepConfig``
+    shards: int  # of the sweep
+    workers: int  # that hold them at the start
+    capacities: tuple[int, ...] | None  # places of a shard in each group; None for as many as are needed or fit
+    choices: Mapping[str, Any] | None  # chunks and mappings as another worker has chosen them; None to choose
+
+
+class Facts(NamedTuple):
+    """What a worker tells about a compiled group."""
+
+    capacity: int  # places of a shard
+    chunk: int
+    mapping: Mapped
+    metrics: list[str]
+    digests: dict[str, str]
+    temporary_bytes: int
+    trace_seconds: float
+    compile_seconds: float
+
+
+class Prepared(NamedTuple):
+    """What a worker tells once its programs are compiled."""
+
+    environment: dict[str, Any]  # versions, kind of device and options, as ``regopt._core.io.environment`` has them
+    groups: list[Facts]
+
+
+class Start(NamedTuple):
+    """Operation: initialise lanes at places of a shard."""
+
+    lanes: np.ndarray  # positions in the group
+    places: np.ndarray
+
+
+class Train(NamedTuple):
+    """Operation: train one segment of lanes in one call; gives their metrics and marks."""
+
+    lanes: np.ndarray
+    slots: np.ndarray  # of the call, < chunk
+    first_step: int
+
+
+class Write(NamedTuple):
+    """Operation: put states and constants of lanes at places of a shard."""
+
+    lanes: np.ndarray
+    places: np.ndarray
+    entries: Tree  # a pair of Lane and Constants, each leaf [lanes, ...]
+
+
+class Read(NamedTuple):
+    """Operation: give states and constants, a pair of Lane and Constants with leaves [lanes, ...]."""
+
+    lanes: np.ndarray
+
+
+Operation: TypeAlias = Start | Train | Write | Read
+
+
+class Lease(NamedTuple):
+    """Operations on one shard of one group, in their order."""
+
+    group: int
+    shard: int
+    operations: tuple[Operation, ...]
+
+
+class Trained(NamedTuple):
+    """What a call of a segment gives, lane by lane."""
+
+    lanes: np.ndarray
+    slots: np.ndarray
+    outcome: Any  # the pair of metrics and marks, each leaf [lanes]
+
+
+class Failure(NamedTuple):
+    """An error of the task or of an argument, which another worker would meet as well."""
+
+    error: Exception
+
+
+def portable(data: Splits) -> Splits:
+    """The data with NumPy arrays and ``MappedFile`` in place of arrays; what streams otherwise is sent as it is."""
+
+    def send(leaf: Any) -> Any:
+        if isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap) and leaf.flags.c_contiguous:
+            return MappedFile(leaf)
+        return np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf
+
+    return jax.tree.map(send, data)
+
+
+def encoded(tree: Tree) -> Tree:
+    """The tree with NumPy arrays and ``KeyArray`` in place of arrays on devices."""
+
+    def encode(x: Any) -> Any:
+        if isinstance(x, jax.Array) and is_key(x):
+            return KeyArray(str(jax.random.key_impl(x)), np.asarray(jax.random.key_data(x)))
+        return np.asarray(x) if isinstance(x, jax.Array) else x
+
+    return jax.tree.map(encode, tree)
+
+
+def decoded(tree: Tree) -> Tree:
+    """The inverse of ``encoded``, but for NumPy arrays, which stay."""
+
+    def decode(x: Any) -> Any:
+        if isinstance(x, KeyArray):
+            return jax.random.wrap_key_data(jnp.asarray(x.data), impl=x.implementation)
+        return x
+
+    return jax.tree.map(decode, tree, is_leaf=lambda x: isinstance(x, KeyArray))
+
+
+def is_key(x: Any) -> bool:
+    """Whether an array, or a shape of one, holds random keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
