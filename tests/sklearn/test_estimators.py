@@ -23,7 +23,7 @@ def regression(n=53, features=7, seed=0):
     return x, 2 + x[:, 0] - 2 * x[:, 2] + random.standard_normal(n), random.uniform(0.2, 2, n)
 
 
-@pytest.mark.sampled(18)
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_scikit_learns_checks_pass(name):
