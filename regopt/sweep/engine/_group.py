@@ -150,7 +150,7 @@ class Group:
         self.held = Held(buffer, constants, places)
 
     def settle(self) -> None:
-        """Bring the lanes to where a result reads them, after the training; here they are there."""
+        """Bring the lanes to where results read them; here they are."""
 
     def release(self) -> None:
         """Free the arrays on the devices; the places stay."""
@@ -290,7 +290,7 @@ def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
 
 
 def _check_leaves(state: Tree, devices: int) -> None:
-    """Every leaf has elements, where there are several devices: JAX spreads no array without any."""
+    """JAX spreads no array without elements over several devices."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if devices > 1 and 0 in leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator=".")
