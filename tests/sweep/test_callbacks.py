@@ -5,6 +5,7 @@ import pytest
 
 from regopt import sweep
 from regopt.testing import MEAN_DATA, MEAN_TASK
+from support.local_pool import LocalEngine
 
 SETTINGS = sweep.from_columns({"rate": [0.1, 0.2, 0.5, 0.9, 1e30]})
 OPTIONS = {"steps": 4, "eval_every": 1, "chunk": 2}
@@ -47,11 +48,12 @@ def test_every_segment_is_told_once(slots):
     assert sorted(seen.losses) == trained  # it is no part of the sweep
 
 
-def test_rows_are_those_of_the_whole_sweep_on_every_host(tmp_path):
-    rows = []
-    for host in (0, 1):
-        run(out=tmp_path, hosts=(host, 2), callbacks=[lambda step, settings, metrics: rows.extend(settings)])
-    assert sorted(set(rows)) == [0, 1, 2, 3, 4]
+def test_the_lanes_of_workers_are_seen_as_those_of_this_process():
+    here, there = Seen(), Seen()
+    run(callbacks=[here])
+    run(callbacks=[there], executor=LocalEngine())
+    assert there.losses == here.losses
+    assert there.settings == here.settings
 
 
 def test_what_was_trained_before_an_error_is_saved_whole_and_goes_on_to_the_same_bits(tmp_path):

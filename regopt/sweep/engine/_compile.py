@@ -211,6 +211,11 @@ def once_on(devices: tuple[Device, ...]) -> NamedSharding:
     return NamedSharding(mesh_of(devices), PartitionSpec())
 
 
+def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
+    """The arrays of a tree, once on each device."""
+    return jax.device_put(tree, once_on(devices))
+
+
 def bytes_of(tree: Tree) -> int:
     """Bytes of all arrays of a tree, or of their shapes."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -284,11 +284,6 @@ class Group:
         return self._placed[name]
 
 
-def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
-    """The arrays of a tree, once on each device."""
-    return jax.device_put(tree, once_on(devices))
-
-
 def _check_leaves(state: Tree, devices: int) -> None:
     """JAX spreads no array without elements over several devices."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):

@@ -10,6 +10,7 @@ import pytest
 
 from regopt import sweep
 from regopt.testing import MEAN_DATA, MEAN_TASK
+from support.local_pool import LocalEngine
 from support.small_sweep import DATA, SCHEDULE, TASK
 
 SPACE = {"width": sweep.static([4, 8]), "learning_rate": sweep.choice([0.01, 0.1, 1e30])}
@@ -48,14 +49,12 @@ def test_a_folder_has_the_states_that_were_trained(tmp_path, options):
         loaded.predict(DATA.validation[0])
 
 
-@pytest.mark.parametrize("hosts", [(0, 2), (1, 2)])
-def test_shares_of_hosts(tmp_path, hosts):
-    train(out=tmp_path, hosts=hosts)
-    train(out=tmp_path, hosts=(1 - hosts[0], 2))
-    whole, loaded = train(chunk=1), sweep.load(tmp_path)
+def test_a_folder_of_workers(tmp_path):
+    found, whole = train(out=tmp_path, executor=LocalEngine()), train(devices=jax.local_devices()[:2])
+    loaded = sweep.load(tmp_path)
     for row in (0, 1, 3, 4):
-        for a, b in zip(jax.tree.leaves(loaded.params(row)), jax.tree.leaves(whole.params(row)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        same(loaded.params(row), whole.params(row))
+        same(pickle.loads(pickle.dumps(found)).params(row), whole.params(row))
 
 
 def test_a_result_travels_in_a_pickle(tmp_path):
