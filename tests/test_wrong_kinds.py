@@ -13,7 +13,7 @@ OTHERS = {
     "BatchNorm", "Dense", "DropConnect", "Dropout", "GaussianDropout", "GaussianNoise", "MLP", "MultiTask",
     "SpatialDropout", "StochasticDepth", "activity_l1", "box", "compose", "convolution_by_product",
     "estimate_statistics", "fold_batch_norm", "join", "kl_sparsity", "lsuv", "non_negative", "output_bias",
-    "piecewise_constant", "projection_affine", "projection_box", "projection_intersection",
+    "piecewise_constant", "projection_affine", "projection_box", "projection_intersection", "projection_transport",
     "scale_by_exact_linesearch", "tie", "total",
 }  # fmt: skip
 

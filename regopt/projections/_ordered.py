@@ -1,13 +1,17 @@
 """Projections that sort or pool: monotone sequences, sections of a box, and sparse points of a simplex."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
+from regopt._core.checks import check_switch
+from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_whole, like, widen
 from regopt._core.types import Number, Tree
 from regopt.projections._balls import threshold_to_sum
@@ -40,6 +44,7 @@ def projection_isotonic(params: Tree, *, decreasing: bool = False) -> Tree:
         Best, M. J., & Chakravarti, N. (1990). Active set algorithms for isotonic regression; a unifying framework.
         Mathematical Programming, 47, 425-439. The pool adjacent violators algorithm.
     """
+    check_switch("decreasing", decreasing)
     flat, unravel = ravel_pytree(params)
     (wide,) = widen(flat)
     pooled = falling(wide) if decreasing else falling(wide[::-1])[::-1]
@@ -94,7 +99,7 @@ def _pooled(w: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def projection_box_section(
-    params: Tree, lower: Number, upper: Number, weights: Number = 1.0, total: Number = 1.0
+    params: Tree, lower: ArrayLike, upper: ArrayLike, weights: ArrayLike = 1.0, total: Number = 1.0
 ) -> Tree:
     """The nearest point with ``lower <= w_i <= upper`` and ``sum_i weights_i w_i = total``.
 
@@ -124,6 +129,9 @@ def projection_box_section(
         quadratic program. Mathematical Programming, 18, 338-343.
     """
     flat, unravel = ravel_pytree(params)
+    for name, value in {"lower": lower, "upper": upper, "weights": weights}.items():
+        _check_entries(name, value, flat.size)
+    check_number("total", total, "(-inf, inf)")
     (w,) = widen(flat)
     low, high, a = (jnp.broadcast_to(like(x, w), w.shape) for x in (lower, upper, weights))
     c = like(total, w)
@@ -148,6 +156,20 @@ def projection_box_section(
         slope = jnp.sum(jnp.where((moved > low) & (moved < high), a * a, 0))
         t = t + jnp.where(slope > 0, excess(t) / jnp.where(slope > 0, slope, 1), 0)
     return unravel(jnp.clip(w - t * a, low, high).astype(flat.dtype))
+
+
+def _check_entries(name: str, value: Any, size: int) -> None:
+    """Require a finite number, or one for each entry."""
+    if isinstance(value, Tracer):
+        fits = value.shape in ((), (size,))
+    else:
+        array = (
+            np.asarray(value) if isinstance(value, jax.Array | np.ndarray | np.number | int | float) else np.array("")
+        )
+        fits = array.shape in ((), (size,)) and array.dtype.kind in "iufV" and not isinstance(value, bool)
+        fits = fits and bool(np.isfinite(array.astype(np.float64)).all())
+    if not fits:
+        raise ValueError(f"{name} must be a finite number, or one for each of the {size} entries, got {brief(value)}")
 
 
 def _check_section(low: jax.Array, high: jax.Array, a: jax.Array, c: jax.Array) -> None:
