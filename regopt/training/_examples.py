@@ -71,6 +71,7 @@ def checked_examples(
 
             check_no_nan(part, (x, y), loss_of)
 
+    check.init = init  # type: ignore[attr-defined]  # a task with another init sees other settings
     return check
 
 

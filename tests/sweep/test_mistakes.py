@@ -11,6 +11,7 @@ from flax import linen, nnx
 import regopt
 from regopt import losses, schedules, sweep
 from regopt.data import Splits
+from regopt.layers import MLP
 from support.small_sweep import DATA, SCHEDULE, network, optimizer
 
 SETTINGS = sweep.from_columns({"learning_rate": [0.01, 0.1], "rate": [0.1, 0.2]})
@@ -181,3 +182,18 @@ def test_other_errors_of_a_task_stay_as_they_are():
 
     with pytest.raises(IndexError):
         sweep.run(task(rule=index), SETTINGS, DATA, **SCHEDULE)
+
+
+def test_a_task_that_is_wrapped_is_not_checked_with_the_settings_of_the_one_inside():
+    one = task(lambda h, rngs: MLP((6, 4, 3), rngs=rngs), rule=lambda h: regopt.sgd(h["inner"]))
+
+    def inside(h):
+        return {**h, "inner": h["outer"]}
+
+    wrapped = one._replace(
+        init=lambda key, h: one.init(key, inside(h)),
+        step=lambda state, batch, key, h: one.step(state, batch, key, inside(h)),
+        evaluate=lambda state, data, h: one.evaluate(state, data, inside(h)),
+    )
+    settings = sweep.from_columns({"outer": [0.1, 0.2]})
+    assert sweep.run(wrapped, settings, DATA, steps=2, eval_every=1).status.tolist() == ["done", "done"]

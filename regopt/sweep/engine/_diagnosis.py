@@ -28,7 +28,7 @@ def check_examples(config: SweepConfig, settings: Settings, firsts: Sequence[int
         firsts: the first row of each group.
     """
     check = getattr(config.task, "check", None)
-    if check is not None:
+    if check is not None and getattr(check, "init", config.task.init) is config.task.init:
         for row in firsts:
             check(config.data, settings.row(row))
 
