@@ -18,7 +18,7 @@ from support import killed_sweep
 SECONDS = 2.0  # in which a second SIGINT must end the process
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 import jax, jax.numpy as jnp
 from support import killed_sweep
 
@@ -26,7 +26,7 @@ moment, folder = sys.argv[1:]
 task, compile = killed_sweep.task(), jax.stages.Lowered.compile
 
 def say(*_):
-    print(moment, flush=True)
+    os.write(1, f"{moment}\\n".encode())  # in one piece, also where two devices say it at once
 
 def say_and_sleep(x):
     say()
@@ -75,7 +75,11 @@ def started(moment, folder=""):
     }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout.readline() == f"{moment}\n"
+    said = process.stdout.readline()
+    if said != f"{moment}\n":
+        process.kill()
+        process.communicate()
+    assert said == f"{moment}\n"
     return process
 
 

@@ -185,7 +185,7 @@ def random_bits(key, like):
 
 
 def bombarded(row, dtype, lanes, steps, max_norm):
-    """Parameters and states after steps with random bits as gradients, and what two clean steps would move."""
+    """Parameters and states after steps with random bits as gradients, and what clean steps up or down would move."""
     optimizer = regopt.guard(row.make(), max_norm)
 
     def run(key):
@@ -198,10 +198,12 @@ def bombarded(row, dtype, lanes, steps, max_norm):
             return (optax.apply_updates(params, updates), state), None
 
         (params, state), _ = jax.lax.scan(body, (params, optimizer.init(params)), jax.random.split(key, steps))
-        ones = jax.tree.map(jnp.ones_like, params)
-        first, after = optimizer.update(ones, state, params)
-        second, _ = optimizer.update(ones, after, params)
-        return params, state, jax.tree.map(lambda a, b: (a != 0) | (b != 0), first, second)
+        moves = []
+        for slope in (1.0, -1.0):  # an entry at a bound moves in one of the directions only
+            grads = jax.tree.map(lambda w, slope=slope: jnp.full_like(w, slope), params)
+            first, after = optimizer.update(grads, state, params)
+            moves += [first, optimizer.update(grads, after, params)[0]]
+        return params, state, jax.tree.map(lambda *all: jnp.any(jnp.stack(all) != 0, 0), *moves)
 
     return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(4), lanes))
 
