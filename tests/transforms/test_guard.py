@@ -198,12 +198,17 @@ def bombarded(row, dtype, lanes, steps, max_norm):
             return (optax.apply_updates(params, updates), state), None
 
         (params, state), _ = jax.lax.scan(body, (params, optimizer.init(params)), jax.random.split(key, steps))
-        moves = []
-        for slope in (1.0, -1.0):  # an entry at a bound moves in one of the directions only
-            grads = jax.tree.map(lambda w, slope=slope: jnp.full_like(w, slope), params)
-            first, after = optimizer.update(grads, state, params)
-            moves += [first, optimizer.update(grads, after, params)[0]]
-        return params, state, jax.tree.map(lambda *all: jnp.any(jnp.stack(all) != 0, 0), *moves)
+
+        def moves(slope):  # an entry at a bound moves one way only, and not before its momentum has turned
+            grads = jax.tree.map(lambda w: jnp.full_like(w, slope), params)
+
+            def step(state, _):
+                updates, state = optimizer.update(grads, state, params)
+                return state, jax.tree.map(lambda u: u != 0, updates)
+
+            return jax.tree.map(lambda moved: moved.any(0), jax.lax.scan(step, state, length=10)[1])
+
+        return params, state, jax.tree.map(jnp.logical_or, moves(1.0), moves(-1.0))
 
     return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(4), lanes))
 
