@@ -122,10 +122,9 @@ def prepare(
     each = recipes(config, settings)
     held = [config.slots] * len(each) if capacities is None else capacities
     parts = [(*part, slots) for part, slots in zip(each, held, strict=True)]
-    firsts = [int(indices[0]) for _, indices in each]
+    if capacities is None:
+        check_task(config)
     with asking_for(settings.columns), explained():
-        check_examples(config, settings, firsts)
-        warn_of_unused(config, settings, firsts)
         if config.mapping != "measured":
             choices: list[Choice] | None = [Choice(config.mapping, config.chunk)] * len(parts)
         else:
@@ -139,6 +138,15 @@ def prepare(
     if capacities is None:
         check_places(config, groups)
     return Runner(groups, settings, config)
+
+
+def check_task(config: SweepConfig) -> None:
+    """Require that the data fit the task, and say which columns change nothing, before anything compiles."""
+    settings = config.settings
+    firsts = [int(indices[0]) for _, indices in settings.groups()]
+    with asking_for(settings.columns), explained():
+        check_examples(config, settings, firsts)
+        warn_of_unused(config, settings, firsts)
 
 
 def check_places(config: SweepConfig, groups: Sequence[Group]) -> None:

@@ -69,7 +69,7 @@ class CarriedShards(Shards):
         return jax.tree.map(lambda *rows: (jnp if is_key(rows[0]) else np).stack(rows), *entries)
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
-        lost = self._under_way.pop(handle)
+        lost = self._end(handle)
         assert lost.task is not None
         _LOG.warning("a lease is lost: %s; it is given out again", one_line(str(error)))
         self._count_loss(lost.shard, error)

@@ -17,7 +17,7 @@ from regopt._core.messages import brief
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import recorded
-from regopt.sweep.engine._prepare import check_places, fingerprint, frozen_on, recipes
+from regopt.sweep.engine._prepare import check_places, check_task, fingerprint, frozen_on, recipes
 from regopt.sweep.engine._recipe import Shared
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.executors._carried import CarriedShards
@@ -79,6 +79,7 @@ def coordinated(
         The runner, and a function that gives the fingerprint of the sweep.
     """
     engine = as_engine(config.executor)
+    check_task(config)
     pool = engine.pool(None if config.out is None else Path(config.out))
     job = _job(config, pool, engine.shards, stored)
     shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards, config.save_every)
@@ -134,7 +135,6 @@ def _groups(config: SweepConfig, facts: list[Facts], shards: Shards) -> list[Gro
             indices,
             keys,
             number,
-            its.capacity,
             its,
             shards,
             packed=config.scheduler is not None,

@@ -18,7 +18,18 @@ from regopt.sweep.engine._group import Group, Held, Report
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared
-from regopt.sweep.executors._messages import Facts, Read, Start, Train, Trained, Write, decoded, encoded, is_key
+from regopt.sweep.executors._messages import (
+    Facts,
+    Read,
+    Start,
+    Train,
+    Trained,
+    Write,
+    concatenated,
+    decoded,
+    encoded,
+    is_key,
+)
 from regopt.sweep.executors._shards import Shards, Task
 
 
@@ -31,7 +42,6 @@ class ShardedGroup(Group):
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         shared: what all lanes read.
         number: which group of the sweep this is.
-        capacity: places of a shard.
         facts: what a worker says of the compiled programs.
         shards: where the lanes are.
         packed: whether calls are filled with whoever trains.
@@ -45,7 +55,6 @@ class ShardedGroup(Group):
         indices: np.ndarray,
         shared: Shared,
         number: int,
-        capacity: int,
         facts: Facts,
         shards: Shards,
         *,
@@ -56,7 +65,7 @@ class ShardedGroup(Group):
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)
         self._shards, self._number, self._frozen = shards, number, frozen
-        self.devices, self.capacity = shards.count, capacity
+        self.devices, self.capacity = shards.count, facts.capacity
         given = self._given(np.zeros(1, int))
         entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
         self._shapes = lane_shapes(recipe, shared.keys, given), entry
@@ -194,7 +203,7 @@ class ShardedGroup(Group):
         back = np.empty_like(order)
         back[np.argsort(lanes, kind="stable")] = order
         columns = zip(*(jax.tree.leaves(decoded(entries)) for _, entries in parts), strict=True)
-        joined = [_concatenated(column)[back] for column in columns]
+        joined = [concatenated(column)[back] for column in columns]
         return jax.tree.structure(self._shapes).unflatten(joined)
 
     def _write(self, lanes: np.ndarray, entries: Tree) -> None:
@@ -225,7 +234,3 @@ def _set(whole: Tree, at: np.ndarray, some: Tree) -> Tree:
         return x
 
     return jax.tree.map(put, whole, some)
-
-
-def _concatenated(parts: tuple[Any, ...]) -> Any:
-    return (jnp if is_key(parts[0]) else np).concatenate(parts)

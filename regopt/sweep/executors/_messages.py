@@ -1,7 +1,7 @@
 """What travels between the coordinator of a sweep and its workers: jobs, leases, answers, and arrays on their way."""
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -152,6 +152,11 @@ def decoded(tree: Tree) -> Tree:
         return x
 
     return jax.tree.map(decode, tree, is_leaf=lambda x: isinstance(x, KeyArray))
+
+
+def concatenated(parts: Sequence[Any]) -> Any:
+    """Arrays one after the other: NumPy's, but for random keys."""
+    return jnp.concatenate(parts) if is_key(parts[0]) else np.concatenate([np.asarray(part) for part in parts])
 
 
 def is_key(x: Any) -> bool:

@@ -99,7 +99,6 @@ class RayPool:
         self._options, self.lost_after = options, options.lost_after
         self._actors: dict[str, Any] = {}
         self._starting: dict[Any, tuple[str, Any]] = {}  # by the handle of ``prepare``
-        self._owner: dict[Hashable, str] = {}
         self._count, self._looked = 0, 0.0
         self._job: Job | None = None
         self._expected: Prepared | None = None
@@ -166,9 +165,7 @@ class RayPool:
 
     def submit(self, worker: str, lease: Lease) -> Hashable:
         """See ``Pool``."""
-        handle = self._actors[worker].run.remote(lease)
-        self._owner[handle] = worker
-        return handle
+        return self._actors[worker].run.remote(lease)
 
     def clock(self) -> float:
         """See ``Pool``."""
@@ -181,7 +178,6 @@ class RayPool:
 
     def result(self, handle: Hashable) -> Any:
         """See ``Pool``."""
-        self._owner.pop(handle, None)
         try:
             return self._ray.get(handle)
         except self._ray.exceptions.RayTaskError:

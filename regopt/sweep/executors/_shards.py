@@ -62,6 +62,8 @@ class Shards:
         self._lost: Counter[int] = Counter()  # by shard, in a row
         self._waiting: dict[int, deque[Task]] = {}
         self._under_way: dict[Hashable, _UnderWay] = {}
+        self._ahead: Counter[int] = Counter()  # leases under way by shard
+        self._owing: Counter[str] = Counter()  # and by worker
 
     def forget(self, group: int) -> None:
         """Begin a group anew: nothing of what its lanes did counts any more."""
@@ -127,27 +129,27 @@ class Shards:
 
     def _answers(self, halt: Callable[[], bool]) -> Iterator[Any]:
         """Submit what waits, and give the answers as they come."""
-        halted = False
-        while True:
-            halted = halted if halted else self._submit_waiting(halt)
-            if not self._under_way:
-                return
+        halted = self._submit_waiting(list(self._waiting), halt)
+        while self._under_way:
             handle = self._pool.wait(list(self._under_way), 1.0)
             if handle is None:
                 self._look_for_silence()
+                halted = halted or self._submit_waiting(list(self._waiting), halt)
                 continue
             try:
                 answer = self._pool.result(handle)
             except LostError as error:
                 self._lose(handle, error)
+                halted = halted or self._submit_waiting(list(self._waiting), halt)
                 continue
-            done = self._under_way.pop(handle)
+            done = self._end(handle)
             self._answered[done.worker] = self._pool.clock()
             self._lost[done.shard] = 0
             if isinstance(answer, Failure):
                 raise answer.error
             if done.task is not None:
                 yield done.task, self._accept(done.task, answer)
+            halted = halted or self._submit_waiting([done.shard], halt)
 
     def _operations(self, task: Task) -> tuple[Operation, ...]:
         """What a worker is asked to do for a task."""
@@ -160,24 +162,36 @@ class Shards:
             self._since.setdefault((task.group, task.shard), self._pool.clock())
         return answers[-1]
 
-    def _submit_waiting(self, halt: Callable[[], bool]) -> bool:
-        """Submit what there is room for; returns whether an end was asked for."""
-        ahead = Counter(each.shard for each in self._under_way.values())
-        for shard, queue in self._waiting.items():
-            while queue and ahead[shard] < _AHEAD:
+    def _submit_waiting(self, shards: Iterable[int], halt: Callable[[], bool]) -> bool:
+        """Submit what there is room for of some shards; returns whether an end was asked for."""
+        for shard in shards:
+            queue = self._waiting[shard]
+            while queue and self._ahead[shard] < _AHEAD:
                 if halt():
                     return True
                 self._submit(queue.popleft())
-                ahead[shard] += 1
         return False
+
+    def _begin(self, handle: Hashable, task: Task | None, worker: str, shard: int) -> None:
+        """Note that a lease is under way."""
+        now = self._pool.clock()
+        if task is None or not self._owing[worker]:
+            self._answered[worker] = now  # it owed nothing until now
+        self._under_way[handle] = _UnderWay(task, worker, shard, now)
+        self._ahead[shard] += 1
+        self._owing[worker] += 1
+
+    def _end(self, handle: Hashable) -> _UnderWay:
+        """Note that a lease is under way no more."""
+        done = self._under_way.pop(handle)
+        self._ahead[done.shard] -= 1
+        self._owing[done.worker] -= 1
+        return done
 
     def _submit(self, task: Task) -> None:
         worker = self._worker.get(task.shard) or self._assign(task.shard)
         handle = self._pool.submit(worker, Lease(task.group, task.shard, self._operations(task)))
-        self._answered.setdefault(worker, self._pool.clock())
-        if not any(each.worker == worker for each in self._under_way.values()):
-            self._answered[worker] = self._pool.clock()
-        self._under_way[handle] = _UnderWay(task, worker, task.shard, self._pool.clock())
+        self._begin(handle, task, worker, task.shard)
 
     def _assign(self, shard: int) -> str:
         """Give a shard to the worker that has the fewest."""
@@ -193,17 +207,14 @@ class Shards:
             operations = (*([] if base is None else [base]), *self._log[group, shard])
             if operations:
                 worker = self._worker[shard]
-                handle = self._pool.submit(worker, Lease(group, shard, operations))
-                self._under_way[handle] = _UnderWay(None, worker, shard, self._pool.clock())
-                self._answered[worker] = self._pool.clock()
+                self._begin(self._pool.submit(worker, Lease(group, shard, operations)), None, worker, shard)
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
         """Give the shards of the worker that lost a lease to others, with all that it owed."""
         worker = self._under_way[handle].worker
         _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
         self._pool.drop(worker)
-        owed = [each for each in self._under_way.values() if each.worker == worker]
-        self._under_way = {handle: each for handle, each in self._under_way.items() if each.worker != worker}
+        owed = [self._end(its) for its, each in list(self._under_way.items()) if each.worker == worker]
         for shard in [shard for shard, its in self._worker.items() if its == worker]:
             again = [each.task for each in owed if each.shard == shard and each.task is not None]
             self._count_loss(shard, error)

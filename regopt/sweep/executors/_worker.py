@@ -6,7 +6,7 @@ operations give the same bits on any worker with the same kind of device.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -36,9 +36,9 @@ from regopt.sweep.executors._messages import (
     Train,
     Trained,
     Write,
+    concatenated,
     decoded,
     encoded,
-    is_key,
 )
 
 
@@ -170,14 +170,8 @@ def _read(group: Group, at: np.ndarray) -> Tree:
         parts.append(_taken((held.buffer, held.constants), ids))
     leaves = [jax.tree.leaves(part) for part in parts]
     structure = jax.tree.structure(parts[0])
-    joined = [_joined(column)[: len(at)] for column in zip(*leaves, strict=True)]
+    joined = [concatenated(column)[: len(at)] for column in zip(*leaves, strict=True)]
     return structure.unflatten(joined)
-
-
-def _joined(parts: Sequence[jax.Array]) -> Any:
-    if is_key(parts[0]):
-        return jnp.concatenate(parts)
-    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def _in_chunks(group: Group, at: np.ndarray, entries: Tree) -> Iterator[tuple[np.ndarray, Tree]]:
