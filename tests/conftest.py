@@ -20,15 +20,18 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests marked ``long`` unless asked for, and doctests, whose output is in 32 bit, under x64.
 
-    Of the cells of a test marked ``sampled(n)`` one in n is drawn by the seed, other ones under x64; the rest are
-    ``long``. With ``-m`` all of them are.
+    Of the cells of a test marked ``sampled(n)`` one in n is drawn by the seed, under x64 one in 2n and other ones; the
+    rest are ``long``. With ``-m`` all of them are.
     """
     x64 = jax.config.read("jax_enable_x64")
     if x64:
         items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
     for item in items:
         sampled = item.get_closest_marker("sampled")
-        if sampled and (config.option.markexpr or not sampling.drawn(f"{item.name} {x64}", sampled.args[0])):
+        if sampled is None:
+            continue
+        share = sampled.args[0] * (2 if x64 else 1)
+        if config.option.markexpr or not sampling.drawn(f"{item.name} {x64}", share):
             item.add_marker("long")
     if config.option.markexpr:
         return

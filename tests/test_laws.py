@@ -34,7 +34,7 @@ SAMPLED = {  # one in so many cells is drawn for each run, by the seed that it p
     "vmap_over_a_number_is_the_loop": 14,
     "the_slope_in_every_number_is_finite": 14,
     "a_number_changes_the_result": 14,
-    "jit_is_eager": 4,
+    "jit_is_eager": 8,
     "a_second_value_needs_no_second_compile": 4,
     "a_poisoned_lane_changes_no_bit_of_the_others": 14,
     "a_scan_over_lanes_is_the_loop_and_a_nan_stays_in_its_lane": 2,

@@ -13,7 +13,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,14 +22,15 @@ from rich.text import Text
 
 from regopt._core.messages import one_line, suggestion
 from regopt._version import __version__
-from regopt.experiment._claims import Claim, failure
+from regopt.experiment._checking import check_all
 from regopt.experiment._claims import table as claims_table
-from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_config, read_toml, to_config
+from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_toml, to_config
 from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named, unexpected
-from regopt.experiment._runner import Outcome, execute, execute_in, run_folder
+from regopt.experiment._runner import execute_in, run_folder
 from regopt.experiment._sweeps import best_settings, executor_of, watch, write_report
 
 HOLDS, FAILS, BAD_INPUT, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
+MOST_JOBS = 1024  # processes of regopt claims
 
 _CODES = """exit codes:
   0    all claims hold
@@ -129,6 +129,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     every = "run all experiments and print one table of claims"
     claims = commands.add_parser("claims", help=every, description=every, epilog=_CODES)
     claims.add_argument("--config", metavar="NAME", default="default", help="which of their configs (default)")
+    at_once = "experiments at a time, each in a process of its own (1)"
+    claims.add_argument("--jobs", metavar="N", type=_positive, default=1, help=at_once)
     _add_options(claims, _claims)
     _add_sweep(commands)
     arguments, overrides = parser.parse_known_args(words)
@@ -136,6 +138,13 @@ def _parse(words: list[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     arguments.overrides = overrides
     return arguments
+
+
+def _positive(text: str) -> int:
+    """A whole number above zero, or argparse's one line about it."""
+    if text.isdecimal() and 0 < int(text) <= MOST_JOBS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be an integer in [1, {MOST_JOBS}], got {text!r}")
 
 
 def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
@@ -234,32 +243,14 @@ def _claims(arguments: argparse.Namespace) -> int:
     if name not in known:
         raise ConfigError("configs", name, f"no experiment has such a config; {suggestion(name, known)}")
     _use_all_cores()
-    claims: list[Claim] = []
-    interrupted = False
-    for listing in listings:
-        try:
-            outcome = _outcome(listing, name, arguments.out)
-        except KeyboardInterrupt:
-            interrupted = True
-        except (Exception, SystemExit) as error:
-            if arguments.debug:
-                traceback.print_exc()
-            claims.append(failure(listing.name, str(listing.path), error))
-        else:
-            interrupted = outcome.interrupted
-            claims += [replace(claim, statement=f"{listing.name}: {claim.statement}") for claim in outcome.claims]
-        if interrupted:
-            break
+    checked, interrupted = check_all(listings, name, arguments.out, arguments.jobs)
+    if arguments.debug:
+        print("".join(each.trace for each in checked), end="", file=sys.stderr)
+    claims = [claim for each in checked for claim in each.claims]
     _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))
     if interrupted:
         return _complain(f"interrupted; what was finished is in {arguments.out}", INTERRUPTED, debug=False)
     return HOLDS if all(claim.holds for claim in claims) else FAILS
-
-
-def _outcome(listing: Listing, config_name: str, out: Path) -> Outcome:
-    config_path = configs_of(listing.path) / f"{config_name}.toml"
-    experiment = load_experiment(listing.path)
-    return execute(experiment, read_config(config_path, experiment.config_class), out)
 
 
 def _experiments() -> list[Listing]:
