@@ -4,7 +4,6 @@ Each error says in one line which argument is meant, what it takes, and what it 
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from jax.core import Tracer
@@ -43,13 +42,13 @@ def check_function(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a function, got {brief(value)}")
 
 
-def check_optimizer(name: str, value: Any) -> None:
+def check_optimizer(name: str, value: object) -> None:
     """Require an optax transformation: a pair of functions ``init`` and ``update``."""
     if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in ("init", "update")):
         raise ValueError(f"{name} must be an optax transformation, as regopt.sgd(0.1) is, got {brief(value)}")
 
 
-def check_penalty(name: str, value: Any) -> None:
+def check_penalty(name: str, value: object) -> None:
     """Require a penalty: functions ``value``, ``prox`` and ``mask``."""
     if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in ("value", "prox", "mask")):
         raise ValueError(f"{name} must be a penalty, as penalties.l1(0.1) is, got {brief(value)}")
@@ -61,7 +60,7 @@ def check_index(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a whole number, got {brief(value)}")
 
 
-def check_count(name: str, value: Any, interval: str) -> None:
+def check_count(name: str, value: object, interval: str) -> None:
     """Like ``check_number``, for a number without a fraction, such as 2 or 2.0; a tracer passes."""
     check_number(name, value, interval)
     if not isinstance(value, Tracer) and float(np.asarray(value)) % 1:

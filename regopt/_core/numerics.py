@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jax.core import Tracer
 
 from regopt._core.messages import brief, cut
 from regopt._core.sums import largest_of_vector, sum_vector
-from regopt._core.types import Number, ScheduledNumber
+from regopt._core.types import Number, ScheduledNumber, Tree
 
 _EXTENDED_FLOATS = "V"  # how NumPy sees bfloat16
 _INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
@@ -34,7 +34,7 @@ def like(number: ScheduledNumber, leaf: jax.Array) -> jax.Array:
     return jnp.asarray(number).astype(leaf.dtype) if _is_traced(number) else jnp.asarray(number, leaf.dtype)
 
 
-def widen(*arrays: Any) -> tuple[jax.Array, ...]:
+def widen(*arrays: ScheduledNumber) -> tuple[jax.Array, ...]:
     """The arrays in one common floating dtype of at least float32.
 
     >>> [x.dtype.name for x in widen(jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.float16))]
@@ -211,7 +211,7 @@ def direction_and_norm(
     return [safe_divide(x, length) for x in scaled], scale * length
 
 
-def check_range(name: str, value: Any, interval: str) -> None:
+def check_range(name: str, value: object, interval: str) -> None:
     """Check that a concrete number, or every number of a tree, lies in an interval; tracers and schedules pass.
 
     Args:
@@ -232,7 +232,7 @@ def check_range(name: str, value: Any, interval: str) -> None:
             raise ValueError(f"{name} must lie in {interval}, got {cut(str(number))}")
 
 
-def check_number(name: str, value: Any, interval: str) -> None:
+def check_number(name: str, value: object, interval: str) -> None:
     """Like ``check_range``, for a single number: schedules and trees are refused, a tracer passes.
 
     Args:
@@ -248,13 +248,13 @@ def check_number(name: str, value: Any, interval: str) -> None:
     check_range(name, value, interval)
 
 
-def check_schedulable(name: str, value: Any, interval: str) -> None:
+def check_schedulable(name: str, value: object, interval: str) -> None:
     """Like ``check_number``, for a number or a schedule."""
     if not callable(value) or isinstance(value, type):
         check_number(name, value, interval)
 
 
-def check_whole(name: str, value: Any, interval: str) -> None:
+def check_whole(name: str, value: object, interval: str) -> None:
     """Check that a static argument is an integer in an interval and below 2**31; True and 2.0 are refused.
 
     Args:
@@ -265,14 +265,13 @@ def check_whole(name: str, value: Any, interval: str) -> None:
     Raises:
         ValueError: the value is not an integer, or lies outside.
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not _inside(min(value, 2**31), interval):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not _inside(min(value, 2**31), interval):
         raise ValueError(f"{name} must be a whole number in {interval}, got {brief(value)}")
     if value >= 2**31:
         raise ValueError(f"{name} must be a whole number below 2**31, got {brief(value)}")
 
 
-def _is_real(number: Any) -> bool:
+def _is_real(number: object) -> TypeGuard[Number]:
     """Whether a leaf holds integers or floats, at least one; a bool and what else NumPy would convert is none."""
     if isinstance(number, int | float):
         return not isinstance(number, bool)
@@ -281,7 +280,7 @@ def _is_real(number: Any) -> bool:
     return number.size > 0 and number.dtype.kind in "iuf" + _EXTENDED_FLOATS
 
 
-def _inside(numbers: Any, interval: str) -> bool:
+def _inside(numbers: int | np.integer | np.ndarray, interval: str) -> bool:
     match = _INTERVAL.fullmatch(interval)
     assert match, interval
     low, high = float(match[2]), float(match[3])
@@ -290,10 +289,10 @@ def _inside(numbers: Any, interval: str) -> bool:
     return bool(np.all(above & below))
 
 
-def _is_traced(number: Any) -> bool:
+def _is_traced(number: object) -> TypeGuard[Tracer]:
     return isinstance(number, Tracer)
 
 
-def at_count(number: Any, count: Number) -> Any:
+def at_count(number: Tree, count: Number) -> Tree:
     """The value of a schedule at ``count``; a number is returned unchanged. In a tree this holds for each entry."""
     return jax.tree.map(lambda each: each(count) if callable(each) else each, number)

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import jax
 from flax import nnx
@@ -38,12 +38,12 @@ def leaf_keys(tree: Tree) -> list[KeyPath]:
     return keys
 
 
-def entry_name(entry: Any) -> str:
+def entry_name(entry: object) -> str:
     """The key, attribute name or position that an entry of a path stands for."""
     return jax.tree_util.keystr((entry,), simple=True)
 
 
-def broadcast(prefix: Tree, tree: Tree, name: str, default: Any = None) -> list[Any]:
+def broadcast(prefix: Tree, tree: Tree, name: str, default: object = None) -> list[Tree]:
     """The entry of a prefix tree, or of a mapping from patterns, for each leaf of a tree.
 
     Where several patterns match a leaf, the one with the most characters outside of wildcards wins, whatever the order
@@ -71,7 +71,7 @@ def broadcast(prefix: Tree, tree: Tree, name: str, default: Any = None) -> list[
     return _below(prefix, tree, "", name, default)
 
 
-def _below(prefix: Tree, node: Tree, path: str, name: str, default: Any) -> list[Any]:
+def _below(prefix: Tree, node: Tree, path: str, name: str, default: object) -> list[Tree]:
     prefix, node = _content(prefix), _content(node)
     count = jax.tree.structure(node).num_leaves
     if jax.tree_util.all_leaves([prefix]):
@@ -98,7 +98,7 @@ def _below(prefix: Tree, node: Tree, path: str, name: str, default: Any) -> list
     return found
 
 
-def _match(patterns: Mapping[str, Any], node: Tree, path: str, name: str, default: Any) -> list[Any]:
+def _match(patterns: Mapping[str, Tree], node: Tree, path: str, name: str, default: object) -> list[Tree]:
     for pattern, entry in patterns.items():
         if not jax.tree_util.all_leaves([entry]):
             raise ValueError(f"{name} must have one entry for the pattern {pattern!r}, got {brief(entry)}")
@@ -141,7 +141,7 @@ def near(pattern: str, paths: list[str]) -> str:
     return cut(f"the nearest paths are {', '.join(near)}")
 
 
-def _has_patterns(prefix: Tree, children: Mapping[str, Tree]) -> TypeGuard[Mapping[str, Any]]:
+def _has_patterns(prefix: Tree, children: Mapping[str, Tree]) -> TypeGuard[Mapping[str, Tree]]:
     if not isinstance(prefix, Mapping) or not all(isinstance(key, str) for key in prefix):
         return False
     return any(re.search(r"[*?\[/]", key) for key in prefix) and not prefix.keys() <= children.keys()

@@ -7,7 +7,7 @@ nothing happens here.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def penalty_on_whole_arrays(penalty: Penalty, *names: str) -> Penalty:
     return penalty._replace(**{name: _whole(getattr(penalty, name), name in ("prox", "project")) for name in chosen})
 
 
-def _whole(function: Callable[..., Any], gives_tree: bool) -> Callable[..., Any]:
+def _whole(function: Callable[..., Tree], gives_tree: bool) -> Callable[..., Tree]:
     def call(params, *args):
         found = function(gathered(params), *map(gathered, args))
         return placed_like(found, params) if gives_tree else found
@@ -66,7 +66,7 @@ def _whole(function: Callable[..., Any], gives_tree: bool) -> Callable[..., Any]
     return call
 
 
-def _spec(w: Any) -> PartitionSpec | None:
+def _spec(w: object) -> PartitionSpec | None:
     """How an explicit mesh spreads an array; None where it does not."""
     if not isinstance(w, jax.Array):
         return None

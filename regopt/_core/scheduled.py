@@ -7,7 +7,7 @@ is the optimizer that the factory makes of their values at the count of the step
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec
+from typing import NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def takes_schedules(
     return decorator
 
 
-def _is_scheduled(value: Any) -> bool:
+def _is_scheduled(value: Tree) -> bool:
     return any(callable(leaf) and not isinstance(leaf, type) for leaf in jax.tree.leaves(value))
 
 

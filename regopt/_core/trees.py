@@ -7,7 +7,7 @@ mask that selects weights.
 import inspect
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -221,12 +221,12 @@ def resolve_mask(mask: Mask, params: Tree) -> Tree:
         return jax.tree.map(lambda _: True, params)
     if isinstance(mask, str) and mask == "weights":
         return weights_only(params)
-    given: Any = mask(params) if callable(mask) else mask
+    given: Tree = mask(params) if callable(mask) else mask
     chosen = by_leaf(given, params, "mask", default=False)
     return jax.tree.map(_as_bool, chosen)
 
 
-def _as_bool(on: Any) -> bool:
+def _as_bool(on: Tree) -> bool:
     if isinstance(on, str) or np.ndim(on) or np.result_type(on) != np.bool_:
         raise ValueError(f'mask must be "weights", bools by layer, a function to these, or None, got {brief(on)}')
     return bool(on)

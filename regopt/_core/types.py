@@ -5,6 +5,7 @@ argument annotated ``Number`` may be traced, vmapped over and differentiated.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
@@ -16,6 +17,15 @@ Element = TypeVar("Element", covariant=True)
 # modules, say) or hold a None, and would flag ``params["w"]`` and ``state.count`` on all that a function returns; so
 # this is Any, and functions whose result has the structure of an argument say so by a type variable.
 Tree: TypeAlias = Any
+
+# One setting of a sweep: its numbers and its static values by name. A static value is whatever the task takes it for (a
+# width, the name of an optimizer, an activation function), which no type can say.
+Setting: TypeAlias = dict[str, Any]
+
+# The extra arguments of an optimizer's update: functions and numbers, of which an optimizer takes those that it knows.
+ExtraArgs: TypeAlias = dict[str, Any]
+
+Mode: TypeAlias = Literal["min", "max"]  # whether a smaller or a larger value of a metric is better
 
 
 class ListOf(Protocol[Element]):
@@ -34,6 +44,9 @@ class Device(Protocol):
     def device_kind(self) -> str: ...
     def memory_stats(self) -> dict[str, int] | None: ...
 
+
+# A ``jax.tree_util.PyTreeDef``, which is unknown to type checkers too.
+PyTreeDef: TypeAlias = Any
 
 Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX scalar, or tracer
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
@@ -210,6 +223,18 @@ class Stopping(NamedTuple):
     update: Callable[[Tree, Tree, Number], Tree]
 
 
+class FrozenParams(Protocol):
+    """The parameters of a task that are not trained, which a sweep holds once for all settings."""
+
+    def values(self, h: Setting) -> Tree:
+        """The frozen parameters in a setting."""
+        ...
+
+    def bound(self, values: Tree) -> AbstractContextManager[None]:
+        """A context in which the task takes these values for its frozen parameters."""
+        ...
+
+
 class Task(NamedTuple):
     """What a sweep trains: pure functions of one setting ``h``, a dict of numbers (and static values).
 
@@ -228,6 +253,6 @@ class Task(NamedTuple):
     evaluate: Callable[[Tree, Tree, Tree], dict[str, jax.Array]]
     predict: Callable[[Tree, Tree, Tree], jax.Array] | None = None
     parts: Callable[[], Mapping[str, object]] | None = None
-    modes: Mapping[str, Literal["min", "max"]] | None = None
-    check: Callable[[Any, Tree], None] | None = None
-    frozen: Any = None
+    modes: Mapping[str, Mode] | None = None
+    check: Callable[[Tree, Tree], None] | None = None
+    frozen: FrozenParams | None = None

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from flax import nnx
 from regopt._core import paths
 from regopt._core.checks import check_index
 from regopt._core.messages import brief
-from regopt._core.types import Tree
+from regopt._core.types import Number, Tree
 
 UnitAxis: TypeAlias = int | Mapping[str, int] | None
 AxesOfGroup: TypeAlias = int | tuple[int, ...] | Literal["incoming"] | None
@@ -153,7 +153,7 @@ def _declares(node: object) -> bool:
     return isinstance(node, (nnx.Variable, *_equinox_layers()))
 
 
-def _of_node(node: Any) -> list[int | None]:
+def _of_node(node: Tree) -> list[int | None]:
     count = _count(node)
     if isinstance(node, nnx.Variable):
         return [node.get_metadata().get(UNIT_AXIS)] * count
@@ -162,13 +162,13 @@ def _of_node(node: Any) -> list[int | None]:
 
 def _equinox_layers() -> tuple[type, ...]:
     """Equinox's layers whose weights are ``[out, in, ...]``; none where nobody has imported it."""
-    nn: Any = getattr(sys.modules.get("equinox"), "nn", None)
+    nn = getattr(sys.modules.get("equinox"), "nn", None)
     if nn is None:
         return ()
     return (nn.Linear, nn.Conv, nn.ConvTranspose, nn.GRUCell, nn.LSTMCell)
 
 
-def _fitting(name: str, axis: int | tuple[int, ...] | None, w: Any) -> tuple[int, ...]:
+def _fitting(name: str, axis: int | tuple[int, ...] | None, w: Number) -> tuple[int, ...]:
     ndim = jnp.ndim(w)
     if axis is None:
         return tuple(range(ndim))

@@ -6,7 +6,6 @@ The type of an equinox module decides first, then the shape, then the name.
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +79,7 @@ def _last_name(keys: KeyPath) -> str:
 
 def _types(names: tuple[str, ...]) -> tuple[type, ...]:
     """Equinox's modules of these names; none where nobody has imported it."""
-    nn: Any = getattr(sys.modules.get("equinox"), "nn", None)
+    nn = getattr(sys.modules.get("equinox"), "nn", None)
     return () if nn is None else tuple(getattr(nn, name) for name in names)
 
 
@@ -88,7 +87,7 @@ def _is_equinox(node: object) -> bool:
     return isinstance(node, _types(_NORMS + _LAYERS))
 
 
-def _by_module(node: Any) -> Iterator[str | None]:
+def _by_module(node: Tree) -> Iterator[str | None]:
     """For each leaf of a node why it is no weight, empty for a weight, None where its module does not tell."""
     count = jax.tree.structure(node).num_leaves
     if not _is_equinox(node):
