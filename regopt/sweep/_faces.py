@@ -1,19 +1,21 @@
 """The functions of a flax module that a task needs, the same for ``nnx`` and ``linen``."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from regopt._core.types import Key, Tree
+from regopt._core.types import Key, Setting, Tree
 from regopt._core.units import declared_axes
-from regopt.sweep._frozen import by_patterns
+from regopt.sweep._frozen import Patterns, by_patterns
 
-Setting = Mapping[str, Any]
+NnxModel: TypeAlias = Callable[[Setting, nnx.Rngs], nnx.Module]
+LinenModel: TypeAlias = linen.Module | Callable[[Setting], linen.Module]
+Trainable: TypeAlias = Patterns | nnx.filterlib.Filter  # which parameters are trained
 
 
 class Face(NamedTuple):
@@ -23,10 +25,10 @@ class Face(NamedTuple):
     train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
     predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
     axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
-    chosen: Callable[[Any], Callable[[Key, Setting, Tree], Tree]]  # from a filter to what chooses parameters
+    chosen: Callable[[Trainable], Callable[[Key, Setting, Tree], Tree]]  # from a filter to what chooses parameters
 
 
-def nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module], *, shares: bool = False) -> Face:
+def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     """The functions of an nnx module, which is built anew in each step and given its state.
 
     XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
@@ -79,12 +81,12 @@ def nnx_face(build: Callable[[Setting, nnx.Rngs], nnx.Module], *, shares: bool =
     return Face(lambda key, h: parts(built(h, key)), train, predict, axes, chosen)
 
 
-def is_linen(model: Callable[..., Any] | linen.Module) -> bool:
+def is_linen(model: NnxModel | LinenModel) -> TypeGuard[LinenModel]:
     """Whether the model is a linen module, or a function of the setting alone that returns one."""
     return isinstance(model, linen.Module) or len(inspect.signature(model).parameters) == 1
 
 
-def linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree, trainable: Any = None) -> Face:
+def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> Face:
     """The functions of a linen module; its parameters are those of "params", and of a collection that is trained.
 
     With a collection they are a dict of both.
@@ -92,8 +94,8 @@ def linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree, trainable
     if inputs is None:
         raise ValueError("a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1])")
 
-    is_collection = isinstance(trainable, str) and trainable.isidentifier()
-    collection = trainable if is_collection and trainable != "params" else None
+    named = trainable if isinstance(trainable, str) and trainable.isidentifier() else None
+    collection = None if named == "params" else named
 
     def build(h):
         return model if isinstance(model, linen.Module) else model(h)
@@ -133,7 +135,7 @@ def linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree, trainable
 
     def predict(params, rest, x, h):
         module = build(h)
-        outputs: Any = module.apply({**all_of(params), **rest}, x, **flags(module, training=False))
+        outputs: Tree = module.apply({**all_of(params), **rest}, x, **flags(module, training=False))
         return outputs
 
     def all_of(params):
@@ -145,5 +147,5 @@ def linen_face(model: Callable[..., Any] | linen.Module, inputs: Tree, trainable
     return Face(init, train, predict, lambda *_: {}, chosen)
 
 
-def _are_patterns(trainable: Any) -> bool:
+def _are_patterns(trainable: Trainable) -> TypeGuard[Sequence[str]]:
     return isinstance(trainable, list | tuple) and bool(trainable) and all(isinstance(x, str) for x in trainable)

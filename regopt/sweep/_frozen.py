@@ -5,10 +5,10 @@ product with them is one product over the rows of all lanes, and what depends on
 once. The task finds them through ``Frozen.bound``; outside of a sweep it takes the model's own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.extend import core
 
 from regopt._core.paths import broadcast, leaf_paths
-from regopt._core.types import Key, Tree
+from regopt._core.types import Key, Setting, Tree
 
-Setting = Mapping[str, Any]
+Patterns: TypeAlias = str | Sequence[str] | Mapping[str, bool]  # path patterns, or bools by path pattern
 
 
 class Frozen:
@@ -99,11 +99,11 @@ class Frozen:
         return unflatten_dict(trained), unflatten_dict({path: flat[path] for path in flat if path not in trained})
 
 
-def _flat(nested: Tree) -> dict[Any, Any]:
+def _flat(nested: Tree) -> dict[tuple[str | int, ...], Tree]:
     return dict(flatten_dict(nested))
 
 
-def by_patterns(patterns: Any) -> Callable[[Key, Setting, Tree], Tree]:
+def by_patterns(patterns: Patterns) -> Callable[[Key, Setting, Tree], Tree]:
     """What chooses parameters by path patterns: one, several, or a mapping from patterns to bools."""
     if not isinstance(patterns, Mapping):
         patterns = dict.fromkeys([patterns] if isinstance(patterns, str) else patterns, True)
@@ -115,7 +115,7 @@ def by_patterns(patterns: Any) -> Callable[[Key, Setting, Tree], Tree]:
     return chosen
 
 
-def _depending(jaxpr: core.Jaxpr) -> set[Any]:
+def _depending(jaxpr: core.Jaxpr) -> set[core.Var]:
     """The variables of a program that depend on its inputs."""
     depend = set(jaxpr.invars)
     for eqn in jaxpr.eqns:
@@ -124,7 +124,7 @@ def _depending(jaxpr: core.Jaxpr) -> set[Any]:
     return depend
 
 
-def _evaluated(traced: Any, *inputs: Tree) -> list[Any]:
+def _evaluated(traced: core.ClosedJaxpr, *inputs: Tree) -> list[jax.Array]:
     """The outputs of a program; those that are constants are not copied."""
     constants = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
     known = [

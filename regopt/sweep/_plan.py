@@ -1,8 +1,9 @@
 """What a sweep would take: memory, arithmetic and time, measured on one segment of each group."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from regopt._core.messages import shown
+from regopt._core.types import Setting
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import seconds_of_a_call
@@ -14,7 +15,7 @@ _HOW = {"vmap": "at a time", "map": "one after the other"}
 class GroupPlan(NamedTuple):
     """The cost of the settings that share one program."""
 
-    static: dict[str, Any]  # the static values that they share
+    static: Setting  # the static values that they share
     settings: int
     held: int  # number of settings on the devices at the same time
     chunk: int  # number of settings that a device trains in one call

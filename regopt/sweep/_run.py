@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 
+from regopt._core.io import JsonObject
 from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
@@ -163,7 +163,7 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
 
 def _follow(
     runner: Runner,
-    identity: Callable[[], dict[str, Any]],
+    identity: Callable[[], JsonObject],
     config: SweepConfig,
     out: Path | None,
     halt: Callable[[], bool],
@@ -178,7 +178,7 @@ def _follow(
         return runner.train(checkpointing, halt=halt, progress=config.progress, callbacks=callbacks)
 
 
-def _stored(folder: Path) -> dict[str, Any] | None:
+def _stored(folder: Path) -> JsonObject | None:
     """The fingerprint of what a folder holds, if it holds anything that can be read; opening it tells what is wrong."""
     try:
         snapshot = read(folder)

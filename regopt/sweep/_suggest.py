@@ -1,23 +1,28 @@
 """Settings that an Optuna sampler suggests, in batches: ask for them, train them in one program, tell the results."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from regopt._core.messages import brief
 from regopt._core.numerics import check_whole
+from regopt._core.types import Mode, Setting
 from regopt.sweep.results import Result
 from regopt.sweep.space import Dimension, Settings, grid
 from regopt.sweep.space._conditional import holds
-from regopt.sweep.space._dimensions import Space, check_space
-from regopt.training._checks import Mode, require_direction
+from regopt.sweep.space._dimensions import Column, Space, check_space
+from regopt.training._checks import require_direction
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import CategoricalChoiceType
 
 _DIRECTIONS: dict[str, Mode] = {"MINIMIZE": "min", "MAXIMIZE": "max"}
-Constraints = Callable[[dict[str, Any]], Mapping[str, float]]
+Constraints = Callable[[Setting], Mapping[str, float]]
 
 
-def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
+def ask(study: "optuna.Study", space: Space, count: int) -> tuple[list["optuna.Trial"], Settings]:
     """Ask a study for settings; each is crossed with the seeds and replicas of the space.
 
     The parameters of a trial are the values of its setting, so ``study.best_params`` may be used as they are; a static
@@ -82,8 +87,8 @@ def ask(study: Any, space: Space, count: int) -> tuple[list[Any], Settings]:
 
 
 def tell(
-    study: Any,
-    trials: Sequence[Any],
+    study: "optuna.Study",
+    trials: Sequence["optuna.Trial"],
     result: Result,
     metric: str | Sequence[str] | None = None,
     *,
@@ -168,7 +173,9 @@ class _Outcome(NamedTuple):
     curve: np.ndarray | None  # [evaluations]: means over the repeats; None for several objectives
 
 
-def _tell_one(study: Any, trial: Any, outcome: _Outcome, steps: np.ndarray, *, some_pruned: bool) -> None:
+def _tell_one(
+    study: "optuna.Study", trial: "optuna.Trial", outcome: _Outcome, steps: np.ndarray, *, some_pruned: bool
+) -> None:
     from optuna.trial import TrialState
 
     if outcome.unfinished:
@@ -190,7 +197,7 @@ def _tell_one(study: Any, trial: Any, outcome: _Outcome, steps: np.ndarray, *, s
         study.tell(trial, outcome.values)
 
 
-def _told_metrics(study: Any, result: Result, metric: str | Sequence[str] | None) -> list[str]:
+def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[str] | None) -> list[str]:
     """The metric of each objective of the study, after a check of its direction."""
     if metric is None and len(study.directions) > 1:
         raise ValueError(f"metric must name one metric for each of the study's {len(study.directions)} objectives")
@@ -214,16 +221,18 @@ def _sign(mode: Mode) -> int:
     return 1 if mode == "min" else -1
 
 
-def _constrain(trial: Any, values: object) -> None:
+def _constrain(trial: "optuna.Trial", values: object) -> None:
     if not isinstance(values, Mapping):
         raise ValueError(f"constraints must return a dict from names to numbers, got {brief(values)}")
     for name, value in values.items():
         trial.set_constraint(name, np.inf if np.isnan(value) else float(value))  # a diverged trial is not feasible
 
 
-def _suggested(trial: Any, drawn: Mapping[str, Dimension], labels: Mapping[str, list[Any]]) -> dict[str, Any]:
+def _suggested(
+    trial: "optuna.Trial", drawn: Mapping[str, Dimension], labels: Mapping[str, list["CategoricalChoiceType"]]
+) -> Setting:
     """The values that the study suggests for one trial, by name; ``otherwise`` where a condition does not hold."""
-    values: dict[str, Any] = {}
+    values: Setting = {}
     for name, dimension in drawn.items():
         if not holds(dimension, values):
             values[name] = dimension.otherwise
@@ -237,11 +246,12 @@ def _suggested(trial: Any, drawn: Mapping[str, Dimension], labels: Mapping[str, 
     return values
 
 
-def _labels(levels: Sequence[Any] | np.ndarray) -> list[Any]:
+def _labels(levels: Column) -> list["CategoricalChoiceType"]:
     """How a study stores the values of a dimension: as they are, or by name where it could not tell them apart."""
     values = [value.item() if isinstance(value, np.generic) else value for value in levels]
-    if all(isinstance(value, str | bool | int | float | None) for value in values) and len(set(values)) == len(values):
-        return values
+    storable = [value for value in values if isinstance(value, str | bool | int | float | None)]
+    if len(storable) == len(values) == len(set(storable)):
+        return storable
     names = [getattr(value, "__qualname__", None) or repr(value) for value in values]
     return [name if names.count(name) == 1 else f"{name} #{at}" for at, name in enumerate(names)]
 

@@ -3,26 +3,24 @@
 import inspect
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen
 
 from regopt._core.messages import brief
 from regopt._core.protocols import evaluation_params, final_params
-from regopt._core.types import Key, Task, Tree
+from regopt._core.types import Key, Mode, Setting, Task, Tree
 from regopt._core.units import declared
 from regopt.data import Splits
-from regopt.sweep._faces import Face, is_linen, linen_face, nnx_face
+from regopt.sweep._faces import Face, LinenModel, NnxModel, Trainable, is_linen, linen_face, nnx_face
 from regopt.sweep._frozen import Frozen
-from regopt.training._checks import Mode, mode_of
+from regopt.training._checks import mode_of
 from regopt.training._evaluation import InBatches
 from regopt.training._examples import check_scalar, checked_examples
 
-Setting = Mapping[str, Any]
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
 Augment = Callable[[Key, Tree, Tree, Setting], tuple[Tree, Tree]]  # (key, x, y, h) -> x, y
 # folded into the key of a step; far from the counts that the random streams of a module fold in
@@ -38,14 +36,14 @@ class SupervisedState(NamedTuple):
 
 
 def supervised(
-    model: Callable[..., Any] | linen.Module,
+    model: NnxModel | LinenModel,
     loss: Measure,
     optimizer: Callable[[Setting], optax.GradientTransformation],
     *,
     metrics: Mapping[str, Measure] | None = None,
     inputs: Tree = None,
     augment: Augment | None = None,
-    trainable: Any = None,
+    trainable: Trainable = None,
     pretrained: Tree = None,
 ) -> Task:
     """The task that trains ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
@@ -110,7 +108,10 @@ def supervised(
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
     measures = {name: _with_setting(measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
-    face = linen_face(model, inputs, trainable) if is_linen(model) else nnx_face(model, shares=trainable is not None)
+    if is_linen(model):
+        face = linen_face(model, inputs, trainable)
+    else:
+        face = nnx_face(cast(NnxModel, model), shares=trainable is not None)
     frozen = _frozen(face, trainable, pretrained)
 
     def whole(params: Tree, h: Setting) -> Tree:
@@ -162,7 +163,7 @@ def supervised(
     return Task(init, step, evaluate, predict, parts, modes, check, frozen)
 
 
-def _frozen(face: Face, trainable: Any, pretrained: Tree) -> Frozen | None:
+def _frozen(face: Face, trainable: Trainable, pretrained: Tree) -> Frozen | None:
     if trainable is None:
         if pretrained is not None:
             raise ValueError("pretrained needs trainable, which says what is trained further")
@@ -171,7 +172,7 @@ def _frozen(face: Face, trainable: Any, pretrained: Tree) -> Frozen | None:
 
 
 def _measured_in_batches(
-    predict: Callable[..., Any], measures: Mapping[str, Measure], given: Mapping[str, Any]
+    predict: Callable[..., Tree], measures: Mapping[str, Measure], given: Mapping[str, Measure]
 ) -> InBatches:
     """The evaluation of a supervised task, in the parts that batches need: each metric as it declares."""
     reductions = {
@@ -190,7 +191,7 @@ def _measured_in_batches(
         means = {name: statistic(outputs, y, h) for name, statistic in statistics.items()}
         return means, (outputs, y) if needs_all else ()
 
-    def finish(means: Mapping[str, Any], rows: Any, data: Splits, h: Setting):
+    def finish(means: Mapping[str, jax.Array], rows: Tree, data: Splits, h: Setting):
         del data
         values = {name: means[name] if name in means else measures[name](*rows, h) for name in measures}
         finished = {name: reductions[name].finish(values[name]) for name in reductions}

@@ -5,13 +5,13 @@ such a leaf, and never show its digest.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
 
 from regopt._core.io import JsonObject, digest
 from regopt._core.messages import shown
+from regopt._core.types import Tree
 
 _MISSING = object()
 _SHA256, _KIND, _PARTS = "sha256", "kind", "parts"
@@ -35,7 +35,7 @@ def digested(sha256: str, kind: str, parts: Mapping[str, JsonObject] | None = No
     return {_SHA256: sha256, _KIND: kind} | ({} if parts is None else {_PARTS: dict(parts)})
 
 
-def digested_arrays(tree: Any) -> Any:
+def digested_arrays(tree: Tree) -> JsonObject | None:
     """Digests of the leaves of a tree of arrays, by their paths; of an array its own, and None for None."""
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -75,7 +75,7 @@ def differences(stored: object, present: object, path: str = "") -> list[str]:
     return [] if same else [f"{path} was {_word(stored)}, is {_word(present)}"]
 
 
-def _differences_of_digested(stored: Mapping[str, Any], present: Mapping[str, Any], path: str) -> list[str]:
+def _differences_of_digested(stored: Mapping[str, object], present: Mapping[str, object], path: str) -> list[str]:
     if stored[_SHA256] == present[_SHA256]:
         return []
     if found := differences(stored.get(_PARTS, {}), present.get(_PARTS, {}), path):

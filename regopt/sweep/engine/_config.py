@@ -15,7 +15,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import jax
 import numpy as np
 
-from regopt._core.io import digest_json
+from regopt._core.io import JsonObject, digest_json
 from regopt._core.types import Device, Key, Number, Task
 from regopt.data import Splits
 from regopt.data._streams import Stream, as_stream, sample_digest
@@ -137,14 +137,15 @@ class SweepConfig:
         return self.mode
 
     @functools.cached_property
-    def data_digests(self) -> Any:
+    def data_digests(self) -> JsonObject | None:
         """The digests of the data, which take time that grows with them: computed once a sweep, not once a share."""
         parts = self.data._asdict()
         if self.stream is None:
             return digested_arrays(parts)
         code = None if self.stream.code is None else code_digest(self.stream.code)
         words = [self.stream.size, code, sample_digest(self.stream)]  # to read all of it may take hours
-        return {**digested_arrays(parts | {"train": None}), "train": digested(digest_json(words), "batches")}
+        held = digested_arrays(parts | {"train": None}) or {}
+        return {**held, "train": digested(digest_json(words), "batches")}
 
     @property
     def evaluated(self) -> np.ndarray:

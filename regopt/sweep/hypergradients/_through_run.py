@@ -5,7 +5,7 @@ It is exact for the run as it is, converged or not. ``_implicit.py`` does not ne
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def hypergradient(
     data: Splits,
     *,
     steps: int,
-    fixed: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, object] | None = None,
     segment: int | None = None,
     batch_size: int | None = None,
     key: Key | None = None,

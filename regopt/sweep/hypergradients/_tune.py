@@ -1,7 +1,7 @@
 """Descent on a validation metric by its hypergradient, with any optax optimizer, on a scale for each number."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,15 @@ _SCALES = {
 }
 
 
+class HasGradient(Protocol):
+    """A metric with its gradient, as ``hypergradient`` and ``implicit_hypergradient`` return them."""
+
+    @property
+    def value(self) -> jax.Array: ...
+    @property
+    def gradient(self) -> Tree: ...
+
+
 class Tuned(NamedTuple):
     """The path of a descent and its best point."""
 
@@ -46,7 +55,7 @@ class _Descent(NamedTuple):
 
 
 def tune(
-    hypergradient_of: Callable[[Tree], Any],
+    hypergradient_of: Callable[[Tree], HasGradient],
     h: Tree,
     optimizer: optax.GradientTransformation,
     *,

@@ -6,26 +6,28 @@ there, so named tuples and the like come back as ``Record``.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.io import JsonObject
 from regopt._core.types import Tree
 from regopt.sweep import checkpoint
 
 Key = tuple[str, str | int]  # "field" of a class, "key" of a dict, "index" of a sequence
 KeyPath = tuple[Key, ...]
+Leaf = np.ndarray | jax.Array  # random keys are arrays of JAX
 
 
-class Record(dict[str, Any]):
+class Record(dict[str, Tree]):
     """The fields of a state whose class is not known here, as a dict and as attributes.
 
     Fields without arrays are absent.
     """
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Tree:
         try:
             return self[name]
         except KeyError:
@@ -45,9 +47,9 @@ class Lanes(NamedTuple):
     indices: np.ndarray  # [lanes], int: the rows of their settings
     entries: np.ndarray  # [lanes], int: where they lie in the arrays; -1 where a state is not kept
     paths: list[KeyPath]  # of the arrays, within a state
-    arrays: list[np.ndarray]  # each [entries, ...]
+    arrays: Sequence[Leaf]  # each [entries, ...]
     kept: int  # the row of one more setting, whose state was kept when it left the devices; -1 without one
-    kept_arrays: list[np.ndarray]
+    kept_arrays: Sequence[Leaf]
 
 
 class StatesAtRest:
@@ -91,7 +93,7 @@ class StatesInFolder(StatesAtRest):
         keeps_best: whether the kept state of a setting is its best one.
     """
 
-    def __init__(self, folder: Path, about: Sequence[Mapping[str, Any]], kept_step: np.ndarray, *, keeps_best: bool):
+    def __init__(self, folder: Path, about: Sequence[JsonObject], kept_step: np.ndarray, *, keeps_best: bool):
         super().__init__([])
         self._folder, self.about, self._kept_step, self._keeps_best = folder, about, kept_step, keeps_best
         self._saved_step = np.zeros(0, int)
@@ -106,7 +108,7 @@ class StatesInFolder(StatesAtRest):
             )
         return super().state(setting)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[StatesAtRest], tuple[Sequence[Lanes]]]:
         self._read()
         return StatesAtRest, (self._groups,)
 
@@ -125,7 +127,7 @@ class StatesInFolder(StatesAtRest):
         self._saved_step = saved
 
 
-def _lanes(leaves: Mapping[str, np.ndarray], prefix: str, about: Mapping[str, Any]) -> Lanes:
+def _lanes(leaves: Mapping[str, np.ndarray], prefix: str, about: JsonObject) -> Lanes:
     """One group of what a checkpoint holds; ``leaves`` has them by name in the order of the tree."""
     paths = [tuple((str(kind), name) for kind, name in path) for path in about["paths"]]
     arrays = [array for name, array in leaves.items() if name.startswith(f"{prefix}.buffer.")]
@@ -147,7 +149,7 @@ def paths_of(tree: Tree) -> list[KeyPath]:
     return [tuple(_key(key) for key in path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def _key(key: Any) -> Key:
+def _key(key: object) -> Key:
     match key:
         case jax.tree_util.GetAttrKey(name):
             return "field", name
@@ -158,7 +160,7 @@ def _key(key: Any) -> Key:
     return "key", str(key)
 
 
-def built(paths: Sequence[KeyPath], leaves: Sequence[np.ndarray]) -> Tree:
+def built(paths: Sequence[KeyPath], leaves: Sequence[Leaf]) -> Tree:
     """The tree of these leaves: dicts, lists, and a ``Record`` for each class."""
     if len(paths) == 1 and not paths[0]:
         return leaves[0]
@@ -173,10 +175,11 @@ def built(paths: Sequence[KeyPath], leaves: Sequence[np.ndarray]) -> Tree:
     if kinds == {"index"}:
         size = max(int(index) for _, index in inner) + 1
         return [inner.get(("index", index), ()) for index in range(size)]
-    named: dict[Any, Any] = {name: value for (_, name), value in inner.items()}
-    return Record(named) if kinds == {"field"} else named
+    if kinds == {"field"}:
+        return Record({str(name): value for (_, name), value in inner.items()})
+    return {name: value for (_, name), value in inner.items()}
 
 
-def as_numpy(leaf: Any) -> Any:
+def as_numpy(leaf: Leaf) -> Leaf:
     """A leaf as a NumPy array; random keys stay what they are."""
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)

@@ -1,10 +1,12 @@
 """The best setting of a sweep: by the mean over the rows that only repeat it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from regopt._core.types import Setting
+from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._repeated import repeated
 from regopt.training._checks import require_direction
 
@@ -13,13 +15,13 @@ class Best(NamedTuple):
     """The best setting of a sweep."""
 
     index: int  # its row in the table
-    setting: dict[str, Any]  # numbers and static values by name
+    setting: Setting  # numbers and static values by name
     metrics: dict[str, float]  # at the step that was kept
     step: int  # the step that was kept
     rows: tuple[int, ...] = ()  # its repeats; ``index`` is the first of them, and the metrics are means over them
 
 
-def best_of(result: Any, metric: str | None, mode: Literal["min", "max"] | None, over: Sequence[str]) -> Best:
+def best_of(result: Outcome, metric: str | None, mode: Literal["min", "max"] | None, over: Sequence[str]) -> Best:
     """See ``Result.best``."""
     metric = str(result.monitor) if metric is None else metric
     kept = result.kept_metrics()

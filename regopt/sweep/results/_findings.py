@@ -2,14 +2,15 @@
 
 import contextlib
 import dataclasses
-from typing import Any
 
 from regopt.report import REPEATED, Findings
 from regopt.sweep.results._importance import importance
+from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._statistics import repeats, separations
+from regopt.sweep.results._tables import curves, table_of
 
 
-def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Findings:
+def findings(result: Outcome, title: str = "Sweep", *, thorough: bool = True) -> Findings:
     """The tables of a result, as the report takes them.
 
     Args:
@@ -23,11 +24,11 @@ def findings(result: Any, title: str = "Sweep", *, thorough: bool = True) -> Fin
     Raises:
         ImportError: an extra is not installed.
     """
-    table, names = result.to_pandas(), tuple(result.history.settings.columns)
+    table, names = table_of(result), tuple(result.history.settings.columns)
     plain = Findings(
         title,
         table,
-        result.curves(),
+        curves(result),
         names,
         result.monitor,
         result.mode,

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from regopt._core.types import Tree
 from regopt.sweep.space import Settings
 
 
@@ -130,12 +131,12 @@ class History:
             values = np.where(diverged, np.inf, np.fmin.accumulate(np.where(done, values, np.nan), axis=1))
         return np.where(done, values, np.nan)
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_tree(self) -> dict[str, Tree]:
         """Everything but steps and static values, as a tree of arrays for a store."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
 
-    def restore(self, tree: Mapping[str, Any]) -> None:
+    def restore(self, tree: Mapping[str, Tree]) -> None:
         """Replace the history by the one that ``to_tree`` returned; the columns keep their order here."""
         numbers, curves, used = (
             {name: np.array(tree[part][name]) for name in columns}

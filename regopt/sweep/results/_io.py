@@ -10,21 +10,31 @@ states are not in it. Reading is in ``_load.py``, resuming a sweep in ``regopt.s
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regopt._core.io import digest, versions, write_arrays, write_json, write_table
+from regopt._core.io import JsonObject, digest, versions, write_arrays, write_json, write_table
+from regopt.sweep.results._outcome import Outcome
+from regopt.sweep.results._tables import table_of
 from regopt.sweep.space import Settings
+
+if TYPE_CHECKING:
+    import pandas
 
 FORMAT = 2
 NAME, ABOUT = "sweep.npz", "about"
 OTHERS = {"history", "config", "versions", "states", "modes", "parameters"}  # fields of a result that are no scalars
 
 
-def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
+def save(
+    result: Outcome,
+    folder: str | Path,
+    config: Mapping[str, object] | None = None,
+    states: Sequence[Mapping[str, object]] = (),
+) -> None:
     """Write a result into a folder; a result in it is replaced.
 
     The parquet file is left out where pandas or pyarrow is not installed.
@@ -33,6 +43,7 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
         result: a ``Result``, finished or not.
         folder: created if it does not exist.
         config: the resolved config as JSON values; by default what the result knows of it.
+        states: where the trained states of each group lie in the checkpoint beside it; () without one.
 
     Raises:
         OSError: the folder cannot be written.
@@ -50,23 +61,23 @@ def save(result: Any, folder: str | Path, config: Mapping[str, Any] | None = Non
         "config": dict(result.config if config is None else config) or _known(result),
         "versions": dict(result.versions) or versions(),
         "modes": dict(result.modes),
-        "states": getattr(result.states, "describe", list)(),
+        "states": list(states),
         "parameters": None if result.parameters is None else np.asarray(result.parameters).tolist(),
     }
     text = json.dumps(about, allow_nan=False)
     write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})
     if all(map(importlib.util.find_spec, ("pandas", "pyarrow"))):
-        write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
+        write_table(folder / "table.parquet", _as_text(table_of(result), settings))
     for name in ("config", "versions"):
         write_json(folder / f"{name}.json", about[name])
 
 
-def scalars(result: Any) -> list[str]:
+def scalars(result: Outcome | type[Outcome]) -> list[str]:
     """The fields of a result, or of its class, that are numbers, texts and booleans."""
     return [field.name for field in dataclasses.fields(result) if field.name not in OTHERS]
 
 
-def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
+def _flat(result: Outcome) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
     """The history's arrays under plain names, and for each field the keys of its dictionary, None for an array."""
     history = result.history
     parts = {field.name: getattr(history, field.name) for field in dataclasses.fields(history)}
@@ -78,14 +89,14 @@ def _flat(result: Any) -> tuple[dict[str, np.ndarray], dict[str, list[str] | Non
     return arrays, {name: list(part) if isinstance(part, Mapping) else None for name, part in parts.items()}
 
 
-def _known(result: Any) -> dict[str, Any]:
+def _known(result: Outcome) -> JsonObject:
     """The part of the config that the result knows."""
     steps = result.history.steps
     lasting = {"steps": int(steps[-1]), "eval_every": int(steps[0])} if len(steps) else {}
     return {"settings": len(result.history.settings), **lasting, "monitor": result.monitor, "mode": result.mode}
 
 
-def _as_text(frame: Any, settings: Settings) -> Any:
+def _as_text(frame: "pandas.DataFrame", settings: Settings) -> "pandas.DataFrame":
     """The table with static values of one type in each column, as parquet needs them."""
     columns = {name: [word(value) for value in column] for name, column in settings.static.items()}
     for name, column in columns.items():
@@ -93,13 +104,13 @@ def _as_text(frame: Any, settings: Settings) -> Any:
     return frame.assign(**columns)
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     """A scalar as a value of strict JSON; None for a number that is not finite."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def word(value: Any) -> str | bool | int | float:
+def word(value: object) -> str | bool | int | float:
     """A static value as a value of JSON; a function by its name, any other object by its repr."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value)):

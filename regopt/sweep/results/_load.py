@@ -6,11 +6,11 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 import numpy as np
 
-from regopt._core.io import digest
+from regopt._core.io import JsonObject, digest
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
 from regopt.sweep import checkpoint
@@ -90,7 +90,7 @@ def load(folder: str | Path) -> Result:
         if digest(arrays) != about["sha256"]:
             raise ValueError("its numbers are not those that were saved")
         parts = _parts(about["arrays"], arrays)
-        facts: dict[str, Any] = {name: about["result"][name] for name in _io.scalars(Result)}
+        facts: JsonObject = {name: about["result"][name] for name in _io.scalars(Result)}
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
         columns = {name: tuple(column) for name, column in about["static"].items()}
         facts["modes"] = {str(name): str(mode) for name, mode in about["modes"].items()}
@@ -125,7 +125,7 @@ def _check_sizes(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def _identity(folder: str | Path) -> dict[str, Any]:
+def _identity(folder: str | Path) -> JsonObject:
     """What the checkpoint of a sweep says of it; nothing where there is none."""
     try:
         found = checkpoint.read(folder)
@@ -134,7 +134,7 @@ def _identity(folder: str | Path) -> dict[str, Any]:
     return found.identity if found else {}
 
 
-def _parts(names: Mapping[str, list[str] | None], stored: Any) -> dict[str, Any]:
+def _parts(names: Mapping[str, list[str] | None], stored: Mapping[str, np.ndarray]) -> dict[str, Tree]:
     return {
         name: stored[f"{name}.0"] if keys is None else {key: stored[f"{name}.{at}"] for at, key in enumerate(keys)}
         for name, keys in names.items()

@@ -1,13 +1,14 @@
 """A result as a notebook shows it."""
 
-from typing import Any
-
 import numpy as np
 
+from regopt.report import REPEATED
 from regopt.report._notebook import to_html
+from regopt.sweep.results._best import best_of
+from regopt.sweep.results._outcome import Outcome
 
 
-def result_html(result: Any) -> str | None:
+def result_html(result: Outcome) -> str | None:
     """The best setting, the number of settings of each status and the curve of the best one.
 
     Args:
@@ -20,7 +21,7 @@ def result_html(result: Any) -> str | None:
     text = ", ".join(f"{count:,} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
     title = f"{len(result.status):,} settings:"
     try:
-        best = result.best()
+        best = best_of(result, None, None, REPEATED)
     except ValueError as error:  # none has a finite value
         return to_html(title, [{"best": str(error)}], text=text)
     row = {"setting": best.index, **best.setting, **best.metrics, "step": best.step}

@@ -1,12 +1,14 @@
 """The Pareto front of a sweep: the settings that no other one beats in several metrics at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from regopt._core.messages import brief
+from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._repeated import repeated
+from regopt.sweep.space._dimensions import Column
 from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Pareto(NamedTuple):
 
 
 def pareto(
-    result: Any, metrics: Sequence[str], modes: Mapping[str, Literal["min", "max"]] | None, over: Sequence[str]
+    result: Outcome, metrics: Sequence[str], modes: Mapping[str, Literal["min", "max"]] | None, over: Sequence[str]
 ) -> Pareto:
     """See ``Result.pareto``."""
     import pandas
@@ -95,7 +97,7 @@ def _on_front(points: np.ndarray) -> np.ndarray:
     return found
 
 
-def _direction(result: Any, name: str, modes: Mapping[str, Literal["min", "max"]]) -> Literal["min", "max"]:
+def _direction(result: Outcome, name: str, modes: Mapping[str, Literal["min", "max"]]) -> Literal["min", "max"]:
     if name in modes:
         if modes[name] not in ("min", "max"):
             raise ValueError(f'modes must be "min" or "max", got {modes[name]!r} for {name}')
@@ -105,7 +107,7 @@ def _direction(result: Any, name: str, modes: Mapping[str, Literal["min", "max"]
     return result.mode if name == result.monitor else require_direction(name, result.modes)
 
 
-def _is_numbers(column: Any) -> bool:
+def _is_numbers(column: Column) -> bool:
     return np.asarray(column, object).size > 0 and all(
         isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in column
     )

@@ -6,15 +6,16 @@ Tables and curves are returned as pandas and xarray objects. The drawings are in
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from regopt._core.types import Tree
 from regopt.report import REPEATED
 from regopt.sweep.results import _tables
 from regopt.sweep.results._best import Best, best_of
 from regopt.sweep.results._history import History
-from regopt.sweep.results._states import States
+from regopt.sweep.results._outcome import Outcome, States
 
 if TYPE_CHECKING:
     import pandas
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Result(Outcome):
     """The result of a sweep, which ``run`` and ``load`` return.
 
     The *kept* step of a setting is the best evaluated one with early stopping, else the last; its metrics in the table
@@ -43,46 +44,7 @@ class Result:
         (1, 4, 0.9375, 0.9375)
     """
 
-    history: History
-    monitor: str
-    mode: Literal["min", "max"]
-    keeps_best: bool  # whether early stopping kept the best state of each setting
-    interrupted: bool  # whether a signal ended the sweep before all settings were done
-    trace_seconds: float  # in which JAX traced and lowered the programs
-    compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
-    run_seconds: float
-    chunk: int  # number of settings that a device trained at once, in the largest group
-    temporary_bytes: int  # of a device in training, in the largest group
-    busy_share: float  # the share of the slots of all calls that trained a setting, in [0, 1]
-    states: States = dataclasses.field(repr=False)
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # resolved, as JSON values
-    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
-    modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
-    parameters: np.ndarray | None = dataclasses.field(default=None, repr=False)  # [settings], int: parameters of each
-
-    @property
-    def kept_step(self) -> np.ndarray:
-        """[settings], int: the step whose state was kept; 0 where nothing was trained."""
-        return self.history.best_step if self.keeps_best else self.history.last_step
-
-    @property
-    def status(self) -> np.ndarray:
-        """[settings], str: done, stopped (by early stopping), pruned (by the scheduler), diverged or unfinished."""
-        history = self.history
-        return np.select(
-            [history.diverged, history.stopped, history.pruned, ~history.training & (history.last_step > 0)],
-            ["diverged", "stopped", "pruned", "done"],
-            "unfinished",
-        )
-
-    def kept_metrics(self) -> dict[str, np.ndarray]:
-        """Each metric ``[settings]`` at the kept step, NaN where there is none."""
-        history = self.history
-        at = np.searchsorted(history.steps, self.kept_step)
-        rows = np.arange(len(history.settings))
-        known = self.kept_step > 0
-        at = np.where(known, at, 0)
-        return {name: np.where(known, curve[rows, at], np.nan) for name, curve in history.curves.items()}
+    states: "States[Result]" = dataclasses.field(repr=False, kw_only=True)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
@@ -94,7 +56,7 @@ class Result:
         Raises:
             ImportError: pandas is not installed.
         """
-        return _tables.table(self)
+        return _tables.table_of(self)
 
     def curves(self) -> "xarray.Dataset":
         """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
@@ -174,7 +136,7 @@ class Result:
 
         return pareto(self, metrics, modes, over)
 
-    def state(self, setting: int | Best) -> Any:
+    def state(self, setting: int | Best) -> Tree:
         """The state of one setting at its kept step, with NumPy leaves.
 
         Args:
@@ -194,7 +156,7 @@ class Result:
 
         return result_html(self)
 
-    def params(self, setting: int | Best) -> Any:
+    def params(self, setting: int | Best) -> Tree:
         """The parameters of one setting at its kept step: the field ``params`` of its state, with NumPy leaves.
 
         Args:
@@ -211,7 +173,7 @@ class Result:
             raise ValueError(f"the task's state has no field params, got {type(state).__name__}: see state(setting)")
         return state.params
 
-    def predict(self, inputs: Any) -> np.ndarray:
+    def predict(self, inputs: Tree) -> np.ndarray:
         """The outputs of the task for ``inputs`` at the kept state of every setting, in chunks as in the sweep.
 
         For a supervised task these are ``model(inputs)`` with noise off, as in its evaluation. The program is compiled
@@ -244,7 +206,7 @@ class Result:
         """
         return self.states.refit(None if setting is None else _index(setting, self.history))
 
-    def save(self, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:
+    def save(self, folder: str | Path, config: Mapping[str, object] | None = None) -> None:
         """Write table, curves, config and versions into a folder; ``sweep.load`` reads them, without the states.
 
         Args:
@@ -253,7 +215,7 @@ class Result:
         """
         from regopt.sweep.results import _io
 
-        _io.save(self, folder, config)
+        _io.save(self, folder, config, getattr(self.states, "describe", list)())
 
     def findings(self, title: str = "Sweep", *, thorough: bool = True) -> "Findings":
         """The tables of this result as ``regopt.report`` takes them; its functions take the result itself too.

@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from regopt.sweep.results._outcome import Outcome
+from regopt.sweep.space._dimensions import Column
+
 if TYPE_CHECKING:
     import pandas
     import xarray
 
 
-def table(result: Any) -> "pandas.DataFrame":
+def table_of(result: Outcome) -> "pandas.DataFrame":
     """See ``Result.to_pandas``."""
     pandas = _import("pandas")
     history = result.history
@@ -26,7 +29,7 @@ def table(result: Any) -> "pandas.DataFrame":
     return pandas.DataFrame(columns, index=pandas.RangeIndex(len(history.settings), name="setting"))
 
 
-def curves(result: Any) -> "xarray.Dataset":
+def curves(result: Outcome) -> "xarray.Dataset":
     """See ``Result.curves``."""
     xarray = _import("xarray")
     history = result.history
@@ -37,7 +40,7 @@ def curves(result: Any) -> "xarray.Dataset":
     )
 
 
-def lineage(result: Any) -> "pandas.DataFrame":
+def lineage(result: Outcome) -> "pandas.DataFrame":
     """See ``Result.lineage``."""
     pandas = _import("pandas")
     history = result.history
@@ -53,7 +56,7 @@ def lineage(result: Any) -> "pandas.DataFrame":
     return pandas.DataFrame(columns)
 
 
-def _as_column(values: Any) -> np.ndarray:
+def _as_column(values: Column) -> np.ndarray:
     """A column as a one-dimensional array; values that are tuples stay whole."""
     if isinstance(values, np.ndarray):
         return values

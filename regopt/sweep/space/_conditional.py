@@ -1,7 +1,6 @@
 """Dimensions that count only where other columns have certain values, such as a momentum for one of two optimizers."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -63,7 +62,7 @@ def conditional(dimension: Dimension, where: Mapping[str, object], otherwise: ob
     return dimension._replace(condition=condition, otherwise=otherwise)
 
 
-def holds(dimension: Dimension, known: Mapping[str, Any]) -> bool:
+def holds(dimension: Dimension, known: Mapping[str, object]) -> bool:
     """Whether the condition of a dimension holds for one setting, of which the columns before are known."""
     return all(known[name] in values for name, values in (dimension.condition or {}).items())
 
@@ -90,7 +89,7 @@ def distinct(space: Space, columns: Mapping[str, Column]) -> np.ndarray:
     """The rows of settings that are not repeated by levels of a dimension whose condition does not hold."""
     if not any(dimension.condition for dimension in space.values()):
         return np.arange(len(next(iter(columns.values()))))
-    first: dict[tuple[Any, ...], int] = {}
+    first: dict[tuple[object, ...], int] = {}
     for row, values in enumerate(zip(*columns.values(), strict=True)):
         first.setdefault(tuple((type(value), value) for value in values), row)
     return np.array(list(first.values()))

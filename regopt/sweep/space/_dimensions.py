@@ -6,7 +6,7 @@ that draw settings from a space are in ``_designs.py``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def uniform(low: float, high: float) -> Dimension:
     )
 
 
-def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
+def choice(values: Sequence[object] | np.ndarray) -> Dimension:
     """One of the values, all equally likely; a grid takes each of them.
 
     Numbers are traced, so any of them runs in the same program; anything else (strings, bools, functions) is static.
@@ -122,7 +122,7 @@ def choice(values: Sequence[Any] | np.ndarray) -> Dimension:
         return static(values)
     column = np.asarray(values)
     if not is_array and column.dtype.kind == "O":
-        raise ValueError(f"whole numbers must lie in [-2**31, 2**31), got {brief(max(values, key=abs))}")
+        raise ValueError(f"whole numbers must lie in [-2**31, 2**31), got {brief(max(column.tolist(), key=abs))}")
     if column.dtype.kind not in "iuf":
         return static(column.tolist())
     return _listed(column, lambda indices: column[indices], static=False)

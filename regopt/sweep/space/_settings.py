@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from regopt._core.messages import brief
+from regopt._core.types import Setting
+from regopt.sweep.space._dimensions import Column
 
 RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_step"}  # columns of the results
 
@@ -39,7 +40,7 @@ class Settings:
     """
 
     numbers: Mapping[str, np.ndarray]
-    static: Mapping[str, tuple[Any, ...]]
+    static: Mapping[str, tuple[object, ...]]
 
     def __post_init__(self):
         if BATCH_SIZE in self.numbers:
@@ -62,7 +63,7 @@ class Settings:
         return len(next(iter(self.columns.values())))
 
     @property
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Column]:
         """All columns by name, numbers first."""
         return {**self.numbers, **self.static}
 
@@ -74,7 +75,7 @@ class Settings:
         rows = [{"setting": index, **self.row(index)} for index in range(min(len(self), MOST))]
         return to_html(f"{len(self):,} settings in {groups} group(s)", rows, total=len(self))
 
-    def row(self, index: int) -> dict[str, Any]:
+    def row(self, index: int) -> Setting:
         """One setting as a dict of Python values."""
         numbers = {name: column[index].item() for name, column in self.numbers.items()}
         return numbers | {name: column[index] for name, column in self.static.items()}
@@ -89,14 +90,14 @@ class Settings:
         if not set(over) & set(self.columns):
             return np.arange(len(self))
         columns = [column for name, column in self.columns.items() if name not in over]
-        numbers: dict[tuple[Any, ...], int] = {}
+        numbers: dict[tuple[object, ...], int] = {}
         rows = zip(*(np.asarray(c).tolist() if isinstance(c, np.ndarray) else c for c in columns), strict=True)
         keys = [tuple((type(value), value) for value in row) for row in rows] or [()] * len(self)
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
-    def groups(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    def groups(self) -> Iterator[tuple[Setting, np.ndarray]]:
         """The static values of each group and the indices of its settings, in order of first appearance."""
-        members: dict[tuple[Any, ...], list[int]] = {}
+        members: dict[tuple[tuple[type, object], ...], list[int]] = {}
         for index in range(len(self)):
             values = tuple(column[index] for column in self.static.values())
             members.setdefault(tuple((type(value), value) for value in values), []).append(index)
