@@ -1,7 +1,6 @@
 """Small regression data sets from textbooks, in the units of their sources."""
 
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 
@@ -35,8 +34,8 @@ def diabetes() -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_diabetes
     except ImportError as error:
         raise ImportError("data.diabetes needs scikit-learn: pip install 'regopt[experiments]'") from error
-    bunch: Any = load_diabetes()
-    return bunch.data, bunch.target
+    x, y = load_diabetes(return_X_y=True)
+    return np.asarray(x), np.asarray(y)
 
 
 def prostate() -> Splits:

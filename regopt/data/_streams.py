@@ -6,10 +6,11 @@ data, and a setting that starts late reads its own batches from the beginning. N
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from regopt._core.io import digest
 from regopt._core.messages import brief
@@ -24,14 +25,14 @@ class Stream(NamedTuple):
 
     block: Callable[[int, int], Block]  # (first_step, steps) -> what reads them; only that may run in another thread
     size: int  # rows of memory-mapped arrays, batches of a data set with a length, 0 for a function
-    code: Any  # a function that gives the batches, whose code counts; None without one
+    code: Callable[[int], Tree] | None  # a function that gives the batches, whose code counts; None without one
 
     def read(self, first_step: int, steps: int) -> Tree:
         """The batches of some steps, ``[steps, batch, ...]``."""
         return self.block(first_step, steps)()
 
 
-def as_stream(train: Any, batch_size: int | None, key: Key) -> Stream | None:
+def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
     """What gives the batches of a training part that streams; None for arrays that are held in memory.
 
     Args:
@@ -50,7 +51,7 @@ def as_stream(train: Any, batch_size: int | None, key: Key) -> Stream | None:
         return None if batch_size is None else _rows(train, batch_size, key)
     if len(leaves) != 1 or leaves[0] is not train or hasattr(train, "dtype") or isinstance(train, str | bytes):
         return None
-    data_set: Any = train
+    data_set: Tree = train
     if callable(train) and not hasattr(train, "__getitem__"):
         stream = _batches(train, 0, train)
     elif hasattr(train, "__getitem__") and hasattr(train, "__len__"):
@@ -87,7 +88,7 @@ def _compiled_indices(key: Key, first_step: int, steps: int, *, examples: int, b
     return batch_indices(jax.random.clone(key), first_step, steps, examples=examples, batch_size=batch_size)
 
 
-def _batches(batch_at: Callable[[int], Tree], size: int, code: Any) -> Stream:
+def _batches(batch_at: Callable[[int], Tree], size: int, code: Callable[[int], Tree] | None) -> Stream:
     """Batches that are given whole, each of the form of the first."""
     like = jax.tree.map(_as_jax, batch_at(0))
 
@@ -115,11 +116,11 @@ def sample_digest(stream: Stream) -> str:
     return digest(stream.read(0, 2))
 
 
-def _form(batch: Tree) -> tuple[Any, Any]:
+def _form(batch: Tree) -> tuple[list[str], object]:
     return [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(batch)], jax.tree.structure(batch)
 
 
-def _as_jax(x: Any) -> np.ndarray:
+def _as_jax(x: ArrayLike) -> np.ndarray:
     """An array of the dtype that it has on a device, float32 in place of float64."""
     x = np.asarray(x)
     return x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)

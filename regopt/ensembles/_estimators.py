@@ -5,7 +5,7 @@ end in an underscore.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from regopt._core.checks import check_choice
+from regopt._core.types import Tree
 from regopt.ensembles._bagging import Bagging, bagging, out_of_bag
 from regopt.ensembles._boosting import Boosting, adaboost
 from regopt.ensembles._combine import COMBINERS
@@ -26,15 +27,14 @@ from regopt.ensembles._stump import stump
 OfClasses = Callable[[int], Learner]  # from the number of classes
 
 
-def _read_pair(estimator: Any, x: Any, y: Any, **how: Any) -> tuple[np.ndarray, np.ndarray]:
-    x, y = validate_data(estimator, x, y, **how)
-    return x, y
+def _read_pair(estimator: BaseEstimator, x, y, **how) -> tuple[np.ndarray, np.ndarray]:
+    inputs, targets = validate_data(estimator, x, y, **how)
+    return np.asarray(inputs), np.asarray(targets)
 
 
-def _read_inputs(estimator: Any, x: Any) -> jax.Array:
+def _read_inputs(estimator: BaseEstimator, x) -> jax.Array:
     check_is_fitted(estimator, "ensemble_")
-    found: Any = validate_data(estimator, x, reset=False)
-    return _float(found)
+    return _float(np.asarray(validate_data(estimator, x, reset=False)))
 
 
 def _float(x: np.ndarray) -> jax.Array:
@@ -45,7 +45,7 @@ class _Classifier(ClassifierMixin, BaseEstimator):
     """What the classifiers share: targets as numbers from 0 up, and back."""
 
     classes_: np.ndarray
-    ensemble_: Any
+    ensemble_: Tree
 
     def _read(self, x, y):
         x, y = _read_pair(self, x, y)

@@ -7,7 +7,7 @@ can be lanes of one program. For the learners themselves see ``_stump.py`` and `
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,16 @@ class Learner(NamedTuple):
     traced: bool = True
 
 
-def from_estimator(estimator: Any, *, classes: int | None = None) -> Learner:
+class Estimator(Protocol):
+    """What is used of an estimator of scikit-learn."""
+
+    @property
+    def fit(self) -> Callable[..., object]: ...
+    def get_params(self, deep: bool = True) -> dict[str, object]: ...
+    def set_params(self, **params: object) -> object: ...
+
+
+def from_estimator(estimator: Estimator, *, classes: int | None = None) -> Learner:
     """A learner that fits clones of a scikit-learn estimator, one after the other.
 
     Args:
@@ -84,7 +93,7 @@ def from_estimator(estimator: Any, *, classes: int | None = None) -> Learner:
     def fit(key, x, y, weights):
         from sklearn.base import clone
 
-        member: Any = clone(estimator)
+        member = cast(Estimator, clone(estimator))
         if "random_state" in member.get_params(deep=False):
             member.set_params(random_state=int(jax.random.bits(key, (), "uint32") >> 1))
         return member.fit(np.asarray(x), np.asarray(y), sample_weight=np.asarray(weights))

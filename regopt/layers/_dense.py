@@ -7,6 +7,7 @@ without transposes. The interface is that of flax: batches enter and leave as ``
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,14 @@ from regopt._core.types import Number
 from regopt.layers._dropout import Dropout
 
 DEFAULT_KERNEL_INIT = jax.nn.initializers.lecun_normal()  # flax's own default
+
+
+class DenseOptions(TypedDict, total=False):
+    """The arguments of ``Dense`` beside its sizes and the source of its parameters."""
+
+    use_bias: bool
+    kernel_init: jax.nn.initializers.Initializer
+    param_dtype: jax.typing.DTypeLike
 
 
 class Dense(nnx.Module):

@@ -1,13 +1,13 @@
 """A dense layer with dropout of its weights."""
 
-from typing import Any
+from typing import Unpack
 
 import jax
 from flax import nnx
 
 from regopt import noise
 from regopt._core.types import Key, Number
-from regopt.layers._dense import Dense
+from regopt.layers._dense import Dense, DenseOptions
 from regopt.layers._dropout import Dropout
 
 
@@ -49,7 +49,7 @@ class DropConnect(Dropout):
         inverted: bool = True,
         deterministic: bool = False,
         rngs: nnx.Rngs,
-        **dense: Any,
+        **dense: Unpack[DenseOptions],
     ):
         super().__init__(rate, inverted=inverted, deterministic=deterministic, rngs=rngs)
         self.dense = Dense(in_features, out_features, rngs=rngs, **dense)

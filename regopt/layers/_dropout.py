@@ -5,7 +5,7 @@ part of the module's state; the keys come from the stream ``dropout``.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import TypedDict, Unpack
 
 import jax
 from flax import nnx
@@ -17,6 +17,13 @@ from regopt._core.types import Key, Number
 
 class Hyperparameter(nnx.Variable):
     """A number of a module that is neither trained nor static, such as a dropout rate."""
+
+
+class Switches(TypedDict, total=False):
+    """The arguments of ``Noise``, which every noise module takes."""
+
+    deterministic: bool
+    rngs: nnx.Rngs | None
 
 
 class Noise(nnx.Module):
@@ -98,7 +105,7 @@ class Dropout(Noise):
         section 10 for the inverted form.
     """
 
-    def __init__(self, rate: Number, *, inverted: bool = True, **switches: Any):
+    def __init__(self, rate: Number, *, inverted: bool = True, **switches: Unpack[Switches]):
         check_number("rate", rate, "[0, 1]")
         super().__init__(**switches)
         self.rate = Hyperparameter(as_float(rate))
@@ -207,7 +214,7 @@ class GaussianDropout(Noise):
         multiplicative Gaussian noise.
     """
 
-    def __init__(self, rate: Number, **switches: Any):
+    def __init__(self, rate: Number, **switches: Unpack[Switches]):
         check_number("rate", rate, "[0, 1]")
         super().__init__(**switches)
         self.rate = Hyperparameter(as_float(rate))
@@ -246,7 +253,7 @@ class GaussianNoise(Noise):
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
 
-    def __init__(self, deviation: Number, **switches: Any):
+    def __init__(self, deviation: Number, **switches: Unpack[Switches]):
         check_number("deviation", deviation, "[0, inf)")
         super().__init__(**switches)
         self.deviation = Hyperparameter(as_float(deviation))

@@ -7,21 +7,27 @@ under a curve, which needs all outputs at once. The declaration is an attribute 
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
-from regopt._core.messages import brief
+import jax
 
-Metric = Callable[..., Any]
+from regopt._core.checks import check_function
+from regopt._core.types import Tree
+
+Arguments = ParamSpec("Arguments")
+Scalar = TypeVar("Scalar", bound=jax.typing.ArrayLike)
 
 
 class Reduction(NamedTuple):
     """What ``from_means`` and ``at_once`` declare, in the attribute ``reduction`` of a metric."""
 
-    statistics: Metric | None  # as the metric, a tree of means over examples; None needs all outputs
-    finish: Callable[[Any], Any]  # from the means over all examples, or the metric's value, to the metric
+    statistics: Callable[..., Tree] | None  # as the metric, a tree of means over examples; None needs all outputs
+    finish: Callable[
+        [Tree], jax.typing.ArrayLike
+    ]  # from the means over all examples, or the metric's value, to the metric
 
 
-def from_means(statistics: Metric, finish: Callable[[Any], Any]) -> Metric:
+def from_means(statistics: Callable[Arguments, Tree], finish: Callable[[Tree], Scalar]) -> Callable[Arguments, Scalar]:
     """The metric ``finish(statistics(outputs, targets))``, where the statistics are means over examples.
 
     An evaluation in batches averages the statistics, weighted by the size of the batches, and finishes once at the end.
@@ -48,18 +54,18 @@ def from_means(statistics: Metric, finish: Callable[[Any], Any]) -> Metric:
         Jelinek, F., Mercer, R. L., Bahl, L. R., & Baker, J. K. (1977). Perplexity: A measure of the difficulty of
         speech recognition tasks. Journal of the Acoustical Society of America, 62(S1), S63. The exponential of a mean.
     """
-    _check_function("statistics", statistics)
-    _check_function("finish", finish)
+    check_function("statistics", statistics)
+    check_function("finish", finish)
 
     @functools.wraps(statistics)
-    def metric(*args: Any, **kwargs: Any) -> Any:
+    def metric(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Scalar:
         return finish(statistics(*args, **kwargs))
 
     metric.reduction = Reduction(statistics, finish)  # type: ignore[attr-defined]
     return metric
 
 
-def at_once(metric: Metric) -> Metric:
+def at_once(metric: Callable[Arguments, Scalar]) -> Callable[Arguments, Scalar]:
     """The same metric, declared to need the outputs of all examples at once, as an area under a curve does.
 
     An evaluation in batches collects the outputs of all batches and computes the metric from them, so its memory grows
@@ -85,16 +91,11 @@ def at_once(metric: Metric) -> Metric:
         Hanley, J. A., & McNeil, B. J. (1982). The meaning and use of the area under a receiver operating characteristic
         (ROC) curve. Radiology, 143(1), 29-36. A metric of pairs of examples.
     """
-    _check_function("metric", metric)
+    check_function("metric", metric)
 
     @functools.wraps(metric)
-    def whole(*args: Any, **kwargs: Any) -> Any:
+    def whole(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Scalar:
         return metric(*args, **kwargs)
 
     whole.reduction = Reduction(None, lambda value: value)  # type: ignore[attr-defined]
     return whole
-
-
-def _check_function(name: str, value: Any) -> None:
-    if not callable(value):
-        raise ValueError(f"{name} must be a function, got {brief(value)}")

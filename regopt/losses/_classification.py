@@ -4,7 +4,7 @@ Each is a mean over the examples of a batch. They are computed with the classes 
 feature-major layer needs no transpose. For other losses see ``optax.losses``.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from regopt._core.numerics import check_range, like, widen
-from regopt._core.types import Number
+from regopt._core.types import Number, Tree
 from regopt.losses._metric import metric
 
 Spread: TypeAlias = Literal["all", "others"]
@@ -160,7 +160,7 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean((predicted == labels).astype(jnp.float32))
 
 
-def _check_values(part: str, targets: Any, outputs: Any) -> None:
+def _check_values(part: str, targets: Tree, outputs: Tree) -> None:
     """Check concrete labels against the classes that the model has, before a program is built."""
     if not (hasattr(targets, "dtype") and hasattr(outputs, "shape")) or len(outputs.shape) != 2:
         return

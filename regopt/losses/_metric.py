@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TypeVar
 
-Measured = TypeVar("Measured", bound=Callable[..., Any])
-Mode: TypeAlias = Literal["min", "max"]
+from regopt._core.types import Mode
+
+Measured = TypeVar("Measured", bound=Callable[..., object])
 
 
 def metric(*, mode: Mode) -> Callable[[Measured], Measured]:
@@ -40,7 +41,7 @@ def metric(*, mode: Mode) -> Callable[[Measured], Measured]:
             raise ValueError(f"metric declares the direction of a function, got {function!r}")
 
         @functools.wraps(function)
-        def measured(*args: Any, **kwargs: Any) -> Any:
+        def measured(*args: object, **kwargs: object) -> object:
             return function(*args, **kwargs)
 
         measured.mode = mode  # type: ignore[attr-defined]

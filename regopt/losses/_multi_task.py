@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import check_range, like, widen
-from regopt._core.types import Number
+from regopt._core.types import Number, Tree
 from regopt.losses._metric import metric
 
-Measure: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, targets) -> scalar
+Measure: TypeAlias = Callable[[Tree, Tree], jax.Array]  # (outputs, targets) -> scalar
 
 
 def multi_task(measures: Mapping[str, Measure], weights: Mapping[str, Number] | None = None) -> Measure:

@@ -5,15 +5,21 @@ tracking with one warning, never the sweep. The client of the tool is imported w
 finished sweeps are in ``_exporters.py``.
 """
 
+import functools
 import importlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+
+from regopt._core.types import Setting
+
+Run = TypeVar("Run")
 _LOG = logging.getLogger(__name__)
 Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics there
 
@@ -26,22 +32,22 @@ class Tracker(NamedTuple):
     array with a value for each of them, in the same order. ``on_end(result)`` is called once, with the ``Result``.
     """
 
-    on_segment: Callable[[int, Mapping[int, Mapping[str, Any]], Mapping[str, Any]], None]
-    on_end: Callable[[Any], None]
+    on_segment: Callable[[int, Mapping[int, Setting], Mapping[str, np.ndarray]], None]
+    on_end: Callable[[Any], None]  # of a ``Result``, which ``sweep`` defines above this package
 
 
-class _Tool(Protocol):
+class _Tool(Protocol[Run]):
     """What differs between the tools."""
 
-    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+    def open(self, row: int, setting: Mapping[str, object]) -> Run:
         """Begin the run of a setting."""
         ...
 
-    def write(self, run: Any, points: Points) -> None:
+    def write(self, run: Run, points: Points) -> None:
         """Write points of a run."""
         ...
 
-    def close(self, run: Any, status: str) -> None:
+    def close(self, run: Run, status: str) -> None:
         """End a run with the status of its setting."""
         ...
 
@@ -95,7 +101,7 @@ def track_mlflow(tracking_uri: str, experiment: str = "sweep", *, every: float =
     return _live("MLflow", _MLflow(entities, _client("mlflow.tracking", "mlflow"), tracking_uri, experiment), every)
 
 
-def track_wandb(project: str, *, every: float = 10.0, **options: Any) -> Tracker:
+def track_wandb(project: str, *, every: float = 10.0, **options: object) -> Tracker:
     """Log a sweep as it trains to Weights & Biases, a run for each setting.
 
     Args:
@@ -113,10 +119,14 @@ def track_wandb(project: str, *, every: float = 10.0, **options: Any) -> Tracker
         >>> from regopt import report
         >>> tracker = report.track_wandb("digits", mode="offline")  # doctest: +SKIP
     """
-    return _live("Weights & Biases", _Wandb(_client("wandb", "wandb"), {"project": project, **options}), every)
+    return _live(
+        "Weights & Biases",
+        _Wandb(_client("wandb", "wandb"), {"reinit": "create_new", "project": project, **options}),
+        every,
+    )
 
 
-def track_trackio(project: str, *, every: float = 10.0, **options: Any) -> Tracker:
+def track_trackio(project: str, *, every: float = 10.0, **options: object) -> Tracker:
     """Log a sweep as it trains to trackio, a run for each setting.
 
     Args:
@@ -134,12 +144,12 @@ def track_trackio(project: str, *, every: float = 10.0, **options: Any) -> Track
         >>> from regopt import report
         >>> tracker = report.track_trackio("digits")  # doctest: +SKIP
     """
-    return _live("trackio", _Trackio(_client("trackio", ""), {"project": project, **options}), every)
+    return _live("trackio", _Trackio(_client("trackio", ""), {"embed": False, "project": project, **options}), every)
 
 
-def _live(name: str, tool: _Tool, every: float) -> Tracker:
+def _live(name: str, tool: _Tool[Run], every: float) -> Tracker:
     """A tracker that keeps points for a while, writes them in batches, and ends with the first error of its tool."""
-    runs: dict[int, Any] = {}
+    runs: dict[int, Run] = {}
     waiting: dict[int, Points] = {}
     state = {"written": time.monotonic(), "failed": False}
 
@@ -159,7 +169,7 @@ def _live(name: str, tool: _Tool, every: float) -> Tracker:
         waiting.clear()
         state["written"] = time.monotonic()
 
-    def segment(step: int, settings: Mapping[int, Mapping[str, Any]], metrics: Mapping[str, Any]) -> None:
+    def segment(step: int, settings: Mapping[int, Setting], metrics: Mapping[str, np.ndarray]) -> None:
         for place, (row, setting) in enumerate(settings.items()):
             if row not in runs:
                 runs[row] = tool.open(row, {key: _scalar(value) for key, value in setting.items()})
@@ -169,7 +179,7 @@ def _live(name: str, tool: _Tool, every: float) -> Tracker:
         if time.monotonic() - state["written"] >= every:
             write()
 
-    def end(result: Any) -> None:
+    def end(result: _Ended) -> None:
         write()
         for row, run in runs.items():
             tool.close(run, str(result.status[row]))
@@ -178,22 +188,47 @@ def _live(name: str, tool: _Tool, every: float) -> Tracker:
     return Tracker(lambda *arguments: guarded(lambda: segment(*arguments)), lambda result: guarded(lambda: end(result)))
 
 
+class _Ended(Protocol):
+    """What a tracker reads of a ``Result``."""
+
+    @property
+    def status(self) -> np.ndarray: ...
+
+
+class _Writer(Protocol):
+    """What is used of tensorboardX's ``SummaryWriter``."""
+
+    def add_text(self, tag: str, text: str, /) -> object: ...
+    def add_scalar(self, tag: str, value: float, step: int, /) -> object: ...
+    def flush(self) -> object: ...
+    def close(self) -> object: ...
+
+
+class _Logged(Protocol):
+    """What is used of the runs of Weights & Biases; those of trackio have no summary."""
+
+    @property
+    def summary(self) -> MutableMapping[str, object]: ...
+    def log(self, values: Mapping[str, float], /, *, step: int) -> object: ...
+    def finish(self, *, exit_code: int = ...) -> object: ...
+
+
 class _TensorBoard:
     def __init__(self, client: ModuleType, folder: Path):
         self._client, self._folder = client, folder
 
-    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+    def open(self, row: int, setting: Mapping[str, object]) -> _Writer:
         writer = self._client.SummaryWriter(str(self._folder / _name(row)))
         writer.add_text("setting", str(dict(setting)))
         return writer
 
-    def write(self, run: Any, points: Points) -> None:
+    def write(self, run: _Writer, points: Points) -> None:
         for step, values in points:
             for metric, value in values.items():
                 run.add_scalar(metric, value, step)
         run.flush()
 
-    def close(self, run: Any, status: str) -> None:
+    def close(self, run: _Writer, status: str) -> None:
         run.add_text("status", status)
         run.close()
 
@@ -201,20 +236,24 @@ class _TensorBoard:
 class _MLflow:
     def __init__(self, entities: ModuleType, tracking: ModuleType, uri: str, experiment: str):
         self._entities, self._tracking, self._uri, self._experiment = entities, tracking, uri, experiment
-        self._client: Any = None
-        self._number = ""
 
-    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
-        if self._client is None:
-            self._client = self._tracking.MlflowClient(tracking_uri=self._uri)
-            known = self._client.get_experiment_by_name(self._experiment)
-            self._number = known.experiment_id if known else self._client.create_experiment(self._experiment)
+    @functools.cached_property
+    def _client(self):
+        return self._tracking.MlflowClient(tracking_uri=self._uri)
+
+    @functools.cached_property
+    def _number(self) -> str:
+        """The number of the experiment, which is made if it does not exist."""
+        known = self._client.get_experiment_by_name(self._experiment)
+        return known.experiment_id if known else self._client.create_experiment(self._experiment)
+
+    def open(self, row: int, setting: Mapping[str, object]) -> str:
         run = self._client.create_run(self._number, run_name=_name(row))
         params = [self._entities.Param(name, str(value)) for name, value in setting.items()]
         self._client.log_batch(run.info.run_id, params=params)
         return run.info.run_id
 
-    def write(self, run: Any, points: Points) -> None:
+    def write(self, run: str, points: Points) -> None:
         now = int(time.time() * 1000)
         metrics = [
             self._entities.Metric(name, value, now, step) for step, values in points for name, value in values.items()
@@ -222,42 +261,32 @@ class _MLflow:
         for first in range(0, len(metrics), 1000):  # the most that one batch may hold
             self._client.log_batch(run, metrics=metrics[first : first + 1000])
 
-    def close(self, run: Any, status: str) -> None:
+    def close(self, run: str, status: str) -> None:
         self._client.set_tag(run, "status", status)
         ended = {"diverged": "FAILED", "pruned": "KILLED", "unfinished": "RUNNING"}.get(status, "FINISHED")
         self._client.set_terminated(run, ended) if ended != "RUNNING" else None
 
 
-class _Wandb:
-    def __init__(self, client: ModuleType, options: dict[str, Any]):
+class _Trackio:
+    def __init__(self, client: ModuleType, options: Mapping[str, object]):
         self._client, self._options = client, options
 
-    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
-        return self._client.init(**{"name": _name(row), "reinit": "create_new", **self._options}, config=dict(setting))
-
-    def write(self, run: Any, points: Points) -> None:
-        for step, values in points:
-            run.log(values, step=step)
-
-    def close(self, run: Any, status: str) -> None:
-        run.summary["status"] = status
-        run.finish(exit_code=int(status == "diverged"))
-
-
-class _Trackio:
-    def __init__(self, client: ModuleType, options: dict[str, Any]):
-        self._client, self._options = client, {"embed": False, **options}
-
-    def open(self, row: int, setting: Mapping[str, Any]) -> Any:
+    def open(self, row: int, setting: Mapping[str, object]) -> _Logged:
         return self._client.init(**{"name": _name(row), **self._options}, config=dict(setting))
 
-    def write(self, run: Any, points: Points) -> None:
+    def write(self, run: _Logged, points: Points) -> None:
         for step, values in points:
             run.log(values, step=step)
 
-    def close(self, run: Any, status: str) -> None:
+    def close(self, run: _Logged, status: str) -> None:
         del status
         run.finish()
+
+
+class _Wandb(_Trackio):  # whose interface trackio has taken over
+    def close(self, run: _Logged, status: str) -> None:
+        run.summary["status"] = status
+        run.finish(exit_code=int(status == "diverged"))
 
 
 def _client(module: str, extra: str) -> ModuleType:

@@ -4,7 +4,7 @@ The conversion of epochs to counts is here as well.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,11 @@ _NO_TIME = 1e-9  # a horizon below this many steps counts as 0
 _FOREVER = 1e20  # the value of count / horizon for such a horizon: beyond every end, and finite in float32
 
 
-def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Any:
+@overload
+def steps_from_epochs(epochs: int, examples: int, batch_size: int, *, drop_last: bool = True) -> int: ...
+@overload
+def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, drop_last: bool = True) -> Any: ...
+def steps_from_epochs(epochs, examples, batch_size, *, drop_last=True):
     """``epochs * floor(examples / batch_size)``: the training steps in so many passes over the data.
 
     Args:
@@ -45,11 +49,13 @@ def steps_from_epochs(epochs: Number, examples: Number, batch_size: Number, *, d
     """
     check("[0, inf)", epochs=epochs)
     check("[1, inf)", examples=examples, batch_size=batch_size)
-    numbers: list[Any] = [epochs, examples, batch_size]
-    if not all(isinstance(number, int | float) for number in numbers):
-        numbers = [as_float(number) for number in numbers]
-    passes, whole, batch = numbers
-    return passes * (whole // batch if drop_last else -(-whole // batch))
+
+    def product(passes, whole, batch):
+        return passes * (whole // batch if drop_last else -(-whole // batch))
+
+    if all(isinstance(number, int | float) for number in (epochs, examples, batch_size)):
+        return product(epochs, examples, batch_size)
+    return product(as_float(epochs), as_float(examples), as_float(batch_size))
 
 
 def check(interval: str, **arguments: Number) -> None:

@@ -10,6 +10,8 @@ import jax
 from regopt._core.types import Number
 
 Numbers: TypeAlias = Mapping[str, Sequence[float]]  # values by argument
+# What a factory returns: an optax transformation, a penalty, a schedule or another kind, which ``Row.kind`` tells.
+Made: TypeAlias = Any
 NONE: Numbers = MappingProxyType({})
 
 
@@ -34,11 +36,11 @@ PROX = ProxTraits()
 class Row(NamedTuple):
     """One factory of a catalogue: an optimizer, a penalty, a schedule and so on, with numbers to call it with."""
 
-    factory: Callable[..., Any]
+    factory: Callable[..., Made]
     kind: str  # "transform", "second_order", "penalty", "projection", "schedule", "noise" or "stopping"
     numbers: Numbers  # by argument, at least two valid values; the first is the usual one
     ends: Numbers = NONE  # by argument, the closed ends of its range and other hard values
-    build: Callable[..., Any] | None = None  # numbers -> object, where the factory needs more than numbers
+    build: Callable[..., Made] | None = None  # numbers -> object, where the factory needs more than numbers
     updates: str = "parameters"  # whose dtypes a transform's updates have; a link of a chain: "wide" or "incoming"
     variant: str = ""  # tells this row from others of the same factory
     group: str = ""  # the row of the Markdown table that lists the factory; empty: it is not listed
@@ -70,11 +72,11 @@ class Row(NamedTuple):
         """The usual value of each number."""
         return {name: values[0] for name, values in self.numbers.items()}
 
-    def make(self, **numbers: Number) -> Any:
+    def make(self, **numbers: Number) -> Made:
         """The object for these numbers, the usual values for the others."""
         return (self.build or self.factory)(**(self.usual() | numbers))
 
-    def function(self, *arguments: str) -> Callable[..., Any]:
+    def function(self, *arguments: str) -> Callable[..., Made]:
         """What to call with these arguments: the factory, or ``build`` where the factory wants more or takes less."""
         try:
             inspect.signature(self.factory).bind(**dict.fromkeys(arguments))
@@ -82,7 +84,7 @@ class Row(NamedTuple):
             return self.build or self.factory
         return self.factory
 
-    def plain(self, **arguments: Number) -> Any:
+    def plain(self, **arguments: Number) -> Made:
         """The object with the factory's own defaults; the usual values for the numbers that have no default."""
         taken = inspect.signature(self.factory).parameters
         required = {n: v for n, v in self.usual().items() if n in taken and taken[n].default is inspect.Parameter.empty}

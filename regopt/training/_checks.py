@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,8 @@ import numpy as np
 
 from regopt._core.messages import brief, nearest, suggestion
 from regopt._core.numerics import check_whole
+from regopt._core.types import Mode
 
-Mode: TypeAlias = Literal["min", "max"]
 LOSSES = frozenset({"loss", "train_loss", "validation_loss", "test_loss"})  # what is trained: minimised by definition
 
 
@@ -73,12 +72,17 @@ def check_mode(mode: object) -> None:
         raise ValueError(f'mode must be "min" or "max", got {brief(mode)}')
 
 
-def mode_of(function: Any) -> Mode | None:
-    """The direction that a function declares, or the function inside a ``functools.partial``; None if there is none."""
+def innermost(function: object) -> object:
+    """The function inside a ``functools.partial``; any other as it is."""
     while isinstance(function, functools.partial):
         function = function.func
+    return function
+
+
+def mode_of(function: object) -> Mode | None:
+    """The direction that a function declares, or the function inside a ``functools.partial``; None if there is none."""
     modes: tuple[Mode, ...] = ("min", "max")
-    declared = getattr(function, "mode", None)
+    declared = getattr(innermost(function), "mode", None)
     if not isinstance(declared, str):
         return None
     return next((mode for mode in modes if mode == declared), None)
@@ -102,7 +106,7 @@ def require_direction(metric: str, modes: Mapping[str, Mode] | None = None) -> M
     return mode
 
 
-def monitored(task: Any, monitor: str, mode: Mode | None, evaluated: Callable[[], Any]) -> Mode:
+def monitored(task: object, monitor: str, mode: Mode | None, evaluated: Callable[[], object]) -> Mode:
     """Whether a smaller or a larger ``monitor`` is better: as given, or as the task declares.
 
     Args:
@@ -120,7 +124,7 @@ def monitored(task: Any, monitor: str, mode: Mode | None, evaluated: Callable[[]
     """
     modes = getattr(task, "modes", None)
     if mode is None and direction_of(monitor, modes) is None:
-        names: Any = None
+        names: object = None
         with contextlib.suppress(Exception):  # the error of a task is raised where it trains
             names = jax.eval_shape(evaluated)
         if isinstance(names, Mapping):
@@ -128,7 +132,7 @@ def monitored(task: Any, monitor: str, mode: Mode | None, evaluated: Callable[[]
     return require_direction(monitor, modes) if mode is None else mode
 
 
-def check_known(monitor: str, metrics: Mapping[str, Any]) -> None:
+def check_known(monitor: str, metrics: Mapping[str, object]) -> None:
     """Require a metric of this name."""
     if monitor not in metrics:
         near = nearest(monitor, metrics)

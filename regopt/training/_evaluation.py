@@ -5,7 +5,7 @@ weighted by their sizes; ``losses.from_means`` and ``losses.at_once`` declare me
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from regopt._core.numerics import as_float, widen
 from regopt._core.types import Task, Tree
+from regopt.data import Splits
 
 Metrics = dict[str, jax.Array]
 
@@ -20,11 +21,13 @@ Metrics = dict[str, jax.Array]
 class InBatches(NamedTuple):
     """How an evaluation is put together from batches: the attribute ``in_batches`` of a task's ``evaluate``."""
 
-    measure: Callable[[Tree, Any, Tree], tuple[Tree, Tree]]  # (state, data, h) -> means over examples, rows of examples
-    finish: Callable[[Tree, Tree, Any, Tree], Metrics]  # (means, rows, data, h) -> metrics
+    measure: Callable[
+        [Tree, Splits, Tree], tuple[Tree, Tree]
+    ]  # (state, data, h) -> means over examples, rows of examples
+    finish: Callable[[Tree, Tree, Splits, Tree], Metrics]  # (means, rows, data, h) -> metrics
 
 
-def evaluate(task: Task, state: Tree, data: Any, h: Tree, batch_size: int | None = None) -> Metrics:
+def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | None = None) -> Metrics:
     """The metrics of a state on ``data.validation``, as floats.
 
     Args:
@@ -72,5 +75,5 @@ def as_inexact(value: ArrayLike) -> jax.Array:
     return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)
 
 
-def _means_alone(task: Task) -> Callable[[Tree, Any, Tree], tuple[Tree, Tree]]:
+def _means_alone(task: Task) -> Callable[[Tree, Splits, Tree], tuple[Tree, Tree]]:
     return lambda state, data, h: (dict(task.evaluate(state, data, h)), ())

@@ -1,25 +1,23 @@
 """Checks of the examples of a supervised task before anything is compiled: shapes, labels, NaN."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.messages import one_line
-from regopt._core.types import Key, Tree
+from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
+from regopt.training._checks import innermost
 from regopt.training._mistakes import check_no_nan
-
-Setting = Mapping[str, Any]
 
 
 def checked_examples(
-    init: Callable[[Key, Setting], Any],
-    predict: Callable[[Any, Tree, Setting], Any],
-    loss: Callable[[Any, Any, Setting], Any],
-    given: Mapping[str, Any],
+    init: Callable[[Key, Setting], Tree],
+    predict: Callable[[Tree, Tree, Setting], Tree],
+    loss: Callable[[Tree, Tree, Setting], jax.Array],
+    given: Mapping[str, object],
 ) -> Callable[[Splits, Setting], None]:
     """The check of a supervised task.
 
@@ -33,9 +31,9 @@ def checked_examples(
     Returns:
         ``check(data, h)``, which raises a ``ValueError`` in one line where the data do not fit the model or the loss.
     """
-    known: dict[Any, Any] = {}  # shapes of outputs, so that the next sweep does not trace again
+    known: dict[Hashable, Tree] = {}  # shapes of outputs, so that the next sweep does not trace again
 
-    def outputs_of(x: Tree, h: Setting) -> Any:
+    def outputs_of(x: Tree, h: Setting) -> Tree:
         leaves, structure = jax.tree.flatten(x)
         static = tuple((name, value) for name, value in h.items() if not isinstance(value, int | float | np.number))
         recipe = structure, tuple((leaf.shape[1:], str(leaf.dtype)) for leaf in leaves), tuple(h), static
@@ -62,10 +60,10 @@ def checked_examples(
         outputs = outputs_of(parts["data.validation"][0], h)
         for part, (x, y) in parts.items():
             for measure in given.values():
-                if check_targets := getattr(_inner(measure), "check_targets", None):
+                if check_targets := getattr(innermost(measure), "check_targets", None):
                     check_targets(part, y, outputs)
 
-            def loss_of(places: np.ndarray, x=x, y=y) -> Any:
+            def loss_of(places: np.ndarray, x=x, y=y) -> jax.Array:
                 some = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[places]), (x, y))
                 return loss(predict(init(jax.random.key(0), h), some[0], h), some[1], h)
 
@@ -75,17 +73,10 @@ def checked_examples(
     return check
 
 
-def _is_pair_of_arrays(examples: Any) -> bool:
+def _is_pair_of_arrays(examples: object) -> bool:
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         return False
     return all(hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in jax.tree.leaves(examples))
-
-
-def _inner(measure: Any) -> Any:
-    """The function inside a ``functools.partial``."""
-    while hasattr(measure, "func"):
-        measure = measure.func
-    return measure
 
 
 def check_scalar(loss: jax.Array) -> jax.Array:

@@ -1,15 +1,16 @@
 """Mistakes in a task or its data, said in one line: where a number was used that is not known while JAX traces."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from regopt._core.messages import one_line
+from regopt._core.types import Setting, Tree
 
 BLOCK = 2**22  # entries that are looked at together
 _COUNTERPARTS = {
@@ -92,14 +93,14 @@ def _is_library(module: str) -> bool:
     return module.split(".")[0] in {"jax", "jaxlib", "flax", "optax", "regopt", "numpy", "contextlib", "functools"}
 
 
-class Asked(dict[str, Any]):
+class Asked(Setting):
     """A setting that remembers which of its columns were asked for."""
 
-    def __init__(self, values: Mapping[str, Any], asked: set[str]):
+    def __init__(self, values: Mapping[str, object], asked: set[str]):
         super().__init__(values)
         self.asked = asked
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         self.asked.add(name)
         return super().__getitem__(name)
 
@@ -107,7 +108,7 @@ class Asked(dict[str, Any]):
         self.asked.add(str(name))
         return super().__contains__(name)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> object:
         """As of a dict."""
         self.asked.add(name)
         return super().get(name, default)
@@ -119,36 +120,36 @@ class Asked(dict[str, Any]):
         self._all()
         return super().__iter__()
 
-    def keys(self) -> Any:
+    def keys(self) -> KeysView[str]:
         """As of a dict."""
         self._all()
         return super().keys()
 
-    def values(self) -> Any:
+    def values(self) -> ValuesView[object]:
         """As of a dict."""
         self._all()
         return super().values()
 
-    def items(self) -> Any:
+    def items(self) -> ItemsView[str, object]:
         """As of a dict."""
         self._all()
         return super().items()
 
-    def copy(self) -> Any:
+    def copy(self) -> Setting:
         """As of a dict."""
         self._all()
         return super().copy()
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self, other: Setting) -> Setting:
         self._all()
         return super().__or__(other)
 
-    def __ror__(self, other: Any) -> Any:
+    def __ror__(self, other: Setting) -> Setting:
         self._all()
         return super().__ror__(other)
 
 
-def first_nan(tree: Any) -> tuple[str, np.ndarray] | None:
+def first_nan(tree: Tree) -> tuple[str, np.ndarray] | None:
     """The first array with a NaN, by its path, and the places of the examples that have one, at most 8."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if isinstance(leaf, np.memmap) or getattr(getattr(leaf, "dtype", None), "kind", "") != "f":
@@ -162,7 +163,7 @@ def first_nan(tree: Any) -> tuple[str, np.ndarray] | None:
     return None
 
 
-def check_no_nan(part: str, examples: Any, loss_of: Callable[[np.ndarray], Any]) -> None:
+def check_no_nan(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
     """Refuse examples with NaN that makes the loss NaN; a task that masks missing values may have them.
 
     Args:

@@ -36,7 +36,7 @@ class Law(NamedTuple):
         """The cells that apply to a row; none where the law is about another kind."""
         return list(self.cells(row)) if row.kind in self.kinds else []
 
-    def check(self, row: Row, **cell: Any) -> None:
+    def check(self, row: Row, **cell: object) -> None:
         """Check one cell.
 
         Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from regopt.testing._laws._prox import SHAPE, check_prox_at, draws
 from regopt.testing._points import parameters
 from regopt.testing._row import Row
 
-FORMS: dict[str, Callable[[float, float], Any]] = {
+FORMS: dict[str, Callable[[float, float], Tree]] = {
     "tree": lambda kernel, bias: {"layer": {"kernel": kernel, "bias": bias}},
     "patterns": lambda kernel, bias: {"**/ker*": kernel, "**": bias},
     "prefix": lambda kernel, _: {"layer": kernel},

@@ -7,6 +7,7 @@ rate.
 
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -48,7 +49,7 @@ def _own(row: Row) -> Callable[[NumberOrSchedule], optax.GradientTransformation]
     return (lambda rate: row.plain(learning_rate=cast(Number, rate))) if row.is_optimizer else (lambda _: row.make())
 
 
-def _of(library: str, module: Any) -> list[Candidate]:
+def _of(library: str, module: ModuleType) -> list[Candidate]:
     """The optimizers of optax: what has a learning rate, and what is one without."""
     found = []
     for name in sorted(vars(module)):
@@ -63,7 +64,9 @@ def _of(library: str, module: Any) -> list[Candidate]:
     return found
 
 
-def _plain(factory: Callable[[], Any]) -> Callable[[NumberOrSchedule], Any]:
+def _plain(
+    factory: Callable[[], optax.GradientTransformation],
+) -> Callable[[NumberOrSchedule], optax.GradientTransformation]:
     return lambda _: factory()
 
 
