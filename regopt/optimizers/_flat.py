@@ -6,7 +6,7 @@ comes last.
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,8 @@ from regopt._core.types import Tree
 class Link(NamedTuple):
     """A transformation of one vector ``[parameters]`` in at least float32; the counterpart of optax's for trees."""
 
-    init: Callable[[jax.Array], Any]  # parameters -> state
-    update: Callable[..., tuple[jax.Array, Any]]  # (vector, state, parameters, **functions) -> (vector, state)
+    init: Callable[[jax.Array], Tree]  # parameters -> state
+    update: Callable[..., tuple[jax.Array, Tree]]  # (vector, state, parameters, **functions) -> (vector, state)
 
 
 def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> optax.GradientTransformationExtraArgs:
@@ -47,7 +47,7 @@ def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> o
         return tuple(link.init(x) for link in links)
 
     def update(updates, state, params=None, **extra_args):
-        user_function: Any = extra_args.get(function)
+        user_function = extra_args.get(function)
         if params is None or user_function is None:
             raise ValueError(f"a second-order method needs more: call update(grads, state, params, {function}=...)")
         x, unflatten = _flatten(params)
@@ -68,7 +68,7 @@ def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> o
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _flatten(params: Tree) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
+def _flatten(params: Tree) -> tuple[jax.Array, Callable[[jax.Array], Tree]]:
     """The entries as one vector in the common dtype of the leaves, at least float32, and the inverse function."""
     dtype = reduce(lambda a, b: widen(a, b)[0], jax.tree.leaves(params), jnp.zeros((), jnp.float32)).dtype
     return ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p).astype(dtype), params))

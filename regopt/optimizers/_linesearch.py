@@ -5,13 +5,14 @@ A line search follows a transformation that gives a direction, as in
 differentiated in forward mode only (``jax.jvp``).
 """
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from regopt._core.numerics import safe_divide
+from regopt._core.types import Tree
 from regopt.optimizers._flat import Link, on_vector
 
 LineSearch: TypeAlias = Literal["zoom", "backtracking", "exact_quadratic"] | optax.GradientTransformationExtraArgs
@@ -113,7 +114,7 @@ def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
     def update(direction, state, x, *, value_fn, grad):
         del state
         value = value_fn(x)
-        _, found = _searched(search, direction, search.init(x), x, value=value, value_fn=value_fn, grad=grad)
+        _, found = promoted(search, direction, search.init(x), x, value=value, value_fn=value_fn, grad=grad)
         decreased = (found.info.decrease_error <= 0) | (found.value < value)
         step = jnp.where(decreased, found.learning_rate, 0).astype(x.dtype)
         return jnp.where(step == 0, 0, step * direction), LineSearchState(step)
@@ -123,14 +124,15 @@ def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
 
 def _as_it_is(search: optax.GradientTransformationExtraArgs) -> Link:
     def update(direction, state, x, *, value_fn, grad):
-        return _searched(search, direction, state, x, value=value_fn(x), value_fn=value_fn, grad=grad)
+        return promoted(search, direction, state, x, value=value_fn(x), value_fn=value_fn, grad=grad)
 
     return Link(search.init, update)
 
 
-def _searched(search: optax.GradientTransformationExtraArgs, *places: Any, **extra_args: Any) -> tuple[Any, Any]:
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes 64-bit numbers with 32-bit parameters
-        return search.update(*places, **extra_args)
+def promoted(transform: optax.GradientTransformation, *places: Tree, **extra_args: object) -> tuple[Tree, Tree]:
+    """The update of one of optax's transformations, which mixes 64-bit numbers with 32-bit parameters."""
+    with jax.numpy_dtype_promotion("standard"):
+        return optax.with_extra_args_support(transform).update(*places, **extra_args)
 
 
 def _init(x: jax.Array) -> LineSearchState:

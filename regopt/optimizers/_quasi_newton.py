@@ -1,6 +1,6 @@
 """Quasi-Newton methods: the inverse Hessian is estimated from the change of the gradient along past steps."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,9 @@ import optax
 
 from regopt._core.checks import check_index
 from regopt._core.numerics import safe_divide, safe_norm
-from regopt._core.types import Number
+from regopt._core.types import Number, Tree
 from regopt.optimizers._flat import Link, descending, on_vector
-from regopt.optimizers._linesearch import LineSearch, line_search
+from regopt.optimizers._linesearch import LineSearch, line_search, promoted
 
 
 class BFGSState(NamedTuple):
@@ -138,16 +138,15 @@ def lbfgs(*, memory_size: int = 10, linesearch: LineSearch = "zoom") -> optax.Gr
     check_index("memory_size", memory_size)
     if memory_size < 1:
         raise ValueError(f"memory_size must be at least 1, got {memory_size}")
-    recursion: Any = optax.scale_by_lbfgs(memory_size)
+    recursion = optax.scale_by_lbfgs(memory_size)
 
     def init(x):
-        state = recursion.init(x)
+        state: Tree = recursion.init(x)
         return state._replace(weights_memory=state.weights_memory.astype(x.dtype))
 
     def update(gradient, state, x, **extra_args):
         del extra_args
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes 64-bit numbers with 32-bit parameters
-            product, after = recursion.update(gradient, state, x)
+        product, after = promoted(recursion, gradient, state, x)
         direction = descending(-product.astype(x.dtype), gradient)
         return direction, after
 

@@ -5,12 +5,13 @@ operators are those of groups within one array.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from regopt._core import paths, trees
 from regopt._core.messages import brief
@@ -87,7 +88,7 @@ class _Joined(NamedTuple):
             terms.append(strength * (ratio * sizes + (1 - ratio) * norms))
         return trees.total(terms)
 
-    def prox(self, params: Tree, step: Any) -> Tree:
+    def prox(self, params: Tree, step: Tree) -> Tree:
         arrays, structure = jax.tree.flatten(params)
         single = jax.tree.structure(step) == jax.tree.structure(0) and jnp.ndim(step) == 0
         steps = None if single else jax.tree.leaves(trees.by_leaf(step, params, "step"))
@@ -187,7 +188,7 @@ def families(groups: Iterable[Mapping[str, Place]], params: Tree) -> list[_Famil
     return found
 
 
-def _family(places: Mapping[int, Place], leaves: Sequence[Any], names: Sequence[str]) -> _Family:
+def _family(places: Mapping[int, Place], leaves: Sequence[ArrayLike], names: Sequence[str]) -> _Family:
     numbers = {leaf: _numbered(place, leaves[leaf], names[leaf]) for leaf, place in places.items()}
     counts = {leaf: int(ids.max(initial=-1)) + 1 for leaf, (_, ids) in numbers.items()}
     count = max(counts.values())
@@ -217,7 +218,7 @@ def _member(leaf: int, axis: int, ids: np.ndarray, count: int) -> _Member:
     return _Member(leaf, axis, table, place)
 
 
-def _numbered(place: Place, w: Any, name: str) -> tuple[int, np.ndarray]:
+def _numbered(place: Place, w: ArrayLike, name: str) -> tuple[int, np.ndarray]:
     """The axis of the groups, not negative, and the number of the group of each index along it."""
     axis, ids = place if isinstance(place, tuple) else (place, None)
     shape = jnp.shape(w)
@@ -230,7 +231,7 @@ def _numbered(place: Place, w: Any, name: str) -> tuple[int, np.ndarray]:
     return axis % len(shape), numbers
 
 
-def _wide(family: _Family, arrays: Sequence[Any]) -> dict[int, jax.Array]:
+def _wide(family: _Family, arrays: Sequence[ArrayLike]) -> dict[int, jax.Array]:
     """The arrays of a family by leaf, in one dtype of at least float32."""
     leaves = [member.leaf for member in family.members]
     return dict(zip(leaves, widen(*(arrays[leaf] for leaf in leaves)), strict=True))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import at_count
-from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber
+from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber, Tree
 
 Arguments = ParamSpec("Arguments")
 NEEDS_COUNT = (
@@ -61,7 +61,7 @@ def by_count(at: Callable[[jax.Array], Penalty]) -> Penalty:
     )
 
 
-def has_schedule(number: Any) -> bool:
+def has_schedule(number: Tree) -> bool:
     """Whether a number, or one of a tree of numbers, is a schedule."""
     return any(callable(leaf) and not isinstance(leaf, type) for leaf in jax.tree.leaves(number))
 

@@ -1,7 +1,6 @@
 """Projections that sort or pool: monotone sequences, sections of a box, and sparse points of a simplex."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +157,7 @@ def projection_box_section(
     return unravel(jnp.clip(w - t * a, low, high).astype(flat.dtype))
 
 
-def _check_entries(name: str, value: Any, size: int) -> None:
+def _check_entries(name: str, value: object, size: int) -> None:
     """Require a finite number, or one for each entry."""
     if isinstance(value, Tracer):
         fits = value.shape in ((), (size,))

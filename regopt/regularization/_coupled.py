@@ -5,11 +5,12 @@ coordinates that the projection couples have the same step: then the metric is a
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
+from regopt._core.jaxprs import shaped
 from regopt._core.paths import leaf_paths
 from regopt._core.types import Tree
 from regopt.regularization._program import CALLS, closed
@@ -78,7 +79,7 @@ def coupled(project: Callable[[Tree], Tree], params: Tree) -> list[frozenset[int
 
 def _origins(program: ClosedJaxpr, arguments: Sequence[_Origin]) -> list[_Origin]:
     jaxpr = program.jaxpr
-    known: dict[Any, _Origin] = dict.fromkeys(jaxpr.constvars, _Origin())
+    known: dict[Var, _Origin] = dict.fromkeys(jaxpr.constvars, _Origin())
     known.update(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom):
@@ -90,16 +91,16 @@ def _origins(program: ClosedJaxpr, arguments: Sequence[_Origin]) -> list[_Origin
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _after(eqn: Any, found: list[_Origin]) -> list[_Origin]:
+def _after(eqn: JaxprEqn, found: list[_Origin]) -> list[_Origin]:
     """The origins of the results of one operation."""
     name = eqn.primitive.name
     if name in CALLS:
         return _origins(closed(eqn.params[CALLS[name]]), found)
     leaves = frozenset().union(*(origin.leaves for origin in found))
-    shape = eqn.outvars[0].aval.shape
-    keeps = name in ENTRYWISE or (name in ("broadcast_in_dim", "reshape") and eqn.invars[0].aval.shape == shape)
+    shape = shaped(eqn.outvars[0]).shape
+    keeps = name in ENTRYWISE or (name in ("broadcast_in_dim", "reshape") and shaped(eqn.invars[0]).shape == shape)
     depending = [(atom, origin) for atom, origin in zip(eqn.invars, found, strict=True) if origin.leaves]
-    entrywise = keeps and all(origin.entrywise and atom.aval.shape == shape for atom, origin in depending)
+    entrywise = keeps and all(origin.entrywise and shaped(atom).shape == shape for atom, origin in depending)
     entrywise = not leaves or (entrywise and len(leaves) == 1)
     return [_Origin(leaves, entrywise)] * len(eqn.outvars)
 

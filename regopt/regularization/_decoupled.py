@@ -1,12 +1,12 @@
 """A penalty decoupled from the optimizer: it acts on the parameters directly, without momentum or adaptive scaling."""
 
 import contextlib
-from typing import Any, cast
+from typing import cast
 
 import jax
 import optax
 
-from regopt._core.types import NumberOrSchedule, Penalty, Schedule, Tree
+from regopt._core.types import ExtraArgs, NumberOrSchedule, Penalty, Schedule, Tree
 from regopt.regularization import _reading as reading
 from regopt.regularization._gradient import add_penalty_gradient
 from regopt.regularization._metric import check_points, only_trained
@@ -35,7 +35,7 @@ def decoupled(
 
 
 def _trained(
-    optimizer: optax.GradientTransformationExtraArgs, grads: Tree, state: Tree, params: Tree, extra_args: dict[str, Any]
+    optimizer: optax.GradientTransformationExtraArgs, grads: Tree, state: Tree, params: Tree, extra_args: ExtraArgs
 ) -> list[bool]:
     program, _ = reading.trace(optimizer, grads, state, params, extra_args)
     return reading.classify(program, optimizer, params, state).trained

@@ -1,7 +1,7 @@
 """A penalty in the gradient: as a link of a chain, or as part of the loss that an optimizer sees."""
 
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,13 @@ from regopt._core import trees
 from regopt._core.checks import check_penalty
 from regopt._core.numerics import at_count, check_range, widen
 from regopt._core.protocols import evaluation_params
-from regopt._core.types import NumberOrSchedule, Penalty, Tree
+from regopt._core.types import ExtraArgs, NumberOrSchedule, Penalty, Tree
 
 
 class AddPenaltyGradientState(NamedTuple):
     """State of ``add_penalty_gradient``."""
 
-    count: Any  # shape (), int32: updates so far; None where no schedule asks for it
+    count: Tree  # shape (), int32: updates so far; None where no schedule asks for it
 
 
 def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> optax.GradientTransformationExtraArgs:
@@ -107,7 +107,7 @@ def in_gradient(optimizer: optax.GradientTransformation, penalty: Penalty) -> op
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _penalized(extra_args: dict[str, Any], penalty: Penalty, point: Tree, grads: Tree) -> dict[str, Any]:
+def _penalized(extra_args: ExtraArgs, penalty: Penalty, point: Tree, grads: Tree) -> ExtraArgs:
     own = dict(extra_args)
     if "residual_fn" in own:
         raise ValueError(

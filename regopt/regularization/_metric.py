@@ -3,7 +3,7 @@
 The optimizer's program is read once at ``init`` and refused there, in one line, if it does not allow such a move.
 """
 
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import optax
 from regopt._core import trees
 from regopt._core.protocols import displaced, parts
 from regopt._core.sums import sum_leading
-from regopt._core.types import Tree
+from regopt._core.types import ExtraArgs, Tree
 from regopt.regularization import _reading as reading
 from regopt.regularization._values import HELD, PARAMS, POINTS, Kind, Value
 
@@ -140,7 +140,7 @@ def step(
     state: Tree,
     params: Tree,
     responses: list[jax.Array],
-    extra_args: dict[str, Any],
+    extra_args: ExtraArgs,
     count: jax.Array,
 ) -> Step:
     """The optimizer's update, and the step of the prox that belongs to it, from one run of its program.

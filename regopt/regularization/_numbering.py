@@ -7,7 +7,8 @@ look at their values, which may be traced.
 
 import itertools
 from collections.abc import Hashable, Sequence
-from typing import Any
+
+from jax.extend.core import JaxprEqn
 
 from regopt.regularization._values import Kind, Value
 
@@ -20,7 +21,7 @@ def constant_key(what: Hashable) -> int:
     return hash(("constant", what))
 
 
-def key_of(eqn: Any, place: int, values: Sequence[Value], result: Value) -> int | None:
+def key_of(eqn: JaxprEqn, place: int, values: Sequence[Value], result: Value) -> int | None:
     """The key of a result of an operation; None where the result is not uniform."""
     if not result.uniform:
         return None
@@ -55,5 +56,5 @@ def _unlike_any() -> int:
     return hash(("fresh", next(_fresh)))
 
 
-def _options(eqn: Any) -> str:
+def _options(eqn: JaxprEqn) -> str:
     return str(sorted(eqn.params.items(), key=lambda pair: pair[0]))

@@ -5,13 +5,13 @@ operation, and beside it the responses of its linear values.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+from regopt._core.jaxprs import Atom, shaped
 from regopt.regularization._numbering import branch_key, constant_key, key_of
 from regopt.regularization._rules import ALIASES, classified, filled, response
 from regopt.regularization._values import Kind, Value, fixed, held, joined
@@ -32,7 +32,7 @@ def interpret(program: ClosedJaxpr, arguments: Sequence[Value], remembered: Sequ
         The values of the results; with primals and responses if the arguments have them.
     """
     jaxpr, evaluates = program.jaxpr, all(value.primal is not None for value in arguments)
-    known: dict[Any, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
+    known: dict[Var, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
     for var, const in zip(jaxpr.constvars, program.consts, strict=True):
         scalar = np.ndim(const) == 0
         known[var] = fixed(scalar, primal=const)._replace(key=constant_key(id(const)) if scalar else None)
@@ -56,14 +56,14 @@ def _kept(value: Value) -> Value:
     return value._replace(kept=value.kind == Kind.LINEAR)
 
 
-def _literal(atom: Any) -> Value:
+def _literal(atom: Literal) -> Value:
     value = np.asarray(atom.val)
     zero = value.dtype.kind in "fiu" and bool(np.all(value == 0))
     key = constant_key(value.item()) if value.ndim == 0 else None
-    return fixed(value.ndim == 0, primal=jnp.asarray(atom.val, atom.aval.dtype))._replace(zero=zero, key=key)
+    return fixed(value.ndim == 0, primal=jnp.asarray(atom.val, shaped(atom).dtype))._replace(zero=zero, key=key)
 
 
-def _results(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bool) -> list[Value]:
+def _results(eqn: JaxprEqn, values: list[Value], keeps: list[bool], evaluates: bool) -> list[Value]:
     name = eqn.primitive.name
     fixed_ones = all(value.kind == Kind.FIXED for value in values)
     if name in CALLS and not fixed_ones:
@@ -87,7 +87,7 @@ def _results(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bool) 
     ]
 
 
-def _conditional(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bool) -> list[Value]:
+def _conditional(eqn: JaxprEqn, values: list[Value], keeps: list[bool], evaluates: bool) -> list[Value]:
     """The results of a ``cond``: both branches give their classes, and a ``switch`` gives primals and responses."""
     index, operands = values[0], values[1:]
     bare = [value.bare for value in operands]
@@ -97,7 +97,7 @@ def _conditional(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bo
     ]
     if not evaluates:
         return classes
-    avals = [var.aval for var in eqn.outvars]
+    avals = [shaped(var) for var in eqn.outvars]
 
     def run(branch):
         def at(primals, responses):
@@ -120,7 +120,7 @@ def _conditional(eqn: Any, values: list[Value], keeps: list[bool], evaluates: bo
     return [v._replace(primal=p, response=r) for v, p, r in zip(classes, primals, responses, strict=True)]
 
 
-def _evaluated(eqn: Any, values: Sequence[Value]) -> list[jax.Array]:
+def _evaluated(eqn: JaxprEqn, values: Sequence[Value]) -> list[jax.Array]:
     bound = eqn.primitive.get_bind_params(eqn.params)
     functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.10.2 has no functions any more
     with eqn.ctx.manager:
@@ -128,14 +128,15 @@ def _evaluated(eqn: Any, values: Sequence[Value]) -> list[jax.Array]:
     return list(results) if eqn.primitive.multiple_results else [results]
 
 
-def _remembered(jaxpr: Any, results: Sequence[bool]) -> set[Any]:
+def _remembered(jaxpr: Jaxpr, results: Sequence[bool]) -> set[Var]:
     """The variables that are a memory in another dtype, or one that is chosen only sometimes, before the choice."""
     found = {var for var, keep in zip(jaxpr.outvars, results, strict=True) if keep and not isinstance(var, Literal)}
     for eqn in reversed(jaxpr.eqns):
         keeps = [var in found for var in eqn.outvars]
         if not any(keeps):
             continue
-        name, atoms = eqn.primitive.name, []
+        name = eqn.primitive.name
+        atoms: list[Atom] = []
         if name in ALIASES:
             atoms = eqn.invars[name == "select_n" :]
         elif name in CALLS:
@@ -147,10 +148,10 @@ def _remembered(jaxpr: Any, results: Sequence[bool]) -> set[Any]:
     return found
 
 
-def _passed(jaxpr: Any, keeps: Sequence[bool], atoms: Sequence[Any]) -> list[Any]:
+def _passed(jaxpr: Jaxpr, keeps: Sequence[bool], atoms: Sequence[Atom]) -> list[Atom]:
     inside = _remembered(jaxpr, keeps)
     return [atom for var, atom in zip(jaxpr.invars, atoms, strict=True) if var in inside]
 
 
-def closed(jaxpr: Any) -> ClosedJaxpr:
+def closed(jaxpr: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
     return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())

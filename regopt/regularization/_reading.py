@@ -9,15 +9,15 @@ one, D is the negative of the *response*: the step that the same factors make of
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, Literal
 
 from regopt._core.protocols import displaced
-from regopt._core.types import Tree
+from regopt._core.types import ExtraArgs, PyTreeDef, Tree
 from regopt.regularization._numbering import constant_key
 from regopt.regularization._program import interpret
 from regopt.regularization._rules import filled
@@ -30,8 +30,8 @@ _CALLS_LOSS = "evaluates the loss itself"
 class Program(NamedTuple):
     """The update of an optimizer for given arguments, as a jaxpr of their leaves."""
 
-    closed: Any  # (*grads, *state, *params) -> (*updates, *state)
-    results: Any  # the structure of (updates, state)
+    closed: ClosedJaxpr  # (*grads, *state, *params) -> (*updates, *state)
+    results: PyTreeDef  # the structure of (updates, state)
     grads: list[jax.Array]
     state: list[jax.Array]
     params: list[jax.Array]
@@ -104,7 +104,7 @@ def evaluating(params: Tree) -> Reading:
 
 
 def trace(
-    optimizer: optax.GradientTransformationExtraArgs, grads: Tree, state: Tree, params: Tree, extra_args: dict[str, Any]
+    optimizer: optax.GradientTransformationExtraArgs, grads: Tree, state: Tree, params: Tree, extra_args: ExtraArgs
 ) -> tuple[Program, bool]:
     """The program of an update, and whether it calls a function that it was given.
 

@@ -4,11 +4,13 @@ An operation that is not listed is nonlinear in what depends on the gradient.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import JaxprEqn
 
+from regopt._core.jaxprs import shaped
 from regopt.regularization._values import (
     HELD,
     PARAMS,
@@ -43,9 +45,9 @@ _REASONS = {
 }
 
 
-def classified(eqn: Any, values: Sequence[Value]) -> list[Value]:
+def classified(eqn: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     """The classes of the results of one operation, without those that hold a program of their own."""
-    name, shapes = eqn.primitive.name, [var.aval.shape for var in eqn.outvars]
+    name, shapes = eqn.primitive.name, [shaped(var).shape for var in eqn.outvars]
     uniform = all(value.uniform for value in values)
     uniforms = [_is_uniform(name, shape, uniform) for shape in shapes]
     sources = sources_of(values)
@@ -68,7 +70,7 @@ def classified(eqn: Any, values: Sequence[Value]) -> list[Value]:
     return [held(result) for result in results] if remembers else results
 
 
-def response(eqn: Any, values: Sequence[Value], result: Value) -> jax.Array | None:
+def response(eqn: JaxprEqn, values: Sequence[Value], result: Value) -> jax.Array | None:
     """The response of a result that is linear; it has shape () where it is uniform."""
     name = eqn.primitive.name
     if result.kind != Kind.LINEAR:
@@ -92,20 +94,20 @@ def response(eqn: Any, values: Sequence[Value], result: Value) -> jax.Array | No
         assert values[0].response is not None
         return jax.lax.convert_element_type(values[0].response, eqn.params["new_dtype"])
     if name == "select_n":
-        return chosen(values[0], values[1:], result, eqn.outvars[0].aval)
+        return chosen(values[0], values[1:], result, shaped(eqn.outvars[0]))
     line = values[0].response
     assert line is not None
     return line if line.ndim == 0 else eqn.primitive.bind(line, **eqn.params)
 
 
-def chosen(chooser: Value, cases: Sequence[Value], result: Value, aval: Any) -> jax.Array:
+def chosen(chooser: Value, cases: Sequence[Value], result: Value, aval: ShapedArray) -> jax.Array:
     """The response of a choice: that of the case which is chosen, 0 for a fixed one."""
     assert chooser.primal is not None
     which = scalar(chooser.primal) if result.uniform else chooser.primal
     return jax.lax.select_n(which, *(filled(case, result.uniform, aval) for case in cases))
 
 
-def filled(value: Value, uniform: bool, aval: Any) -> jax.Array:
+def filled(value: Value, uniform: bool, aval: ShapedArray | jax.Array) -> jax.Array:
     """The response in the dtype of ``aval``: of shape () if uniform, else of its shape; 0 for a fixed value."""
     shape = () if uniform else aval.shape
     if value.response is None:
@@ -113,11 +115,11 @@ def filled(value: Value, uniform: bool, aval: Any) -> jax.Array:
     return jnp.broadcast_to(value.response, shape) if value.response.shape != shape else value.response
 
 
-def _same(eqn: Any, values: Sequence[Value]) -> Value | None:
+def _same(eqn: JaxprEqn, values: Sequence[Value]) -> Value | None:
     """One argument unchanged, or times a constant."""
-    out, value = eqn.outvars[0].aval, values[0]
-    smooth = jnp.issubdtype(out.dtype, jnp.floating) and jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating)
-    if value.kind != Kind.LINEAR or not smooth or out.shape != eqn.invars[0].aval.shape:
+    out, value = shaped(eqn.outvars[0]), values[0]
+    smooth = jnp.issubdtype(out.dtype, jnp.floating) and jnp.issubdtype(shaped(eqn.invars[0]).dtype, jnp.floating)
+    if value.kind != Kind.LINEAR or not smooth or out.shape != shaped(eqn.invars[0]).shape:
         return None
     if eqn.primitive.name == "integer_pow" and eqn.params["y"] != 1:
         return None
@@ -125,24 +127,24 @@ def _same(eqn: Any, values: Sequence[Value]) -> Value | None:
     return fresh._replace(roots=value.roots) if eqn.primitive.name in _COPIES else fresh
 
 
-def _sum(eqn: Any, values: Sequence[Value]) -> Value | None:
+def _sum(eqn: JaxprEqn, values: Sequence[Value]) -> Value | None:
     lines = [value for value in values if value.kind == Kind.LINEAR]
     if len({line.leaf for line in lines}) != 1 or any(value.kind == Kind.NONLINEAR for value in values):
         return None
-    shapes = [var.aval.shape for var, value in zip(eqn.invars, values, strict=True) if value in lines]
-    if any(shape != eqn.outvars[0].aval.shape for shape in shapes):
+    shapes = [shaped(var).shape for var, value in zip(eqn.invars, values, strict=True) if value in lines]
+    if any(shape != shaped(eqn.outvars[0]).shape for shape in shapes):
         return None
     factor = next((line.factor for line in lines if line.factor), "")
     return linear(lines[0].leaf, all(line.uniform for line in lines), sources_of(values), factor)
 
 
-def _product(eqn: Any, values: Sequence[Value]) -> Value | None:
+def _product(eqn: JaxprEqn, values: Sequence[Value]) -> Value | None:
     divides = eqn.primitive.name == "div"
     if all(value.kind == Kind.LINEAR for value in values):
         return None
     at = 0 if values[0].kind == Kind.LINEAR else 1
     line, other = values[at], values[1 - at]
-    if line.kind != Kind.LINEAR or (divides and at) or eqn.invars[at].aval.shape != eqn.outvars[0].aval.shape:
+    if line.kind != Kind.LINEAR or (divides and at) or shaped(eqn.invars[at]).shape != shaped(eqn.outvars[0]).shape:
         return None
     if other.kind == Kind.NONLINEAR and not other.uniform:
         return None
@@ -150,12 +152,12 @@ def _product(eqn: Any, values: Sequence[Value]) -> Value | None:
     return linear(line.leaf, line.uniform and other.uniform, line.sources, line.factor or factor)
 
 
-def _choice(eqn: Any, values: Sequence[Value]) -> Value:
+def _choice(eqn: JaxprEqn, values: Sequence[Value]) -> Value:
     del eqn
     return joined(values[1:], values[:1])
 
 
-_RULES: dict[str, Callable[[Any, Sequence[Value]], Value | None]] = {
+_RULES: dict[str, Callable[[JaxprEqn, Sequence[Value]], Value | None]] = {
     **dict.fromkeys((*_COPIES, "neg", "integer_pow", "reshape", "broadcast_in_dim"), _same),
     **dict.fromkeys(("add", "sub", "add_any"), _sum),
     **dict.fromkeys(("mul", "div"), _product),
@@ -163,7 +165,7 @@ _RULES: dict[str, Callable[[Any, Sequence[Value]], Value | None]] = {
 }
 
 
-def _tells_whether_finite(eqn: Any) -> bool:
+def _tells_whether_finite(eqn: JaxprEqn) -> bool:
     """Whether a comparison holds for all numbers that are finite, so that it is as good as fixed."""
     name = eqn.primitive.name
     return name == "is_finite" or (name in ("ne", "eq") and eqn.invars[0] is eqn.invars[1])

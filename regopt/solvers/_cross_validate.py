@@ -1,7 +1,7 @@
 """Cross-validation of a path: the folds are lanes of one program, in which the rows held out have the weight 0."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,7 @@ def cross_validate(
     if strengths is None:
         strengths = strength_grid(loss, penalty, start, x, y, None)
 
-    def fit(loss: Callable[..., jax.Array], *data: Any) -> Solution:
+    def fit(loss: Callable[..., jax.Array], *data: Tree) -> Solution:
         return path(
             loss,
             penalty,

@@ -5,7 +5,7 @@ If ``F(x, theta) = 0`` then ``dx = -(dF/dx)^-1 dF/dtheta dtheta``. The solver is
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ DENSE_UP_TO = 1000  # unknowns: up to here the linear system is solved by a deco
 
 
 def implicit_root(
-    equation: Callable[[Tree], Tree], solve: Callable[[Tree], tuple[Tree, Any]], start: Tree
-) -> tuple[Tree, Any]:
+    equation: Callable[[Tree], Tree], solve: Callable[[Tree], tuple[Tree, Tree]], start: Tree
+) -> tuple[Tree, Tree]:
     """The root that ``solve`` finds, with derivatives from ``equation``, in everything that both functions close over.
 
     ``solve`` may be any program: it is not differentiated. Forward and reverse mode and ``vmap`` work. The derivative

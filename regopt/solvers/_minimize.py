@@ -1,7 +1,7 @@
 """``minimize`` solves one regularised problem to a certificate; it chooses the solver and carries the derivatives."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +29,11 @@ NEWTON_UP_TO = 64  # coefficients: up to here "auto" takes the proximal Newton m
 class CertifiedLoss(Protocol):
     """A convex loss that knows the duality gap of itself plus a penalty, as ``LinearModel`` does."""
 
-    def __call__(self, params: Tree, *data: Any) -> jax.Array:
+    def __call__(self, params: Tree, *data: Tree) -> jax.Array:
         """The loss."""
         ...
 
-    def duality_gap(self, penalty: Penalty, params: Tree, *data: Any) -> jax.Array:
+    def duality_gap(self, penalty: Penalty, params: Tree, *data: Tree) -> jax.Array:
         """An upper bound on the objective at the parameters minus its minimum, shape ()."""
         ...
 
@@ -42,7 +42,7 @@ def minimize(
     loss: Callable[..., jax.Array],
     penalty: Penalty | None,
     start: Tree,
-    *data: Any,
+    *data: Tree,
     solver: str = "auto",
     lower_bound: Number | None = None,
     tolerance: Number = 1e-6,
@@ -171,7 +171,7 @@ def _method(solver: str, loss: Callable[..., jax.Array], start: Tree, gap_at: Ga
 
 
 def _gap(
-    loss: Callable[..., jax.Array], penalty: Penalty, start: Tree, data: tuple[Any, ...], lower_bound: Number | None
+    loss: Callable[..., jax.Array], penalty: Penalty, start: Tree, data: tuple[Tree, ...], lower_bound: Number | None
 ) -> Gap | None:
     """The duality gap that is known for this loss and penalty; None where there is none."""
     if isinstance(loss, GramLoss) and penalty.has_linear_minimum:  # >= 0, and its intercept has no gradient

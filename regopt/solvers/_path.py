@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ def path(
     loss: Callable[..., jax.Array],
     penalty: PenaltyOfStrength,
     start: Tree,
-    *data: Any,
+    *data: Tree,
     strengths: jax.Array,
     solver: str = "auto",
     lower_bound: Number | None = None,
@@ -145,7 +144,7 @@ def strength_grid(
     loss: Callable[..., jax.Array],
     penalty: PenaltyOfStrength,
     start: Tree,
-    *data: Any,
+    *data: Tree,
     size: int = 100,
     ratio: Number = 1e-3,
 ) -> jax.Array:

@@ -4,7 +4,7 @@
 at least float32. These wrappers belong outermost, around everything that moves the parameters.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -19,7 +19,7 @@ from regopt._core.types import Number, Tree
 class AverageParamsState(NamedTuple):
     """State of ``average_params``."""
 
-    inner: Any  # state of the wrapped optimizer
+    inner: Tree  # state of the wrapped optimizer
     count: Number  # shape (), int32: updates so far
     mean: Tree  # shapes of the parameters, at least float32
 
@@ -91,7 +91,7 @@ def average_params(
 class LookaheadState(NamedTuple):
     """State of ``lookahead``."""
 
-    inner: Any  # state of the wrapped optimizer
+    inner: Tree  # state of the wrapped optimizer
     since_sync: Number  # shape (), int32: steps since the slow weights last moved
     slow: Tree  # shapes of the parameters, at least float32
 

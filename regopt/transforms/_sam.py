@@ -1,7 +1,7 @@
 """Sharpness-aware minimisation: the gradient is evaluated at the worst nearby point instead of at the parameters."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_optimizer, check_switch
 from regopt._core.numerics import check_number, direction_and_norm
-from regopt._core.types import Number, Tree
+from regopt._core.types import ExtraArgs, Number, Tree
 from regopt.transforms._averaging import applied
 
 
@@ -155,7 +155,7 @@ def _ascended(params: Tree, grads: Tree, rho: Number) -> Tree:
     return trees.lift(lambda w, d, rho: w + rho * d, params, directions, numbers=(rho,))
 
 
-def _gradient(extra_args: dict[str, Any]) -> Callable[[Tree], Tree] | None:
+def _gradient(extra_args: ExtraArgs) -> Callable[[Tree], Tree] | None:
     """The gradient as a function of the parameters, if the extra arguments have one."""
     if extra_args.get("grad_fn") is not None:
         return lambda params: extra_args["grad_fn"](params, 0)

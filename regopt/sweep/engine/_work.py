@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 
+from regopt._core.jaxprs import shaped
+
 LARGE = 4e6  # FLOP of a product of a lane, from which on lanes run one after the other
 
 
@@ -74,16 +76,16 @@ def products(jaxpr: core.Jaxpr) -> Products:
     return total
 
 
-def _product(eqn: Any) -> Products:
+def _product(eqn: core.JaxprEqn) -> Products:
     grouped, terms = False, 0.0  # of each output
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
-        terms = math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
+        terms = math.prod(shaped(eqn.invars[0]).shape[axis] for axis in contracted)
     elif eqn.primitive.name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape
+        kernel = shaped(eqn.invars[1]).shape
         terms = math.prod(kernel) / kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
         grouped = max(eqn.params["feature_group_count"], eqn.params["batch_group_count"]) > 1
-    flops = 2.0 * terms * math.prod(eqn.outvars[0].aval.shape) if terms else 0.0
+    flops = 2.0 * terms * math.prod(shaped(eqn.outvars[0]).shape) if terms else 0.0
     return Products(flops, flops**2, grouped)
 
 
@@ -96,7 +98,7 @@ def _loops(jaxpr: core.Jaxpr, length: int) -> Iterator[core.Jaxpr]:
             yield from _loops(inner, length)
 
 
-def _inner(eqn: Any) -> Iterator[core.Jaxpr]:
+def _inner(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
     """The programs that an equation has as parameters."""
     values = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
     for value in values:
