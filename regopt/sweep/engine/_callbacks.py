@@ -1,12 +1,27 @@
 """Callbacks of a sweep: functions of the caller that see each segment in the host process."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from regopt._core.types import Setting
 from regopt.sweep.results import Result
 from regopt.sweep.results._history import History
+
+# A function of the step, of the settings by row, and of the metrics, each with a value for each of these settings.
+OnSegment: TypeAlias = Callable[[int, dict[int, Setting], dict[str, np.ndarray]], object]
+
+
+@runtime_checkable
+class HasOnSegment(Protocol):
+    """An object that is called after each segment, such as a ``report.Tracker``; it may have ``on_end(result)`` too."""
+
+    @property
+    def on_segment(self) -> OnSegment: ...
+
+
+Callback: TypeAlias = OnSegment | HasOnSegment
 
 
 class Callbacks:
@@ -19,7 +34,7 @@ class Callbacks:
         callbacks: functions ``(step, settings, metrics)``, or objects with ``on_segment`` and perhaps ``on_end``.
     """
 
-    def __init__(self, callbacks: Sequence[Any] = ()):
+    def __init__(self, callbacks: Sequence[Callback] = ()):
         self._callbacks = callbacks
         self.error: Exception | None = None
 
@@ -31,7 +46,7 @@ class Callbacks:
         at = int(np.searchsorted(history.steps, step))
         settings = {int(row): history.settings.row(int(row)) for row in rows}
         metrics = {name: curve[rows, at] for name, curve in history.curves.items()}
-        self._call(lambda callback: getattr(callback, "on_segment", callback)(step, settings, metrics))
+        self._call(lambda callback: _function(callback)(step, settings, metrics))
 
     def on_end(self, result: Result) -> None:
         """Tell every callback that has ``on_end`` of the result."""
@@ -42,7 +57,7 @@ class Callbacks:
         if self.error is not None:
             raise self.error
 
-    def _call(self, tell: Callable[[Any], object]) -> None:
+    def _call(self, tell: Callable[[Callback], object]) -> None:
         if self.error is not None:
             return
         try:
@@ -51,3 +66,7 @@ class Callbacks:
         except Exception as error:
             error.add_note("raised by a callback of sweep.run")
             self.error = error
+
+
+def _function(callback: Callback) -> OnSegment:
+    return callback.on_segment if isinstance(callback, HasOnSegment) else callback

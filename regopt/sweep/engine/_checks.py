@@ -4,7 +4,6 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task
+from regopt.data import Splits
 from regopt.data._streams import Stream
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
@@ -22,51 +22,51 @@ FOLD = "fold"  # the column of cross-validation
 _FOLDS = np.uint32(zlib.crc32(b"folds"))  # folded into the key; far from the purposes that share it
 
 
-def whole(name: str, *, optional: bool = False) -> Callable[[Any], None]:
+def whole(name: str, *, optional: bool = False) -> Callable[[object], None]:
     """A check that an argument is a whole number >= 1; with ``optional`` it may be None."""
 
-    def check(value: Any) -> None:
+    def check(value: object) -> None:
         if not (optional and value is None):
             check_whole(name, value, "[1, inf)")
 
     return check
 
 
-def switch(name: str) -> Callable[[Any], None]:
+def switch(name: str) -> Callable[[object], None]:
     """A check that an argument is True or False."""
 
-    def check(value: Any) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} must be True or False, got {brief(value)}")
 
     return check
 
 
-def check_patience(patience: Any) -> None:
+def check_patience(patience: object) -> None:
     """Check that the patience is None, a number >= 0, or a function of the setting."""
     if not (patience is None or callable(patience)):
         check_number("patience", patience, "[0, inf)")
 
 
-def check_noise(noise: Any) -> None:
+def check_noise(noise: object) -> None:
     """Check that the noise is one of the two ways in which lanes draw it."""
     if not (isinstance(noise, str) and noise in ("shared", "per lane")):
         raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
 
 
-def check_mapping(mapping: Any) -> None:
+def check_mapping(mapping: object) -> None:
     """It is None, or one of the ways in which the lanes of a chunk run."""
     if not (mapping is None or (isinstance(mapping, str) and mapping in ("vmap", "map", "measured"))):
         raise ValueError(f'mapping must be "vmap", "map" or "measured", got {brief(mapping)}')
 
 
-def check_scheduler(scheduler: Any) -> None:
+def check_scheduler(scheduler: object) -> None:
     """It is a scheduler, or None."""
     if not isinstance(scheduler, Scheduler | None):
         raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
 
 
-def check_callbacks(callbacks: Any) -> None:
+def check_callbacks(callbacks: object) -> None:
     """Check that the callbacks are a list of functions, or of objects with ``on_segment``."""
     if not isinstance(callbacks, Sequence) or hasattr(callbacks, "on_segment") or isinstance(callbacks, str):
         raise ValueError(f"callbacks must be a list, got {brief(callbacks)}")
@@ -75,7 +75,7 @@ def check_callbacks(callbacks: Any) -> None:
             raise ValueError(f"callbacks must be functions, or have on_segment, got {brief(callback)}")
 
 
-def check_changes(scheduler: Scheduler | None, settings: Settings, patience: Any) -> None:
+def check_changes(scheduler: Scheduler | None, settings: Settings, patience: object) -> None:
     """Check that the scheduler changes numbers of the settings only, in columns that hold the new values."""
     if scheduler is None:
         return
@@ -101,7 +101,7 @@ def check_batch_sizes(settings: Settings, batch_size: int | None) -> None:
             check_whole("the column batch_size", size, "[1, inf)")
 
 
-def check_decision(decision: Any, settings: int) -> None:
+def check_decision(decision: object, settings: int) -> None:
     """A scheduler returned a decision on this many settings, so that all of it can be acted on."""
     if not isinstance(decision, Decision):
         raise ValueError(f"the scheduler must return a Decision, got {brief(decision)}")
@@ -115,12 +115,12 @@ def check_decision(decision: Any, settings: int) -> None:
             raise ValueError(f"the scheduler's {name} must be integers in [0, {settings}), got {brief(column)}")
 
 
-def check_save_every(seconds: Any) -> None:
+def check_save_every(seconds: object) -> None:
     """It is a number of seconds >= 0."""
     check_number("save_every", seconds, "[0, inf)")
 
 
-def check_folder(out: Any) -> None:
+def check_folder(out: object) -> None:
     """Check that the argument is None, or the path of a folder that exists or may be made."""
     if out is None:
         return
@@ -137,7 +137,7 @@ def check_folder(out: Any) -> None:
         raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is none")
 
 
-def check_devices(devices: Any) -> None:
+def check_devices(devices: object) -> None:
     """Check that the argument is None, or a list of distinct devices."""
     if devices is None:
         return
@@ -150,7 +150,7 @@ def check_devices(devices: Any) -> None:
             raise ValueError(f"devices must be distinct, got {brief(device)} more than once")
 
 
-def check_settings(settings: Any) -> None:
+def check_settings(settings: object) -> None:
     """Check that the argument is a table of settings whose whole numbers fit int32 and whose seeds are whole."""
     if not isinstance(settings, Settings):
         raise ValueError(
@@ -199,18 +199,18 @@ def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
     _check_within("the column replica", np.asarray(column), len(places), "the rows of resamples")
 
 
-def check_parts(data: Any) -> None:
+def check_parts(data: object) -> None:
     """Check the data, but for the training part, which may be no arrays: it may stream."""
     check_data(data, ("train", "validation") if getattr(data, "train", None) is None else ("validation",))
 
 
-def check_stream(stream: Stream | None, resamples: Any) -> None:
+def check_stream(stream: Stream | None, resamples: object) -> None:
     """Check that nothing asks for single rows of data that stream."""
     if stream is not None and resamples is not None:
         raise ValueError("resamples need data.train as arrays in memory, got data that stream")
 
 
-def as_resamples(resamples: Any, data: Any) -> np.ndarray:
+def as_resamples(resamples: object, data: Splits) -> np.ndarray:
     """Resamples as int32 ``[replicas, examples]``, after a check that they are indices into ``data.train``."""
     check_data(data)
     try:
@@ -225,7 +225,7 @@ def as_resamples(resamples: Any, data: Any) -> np.ndarray:
     return places.astype(np.int32)
 
 
-def as_folds(settings: Settings, data: Any, key: jax.Array, resamples: Any) -> tuple[np.ndarray, np.ndarray]:
+def as_folds(settings: Settings, data: Splits, key: jax.Array, resamples: object) -> tuple[np.ndarray, np.ndarray]:
     """The places of ``data.train`` on which each fold trains and is evaluated, ``[folds, examples]`` int32 each."""
     check_data(data)
     if resamples is not None or "replica" in settings.columns:

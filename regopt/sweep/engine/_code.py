@@ -48,7 +48,7 @@ def name_of(value: Any) -> str:
     return (value if hasattr(value, "__qualname__") else type(value)).__qualname__.rpartition("<locals>.")[2]
 
 
-def _words(value: Any, seen: set[int]) -> Iterator[str]:
+def _words(value: object, seen: set[int]) -> Iterator[str]:
     """What a value does, in words that do not depend on the process."""
     if isinstance(value, PLAIN):
         yield f"{type(value).__name__} {value!r}"
@@ -76,14 +76,14 @@ def _words(value: Any, seen: set[int]) -> Iterator[str]:
             yield digest(value)
         case type():
             yield from _class(value, seen)
-        case _ if hasattr(value, "__wrapped__"):  # such as jax.jit's
-            yield from _words(value.__wrapped__, seen)
+        case _ if (wrapped := getattr(value, "__wrapped__", None)) is not None:  # such as jax.jit's
+            yield from _words(wrapped, seen)
         case _:
             yield f"object {type(value).__module__}.{type(value).__qualname__}"
             yield from _words(type(value), seen)
 
 
-def _all(values: Iterable[Any], seen: set[int]) -> Iterator[str]:
+def _all(values: Iterable[object], seen: set[int]) -> Iterator[str]:
     for value in values:
         yield from _words(value, seen)
 

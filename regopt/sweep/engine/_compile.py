@@ -5,7 +5,7 @@ import functools
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt._core.io import digest_json, environment
-from regopt._core.types import Device, Tree
+from regopt._core.types import Device, PyTreeDef, Tree
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,
@@ -33,7 +33,7 @@ Mapped: TypeAlias = Literal["vmap", "map"]
 class Abstract(NamedTuple):
     """The shapes and dtypes of a tree of arrays, hashable."""
 
-    structure: Any  # a PyTreeDef, which is no type for a type checker
+    structure: PyTreeDef
     leaves: tuple[jax.ShapeDtypeStruct, ...]
 
     def tree(self, sharding: NamedSharding, *leading: int) -> Tree:
@@ -81,9 +81,9 @@ class Programs(NamedTuple):
 
     chunk: int
     mapping: Mapped  # as asked for or chosen, but "map" where LAPACK would block a batch
-    segment: Any
-    start: Any
-    predict: Any
+    segment: jax.stages.Compiled
+    start: jax.stages.Compiled
+    predict: jax.stages.Wrapped
     digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
     trace_seconds: float  # in which JAX traced and lowered them
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
@@ -162,7 +162,7 @@ def compile_programs(form: Form) -> Programs:
 
 
 class _Compiled(NamedTuple):
-    program: Any
+    program: jax.stages.Compiled
     digest: str  # SHA-256 of what was compiled
     each: Each  # how its lanes run
     trace_seconds: float
@@ -170,7 +170,7 @@ class _Compiled(NamedTuple):
     calls_back: bool
 
 
-def _compiled(build: Callable[..., Any], form: Form, lanes: int, *arguments: Any) -> _Compiled:
+def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, *arguments: Tree) -> _Compiled:
     """A program compiled ahead of time for so many lanes of a device.
 
     Its lanes run one after the other where that is asked for, where the program says so, and where batches of LAPACK

@@ -10,17 +10,19 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, Literal, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
 
 from regopt._core.io import JsonObject, digest_json
-from regopt._core.types import Device, Key, Number, Task
+from regopt._core.types import Device, Key, Mode, Number, Setting, Task
 from regopt.data import Splits
 from regopt.data._streams import Stream, as_stream, sample_digest
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine import _checks as checks
+from regopt.sweep.engine._callbacks import Callback
 from regopt.sweep.engine._code import code_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
@@ -38,10 +40,27 @@ from regopt.training._segments import first_metrics, split_key
 P = ParamSpec("P")
 Config = TypeVar("Config")
 Outcome = TypeVar("Outcome")
-Patience = Number | Callable[[dict[str, Any]], Number]
+Patience = Number | Callable[[Setting], Number]
 
 
-def _checked(check: Callable[[Any], object]) -> Mapping[str, Any]:
+@runtime_checkable
+class Submits(Protocol):
+    """What is needed of an executor of ``concurrent.futures``, or of a library with the same interface."""
+
+    def submit(self, fn: Callable[..., object], /, *args: object) -> Any:
+        """Hand a call over; gives a future with ``done`` and ``result``."""
+        ...
+
+
+class HasPool(Protocol):
+    """An engine, such as ``sweep.Ray`` or ``sweep.Futures``; see ``regopt.sweep.executors``."""
+
+    def pool(self, folder: Path | None) -> object:
+        """Its workers, for a sweep that is saved in this folder."""
+        ...
+
+
+def _checked(check: Callable[[object], object]) -> Mapping[str, object]:
     """The metadata of a field whose value must pass this check."""
     return {"check": check}
 
@@ -65,7 +84,7 @@ class SweepConfig:
     key: Key | None = field(default=None, metadata=_checked(check_key))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
-    mode: Literal["min", "max"] | None = field(default=None, metadata=_checked(check_mode))
+    mode: Mode | None = field(default=None, metadata=_checked(check_mode))
     noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
     held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: places of a fold's validation
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
@@ -74,12 +93,12 @@ class SweepConfig:
     chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
     mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
-    executor: Any = None
+    executor: Literal["ray"] | HasPool | Submits | None = None
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
     allow_different: bool = field(default=False, metadata=_checked(checks.switch("allow_different")))
     extend: bool = field(default=False, metadata=_checked(checks.switch("extend")))
-    callbacks: Sequence[Any] = field(default=(), metadata=_checked(checks.check_callbacks))
+    callbacks: Sequence[Callback] = field(default=(), metadata=_checked(checks.check_callbacks))
     progress: bool = field(default=False, metadata=_checked(checks.switch("progress")))
 
     def __post_init__(self) -> None:
@@ -131,7 +150,7 @@ class SweepConfig:
         return stream
 
     @property
-    def direction(self) -> Literal["min", "max"]:
+    def direction(self) -> Mode:
         """Whether a smaller or a larger ``monitor`` is better."""
         assert self.mode is not None
         return self.mode

@@ -3,11 +3,10 @@
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 
-from regopt._core.types import Key
+from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._checks import FOLD
 from regopt.sweep.engine._config import SweepConfig
@@ -57,7 +56,7 @@ def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int
 class _Traced:
     """A task with a setting; equal to another one of the same functions, names and static values."""
 
-    def __init__(self, config: SweepConfig, setting: dict[str, Any]):
+    def __init__(self, config: SweepConfig, setting: Setting):
         self.task = config.task
         self.data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), config.data)
         self.numbers = {name: setting[name] for name in config.settings.numbers}
@@ -77,7 +76,7 @@ def _asked(traced: _Traced) -> frozenset[str]:
     """The columns that the functions of a task ask for."""
     task, asked = traced.task, set[str]()
 
-    def both(key: Key, numbers: dict[str, Any], data: Splits) -> Any:
+    def both(key: Key, numbers: dict[str, jax.Array], data: Splits) -> Tree:
         h = Asked(traced.static | numbers, asked)
         state = task.init(key, h)
         after, metrics = task.step(state, data.train, jax.random.fold_in(key, 1), h)

@@ -1,13 +1,13 @@
 """Extending a sweep: the states and the history of a folder go into a sweep of more settings or more steps."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.io import JsonObject
 from regopt._core.types import Tree
 from regopt.sweep.checkpoint import StoreMismatchError, read_leaves
 from regopt.sweep.engine._group import Group
@@ -68,7 +68,7 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
 
 def _rows(old: Settings, new: Settings, folder: Path) -> np.ndarray:
     """[old settings], int: the row of each in the new sweep."""
-    free: dict[Any, list[int]] = {}
+    free: dict[Hashable, list[int]] = {}
     for row in range(len(new)):
         free.setdefault(_named(new, row), []).append(row)
     found = []
@@ -80,7 +80,7 @@ def _rows(old: Settings, new: Settings, folder: Path) -> np.ndarray:
     return np.array(found)
 
 
-def _named(settings: Settings, row: int) -> Any:
+def _named(settings: Settings, row: int) -> Hashable:
     """A setting as it stands in a folder, where a function has its name alone."""
     return tuple(sorted((name, repr(word(value))) for name, value in settings.row(row).items()))
 
@@ -102,7 +102,7 @@ def _take_lanes(
     state: SweepState,
     leaves: Mapping[str, np.ndarray],
     prefix: str,
-    about: Mapping[str, Any],
+    about: JsonObject,
     rows: np.ndarray,
     folder: Path,
 ) -> None:

@@ -1,7 +1,7 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ from regopt.sweep.engine._reports import Report, one_behind
 class Held(NamedTuple):
     """The arrays on the devices, and the places of the lanes in them."""
 
-    buffer: Any  # a Lane, each leaf [entries, ...]
-    constants: Any  # a Constants, each leaf [entries, ...]
+    buffer: Tree  # a Lane, each leaf [entries, ...]
+    constants: Tree  # a Constants, each leaf [entries, ...]
     places: Places
 
 
@@ -66,7 +66,7 @@ class Group:
         self.recipe, self._shared, self._feed = recipe, shared, feed
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
-        self._take_over: Any = build_take_over(self._spread)
+        self._take_over = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
         self._shapes = lane_shapes(recipe, shared.keys, given), _entry(given)
         _check_leaves(self._shapes[0].state, len(devices))
@@ -185,7 +185,7 @@ class Group:
         block = None if self._feed is None else self._feed.block(first_step)
         before: list[Tree] = []  # the buffer before each call that is not reported; a call consumes its own
 
-        def launched() -> Iterator[tuple[np.ndarray, Any]]:
+        def launched() -> Iterator[tuple[np.ndarray, Tree]]:
             for ids, owners in self.held.places.calls(lanes, slots):
                 if halt():
                     return
@@ -222,7 +222,7 @@ class Group:
     def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
         """The shape and dtype of what ``predict`` gives for one lane."""
         lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._spread)
-        outputs = self._predict.eval_shape(held.buffer, held.constants, lanes, inputs, self._shared.frozen)
+        outputs = jax.eval_shape(self._predict, held.buffer, held.constants, lanes, inputs, self._shared.frozen)
         if not hasattr(outputs, "shape"):
             raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
         return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
@@ -254,7 +254,7 @@ class Group:
         """The arrays of a tree, once on each of the devices."""
         return jax.device_put(tree, self._same)
 
-    def lane(self, held: Held, lane: int) -> Any:
+    def lane(self, held: Held, lane: int) -> Lane:
         """The entry of a lane that is held, with NumPy leaves."""
         at = int(self._at(held.places, np.array([lane]))[0])
         return jax.tree.map(

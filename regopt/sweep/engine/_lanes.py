@@ -1,11 +1,11 @@
 """The trained states of a sweep while its lanes are on the devices, as the source of a result."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
+from regopt._core.io import JsonObject
 from regopt._core.types import Tree
 from regopt.sweep.engine._checks import check_predicts
 from regopt.sweep.engine._group import Group, Held
@@ -41,7 +41,7 @@ class LanesOnDevices:
             )
         return group.recipe.kept(group.lane(held, lane))
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[JsonObject]:
         """For each group what a reader of the saved buffer needs, as JSON values: see ``StatesInFolder``."""
         return [
             {
@@ -54,7 +54,7 @@ class LanesOnDevices:
             for paths, chosen in [_kept_leaves(group)]
         ]
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[StatesAtRest], tuple[list[Lanes]]]:
         groups = []
         for group, held, kept in zip(self._groups, self._held, self._kept, strict=True):
             paths, chosen = _kept_leaves(group)

@@ -10,14 +10,14 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from regopt._core.io import environment, write_json
+from regopt._core.io import JsonObject, environment, write_json
 from regopt.sweep.engine._compile import Mapped
 from regopt.sweep.engine._group import Group
 
@@ -109,7 +109,7 @@ def _seconds_of_a_lane(group: Group) -> float:
     return seconds / lanes
 
 
-def recorded(identity: Mapping[str, Any] | None, groups: int) -> list[Choice] | None:
+def recorded(identity: JsonObject | None, groups: int) -> list[Choice] | None:
     """The choices that a saved sweep was trained with; None where it has no such record of so many groups.
 
     Args:

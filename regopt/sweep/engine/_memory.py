@@ -3,7 +3,6 @@
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -13,14 +12,14 @@ CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the contro
 
 
 def fit_chunk(
-    compile_at: Callable[[int], Any],
+    compile_at: Callable[[int], jax.stages.Compiled],
     capacity: int,
     lane_bytes: float,
     device: Device,
     taken: float = 0.0,
     *,
     one_by_one: Callable[[], bool] = lambda: False,
-) -> tuple[int, Any]:
+) -> tuple[int, jax.stages.Compiled]:
     """The number of lanes to train at once, and the program compiled for it.
 
     On a CPU 16 lanes for a core (32 of small ones), or as many as keep their temporaries in its share of the cache,
@@ -100,7 +99,7 @@ def cache_bytes(default: int = 32 * 2**20) -> int:
     return default
 
 
-def temporary_bytes(program: Any) -> int:
+def temporary_bytes(program: jax.stages.Compiled) -> int:
     """The bytes that a compiled program needs on a device besides its arguments and results."""
     analysis = program.memory_analysis()
     return analysis.temp_size_in_bytes if analysis is not None else 0

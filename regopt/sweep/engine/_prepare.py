@@ -2,14 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from regopt._core.io import digest, digest_json, environment
-from regopt._core.types import Device, Number, Task, Tree
+from regopt._core.io import JsonObject, digest, digest_json, environment
+from regopt._core.types import Device, Number, Setting, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
@@ -77,7 +76,7 @@ def frozen_on(config: SweepConfig, recipe: Recipe, indices: np.ndarray) -> Tree:
 def prepare(
     config: SweepConfig,
     shared: Shared,
-    stored: Mapping[str, Any] | None = None,
+    stored: JsonObject | None = None,
     capacities: Sequence[int] | None = None,
 ) -> Runner:
     """Compile what trains all settings.
@@ -156,7 +155,7 @@ def check_places(config: SweepConfig, groups: Sequence[Group]) -> None:
             check_held(group.size, len(group.indices))
 
 
-def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings) -> dict[str, Any]:
+def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings) -> JsonObject:
     """All that the bits of a sweep depend on, as nested dictionaries of JSON values.
 
     Args:
@@ -197,7 +196,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
     }
 
 
-def _parts(config: SweepConfig) -> dict[str, dict[str, Any]]:
+def _parts(config: SweepConfig) -> dict[str, JsonObject]:
     """What the programs are made of, to tell what has changed where they have."""
     task = config.task
     functions = {"init": task.init, "step": task.step, "evaluate": task.evaluate}
@@ -205,7 +204,7 @@ def _parts(config: SweepConfig) -> dict[str, dict[str, Any]]:
     return {name: _of_code(value) for name, value in named.items()}
 
 
-def _of_code(value: object) -> dict[str, Any]:
+def _of_code(value: object) -> JsonObject:
     return digested(code_digest(value), name_of(value))
 
 
@@ -213,29 +212,29 @@ def _of_code(value: object) -> dict[str, Any]:
 class _Constant:
     """A patience that is the same for every setting; equal to another one of the same value and type."""
 
-    value: Any
+    value: Number
     kind: type
 
-    def __call__(self, h: dict[str, Any]) -> Number:
+    def __call__(self, h: Setting) -> Number:
         del h
         return self.value
 
 
-def _of_setting(patience: Patience | None) -> Callable[[dict[str, Any]], Number] | None:
+def _of_setting(patience: Patience | None) -> Callable[[Setting], Number] | None:
     """The patience as a function of the setting; None stays None."""
     if patience is None or callable(patience):
         return patience
     return _Constant(patience, type(patience))
 
 
-def _of_settings(settings: Settings) -> dict[str, Any]:
+def _of_settings(settings: Settings) -> JsonObject:
     """A digest of each column; static values count by how they are printed, without memory addresses."""
     words = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(column)) for name, column in settings.static.items()}
     static = {name: digested(digest_json(text), f"{len(settings)} static values") for name, text in words.items()}
     numbers = {}
     for name, column in settings.numbers.items():
         values = np.asarray(column)
-        few: dict[str, Any] = {}
+        few: JsonObject = {}
         if len(values) <= MOST_NAMED:
             few = {str(row): f"{value:.8g}" for row, value in enumerate(values.tolist())}
         numbers[name] = digested(digest(values), f"{values.dtype}{list(values.shape)}", few or None)

@@ -8,22 +8,22 @@ import math
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
 from regopt._core import trees
-from regopt._core.types import Number, Tree
+from regopt._core.types import Number, Setting, Tree
 from regopt.data import Splits, batch_indices
-from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Setting, Shared
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.results._history import Marks
 from regopt.training._segments import Keys, of_seed, size_of, train_segment
 
 LANES = "lanes"  # name of the mesh axis
-Each = Callable[[Callable[..., Any]], Callable[..., Any]]  # lifts a function of one lane to many: vmap, one_by_one
+Each = Callable[[Callable[..., Tree]], Callable[..., Tree]]  # lifts a function of one lane to many: vmap, one_by_one
 
 
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
@@ -106,18 +106,20 @@ def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     return jax.eval_shape(partial(start_lane, recipe), keys, entry)
 
 
-def build_empty(shapes: Tree, size: int, spread: Any) -> Tree:
+def build_empty(shapes: Tree, size: int, spread: NamedSharding) -> Tree:
     """A buffer of so many entries, all zeros, spread over the devices."""
     leaves, structure = jax.tree.flatten(shapes)
     return structure.unflatten(_zeros(tuple((x.shape, x.dtype) for x in leaves), size, spread)())
 
 
 @cache  # the jitted functions, so that the next sweep finds their programs
-def _zeros(leaves: tuple[tuple[tuple[int, ...], Any], ...], size: int, spread: Any) -> Callable[[], list[jax.Array]]:
+def _zeros(
+    leaves: tuple[tuple[tuple[int, ...], DTypeLike], ...], size: int, spread: NamedSharding
+) -> Callable[[], list[jax.Array]]:
     return jax.jit(lambda: [jnp.zeros((size, *shape), dtype) for shape, dtype in leaves], out_shardings=spread)
 
 
-def one_by_one(train: Callable[..., Any]) -> Callable[..., Any]:
+def one_by_one(train: Callable[..., Tree]) -> Callable[..., Tree]:
     """As ``jax.vmap``, but a lane begins when the one before has ended."""
     return lambda *lanes: jax.lax.map(lambda lane: train(*lane), lanes)
 
@@ -132,7 +134,7 @@ def decomposes_batches(text: str) -> bool:
     return any(math.prod(map(int, shape.split("x")[:-2])) > 1 for shape in shapes)
 
 
-def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., tuple[Lane, Constants]]:
+def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
 
     Each device puts lanes before their first step, with the constants given, at the places ``ids`` of its share; an
@@ -154,7 +156,7 @@ def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[.
 
 
 @cache
-def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
+def build_take_over(spread: NamedSharding) -> Callable[..., tuple[Lane, Constants]]:
     """``(buffer, constants, to, parents, numbers) -> buffer, constants``: entries go on from others' states.
 
     The ids are of the whole buffer, so that a state may go to another device.
@@ -168,9 +170,7 @@ def build_take_over(spread: Any) -> Callable[..., tuple[Lane, Constants]]:
     return jax.jit(take_over, donate_argnums=(0, 1), out_shardings=spread)
 
 
-def build_segment(
-    recipe: Recipe, mesh: Mesh, each: Each = jax.vmap
-) -> Callable[..., tuple[Lane, dict[str, jax.Array], Marks]]:
+def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, first_step, shared, block) -> buffer, metrics, marks``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
@@ -208,7 +208,7 @@ def build_segment(
     )
 
 
-def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> Callable[..., jax.Array]:
+def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, inputs, frozen) -> outputs`` of the lanes ``ids`` as kept, ``[lanes, ...]``."""
 
     def predict_lane(inputs, constants, lane):
@@ -236,7 +236,7 @@ def _put(buffer: Tree, ids: jax.Array, lanes: Tree) -> Tree:
     return jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, lanes)
 
 
-def _watch(recipe: Recipe, h: Setting, before: Any, state: Tree, metrics: dict[str, jax.Array]):
+def _watch(recipe: Recipe, h: Setting, before: Tree, state: Tree, metrics: dict[str, jax.Array]):
     """Early stopping after an evaluation: its state, whether to stop, and the best step."""
     rule = recipe.stopping(h)
     if rule is None:

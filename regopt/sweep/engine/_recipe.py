@@ -3,26 +3,24 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.numerics import as_float
-from regopt._core.types import Number, Stopping, Task, Tree
+from regopt._core.types import Mode, Number, Setting, Stopping, Task, Tree
 from regopt.data import Splits
 from regopt.training import early_stopping
 from regopt.training._segments import Keys
-
-Setting = dict[str, Any]
 
 
 class Lane(NamedTuple):
     """Everything a setting in training has; the buffer holds these with a leading axis."""
 
     state: Tree  # the task's own
-    stopping: Any  # early-stopping state, () without early stopping
+    stopping: Tree  # early-stopping state, () without early stopping
     infinite: jax.Array  # shape (), int32: entries of the first state that were not finite, as a mask of -inf has
 
 
@@ -50,7 +48,7 @@ class StaticValue(NamedTuple):
 
     name: str
     kind: type
-    value: Any
+    value: object
 
 
 def static_values(values: Setting) -> tuple[StaticValue, ...]:
@@ -68,7 +66,7 @@ class Recipe:
     batch_size: int | None
     patience: Callable[[Setting], Number] | None
     monitor: str
-    mode: Literal["min", "max"]
+    mode: Mode
     noise: Literal["shared", "per lane"]
     eval_batch_size: int | None = None
 

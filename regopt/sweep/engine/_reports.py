@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
-Report = tuple[np.ndarray, np.ndarray, Any]  # lanes, their slots in the call, and the results of each
+from regopt._core.types import Tree
+
+Report = tuple[np.ndarray, np.ndarray, Tree]  # lanes, their slots in the call, and the results of each
 
 
-def one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
+def one_behind(launched: Iterable[tuple[np.ndarray, Tree]]) -> Iterator[Report]:
     """Read the results of calls for the lanes that are no padding, each while the next call runs."""
     waiting = None
     for call in launched:
@@ -21,7 +22,7 @@ def one_behind(launched: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Report]:
         yield _read(*waiting)
 
 
-def _read(owners: np.ndarray, outcome: Any) -> Report:
+def _read(owners: np.ndarray, outcome: Tree) -> Report:
     pause = 5e-5
     while not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):  # where JAX waits, Python hears no signal
         time.sleep(pause)

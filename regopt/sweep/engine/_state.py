@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -104,7 +104,7 @@ class SweepState:
             state = group.recipe.kept(group.lane(group.held, int(lanes[best])))
             self.kept[number] = Kept(int(rows[best]), float(scores[best]), state)
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_tree(self) -> dict[str, Tree]:
         """Everything that another process needs in order to go on, as a tree of arrays."""
         collected = [group.collect() for group in self.groups]
         groups = [
@@ -124,7 +124,7 @@ class SweepState:
             "groups": groups,
         }
 
-    def form(self) -> dict[str, Any]:
+    def form(self) -> dict[str, Tree]:
         """The tree with shapes in place of arrays on devices, the form of what ``restore`` takes."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x,
@@ -136,7 +136,7 @@ class SweepState:
         for group in self.groups:
             group.release()
 
-    def restore(self, tree: dict[str, Any], *, done: bool) -> None:
+    def restore(self, tree: dict[str, Tree], *, done: bool) -> None:
         """Go on from what ``to_tree`` gave; a sweep that was done then costs nothing more."""
         self.history.restore(tree["history"])
         self.owed = np.array(tree["owed"])

@@ -8,7 +8,7 @@ lane has not. The choice depends on the program alone, so all processes make the
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.extend import core
@@ -31,7 +31,7 @@ class Products(NamedTuple):
         return self.squares / self.flops if self.flops else 0.0
 
 
-def runs_best_alone(traced: Any, steps: int, lanes: int) -> bool:
+def runs_best_alone(traced: jax.stages.Traced, steps: int, lanes: int) -> bool:
     """Whether the lanes of a program for the CPU should run one after the other.
 
     Args:
@@ -43,7 +43,7 @@ def runs_best_alone(traced: Any, steps: int, lanes: int) -> bool:
     return step.grouped or step.size > LARGE * lanes
 
 
-def shares_work(at_once: Any, one_by_one: Any, steps: int, lanes: int) -> bool:
+def shares_work(at_once: jax.stages.Traced, one_by_one: jax.stages.Traced, steps: int, lanes: int) -> bool:
     """Whether lanes at once do much less arithmetic, as where a frozen layer is computed once for all of them.
 
     Args:
@@ -56,7 +56,7 @@ def shares_work(at_once: Any, one_by_one: Any, steps: int, lanes: int) -> bool:
     return _step(at_once, steps).flops < 0.8 * lanes * alone.flops
 
 
-def _step(traced: Any, steps: int, skipped: int = 0) -> Products:
+def _step(traced: jax.stages.Traced, steps: int, skipped: int = 0) -> Products:
     """The products of a training step: of the loop of so many turns with the most arithmetic."""
     loops = [products(body) for body in _loops(traced.jaxpr.jaxpr, steps)]
     return max(loops[skipped:], key=lambda each: each.flops, default=Products())

@@ -3,13 +3,13 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.messages import one_line
+from regopt._core.types import Tree
 from regopt.sweep.executors._messages import Operation, Read, Start, Train, Write, decoded, encoded, is_key
 from regopt.sweep.executors._pool import LostError, Pool
 from regopt.sweep.executors._shards import Shards, Task
@@ -22,13 +22,13 @@ class CarriedShards(Shards):
 
     def __init__(self, pool: Pool, count: int, every: float = 60.0):
         super().__init__(pool, count, every)
-        self._entries: dict[int, dict[int, tuple[int, Any]]] = defaultdict(dict)  # by group and lane: place and entry
+        self._entries: dict[int, dict[int, tuple[int, Tree]]] = defaultdict(dict)  # by group and lane: place and entry
 
     def forget(self, group: int) -> None:
         """See ``Shards``."""
         self._entries.pop(group, None)
 
-    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[Any]:
+    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[tuple[Task, Tree]]:
         """See ``Shards``."""
         remote = []
         for task in tasks:
@@ -51,7 +51,7 @@ class CarriedShards(Shards):
             case operation:
                 return operation, Read(operation.lanes)
 
-    def _accept(self, task: Task, answers: list[Any]) -> Any:
+    def _accept(self, task: Task, answers: list[Tree]) -> Tree:
         lanes, held = task.operation.lanes, self._entries[task.group]
         if isinstance(task.operation, Start):
             places = task.operation.places
@@ -60,11 +60,11 @@ class CarriedShards(Shards):
         self._keep(task.group, lanes, places, decoded(answers[-1]))
         return answers[-2]
 
-    def _keep(self, group: int, lanes: np.ndarray, places: np.ndarray, entries: Any) -> None:
+    def _keep(self, group: int, lanes: np.ndarray, places: np.ndarray, entries: Tree) -> None:
         for row, (lane, place) in enumerate(zip(lanes.tolist(), places.tolist(), strict=True)):
             self._entries[group][lane] = place, jax.tree.map(lambda x, row=row: x[row], entries)
 
-    def _stacked(self, group: int, lanes: np.ndarray) -> Any:
+    def _stacked(self, group: int, lanes: np.ndarray) -> Tree:
         entries = [self._entries[group][int(lane)][1] for lane in lanes]
         return jax.tree.map(lambda *rows: (jnp if is_key(rows[0]) else np).stack(rows), *entries)
 

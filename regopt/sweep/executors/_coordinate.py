@@ -6,15 +6,15 @@ executor's business.
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from regopt._core.io import JsonObject
 from regopt._core.messages import brief
-from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._config import Submits, SweepConfig
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import recorded
 from regopt.sweep.engine._prepare import check_places, check_task, fingerprint, frozen_on, recipes
@@ -46,7 +46,7 @@ _SETTINGS_OF_A_SHARD = 64
 _SHARDS_OF_A_WORKER = 4
 
 
-def as_engine(executor: Any) -> Engine:
+def as_engine(executor: object) -> Engine:
     """The engine that was asked for as ``executor``.
 
     Raises:
@@ -56,9 +56,8 @@ def as_engine(executor: Any) -> Engine:
         return Ray()
     if isinstance(executor, Engine) and not isinstance(executor, type):
         return executor
-    submits: Any = None if isinstance(executor, type) else executor
-    if callable(getattr(submits, "submit", None)):
-        return Futures(submits, shards=os.cpu_count() or 1)
+    if isinstance(executor, Submits) and not isinstance(executor, type):
+        return Futures(executor, shards=os.cpu_count() or 1)
     raise ValueError(
         f'executor must be None, "ray", a sweep.Ray, a sweep.Futures or an executor of concurrent.futures, got '
         f"{brief(executor)}"
@@ -66,9 +65,7 @@ def as_engine(executor: Any) -> Engine:
 
 
 @contextmanager
-def coordinated(
-    config: SweepConfig, stored: Mapping[str, Any] | None
-) -> Iterator[tuple[Runner, Callable[[], dict[str, Any]]]]:
+def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tuple[Runner, Callable[[], JsonObject]]]:
     """The workers of a sweep, and what runs it on them.
 
     Args:
@@ -92,7 +89,7 @@ def coordinated(
         check_places(config, groups)
         runner = Runner(groups, config.settings, config)
 
-        def identity() -> dict[str, Any]:
+        def identity() -> JsonObject:
             own = fingerprint(config, groups, config.settings)
             device = {**prepared.environment["device"], "count": job.shards}
             return {**own, **prepared.environment, "device": device}
@@ -102,7 +99,7 @@ def coordinated(
         shards.close()
 
 
-def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: Mapping[str, Any] | None) -> Job:
+def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: JsonObject | None) -> Job:
     """What the workers are to build; what is saved already decides what the arguments leave open."""
     given = [each.name for each in fields(config) if each.init and each.name not in _LOCAL]
     arguments = {name: getattr(config, name) for name in given}

@@ -6,29 +6,22 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
-from regopt._core.io import environment
+from regopt._core.io import JsonObject, environment
 from regopt._core.messages import brief, one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
+from regopt.sweep.engine._config import Submits
 from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
 DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
-
-
-class Submits(Protocol):
-    """What is needed of an executor."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Any:
-        """Hand a call over; gives a future with ``done`` and ``result``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,8 +82,8 @@ class FuturesPool:
         self._options, self._folder, self.lost_after = options, folder, options.lost_after
         self._executor: Submits | None = None
         self._job: Job | None = None
-        self._where: Any = None
-        self._expected: Any = None
+        self._where: Tree = None
+        self._expected: JsonObject | None = None
 
     def size(self) -> int:
         """See ``Pool``."""
@@ -134,7 +127,7 @@ class FuturesPool:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
-    def result(self, handle: Hashable) -> Any:
+    def result(self, handle: Hashable) -> list[Tree] | Failure:
         """See ``Pool``."""
         try:
             return handle.result()  # type: ignore[attr-defined]
@@ -150,7 +143,7 @@ class FuturesPool:
         """See ``Pool``; the executor belongs to the caller."""
         self._executor = None
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _submit(self, function: Callable[..., object], *arguments: object) -> Any:
         given = self._options.executor
         if self._executor is None:
             self._executor = given if callable(getattr(given, "submit", None)) else given()  # type: ignore
@@ -207,7 +200,7 @@ def _prepare(job: Job, where: Tree) -> Prepared | Failure:
     return _built(job, where).prepare()
 
 
-def _run(job: Job, where: Tree, lease: Lease, expected: Any) -> list[Any] | Failure:
+def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject) -> list[Tree] | Failure:
     worker = _built(job, where)
     own = environment(jax.local_devices()[:1])
     if own != expected:

@@ -6,7 +6,6 @@ group in one process tells its devices.
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,10 @@ from regopt.sweep.engine._compile import bytes_of
 from regopt.sweep.engine._group import Group, Held, Report
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import lane_shapes
-from regopt.sweep.engine._recipe import Constants, Recipe, Shared
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.executors._messages import (
     Facts,
+    Leaf,
     Read,
     Start,
     Train,
@@ -145,7 +145,7 @@ class ShardedGroup(Group):
         """See ``Group``: the lanes are read for the last time, so that the workers may end."""
         self.held = Held(*self.collect(), self.held.places)
 
-    def lane(self, held: Held, lane: int) -> Any:
+    def lane(self, held: Held, lane: int) -> Lane:
         """See ``Group``."""
         if held.buffer is not None:
             return jax.tree.map(lambda x: x[int(self._at(held.places, np.array([lane]))[0])], held.buffer)
@@ -178,7 +178,7 @@ class ShardedGroup(Group):
         """See ``Group``."""
         return None if self._frozen is None else self._frozen()
 
-    def _predict_lane(self, frozen: Tree, inputs: Tree, constants: Constants, lane: Any) -> Any:
+    def _predict_lane(self, frozen: Tree, inputs: Tree, constants: Constants, lane: Lane) -> jax.Array:
         assert self.recipe.task.predict is not None
         with self.recipe.holding(frozen):
             return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
@@ -222,12 +222,12 @@ def _rows(tree: Tree, rows: np.ndarray) -> Tree:
     return jax.tree.map(lambda x: x[rows], tree)
 
 
-def _zeros(size: int, shape: jax.ShapeDtypeStruct) -> Any:
+def _zeros(size: int, shape: jax.ShapeDtypeStruct) -> Leaf:
     return (jnp if is_key(shape) else np).zeros((size, *shape.shape), shape.dtype)
 
 
 def _set(whole: Tree, at: np.ndarray, some: Tree) -> Tree:
-    def put(x: Any, values: Any) -> Any:
+    def put(x: Tree, values: Tree) -> Tree:
         if is_key(x):
             return x.at[at].set(values)
         x[at] = values

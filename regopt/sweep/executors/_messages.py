@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.io import JsonObject
 from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.engine._compile import Mapped
+
+Leaf: TypeAlias = jax.Array | np.ndarray  # random keys are arrays of JAX
 
 
 class KeyArray(NamedTuple):
@@ -44,7 +47,7 @@ class Job(NamedTuple):
     shards: int  # of the sweep
     workers: int  # that hold them at the start
     capacities: tuple[int, ...] | None  # places of a shard in each group; None for as many as are needed or fit
-    choices: Mapping[str, Any] | None  # chunks and mappings as another worker has chosen them; None to choose
+    choices: JsonObject | None  # chunks and mappings as another worker has chosen them; None to choose
 
 
 class Facts(NamedTuple):
@@ -63,7 +66,7 @@ class Facts(NamedTuple):
 class Prepared(NamedTuple):
     """What a worker tells once its programs are compiled."""
 
-    environment: dict[str, Any]  # versions, kind of device and options, as ``regopt._core.io.environment`` has them
+    environment: JsonObject  # versions, kind of device and options, as ``regopt._core.io.environment`` has them
     groups: list[Facts]
 
 
@@ -112,7 +115,7 @@ class Trained(NamedTuple):
 
     lanes: np.ndarray
     slots: np.ndarray
-    outcome: Any  # the pair of metrics and marks, each leaf [lanes]
+    outcome: Tree  # the pair of metrics and marks, each leaf [lanes]
 
 
 class Failure(NamedTuple):
@@ -124,7 +127,7 @@ class Failure(NamedTuple):
 def portable(data: Splits) -> Splits:
     """The data with NumPy arrays and ``MappedFile`` in place of arrays; what streams otherwise is sent as it is."""
 
-    def send(leaf: Any) -> Any:
+    def send(leaf: object) -> object:
         if isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap) and leaf.flags.c_contiguous:
             return MappedFile(leaf)
         return np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf
@@ -135,7 +138,7 @@ def portable(data: Splits) -> Splits:
 def encoded(tree: Tree) -> Tree:
     """The tree with NumPy arrays and ``KeyArray`` in place of arrays on devices."""
 
-    def encode(x: Any) -> Any:
+    def encode(x: object) -> object:
         if isinstance(x, jax.Array) and is_key(x):
             return KeyArray(str(jax.random.key_impl(x)), np.asarray(jax.random.key_data(x)))
         return np.asarray(x) if isinstance(x, jax.Array) else x
@@ -146,7 +149,7 @@ def encoded(tree: Tree) -> Tree:
 def decoded(tree: Tree) -> Tree:
     """The inverse of ``encoded``, but for NumPy arrays, which stay."""
 
-    def decode(x: Any) -> Any:
+    def decode(x: object) -> object:
         if isinstance(x, KeyArray):
             return jax.random.wrap_key_data(jnp.asarray(x.data), impl=x.implementation)
         return x
@@ -154,11 +157,11 @@ def decoded(tree: Tree) -> Tree:
     return jax.tree.map(decode, tree, is_leaf=lambda x: isinstance(x, KeyArray))
 
 
-def concatenated(parts: Sequence[Any]) -> Any:
+def concatenated(parts: Sequence[Leaf]) -> Leaf:
     """Arrays one after the other: NumPy's, but for random keys."""
     return jnp.concatenate(parts) if is_key(parts[0]) else np.concatenate([np.asarray(part) for part in parts])
 
 
-def is_key(x: Any) -> bool:
+def is_key(x: Leaf | jax.ShapeDtypeStruct) -> bool:
     """Whether an array, or a shape of one, holds random keys."""
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Hashable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from regopt._core.types import Tree
 from regopt.data import Splits
-from regopt.sweep.executors._messages import Job, Lease, Prepared
+from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
 
 
 class LostError(Exception):
@@ -51,7 +52,7 @@ class Pool(Protocol):
         """A handle whose lease has an answer, or None after some seconds."""
         ...
 
-    def result(self, handle: Hashable) -> Any:
+    def result(self, handle: Hashable) -> list[Tree] | Failure:
         """The answer of a lease.
 
         Raises:

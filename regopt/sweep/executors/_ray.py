@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
+from regopt._core.io import JsonObject
 from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
+from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
+Actor: TypeAlias = Any  # the handle of a ``Worker`` in another process, with ``remote`` on each method
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 60.0  # to wait for the workers of the start
 _LOOK_SECONDS = 2.0  # between looks for room in the cluster
@@ -69,7 +72,7 @@ class Ray:
     resources: Mapping[str, float] = field(default_factory=dict)
     shards: int | None = None
     lost_after: float = 600.0
-    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    runtime_env: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -97,13 +100,13 @@ class RayPool:
         except ImportError as error:
             raise ValueError('executor="ray" needs Ray: pip install "regopt[ray]"') from error
         self._options, self.lost_after = options, options.lost_after
-        self._actors: dict[str, Any] = {}
-        self._starting: dict[Any, tuple[str, Any]] = {}  # by the handle of ``prepare``
+        self._actors: dict[str, Actor] = {}
+        self._starting: dict[Hashable, tuple[str, Actor]] = {}  # by the handle of ``prepare``
         self._count, self._looked = 0, 0.0
         self._job: Job | None = None
         self._expected: Prepared | None = None
-        self._examples: Any = None
-        self._data: Any = None  # the examples in the object store
+        self._examples: Splits | None = None
+        self._data: object = None  # the examples in the object store
 
     def connect(self) -> None:
         """Connect to the cluster, unless the process is connected."""
@@ -136,7 +139,7 @@ class RayPool:
         handle = self._start(job)
         name, actor = self._starting.pop(handle)
         try:
-            prepared = self.result(handle)
+            prepared = self._get(handle)
         except LostError as error:
             raise ValueError(f"no worker of Ray starts: {error}") from error
         if isinstance(prepared, Failure):
@@ -176,8 +179,11 @@ class RayPool:
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
         return ready[0] if ready else None
 
-    def result(self, handle: Hashable) -> Any:
+    def result(self, handle: Hashable) -> list[Tree] | Failure:
         """See ``Pool``."""
+        return self._get(handle)
+
+    def _get(self, handle: Hashable):
         try:
             return self._ray.get(handle)
         except self._ray.exceptions.RayTaskError:
@@ -199,7 +205,7 @@ class RayPool:
         self._looked = 0.0
         self._actors, self._starting, self._data = {}, {}, None
 
-    def _start(self, job: Job) -> Any:
+    def _start(self, job: Job) -> Hashable:
         options = self._options
         remote = self._ray.remote(
             num_cpus=options.num_cpus,
@@ -232,7 +238,7 @@ class RayPool:
         for handle in ready:
             name, actor = self._starting.pop(handle)
             try:
-                prepared = self.result(handle)
+                prepared = self._get(handle)
             except LostError as error:
                 _LOG.warning("worker %s is lost while it starts: %s", name, error)
                 continue
@@ -244,7 +250,7 @@ class RayPool:
             self._actors[name] = actor
 
 
-def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _difference(first: JsonObject, other: JsonObject) -> str:
     names = [name for name in first if first[name] != other.get(name)]
     return "; ".join(f"{name} is {first[name]} on one worker and {other.get(name)} on another" for name in names)
 

@@ -8,9 +8,10 @@ nothing between leases, every lease carries the lanes there and back, and there 
 import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from regopt._core.messages import one_line
+from regopt._core.types import Tree
 from regopt.sweep.executors._messages import (
     Failure,
     Lease,
@@ -104,7 +105,7 @@ class Shards:
             self._worker[moved] = least
             self._restore(moved)
 
-    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[Any]:
+    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[tuple[Task, Tree]]:
         """Run operations, those of one shard in their order.
 
         Args:
@@ -127,7 +128,7 @@ class Shards:
             self.failed = True
             raise
 
-    def _answers(self, halt: Callable[[], bool]) -> Iterator[Any]:
+    def _answers(self, halt: Callable[[], bool]) -> Iterator[tuple[Task, Tree]]:
         """Submit what waits, and give the answers as they come."""
         halted = self._submit_waiting(list(self._waiting), halt)
         while self._under_way:
@@ -155,7 +156,7 @@ class Shards:
         """What a worker is asked to do for a task."""
         return (task.operation,)
 
-    def _accept(self, task: Task, answers: list[Any]) -> Any:
+    def _accept(self, task: Task, answers: list[Tree]) -> Tree:
         """Take note of an answer; gives that of the task itself."""
         if not isinstance(task.operation, Read):
             self._log[task.group, task.shard].append(task.operation)

@@ -7,7 +7,6 @@ operations give the same bits on any worker with the same kind of device.
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ from regopt.sweep.engine._group import Group, Held
 from regopt.sweep.engine._memory import resting_room
 from regopt.sweep.engine._prepare import prepare, recipes, share_data
 from regopt.sweep.engine._program import lane_shapes
-from regopt.sweep.engine._recipe import Constants, Recipe, as_number
+from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
 from regopt.sweep.executors._messages import (
     Facts,
     Failure,
@@ -57,7 +56,7 @@ class Worker:
         self._one_at_a_time = threading.Lock()
         self._config: SweepConfig
         self._capacities: tuple[int, ...]
-        self._shared: Any = None
+        self._shared: Shared | None = None
 
     def prepare(self) -> Prepared | Failure:
         """Compile the programs of all groups, so that later leases only run them."""
@@ -80,7 +79,7 @@ class Worker:
         ]
         return Prepared(environment(groups[0].used), facts)
 
-    def run(self, lease: Lease) -> list[Any] | Failure:
+    def run(self, lease: Lease) -> list[Tree] | Failure:
         """Run the operations of a lease; gives what each of them gives."""
         try:
             with self._one_at_a_time:
@@ -123,12 +122,13 @@ class Worker:
         return tuple(found)
 
     def _lane_bytes(self, recipe: Recipe, indices: np.ndarray) -> int:
+        assert self._shared is not None
         numbers = {name: as_number(column[indices[:1]]) for name, column in self._config.settings.numbers.items()}
         given = Constants(numbers, jnp.zeros(1, jnp.int32))
         return bytes_of(lane_shapes(recipe, self._shared.keys, given)) + bytes_of(given)
 
 
-def _apply(group: Group, operation: Operation) -> Any:
+def _apply(group: Group, operation: Operation) -> Tree:
     """One operation on the lanes of a shard."""
     places = group.held.places
     match operation:
