@@ -6,6 +6,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from regopt._core.types import Setting
+from regopt.report import Tracker
 from regopt.sweep.results import Result
 from regopt.sweep.results._history import History
 
@@ -15,13 +16,13 @@ OnSegment: TypeAlias = Callable[[int, dict[int, Setting], dict[str, np.ndarray]]
 
 @runtime_checkable
 class HasOnSegment(Protocol):
-    """An object that is called after each segment, such as a ``report.Tracker``; it may have ``on_end(result)`` too."""
+    """An object that is called after each segment; it may have ``on_end(result)`` too."""
 
     @property
     def on_segment(self) -> OnSegment: ...
 
 
-Callback: TypeAlias = OnSegment | HasOnSegment
+Callback: TypeAlias = OnSegment | HasOnSegment | Tracker
 
 
 class Callbacks:
@@ -69,4 +70,4 @@ class Callbacks:
 
 
 def _function(callback: Callback) -> OnSegment:
-    return callback.on_segment if isinstance(callback, HasOnSegment) else callback
+    return callback.on_segment if isinstance(callback, HasOnSegment | Tracker) else callback
