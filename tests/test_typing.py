@@ -20,7 +20,7 @@ RIGHT = [
     "sweep.run(task, settings, data, steps=10, eval_every=5, executor=sweep.Ray(), patience=lambda h: h['patience'])",
     "sweep.run(task, settings, data, steps=10, eval_every=5, executor='ray', callbacks=[tell, tracker])",
     "sweep.run(task, settings, data, steps=10, eval_every=5).best().setting['rate'] * 2",
-    "sweep.supervised(nnx_model, losses.squared_error, optimizer, metrics={'accuracy': losses.accuracy}, trainable='head/**')",
+    "sweep.supervised(nnx_model, losses.squared_error, optimizer, metrics=metrics, trainable='head/**')",
     "sweep.supervised(nnx_model, losses.squared_error, optimizer, trainable=nnx.LoRAParam)",
     "sweep.supervised(linen.Dense(3), losses.squared_error, optimizer, inputs=x, trainable={'**/bias': True})",
     "sweep.supervised(lambda h: linen.Dense(h['width']), losses.squared_error, optimizer, inputs=x)",
@@ -84,6 +84,9 @@ def optimizer(h: dict[str, float]) -> optax.GradientTransformation:
 
 def tell(step: int, settings: Mapping[int, Mapping[str, float]], metrics: dict[str, np.ndarray]) -> None:
     print(step, settings, metrics)
+
+
+metrics = {"accuracy": losses.accuracy}
 
 
 def check(

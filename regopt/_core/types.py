@@ -48,6 +48,8 @@ class Device(Protocol):
 # A ``jax.tree_util.PyTreeDef``, which is unknown to type checkers too.
 PyTreeDef: TypeAlias = Any
 
+Leaf: TypeAlias = jax.Array | np.ndarray  # an array of a tree; random keys are arrays of JAX
+
 Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX scalar, or tracer
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key

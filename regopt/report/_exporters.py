@@ -5,15 +5,14 @@ finite are left out, since none of the tools can compare them.
 """
 
 import contextlib
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from regopt._core.imports import optional
 from regopt._core.io import replacing, write_json
 from regopt.report._findings import Findings, Reportable, as_findings, plain
 
@@ -43,7 +42,7 @@ def to_tensorboard(findings: Findings | Reportable, folder: str | Path) -> None:
         ['setting-0', 'setting-1']
     """
     findings = as_findings(findings)
-    writers, summary = _client("tensorboardX", "tensorboard"), _client("tensorboardX.summary", "tensorboard")
+    writers, summary = optional("tensorboardX", "tensorboard"), optional("tensorboardX.summary", "tensorboard")
     tags = {metric: summary.scalar(metric, 0.0).value[0].tag for metric in findings.metrics}
     # a value of no known type leaves the type of a column open: static choices may mix numbers and texts
     experiment, _, _ = summary.hparams(dict.fromkeys(findings.names, ()), dict.fromkeys(tags.values(), 0.0))
@@ -88,8 +87,8 @@ def to_mlflow(findings: Findings | Reportable, tracking_uri: str, experiment: st
         ...     number = report.to_mlflow(found, f"sqlite:///{folder}/mlflow.db")  # doctest: +SKIP
     """
     findings = as_findings(findings)
-    entities = _client("mlflow.entities", "mlflow")
-    client = _client("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=tracking_uri)
+    entities = optional("mlflow.entities", "mlflow")
+    client = optional("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=tracking_uri)
     known = client.get_experiment_by_name(experiment)
     number = known.experiment_id if known else client.create_experiment(experiment)
     for row, status in enumerate(findings.table["status"]):
@@ -160,18 +159,10 @@ def to_wandb(findings: Findings | Reportable, folder: str | Path) -> None:
     write_json(folder / "runs.table.json", whole)
 
 
-def _client(module: str, extra: str) -> ModuleType:
-    """Import a module of an extra."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"this needs {module.split('.')[0]}: pip install 'regopt[{extra}]'") from error
-
-
 def _set_failed(end: Any) -> None:
     """Change the summary that ends a session from success, the only status that tensorboardX writes, to failure."""
-    status = _client("tensorboardX.proto.api_pb2", "tensorboard").Status
-    messages = _client("tensorboardX.proto.plugin_hparams_pb2", "tensorboard")
+    status = optional("tensorboardX.proto.api_pb2", "tensorboard").Status
+    messages = optional("tensorboardX.proto.plugin_hparams_pb2", "tensorboard")
     plugin = end.value[0].metadata.plugin_data
     content = messages.HParamsPluginData.FromString(plugin.content)
     content.session_end_info.status = status.Value("STATUS_FAILURE")

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from regopt._core.types import Mode
 
 if TYPE_CHECKING:
     import pandas
@@ -52,14 +54,14 @@ class Findings:
     curves: "xarray.Dataset"
     names: tuple[str, ...]
     monitor: str
-    mode: Literal["min", "max"]
+    mode: Mode
     config: Mapping[str, object] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
     repeats: "pandas.DataFrame | None" = None
     importance: "pandas.DataFrame | None" = None
     explained: "pandas.Series | None" = None
     separations: "pandas.DataFrame | None" = None
-    modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict)
+    modes: Mapping[str, Mode] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:

@@ -6,7 +6,6 @@ finished sweeps are in ``_exporters.py``.
 """
 
 import functools
-import importlib
 import logging
 import math
 import time
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from regopt._core.imports import optional
 from regopt._core.types import Setting
 
 Run = TypeVar("Run")
@@ -76,7 +76,7 @@ def track_tensorboard(folder: str | Path, *, every: float = 10.0) -> Tracker:
         ...     MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2, callbacks=[tracker]
         ... )  # doctest: +SKIP
     """
-    return _live("TensorBoard", _TensorBoard(_client("tensorboardX", "tensorboard"), Path(folder)), every)
+    return _live("TensorBoard", _TensorBoard(optional("tensorboardX", "tensorboard"), Path(folder)), every)
 
 
 def track_mlflow(tracking_uri: str, experiment: str = "sweep", *, every: float = 10.0) -> Tracker:
@@ -97,8 +97,8 @@ def track_mlflow(tracking_uri: str, experiment: str = "sweep", *, every: float =
         >>> from regopt import report
         >>> tracker = report.track_mlflow("sqlite:///mlflow.db")  # doctest: +SKIP
     """
-    entities = _client("mlflow.entities", "mlflow")
-    return _live("MLflow", _MLflow(entities, _client("mlflow.tracking", "mlflow"), tracking_uri, experiment), every)
+    entities = optional("mlflow.entities", "mlflow")
+    return _live("MLflow", _MLflow(entities, optional("mlflow.tracking", "mlflow"), tracking_uri, experiment), every)
 
 
 def track_wandb(project: str, *, every: float = 10.0, **options: object) -> Tracker:
@@ -121,7 +121,7 @@ def track_wandb(project: str, *, every: float = 10.0, **options: object) -> Trac
     """
     return _live(
         "Weights & Biases",
-        _Wandb(_client("wandb", "wandb"), {"reinit": "create_new", "project": project, **options}),
+        _Wandb(optional("wandb", "wandb"), {"reinit": "create_new", "project": project, **options}),
         every,
     )
 
@@ -144,7 +144,7 @@ def track_trackio(project: str, *, every: float = 10.0, **options: object) -> Tr
         >>> from regopt import report
         >>> tracker = report.track_trackio("digits")  # doctest: +SKIP
     """
-    return _live("trackio", _Trackio(_client("trackio", ""), {"embed": False, "project": project, **options}), every)
+    return _live("trackio", _Trackio(optional("trackio"), {"embed": False, "project": project, **options}), every)
 
 
 def _live(name: str, tool: _Tool[Run], every: float) -> Tracker:
@@ -287,16 +287,6 @@ class _Wandb(_Trackio):  # whose interface trackio has taken over
     def close(self, run: _Logged, status: str) -> None:
         run.summary["status"] = status
         run.finish(exit_code=int(status == "diverged"))
-
-
-def _client(module: str, extra: str) -> ModuleType:
-    """Import a module of an extra."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.split(".")[0]
-        what = f"'regopt[{extra}]'" if extra else package
-        raise ImportError(f"this needs {package}: pip install {what}") from error
 
 
 def _name(row: int) -> str:

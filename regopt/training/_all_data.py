@@ -17,8 +17,7 @@ from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._checks import check_monitor, check_task, direction_of
 from regopt.training._evaluation import evaluate
-from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment
-from regopt.training._steps import train_steps
+from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment, train_steps
 
 _STRIDE = 64  # steps between two checks whether all lanes are done; it changes no result
 

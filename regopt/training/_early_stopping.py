@@ -1,6 +1,6 @@
 """Early stopping as a state machine over arrays, for use inside jit, vmap and scan."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.checks import check_count
 from regopt._core.numerics import as_float, check_number
-from regopt._core.types import Number, Stopping, Tree
+from regopt._core.types import Mode, Number, Stopping, Tree
 
 
 class EarlyStoppingState(NamedTuple):
@@ -22,7 +22,7 @@ class EarlyStoppingState(NamedTuple):
     stop: jax.Array  # shape (), bool: j >= p; after that the state does not change
 
 
-def early_stopping(patience: Number, every: Number = 1, *, mode: Literal["min", "max"] = "min") -> Stopping:
+def early_stopping(patience: Number, every: Number = 1, *, mode: Mode = "min") -> Stopping:
     """Stop after ``patience`` consecutive evaluations without strict improvement, and keep the best parameters.
 
     Neither a NaN nor an equal metric is an improvement. Once ``stop`` is set, further updates change nothing, so a scan

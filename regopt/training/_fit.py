@@ -4,14 +4,14 @@ For many settings at once there is ``sweep.run``, in which each one costs nothin
 for what a sweep cannot do: to be differentiated, or mapped over data, keys and patience inside a larger program.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.numerics import check_number
-from regopt._core.types import Key, Number, Task, Tree
+from regopt._core.types import Key, Mode, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._checks import asking_for, check_mode, check_monitor, check_task, monitored
 from regopt.training._early_stopping import early_stopping
@@ -56,7 +56,7 @@ def fit(
     key: Key | None = None,
     patience: Number | None = None,
     monitor: str = "validation_loss",
-    mode: Literal["min", "max"] | None = None,
+    mode: Mode | None = None,
 ) -> Fit:
     """Train one setting, evaluate every ``eval_every`` steps, and stop early if ``patience`` is given.
 

@@ -1,6 +1,6 @@
 """A learning rate that falls whenever a metric has stopped improving: a reactive schedule as a state machine."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_count
 from regopt._core.numerics import as_float, check_number
-from regopt._core.types import Number
+from regopt._core.types import Mode, Number
 
 
 class ReduceOnPlateauState(NamedTuple):
@@ -32,7 +32,7 @@ def reduce_on_plateau(
     accumulation_size: Number = 1,
     min_scale: Number = 0.0,
     *,
-    mode: Literal["min", "max"] = "min",
+    mode: Mode = "min",
 ) -> optax.GradientTransformationExtraArgs:
     """``u <- scale * u``; the scale falls to ``max(factor * scale, min_scale)`` after ``patience`` bad evaluations.
 

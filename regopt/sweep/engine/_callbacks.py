@@ -1,7 +1,7 @@
 """Callbacks of a sweep: functions of the caller that see each segment in the host process."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from regopt.sweep.results._history import History
 OnSegment: TypeAlias = Callable[[int, dict[int, Setting], dict[str, np.ndarray]], object]
 
 
-@runtime_checkable
 class HasOnSegment(Protocol):
     """An object that is called after each segment; it may have ``on_end(result)`` too."""
 
@@ -70,4 +69,4 @@ class Callbacks:
 
 
 def _function(callback: Callback) -> OnSegment:
-    return callback.on_segment if isinstance(callback, HasOnSegment | Tracker) else callback
+    return cast(OnSegment, getattr(callback, "on_segment", callback))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.types import Tree
+from regopt._core.types import Leaf, Tree
 from regopt.sweep.engine._compile import bytes_of
 from regopt.sweep.engine._group import Group, Held, Report
 from regopt.sweep.engine._placement import Places
@@ -19,7 +19,6 @@ from regopt.sweep.engine._program import lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.executors._messages import (
     Facts,
-    Leaf,
     Read,
     Start,
     Train,

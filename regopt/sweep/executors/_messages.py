@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.io import JsonObject
-from regopt._core.types import Tree
+from regopt._core.types import Leaf, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._compile import Mapped
-
-Leaf: TypeAlias = jax.Array | np.ndarray  # random keys are arrays of JAX
 
 
 class KeyArray(NamedTuple):

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.io import JsonObject
-from regopt._core.types import Tree
+from regopt._core.types import Leaf, Tree
 from regopt.sweep import checkpoint
 
 Key = tuple[str, str | int]  # "field" of a class, "key" of a dict, "index" of a sequence
 KeyPath = tuple[Key, ...]
-Leaf = np.ndarray | jax.Array  # random keys are arrays of JAX
 
 
 class Record(dict[str, Tree]):

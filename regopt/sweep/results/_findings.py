@@ -7,7 +7,6 @@ from regopt.report import REPEATED, Findings
 from regopt.sweep.results._importance import importance
 from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._statistics import repeats, separations
-from regopt.sweep.results._tables import curves, table_of
 
 
 def findings(result: Outcome, title: str = "Sweep", *, thorough: bool = True) -> Findings:
@@ -24,11 +23,11 @@ def findings(result: Outcome, title: str = "Sweep", *, thorough: bool = True) ->
     Raises:
         ImportError: an extra is not installed.
     """
-    table, names = table_of(result), tuple(result.history.settings.columns)
+    table, names = result.to_pandas(), tuple(result.history.settings.columns)
     plain = Findings(
         title,
         table,
-        curves(result),
+        result.curves(),
         names,
         result.monitor,
         result.mode,

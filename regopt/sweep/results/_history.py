@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from regopt._core.types import Tree
+from regopt._core.types import Mode, Tree
 from regopt.sweep.space import Settings
 
 
@@ -111,7 +111,7 @@ class History:
         """[settings], bool: whether a NaN or an infinity occurred."""
         return self.first_bad_step > 0
 
-    def scores(self, monitor: str, mode: Literal["min", "max"], *, keeps_best: bool) -> np.ndarray:
+    def scores(self, monitor: str, mode: Mode, *, keeps_best: bool) -> np.ndarray:
         """How good each setting was after each segment: ``[settings, evaluations]``, smaller is better.
 
         Args:

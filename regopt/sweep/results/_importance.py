@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regopt._core.numerics import check_range
+from regopt._core.types import Mode
 from regopt.report import REPEATED
-from regopt.sweep.results._statistics import Mode, column_of, numbered, ordinal, sign
+from regopt.sweep.results._statistics import column_of, numbered, ordinal, sign
 
 if TYPE_CHECKING:
     import pandas

@@ -18,7 +18,6 @@ import numpy as np
 
 from regopt._core.io import JsonObject, digest, versions, write_arrays, write_json, write_table
 from regopt.sweep.results._outcome import Outcome
-from regopt.sweep.results._tables import table_of
 from regopt.sweep.space import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def save(
     text = json.dumps(about, allow_nan=False)
     write_arrays(folder / NAME, arrays | {ABOUT: np.frombuffer(text.encode(), np.uint8)})
     if all(map(importlib.util.find_spec, ("pandas", "pyarrow"))):
-        write_table(folder / "table.parquet", _as_text(table_of(result), settings))
+        write_table(folder / "table.parquet", _as_text(result.to_pandas(), settings))
     for name in ("config", "versions"):
         write_json(folder / f"{name}.json", about[name])
 

@@ -2,13 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from regopt._core.imports import optional
 from regopt._core.io import JsonObject
-from regopt._core.types import Tree
+from regopt._core.types import Mode, Tree
 from regopt.sweep.results._history import History
+from regopt.sweep.space._dimensions import Column
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 Trained = TypeVar("Trained", covariant=True)
 
@@ -35,7 +41,7 @@ class Outcome:
 
     history: History
     monitor: str
-    mode: Literal["min", "max"]
+    mode: Mode
     keeps_best: bool  # whether early stopping kept the best state of each setting
     interrupted: bool  # whether a signal ended the sweep before all settings were done
     trace_seconds: float  # in which JAX traced and lowered the programs
@@ -46,7 +52,7 @@ class Outcome:
     busy_share: float  # the share of the slots of all calls that trained a setting, in [0, 1]
     config: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # resolved
     versions: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
-    modes: Mapping[str, Literal["min", "max"]] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
+    modes: Mapping[str, Mode] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
     parameters: np.ndarray | None = dataclasses.field(default=None, repr=False)  # [settings], int: parameters of each
 
     @property
@@ -72,3 +78,77 @@ class Outcome:
         known = self.kept_step > 0
         at = np.where(known, at, 0)
         return {name: np.where(known, curve[rows, at], np.nan) for name, curve in history.curves.items()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
+
+        Returns:
+            The table; ``first_bad_step`` is the first step with a metric that is not finite, one after a bad update,
+            or the last step before the evaluation where only the state or the evaluation was bad; missing elsewhere.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = optional("pandas", "experiments")
+        history = self.history
+        bad = pandas.array(history.first_bad_step, dtype="Int64")
+        bad[~history.diverged] = pandas.NA
+        columns = {
+            **{name: _as_column(column) for name, column in history.settings.columns.items()},
+            "status": self.status,
+            "last_step": history.last_step,
+            "kept_step": self.kept_step,
+            "first_bad_step": bad,
+            **self.kept_metrics(),
+        }
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(history.settings), name="setting"))
+
+    def curves(self) -> "xarray.Dataset":
+        """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
+
+        Returns:
+            The data set; the settings' columns are coordinates.
+
+        Raises:
+            ImportError: xarray is not installed.
+        """
+        xarray = optional("xarray", "experiments")
+        history = self.history
+        coordinates = {name: ("setting", _as_column(column)) for name, column in history.settings.columns.items()}
+        return xarray.Dataset(
+            {name: (("setting", "step"), values) for name, values in history.curves.items()},
+            coords={"setting": np.arange(len(history.settings)), "step": history.steps, **coordinates},
+        )
+
+    def lineage(self) -> "pandas.DataFrame":
+        """Which setting continued from whose state, and with which numbers, after a ``population_based_training``.
+
+        Returns:
+            A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the
+            ``parent`` whose state it began with (the setting itself where it kept its own), and the numbers that may
+            change, as the segment used them.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = optional("pandas", "experiments")
+        history = self.history
+        trained = np.arange(len(history.steps)) < history.segments[:, None]
+        settings, segments = np.nonzero(trained)
+        parents = history.parents[trained]
+        columns = {
+            "setting": settings,
+            "step": segments * int(history.steps[0]),
+            "parent": np.where(parents < 0, settings, parents),
+            **{name: values[trained] for name, values in history.used.items()},
+        }
+        return pandas.DataFrame(columns)
+
+
+def _as_column(values: Column) -> np.ndarray:
+    """A column as a one-dimensional array; values that are tuples stay whole."""
+    if isinstance(values, np.ndarray):
+        return values
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column

@@ -1,11 +1,12 @@
 """The Pareto front of a sweep: the settings that no other one beats in several metrics at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from regopt._core.messages import brief
+from regopt._core.types import Mode
 from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._repeated import repeated
 from regopt.sweep.space._dimensions import Column
@@ -36,7 +37,7 @@ class Pareto(NamedTuple):
 
     table: "pandas.DataFrame"  # one row a setting: its columns, the metrics, ``on_front``; index: its first row
     metrics: tuple[str, ...]
-    modes: dict[str, Literal["min", "max"]]
+    modes: dict[str, Mode]
 
     @property
     def front(self) -> "pandas.DataFrame":
@@ -59,9 +60,7 @@ class Pareto(NamedTuple):
         return front_figure(self.table, self.metrics, self.modes)
 
 
-def pareto(
-    result: Outcome, metrics: Sequence[str], modes: Mapping[str, Literal["min", "max"]] | None, over: Sequence[str]
-) -> Pareto:
+def pareto(result: Outcome, metrics: Sequence[str], modes: Mapping[str, Mode] | None, over: Sequence[str]) -> Pareto:
     """See ``Result.pareto``."""
     import pandas
 
@@ -76,7 +75,7 @@ def pareto(
         if name not in known and name not in columns:
             raise ValueError(f"metrics must be among {[*known, *columns]}, got {brief(name)}")
     values = {name: known[name] if name in known else np.asarray(columns[name], float) for name in metrics}
-    directions: dict[str, Literal["min", "max"]] = {name: _direction(result, name, modes or {}) for name in metrics}
+    directions: dict[str, Mode] = {name: _direction(result, name, modes or {}) for name in metrics}
     means = repeated(settings, result.history.diverged, values, over)
     points = np.stack([(1 if directions[name] == "min" else -1) * means.metrics[name] for name in metrics], axis=1)
     kept = np.flatnonzero(np.isfinite(points).all(axis=1) & ~np.any(list(means.incomplete.values()), axis=0))
@@ -97,7 +96,7 @@ def _on_front(points: np.ndarray) -> np.ndarray:
     return found
 
 
-def _direction(result: Outcome, name: str, modes: Mapping[str, Literal["min", "max"]]) -> Literal["min", "max"]:
+def _direction(result: Outcome, name: str, modes: Mapping[str, Mode]) -> Mode:
     if name in modes:
         if modes[name] not in ("min", "max"):
             raise ValueError(f'modes must be "min" or "max", got {modes[name]!r} for {name}')

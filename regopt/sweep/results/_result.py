@@ -6,21 +6,17 @@ Tables and curves are returned as pandas and xarray objects. The drawings are in
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regopt._core.types import Tree
+from regopt._core.types import Mode, Tree
 from regopt.report import REPEATED
-from regopt.sweep.results import _tables
 from regopt.sweep.results._best import Best, best_of
 from regopt.sweep.results._history import History
 from regopt.sweep.results._outcome import Outcome, States
 
 if TYPE_CHECKING:
-    import pandas
-    import xarray
-
     from regopt.report import Findings
     from regopt.sweep.results._pareto import Pareto
 
@@ -46,46 +42,10 @@ class Result(Outcome):
 
     states: "States[Result]" = dataclasses.field(repr=False, kw_only=True)
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
-
-        Returns:
-            The table; ``first_bad_step`` is the first step with a metric that is not finite, one after a bad update,
-            or the last step before the evaluation where only the state or the evaluation was bad; missing elsewhere.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        return _tables.table_of(self)
-
-    def curves(self) -> "xarray.Dataset":
-        """The metrics over training, with dimensions ``setting`` and ``step``; NaN where not trained.
-
-        Returns:
-            The data set; the settings' columns are coordinates.
-
-        Raises:
-            ImportError: xarray is not installed.
-        """
-        return _tables.curves(self)
-
-    def lineage(self) -> "pandas.DataFrame":
-        """Which setting continued from whose state, and with which numbers, after a ``population_based_training``.
-
-        Returns:
-            A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the
-            ``parent`` whose state it began with (the setting itself where it kept its own), and the numbers that may
-            change, as the segment used them.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        return _tables.lineage(self)
-
     def best(
         self,
         metric: str | None = None,
-        mode: Literal["min", "max"] | None = None,
+        mode: Mode | None = None,
         *,
         over: Sequence[str] = REPEATED,
     ) -> Best:
@@ -113,7 +73,7 @@ class Result(Outcome):
     def pareto(
         self,
         metrics: Sequence[str],
-        modes: Mapping[str, Literal["min", "max"]] | None = None,
+        modes: Mapping[str, Mode] | None = None,
         *,
         over: Sequence[str] = REPEATED,
     ) -> "Pareto":

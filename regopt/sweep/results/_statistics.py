@@ -6,18 +6,17 @@ The drawings are in ``regopt.report``.
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from regopt._core.numerics import check_range
+from regopt._core.types import Mode
 from regopt.report import REPEATED
 from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
     import pandas
-
-Mode = Literal["min", "max"]
 
 
 def repeats(
