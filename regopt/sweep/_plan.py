@@ -208,15 +208,18 @@ def _counted(group: GroupPlan) -> dict[str, str]:
     lanes = group.chunk if group.mapping == "vmap" else 1
     told = {
         "fit": f"{group.fits} settings at the same time",
-        f"a step of {lanes}": f"{cost.kernels} kernels, {cost.products} with matrix products, {cost.copies} copies, "
-        f"{len(cost.transposes)} transposes",
+        "a step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products and "
+        f"{cost.copies} copies, {len(cost.transposes)} transposes",
         "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.intensity:.3g} FLOP/B",
     }
     if cost.bounds:
         bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
         told["binds"] = f"{cost.binds} (a step takes at least: {bounds})"
-    if cost.estimate is not None:
-        told["estimate of a step"] = f"{_brief_time(cost.estimate)}, by the compiler, not measured"
+    if cost.estimate is not None and cost.estimate_of_products is not None:
+        told["estimate of a step"] = (
+            f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "
+            "products; by the compiler, not measured"
+        )
     return told
 
 

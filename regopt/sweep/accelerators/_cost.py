@@ -25,6 +25,7 @@ class Cost(NamedTuple):
     flops: float  # of matrix products and convolutions
     bytes: float  # between the device's memory and its cores
     estimate: float | None  # seconds, the compiler's own estimate; None where it gives none
+    estimate_of_products: float | None  # of it, seconds of the kernels with a matrix product
     bounds: dict[str, float]  # seconds at least, by what takes them; empty where nothing is known of the device
 
     @property
@@ -71,8 +72,9 @@ def cost_of(
     found = list(kernels(module, body))
     launched = sum(times for times, _, _ in found)
     moved = sum(times * traffic(module, within, kernel) for times, within, kernel in found)
+    multiplying = [(times, kernel) for times, _, kernel in found if _multiplies(module, kernel)]
     cycles = sum(times * _cycles(kernel) for times, _, kernel in found)
-    bounds, estimate = {}, None
+    bounds, estimate, of_products = {}, None, None
     if speed is not None:
         bounds = {
             "matrix units": flops / speed.products[precision],
@@ -81,14 +83,16 @@ def cost_of(
         }
         if cycles and speed.clock is not None:
             estimate = cycles / speed.clock
+            of_products = sum(times * _cycles(kernel) for times, kernel in multiplying) / speed.clock
     return Cost(
         launched,
-        sum(times for times, _, kernel in found if _multiplies(module, kernel)),
+        sum(times for times, _ in multiplying),
         sum(times for times, _, kernel in found if kernel.opcode.startswith("copy")),
         tuple(transposes(module, body)),
         flops,
         moved,
         estimate,
+        of_products,
         bounds,
     )
 

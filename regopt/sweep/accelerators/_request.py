@@ -22,7 +22,8 @@ from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
 from regopt.sweep.engine._work import products
 from regopt.training._segments import split_key
 
-FAST = (None, "default", "fastest", "bfloat16", "tensorfloat32")  # values of jax_default_matmul_precision
+OPTION = "jax_default_matmul_precision"
+FAST = (None, "default", "fastest", "bfloat16", "tensorfloat32")
 
 
 class Request(NamedTuple):
@@ -118,7 +119,7 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
         _step_flops(request, 1 if in_turn else programs.chunk),
         request.recipe.eval_every,
         target.speed,
-        _operands(target),
+        _operands(target, request.recipe.default_matmul_precision),
         inner=in_turn,
     )
     room = _room(devices) - bytes_of(form.shared.leaves) - (temporary if in_turn else 0)
@@ -156,9 +157,9 @@ def _step_flops(request: Request, lanes: int) -> float:
     return products(jax.make_jaxpr(train)(*many, batch, jax.random.key(0), request.shared.frozen).jaxpr).flops
 
 
-def _operands(target: Target) -> str:
-    """The precision in which the operands of matrix products enter, by the options of JAX."""
-    chosen = jax.config.jax_default_matmul_precision
+def _operands(target: Target, asked: str | None) -> str:
+    """The precision in which the operands of matrix products enter: as asked for, or by JAX's configuration."""
+    chosen = getattr(jax.config, OPTION) if asked is None else asked
     if chosen in FAST:
         return "bfloat16" if target.platform == "tpu" else "tensorfloat32"
     return "float32"

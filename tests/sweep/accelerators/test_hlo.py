@@ -113,6 +113,7 @@ def test_the_cost_says_what_binds():
     cost = cost_of(Program(), 128.0, 5, SPEEDS["v5e"], "bfloat16")
     assert (cost.kernels, cost.products, cost.copies, len(cost.transposes)) == (12, 1, 2, 2)
     assert cost.estimate == pytest.approx((300 + 7 + 60) / 1.5e9)
+    assert cost.estimate_of_products == pytest.approx(300 / 1.5e9)
     assert cost.binds == "launches"
     assert cost.seconds == cost.estimate
     assert cost.intensity == pytest.approx(128 / cost.bytes)

@@ -50,7 +50,8 @@ def test_the_lane_programs_of_a_penalty_compile(row, how):
         penalty = row.make()
         given = {"learning_rate": h["learning_rate"]} if how == "decoupled" else {}
         given |= {"radius": h["learning_rate"]} if how == "constraint" else {}
-        return regularize(regopt.adam(h["learning_rate"]), penalty, how, **given)
+        optimizer = regopt.sgd if how == "constraint" else regopt.adam  # a projection couples entries, as Adam does not
+        return regularize(optimizer(h["learning_rate"]), penalty, how, **given)
 
     try:
         make({"learning_rate": 0.1}).init({"w": jnp.ones((4, 3)), "b": jnp.zeros(3)})
@@ -93,11 +94,3 @@ def test_a_training_loop_of_our_layers_holds_no_transposes():
     settings = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 0.1, 256)})
     found = compile_sweep(small((64, 128, 10)), images(1024, 128), settings=settings, chunk=256, batch_size=128)
     assert found.cost.transposes == ()
-
-
-def test_lanes_that_do_not_fit_are_trained_in_smaller_chunks():
-    """The compiler refuses a program that needs more memory than a device has; the chunk is halved until it fits."""
-    wide = small((64, 2048, 2048, 10))
-    settings = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 0.1, 400)})
-    found = compile_sweep(wide, images(), settings=settings, batch_size=8, slots=150)
-    assert found.programs.chunk < 150
