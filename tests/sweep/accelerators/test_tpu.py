@@ -19,7 +19,7 @@ PENALTIES = [row for row in CATALOGUE if row.kind == "penalty"]
 WAYS = ("gradient", "decoupled", "proximal", "constraint")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("name", TASKS)
 def test_the_lane_programs_of_a_model_compile(name, count):
@@ -31,7 +31,7 @@ def test_the_lane_programs_of_a_model_compile(name, count):
     assert lanes == 8
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(25)
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=lambda row: row.label)
 def test_the_lane_programs_of_an_optimizer_compile(row):
     make = (lambda h: row.make(learning_rate=h["learning_rate"])) if "learning_rate" in row.numbers else (
@@ -40,7 +40,7 @@ def test_the_lane_programs_of_an_optimizer_compile(row):
     compile_sweep(least_squares(make, residuals=row.needs_residuals), pairs())
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(50)
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("row", PENALTIES, ids=lambda row: row.label)
 def test_the_lane_programs_of_a_penalty_compile(row, how):
@@ -60,7 +60,7 @@ def test_the_lane_programs_of_a_penalty_compile(row, how):
     compile_sweep(least_squares(make), pairs())
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
 def test_whatever_the_catalogue_has_compiles_over_lanes(row):
     device = jax.sharding.SingleDeviceSharding(tpu_devices()[0])
