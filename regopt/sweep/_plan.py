@@ -130,8 +130,9 @@ def plan(config: PlanConfig) -> Plan:
 
     Args:
         config: the arguments of ``run``.
-        on: devices to compile for: "tpu v5e:2x2" or another topology of v5e, v5p or v6e (extra ``tpu``), "nvidia h200"
-            or "nvidia h200:8" (extra ``cuda``), or "cpu". None measures a segment on the devices of this process.
+        on: devices to compile for: "tpu v5e", "tpu v5e:2x2" or another topology of v5e, v5p or v6e (extra ``tpu``),
+            "nvidia h200" or "nvidia h200:8" (extra ``cuda``), or "cpu". None measures a segment on the devices of this
+            process.
 
     Returns:
         The plan.

@@ -31,7 +31,7 @@ def tpu_devices():
     """Four TPU v5e that are only compiled for; the test is skipped where libtpu is not installed."""
     pytest.importorskip("libtpu", reason='libtpu is not installed: pip install "regopt[tpu]"', exc_type=ImportError)
     before = dict(os.environ)
-    os.environ.update({name: value for name, value in ENVIRONMENT["tpu"].items() if name != "JAX_PLATFORMS"})
+    os.environ.update({name: value for name, value in ENVIRONMENT["tpu"].items() if not name.startswith("JAX_")})
     try:
         return devices_of_target(V5E)
     finally:

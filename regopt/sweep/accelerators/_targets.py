@@ -14,16 +14,19 @@ from jax.experimental import topologies
 from regopt._core.types import Device
 
 NEEDED = {"tpu": ("libtpu", "cloudpickle"), "cuda": ("jax_plugins.xla_cuda13", "cloudpickle")}  # modules of an extra
+COMPILES = {  # JAX cannot read what it compiled for an absent device from its persistent cache, and warns
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "0",
+}
 ENVIRONMENT = {  # of a process that compiles for a platform; without these libtpu looks for a TPU on the network
-    "cpu": {},
     "tpu": {
-        "JAX_PLATFORMS": "cpu",
+        **COMPILES,
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": "v5litepod-4",
         "TPU_WORKER_HOSTNAMES": "localhost",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # beside a process that uses a TPU, or compiles for one
     },
-    "cuda": {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_gpu_autotune_level=0"},  # to tune is to measure on a device
+    "cuda": {**COMPILES, "XLA_FLAGS": "--xla_gpu_autotune_level=0"},  # to tune is to measure on a device
 }
 H200 = """
 gpu_device_info {
@@ -66,7 +69,8 @@ SPEEDS = {
     "v6e": Speed(1640e9, {"bfloat16": 918e12, "float32": 918e12 / 6}, 1.0e-6, None),
     "h200": Speed(4.8e12, {"bfloat16": 989e12, "tensorfloat32": 494e12, "float32": 67e12}, 3e-6, None),
 }
-KNOWN = '"tpu v5e:2x2", "tpu v6e:2x2", "tpu v5p:2x2x1", "nvidia h200", "nvidia h200:8" or "cpu"'
+SMALLEST = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}  # the topologies that libtpu knows of TPUs
+KNOWN = '"tpu v5e", "tpu v5e:2x2", "tpu v6e:2x2", "tpu v5p:2x2x1", "nvidia h200", "nvidia h200:8" or "cpu"'
 
 
 def target_of(name: str) -> Target:
@@ -85,8 +89,9 @@ def target_of(name: str) -> Target:
     family, kind, shape = match.groups() if match else (None, None, None)
     sizes = [int(size) for size in (shape or "1").split("x")]
     count = math.prod(sizes)
-    if family == "tpu" and kind in ("v5e", "v5p", "v6e") and count > 1:
-        return Target(name, "tpu", f"{kind}:{shape}", count, SPEEDS[kind])
+    if family == "tpu" and kind in SMALLEST:
+        topology = SMALLEST[kind] if count == 1 else shape  # one of the devices of the smallest
+        return Target(name, "tpu", f"{kind}:{topology}", count, SPEEDS[kind])
     if family == "nvidia" and kind == "h200" and len(sizes) == 1:
         return Target(name, "cuda", f"1x1x{count}", count, SPEEDS[kind])
     if family == "cpu" and kind is None and shape is None:
@@ -101,7 +106,7 @@ def devices_of_target(target: Target) -> tuple[Device, ...]:
     options: dict[str, Any] = {"platform": target.platform, "topology_name": target.topology}
     if target.platform == "cuda":
         options |= {"topology_name": "gpu", "target_config": H200, "topology": target.topology}
-    return tuple(topologies.get_topology_desc(**options).devices)
+    return tuple(topologies.get_topology_desc(**options).devices[: target.count])
 
 
 def missing_extra(platform: str) -> str | None:

@@ -100,7 +100,7 @@ def memory_limit(device: Device) -> float:
     try:
         stats = device.memory_stats()
     except jax.errors.JaxRuntimeError:
-        stats = {"bytes_limit": OF_A_KIND[device.device_kind]}
+        stats = {"bytes_limit": OF_A_KIND.get(device.device_kind, 8 * 2**30)}
     return (stats or {}).get("bytes_limit", 8 * 2**30)
 
 

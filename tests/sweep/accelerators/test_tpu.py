@@ -19,6 +19,15 @@ PENALTIES = [row for row in CATALOGUE if row.kind == "penalty"]
 WAYS = ("gradient", "decoupled", "proximal", "constraint")
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_cached():
+    """JAX cannot read what it has compiled for an absent device, and warns."""
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("name", TASKS)
