@@ -18,22 +18,27 @@ from regopt.layers import MLP, convolution_by_product
 from regopt.losses import cross_entropy
 from regopt.sweep.accelerators._cost import cost_of
 from regopt.sweep.accelerators._request import compiled, requests
-from regopt.sweep.accelerators._targets import ENVIRONMENT, devices_of_target, target_of
+from regopt.sweep.accelerators._targets import ENVIRONMENT, devices_of_target, missing_extra, target_of
 from regopt.sweep.engine._config import SweepConfig
 
 RNG = np.random.default_rng(0)
 SETTINGS = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 0.1, 8)})
-V5E = target_of("tpu v5e:2x2")
+TARGETS = {"tpu": target_of("tpu v5e:2x2"), "cuda": target_of("nvidia h200:4")}
 
 
 @functools.cache
-def tpu_devices():
-    """Four TPU v5e that are only compiled for; the test is skipped where libtpu is not installed."""
-    pytest.importorskip("libtpu", reason='libtpu is not installed: pip install "regopt[tpu]"', exc_type=ImportError)
+def devices_of(platform):
+    """Four devices that are only compiled for; the test is skipped where their compiler is not installed."""
+    missing = missing_extra(platform)
+    if missing is not None:
+        pytest.skip(missing)
+    settings = {name: value for name, value in ENVIRONMENT[platform].items() if not name.startswith("JAX_")}
+    if settings.get("XLA_FLAGS", "") not in os.environ.get("XLA_FLAGS", ""):  # read when JAX starts
+        pytest.skip(f"to compile for {platform} in this process, start it with XLA_FLAGS={settings['XLA_FLAGS']}")
     before = dict(os.environ)
-    os.environ.update({name: value for name, value in ENVIRONMENT["tpu"].items() if not name.startswith("JAX_")})
+    os.environ.update({name: value for name, value in settings.items() if name != "XLA_FLAGS"})
     try:
-        return devices_of_target(V5E)
+        return devices_of_target(TARGETS[platform])
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -47,13 +52,13 @@ class Compiled(NamedTuple):
     cost: object  # of a training step; its FLOP are not counted
 
 
-def compile_sweep(task, data, *, settings=SETTINGS, count=1, **options):
-    """The programs of the one group of a sweep, compiled for so many TPU devices."""
-    devices = tpu_devices()[:count]
+def compile_sweep(task, data, *, platform="tpu", settings=SETTINGS, count=1, **options):
+    """The programs of the one group of a sweep, compiled for so many devices."""
+    devices = devices_of(platform)[:count]
     config = SweepConfig(task, settings, data, **({"steps": 6, "eval_every": 3} | options))
     (request,) = requests(config)
     form, programs = compiled(request, devices)
-    cost = cost_of(programs.segment, 0.0, config.eval_every, V5E.speed, "bfloat16")
+    cost = cost_of(programs.segment, 0.0, config.eval_every, TARGETS[platform].speed, "bfloat16")
     return Compiled(form, programs, cost)
 
 

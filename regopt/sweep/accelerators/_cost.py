@@ -13,6 +13,7 @@ FREE = {  # instructions that run no kernel
 }
 READS_PART = {"dynamic-slice", "gather", "slice"}
 PRODUCTS = {"dot", "convolution"}
+LIBRARY = re.compile(r"gemm|__cublas|__cudnn\$conv")  # calls that multiply matrices
 
 
 class Cost(NamedTuple):
@@ -186,7 +187,7 @@ def _moved(module: Module, body: str) -> float:
 
 
 def _multiplies(module: Module, instruction: Instruction) -> bool:
-    if instruction.opcode in PRODUCTS or (instruction.opcode == "custom-call" and "gemm" in instruction.rest):
+    if instruction.opcode in PRODUCTS or (instruction.opcode == "custom-call" and LIBRARY.search(instruction.rest)):
         return True
     inside = (each for name in instruction.called for each in module.computations.get(name, {}).values())
     return instruction.opcode == "fusion" and any(each.opcode in PRODUCTS or _nested(module, each) for each in inside)

@@ -1,4 +1,4 @@
-"""Lane programs compile for a TPU, fit there, and hold no transposes; nothing runs."""
+"""Lane programs compile for a TPU and a GPU and hold no transposes; nothing runs."""
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ from regopt.regularization import regularize
 from regopt.sweep.engine._compile import spread_over
 from regopt.sweep.engine._program import build_take_over
 from regopt.testing import CATALOGUE, exercise
-from support.compile_only import TASKS, compile_sweep, images, least_squares, pairs, small, tpu_devices
+from support.compile_only import TASKS, compile_sweep, devices_of, images, least_squares, pairs, small
 
 OPTIMIZERS = [row for row in CATALOGUE if row.is_optimizer or row.kind == "second_order"]
 PENALTIES = [row for row in CATALOGUE if row.kind == "penalty"]
+PLATFORMS = ["tpu", pytest.param("cuda", marks=pytest.mark.long)]
 WAYS = ("gradient", "decoupled", "proximal", "constraint")
 
 
@@ -29,30 +30,33 @@ def nothing_is_cached():
 
 
 @pytest.mark.sampled(5)
+@pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("name", TASKS)
-def test_the_lane_programs_of_a_model_compile(name, count):
+def test_the_lane_programs_of_a_model_compile(name, count, platform):
     task, data = TASKS[name]()
-    found = compile_sweep(task, data, count=count, batch_size=8)
-    assert found.cost.kernels > 0
-    assert found.cost.estimate > 0
+    found = compile_sweep(task, data, platform=platform, count=count, batch_size=8)
+    assert found.cost.products > 0
+    assert (found.cost.estimate is not None) == (platform == "tpu")
     lanes = found.form.capacity * count
     assert lanes == 8
 
 
 @pytest.mark.sampled(25)
+@pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=lambda row: row.label)
-def test_the_lane_programs_of_an_optimizer_compile(row):
+def test_the_lane_programs_of_an_optimizer_compile(row, platform):
     make = (lambda h: row.make(learning_rate=h["learning_rate"])) if "learning_rate" in row.numbers else (
         lambda h: row.make()
     )  # fmt: skip
-    compile_sweep(least_squares(make, residuals=row.needs_residuals), pairs())
+    compile_sweep(least_squares(make, residuals=row.needs_residuals), pairs(), platform=platform)
 
 
 @pytest.mark.sampled(50)
+@pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("row", PENALTIES, ids=lambda row: row.label)
-def test_the_lane_programs_of_a_penalty_compile(row, how):
+def test_the_lane_programs_of_a_penalty_compile(row, how, platform):
     """Whatever ``regularize`` accepts; a refusal says so before anything compiles."""
 
     def make(h):
@@ -66,13 +70,14 @@ def test_the_lane_programs_of_a_penalty_compile(row, how):
         make({"learning_rate": 0.1}).init({"w": jnp.ones((4, 3)), "b": jnp.zeros(3)})
     except ValueError as refused:
         pytest.skip(f"refused: {refused}")
-    compile_sweep(least_squares(make), pairs())
+    compile_sweep(least_squares(make), pairs(), platform=platform)
 
 
 @pytest.mark.sampled(40)
+@pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
-def test_whatever_the_catalogue_has_compiles_over_lanes(row):
-    device = jax.sharding.SingleDeviceSharding(tpu_devices()[0])
+def test_whatever_the_catalogue_has_compiles_over_lanes(row, platform):
+    device = jax.sharding.SingleDeviceSharding(devices_of(platform)[0])
     numbers = {name: jax.ShapeDtypeStruct((4,), jnp.float32, sharding=device) for name in row.numbers}
     size = jax.ShapeDtypeStruct((4,), jnp.float32, sharding=device)
     if row.kind in ("schedule", "stopping"):
@@ -82,13 +87,14 @@ def test_whatever_the_catalogue_has_compiles_over_lanes(row):
     jax.jit(lanes).lower(numbers, size).compile()
 
 
-def test_an_exchange_in_a_population_and_streaming_blocks_compile():
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_an_exchange_in_a_population_and_streaming_blocks_compile(platform):
     task, data = small(), images()
 
     def batch(step):
         return data.train[0][:8], data.train[1][:8]
 
-    found = compile_sweep(task, Splits(batch, data.validation), count=4)
+    found = compile_sweep(task, Splits(batch, data.validation), platform=platform, count=4)
     assert found.form.block.leaves[0].shape == (3, 8, 64)
     spread = spread_over(found.form.devices)
     buffer, constants = found.form.lane.tree(spread, 4 * found.form.capacity)
@@ -98,8 +104,11 @@ def test_an_exchange_in_a_population_and_streaming_blocks_compile():
 
 
 @pytest.mark.long
-def test_a_training_loop_of_our_layers_holds_no_transposes():
-    """At the size of a sweep over digits; of some lanes the compiler may put the batch first."""
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_training_loop_of_our_layers_holds_no_transposes(platform):
+    """At the size of a sweep over digits; where few lanes train, a compiler may choose layouts that need some."""
     settings = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 0.1, 256)})
-    found = compile_sweep(small((64, 128, 10)), images(1024, 128), settings=settings, chunk=256, batch_size=128)
+    found = compile_sweep(
+        small((64, 128, 10)), images(1024, 128), settings=settings, platform=platform, chunk=256, batch_size=128
+    )
     assert found.cost.transposes == ()
