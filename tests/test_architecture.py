@@ -46,6 +46,7 @@ ORDER_OF_SWEEP = [
     "results",
     "engine",
     "executors",
+    "accelerators",
     "_run",
     "_plan",
     "_replicate",

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.typing import DTypeLike
 
 from regopt._core.types import Key, Setting, Tree
 from regopt._core.units import declared_axes
@@ -26,6 +27,30 @@ class Face(NamedTuple):
     predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
     axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
     chosen: Callable[[Trainable], Callable[[Key, Setting, Tree], Tree]]  # from a filter to what chooses parameters
+
+
+def computed_in(face: Face, dtype: DTypeLike) -> Face:
+    """The functions with their parameters and inputs rounded to a dtype, and outputs that are float32.
+
+    The gradient goes through the rounding to the parameters as they are. The other arrays of the module, such as
+    running means, are not rounded, because their small changes would be lost.
+    """
+
+    def train(params, rest, x, key, h):
+        outputs, rest = face.train(_floating_as(dtype, params), rest, _floating_as(dtype, x), key, h)
+        return _floating_as(jnp.float32, outputs), rest
+
+    def predict(params, rest, x, h):
+        return _floating_as(jnp.float32, face.predict(_floating_as(dtype, params), rest, _floating_as(dtype, x), h))
+
+    return face._replace(train=train, predict=predict)
+
+
+def _floating_as(dtype: DTypeLike, tree: Tree) -> Tree:
+    def cast(x):
+        return jnp.asarray(x).astype(dtype) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) else x
+
+    return jax.tree.map(cast, tree)
 
 
 def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:

@@ -36,6 +36,9 @@ class Frozen:
         self._initial, self._chosen, self._given = initial, chosen, given
         self._bound: ContextVar[Tree] = ContextVar("frozen parameters", default=None)
 
+    def __reduce__(self) -> tuple[Callable[..., "Frozen"], tuple[object, ...]]:
+        return Frozen, (self._initial, self._chosen, self._given)  # nothing is bound in another process
+
     def start(self, key: Key, h: Setting) -> Tree:
         """The trained part of the parameters, before its first step."""
         return self._divided(key, h)[0]

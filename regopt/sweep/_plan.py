@@ -1,13 +1,20 @@
-"""What a sweep would take: memory, arithmetic and time, measured on one segment of each group."""
+"""What a sweep would take: memory, arithmetic and time, measured on one segment, or read from compiled programs."""
 
+import math
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from regopt._core.messages import shown
+from regopt._core.messages import brief, shown
 from regopt._core.types import Setting
+from regopt.sweep.accelerators import Cost, Target, target_of
+from regopt.sweep.accelerators._process import answers
+from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import seconds_of_a_call
-from regopt.sweep.engine._prepare import devices_of, prepare, share_data
+from regopt.sweep.engine._prepare import check_task, devices_of, prepare, share_data
+from regopt.training._checks import asking_for
+from regopt.training._mistakes import explained
 
 _HOW = {"vmap": "at a time", "map": "one after the other"}
 
@@ -23,7 +30,9 @@ class GroupPlan(NamedTuple):
     lane_bytes: int  # bytes of a setting at rest: parameters, optimizer, early stopping
     temporary_bytes: int  # further bytes of a device while it trains a chunk
     flops: float  # operations of the whole training of a setting, as XLA counts them; NaN where it does not
-    seconds: float  # estimate for the whole training of all settings, from one segment
+    seconds: float  # estimate for the whole training of all settings, from one segment or from ``cost``
+    cost: Cost | None = None  # a training step of a call, where the programs are compiled for ``on``
+    fits: int | None = None  # settings that could train at the same time on all devices, likewise
 
 
 class Plan(NamedTuple):
@@ -33,11 +42,21 @@ class Plan(NamedTuple):
     devices: int
     segments: int  # number of segments that a setting trains
     compile_seconds: float
+    on: str | None = None  # the devices that the programs are compiled for; None where a segment was trained
 
     @property
     def seconds(self) -> float:
         """The estimated seconds of training, if no setting ends early."""
         return sum(group.seconds for group in self.groups)
+
+    def _where(self) -> str:
+        return "" if self.on is None else f" ({self.on}, compiled for and not run)"
+
+    def _time(self) -> str:
+        said = sorted({group.cost.said_of_seconds for group in self.groups if group.cost is not None})
+        if not said:
+            return f"about {_duration(self.seconds)}"
+        return "no estimate of the time" if "unknown" in said else f"{_duration(self.seconds)} {' or '.join(said)},"
 
     def _repr_html_(self) -> str | None:
         """The text and a row for each group, for a notebook."""
@@ -53,6 +72,7 @@ class Plan(NamedTuple):
                 "in training": _size(group.temporary_bytes),
                 "FLOP a setting": group.flops,
                 "time": _duration(group.seconds),
+                **_counted(group),
             }
             for group in self.groups[:MOST]
         ]
@@ -61,7 +81,7 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"{sum(group.settings for group in self.groups)} settings in {len(self.groups)} program(s) on "
-            f"{self.devices} device(s), {self.segments} segments each: about {_duration(self.seconds)} after "
+            f"{self.devices} device(s){self._where()}, {self.segments} segments each: {self._time()} after "
             f"{self.compile_seconds:.1f} s of compilation"
         ]
         for group in self.groups:
@@ -72,12 +92,37 @@ class Plan(NamedTuple):
                 f"{_size(group.lane_bytes)} a setting at rest, {_size(group.temporary_bytes)} a device in training, "
                 f"{group.flops:.3g} FLOP a setting, {_duration(group.seconds)}"
             )
+            lines += [f"    {name}: {value}" for name, value in _counted(group).items()]
         return "\n".join(lines)
 
 
-@configured(SweepConfig)
-def plan(config: SweepConfig) -> Plan:
+@dataclass(frozen=True, eq=False)
+class PlanConfig(SweepConfig):
+    """The arguments of ``plan``: those of ``run``, and the devices to compile for.
+
+    Raises:
+        ValueError: an argument is out of range, or two of them do not go together.
+    """
+
+    on: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check ``on``, then everything else."""
+        if self.on is not None and not isinstance(self.on, str):
+            raise ValueError(f"on must be a str or None, got {brief(self.on)}")
+        if self.on is not None and self.devices is not None:
+            raise ValueError("devices must be None with on, which names the devices to compile for")
+        super().__post_init__()
+
+
+@configured(PlanConfig)
+def plan(config: PlanConfig) -> Plan:
     """Compile the programs of a sweep, train one segment of each, and estimate what the whole would take.
+
+    With ``on`` the programs are compiled for devices that need not be there, and nothing is trained. The plan then has
+    a ``cost`` for each group: what is in the compiled program of one training step, and estimates and bounds of its
+    time. It tells that the programs compile, whether they fit, and their shape; how fast they are, only a device tells.
+    The compilation for an accelerator takes place in another process, so that this one keeps its devices.
 
     A ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
     ``run``, so that the same call can be planned and run. Those for saving and showing (``out``, ``save_every``,
@@ -86,12 +131,16 @@ def plan(config: SweepConfig) -> Plan:
 
     Args:
         config: the arguments of ``run``.
+        on: devices to compile for: "tpu v5e", "tpu v5e:2x2" or another topology of v5e, v5p or v6e (extra ``tpu``),
+            "nvidia h200" or "nvidia h200:8" (extra ``cuda``), or "cpu". None measures a segment on the devices of this
+            process.
 
     Returns:
         The plan.
 
     Raises:
-        ValueError: as ``run`` does.
+        ValueError: as ``run`` does, or ``on`` is not known or needs an extra that is not installed.
+        RuntimeError: the process that compiles has ended without an answer.
 
     Example:
         >>> from regopt import sweep
@@ -101,6 +150,8 @@ def plan(config: SweepConfig) -> Plan:
         >>> plan.segments, plan.groups[0].settings, plan.groups[0].lane_bytes  # a state, a mark, a rate and an index
         (4, 4, 16)
     """
+    if config.on is not None:
+        return _compiled(config, target_of(config.on))
     runner = prepare(config, share_data(config))
     segments = len(config.evaluated)
     groups = tuple(_plan(group, segments) for group in runner.groups)
@@ -123,6 +174,61 @@ def _plan(group: Group, segments: int) -> GroupPlan:
     )
 
 
+def _compiled(config: PlanConfig, target: Target) -> Plan:
+    """The plan of a sweep on devices that it is only compiled for."""
+    check_task(config)
+    asked, segments = requests(config), len(config.evaluated)
+    with asking_for(config.settings.columns), explained():
+        found = answers(asked, target)
+    groups = []
+    for request, answer in zip(asked, found, strict=True):
+        calls = -(-request.settings // (target.count * answer.chunk)) * segments
+        lanes = answer.chunk if answer.mapping == "vmap" else 1
+        groups.append(
+            GroupPlan(
+                static=request.recipe.static_values,
+                settings=request.settings,
+                held=answer.held,
+                chunk=answer.chunk,
+                mapping=answer.mapping,
+                lane_bytes=answer.lane_bytes,
+                temporary_bytes=answer.temporary_bytes,
+                flops=answer.cost.flops / lanes * config.steps,
+                seconds=answer.cost.seconds * (answer.chunk / lanes) * config.eval_every * calls,
+                cost=answer.cost,
+                fits=answer.fits,
+            )
+        )
+    return Plan(tuple(groups), target.count, segments, sum(each.compile_seconds for each in found), config.on)
+
+
+def _counted(group: GroupPlan) -> dict[str, str]:
+    """What is counted in a compiled program, as words."""
+    cost = group.cost
+    if cost is None:
+        return {}
+    lanes = group.chunk if group.mapping == "vmap" else 1
+    told = {
+        "fit": f"{group.fits} settings at the same time",
+        "a step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products and "
+        f"{cost.copies} copies, {len(cost.transposes)} transposes",
+        "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.intensity:.3g} FLOP/B",
+    }
+    if cost.bounds:
+        bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
+        told["binds"] = f"{cost.binds} (a step takes at least: {bounds})"
+    if cost.estimate is not None and cost.estimate_of_products is not None:
+        told["estimate of a step"] = (
+            f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "
+            "products; by the compiler, not measured"
+        )
+    return told
+
+
+def _brief_time(seconds: float) -> str:
+    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+
+
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:
@@ -132,6 +238,8 @@ def _size(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "unknown time"
     for unit, length in (("s", 60), ("min", 60), ("h", 24)):
         if seconds < length:
             return f"{seconds:.2g} {unit}" if seconds < 10 else f"{seconds:.0f} {unit}"

@@ -90,6 +90,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             It compiles as many of up to four programs as 5 % of the time of the sweep allow, none in a short sweep.
             The clock decides, so another process may choose otherwise; a sweep that resumes from ``out`` keeps the
             mapping that it has. ``plan`` says which it is.
+        default_matmul_precision: the precision of matrix products and convolutions that name none, as
+            ``jax.default_matmul_precision`` takes it: "highest" is float32 also on a TPU and on tensor cores, where the
+            default is faster and coarser. A sweep resumes only with the same. None leaves it to JAX's configuration.
         devices: what to run on; by default all local devices.
         executor: where the lanes train: "ray", ``sweep.Ray``, ``sweep.Futures`` or an executor of
             ``concurrent.futures``; None trains in this process. The table and its decisions stay in this process, and

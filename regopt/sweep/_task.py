@@ -3,7 +3,7 @@
 import inspect
 import zlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Mode, Setting, Task, Tree
 from regopt._core.units import declared
 from regopt.data import Splits
-from regopt.sweep._faces import Face, LinenModel, NnxModel, Trainable, is_linen, linen_face, nnx_face
+from regopt.sweep._faces import Face, LinenModel, NnxModel, Trainable, computed_in, is_linen, linen_face, nnx_face
 from regopt.sweep._frozen import Frozen
 from regopt.training._checks import mode_of
 from regopt.training._evaluation import InBatches
@@ -45,6 +45,7 @@ def supervised(
     augment: Augment | None = None,
     trainable: Trainable = None,
     pretrained: Tree = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> Task:
     """The task that trains ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
 
@@ -72,14 +73,18 @@ def supervised(
             from around it. It is not changed.
         pretrained: trained parameters by the names that the model has for them, a nested dict of arrays, in place of
             its initial ones; a linen module, which holds no arrays, needs it for what is frozen.
+        precision: "bfloat16" computes the model in bfloat16, in training and in evaluation: the parameters and the
+            floating inputs are rounded for each pass, and the outputs are float32 again before the loss. The parameters
+            themselves, their gradients, the optimizer and the other arrays of the module keep their dtypes. "float32"
+            rounds nothing; the dtypes of the model and the data decide.
 
     Returns:
         The task. Its random streams (dropout and the like) are derived from the key of each step, so the engine decides
         whether lanes share their noise.
 
     Raises:
-        ValueError: a linen module comes without ``inputs``, a metric is named ``loss``, or ``pretrained`` comes without
-            ``trainable``.
+        ValueError: a linen module comes without ``inputs``, a metric is named ``loss``, ``pretrained`` comes without
+            ``trainable``, or ``precision`` is none of the two.
 
     Example:
         >>> import numpy as np
@@ -107,11 +112,15 @@ def supervised(
     _check_functions({} if metrics is None else metrics)
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
+    if not (isinstance(precision, str) and precision in ("float32", "bfloat16")):
+        raise ValueError(f'precision must be "float32" or "bfloat16", got {brief(precision)}')
     measures = {name: _with_setting(measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
     if is_linen(model):
         face = linen_face(model, inputs, trainable)
     else:
         face = nnx_face(cast(NnxModel, model), shares=trainable is not None)
+    if precision == "bfloat16":
+        face = computed_in(face, jnp.bfloat16)
     frozen = _frozen(face, trainable, pretrained)
 
     def whole(params: Tree, h: Setting) -> Tree:
@@ -150,6 +159,7 @@ def supervised(
 
     def parts() -> dict[str, object]:
         named: dict[str, object] = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment}
+        named["precision"] = precision
         return named | {f"metrics.{name}": metric for name, metric in (metrics or {}).items()}
 
     in_batches = _measured_in_batches(predict, measures, {"loss": loss, **(metrics or {})})

@@ -1,5 +1,7 @@
 """Parameters that are not trained: the same for all settings, held once, and never changed."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,13 @@ def test_only_what_is_chosen_is_trained_and_is_in_a_lane(trainable):
     assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) < 2 * (8 * 3 + 3) + 4
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(body)), before)
     assert result.history.curves["train_loss"][4, -1] < result.history.curves["train_loss"][4, 0]
+
+
+def test_a_task_with_frozen_parameters_travels_to_another_process():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    sent = head_over(trunk())
+    received = pickle.loads(cloudpickle.dumps(sent))
+    same_bits(run(sent), run(received), slice(None))
 
 
 @pytest.mark.parametrize("mapping", ["vmap", "map"])

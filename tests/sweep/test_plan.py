@@ -63,6 +63,33 @@ def test_a_container_may_have_less_memory_than_the_machine(tmp_path, monkeypatch
         assert memory.resting_room(jax.devices()) == expected
 
 
+def test_a_chunk_that_the_compiler_refuses_is_halved_until_it_fits():
+    """Compilers for TPUs raise where a program needs more than the memory of a device."""
+    asked = []
+
+    class Accelerator(NamedTuple):
+        platform: str = "tpu"
+
+        def memory_stats(self):
+            return {"bytes_limit": 16e9}
+
+    def compile_at(lanes):
+        asked.append(lanes)
+        if lanes > 60:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm")
+        return SimpleNamespace(memory_analysis=lambda: SimpleNamespace(temp_size_in_bytes=lanes * 1e6))
+
+    chunk, _ = memory.fit_chunk(compile_at, 200, 1e6, Accelerator())
+    assert asked == [200, 100, 50]
+    assert chunk == 50
+
+    def broken(lanes):
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED: no such operation")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="UNIMPLEMENTED"):
+        memory.fit_chunk(broken, 200, 1e6, Accelerator())
+
+
 def test_what_is_in_use_at_the_moment_does_not_decide_about_the_chunk():
     class Accelerator(NamedTuple):
         bytes_in_use: float

@@ -60,6 +60,18 @@ def check_mapping(mapping: object) -> None:
         raise ValueError(f'mapping must be "vmap", "map" or "measured", got {brief(mapping)}')
 
 
+def check_precision(precision: object) -> None:
+    """It is None, or what ``jax.default_matmul_precision`` takes."""
+    if precision is None:
+        return
+    try:
+        with jax.default_matmul_precision(precision):
+            pass
+    except (TypeError, ValueError):
+        names = '"default", "high", "highest", "bfloat16", "tensorfloat32", "float32" or an algorithm of JAX'
+        raise ValueError(f"default_matmul_precision must be {names}, got {brief(precision)}") from None
+
+
 def check_scheduler(scheduler: object) -> None:
     """It is a scheduler, or None."""
     if not isinstance(scheduler, Scheduler | None):

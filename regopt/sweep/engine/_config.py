@@ -92,6 +92,7 @@ class SweepConfig:
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
     chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
     mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
+    default_matmul_precision: str | None = field(default=None, metadata=_checked(checks.check_precision))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
     executor: Literal["ray"] | HasPool | Submits | None = None
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))

@@ -9,6 +9,12 @@ import jax
 from regopt._core.types import Device
 
 CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the control group of a container
+OF_A_KIND = {  # bytes that JAX may use of devices that are only compiled for, which cannot be asked
+    "TPU v5 lite": 15.75 * 2**30,
+    "TPU v5": 95.0 * 2**30,
+    "TPU v6 lite": 31.25 * 2**30,
+    "NVIDIA H200": 0.75 * 150754820096,
+}
 
 
 def fit_chunk(
@@ -43,14 +49,25 @@ def fit_chunk(
     at_most = (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity
     if on_cpu and not one_by_one():  # a lane in training takes its state at least: nothing is compiled that cannot fit
         at_most = min(at_most, max(int(room / lane_bytes), 1))
-    guess = _evenly(capacity, at_most)
-    program = compile_at(guess)
+    guess, program = _first(compile_at, capacity, at_most)
     if one_by_one():
         return guess, program
     lane_needs = max(temporary_bytes(program) / guess, 1)
     fits = int(room / lane_needs)
     chunk = _evenly(capacity, max(fits, 1))
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
+
+
+def _first(compile_at: Callable[[int], jax.stages.Compiled], capacity: int, at_most: int) -> tuple[int, jax.stages.Compiled]:
+    """The largest chunk of about this size whose program compiles: compilers for TPUs refuse what does not fit."""
+    while True:
+        guess = _evenly(capacity, at_most)
+        try:
+            return guess, compile_at(guess)
+        except jax.errors.JaxRuntimeError as error:
+            if guess == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            at_most = guess // 2
 
 
 def _evenly(capacity: int, at_most: int) -> int:
@@ -67,19 +84,23 @@ def _room(device: Device, resting_bytes: float) -> float:
     """
     if device.platform == "cpu":
         return cache_bytes() / jax.local_device_count("cpu") / 2
-    return 0.8 * (_limit(device) - resting_bytes)
+    return 0.8 * (memory_limit(device) - resting_bytes)
 
 
 def resting_room(devices: list[Device]) -> float:
     """Bytes on the devices for lanes at rest: half of their memory."""
     if devices[0].platform == "cpu":
         return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_bytes()) / 2
-    return len(devices) * _limit(devices[0]) / 2
+    return len(devices) * memory_limit(devices[0]) / 2
 
 
-def _limit(device: Device) -> float:
+def memory_limit(device: Device) -> float:
     """The bytes of an accelerator that JAX may use."""
-    return (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+    try:
+        stats = device.memory_stats()
+    except jax.errors.JaxRuntimeError:
+        stats = {"bytes_limit": OF_A_KIND.get(device.device_kind, 8 * 2**30)}
+    return (stats or {}).get("bytes_limit", 8 * 2**30)
 
 
 def _container_bytes() -> float:

@@ -58,6 +58,7 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
         config.direction,
         config.noise,
         config.eval_batch_size,
+        config.default_matmul_precision,
     )
     found = []
     for static, indices in settings.groups():
@@ -180,6 +181,8 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "chunk": [group.chunk for group in groups],
         "mapping": [group.mapping for group in groups],
     }
+    if config.default_matmul_precision is not None:
+        arguments["default_matmul_precision"] = config.default_matmul_precision
     scheduler = None if config.scheduler is None else config.scheduler.decide
     programs = [group.digests for group in groups]
     frozen = [digested_arrays(group.frozen) for group in groups if group.frozen is not None]

@@ -29,7 +29,8 @@ Each = Callable[[Callable[..., Tree]], Callable[..., Tree]]  # lifts a function 
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """A lane before its first step."""
     h = recipe.setting(constants)
-    state = jax.tree.map(jnp.asarray, recipe.task.init(of_seed(keys.init, h), h))
+    with recipe.multiplying():
+        state = jax.tree.map(jnp.asarray, recipe.task.init(of_seed(keys.init, h), h))
     rule = recipe.stopping(h)
     return Lane(state, () if rule is None else rule.init(state), trees.count_not_finite(state))
 
@@ -191,7 +192,7 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
             batches=common_batches(recipe, constants, first_step, shared),
             block=block,
         )
-        with recipe.holding(shared.frozen):
+        with recipe.holding(shared.frozen), recipe.multiplying():
             trained, metrics, marks = each(train)(given, gathered)
         return _put(buffer, ids, trained), metrics, marks
 
@@ -217,7 +218,7 @@ def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
 
     def predict(buffer, constants, ids, inputs, frozen):
         gathered, given = _lanes((buffer, constants), ids)
-        with recipe.holding(frozen):
+        with recipe.holding(frozen), recipe.multiplying():
             return each(partial(predict_lane, inputs))(given, gathered)
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()

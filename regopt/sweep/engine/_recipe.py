@@ -69,6 +69,12 @@ class Recipe:
     mode: Mode
     noise: Literal["shared", "per lane"]
     eval_batch_size: int | None = None
+    default_matmul_precision: str | None = None
+
+    def multiplying(self) -> contextlib.AbstractContextManager[object]:
+        """Trace matrix products in the precision that was asked for."""
+        precision = self.default_matmul_precision
+        return contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision)
 
     def holding(self, frozen: Tree) -> contextlib.AbstractContextManager[None]:
         """Give the task its frozen parameters while it is traced."""

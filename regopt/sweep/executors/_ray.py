@@ -4,15 +4,12 @@ import importlib
 import logging
 import math
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from regopt._core.io import JsonObject
@@ -21,6 +18,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
+from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
@@ -134,7 +132,7 @@ class RayPool:
                 f"it has {_counted(self._ray.cluster_resources())}"
             )
         self._examples, self._job = data, job
-        for module in _own_modules():
+        for module in own_modules():
             self._ray.cloudpickle.register_pickle_by_value(module)
         handle = self._start(job)
         name, actor = self._starting.pop(handle)
@@ -257,23 +255,6 @@ def _difference(first: JsonObject, other: JsonObject) -> str:
 
 def _counted(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {count:g}" for name, count in sorted(resources.items()) if "node:" not in name) or "none"
-
-
-def _own_modules() -> Iterator[ModuleType]:
-    """The modules of the script that runs: files beside it, which a worker on another machine cannot import."""
-    beside = {Path(folder or ".").resolve() for folder in sys.path[:1]}
-    installed = tuple(str(Path(folder).resolve()) for folder in {sys.prefix, sys.base_prefix})
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not file or name == "__main__" or name.partition(".")[0] == "regopt":
-            continue
-        path = Path(file).resolve()
-        if path.parent in beside or not (str(path).startswith(installed) or _is_importable(name)):
-            yield module
-
-
-def _is_importable(name: str) -> bool:
-    return PathFinder.find_spec(name.partition(".")[0]) is not None
 
 
 def _ends_of(text: str) -> str:

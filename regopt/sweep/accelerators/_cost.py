@@ -1,0 +1,202 @@
+"""What one training step of a compiled program costs on a device, counted in the body of its training loop."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from regopt.sweep.accelerators._hlo import Array, Instruction, Module, parse
+from regopt.sweep.accelerators._targets import Speed
+
+FREE = {  # instructions that run no kernel
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"),
+    *("opt-barrier", "domain", "add-dependency", "copy-done", "slice-done", "async-done", "async-update", "iota"),
+}
+READS_PART = {"dynamic-slice", "gather", "slice"}
+PRODUCTS = {"dot", "convolution"}
+LIBRARY = re.compile(r"gemm|__cublas|__cudnn\$conv")  # calls that multiply matrices
+
+
+class Cost(NamedTuple):
+    """A training step of the lanes of one call on a device."""
+
+    kernels: int  # fusions, matrix products, copies and the rest; the arithmetic on loop counters is not counted
+    products: int  # of the kernels, those with a matrix product or a convolution
+    copies: int
+    transposes: tuple[str, ...]  # the arrays that change the order of their axes, as "float32[8,4]"
+    flops: float  # of matrix products and convolutions
+    bytes: float  # between the device's memory and its cores
+    estimate: float | None  # seconds, the compiler's own estimate; None where it gives none
+    estimate_of_products: float | None  # of it, seconds of the kernels with a matrix product
+    bounds: dict[str, float]  # seconds at least, by what takes them; empty where nothing is known of the device
+
+    @property
+    def intensity(self) -> float:
+        """FLOP for a byte."""
+        return self.flops / self.bytes if self.bytes else float("inf")
+
+    @property
+    def binds(self) -> str:
+        """What takes longest: "matrix units", "bandwidth" or "launches"; "unknown" for a device without numbers."""
+        return max(self.bounds, key=self.bounds.__getitem__, default="unknown")
+
+    @property
+    def said_of_seconds(self) -> str:
+        """How good ``seconds`` are, in words."""
+        if self.estimate is not None:
+            return "by the compiler's estimate"
+        return "at least" if self.bounds else "unknown"
+
+    @property
+    def seconds(self) -> float:
+        """The compiler's estimate, or the largest bound without one; NaN for a device without numbers."""
+        return max(self.bounds.values(), default=float("nan")) if self.estimate is None else self.estimate
+
+
+def cost_of(
+    program: Any, flops: float, steps: int, speed: Speed | None, precision: str, *, inner: bool = False
+) -> Cost:
+    """Count a training step.
+
+    Args:
+        program: compiled.
+        flops: of the matrix products of a step, as the traced program has them.
+        steps: turns of the training loop.
+        speed: of the device.
+        precision: of the operands of matrix products, a key of ``speed.products``.
+        inner: whether the training loop is inside of a loop over lanes.
+
+    Returns:
+        The cost of a step; of the whole program where it has no loop of so many turns, as with one step.
+    """
+    module = parse(program.as_text())
+    body = training_loop(module, steps, inner=inner)
+    found = list(kernels(module, body))
+    launched = sum(times for times, _, _ in found)
+    moved = sum(times * traffic(module, within, kernel) for times, within, kernel in found)
+    multiplying = [(times, kernel) for times, _, kernel in found if _multiplies(module, kernel)]
+    cycles = sum(times * _cycles(kernel) for times, _, kernel in found)
+    bounds, estimate, of_products = {}, None, None
+    if speed is not None:
+        bounds = {
+            "matrix units": flops / speed.products[precision],
+            "bandwidth": moved / speed.bandwidth,
+            "launches": launched * speed.launch,
+        }
+        if cycles and speed.clock is not None:
+            estimate = cycles / speed.clock
+            of_products = sum(times * _cycles(kernel) for times, kernel in multiplying) / speed.clock
+    return Cost(
+        launched,
+        sum(times for times, _ in multiplying),
+        sum(times for times, _, kernel in found if kernel.opcode.startswith("copy")),
+        tuple(transposes(module, body)),
+        flops,
+        moved,
+        estimate,
+        of_products,
+        bounds,
+    )
+
+
+def training_loop(module: Module, steps: int, *, inner: bool = False) -> str:
+    """The body of the training loop: of the loops of so many turns, the one that moves most; else the entry."""
+    bodies = [_body(loop) for _, loop in module.loops() if module.turns(loop) == steps]
+    if inner:  # the loop over lanes may have as many turns
+        bodies = [each for each in bodies if not any(_body(loop) in bodies for _, loop in module.loops(each))] or bodies
+    return max(bodies, key=lambda each: _moved(module, each), default=module.entry)
+
+
+def kernels(module: Module, within: str, times: int = 1) -> Iterator[tuple[int, str, Instruction]]:
+    """The kernels that a computation runs, each with how often and the computation that it is in."""
+    for instruction in module.computations[within].values():
+        opcode = instruction.opcode
+        if opcode == "while":
+            yield from kernels(module, _body(instruction), times * (module.turns(instruction) or 1))
+        elif opcode in ("call", "conditional", "async-start") and instruction.called:
+            for name in instruction.called:
+                yield from kernels(module, name, times)
+        elif opcode not in FREE and any(array.shape for array in instruction.results):
+            yield times, within, instruction
+
+
+def traffic(module: Module, within: str, kernel: Instruction) -> float:
+    """The bytes that a kernel reads from and writes to the device's memory.
+
+    Of an array of which it takes a slice, or in which it replaces one, only that counts.
+    """
+    results = sum(_size(array) for array in kernel.results)
+    if kernel.opcode in READS_PART:
+        return 2 * results
+    if kernel.opcode == "dynamic-update-slice":
+        return 2 * sum(_size(array) for array in module.operands(within, kernel)[1:2])
+    own = module.computations.get(kernel.called[0], {}) if kernel.opcode == "fusion" and kernel.called else {}
+    inside = {int(each.argument): each.name for each in own.values() if each.opcode == "parameter"}
+    read = 0.0
+    for position, name in enumerate(kernel.operands):
+        source = module.computations[within].get(name)
+        if source is None:
+            continue
+        whole = sum(_size(array) for array in source.results)
+        users = [each for each in own.values() if inside.get(position) in each.operands]
+        first = [each for each in users if each.operands[0] == inside[position]]
+        if users and len(first) == len(users):
+            if all(each.opcode in READS_PART for each in users):
+                whole = min(whole, sum(array.size for each in users for array in each.results))
+            elif all(each.opcode == "dynamic-update-slice" for each in users):
+                replaced = sum(own[each.operands[1]].results[0].size for each in users if each.operands[1] in own)
+                results, whole = results - whole + min(replaced, whole), 0.0
+        read += whole
+    return read + max(results, 0.0)
+
+
+def transposes(module: Module, within: str) -> Iterator[str]:
+    """The arrays that a computation, with all that it calls, brings into another order of their axes in memory."""
+    for instruction in module.computations.get(within, {}).values():
+        if instruction.opcode in ("while", "call", "conditional", "fusion", "async-start"):
+            for name in instruction.called:
+                yield from transposes(module, name)
+        operands = module.operands(within, instruction)
+        if instruction.opcode in ("transpose", "copy") and operands and instruction.results:
+            before, after = operands[0], instruction.results[0]
+            axes = (
+                re.search(r"dimensions=\{([\d,]*)\}", instruction.rest) if instruction.opcode == "transpose" else None
+            )
+            permutation = [int(axis) for axis in axes[1].split(",") if axis] if axes else list(range(len(after.shape)))
+            if [permutation[axis] for axis in after.order] != list(before.order):
+                yield f"{after.dtype}[{','.join(map(str, after.shape))}]"
+
+
+def _permutation(instruction: Instruction, axes: int) -> list[int]:
+    """For each axis of the result, which of the operand it is."""
+    told = re.search(r"dimensions=\{([\d,]+)\}", instruction.rest) if instruction.opcode == "transpose" else None
+    return [int(axis) for axis in told[1].split(",")] if told else list(range(axes))
+
+
+def _size(array: Array) -> float:
+    return 0.0 if array.on_chip else float(array.size)
+
+
+def _body(loop: Instruction) -> str:
+    match = re.search(r"body=%?([\w.\-]+)", loop.rest)
+    return match[1] if match else ""
+
+
+def _moved(module: Module, body: str) -> float:
+    """Bytes of the results of a loop's kernels, on the chip or not."""
+    return sum(times * sum(array.size for array in each.results) for times, _, each in kernels(module, body))
+
+
+def _multiplies(module: Module, instruction: Instruction) -> bool:
+    if instruction.opcode in PRODUCTS or (instruction.opcode == "custom-call" and LIBRARY.search(instruction.rest)):
+        return True
+    inside = (each for name in instruction.called for each in module.computations.get(name, {}).values())
+    return instruction.opcode == "fusion" and any(each.opcode in PRODUCTS or _nested(module, each) for each in inside)
+
+
+def _nested(module: Module, instruction: Instruction) -> bool:
+    return instruction.opcode == "fusion" and _multiplies(module, instruction)
+
+
+def _cycles(instruction: Instruction) -> int:
+    match = re.search(r'"estimated_cycles":"(\d+)"', instruction.rest)
+    return int(match[1]) if match else 0

@@ -1,0 +1,185 @@
+"""What to compile for a device that is not there, and what is found: both travel to another process and back.
+
+A request holds shapes in place of arrays, so that it is small whatever the data are.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from regopt._core.types import Device, Tree
+from regopt.sweep.accelerators._cost import Cost, cost_of
+from regopt.sweep.accelerators._targets import Target
+from regopt.sweep.engine._compile import Form, Mapped, Programs, abstract, bytes_of, compile_programs
+from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._memory import memory_limit, resting_room, temporary_bytes
+from regopt.sweep.engine._prepare import recipes
+from regopt.sweep.engine._program import lane_shapes
+from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
+from regopt.sweep.engine._work import products
+from regopt.training._segments import split_key
+
+OPTION = "jax_default_matmul_precision"
+FAST = (None, "default", "fastest", "bfloat16", "tensorfloat32")
+
+
+class Request(NamedTuple):
+    """A group of settings to compile the programs of."""
+
+    recipe: Recipe
+    settings: int
+    share: float  # of the settings of the sweep
+    shared: Shared  # shapes
+    block: Tree  # shapes of the batches of a segment, where the data stream
+    constants: Constants  # shapes of one setting, with a leading axis
+    slots: int | None
+    chunk: int | None
+    mapping: Mapped | None
+
+
+class Answer(NamedTuple):
+    """What the compiled programs of a group show."""
+
+    held: int
+    chunk: int
+    mapping: Mapped
+    fits: int  # lanes that could train at the same time on all devices
+    lane_bytes: int
+    temporary_bytes: int
+    compile_seconds: float
+    cost: Cost
+
+
+def requests(config: SweepConfig) -> list[Request]:
+    """The groups of a sweep, with shapes in place of arrays."""
+    settings, frozen = config.settings, getattr(config.task, "frozen", None)
+    data, block = config.data, None
+    if config.stream is not None:
+        first = config.stream.read(0, 1)
+        block = jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.eval_every, *x.shape[1:]), x.dtype), first)
+        data = data._replace(train=())
+    assert config.key is not None
+    resamples = None if config.resamples is None else np.asarray(config.resamples)
+    shared = _shapes(Shared(data, split_key(config.key), resamples, config.held_out))
+    found = []
+    for recipe, indices in recipes(config, settings):
+        numbers = {name: as_number(column[indices[:1]]) for name, column in settings.numbers.items()}
+        own = shared
+        if frozen is not None:
+            first = {name: number[0] for name, number in numbers.items()}
+            own = shared._replace(frozen=jax.eval_shape(partial(frozen.values, recipe.static_values | first)))
+        constants = _shapes(Constants(numbers, jnp.zeros(1, jnp.int32)))
+        mapping = None if config.mapping == "measured" else config.mapping
+        share = len(indices) / len(settings)
+        sizes = len(indices), share
+        found.append(Request(recipe, *sizes, own, block, constants, config.slots, config.chunk, mapping))
+    return found
+
+
+def compiled(request: Request, devices: tuple[Device, ...]) -> tuple[Form, Programs]:
+    """The programs of a group, compiled for devices."""
+    lane = (lane_shapes(request.recipe, request.shared.keys, request.constants), _entry(request.constants))
+    lane_bytes = bytes_of(lane)
+    held = request.settings if request.slots is None else min(request.slots, request.settings)
+    if request.slots is None:
+        held = max(min(held, int(request.share * resting_room(list(devices)) / lane_bytes)), 1)
+    form = Form(
+        request.recipe,
+        devices,
+        abstract(request.shared),
+        abstract(request.block),
+        abstract(lane),
+        -(-held // len(devices)),
+        request.chunk,
+        request.mapping,
+        request.share,
+    )
+    return form, compile_programs(form)
+
+
+def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Answer:
+    """Compile the programs of a group and read them.
+
+    Args:
+        request: the group.
+        target: what the devices are.
+        devices: to compile for.
+
+    Returns:
+        What they show.
+    """
+    form, programs = compiled(request, devices)
+    lane_bytes, temporary = bytes_of(form.lane.leaves), temporary_bytes(programs.segment)
+    in_turn = programs.mapping == "map"
+    cost = cost_of(
+        programs.segment,
+        _step_flops(request, 1 if in_turn else programs.chunk),
+        request.recipe.eval_every,
+        target.speed,
+        _operands(target, request.recipe.default_matmul_precision),
+        inner=in_turn,
+    )
+    room = _room(devices) - bytes_of(form.shared.leaves) - (temporary if in_turn else 0)
+    fits = int(room / (lane_bytes + (0 if in_turn else temporary / programs.chunk)))
+    return Answer(
+        min(form.capacity * len(devices), request.settings),
+        programs.chunk,
+        programs.mapping,
+        max(fits, 0) * len(devices),
+        lane_bytes,
+        temporary,
+        programs.trace_seconds + programs.compile_seconds,
+        cost,
+    )
+
+
+def _step_flops(request: Request, lanes: int) -> float:
+    """The arithmetic of the matrix products of a step of so many lanes that train on the same batch."""
+    recipe, constants = request.recipe, _entry(request.constants)
+    state = lane_shapes(recipe, request.shared.keys, request.constants).state
+    batch = request.block if request.block is not None else request.shared.data.train
+    size = recipe.batch_size
+    if request.block is not None:
+        batch = _entry(batch)
+    elif size is not None:
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
+
+    def train(state, constants, batch, key, frozen):
+        with recipe.holding(frozen):
+            return jax.vmap(lambda state, own: recipe.task.step(state, batch, key, recipe.setting(own)))(
+                state, constants
+            )
+
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), (state, constants))
+    return products(jax.make_jaxpr(train)(*many, batch, jax.random.key(0), request.shared.frozen).jaxpr).flops
+
+
+def _operands(target: Target, asked: str | None) -> str:
+    """The precision in which the operands of matrix products enter: as asked for, or by JAX's configuration."""
+    chosen = getattr(jax.config, OPTION) if asked is None else asked
+    if chosen in FAST:
+        return "bfloat16" if target.platform == "tpu" else "tensorfloat32"
+    return "float32"
+
+
+def _room(devices: tuple[Device, ...]) -> float:
+    """Bytes of a device for lanes and their training."""
+    if devices[0].platform == "cpu":
+        return 2 * 0.8 * resting_room(list(devices)) / len(devices)
+    return 0.8 * memory_limit(devices[0])
+
+
+def _shapes(tree: Tree) -> Tree:
+    """The arrays of a tree as JAX has them, without their values."""
+
+    def shape(x) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.canonicalize_dtype(x.dtype, allow_extended_dtype=True))
+
+    return jax.tree.map(shape, tree)
+
+
+def _entry(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)

@@ -1,0 +1,85 @@
+"""Plans for devices that are not there."""
+
+import os
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import regopt
+from regopt import sweep
+from regopt.losses import cross_entropy
+from regopt.sweep.accelerators import _targets
+from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
+
+SETTINGS = sweep.from_columns(NUMBERS)
+
+
+def needs_libtpu():
+    pytest.importorskip("libtpu", reason='libtpu is not installed: pip install "regopt[tpu]"')
+
+
+def test_a_plan_on_a_cpu_counts_a_step_and_runs_nothing():
+    settings = sweep.from_columns(NUMBERS | {"name": ["narrow"] * 4 + ["wide"] * 7})
+    plan = sweep.plan(TASK, settings, DATA, on="cpu", **(SCHEDULE | {"chunk": 3}))
+    assert [group.settings for group in plan.groups] == [4, 7]
+    for group in plan.groups:
+        cost = group.cost
+        assert cost.products == 5  # two forward, two by weights, one by inputs
+        assert cost.flops == pytest.approx(group.chunk * 2 * 10 * (2 * 6 * 8 + 3 * 8 * 3), rel=0.01)
+        assert cost.transposes == ()
+        assert group.flops == cost.flops / group.chunk * 12
+        assert group.fits > 1000
+    assert "compiled for and not run" in str(plan)
+    assert "0 transposes" in str(plan)
+    assert "no estimate of the time" in str(plan)
+
+
+def test_lanes_one_after_the_other_are_counted_one_by_one():
+    plan = sweep.plan(TASK, SETTINGS, DATA, on="cpu", **(SCHEDULE | {"chunk": 4, "mapping": "map"}))
+    (group,) = plan.groups
+    assert group.cost.products == 5
+    assert group.flops == group.cost.flops * 12
+    assert "kernels for 1 settings" in str(plan)
+    assert plan._repr_html_().count("<td>") >= 8
+
+
+def test_a_plan_on_a_device_refuses_what_does_not_go_with_it(monkeypatch):
+    with pytest.raises(ValueError, match="devices must be None with on"):
+        sweep.plan(TASK, SETTINGS, DATA, on="cpu", devices=jax.devices()[:1], **SCHEDULE)
+    with pytest.raises(ValueError, match="on must be a str or None, got 3"):
+        sweep.plan(TASK, SETTINGS, DATA, on=3, **SCHEDULE)
+    monkeypatch.setattr(_targets, "find_spec", lambda module: None)
+    for name, extra in (("tpu v5e:2x2", "tpu"), ("nvidia h200", "cuda")):
+        with pytest.raises(ValueError, match=rf'needs the extra {extra}: pip install "regopt\[{extra}\]"'):
+            sweep.plan(TASK, SETTINGS, DATA, on=name, **SCHEDULE)
+
+
+def test_a_plan_on_a_tpu_leaves_this_process_as_it_is():
+    needs_libtpu()
+    before, devices = dict(os.environ), jax.devices()
+    body = nnx.Linear(6, 4, rngs=nnx.Rngs(0))
+
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.body, self.head = body, nnx.Linear(4, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.head(jax.nn.relu(self.body(x)))
+
+    task = sweep.supervised(
+        lambda h, rngs: Model(rngs), cross_entropy, lambda h: regopt.adamw(h["learning_rate"]), trainable="head/**"
+    )
+    settings = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 0.1, 8)})
+    plan = sweep.plan(task, settings, DATA, on="tpu v5e:2x2", **SCHEDULE)
+    (group,) = plan.groups
+    assert plan.devices == 4
+    assert group.chunk == 2
+    body_once = 2 * 10 * 6 * 4
+    assert group.cost.flops == pytest.approx(body_once + 2 * 2 * (2 * 10 * 4 * 3), rel=0.02)  # forward and by weights
+    assert plan.seconds == pytest.approx(group.cost.estimate * 12)
+    assert "by the compiler, not measured" in str(plan)
+    assert dict(os.environ) == before
+    assert jax.devices() == devices
+    assert not any(device.platform == "tpu" for device in jax.devices())

@@ -1,0 +1,162 @@
+"""The precision of matrix products, and of whole models, in a sweep."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+
+import regopt
+from regopt import sweep
+from regopt.data import Splits, digits
+from regopt.layers import MLP, BatchNorm
+from regopt.losses import accuracy, cross_entropy
+from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._prepare import prepare, share_data
+from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, same_bits
+
+SETTINGS = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 3e-2, 4)})
+HALF = jnp.dtype(jnp.bfloat16)
+
+
+def rounded(w):
+    return w.astype(HALF).astype(jnp.float32)
+
+
+def adamw(h):
+    return regopt.adamw(h["learning_rate"])
+
+
+def recording():
+    """A model and the dtypes that its calls compute in."""
+    dtypes = []
+
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.norm = nnx.Linear(6, 4, rngs=rngs), BatchNorm(4, rngs=rngs)
+            self.last = nnx.Linear(4, 3, rngs=rngs)
+
+        def __call__(self, x):
+            y = self.first(x)
+            dtypes.append((x.dtype, y.dtype))
+            return self.last(jax.nn.relu(self.norm(y)))
+
+    return Model, dtypes
+
+
+def test_the_model_computes_in_bfloat16_and_everything_else_in_float32():
+    model, dtypes = recording()
+    task = sweep.supervised(lambda h, rngs: model(rngs), cross_entropy, adamw, precision="bfloat16")
+    result = sweep.run(task, SETTINGS, DATA, **SCHEDULE)
+    assert set(dtypes) == {(HALF, HALF)}
+    state = result.state(0)
+    assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.rest))} == {np.dtype("float32")}
+    moments = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
+    assert moments == {np.dtype("float32"), np.dtype("int32")}
+    assert result.predict(X[:2]).dtype == np.float32
+
+
+def test_a_gradient_is_that_of_the_rounded_parameters():
+    h = {"learning_rate": jnp.float32(1.0)}
+
+    def build(h, rngs):
+        return nnx.Linear(6, 3, use_bias=False, rngs=rngs)
+
+    def optimizer(h):
+        return regopt.sgd(h["learning_rate"])
+
+    task = sweep.supervised(build, cross_entropy, optimizer, precision="bfloat16")
+    state = task.init(jax.random.key(0), h)
+    after, metrics = task.step(state, (jnp.asarray(X), jnp.asarray(Y)), jax.random.key(1), h)
+    kernel = state.params["kernel"]
+    outputs = jnp.dot(jnp.asarray(X, HALF), kernel.astype(HALF)).astype(jnp.float32)
+    np.testing.assert_allclose(metrics["loss"], cross_entropy(outputs, jnp.asarray(Y)), rtol=1e-6)
+    inner = (jax.nn.softmax(outputs) - jax.nn.one_hot(Y, 3)) / len(Y)
+    expected = rounded(jnp.asarray(X)).T @ rounded(inner)
+    np.testing.assert_allclose(kernel - after.params["kernel"], expected, atol=1e-3)
+
+
+def test_a_linen_module_computes_in_bfloat16_too():
+    class Model(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            y = linen.Dense(3)(x)
+            assert y.dtype == (jnp.float32 if self.is_initializing() else HALF)
+            return y
+
+    task = sweep.supervised(Model(), cross_entropy, adamw, inputs=X[:1], precision="bfloat16")
+    result = sweep.run(task, SETTINGS, DATA, **SCHEDULE)
+    assert result.status.tolist() == ["done"] * 4
+
+
+def test_frozen_parameters_are_rounded_as_well():
+    body = nnx.Linear(6, 4, rngs=nnx.Rngs(0))
+
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.body, self.head = body, nnx.Linear(4, 3, rngs=rngs)
+
+        def __call__(self, x):
+            y = self.body(x)
+            assert y.dtype == HALF
+            return self.head(y)
+
+    task = sweep.supervised(
+        lambda h, rngs: Model(rngs), cross_entropy, adamw, trainable="head/**", precision="bfloat16"
+    )
+    assert sweep.run(task, SETTINGS, DATA, **SCHEDULE).status.tolist() == ["done"] * 4
+    assert body.kernel[...].dtype == jnp.float32
+
+
+def test_bfloat16_agrees_with_float32_on_digits():
+    """Within a few per cent of the loss; the table in the docs has the values."""
+    data = digits()
+    data = Splits(data.train, data.validation)
+    curves = {}
+    for precision in ("float32", "bfloat16"):
+        task = sweep.supervised(
+            lambda h, rngs: MLP((64, 32, 10), rngs=rngs), cross_entropy, adamw, metrics={"accuracy": accuracy},
+            precision=precision,
+        )  # fmt: skip
+        result = sweep.run(task, SETTINGS, data, steps=100, eval_every=50, batch_size=64, chunk=2)
+        curves[precision] = result.history.curves
+    loss, half = (curves[name]["validation_loss"][:, -1] for name in ("float32", "bfloat16"))
+    np.testing.assert_allclose(half, loss, rtol=0.05)
+    assert np.any(half != loss)
+    right = [curves[name]["validation_accuracy"][:, -1] for name in ("float32", "bfloat16")]
+    np.testing.assert_allclose(right[1], right[0], atol=0.015)
+
+
+@pytest.mark.parametrize("precision", ["bf16", None, 16])
+def test_what_is_no_precision_is_refused(precision):
+    with pytest.raises(ValueError, match='precision must be "float32" or "bfloat16"'):
+        sweep.supervised(lambda h, rngs: MLP((6, 3), rngs=rngs), cross_entropy, adamw, precision=precision)
+
+
+def test_the_precision_of_products_is_in_the_program_and_nowhere_else():
+    texts = {}
+    for precision in (None, "highest"):
+        config = SweepConfig(TASK, sweep.from_columns(NUMBERS), DATA, default_matmul_precision=precision, **SCHEDULE)
+        (group,) = prepare(config, share_data(config)).groups
+        texts[precision] = dict(group.digests)
+    assert texts[None] != texts["highest"]
+    traced = jax.make_jaxpr(lambda x: x @ x)(jnp.ones((2, 2)))
+    assert "HIGHEST" not in str(traced)
+
+
+def test_a_sweep_resumes_only_with_the_precision_it_has(tmp_path):
+    settings, options = sweep.from_columns(NUMBERS), SCHEDULE | {"chunk": 3}
+    plain = sweep.run(TASK, settings, DATA, **options)
+    saved = sweep.run(TASK, settings, DATA, out=tmp_path, default_matmul_precision="highest", **options)
+    same_bits(plain, saved, slice(None))  # a CPU multiplies float32 in float32 anyway
+    again = sweep.run(TASK, settings, DATA, out=tmp_path, default_matmul_precision="highest", **options)
+    same_bits(saved, again, slice(None))
+    with pytest.raises(StoreError, match="default_matmul_precision"):
+        sweep.run(TASK, settings, DATA, out=tmp_path, **options)
+
+
+@pytest.mark.parametrize("precision", ["exact", 32])
+def test_what_is_no_precision_of_products_is_refused(precision):
+    with pytest.raises(ValueError, match="default_matmul_precision must be"):
+        sweep.run(TASK, sweep.from_columns(NUMBERS), DATA, default_matmul_precision=precision, **SCHEDULE)
