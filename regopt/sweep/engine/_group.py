@@ -72,10 +72,8 @@ class Group:
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over: Any = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
-        self._shapes = (
-            lane_shapes(recipe, shared.keys, given),
-            jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given),
-        )
+        entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry
         check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))

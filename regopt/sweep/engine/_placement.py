@@ -102,6 +102,7 @@ class Places:
     def __init__(self, lanes: int, devices: int, capacity: int, chunk: int, *, packed: bool = False):
         self.devices, self.capacity, self.chunk = devices, capacity, chunk
         self.sizes = Sizes(chunk, devices)
+        self._last: tuple[tuple[bytes, ...], list[Call]] = (), []  # the calls that were asked for last, by their lanes
         self.streams = lanes > devices * capacity
         self.packed = packed or self.streams
         self.device = np.full(lanes, -1)  # [lanes], -1 before the start
@@ -224,8 +225,13 @@ class Places:
         Yields:
             Calls in which no two lanes have the same slot, the largest first.
         """
-        if slots is None:
-            slots = self.plan(lanes)
+        slots = self.plan(lanes) if slots is None else slots
+        name = lanes.tobytes(), slots.tobytes(), self.place[lanes].tobytes()
+        if name != self._last[0]:  # the same lanes come back segment after segment
+            self._last = name, list(self._calls(lanes, slots))
+        yield from self._last[1]
+
+    def _calls(self, lanes: np.ndarray, slots: np.ndarray) -> Iterator[Call]:
         sizes, turns = self.sizes.of(slots), _rank(slots)
         for size, turn in sorted({*zip(sizes.tolist(), turns.tolist(), strict=True)}):
             now, first = (sizes == size) & (turns == turn), int(self.sizes.firsts[size])
