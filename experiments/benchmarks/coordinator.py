@@ -93,7 +93,7 @@ class SimulatedWorkers:
         del data
         capacity = -(-self._config.settings // job.shards)
         chunk = min(self._config.chunk, capacity)
-        facts = Facts(capacity, chunk, "vmap", ["train_loss", "validation_loss"], {}, 0, 0.0, 0.0)
+        facts = Facts(capacity, chunk, 0.0, "vmap", ["train_loss", "validation_loss"], {}, 0, 0.0, 0.0)
         return Prepared(environment(jax.local_devices()[:1]), [facts])
 
     def join(self, job, like):

@@ -119,6 +119,13 @@ def claims(config, arrays):
             float(loss[at[HALVED]] - loss[at[PLAIN]]),
             relation="at most",
         ),
+        Claim(
+            "time of halving over its share of the segments",
+            source,
+            1.8,
+            ratio(arrays, HALVED, PLAIN) * float(segments[at[PLAIN]] / segments[at[HALVED]]),
+            relation="at most",
+        ),
         Claim("time of a generation over a plain segment", source, 1.05, float(generation), relation="at most"),
         Claim(
             "share of slots that are busy while settings stream through",

@@ -27,8 +27,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     step, the monitor, or a number of its state that was finite becomes infinite or NaN. The table records its first bad
     step; it is trained no further and changes no bit of the other settings. In the same row, with the same
     ``Result.chunk``, mapping and devices, a setting has the same bits whatever the others are. With a scheduler, or
-    with fewer ``slots`` than settings, it takes any slot of a call that is free, which may change a rounding;
-    ``Result.refit`` uses the same slots again.
+    with fewer ``slots`` than settings, it takes any slot of a call that is free, which may change a rounding. The last
+    settings then train in calls of a quarter of the chunk, a quarter of that, down to one, where the arithmetic that
+    this spares is worth the compilation of another program. ``Result.refit`` uses the same slots and sizes again.
 
     On a GPU XLA may choose other kernels when it compiles again in another process: the same bits after a resume or a
     refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. A sweep that resumes from a
@@ -82,7 +83,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             the memory. The state of a setting that gave its place away is not kept, except that of the best one. With
             early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
             evaluations.
-        chunk: the number of settings that a device trains in one call; by default as many as fit cache and memory.
+        chunk: the largest number of settings that a device trains in one call; by default as many as fit cache and
+            memory.
         mapping: how a device trains these: "vmap" all at once, "map" one after the other. By default "vmap", except on
             a CPU for a task whose matrix products keep a core busy for long, or that has convolutions: "map" is faster
             there. "measured" times both, and smaller chunks, on two segments of the real program, takes the fastest,

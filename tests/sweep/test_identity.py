@@ -132,6 +132,19 @@ def test_a_digest_of_code_sees_what_a_function_does():
         assert digest != code_digest(compiled(SOURCE.replace(old, new))), (old, new)
 
 
+def test_a_digest_of_code_sees_every_inner_function():
+    """Also one whose code, without its docstring, lies in memory where that of the one before was."""
+    inner = 'def f(x):\n    """Says what it does."""\n    return x + 1'
+    same, other = compiled(inner), compiled(inner.replace("+ 1", "* 2"))
+
+    def two(second):
+        first = compiled(inner.replace("+ 1", "- 1"))
+        return lambda x: first(x) + second(x)
+
+    assert code_digest(two(same)) == code_digest(two(compiled(inner)))
+    assert code_digest(two(same)) != code_digest(two(other))
+
+
 @pytest.mark.parametrize("other", [2, 1.0, "1", (1, 2), np.arange(3), jnp.arange(2.0), lambda: 0, frozenset({1})])
 def test_a_digest_of_code_sees_what_a_function_closes_over(other):
     def with_value(value):

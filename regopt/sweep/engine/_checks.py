@@ -10,7 +10,7 @@ import numpy as np
 
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
-from regopt._core.types import Task
+from regopt._core.types import Task, Tree
 from regopt.data import Splits
 from regopt.data._streams import Stream
 from regopt.sweep.schedulers import Decision, Scheduler
@@ -269,3 +269,11 @@ def _check_within(name: str, values: np.ndarray, size: int, of: str) -> None:
     outside = values[(values < 0) | (values >= size)]
     if outside.size:
         raise ValueError(f"{name} must lie in [0, {size - 1}], {of}, got {outside[0]}")
+
+
+def check_leaves(state: Tree, devices: int) -> None:
+    """JAX spreads no array without elements over several devices."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if devices > 1 and 0 in leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")

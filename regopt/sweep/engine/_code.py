@@ -30,7 +30,7 @@ def code_digest(value: object) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    return digest_json(list(_words(value, set())))
+    return digest_json(list(_words(value, {})))
 
 
 def name_of(value: Any) -> str:
@@ -48,14 +48,14 @@ def name_of(value: Any) -> str:
     return (value if hasattr(value, "__qualname__") else type(value)).__qualname__.rpartition("<locals>.")[2]
 
 
-def _words(value: object, seen: set[int]) -> Iterator[str]:
+def _words(value: object, seen: dict[int, object]) -> Iterator[str]:
     """What a value does, in words that do not depend on the process."""
     if isinstance(value, PLAIN):
         yield f"{type(value).__name__} {value!r}"
         return
     if id(value) in seen:
         return
-    seen.add(id(value))
+    seen[id(value)] = value  # kept, because another object could have its id otherwise
     match value:
         case types.CodeType():
             yield f"code {value.co_code.hex()} {value.co_names} {value.co_argcount} {value.co_kwonlyargcount}"
@@ -71,7 +71,7 @@ def _words(value: object, seen: set[int]) -> Iterator[str]:
             yield from _all(value, seen)
         case frozenset():
             yield f"frozenset {len(value)}"
-            yield from sorted("\n".join(_words(entry, set(seen))) for entry in value)
+            yield from sorted("\n".join(_words(entry, dict(seen))) for entry in value)
         case np.ndarray() | jax.Array():
             yield digest(value)
         case type():
@@ -83,12 +83,12 @@ def _words(value: object, seen: set[int]) -> Iterator[str]:
             yield from _words(type(value), seen)
 
 
-def _all(values: Iterable[object], seen: set[int]) -> Iterator[str]:
+def _all(values: Iterable[object], seen: dict[int, object]) -> Iterator[str]:
     for value in values:
         yield from _words(value, seen)
 
 
-def _function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
+def _function(function: types.FunctionType, seen: dict[int, Any]) -> Iterator[str]:
     code = function.__code__
     if function.__doc__ is not None and code.co_consts[:1] == (function.__doc__,):
         code = code.replace(co_consts=(None, *code.co_consts[1:]))
@@ -117,7 +117,7 @@ def _names(code: types.CodeType) -> list[str]:
     return sorted({*code.co_names, *(name for each in inner for name in _names(each))})
 
 
-def _class(kind: type, seen: set[int]) -> Iterator[str]:
+def _class(kind: type, seen: dict[int, Any]) -> Iterator[str]:
     """The methods of a class that a person wrote; those of installed packages have versions."""
     yield f"class {kind.__module__}.{kind.__qualname__}"
     if kind.__module__ != "builtins":

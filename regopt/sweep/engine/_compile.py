@@ -5,7 +5,7 @@ import functools
 import re
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from regopt.sweep.engine._program import (
     one_by_one,
 )
 from regopt.sweep.engine._recipe import Recipe
-from regopt.sweep.engine._work import runs_best_alone, shares_work
+from regopt.sweep.engine._work import arithmetic, runs_best_alone, shares_work
 
 Mapped: TypeAlias = Literal["vmap", "map"]
 
@@ -89,6 +89,22 @@ class Programs(NamedTuple):
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
     calls_back: bool  # a segment calls Python, which may raise
     segment_seconds: float  # in which the segment was traced and compiled, when it was
+    flops: float  # of a segment of one lane, see ``arithmetic``
+
+
+class Compiled(NamedTuple):
+    """A program compiled ahead of time."""
+
+    program: jax.stages.Compiled
+    digest: str  # SHA-256 of what was compiled
+    each: Each  # how its lanes run
+    trace_seconds: float
+    compile_seconds: float
+    calls_back: bool
+    flops: float  # see ``arithmetic``
+
+
+Made = TypeVar("Made", Programs, Compiled)
 
 
 def programs_for(form: Form) -> Programs:
@@ -100,41 +116,48 @@ def programs_for(form: Form) -> Programs:
     Returns:
         The programs; the seconds are 0 where nothing was compiled.
     """
+    return _known(compile_programs, form)
+
+
+def segment_for(form: Form) -> Compiled:
+    """The segment alone, for a form with a chunk and a mapping; remembered as in ``programs_for``."""
+    return _known(_compiled_segment, form)
+
+
+def _known(make: Callable[[Form], Made], form: Form) -> Made:
     options = tuple(environment(list(form.devices))["options"].items())
     try:
         hash(form)
     except TypeError:
-        return compile_programs(form)
-    known = _cached.cache_info().misses
-    programs = _cached(form, options)
-    if _cached.cache_info().misses > known:
-        return programs
-    return programs._replace(trace_seconds=0.0, compile_seconds=0.0)
+        return make(form)
+    remembered = _remembered(make)
+    known = remembered.cache_info().misses
+    made = remembered(form, options)
+    return made if remembered.cache_info().misses > known else made._replace(trace_seconds=0.0, compile_seconds=0.0)
 
 
-@functools.lru_cache(maxsize=32)
-def _cached(form: Form, options: tuple[tuple[str, str], ...]) -> Programs:
-    """The programs of a form under JAX's ``options``, which change them too."""
-    del options
-    return compile_programs(form)
+@functools.cache
+def _remembered(make: Callable[[Form], Any]) -> Any:
+    """What is made of forms under JAX's options, which change it too."""
+
+    @functools.lru_cache(maxsize=32)
+    def made(form: Form, options: tuple[tuple[str, str], ...]) -> Any:
+        del options
+        return make(form)
+
+    return made
 
 
 def compile_programs(form: Form) -> Programs:
     """Compile the programs of a form, at the chunk asked for or at one that fits cache and memory."""
     spread, same = spread_over(form.devices), once_on(form.devices)
     devices, lane_bytes = len(form.devices), bytes_of(form.lane.leaves)
-    buffer, constants = form.lane.tree(spread, devices * form.capacity)
-    step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
-    block = form.block.tree(same)
-
-    def ids(lanes: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((devices * lanes,), jnp.int32, sharding=spread)
 
     def compile_at(lanes: int):
-        made[lanes] = _compiled(build_segment, form, lanes, buffer, constants, ids(lanes), step, shared, block)
+        made[lanes] = _compiled_segment(dataclasses.replace(form, chunk=lanes))
         return made[lanes].program
 
-    made: dict[int, _Compiled] = {}
+    made: dict[int, Compiled] = {}
     if form.chunk is None:
         others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
         fit = functools.partial(fit_chunk, compile_at, form.capacity, lane_bytes, form.devices[0], others)
@@ -143,10 +166,12 @@ def compile_programs(form: Form) -> Programs:
     else:
         chunk = min(form.chunk, form.capacity)
         compile_at(chunk)
-    given = form.lane.tree(spread, devices * chunk)[1]
     segment = made[chunk]
     form = dataclasses.replace(form, mapping="map" if segment.each is one_by_one else "vmap")
-    start = _compiled(build_start, form, chunk, buffer, constants, ids(chunk), given, shared.keys)
+    buffer, constants = form.lane.tree(spread, devices * form.capacity)
+    ids = jax.ShapeDtypeStruct((devices * chunk,), jnp.int32, sharding=spread)
+    given, keys = form.lane.tree(spread, devices * chunk)[1], form.shared.tree(same).keys
+    start = _compiled(build_start, form, chunk, buffer, constants, ids, given, keys)
     return Programs(
         chunk,
         "map" if segment.each is one_by_one else "vmap",
@@ -158,19 +183,22 @@ def compile_programs(form: Form) -> Programs:
         sum(each.compile_seconds for each in (*made.values(), start)),
         segment.calls_back,
         segment.trace_seconds + segment.compile_seconds,
+        segment.flops / chunk,
     )
 
 
-class _Compiled(NamedTuple):
-    program: jax.stages.Compiled
-    digest: str  # SHA-256 of what was compiled
-    each: Each  # how its lanes run
-    trace_seconds: float
-    compile_seconds: float
-    calls_back: bool
+def _compiled_segment(form: Form) -> Compiled:
+    """The segment of a form with a chunk."""
+    assert form.chunk is not None
+    spread, same = spread_over(form.devices), once_on(form.devices)
+    devices = len(form.devices)
+    buffer, constants = form.lane.tree(spread, devices * form.capacity)
+    ids = jax.ShapeDtypeStruct((devices * form.chunk,), jnp.int32, sharding=spread)
+    step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
+    return _compiled(build_segment, form, form.chunk, buffer, constants, ids, step, shared, form.block.tree(same))
 
 
-def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, *arguments: Tree) -> _Compiled:
+def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, *arguments: Tree) -> Compiled:
     """A program compiled ahead of time for so many lanes of a device.
 
     Its lanes run one after the other where that is asked for, where the program says so, and where batches of LAPACK
@@ -193,7 +221,8 @@ def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, 
     done = time.perf_counter()
     program = lowered.compile()
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
-    return _Compiled(program, digest_json(text), each, done - began, time.perf_counter() - done, calls_back)
+    seconds = done - began, time.perf_counter() - done
+    return Compiled(program, digest_json(text), each, *seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))
 
 
 def mesh_of(devices: tuple[Device, ...]) -> Mesh:

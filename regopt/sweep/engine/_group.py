@@ -1,5 +1,6 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.types import Device, Tree
+from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
@@ -15,6 +17,8 @@ from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
 from regopt.sweep.engine._reports import Report, one_behind
+from regopt.sweep.engine._segments import Segments
+from regopt.sweep.engine._work import price_of
 
 
 class Held(NamedTuple):
@@ -68,18 +72,21 @@ class Group:
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
-        self._shapes = lane_shapes(recipe, shared.keys, given), _entry(given)
-        _check_leaves(self._shapes[0].state, len(devices))
+        entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry
+        check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))
         if slots is None:
             held = max(min(held, int(share * resting_room(list(devices)) / self.lane_bytes)), 1)
         self.capacity = -(-held // self.devices)  # lanes of a device
-        lane = abstract(self._shapes)
-        whole, block = abstract(shared), abstract(None if feed is None else feed.form)
-        programs = programs_for(Form(recipe, devices, whole, block, lane, self.capacity, chunk, mapping, share))
+        shapes = abstract(shared), abstract(None if feed is None else feed.form), abstract(self._shapes)
+        form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share)
+        programs = programs_for(form)
         self.chunk, self.digests = programs.chunk, programs.digests
+        self.price = price_of(programs.flops, devices[0].platform)  # of a segment of a lane
         self.mapping: Mapped = programs.mapping
+        self._segments = Segments(dataclasses.replace(form, mapping=programs.mapping), self.chunk, programs.segment)
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._calls_back, self.in_flight = programs.calls_back, False
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
@@ -109,13 +116,13 @@ class Group:
 
         XLA counts the body of a loop once, so the other steps are added.
         """
-        state, batch, key = self._shapes[0].state, self._batch(), jax.random.key(0)
 
         def train(state, batch, key, own, frozen):
             with self.recipe.holding(frozen):
                 return self.recipe.task.step(state, batch, key, self.recipe.setting(own))
 
-        lowered = jax.jit(train).lower(state, batch, key, self._shapes[1], self._shared.frozen)
+        lane, own = self._shapes
+        lowered = jax.jit(train).lower(lane.state, self._batch(), jax.random.key(0), own, self._shared.frozen)
         counted = lowered.cost_analysis(), self._segment.cost_analysis()
         one_step, call = (float((count or {}).get("flops", np.nan)) for count in counted)
         return call / self.chunk + (self.recipe.eval_every - 1) * one_step
@@ -156,6 +163,14 @@ class Group:
         """Free the arrays on the devices; the places stay."""
         self.held = Held(None, None, self.held.places)
 
+    def late_seconds(self) -> tuple[float, float]:
+        """Seconds of tracing and of compiling smaller calls, since this was last asked."""
+        return self._segments.new_seconds()
+
+    def slots_of_call(self, slots: np.ndarray) -> int:
+        """How many slots the call has that was reported with these slots."""
+        return self.devices * self.held.places.sizes.chunk_of(slots)
+
     def start(self, lanes: np.ndarray) -> None:
         """Initialise lanes that have a place, before their first step."""
         for ids, owners in self.held.places.calls(lanes):
@@ -183,23 +198,23 @@ class Group:
         """
         step = jax.device_put(np.int32(first_step), self._same)
         block = None if self._feed is None else self._feed.block(first_step)
-        before: list[Tree] = []  # the buffer before each call that is not reported; a call consumes its own
+        before: list[tuple[int, Tree]] = []  # of calls that are not reported: the first slot, the buffer they consume
 
         def launched() -> Iterator[tuple[np.ndarray, Tree]]:
             for ids, owners in self.held.places.calls(lanes, slots):
                 if halt():
                     return
-                before.append(jax.tree.map(jnp.copy, self.held.buffer) if self._calls_back else None)
+                first = self.held.places.sizes.first_of(len(ids) // self.devices)
+                before.append((first, jax.tree.map(jnp.copy, self.held.buffer) if self._calls_back else None))
                 yield owners, self._call(ids, step, block)
 
         self.in_flight = True
         try:
-            for report in one_behind(launched()):
-                del before[0]
-                yield report
+            for trained, at, outcome in one_behind(launched()):
+                yield trained, before.pop(0)[0] + at, outcome
         except Exception:
             if self._calls_back and before:
-                self.held = self.held._replace(buffer=before[0])
+                self.held = self.held._replace(buffer=before[0][1])
                 self.in_flight = False
             raise
         self.in_flight = False
@@ -271,7 +286,8 @@ class Group:
 
     def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
-        buffer, *outcome = self._segment(buffer, constants, self._on_devices(ids), step, self._shared, block)
+        program = self._segments.of(len(ids) // self.devices)
+        buffer, *outcome = program(buffer, constants, self._on_devices(ids), step, self._shared, block)
         self.held = Held(buffer, constants, places)
         return tuple(outcome)
 
@@ -282,16 +298,3 @@ class Group:
                 self._placed.clear()
             self._placed[name] = jax.device_put(ids, self._spread)
         return self._placed[name]
-
-
-def _check_leaves(state: Tree, devices: int) -> None:
-    """JAX spreads no array without elements over several devices."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if devices > 1 and 0 in leaf.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")
-
-
-def _entry(tree: Tree) -> Tree:
-    """Shapes of an entry of arrays with a leading axis."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)

@@ -58,7 +58,9 @@ def fit_chunk(
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
 
 
-def _first(compile_at: Callable[[int], jax.stages.Compiled], capacity: int, at_most: int) -> tuple[int, jax.stages.Compiled]:
+def _first(
+    compile_at: Callable[[int], jax.stages.Compiled], capacity: int, at_most: int
+) -> tuple[int, jax.stages.Compiled]:
     """The largest chunk of about this size whose program compiles: compilers for TPUs refuse what does not fit."""
     while True:
         guess = _evenly(capacity, at_most)

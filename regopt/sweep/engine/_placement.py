@@ -2,7 +2,12 @@
 
 Where all lanes fit, lane i is on device ``i % devices`` and has the same slot in every call, so that its bits do not
 depend on the other lanes that train. Where lanes wait for a place or a scheduler prunes, a lane takes the next slot of
-each call, so that calls are full; the slots depend only on the course of the sweep so far.
+each call, so that calls are full, and the last of the lanes may train in smaller calls; the slots depend only on the
+course of the sweep so far.
+
+A slot is one number for the size of a call, the device and the slot of the device in it, so the table of slots says all
+that a lane's bits depend on. Slots of calls with ``chunk`` slots of a device come first, device after device, then
+those of smaller calls.
 """
 
 from collections import deque
@@ -12,14 +17,75 @@ from typing import NamedTuple
 
 import numpy as np
 
+NONE = np.zeros(0, int)
 FULL = 0.95  # share of the slots that could be busy; a call with fewer waits until other lanes come to the same step
 
 
 class Call(NamedTuple):
-    """Lanes that are trained together, slot by slot: ``chunk`` slots of the first device, then of the next."""
+    """Lanes that are trained together, slot by slot: all slots of the first device, then of the next."""
 
-    places: np.ndarray  # [devices * chunk], int32: the places on the device; its capacity for padding
-    owners: np.ndarray  # [devices * chunk], int: the lanes, -1 for padding
+    places: np.ndarray  # [slots], int32: the places on the device; its capacity for padding
+    owners: np.ndarray  # [slots], int: the lanes, -1 for padding
+
+
+class Sizes:
+    """The sizes of calls: ``chunk`` slots of a device, and a quarter of that, and so on down to one.
+
+    Args:
+        chunk: the slots of a device in the largest.
+        devices: the number of devices.
+    """
+
+    def __init__(self, chunk: int, devices: int):
+        self.devices = devices
+        found = [chunk]
+        while found[-1] > 1:
+            found.append(max(found[-1] // 4, 1))
+        self.chunks = np.array(found)  # slots of a device, largest first
+        self.firsts = devices * (np.cumsum(found) - found)  # the number of the first slot of each size
+
+    def device_of(self, slot: int) -> int:
+        """The device of a slot."""
+        size = self.of(slot)
+        return int(slot - self.firsts[size]) // int(self.chunks[size])
+
+    def of(self, slots: np.ndarray | int) -> np.ndarray:
+        """Which size the call of each slot has, counted from the largest."""
+        return np.searchsorted(self.firsts, slots, "right") - 1
+
+    def first_of(self, chunk: int) -> int:
+        """The number of the first slot in calls with so many slots of a device."""
+        return int(self.firsts[np.flatnonzero(self.chunks == chunk)[0]])
+
+    def chunk_of(self, slots: np.ndarray) -> int:
+        """The number of slots of a device in the call that has these slots."""
+        return int(self.chunks[self.of(slots[0])])
+
+    def divided(self, count: int, price: float, compiled: set[int]) -> list[int]:
+        """The sizes of calls, counted from the largest, in which a device trains so many lanes.
+
+        Each new size costs the compilation of a program; padding costs the time of a lane.
+
+        Args:
+            count: the number of lanes.
+            price: of all that a lane has yet to train, as a share of the price of a compilation.
+            compiled: the sizes that cost no compilation.
+
+        Returns:
+            Sizes in descending order, of the cheapest choice; of equals the one with the largest calls.
+        """
+        found = [self._with_smallest(count, smallest) for smallest in range(len(self.chunks))]
+        return min(found, key=lambda sizes: price * self.chunks[sizes].sum() + len({*sizes} - compiled))
+
+    def _with_smallest(self, count: int, smallest: int) -> list[int]:
+        sizes: list[int] = []
+        for size, chunk in enumerate(self.chunks[: smallest + 1].tolist()):
+            # as many as smaller calls hold in less time go to those
+            elsewhere = chunk - int(self.chunks[size + 1]) if size < smallest else 0
+            while count > elsewhere:
+                sizes.append(size)
+                count -= chunk
+        return sizes
 
 
 class Places:
@@ -35,6 +101,8 @@ class Places:
 
     def __init__(self, lanes: int, devices: int, capacity: int, chunk: int, *, packed: bool = False):
         self.devices, self.capacity, self.chunk = devices, capacity, chunk
+        self.sizes = Sizes(chunk, devices)
+        self._last: tuple[tuple[bytes, ...], list[Call]] = (), []  # the calls that were asked for last, by their lanes
         self.streams = lanes > devices * capacity
         self.packed = packed or self.streams
         self.device = np.full(lanes, -1)  # [lanes], -1 before the start
@@ -124,28 +192,52 @@ class Places:
             chosen[fullest] = True
         return chosen
 
+    def plan(self, lanes: np.ndarray, price: float = 0.0, before: np.ndarray = NONE) -> np.ndarray:
+        """The slots in which lanes that have a place train.
+
+        Args:
+            lanes: the lanes.
+            price: of all that each of them has yet to train, as a share of the price of a compilation; where that is
+                high, the last of the lanes train in smaller calls.
+            before: the slots of earlier calls, whose programs are compiled.
+
+        Returns:
+            [lanes]: the slot of each; of lanes with the same slot the first trains first.
+        """
+        if not self.packed:
+            return self.device[lanes] * self.chunk + self.place[lanes] % self.chunk
+        rank = _rank(self.device[lanes])
+        compiled = {0, *np.unique(self.sizes.of(before)).tolist()}
+        sizes = self.sizes.divided(int(rank.max(initial=-1)) + 1, price, compiled)
+        chunks = self.sizes.chunks[sizes]
+        ends = np.cumsum(chunks)
+        call = np.searchsorted(ends, rank, "right")
+        chunk = chunks[call]
+        return self.sizes.firsts[sizes][call] + self.device[lanes] * chunk + rank - (ends - chunks)[call]
+
     def calls(self, lanes: np.ndarray, slots: np.ndarray | None = None) -> Iterator[Call]:
         """The calls that train lanes that have a place.
 
         Args:
             lanes: the lanes.
-            slots: [lanes]: the slot of each, counted over all devices; by default as the class describes.
+            slots: [lanes]: the slot of each; by default from ``plan``.
 
         Yields:
-            Calls in which no two lanes have the same slot.
+            Calls in which no two lanes have the same slot, the largest first.
         """
-        if slots is None and self.packed:
-            rank = _rank(self.device[lanes])
-            turns, slots = rank // self.chunk, self.device[lanes] * self.chunk + rank % self.chunk
-        else:
-            if slots is None:
-                slots = self.device[lanes] * self.chunk + self.place[lanes] % self.chunk
-            turns = _rank(slots)
-        for turn in range(turns.max(initial=-1) + 1):
-            now = turns == turn
-            places = np.full(self.devices * self.chunk, self.capacity, np.int32)
-            owners = np.full(self.devices * self.chunk, -1)
-            places[slots[now]], owners[slots[now]] = self.place[lanes[now]], lanes[now]
+        slots = self.plan(lanes) if slots is None else slots
+        name = lanes.tobytes(), slots.tobytes(), self.place[lanes].tobytes()
+        if name != self._last[0]:  # the same lanes come back segment after segment
+            self._last = name, list(self._calls(lanes, slots))
+        yield from self._last[1]
+
+    def _calls(self, lanes: np.ndarray, slots: np.ndarray) -> Iterator[Call]:
+        sizes, turns = self.sizes.of(slots), _rank(slots)
+        for size, turn in sorted({*zip(sizes.tolist(), turns.tolist(), strict=True)}):
+            now, first = (sizes == size) & (turns == turn), int(self.sizes.firsts[size])
+            places = np.full(self.devices * self.sizes.chunks[size], self.capacity, np.int32)
+            owners = np.full(len(places), -1)
+            places[slots[now] - first], owners[slots[now] - first] = self.place[lanes[now]], lanes[now]
             yield Call(places, owners)
 
     def _could_fill(self, going: np.ndarray) -> int:

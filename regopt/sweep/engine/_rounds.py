@@ -28,6 +28,7 @@ class CallDone(NamedTuple):
 
     group: Group
     rows: np.ndarray  # the settings that it trained
+    slots: int  # busy or not
 
 
 class Paused(NamedTuple):
@@ -43,7 +44,7 @@ class Rounds:
     Args:
         state: the state of the sweep, which the rounds continue and change.
         scheduler: the rule that decides; None lets all settings train to the end.
-        slots: ``[settings, evaluations]``: the slot in which to train each segment; by default as ``Places`` says.
+        slots: ``[settings, evaluations]``: the slot in which to train each segment; by default as ``Places`` plans.
     """
 
     def __init__(
@@ -92,8 +93,21 @@ class Rounds:
                 yield Leaving(group, leavers)
             group.start(places.admit(leavers))
             state.owed[rows] = places.ready(segments[rows], training[rows], wait[rows])
+            if self._slots is None:
+                self._plan(group)
         if training.any() and not state.owed.any():
             raise ValueError("the scheduler lets none of the settings train that have not ended")
+
+    def _plan(self, group: Group) -> None:
+        """Write down the slots in which the settings of the round train, which a process that resumes takes as well."""
+        history, owed = self._state.history, self._state.owed[group.indices]
+        segments, slots = history.segments[group.indices], history.slots[group.indices]
+        before = slots[np.arange(len(history.steps)) < segments[:, None]]
+        for segment in np.unique(segments[owed]):
+            lanes = np.flatnonzero(owed & (segments == segment))
+            ahead = len(history.steps) - int(segment)
+            planned = group.held.places.plan(lanes, ahead * group.price, before)
+            history.slots[group.indices[lanes], segment] = planned
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
         """Apply the decision of the scheduler; returns the settings that must wait."""
@@ -135,13 +149,13 @@ class Rounds:
             owed, segments = state.owed[group.indices], history.segments[group.indices]
             segment = int(segments[owed].min())
             lanes = np.flatnonzero(owed & (segments == segment))
-            again = None if self._slots is None else self._slots[group.indices[lanes], segment]
+            slots = (history.slots if self._slots is None else self._slots)[group.indices[lanes], segment]
             first_step = segment * int(history.steps[0])
-            for owners, slots, (metrics, marks) in group.train(lanes, first_step, _after_one(pause, halt), again):
+            for owners, used, (metrics, marks) in group.train(lanes, first_step, _after_one(pause, halt), slots):
                 rows = group.indices[owners]
-                history.add(segment, rows, slots, metrics, marks)
+                history.add(segment, rows, used, metrics, marks)
                 state.owed[rows] = False
-                yield CallDone(group, rows)
+                yield CallDone(group, rows, group.slots_of_call(used))
             yield Paused()
 
 

@@ -81,7 +81,7 @@ class Runner:
         for group in self.groups:
             group.held.places.alone(None)
         group, lane = find(self.groups, setting)
-        group.held.places.alone(lane, int(slots[setting, 0]) // group.chunk)
+        group.held.places.alone(lane, group.held.places.sizes.device_of(int(slots[setting, 0])))
         group.start(np.array([lane]))
         with interruptible() as halt:
             rounds = Rounds(state, _as_before(setting, before), slots)
@@ -158,9 +158,8 @@ class Runner:
             match event:
                 case Leaving(group, lanes):
                     state.keep_best(group, lanes)
-                case CallDone(group, rows):
-                    state.spent.trained += len(rows)
-                    state.spent.slots += group.devices * group.chunk
+                case CallDone(group, rows, slots):
+                    state.spent.add_call(len(rows), slots, *group.late_seconds())
                     if checkpointing is not None:
                         checkpointing.alive()
                     seen(rows)

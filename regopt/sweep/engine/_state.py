@@ -46,6 +46,13 @@ class Spent:
         """Stop the clock."""
         self.seconds, self.since = self.seconds_now, None
 
+    def add_call(self, trained: int, slots: int, trace_seconds: float, compile_seconds: float) -> None:
+        """Add a call that has been read, and the seconds in which programs were compiled for it."""
+        self.trained += trained
+        self.slots += slots
+        self.trace_seconds += trace_seconds
+        self.compile_seconds += compile_seconds
+
     def to_array(self) -> np.ndarray:
         """All as numbers, for a store."""
         return np.array([self.seconds_now, self.trained, self.slots, self.trace_seconds, self.compile_seconds], float)

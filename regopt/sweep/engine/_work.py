@@ -15,6 +15,9 @@ from jax.extend import core
 
 from regopt._core.jaxprs import shaped
 
+COMPILATION = {"cpu": 1e11}  # FLOP in the time that it takes to compile a program, by platform
+COMPILATION_ELSEWHERE = 1e14
+ELEMENT = 10  # FLOP of a product in the time of an element of another operation
 LARGE = 4e6  # FLOP of a product of a lane, from which on lanes run one after the other
 
 
@@ -54,6 +57,25 @@ def shares_work(at_once: jax.stages.Traced, one_by_one: jax.stages.Traced, steps
     """
     alone = _step(one_by_one, steps, skipped=int(steps == lanes))
     return _step(at_once, steps).flops < 0.8 * lanes * alone.flops
+
+
+def price_of(flops: float, platform: str) -> float:
+    """The time of so much arithmetic as a share of the time of a compilation."""
+    return flops / COMPILATION.get(platform, COMPILATION_ELSEWHERE)
+
+
+def arithmetic(jaxpr: core.Jaxpr) -> float:
+    """The FLOP of the products in a program, and FLOP that take as long as the rest; loops as in ``products``."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        inner = list(_inner(eqn))
+        if inner:
+            times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+            total += times * sum(map(arithmetic, inner))
+        else:
+            elements = sum(math.prod(getattr(variable.aval, "shape", ())) for variable in eqn.outvars)
+            total += _product(eqn).flops or ELEMENT * elements
+    return total
 
 
 def _step(traced: jax.stages.Traced, steps: int, skipped: int = 0) -> Products:

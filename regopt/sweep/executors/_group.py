@@ -14,7 +14,7 @@ import numpy as np
 from regopt._core.types import Leaf, Tree
 from regopt.sweep.engine._compile import bytes_of
 from regopt.sweep.engine._group import Group, Held, Report
-from regopt.sweep.engine._placement import Places
+from regopt.sweep.engine._placement import Places, Sizes
 from regopt.sweep.engine._program import lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.executors._messages import (
@@ -70,9 +70,11 @@ class ShardedGroup(Group):
         self._shapes = lane_shapes(recipe, shared.keys, given), entry
         self.lane_bytes = bytes_of(self._shapes)
         self.chunk, self.mapping, self.metrics = facts.chunk, facts.mapping, facts.metrics
+        self.price = facts.price
         self.digests, self.temporary_bytes = facts.digests, facts.temporary_bytes
         self.trace_seconds, self.compile_seconds = facts.trace_seconds, facts.compile_seconds
         self._training = False
+        self._sizes = Sizes(self.chunk, 1)  # of a shard
         self.clear()
 
     @property
@@ -87,6 +89,14 @@ class ShardedGroup(Group):
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         self.held = Held(None, None, places)
         self._shards.forget(self._number)
+
+    def late_seconds(self) -> tuple[float, float]:
+        """See ``Group``; what the workers compile later is not counted."""
+        return 0.0, 0.0
+
+    def slots_of_call(self, slots: np.ndarray) -> int:
+        """See ``Group``; a call is reported by each of its shards."""
+        return self.held.places.sizes.chunk_of(slots)
 
     def start(self, lanes: np.ndarray) -> None:
         """See ``Group``."""
@@ -105,7 +115,7 @@ class ShardedGroup(Group):
         for task, answers in self._shards.run(self._calls(lanes, first_step, slots), halt):
             for trained in answers:
                 assert isinstance(trained, Trained)
-                yield trained.lanes, trained.slots + task.shard * self.chunk, trained.outcome
+                yield trained.lanes, self._of_all(task.shard, trained.slots), trained.outcome
         self._training = False
         if self._shards.is_old(self._number):
             self.collect()
@@ -184,10 +194,17 @@ class ShardedGroup(Group):
 
     def _calls(self, lanes: np.ndarray, first_step: int, slots: np.ndarray | None) -> Iterator[Task]:
         for call in self.held.places.calls(lanes, slots):
-            for shard, owners in enumerate(call.owners.reshape(self.devices, self.chunk)):
+            chunk = len(call.owners) // self.devices
+            for shard, owners in enumerate(call.owners.reshape(self.devices, chunk)):
                 used = np.flatnonzero(owners >= 0)
                 if len(used):
-                    yield Task(self._number, shard, Train(owners[used], used, first_step))
+                    its = self._sizes.first_of(chunk) + used
+                    yield Task(self._number, shard, Train(owners[used], its, first_step))
+
+    def _of_all(self, shard: int, slots: np.ndarray) -> np.ndarray:
+        """The slots of a call of one shard as slots of the sweep."""
+        chunk = self._sizes.chunk_of(slots)
+        return slots - self._sizes.first_of(chunk) + self.held.places.sizes.first_of(chunk) + shard * chunk
 
     def _by_shard(self, lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         for shard in range(self.devices):

@@ -53,6 +53,7 @@ class Facts(NamedTuple):
 
     capacity: int  # places of a shard
     chunk: int
+    price: float  # of a segment of a lane, as ``Group`` has it
     mapping: Mapped
     metrics: list[str]
     digests: dict[str, str]
@@ -79,7 +80,7 @@ class Train(NamedTuple):
     """Operation: train one segment of lanes in one call; gives their metrics and marks."""
 
     lanes: np.ndarray
-    slots: np.ndarray  # of the call, < chunk
+    slots: np.ndarray  # of the shard, all of one call
     first_step: int
 
 

@@ -68,6 +68,7 @@ class Worker:
             Facts(
                 group.capacity,
                 group.chunk,
+                group.price,
                 group.mapping,
                 list(group.metrics),
                 dict(group.digests),
