@@ -10,8 +10,7 @@ import numpy as np
 
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
-from regopt._core.types import Task
-from regopt.data import Splits
+from regopt._core.types import Task, Tree
 from regopt.data._streams import Stream
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
@@ -173,6 +172,14 @@ def check_metric_names(metrics: Sequence[str], settings: Settings) -> None:
     """Check that no metric has the name of another column of the results."""
     if taken := set(metrics) & (set(settings.columns) | RESERVED):
         raise ValueError(f"a metric must not be named {min(taken)!r}: the results have a column of that name")
+
+
+def check_leaves(state: Tree, devices: int) -> None:
+    """JAX spreads no array without elements over several devices."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if devices > 1 and 0 in leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")
 
 
 def check_held(held: int, settings: int) -> None:

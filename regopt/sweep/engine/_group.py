@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.types import Device, Tree
+from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
 from regopt.sweep.engine._reports import Report, one_behind
 
@@ -43,6 +44,8 @@ class Group:
         feed: the batches of data that stream; None where they are in ``shared``.
     """
 
+    hears_signals = True  # see ``one_behind``
+
     def __init__(
         self,
         recipe: Recipe,
@@ -68,8 +71,8 @@ class Group:
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
-        self._shapes = lane_shapes(recipe, shared.keys, given), _entry(given)
-        _check_leaves(self._shapes[0].state, len(devices))
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
+        check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))
         if slots is None:
@@ -194,7 +197,7 @@ class Group:
 
         self.in_flight = True
         try:
-            for report in one_behind(launched()):
+            for report in one_behind(launched(), hears_signals=self.hears_signals):
                 del before[0]
                 yield report
         except Exception:
@@ -203,6 +206,19 @@ class Group:
                 self.in_flight = False
             raise
         self.in_flight = False
+
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], slots: np.ndarray | None
+    ) -> Iterator[tuple[int, Report]]:
+        """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
+
+        Yields:
+            The segment of each call, and its report; see ``train``.
+        """
+        del until
+        segment = int(segments.min())
+        for report in self.train(lanes[segments == segment], segment * self.recipe.eval_every, halt, slots):
+            yield segment, report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.
@@ -251,7 +267,7 @@ class Group:
         )
 
     def on_each(self, tree: Tree) -> Tree:
-        """The arrays of a tree, once on each of the devices."""
+        """The tree, once on each of the devices."""
         return jax.device_put(tree, self._same)
 
     def lane(self, held: Held, lane: int) -> Lane:
@@ -282,16 +298,3 @@ class Group:
                 self._placed.clear()
             self._placed[name] = jax.device_put(ids, self._spread)
         return self._placed[name]
-
-
-def _check_leaves(state: Tree, devices: int) -> None:
-    """JAX spreads no array without elements over several devices."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if devices > 1 and 0 in leaf.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")
-
-
-def _entry(tree: Tree) -> Tree:
-    """Shapes of an entry of arrays with a leading axis."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)

@@ -1,7 +1,8 @@
 """Rounds: which settings train next, call by call, and between rounds the decisions of the scheduler.
 
 A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
-decisions depend on the table alone, neither on time nor on where an earlier process was interrupted.
+decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. Where all lanes
+are held and have come equally far, a round goes on to the next segment at which the scheduler decides.
 """
 
 import itertools
@@ -132,17 +133,35 @@ class Rounds:
         """Train the settings of a group that the round has yet to train."""
         state, history = self._state, self._state.history
         while not halt() and state.owed[group.indices].any():
-            owed, segments = state.owed[group.indices], history.segments[group.indices]
-            segment = int(segments[owed].min())
-            lanes = np.flatnonzero(owed & (segments == segment))
-            again = None if self._slots is None else self._slots[group.indices[lanes], segment]
-            first_step = segment * int(history.steps[0])
-            for owners, slots, (metrics, marks) in group.train(lanes, first_step, _after_one(pause, halt), again):
+            until = self._end_of_round()
+            lanes = np.flatnonzero(state.owed[group.indices])
+            segments = history.segments[group.indices[lanes]]
+            if until is None:
+                lanes, segments = lanes[segments == segments.min()], segments[segments == segments.min()]
+            again = None if self._slots is None else self._slots[group.indices[lanes], segments[0]]
+            end = int(segments[0]) + 1 if until is None else until
+            reports = group.advance(lanes, segments, end, _after_one(pause, halt), again)
+            for segment, (owners, slots, (metrics, marks)) in reports:
                 rows = group.indices[owners]
                 history.add(segment, rows, slots, metrics, marks)
-                state.owed[rows] = False
+                state.owed[rows] = history.training[rows] & (segment + 1 < end)
                 yield CallDone(group, rows)
             yield Paused()
+
+    def _end_of_round(self) -> int | None:
+        """The number of segments at which the round ends; None where it ends after one segment of each setting.
+
+        It follows from the table, so a process that goes on within a round finds the same end.
+        """
+        state, history = self._state, self._state.history
+        if self._slots is not None or any(group.held.places.streams for group in state.groups):
+            return None
+        segments = history.segments
+        behind = int(segments[state.owed].min())
+        total = len(history.steps)
+        end = total if self._scheduler is None else self._scheduler.next_rung(behind, total)
+        together = np.where(state.owed, segments < end, segments == end)[history.training].all()
+        return end if together and end > behind + 1 else None
 
 
 def _after_one(pause: Callable[[], bool], halt: Callable[[], bool]) -> Callable[[], bool]:
