@@ -187,6 +187,14 @@ def check_metric_names(metrics: Sequence[str], settings: Settings) -> None:
         raise ValueError(f"a metric must not be named {min(taken)!r}: the results have a column of that name")
 
 
+def check_leaves(state: Tree, devices: int) -> None:
+    """JAX spreads no array without elements over several devices."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if devices > 1 and 0 in leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")
+
+
 def check_held(held: int, settings: int) -> None:
     """Check that all settings of a group are on the devices, which a scheduler that copies states needs."""
     if held < settings:
@@ -269,11 +277,3 @@ def _check_within(name: str, values: np.ndarray, size: int, of: str) -> None:
     outside = values[(values < 0) | (values >= size)]
     if outside.size:
         raise ValueError(f"{name} must lie in [0, {size - 1}], {of}, got {outside[0]}")
-
-
-def check_leaves(state: Tree, devices: int) -> None:
-    """JAX spreads no array without elements over several devices."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if devices > 1 and 0 in leaf.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise ValueError(f"the task's state must have elements in every leaf, got {name} of shape {leaf.shape}")

@@ -11,10 +11,11 @@ import numpy as np
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
+from regopt.sweep.engine._counting import counted_flops
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
 from regopt.sweep.engine._reports import Report, one_behind
 from regopt.sweep.engine._segments import Segments
@@ -47,6 +48,8 @@ class Group:
         feed: the batches of data that stream; None where they are in ``shared``.
     """
 
+    hears_signals = True  # see ``one_behind``
+
     def __init__(
         self,
         recipe: Recipe,
@@ -72,8 +75,7 @@ class Group:
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
-        entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
-        self._shapes = lane_shapes(recipe, shared.keys, given), entry
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
         check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))
@@ -112,28 +114,9 @@ class Group:
 
     @property
     def flops(self) -> float:
-        """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not.
-
-        XLA counts the body of a loop once, so the other steps are added.
-        """
-
-        def train(state, batch, key, own, frozen):
-            with self.recipe.holding(frozen):
-                return self.recipe.task.step(state, batch, key, self.recipe.setting(own))
-
-        lane, own = self._shapes
-        lowered = jax.jit(train).lower(lane.state, self._batch(), jax.random.key(0), own, self._shared.frozen)
-        counted = lowered.cost_analysis(), self._segment.cost_analysis()
-        one_step, call = (float((count or {}).get("flops", np.nan)) for count in counted)
-        return call / self.chunk + (self.recipe.eval_every - 1) * one_step
-
-    def _batch(self) -> Tree:
-        if self._feed is not None:
-            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._feed.form)
-        size = self.recipe.batch_size
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((size or len(x), *x.shape[1:]), x.dtype), self._shared.data.train
-        )
+        """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not."""
+        feed = None if self._feed is None else self._feed.form
+        return counted_flops(self.recipe, *self._shapes, self._shared, feed, self._segment, self.chunk)
 
     @property
     def size(self) -> int:
@@ -210,7 +193,7 @@ class Group:
 
         self.in_flight = True
         try:
-            for trained, at, outcome in one_behind(launched()):
+            for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
                 yield trained, before.pop(0)[0] + at, outcome
         except Exception:
             if self._calls_back and before:
@@ -218,6 +201,20 @@ class Group:
                 self.in_flight = False
             raise
         self.in_flight = False
+
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], slots: np.ndarray
+    ) -> Iterator[tuple[int, Report]]:
+        """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
+
+        Yields:
+            The segment of each call, and its report; see ``train``.
+        """
+        del until
+        segment = int(segments.min())
+        behind = segments == segment
+        for report in self.train(lanes[behind], segment * self.recipe.eval_every, halt, slots[behind]):
+            yield segment, report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.
@@ -266,7 +263,7 @@ class Group:
         )
 
     def on_each(self, tree: Tree) -> Tree:
-        """The arrays of a tree, once on each of the devices."""
+        """The tree, once on each of the devices."""
         return jax.device_put(tree, self._same)
 
     def lane(self, held: Held, lane: int) -> Lane:
