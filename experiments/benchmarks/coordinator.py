@@ -92,8 +92,8 @@ class SimulatedWorkers:
         """Nothing is compiled."""
         del data
         capacity = -(-self._config.settings // job.shards)
-        chunk = min(self._config.chunk, capacity)
-        facts = Facts(capacity, chunk, 0.0, "vmap", ["train_loss", "validation_loss"], {}, 0, 0.0, 0.0)
+        self._chunk = min(self._config.chunk, capacity)
+        facts = Facts(capacity, self._chunk, 0.0, "vmap", ["train_loss", "validation_loss"], {}, 0, 0.0, 0.0)
         return Prepared(environment(jax.local_devices()[:1]), [facts])
 
     def join(self, job, like):
@@ -107,7 +107,7 @@ class SimulatedWorkers:
         """Draw when the lease ends, after those before it."""
         self._tick()
         handle = next(self._numbers)
-        calls = sum(isinstance(operation, Train) for operation in lease.operations)
+        calls = sum(its.end - its.begin for its in lease.operations if isinstance(its, Train))
         draws = np.exp(self._config.spread * self._random.standard_normal(calls))
         begins = max(self._now, self._free[worker])
         self._free[worker] = begins + self._config.seconds * float(draws.sum())
@@ -162,14 +162,21 @@ class SimulatedWorkers:
         self._now += real - self._real
         self._real = real
 
+    def _trained(self, course: Train):
+        for number in range(course.begin, course.end):
+            ahead, call = divmod(number, course.calls)
+            segment = int(course.segments.min()) + ahead
+            lanes = course.lanes[course.segments <= segment][call * self._chunk : (call + 1) * self._chunk]
+            self.calls += 1
+            loss = self._quality[lanes] + 1 / (1 + segment)
+            nothing: Any = np.zeros(len(lanes), np.int32)
+            metrics = {"train_loss": loss, "validation_loss": loss}
+            yield Trained(segment, lanes, np.arange(len(lanes)), (metrics, Marks(nothing, nothing, nothing)))
+
     def _answer(self, operation: Any) -> Any:
         match operation:
-            case Train(lanes, slots, first_step):
-                self.calls += 1
-                loss = self._quality[lanes] + 1 / (1 + first_step)
-                nothing: Any = np.zeros(len(lanes), np.int32)
-                metrics = {"train_loss": loss, "validation_loss": loss}
-                return [Trained(lanes, slots, (metrics, Marks(nothing, nothing, nothing)))]
+            case Train():
+                return list(self._trained(operation))
             case Read(lanes):
                 zeros: Any = np.zeros(len(lanes), np.float32)
                 whole: Any = np.zeros(len(lanes), np.int32)

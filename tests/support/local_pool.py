@@ -1,7 +1,6 @@
 """Workers in this process that keep their lanes, and die when they are told to."""
 
 import itertools
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +19,8 @@ class LocalEngine:
         joins: numbers of leases at which one more worker joins.
         hangs: numbers of leases whose worker never answers again.
         breaks: number of the lease at which the coordinator itself fails.
+        leaves: numbers of leases before which a worker is asked to end.
+        fast: the worker that answers all it owes before any other one answers.
     """
 
     def __init__(
@@ -30,10 +31,14 @@ class LocalEngine:
         joins: Iterable[int] = (),
         hangs: Iterable[int] = (),
         breaks: int | None = None,
+        leaves: Iterable[int] = (),
+        fast: str | None = None,
     ):
         self.wanted, self.shards = workers, shards
         self.deaths, self.joins, self.hangs = set(deaths), set(joins), set(hangs)
-        self.breaks, self.died, self.hung = breaks, 0, 0
+        self.breaks, self.died, self.hung, self.leaves = breaks, 0, 0, set(leaves)
+        self.fast = fast
+        self.left = self.repeated = 0  # workers that left, and leases that restored a shard
         self.leases_of: dict[str, int] = {}
 
     def pool(self, folder: Path | None) -> "LocalPool":
@@ -54,6 +59,7 @@ class LocalPool:
         self._names, self._handles, self._count = itertools.count(), itertools.count(), itertools.count()
         self._hung: set[str] = set()
         self._owed: dict[int, tuple[str, object]] = {}
+        self._now = 0.0
 
     def size(self):
         return self._engine.wanted
@@ -79,11 +85,13 @@ class LocalPool:
         return handle
 
     def clock(self):
-        return time.monotonic()
+        return self._now
 
     def wait(self, handles, seconds):
+        self._now += seconds / 10
         answering = [handle for handle in sorted(handles) if self._owed[handle][0] not in self._hung]
-        return answering[0] if answering else None
+        fast = [handle for handle in answering if self._owed[handle][0] == self._engine.fast]
+        return next(iter([*fast, *answering]), None)
 
     def result(self, handle):
         worker, lease = self._owed.pop(handle)
@@ -100,6 +108,10 @@ class LocalPool:
             self._hung.add(worker)
         if worker not in self._workers:
             raise LostError("it died")
+        if number in engine.leaves:
+            engine.left += 1
+            self._workers[worker].leave()
+        engine.repeated += len(lease.operations) > 1
         engine.leases_of[worker] = engine.leases_of.get(worker, 0) + 1
         return self._workers[worker].run(lease)
 

@@ -14,7 +14,7 @@ from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.engine._program import build_empty, build_take_over, lane_shapes
+from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
 from regopt.sweep.engine._reports import Report, one_behind
 from regopt.sweep.engine._segments import Segments
@@ -47,6 +47,8 @@ class Group:
         feed: the batches of data that stream; None where they are in ``shared``.
     """
 
+    hears_signals = True  # see ``one_behind``
+
     def __init__(
         self,
         recipe: Recipe,
@@ -72,8 +74,7 @@ class Group:
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
-        entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
-        self._shapes = lane_shapes(recipe, shared.keys, given), entry
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
         check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = bytes_of(self._shapes)
         held = len(indices) if slots is None else min(slots, len(indices))
@@ -210,7 +211,7 @@ class Group:
 
         self.in_flight = True
         try:
-            for trained, at, outcome in one_behind(launched()):
+            for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
                 yield trained, before.pop(0)[0] + at, outcome
         except Exception:
             if self._calls_back and before:
@@ -218,6 +219,20 @@ class Group:
                 self.in_flight = False
             raise
         self.in_flight = False
+
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], slots: np.ndarray
+    ) -> Iterator[tuple[int, Report]]:
+        """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
+
+        Yields:
+            The segment of each call, and its report; see ``train``.
+        """
+        del until
+        segment = int(segments.min())
+        its = segments == segment
+        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, slots[its]):
+            yield segment, report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.
@@ -266,7 +281,7 @@ class Group:
         )
 
     def on_each(self, tree: Tree) -> Tree:
-        """The arrays of a tree, once on each of the devices."""
+        """The tree, once on each of the devices."""
         return jax.device_put(tree, self._same)
 
     def lane(self, held: Held, lane: int) -> Lane:

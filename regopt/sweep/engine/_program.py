@@ -103,8 +103,12 @@ def common_batches(recipe: Recipe, constants: Constants, first_step: Number, sha
 
 def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """Shapes and dtypes of a lane, from constants with a leading axis that may be shapes themselves."""
-    entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), constants)
-    return jax.eval_shape(partial(start_lane, recipe), keys, entry)
+    return jax.eval_shape(partial(start_lane, recipe), keys, entry_of(constants))
+
+
+def entry_of(tree: Tree) -> Tree:
+    """Shapes of an entry of arrays with a leading axis."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
 def build_empty(shapes: Tree, size: int, spread: NamedSharding) -> Tree:

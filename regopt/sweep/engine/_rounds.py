@@ -1,7 +1,9 @@
 """Rounds: which settings train next, call by call, and between rounds the decisions of the scheduler.
 
 A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
-decisions depend on the table alone, neither on time nor on where an earlier process was interrupted.
+decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. Where all lanes
+are held, have come equally far and keep their slots, a round goes on to the next segment at which the scheduler
+decides.
 """
 
 import itertools
@@ -93,12 +95,14 @@ class Rounds:
                 yield Leaving(group, leavers)
             group.start(places.admit(leavers))
             state.owed[rows] = places.ready(segments[rows], training[rows], wait[rows])
-            if self._slots is None:
-                self._plan(group)
         if training.any() and not state.owed.any():
             raise ValueError("the scheduler lets none of the settings train that have not ended")
+        if self._slots is None and state.owed.any():
+            until = self._end_of_round()
+            for group in state.groups:
+                self._plan(group, until)
 
-    def _plan(self, group: Group) -> None:
+    def _plan(self, group: Group, until: int | None) -> None:
         """Write down the slots in which the settings of the round train, which a process that resumes takes as well."""
         history, owed = self._state.history, self._state.owed[group.indices]
         segments, slots = history.segments[group.indices], history.slots[group.indices]
@@ -107,7 +111,7 @@ class Rounds:
             lanes = np.flatnonzero(owed & (segments == segment))
             ahead = len(history.steps) - int(segment)
             planned = group.held.places.plan(lanes, ahead * group.price, before)
-            history.slots[group.indices[lanes], segment] = planned
+            history.slots[group.indices[lanes], segment : until or segment + 1] = planned[:, None]
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
         """Apply the decision of the scheduler; returns the settings that must wait."""
@@ -146,17 +150,42 @@ class Rounds:
         """Train the settings of a group that the round has yet to train."""
         state, history = self._state, self._state.history
         while not halt() and state.owed[group.indices].any():
-            owed, segments = state.owed[group.indices], history.segments[group.indices]
-            segment = int(segments[owed].min())
-            lanes = np.flatnonzero(owed & (segments == segment))
-            slots = (history.slots if self._slots is None else self._slots)[group.indices[lanes], segment]
-            first_step = segment * int(history.steps[0])
-            for owners, used, (metrics, marks) in group.train(lanes, first_step, _after_one(pause, halt), slots):
+            until = self._end_of_round()
+            lanes = np.flatnonzero(state.owed[group.indices])
+            segments = history.segments[group.indices[lanes]]
+            if until is None:
+                lanes, segments = lanes[segments == segments.min()], segments[segments == segments.min()]
+            end = int(segments[0]) + 1 if until is None else until
+            slots = (history.slots if self._slots is None else self._slots)[group.indices[lanes], segments]
+            reports = group.advance(lanes, segments, end, _after_one(pause, halt), slots)
+            for segment, (owners, used, (metrics, marks)) in reports:
                 rows = group.indices[owners]
                 history.add(segment, rows, used, metrics, marks)
-                state.owed[rows] = False
+                history.slots[rows[~history.training[rows]], segment + 1 :] = -1
+                state.owed[rows] = history.training[rows] & (segment + 1 < end)
                 yield CallDone(group, rows, group.slots_of_call(used))
             yield Paused()
+
+    def _end_of_round(self) -> int | None:
+        """The number of segments at which the round ends; None where it ends after one segment of each setting.
+
+        It follows from the table, so a process that goes on within a round finds the same end.
+        """
+        state, history = self._state, self._state.history
+        if self._slots is not None or not all(_keeps_slots(group) for group in state.groups):
+            return None
+        segments = history.segments
+        behind = int(segments[state.owed].min())
+        total = len(history.steps)
+        end = total if self._scheduler is None else self._scheduler.next_rung(behind, total)
+        together = np.where(state.owed, segments < end, segments == end)[history.training].all()
+        return end if together and end > behind + 1 else None
+
+
+def _keeps_slots(group: Group) -> bool:
+    """Whether lanes may keep their slots for a round of several segments, because calls stay as full as they are."""
+    places = group.held.places
+    return not places.streams and not (places.packed and group.recipe.patience is not None)
 
 
 def _after_one(pause: Callable[[], bool], halt: Callable[[], bool]) -> Callable[[], bool]:

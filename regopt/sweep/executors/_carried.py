@@ -10,9 +10,10 @@ import numpy as np
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
+from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import Operation, Read, Start, Train, Write, decoded, encoded, is_key
 from regopt.sweep.executors._pool import LostError, Pool
-from regopt.sweep.executors._shards import Shards, Task
+from regopt.sweep.executors._shards import Refresh, Shards
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,19 +29,21 @@ class CarriedShards(Shards):
         """See ``Shards``."""
         self._entries.pop(group, None)
 
-    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[tuple[Task, Tree]]:
+    def run(
+        self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False, refresh: Refresh | None = None
+    ) -> Iterator[tuple[Task, Tree]]:
         """See ``Shards``."""
         remote = []
         for task in tasks:
             match task.operation:
                 case Read(lanes):
                     yield task, encoded(self._stacked(task.group, lanes))
-                case Write(lanes, places, entries):
+                case Write(lanes, places, entries, _):
                     self._keep(task.group, lanes, places, decoded(entries))
                     yield task, None
                 case _:
                     remote.append(task)
-        yield from super().run(remote, halt)
+        yield from super().run(remote, halt, refresh)
 
     def _operations(self, task: Task) -> tuple[Operation, ...]:
         match task.operation:
@@ -50,6 +53,9 @@ class CarriedShards(Shards):
                 return Write(lanes, places, encoded(self._stacked(task.group, lanes))), task.operation, Read(lanes)
             case operation:
                 return operation, Read(operation.lanes)
+
+    def _awaited(self) -> list[Hashable]:
+        return self._leases.handles()
 
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:
         lanes, held = task.operation.lanes, self._entries[task.group]
@@ -69,13 +75,12 @@ class CarriedShards(Shards):
         return jax.tree.map(lambda *rows: (jnp if is_key(rows[0]) else np).stack(rows), *entries)
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
-        lost = self._end(handle)
+        lost = self._leases.end(handle)
         assert lost.task is not None
         _LOG.warning("a lease is lost: %s; it is given out again", one_line(str(error)))
         self._count_loss(lost.shard, error)
         self._waiting[lost.shard].appendleft(lost.task)
 
     def _look_for_silence(self) -> None:
-        for handle, each in list(self._under_way.items()):
-            if self._pool.clock() - each.since > self._pool.lost_after:
-                self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
+        for handle in self._leases.late(self._pool.clock(), self._pool.lost_after):
+            self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))

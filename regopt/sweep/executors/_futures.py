@@ -17,7 +17,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.engine._config import Submits
-from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
+from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
@@ -127,7 +127,7 @@ class FuturesPool:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
-    def result(self, handle: Hashable) -> list[Tree] | Failure:
+    def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """See ``Pool``."""
         try:
             return handle.result()  # type: ignore[attr-defined]
@@ -200,7 +200,7 @@ def _prepare(job: Job, where: Tree) -> Prepared | Failure:
     return _built(job, where).prepare()
 
 
-def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject) -> list[Tree] | Failure:
+def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject) -> list[Tree] | Failure | Left:
     worker = _built(job, where)
     own = environment(jax.local_devices()[:1])
     if own != expected:

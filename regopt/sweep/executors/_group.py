@@ -15,21 +15,23 @@ from regopt._core.types import Leaf, Tree
 from regopt.sweep.engine._compile import bytes_of
 from regopt.sweep.engine._group import Group, Held, Report
 from regopt.sweep.engine._placement import Places, Sizes
-from regopt.sweep.engine._program import lane_shapes
+from regopt.sweep.engine._program import entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
+from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import (
+    NEVER,
     Facts,
     Read,
     Start,
     Train,
-    Trained,
     Write,
     concatenated,
     decoded,
     encoded,
+    ends,
     is_key,
 )
-from regopt.sweep.executors._shards import Shards, Task
+from regopt.sweep.executors._shards import Shards
 
 
 class ShardedGroup(Group):
@@ -66,8 +68,7 @@ class ShardedGroup(Group):
         self._shards, self._number, self._frozen = shards, number, frozen
         self.devices, self.capacity = shards.count, facts.capacity
         given = self._given(np.zeros(1, int))
-        entry = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), given)
-        self._shapes = lane_shapes(recipe, shared.keys, given), entry
+        self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
         self.lane_bytes = bytes_of(self._shapes)
         self.chunk, self.mapping, self.metrics = facts.chunk, facts.mapping, facts.metrics
         self.price = facts.price
@@ -86,6 +87,7 @@ class ShardedGroup(Group):
         """See ``Group``."""
         self.numbers = dict(self._numbers)
         self._training = False
+        self._ended = np.full(len(self.indices), NEVER)  # the segment in which each lane has stopped or diverged
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         self.held = Held(None, None, places)
         self._shards.forget(self._number)
@@ -106,23 +108,26 @@ class ShardedGroup(Group):
         ):
             pass
 
-    def train(
-        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], slots: np.ndarray | None = None
-    ) -> Iterator[Report]:
-        """See ``Group``; the calls of the shards run beside each other, and are given as they end."""
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], slots: np.ndarray
+    ) -> Iterator[tuple[int, Report]]:
+        """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._shards.balance()
         self._training = True
-        for task, answers in self._shards.run(self._calls(lanes, first_step, slots), halt):
-            for trained in answers:
-                assert isinstance(trained, Trained)
-                yield trained.lanes, self._of_all(task.shard, trained.slots), trained.outcome
+        course = self._courses if self._shards.keeps_lanes else self._calls
+        for task, answers in self._shards.run(course(lanes, segments, until, slots), halt, self._refresh):
+            if isinstance(task.operation, Read):
+                self._settle(task, answers)
+                continue
+            for segment, owners, used, outcome in answers:
+                self._ended[owners[ends(outcome[1])]] = segment
+                yield segment, (owners, self._of_all(task.shard, used), outcome)
         self._training = False
-        if self._shards.is_old(self._number):
-            self.collect()
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""
         self.numbers.update({name: np.array(column) for name, column in numbers.items()})
+        self._ended[lanes] = NEVER
         wanted = np.unique(parents)
         buffer, _ = self._read(wanted)
         rows = np.searchsorted(wanted, parents)
@@ -138,15 +143,15 @@ class ShardedGroup(Group):
             Task(self._number, shard, Read(its)) for shard, its in self._by_shard(np.flatnonzero(places.place >= 0))
         ]
         for task, entries in self._shards.run(tasks):
-            its = task.operation.lanes
-            self._shards.settle(self._number, task.shard, Write(its, places.place[its], entries))
-            whole = _set(whole, self._at(places, its), decoded(entries))
+            self._settle(task, entries)
+            whole = _set(whole, self._at(places, task.operation.lanes), decoded(entries))
         return whole
 
     def hold(self, buffer: Tree, constants: Tree, places: Places) -> None:
         """See ``Group``."""
         self.held = Held(None, None, places)
         self._shards.forget(self._number)
+        self._ended[:] = NEVER
         lanes = np.flatnonzero(places.place >= 0)
         self._write(lanes, _rows((buffer, constants), self._at(places, lanes)))
 
@@ -192,19 +197,50 @@ class ShardedGroup(Group):
         with self.recipe.holding(frozen):
             return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
 
-    def _calls(self, lanes: np.ndarray, first_step: int, slots: np.ndarray | None) -> Iterator[Task]:
+    def _courses(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
+        """For each shard all calls of its lanes."""
+        row_of = np.full(len(self.indices), -1)
+        row_of[lanes] = np.arange(len(lanes))
+        for shard, its in self._by_shard(lanes):
+            done, own = segments[row_of[its]], slots[row_of[its]]
+            most = sum(1 for _ in self.held.places.calls(its, own))
+            course = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
+            yield Task(self._number, shard, course._replace(end=(until - int(done.min())) * most))
+
+    def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
+        """For each shard the calls of one segment of its lanes that are behind, each by itself."""
+        del until
+        behind = segments == segments.min()
+        lanes, segments, slots = lanes[behind], segments[behind], slots[behind]
         for call in self.held.places.calls(lanes, slots):
             chunk = len(call.owners) // self.devices
             for shard, owners in enumerate(call.owners.reshape(self.devices, chunk)):
                 used = np.flatnonzero(owners >= 0)
                 if len(used):
-                    its = self._sizes.first_of(chunk) + used
-                    yield Task(self._number, shard, Train(owners[used], its, first_step))
+                    done, its = segments[: len(used)], self._sizes.first_of(chunk) + used  # all have done the same
+                    yield Task(self._number, shard, Train(owners[used], done, its, self.recipe.eval_every, 1, 0, 1))
 
     def _of_all(self, shard: int, slots: np.ndarray) -> np.ndarray:
         """The slots of a call of one shard as slots of the sweep."""
         chunk = self._sizes.chunk_of(slots)
         return slots - self._sizes.first_of(chunk) + self.held.places.sizes.first_of(chunk) + shard * chunk
+
+    def _of_shard(self, shard: int, slots: np.ndarray) -> np.ndarray:
+        """The inverse of ``_of_all``, for slots of any calls."""
+        sizes = self.held.places.sizes
+        size = sizes.of(slots)
+        return slots - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
+
+    def _refresh(self, shard: int) -> Task:
+        """Read all lanes of a shard."""
+        places = self.held.places
+        return Task(self._number, shard, Read(np.flatnonzero((places.place >= 0) & (places.device == shard))))
+
+    def _settle(self, task: Task, entries: Tree) -> None:
+        """From here on a lost shard is restored from these entries, which are all of its lanes."""
+        its = task.operation.lanes
+        base = Write(its, self.held.places.place[its], entries, self._ended[its])
+        self._shards.settle(self._number, task.shard, base)
 
     def _by_shard(self, lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         for shard in range(self.devices):

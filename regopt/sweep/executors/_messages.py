@@ -1,7 +1,8 @@
 """What travels between the coordinator of a sweep and its workers: jobs, leases, answers, and arrays on their way."""
 
+import itertools
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -12,6 +13,8 @@ from regopt._core.io import JsonObject
 from regopt._core.types import Leaf, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._compile import Mapped
+from regopt.sweep.engine._placement import Places
+from regopt.sweep.results._history import Marks
 
 
 class KeyArray(NamedTuple):
@@ -77,11 +80,19 @@ class Start(NamedTuple):
 
 
 class Train(NamedTuple):
-    """Operation: train one segment of lanes in one call; gives their metrics and marks."""
+    """Operation: some calls of a course, which trains lanes from where they are to a number of segments.
 
-    lanes: np.ndarray
-    slots: np.ndarray  # of the shard, all of one call
-    first_step: int
+    The calls of all segments are numbered from 0, ``calls`` to a segment; a segment that has fewer, because lanes ended
+    in an earlier one, leaves the last numbers out. So a worker goes on from segment to segment by itself.
+    """
+
+    lanes: np.ndarray  # those that train when the course begins, as positions in the group
+    segments: np.ndarray  # that each of them had done then
+    slots: np.ndarray  # of the shard, the same in all segments
+    length: int  # steps of a segment
+    calls: int  # of a segment, at most
+    begin: int  # the first call of this part
+    end: int  # the first call that is not of this part
 
 
 class Write(NamedTuple):
@@ -90,6 +101,7 @@ class Write(NamedTuple):
     lanes: np.ndarray
     places: np.ndarray
     entries: Tree  # a pair of Lane and Constants, each leaf [lanes, ...]
+    ended: np.ndarray | None = None  # the segment that each has ended with, else ``NEVER``; None: none has
 
 
 class Read(NamedTuple):
@@ -99,6 +111,39 @@ class Read(NamedTuple):
 
 
 Operation: TypeAlias = Start | Train | Write | Read
+
+
+def ends(marks: Marks) -> np.ndarray:
+    """Which lanes of a call end with it, from their ``Marks``, ``[lanes]`` bool."""
+    return (np.asarray(marks.first_bad_step) > 0) | (np.asarray(marks.stop) > 0)
+
+
+def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The calls of a part of a course, segment by segment.
+
+    Args:
+        train: the part.
+        places: of the lanes on their shard.
+        ended: for each lane of the group the segment in which it has ended, ``NEVER`` for others. It is read when a
+            segment begins, and so must know the segments before.
+
+    Yields:
+        A segment, the lanes that it trains, and their slots.
+    """
+    first, at = int(train.segments.min()), train.begin
+    while at < train.end:
+        segment, begin = first + at // train.calls, at % train.calls
+        stop = min(train.calls, begin + train.end - at)
+        going = (train.segments <= segment) & (ended[train.lanes] >= segment)
+        calls = itertools.islice(places.calls(train.lanes[going], train.slots[going]), begin, stop)
+        owners = [call.owners[call.owners >= 0] for call in calls]
+        if owners:
+            lanes = np.concatenate(owners)
+            yield segment, lanes, train.slots[np.searchsorted(train.lanes, lanes)]  # they ascend
+        at += stop - begin
+
+
+NEVER = np.iinfo(np.int32).max  # the segment in which a lane ends that goes on
 
 
 class Lease(NamedTuple):
@@ -112,9 +157,16 @@ class Lease(NamedTuple):
 class Trained(NamedTuple):
     """What a call of a segment gives, lane by lane."""
 
+    segment: int
     lanes: np.ndarray
     slots: np.ndarray
     outcome: Tree  # the pair of metrics and marks, each leaf [lanes]
+
+
+class Left(NamedTuple):
+    """The answer to a lease of a worker that is about to end: nothing was done, and these are the lanes as they are."""
+
+    bases: dict[int, Write]  # of the shard, by group
 
 
 class Failure(NamedTuple):

@@ -17,14 +17,15 @@ from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
-from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
+from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._worker import Worker
+from regopt.sweep.executors._worker import ActingWorker
 
 Actor: TypeAlias = Any  # the handle of a ``Worker`` in another process, with ``remote`` on each method
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 60.0  # to wait for the workers of the start
+_STARTS = 3  # of the first worker, before the sweep gives up
 _LOOK_SECONDS = 2.0  # between looks for room in the cluster
 
 
@@ -34,7 +35,8 @@ class Ray:
 
     The resources of a worker are written as for any Ray actor. A worker computes on its first JAX device, so give it
     one accelerator. Workers that die or whose node is removed are replaced where the cluster has room, and workers are
-    added where the cluster grows; their lanes go on from the last save of the sweep, to the same bits.
+    added where the cluster grows; their lanes go on from where they were last read, at most ``save_every`` seconds ago,
+    to the same bits. A worker that receives SIGTERM finishes the calls in hand and hands its lanes over.
 
     Args:
         address: of the cluster; "auto" for the one that this machine belongs to. None joins what ``ray.init`` has
@@ -46,8 +48,8 @@ class Ray:
         shards: pieces that the lanes are divided into, >= 1; each is held by one worker, and they move to workers that
             join. A shard has the bits of one device: the result is that of one process with as many devices. None takes
             up to four for each worker that there is room for at the start, while each has 64 settings.
-        lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than a segment
-            of a shard's lanes takes.
+        lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than one call,
+            and than what is done again when a worker is lost.
         runtime_env: of the workers, as Ray takes it.
 
     Raises:
@@ -134,16 +136,22 @@ class RayPool:
         self._examples, self._job = data, job
         for module in own_modules():
             self._ray.cloudpickle.register_pickle_by_value(module)
-        handle = self._start(job)
-        name, actor = self._starting.pop(handle)
-        try:
-            prepared = self._get(handle)
-        except LostError as error:
-            raise ValueError(f"no worker of Ray starts: {error}") from error
+        prepared = self._first(job, _STARTS)
         if isinstance(prepared, Failure):
             raise prepared.error
-        self._actors[name] = actor
         return prepared
+
+    def _first(self, job: Job, attempts: int) -> Prepared | Failure:
+        """What the first worker says once it is ready, or another one in its place."""
+        name, actor = self._starting.pop(handle := self._start(job))
+        self._actors[name] = actor
+        try:
+            return self._get(handle)
+        except LostError as error:
+            self.drop(name)
+            if attempts == 1:
+                raise ValueError(f"no worker of Ray starts: {error}") from error
+        return self._first(job, attempts - 1)
 
     def join(self, job: Job, like: Prepared) -> None:
         """See ``Pool``."""
@@ -177,7 +185,7 @@ class RayPool:
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
         return ready[0] if ready else None
 
-    def result(self, handle: Hashable) -> list[Tree] | Failure:
+    def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """See ``Pool``."""
         return self._get(handle)
 
@@ -211,7 +219,7 @@ class RayPool:
             resources=dict(options.resources) or None,
             runtime_env=dict(options.runtime_env) or None,
             max_restarts=0,
-        )(Worker)
+        )(ActingWorker)
         if self._data is None:
             self._data = self._ray.put(self._examples)
         actor = remote.remote(job, self._data)

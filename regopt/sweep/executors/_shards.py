@@ -3,42 +3,29 @@
 Every shard has a base, its lanes as they were when they were last read, and a log of the operations since. Where a
 worker is lost, another one is given the base and repeats the log, which gives the same bits. Where a worker keeps
 nothing between leases, every lease carries the lanes there and back, and there is nothing to repeat.
+
+A lease is some calls of a course, so many that they take about half a second: each costs a worker a message there and
+back, and an end that is asked for waits for those that are under way.
 """
 
 import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import NamedTuple
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
-from regopt.sweep.executors._messages import (
-    Failure,
-    Lease,
-    Operation,
-    Read,
-    Write,
-)
+from regopt.sweep.executors._journal import Journal
+from regopt.sweep.executors._leases import Leases, Task, UnderWay
+from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write
 from regopt.sweep.executors._pool import LostError, Pool
 
 _LOG = logging.getLogger(__name__)
 _AHEAD = 2  # leases of a shard that are under way, so that its worker never waits for the coordinator
+_BALANCE_SECONDS = 2.0  # between looks for workers that have joined
 _LOSSES = 3  # of one operation, after which the fault is its own
 
 
-class Task(NamedTuple):
-    """One operation on a shard of a group."""
-
-    group: int
-    shard: int
-    operation: Operation
-
-
-class _UnderWay(NamedTuple):
-    task: Task | None  # None for the repetition of a log
-    worker: str
-    shard: int
-    since: float
+Refresh = Callable[[int], Task]  # the reading of all lanes of a shard
 
 
 class Shards:
@@ -56,64 +43,66 @@ class Shards:
     def __init__(self, pool: Pool, count: int, every: float = 60.0):
         self._pool, self.count, self.every, self.failed = pool, count, every, False
         self._worker: dict[int, str] = {}
-        self._base: dict[tuple[int, int], Write] = {}
-        self._log: dict[tuple[int, int], list[Operation]] = defaultdict(list)
-        self._since: dict[tuple[int, int], float] = {}  # when the first operation of a log was done
-        self._answered: dict[str, float] = {}
+        self._journal = Journal()
         self._lost: Counter[int] = Counter()  # by shard, in a row
         self._waiting: dict[int, deque[Task]] = {}
-        self._under_way: dict[Hashable, _UnderWay] = {}
-        self._ahead: Counter[int] = Counter()  # leases under way by shard
-        self._owing: Counter[str] = Counter()  # and by worker
+        self._leases = Leases()
+        self._moving: dict[int, str] = {}  # by shard: the worker that it goes to
+        self._balanced = pool.clock()
+        self._leaving: set[str] = set()
+        self._returned: dict[int, list[Task]] = defaultdict(list)  # by shard: what a worker that leaves has not done
+
+    @property
+    def keeps_lanes(self) -> bool:
+        """Whether workers keep their lanes, so that they can go on from segment to segment."""
+        return self._pool.keeps_lanes
 
     def forget(self, group: int) -> None:
         """Begin a group anew: nothing of what its lanes did counts any more."""
-        for shard in range(self.count):
-            self._base.pop((group, shard), None)
-            self._log.pop((group, shard), None)
-            self._since.pop((group, shard), None)
-
-    def is_old(self, group: int) -> bool:
-        """Whether a lost shard of a group would repeat more than ``every`` seconds of work."""
-        now = self._pool.clock()
-        return any(now - since > self.every for (number, _), since in self._since.items() if number == group)
+        self._journal.forget(group)
 
     def settle(self, group: int, shard: int, base: Write) -> None:
         """From here on a lost shard is restored from these lanes."""
-        self._base[group, shard] = base
-        self._log.pop((group, shard), None)
-        self._since.pop((group, shard), None)
+        self._journal.settle(group, shard, base)
 
     def close(self) -> None:
         """End the workers; others start where a setting is trained again."""
         self._pool.close()
         self._worker.clear()
 
-    def balance(self) -> None:
-        """Give shards to workers that have joined; called between rounds, while no lease is under way."""
-        workers = self._pool.workers()
+    def balance(self, refresh: Refresh | None = None) -> None:
+        """Let shards go to workers that have joined: at once if they are idle, else when their lanes have been read."""
+        workers = self._staying()
         for shard in range(self.count):
             if shard not in self._worker:
                 self._assign(shard)
         while True:
             load = Counter(dict.fromkeys(workers, 0))
-            load.update(self._worker.values())
+            stay = {shard: worker for shard, worker in self._worker.items() if worker not in self._leaving}
+            load.update(self._moving.get(shard, worker) for shard, worker in stay.items())
             (most, many), (least, few) = max(load.items(), key=_second), min(load.items(), key=_second)
-            if many - few < 2:
+            moved = next((shard for shard in self._shards_of(most) if shard not in self._moving), None)
+            if many - few < 2 or moved is None:
                 return
-            moved = next(shard for shard in range(self.count) if self._worker[shard] == most)
-            self._worker[moved] = least
-            self._restore(moved)
+            self._moving[moved] = least
+            if not self._leases.of(moved):
+                self._move(moved)
+            elif refresh is not None:
+                self._submit(refresh(moved))
 
-    def run(self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False) -> Iterator[tuple[Task, Tree]]:
+    def run(
+        self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False, refresh: Refresh | None = None
+    ) -> Iterator[tuple[Task, Tree]]:
         """Run operations, those of one shard in their order.
 
         Args:
             tasks: what to do.
             halt: asked before each operation; after it returns True none is begun, and those under way are awaited.
+            refresh: how to read the lanes of a shard where they train for long, so that little is repeated when a
+                worker is lost; these readings are yielded as well.
 
         Yields:
-            Pairs of a task and its answer, as they come.
+            Pairs of a task and its answer, as they come, those of one shard in their order.
 
         Raises:
             Exception: of the task of the sweep, as the worker met it.
@@ -123,34 +112,45 @@ class Shards:
         for task in tasks:
             self._waiting[task.shard].append(task)
         try:
-            yield from self._answers(halt)
+            yield from self._answers(halt, refresh)
         except Exception:
             self.failed = True
             raise
 
-    def _answers(self, halt: Callable[[], bool]) -> Iterator[tuple[Task, Tree]]:
+    def _answers(self, halt: Callable[[], bool], refresh: Refresh | None) -> Iterator[tuple[Task, Tree]]:
         """Submit what waits, and give the answers as they come."""
-        halted = self._submit_waiting(list(self._waiting), halt)
-        while self._under_way:
-            handle = self._pool.wait(list(self._under_way), 1.0)
+        halted = self._submit_waiting(list(self._waiting), halt, refresh)
+        while len(self._leases):
+            again = list(self._waiting)
+            handle = self._pool.wait(self._awaited(), 1.0)
             if handle is None:
                 self._look_for_silence()
-                halted = halted or self._submit_waiting(list(self._waiting), halt)
-                continue
-            try:
-                answer = self._pool.result(handle)
-            except LostError as error:
-                self._lose(handle, error)
-                halted = halted or self._submit_waiting(list(self._waiting), halt)
-                continue
-            done = self._end(handle)
-            self._answered[done.worker] = self._pool.clock()
-            self._lost[done.shard] = 0
-            if isinstance(answer, Failure):
-                raise answer.error
-            if done.task is not None:
-                yield done.task, self._accept(done.task, answer)
-            halted = halted or self._submit_waiting([done.shard], halt)
+            else:
+                try:
+                    answer = self._pool.result(handle)
+                except LostError as error:
+                    self._lose(handle, error)
+                else:
+                    if isinstance(answer, Failure):
+                        raise answer.error
+                    done = self._leases.end(handle)
+                    self._lost[done.shard] = 0
+                    if isinstance(answer, Left):
+                        self._leave(done, answer)
+                    else:
+                        again = [done.shard]
+                        self._leases.answered(done, self._pool.clock())
+                        if done.task is not None:
+                            yield done.task, self._accept(done.task, answer)
+            if refresh is not None and self._pool.clock() - self._balanced > _BALANCE_SECONDS and not halted:
+                self._balanced = self._pool.clock()
+                self.balance(refresh)
+            halted = halted or self._submit_waiting(again, halt, refresh)
+        self._moving.clear()
+
+    def _awaited(self) -> list[Hashable]:
+        """The leases whose answers may be taken: the first of each shard, so that its answers come in order."""
+        return self._leases.firsts()
 
     def _operations(self, task: Task) -> tuple[Operation, ...]:
         """What a worker is asked to do for a task."""
@@ -159,76 +159,114 @@ class Shards:
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:
         """Take note of an answer; gives that of the task itself."""
         if not isinstance(task.operation, Read):
-            self._log[task.group, task.shard].append(task.operation)
-            self._since.setdefault((task.group, task.shard), self._pool.clock())
+            self._journal.note(task.group, task.shard, task.operation, self._pool.clock())
         return answers[-1]
 
-    def _submit_waiting(self, shards: Iterable[int], halt: Callable[[], bool]) -> bool:
+    def _submit_waiting(self, shards: Iterable[int], halt: Callable[[], bool], refresh: Refresh | None) -> bool:
         """Submit what there is room for of some shards; returns whether an end was asked for."""
         for shard in shards:
             queue = self._waiting[shard]
-            while queue and self._ahead[shard] < _AHEAD:
+            if shard in self._moving and not self._leases.of(shard):
+                self._move(shard)
+            while queue and self._has_room(shard):
                 if halt():
                     return True
-                self._submit(queue.popleft())
+                if refresh is not None and self._is_old(queue[0].group, shard):
+                    self._submit(refresh(shard))
+                    continue
+                task, rest = self._leases.split(queue.popleft(), self._worker.get(shard))
+                if rest is not None:
+                    queue.appendleft(rest)
+                self._submit(task)
         return False
 
-    def _begin(self, handle: Hashable, task: Task | None, worker: str, shard: int) -> None:
-        """Note that a lease is under way."""
-        now = self._pool.clock()
-        if task is None or not self._owing[worker]:
-            self._answered[worker] = now  # it owed nothing until now
-        self._under_way[handle] = _UnderWay(task, worker, shard, now)
-        self._ahead[shard] += 1
-        self._owing[worker] += 1
+    def _has_room(self, shard: int) -> bool:
+        stays = shard not in self._moving and self._worker.get(shard) not in self._leaving
+        return stays and len(self._leases.of(shard)) < _AHEAD
 
-    def _end(self, handle: Hashable) -> _UnderWay:
-        """Note that a lease is under way no more."""
-        done = self._under_way.pop(handle)
-        self._ahead[done.shard] -= 1
-        self._owing[done.worker] -= 1
-        return done
+    def _is_old(self, group: int, shard: int) -> bool:
+        """Whether a lost shard would repeat more than ``every`` seconds of work, and its lanes are not being read."""
+        since = self._journal.since(group, shard)
+        return since is not None and self._pool.clock() - since > self.every and not self._leases.is_read(shard)
+
+    def _begin(self, task: Task | None, shard: int, lease: Lease) -> None:
+        worker = self._worker[shard]
+        handle = self._pool.submit(worker, lease)
+        self._leases.begin(handle, UnderWay(task, worker, shard, self._pool.clock()))
 
     def _submit(self, task: Task) -> None:
-        worker = self._worker.get(task.shard) or self._assign(task.shard)
-        handle = self._pool.submit(worker, Lease(task.group, task.shard, self._operations(task)))
-        self._begin(handle, task, worker, task.shard)
+        if task.shard not in self._worker:
+            self._assign(task.shard)
+        self._begin(task, task.shard, Lease(task.group, task.shard, self._operations(task)))
+
+    def _staying(self) -> list[str]:
+        """The workers that take lanes: all but those that leave, as long as there are others."""
+        workers = self._pool.workers()
+        return [worker for worker in workers if worker not in self._leaving] or workers
 
     def _assign(self, shard: int) -> str:
         """Give a shard to the worker that has the fewest."""
-        load = Counter(dict.fromkeys(self._pool.workers(), 0))
+        load = Counter(dict.fromkeys(self._staying(), 0))
         load.update(worker for worker in self._worker.values() if worker in load)
         self._worker[shard] = min(load, key=load.__getitem__)
         return self._worker[shard]
 
+    def _move(self, shard: int) -> None:
+        """Let a shard, of which no lease is under way, go on with the worker that it is meant for."""
+        self._worker[shard] = self._moving.pop(shard)
+        if self._worker[shard] not in self._staying():
+            self._assign(shard)
+        self._restore(shard)
+
     def _restore(self, shard: int) -> None:
         """Let the worker of a shard repeat what the shard has done since its base."""
-        for group in sorted({group for group, its in [*self._base, *self._log] if its == shard}):
-            base = self._base.get((group, shard))
-            operations = (*([] if base is None else [base]), *self._log[group, shard])
-            if operations:
-                worker = self._worker[shard]
-                self._begin(self._pool.submit(worker, Lease(group, shard, operations)), None, worker, shard)
+        for group, operations in self._journal.restoring(shard):
+            self._begin(None, shard, Lease(group, shard, operations))
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
         """Give the shards of the worker that lost a lease to others, with all that it owed."""
-        worker = self._under_way[handle].worker
+        worker = self._leases[handle].worker
         _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
-        self._pool.drop(worker)
-        owed = [self._end(its) for its, each in list(self._under_way.items()) if each.worker == worker]
-        for shard in [shard for shard, its in self._worker.items() if its == worker]:
-            again = [each.task for each in owed if each.shard == shard and each.task is not None]
+        for shard in self._shards_of(worker):
             self._count_loss(shard, error)
+        self._replace(worker)
+
+    def _leave(self, done: UnderWay, left: Left) -> None:
+        """Take the lanes of a shard from a worker that is about to end; once it has none, others get its shards."""
+        worker = done.worker
+        if worker not in self._leaving:
+            _LOG.warning("worker %s leaves; its lanes go on elsewhere", worker)
+            self._leaving.add(worker)
+            for shard in self._shards_of(worker):
+                if shard != done.shard and not self._leases.of(shard):
+                    self._begin(None, shard, Lease(0, shard, ()))
+        for group, base in left.bases.items():
+            self.settle(group, done.shard, base)
+        if done.task is not None:
+            self._returned[done.shard].append(done.task)
+        if not self._leases.owed_by(worker):
+            self._replace(worker)
+
+    def _replace(self, worker: str) -> None:
+        """Give the shards of a worker to others, which restore them and then do what it still owed."""
+        self._pool.drop(worker)
+        self._leaving.discard(worker)
+        owed = [self._leases.end(handle) for handle in self._leases.owed_by(worker)]
+        for shard in self._shards_of(worker):
+            again = self._returned.pop(shard, [])
+            again += [each.task for each in owed if each.shard == shard and each.task is not None]
             self._waiting[shard].extendleft(reversed(again))
+            self._moving.pop(shard, None)
             self._assign(shard)
             self._restore(shard)
 
+    def _shards_of(self, worker: str) -> list[int]:
+        return [shard for shard, its in self._worker.items() if its == worker]
+
     def _look_for_silence(self) -> None:
         """Give up workers that owe an answer for too long."""
-        for handle, each in list(self._under_way.items()):
-            silent = self._pool.clock() - self._answered[each.worker]
-            if handle in self._under_way and silent > self._pool.lost_after:
-                self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
+        for handle in self._leases.silent(self._pool.clock(), self._pool.lost_after):
+            self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
 
     def _count_loss(self, shard: int, error: LostError) -> None:
         self._lost[shard] += 1

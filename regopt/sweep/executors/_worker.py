@@ -5,8 +5,11 @@ A shard is to a worker what a device is to a sweep in one process: a buffer with
 operations give the same bits on any worker with the same kind of device.
 """
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +26,12 @@ from regopt.sweep.engine._prepare import prepare, recipes, share_data
 from regopt.sweep.engine._program import lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
 from regopt.sweep.executors._messages import (
+    NEVER,
     Facts,
     Failure,
     Job,
     Lease,
+    Left,
     MappedFile,
     Operation,
     Prepared,
@@ -38,7 +43,11 @@ from regopt.sweep.executors._messages import (
     concatenated,
     decoded,
     encoded,
+    ends,
+    pieces,
 )
+
+GRACE_SECONDS = 60.0
 
 
 class Worker:
@@ -53,6 +62,9 @@ class Worker:
         self._job = job
         self._data = jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, MappedFile) else leaf, data)
         self._groups: dict[int, list[Group]] = {}
+        self._ended: dict[int, list[np.ndarray]] = {}  # of each shard, by group and lane; see ``pieces``
+        self._leaving = False
+        self._outdated: set[int] = set()  # shards whose lanes here are not those of the sweep
         self._one_at_a_time = threading.Lock()
         self._config: SweepConfig
         self._capacities: tuple[int, ...]
@@ -80,14 +92,32 @@ class Worker:
         ]
         return Prepared(environment(groups[0].used), facts)
 
-    def run(self, lease: Lease) -> list[Tree] | Failure:
+    def run(self, lease: Lease) -> list[Tree] | Failure | Left:
         """Run the operations of a lease; gives what each of them gives."""
         try:
             with self._one_at_a_time:
-                group = self._shard(lease.shard)[lease.group]
-                return [_apply(group, operation) for operation in lease.operations]
+                groups = self._shard(lease.shard)
+                if self._leaving:
+                    return self._left(lease)
+                group, ended = groups[lease.group], self._ended[lease.shard][lease.group]
+                return [_apply(group, ended, operation) for operation in lease.operations]
         except Exception as error:
             return Failure(error.with_traceback(None))
+
+    def leave(self) -> None:
+        """Do no more than the lease in hand; those that follow are returned, with the lanes as they are."""
+        self._leaving = True
+
+    def _left(self, lease: Lease) -> Left:
+        if any(isinstance(operation, Start | Write) for operation in lease.operations):
+            self._outdated.add(lease.shard)
+        bases = {}
+        for number, (group, ended) in enumerate(zip(self._groups[lease.shard], self._ended[lease.shard], strict=True)):
+            lanes = np.flatnonzero(group.held.places.place >= 0)
+            if len(lanes) and lease.shard not in self._outdated:
+                at = group.held.places.place[lanes]
+                bases[number] = Write(lanes, at, encoded(_read(group, at)), ended[lanes])
+        return Left(bases)
 
     def _shard(self, shard: int) -> list[Group]:
         """The groups of a shard, which share their programs with those of the other shards."""
@@ -105,7 +135,9 @@ class Worker:
                 group.clear()
                 streams = len(group.indices) > self._job.shards * group.capacity
                 group.held.places.packed = self._config.scheduler is not None or streams
+                group.hears_signals = False
             self._groups[shard] = runner.groups
+            self._ended[shard] = [np.full(len(group.indices), NEVER) for group in runner.groups]
         return self._groups[shard]
 
     def _fitting(self) -> tuple[int, ...]:
@@ -129,23 +161,51 @@ class Worker:
         return bytes_of(lane_shapes(recipe, self._shared.keys, given)) + bytes_of(given)
 
 
-def _apply(group: Group, operation: Operation) -> Tree:
-    """One operation on the lanes of a shard."""
+class ActingWorker(Worker):
+    """A worker that has a process of its own, and leaves when SIGTERM asks the process to end.
+
+    It answers the lease in hand, and those that follow with its lanes. A second signal ends the process at once, and so
+    do ``GRACE_SECONDS`` in which nobody has asked for the lanes.
+    """
+
+    def __init__(self, job: Job, data: Splits):
+        super().__init__(job, data)
+        signal.signal(signal.SIGTERM, self._asked_to_end)
+
+    def _asked_to_end(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+        end = threading.Timer(GRACE_SECONDS, os._exit, (128 + number,))
+        end.daemon = True
+        end.start()
+        self.leave()
+
+
+def _apply(group: Group, ended: np.ndarray, operation: Operation) -> Tree:
+    """One operation on the lanes of a shard; ``ended`` is kept up to date."""
     places = group.held.places
     match operation:
         case Start(lanes, at):
             _place(group, lanes, at)
+            ended[lanes] = NEVER
             group.start(lanes)
             return None
-        case Train(lanes, slots, first_step):
-            reports = list(group.train(lanes, first_step, lambda: False, slots))
-            return [Trained(*report) for report in reports]
-        case Write(lanes, at, entries):
+        case Train():
+            return list(_trained(group, ended, operation))
+        case Write(lanes, at, entries, before):
             _place(group, lanes, at)
+            ended[lanes] = NEVER if before is None else before
             group.held = _written(group, at, decoded(entries))
             return None
         case Read(lanes):
             return encoded(_read(group, places.place[lanes]))
+
+
+def _trained(group: Group, ended: np.ndarray, train: Train) -> Iterator[Trained]:
+    for segment, lanes, slots in pieces(train, group.held.places, ended):
+        for owners, used, (metrics, marks) in group.train(lanes, segment * train.length, lambda: False, slots):
+            ended[owners[ends(marks)]] = segment
+            yield Trained(segment, owners, used, (metrics, marks))
 
 
 def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:
@@ -167,7 +227,7 @@ def _written(group: Group, at: np.ndarray, entries: Tree) -> Held:
 def _read(group: Group, at: np.ndarray) -> Tree:
     held = group.held
     parts = []
-    for ids, _ in _in_chunks(group, at, None):
+    for ids, _ in _in_chunks(group, at if len(at) else np.array([group.capacity]), None):
         parts.append(_taken((held.buffer, held.constants), ids))
     leaves = [jax.tree.leaves(part) for part in parts]
     structure = jax.tree.structure(parts[0])

@@ -49,9 +49,11 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequenc
     check_over(over)
 
     def decide(state):
-        return _halve(state, state.wave, {wave: _rungs(state, eta, min_resource) for wave in set(state.wave)}, eta)
+        rungs = _rungs(state.scores.shape[1], eta, min_resource)
+        return _halve(state, state.wave, dict.fromkeys(set(state.wave), rungs), eta)
 
-    return Scheduler(by_mean(decide, over), f"successive_halving(eta={eta}, min_resource={min_resource}{words(over)})")
+    name = f"successive_halving(eta={eta}, min_resource={min_resource}{words(over)})"
+    return Scheduler(by_mean(decide, over), name, rungs=lambda total: _rungs(total, eta, min_resource))
 
 
 def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
@@ -89,17 +91,21 @@ def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
     _check_halving(eta, 1)
     check_over(over)
 
+    def rungs_of(total):
+        brackets = np.arange(int(np.log(total) / np.log(eta) + 1e-9), -1, -1)
+        return brackets, [_rungs(total, eta, total / eta**bracket) for bracket in brackets[::-1]]
+
     def decide(state):
         size, total = state.scores.shape
-        brackets = np.arange(int(np.log(total) / np.log(eta) + 1e-9), -1, -1)
+        brackets, of_each = rungs_of(total)
         shares = np.cumsum(eta**brackets / (brackets + 1.0))
         member = brackets[np.searchsorted(shares / shares[-1], (np.arange(size) + 0.5) / size)]
         member = np.random.default_rng(0).permutation(member)
         cohort = state.wave * len(brackets) + member
-        rungs = {c: _rungs(state, eta, total / eta ** (c % len(brackets))) for c in set(cohort.tolist())}
-        return _halve(state, cohort, rungs, eta)
+        return _halve(state, cohort, {c: of_each[c % len(brackets)] for c in set(cohort.tolist())}, eta)
 
-    return Scheduler(by_mean(decide, over), f"hyperband(eta={eta}{words(over)})")
+    name = f"hyperband(eta={eta}{words(over)})"
+    return Scheduler(by_mean(decide, over), name, rungs=lambda total: set().union(*rungs_of(total)[1]))
 
 
 def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequence[str] = REPEATED) -> Scheduler:
@@ -141,7 +147,7 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Seque
     def decide(state):
         nobody = np.zeros_like(state.going)
         prune = nobody.copy()
-        for rung in _rungs(state, eta, min_resource):
+        for rung in _rungs(state.scores.shape[1], eta, min_resource):
             there = state.segments >= rung
             scores = np.sort(state.scores[there, rung - 1])
             if len(scores):
@@ -151,7 +157,7 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Seque
         return Decision(nobody, prune)
 
     name = f"asynchronous_halving(eta={eta}, min_resource={min_resource}{words(over)})"
-    return Scheduler(by_mean(decide, over), name)
+    return Scheduler(by_mean(decide, over), name, rungs=lambda total: _rungs(total, eta, min_resource))
 
 
 def _check_halving(eta: float, min_resource: int) -> None:
@@ -159,9 +165,8 @@ def _check_halving(eta: float, min_resource: int) -> None:
     check_whole("min_resource", min_resource, "[1, inf)")
 
 
-def _rungs(state: SchedulerState, eta: float, min_resource: float) -> list[int]:
+def _rungs(total: int, eta: float, min_resource: float) -> list[int]:
     """The numbers of segments after which settings are pruned: whole, ascending, each below the total."""
-    total = state.scores.shape[1]
     count = int(np.ceil(np.log(total / min_resource) / np.log(eta))) if min_resource < total else 0
     rungs = sorted({max(round(min_resource * eta**k), 1) for k in range(count)})
     return [rung for rung in rungs if rung < total]

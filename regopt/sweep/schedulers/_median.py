@@ -58,4 +58,4 @@ def median_rule(grace_period: int = 1, min_samples: int = 5, *, over: Sequence[s
         return Decision(nobody, prune)
 
     name = f"median_rule(grace_period={grace_period}, min_samples={min_samples}{words(over)})"
-    return Scheduler(by_mean(decide, over), name)
+    return Scheduler(by_mean(decide, over), name, rungs=lambda total: range(grace_period, total))

@@ -108,4 +108,5 @@ def population_based_training(
     drawn = {name: np.asarray(dimension.at(np.linspace(0, 1, 5))).tolist() for name, dimension in explore.items()}
     arguments = f"{drawn}, {every}, fraction={fraction}, resample={resample}, factors={factors}, seed={seed}"
     fractions = tuple(name for name, levels in drawn.items() if not all(type(level) is int for level in levels))
-    return Scheduler(decide, f"population_based_training({arguments})", tuple(explore), fractions)
+    name = f"population_based_training({arguments})"
+    return Scheduler(decide, name, tuple(explore), fractions, lambda total: range(every, total, every))

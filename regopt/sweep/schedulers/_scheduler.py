@@ -4,7 +4,7 @@ It sees nothing but the table and is asked between rounds of calls, so the same 
 after an interruption. A diverged setting has an infinite score, so it never outlives another one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -46,9 +46,19 @@ class Scheduler(NamedTuple):
     >>> scheduler = sweep.Scheduler(worse_than_one, "worse_than_one")
     >>> sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=scheduler).status.tolist()
     ['done', 'pruned']
+
+    ``rungs(total)`` may tell after which numbers of segments, of a total, the rule decides on settings that have all
+    come equally far. In between the workers of an executor train without waiting for each other.
     """
 
     decide: Callable[[SchedulerState], Decision]
     name: str  # with all its arguments, for messages and reports
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
     draws_fractions: tuple[str, ...] = ()  # those of ``changes`` whose new values may be fractions
+    rungs: Callable[[int], Collection[int]] | None = None  # see below; None asks after each segment
+
+    def next_rung(self, segments: int, total: int) -> int:
+        """The number of segments, of the total, at which settings that have all done ``segments`` are decided on."""
+        if self.rungs is None:
+            return segments + 1
+        return min((rung for rung in self.rungs(total) if rung > segments), default=total)

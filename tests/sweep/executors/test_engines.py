@@ -5,12 +5,16 @@ Each runs in a process of its own, because engines fork or spawn theirs from it.
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
+
+from regopt import sweep
+from regopt.testing import MEAN_DATA, MEAN_TASK
 
 SUPPORT = Path(__file__).parents[2] / "support"
 
@@ -27,13 +31,69 @@ SUPPORT = Path(__file__).parents[2] / "support"
 def test_an_engine_gives_the_bits_of_one_process(engine, tmp_path):
     if importlib.util.find_spec(engine.removesuffix("_cluster")) is None:
         pytest.skip(f"{engine} is not installed")
+    script = ["ray_cluster.py"] if engine == "ray_cluster" else ["futures_engines.py", engine]
+    assert "the same to the bit" in ran(script[0], tmp_path / "sweep", *script[1:])
+
+
+@pytest.mark.long
+def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
+    pytest.importorskip("ray")
+    assert "the same to the bit" in ran("ray_kills.py", tmp_path / "sweep", "20", "0", seconds=1800)
+
+
+@pytest.mark.long
+def test_two_thousand_settings_on_two_workers(tmp_path):
+    pytest.importorskip("ray")
+    assert "the same to the bit" in ran("ray_many.py", tmp_path / "sweep", seconds=900)
+
+
+GROUP = """
+import sys
+import jax
+
+jax.config.update("jax_num_cpu_devices", 1)
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
+from regopt import sweep
+from regopt.testing import MEAN_DATA, MEAN_TASK
+
+settings = sweep.from_columns({"rate": [0.1, 0.5]})
+try:
+    sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=2, eval_every=1)
+except ValueError as error:
+    print(error)
+jax.distributed.shutdown()
+"""
+
+
+@pytest.mark.long
+def test_a_group_of_processes_of_jax_distributed_is_refused():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    words = [[sys.executable, "-c", GROUP, port, number] for number in ("0", "1")]
+    started = [subprocess.Popen(word, stdout=subprocess.PIPE, text=True) for word in words]
+    try:
+        said = [process.communicate(timeout=120)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert all('executor="ray"' in one for one in said), said
+
+
+def test_one_process_of_several_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match='executor="ray"'):
+        sweep.run(MEAN_TASK, sweep.from_columns({"rate": [0.1]}), MEAN_DATA, steps=2, eval_every=1)
+
+
+def ran(script, folder, *words, seconds=300):
+    """What a script prints that trains in a folder; it must succeed."""
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "2",
         "JAX_ENABLE_X64": str(jax.config.read("jax_enable_x64")),
         "PYTHONPATH": os.pathsep.join([str(SUPPORT.parent), os.environ.get("PYTHONPATH", "")]),
     }
-    script = ["ray_cluster.py"] if engine == "ray_cluster" else ["futures_engines.py", engine]
-    words = [sys.executable, SUPPORT / script[0], tmp_path / "sweep", *script[1:]]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, SUPPORT / script, folder, *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "the same to the bit" in done.stdout
+    return done.stdout

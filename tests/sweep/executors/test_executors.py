@@ -1,8 +1,11 @@
 """Where the lanes of a sweep train changes no bit of it, and neither do workers that die, join or fall silent."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -39,6 +42,90 @@ def test_workers_give_the_bits_of_as_many_devices(rule):
         options |= {"slots": None}
     found = killed_sweep.run(executor=LocalEngine(), **options)
     same(found, killed_sweep.run(**options))
+
+
+HELD = {
+    "steps": 48,
+    "slots": None,
+    "patience": lambda h: jnp.where(h["rate"] > 0.9, 100, 4),  # some stop, and one diverges
+    "save_every": 60.0,
+}
+LONG = {
+    "none": None,
+    "halving": sweep.successive_halving(3, 2),
+    "hyperband": sweep.hyperband(3, over=()),
+    "asynchronous": sweep.asynchronous_halving(3, 3),
+    "median": sweep.median_rule(10),
+    "repeats": sweep.successive_halving(2, 5, over=("seed",)),
+    "population": sweep.population_based_training({"rate": sweep.log_uniform(0.01, 0.9)}, every=4),
+}
+
+
+@pytest.mark.parametrize(
+    "rule", [name if name in ("none", "hyperband") else pytest.param(name, marks=pytest.mark.long) for name in LONG]
+)
+def test_rounds_that_run_to_the_next_decision_make_the_decisions_of_rounds_of_one_segment(rule, tmp_path):
+    options = HELD | {"scheduler": LONG[rule]} | ({} if rule in ("none", "median") else {"patience": None})
+    engine = LocalEngine(deaths=[9], leaves=[14])
+    found = killed_sweep.run(tmp_path, executor=engine, **options)
+    assert (engine.died, engine.left) == (1, 1)
+    whole = killed_sweep.run(**options)
+    same(found, whole)
+    each = None if LONG[rule] is None else LONG[rule]._replace(rungs=None)
+    asked = killed_sweep.run(**(options | {"scheduler": each}))
+    assert asked.status.tolist() == whole.status.tolist()
+    np.testing.assert_array_equal(asked.history.last_step, whole.history.last_step)
+    np.testing.assert_array_equal(asked.history.slots < 0, whole.history.slots < 0)
+    assert whole.history.stopped.any() == (rule in ("none", "median"))
+    assert rule == "population" or whole.history.diverged.any() or whole.history.pruned[-1]
+
+
+@pytest.mark.parametrize(("rungs", "furthest"), [(lambda total: [5], 5), (None, 1)])
+def test_a_worker_waits_for_others_only_where_the_scheduler_decides(rungs, furthest):
+    def decide(state):
+        nobody = np.zeros_like(state.going)
+        return sweep.Decision(nobody, nobody)
+
+    done = np.zeros(killed_sweep.SETTINGS, int)
+    ahead = []
+
+    def seen(step, settings, metrics):
+        done[list(settings)] = step // 2
+        ahead.append(done.max() - done.min())
+
+    scheduler = sweep.Scheduler(decide, "nothing", rungs=rungs)
+    options = {"steps": 16, "slots": None, "patience": None, "scheduler": scheduler}
+    same(killed_sweep.run(executor=LocalEngine(fast="0"), callbacks=[seen], **options), killed_sweep.run(**options))
+    assert max(ahead) == furthest
+
+
+def test_the_lanes_of_workers_that_leave_go_on_from_where_they_are(whole, tmp_path):
+    engine = LocalEngine(leaves=[8, 25, 26])
+    same(killed_sweep.run(tmp_path, executor=engine, **(SMALL | {"save_every": 1e6})), whole)
+    assert engine.left == 3
+    assert engine.repeated == 0
+
+
+def test_a_process_that_is_asked_to_end_hands_its_lanes_over():
+    asked = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120, check=False)
+    assert asked.returncode == 0, asked.stderr[-2000:]
+    assert asked.stdout.split() == ["Left", "True"]
+
+
+LEAVING = """
+import os, signal
+import numpy as np
+from regopt.sweep.executors._messages import Left, Lease
+from regopt.sweep.executors._worker import ActingWorker
+
+class Empty(ActingWorker):
+    def _shard(self, shard):
+        self._groups[shard] = self._ended[shard] = []
+
+worker = Empty(None, None)
+os.kill(os.getpid(), signal.SIGTERM)
+print(type(worker.run(Lease(0, 0, ()))).__name__, signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+"""
 
 
 def test_workers_that_keep_nothing_give_the_same_bits(whole, tmp_path):

@@ -59,6 +59,34 @@ def test_halving_keeps_the_best_third_at_each_rung():
     np.testing.assert_array_equal(course(sweep.successive_halving(3), scores), expected)
 
 
+DECLARED = {
+    "halving": sweep.successive_halving(2, 2),
+    "hyperband": sweep.hyperband(3),
+    "asynchronous": sweep.asynchronous_halving(3),
+    "median": sweep.median_rule(3, 2),
+    "population": sweep.population_based_training({"rate": sweep.uniform(0.0, 1.0)}, every=4),
+}
+
+
+@pytest.mark.parametrize("rule", DECLARED)
+def test_a_scheduler_decides_nothing_between_its_rungs(rule):
+    scheduler, scores = DECLARED[rule], np.random.default_rng(1).uniform(size=(12, TOTAL))
+    columns = {"rate": np.linspace(0.0, 1.0, 12)}
+    decided, going, done = [], np.ones(12, bool), np.zeros(12, int)
+    for segments in range(1, TOTAL):
+        done[going] = segments
+        decision = scheduler.decide(standing(scores, done, going, numbers=columns))
+        assert not decision.wait.any()
+        if (decision.prune & going).any() or decision.parents is not None:
+            decided.append(segments)
+        going &= ~decision.prune
+    assert decided
+    rungs = scheduler.rungs(TOTAL)
+    assert set(decided) <= set(rungs)
+    assert [scheduler.next_rung(rung - 1, TOTAL) for rung in sorted(rungs)] == sorted(rungs)
+    assert scheduler.next_rung(max(rungs), TOTAL) == TOTAL
+
+
 def test_a_rung_waits_for_the_last_and_the_others_wait_there():
     scores = level(1, 2, 3, 4)
     decision = sweep.successive_halving(2, min_resource=2).decide(standing(scores, [2, 2, 1, 2]))

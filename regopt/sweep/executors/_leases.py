@@ -1,0 +1,106 @@
+"""The leases of a sweep that are under way: whose they are, how old, and how long the next ones should be."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from regopt.sweep.executors._messages import Operation, Read, Train
+
+_SECONDS = 0.5  # that a lease should take
+
+
+class Task(NamedTuple):
+    """One operation on a shard of a group."""
+
+    group: int
+    shard: int
+    operation: Operation
+
+
+class UnderWay(NamedTuple):
+    """A lease that is under way."""
+
+    task: Task | None  # None where it restores a shard
+    worker: str
+    shard: int
+    since: float
+
+
+class Leases:
+    """The leases that are under way, and the pace of the workers."""
+
+    def __init__(self) -> None:
+        self._all: dict[Hashable, UnderWay] = {}
+        self._of_shard: dict[int, deque[Hashable]] = defaultdict(deque)  # in their order
+        self._owing: Counter[str] = Counter()  # by worker
+        self._answered: dict[str, float] = {}  # by worker: its last answer, or when it began to owe one
+        self._calls: dict[str, int] = {}  # by worker: of its next lease
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, handle: Hashable) -> UnderWay:
+        return self._all[handle]
+
+    def of(self, shard: int) -> list[UnderWay]:
+        """Those of a shard."""
+        return [self._all[handle] for handle in self._of_shard[shard]]
+
+    def owed_by(self, worker: str) -> list[Hashable]:
+        """Those of a worker."""
+        return [handle for handle, its in self._all.items() if its.worker == worker] if self._owing[worker] else []
+
+    def firsts(self) -> list[Hashable]:
+        """The first one of each shard."""
+        return [handles[0] for handles in self._of_shard.values() if handles]
+
+    def handles(self) -> list[Hashable]:
+        """All of them."""
+        return list(self._all)
+
+    def begin(self, handle: Hashable, its: UnderWay) -> None:
+        """Note that a lease is under way."""
+        if its.task is None or not self._owing[its.worker]:
+            self._answered[its.worker] = its.since  # it owed nothing until now
+        self._all[handle] = its
+        self._of_shard[its.shard].append(handle)
+        self._owing[its.worker] += 1
+
+    def end(self, handle: Hashable) -> UnderWay:
+        """Note that a lease is under way no more."""
+        done = self._all.pop(handle)
+        self._of_shard[done.shard].remove(handle)
+        self._owing[done.worker] -= 1
+        return done
+
+    def answered(self, done: UnderWay, now: float) -> None:
+        """Note that a worker has answered, and find from the time it took how many calls its next leases have."""
+        if done.task is not None and isinstance(done.task.operation, Train):
+            calls = done.task.operation.end - done.task.operation.begin
+            seconds = max(now - max(done.since, self._answered[done.worker]), 1e-6)
+            self._calls[done.worker] = min(max(int(_SECONDS * calls / seconds), 1), 2 * calls)
+        self._answered[done.worker] = now
+
+    def silent(self, now: float, seconds: float) -> list[Hashable]:
+        """A lease of each worker that has owed an answer for so long."""
+        found = {its.worker: handle for handle, its in self._all.items() if now - self._answered[its.worker] > seconds}
+        return list(found.values())
+
+    def late(self, now: float, seconds: float) -> list[Hashable]:
+        """The leases that have been under way for so long."""
+        return [handle for handle, its in self._all.items() if now - its.since > seconds]
+
+    def split(self, task: Task, worker: str | None) -> tuple[Task, Task | None]:
+        """As many calls of a course as make a lease of a worker, and those that are left."""
+        course = task.operation
+        if not isinstance(course, Train):
+            return task, None
+        end = course.begin + (1 if worker is None else self._calls.get(worker, 1))
+        if end >= course.end:
+            return task, None
+        first, rest = course._replace(end=end), course._replace(begin=end)
+        return task._replace(operation=first), task._replace(operation=rest)
+
+    def is_read(self, shard: int) -> bool:
+        """Whether the lanes of a shard are being read."""
+        return any(its.task is not None and isinstance(its.task.operation, Read) for its in self.of(shard))

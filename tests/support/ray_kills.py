@@ -1,0 +1,96 @@
+"""A script: workers and coordinator of a sweep on a Ray cluster are killed at random moments, and the sweep ends whole.
+
+The folder, the number of kills and a seed are its arguments. It starts a cluster of three nodes and the coordinator as
+a process of its own, again after each that it kills: this script with the folder and the address of the cluster.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from ray.cluster_utils import Cluster
+
+from regopt import sweep
+from support import killed_sweep
+from support.same_sweeps import same
+
+OPTIONS = {"steps": 120, "slots": None, "patience": 20, "scheduler": sweep.asynchronous_halving(3, 20)}
+LONGEST = 300.0  # seconds that the sweep may take between two kills, and after the last
+
+
+def coordinate(folder: Path, address: str) -> None:
+    """Train, slowly, until all is done, and compare with a sweep in this process."""
+
+    def slowly(step, settings, metrics):
+        time.sleep(0.02)
+
+    engine = sweep.Ray(address=address, shards=2, lost_after=60.0)
+    result = killed_sweep.run(folder, executor=engine, callbacks=[slowly], save_every=1.0, **OPTIONS)
+    same(result, killed_sweep.run(**OPTIONS))
+
+
+def started(folder: Path, address: str) -> subprocess.Popen[bytes]:
+    """A coordinator, which goes on from what is saved."""
+    return subprocess.Popen([sys.executable, __file__, folder, address], stdout=subprocess.DEVNULL)
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of workers on the nodes, which this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if any("ActingWorker" in word for word in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill(folder: Path, address: str, kills: int, random: np.random.Generator) -> dict[str, int]:
+    """Kill at random moments, and wait for the end; how many of each kind were killed."""
+    count = {"coordinator": 0, "worker": 0, "left": 0}
+    coordinator, began = started(folder, address), time.monotonic()
+    while coordinator.poll() is None and time.monotonic() - began < LONGEST:
+        time.sleep(random.uniform(0.5, 5.0))
+        if sum(count.values()) == kills or coordinator.poll() is not None:
+            continue
+        victim = ["coordinator", "worker", "left"][sum(count.values()) % 3]
+        alive = workers()
+        if victim == "coordinator":
+            coordinator.kill()
+            coordinator.wait(timeout=60)
+            coordinator = started(folder, address)
+        elif alive:
+            chosen = alive[random.integers(len(alive))]
+            chosen.kill() if victim == "worker" else chosen.terminate()
+        else:
+            continue
+        count[victim] += 1
+        began = time.monotonic()
+    if coordinator.poll() is None:
+        coordinator.kill()
+    assert coordinator.wait(timeout=60) == 0, "the sweep did not end"
+    return count
+
+
+def main(folder: Path, kills: int, seed: int) -> None:
+    """Start the cluster, and kill."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    try:
+        count = kill(folder, cluster.address, kills, np.random.default_rng(seed))
+    finally:
+        cluster.shutdown()
+    assert sum(count.values()) == kills, f"the sweep ended after {count}"
+    print(count, "the same to the bit")
+
+
+if __name__ == "__main__":
+    if ":" in sys.argv[2]:
+        coordinate(Path(sys.argv[1]), sys.argv[2])
+    else:
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
