@@ -212,8 +212,8 @@ class Group:
         """
         del until
         segment = int(segments.min())
-        behind = segments == segment
-        for report in self.train(lanes[behind], segment * self.recipe.eval_every, halt, slots[behind]):
+        its = segments == segment
+        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, slots[its]):
             yield segment, report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:

@@ -2,7 +2,8 @@
 
 A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
 decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. Where all lanes
-are held and have come equally far, a round goes on to the next segment at which the scheduler decides.
+are held, have come equally far and keep their slots, a round goes on to the next segment at which the scheduler
+decides.
 """
 
 import itertools
@@ -104,7 +105,7 @@ class Rounds:
                 self._plan(group, until)
 
     def _plan(self, group: Group, until: int | None) -> None:
-        """Write down the slots in which the settings train to the end of the round, which a resume takes as well."""
+        """Write down the slots in which the settings of the round train, which a process that resumes takes as well."""
         history, owed = self._state.history, self._state.owed[group.indices]
         segments, slots = history.segments[group.indices], history.slots[group.indices]
         before = slots[np.arange(len(history.steps)) < segments[:, None]]
@@ -112,7 +113,7 @@ class Rounds:
             lanes = np.flatnonzero(owed & (segments == segment))
             ahead = len(history.steps) - int(segment)
             planned = group.held.places.plan(lanes, ahead * group.price, before)
-            history.slots[group.indices[lanes], segment : segment + 1 if until is None else until] = planned[:, None]
+            history.slots[group.indices[lanes], segment : until or segment + 1] = planned[:, None]
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
         """Apply the decision of the scheduler; returns the settings that must wait."""
@@ -156,12 +157,13 @@ class Rounds:
             segments = history.segments[group.indices[lanes]]
             if until is None:
                 lanes, segments = lanes[segments == segments.min()], segments[segments == segments.min()]
-            slots = (history.slots if self._slots is None else self._slots)[group.indices[lanes], segments]
             end = int(segments[0]) + 1 if until is None else until
+            slots = (history.slots if self._slots is None else self._slots)[group.indices[lanes], segments]
             reports = group.advance(lanes, segments, end, _after_one(pause, halt), slots)
             for segment, (owners, used, (metrics, marks)) in reports:
                 rows = group.indices[owners]
                 history.add(segment, rows, used, metrics, marks)
+                history.slots[rows[~history.training[rows]], segment + 1 :] = -1
                 state.owed[rows] = history.training[rows] & (segment + 1 < end)
                 yield CallDone(group, rows, group.slots_of_call(used))
             yield Paused()
@@ -172,7 +174,7 @@ class Rounds:
         It follows from the table, so a process that goes on within a round finds the same end.
         """
         state, history = self._state, self._state.history
-        if self._slots is not None or any(group.held.places.streams for group in state.groups):
+        if self._slots is not None or not all(_keeps_slots(group) for group in state.groups):
             return None
         segments = history.segments
         behind = int(segments[state.owed].min())
@@ -180,6 +182,12 @@ class Rounds:
         end = total if self._scheduler is None else self._scheduler.next_rung(behind, total)
         together = np.where(state.owed, segments < end, segments == end)[history.training].all()
         return end if together and end > behind + 1 else None
+
+
+def _keeps_slots(group: Group) -> bool:
+    """Whether lanes may keep their slots for a round of several segments, because calls stay as full as they are."""
+    places = group.held.places
+    return not places.streams and not (places.packed and group.recipe.patience is not None)
 
 
 def _after_one(pause: Callable[[], bool], halt: Callable[[], bool]) -> Callable[[], bool]:

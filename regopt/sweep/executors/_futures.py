@@ -127,7 +127,7 @@ class FuturesPool:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
-    def result(self, handle: Hashable) -> list[Tree] | Failure:
+    def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """See ``Pool``."""
         try:
             return handle.result()  # type: ignore[attr-defined]
@@ -200,7 +200,7 @@ def _prepare(job: Job, where: Tree) -> Prepared | Failure:
     return _built(job, where).prepare()
 
 
-def _run(job: Job, where: Tree, lease: Lease, expected: Any) -> list[Any] | Failure | Left:
+def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject) -> list[Tree] | Failure | Left:
     worker = _built(job, where)
     own = environment(jax.local_devices()[:1])
     if own != expected:

@@ -202,10 +202,10 @@ class ShardedGroup(Group):
         row_of = np.full(len(self.indices), -1)
         row_of[lanes] = np.arange(len(lanes))
         for shard, its in self._by_shard(lanes):
-            done, used = segments[row_of[its]], slots[row_of[its]]
-            most = sum(1 for _ in self.held.places.calls(its, used))
-            end, used = (until - int(done.min())) * most, self._of_shard(used)
-            yield Task(self._number, shard, Train(its, done, used, self.recipe.eval_every, most, 0, end))
+            done, own = segments[row_of[its]], slots[row_of[its]]
+            most = sum(1 for _ in self.held.places.calls(its, own))
+            course = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
+            yield Task(self._number, shard, course._replace(end=(until - int(done.min())) * most))
 
     def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
         """For each shard the calls of one segment of its lanes that are behind, each by itself."""
@@ -217,7 +217,7 @@ class ShardedGroup(Group):
             for shard, owners in enumerate(call.owners.reshape(self.devices, chunk)):
                 used = np.flatnonzero(owners >= 0)
                 if len(used):
-                    its, done = self._sizes.first_of(chunk) + used, segments[: len(used)]  # all the same
+                    done, its = segments[: len(used)], self._sizes.first_of(chunk) + used  # all have done the same
                     yield Task(self._number, shard, Train(owners[used], done, its, self.recipe.eval_every, 1, 0, 1))
 
     def _of_all(self, shard: int, slots: np.ndarray) -> np.ndarray:
@@ -225,11 +225,11 @@ class ShardedGroup(Group):
         chunk = self._sizes.chunk_of(slots)
         return slots - self._sizes.first_of(chunk) + self.held.places.sizes.first_of(chunk) + shard * chunk
 
-    def _of_shard(self, slots: np.ndarray) -> np.ndarray:
-        """Slots of the sweep as slots of the shard that each of them is in."""
+    def _of_shard(self, shard: int, slots: np.ndarray) -> np.ndarray:
+        """The inverse of ``_of_all``, for slots of any calls."""
         sizes = self.held.places.sizes
         size = sizes.of(slots)
-        return (slots - sizes.firsts[size]) % sizes.chunks[size] + self._sizes.firsts[size]
+        return slots - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
 
     def _refresh(self, shard: int) -> Task:
         """Read all lanes of a shard."""

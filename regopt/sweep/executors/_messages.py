@@ -14,6 +14,7 @@ from regopt._core.types import Leaf, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._compile import Mapped
 from regopt.sweep.engine._placement import Places
+from regopt.sweep.results._history import Marks
 
 
 class KeyArray(NamedTuple):
@@ -87,7 +88,7 @@ class Train(NamedTuple):
 
     lanes: np.ndarray  # those that train when the course begins, as positions in the group
     segments: np.ndarray  # that each of them had done then
-    slots: np.ndarray  # of the shard, in which each of them trains in all segments
+    slots: np.ndarray  # of the shard, the same in all segments
     length: int  # steps of a segment
     calls: int  # of a segment, at most
     begin: int  # the first call of this part
@@ -112,7 +113,7 @@ class Read(NamedTuple):
 Operation: TypeAlias = Start | Train | Write | Read
 
 
-def ends(marks: Any) -> np.ndarray:
+def ends(marks: Marks) -> np.ndarray:
     """Which lanes of a call end with it, from their ``Marks``, ``[lanes]`` bool."""
     return (np.asarray(marks.first_bad_step) > 0) | (np.asarray(marks.stop) > 0)
 
@@ -134,14 +135,11 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
         segment, begin = first + at // train.calls, at % train.calls
         stop = min(train.calls, begin + train.end - at)
         going = (train.segments <= segment) & (ended[train.lanes] >= segment)
-        calls = places.calls(train.lanes[going], train.slots[going])
-        owners, slots = [], []
-        for call in itertools.islice(calls, begin, stop):
-            used = np.flatnonzero(call.owners >= 0)
-            owners.append(call.owners[used])
-            slots.append(places.sizes.first_of(len(call.owners)) + used)
+        calls = itertools.islice(places.calls(train.lanes[going], train.slots[going]), begin, stop)
+        owners = [call.owners[call.owners >= 0] for call in calls]
         if owners:
-            yield segment, np.concatenate(owners), np.concatenate(slots)
+            lanes = np.concatenate(owners)
+            yield segment, lanes, train.slots[np.searchsorted(train.lanes, lanes)]  # they ascend
         at += stop - begin
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from regopt._core.types import Tree
 from regopt.data import Splits
-from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
+from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 
 
 class LostError(Exception):
@@ -52,7 +52,7 @@ class Pool(Protocol):
         """A handle whose lease has an answer, or None after some seconds."""
         ...
 
-    def result(self, handle: Hashable) -> list[Tree] | Failure:
+    def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """The answer of a lease.
 
         Raises:

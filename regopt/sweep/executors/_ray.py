@@ -17,7 +17,7 @@ from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
-from regopt.sweep.executors._messages import Failure, Job, Lease, Prepared
+from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import ActingWorker
@@ -141,12 +141,12 @@ class RayPool:
             raise prepared.error
         return prepared
 
-    def _first(self, job: Job, attempts: int) -> Any:
+    def _first(self, job: Job, attempts: int) -> Prepared | Failure:
         """What the first worker says once it is ready, or another one in its place."""
         name, actor = self._starting.pop(handle := self._start(job))
         self._actors[name] = actor
         try:
-            return self.result(handle)
+            return self._get(handle)
         except LostError as error:
             self.drop(name)
             if attempts == 1:
@@ -185,7 +185,7 @@ class RayPool:
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
         return ready[0] if ready else None
 
-    def result(self, handle: Hashable) -> list[Tree] | Failure:
+    def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """See ``Pool``."""
         return self._get(handle)
 

@@ -11,7 +11,6 @@ back, and an end that is asked for waits for those that are under way.
 import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
@@ -93,7 +92,7 @@ class Shards:
 
     def run(
         self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False, refresh: Refresh | None = None
-    ) -> Iterator[Any]:
+    ) -> Iterator[tuple[Task, Tree]]:
         """Run operations, those of one shard in their order.
 
         Args:
@@ -118,7 +117,7 @@ class Shards:
             self.failed = True
             raise
 
-    def _answers(self, halt: Callable[[], bool], refresh: Refresh | None) -> Iterator[Any]:
+    def _answers(self, halt: Callable[[], bool], refresh: Refresh | None) -> Iterator[tuple[Task, Tree]]:
         """Submit what waits, and give the answers as they come."""
         halted = self._submit_waiting(list(self._waiting), halt, refresh)
         while len(self._leases):
