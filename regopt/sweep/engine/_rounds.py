@@ -88,8 +88,6 @@ class Rounds:
         state, history = self._state, self._state.history
         wait = np.zeros_like(state.owed) if self._scheduler is None else self._decide(self._scheduler)
         training, segments = history.training, history.segments
-        if self._slots is None:  # planned for segments that a setting did not come to
-            history.slots[np.arange(len(history.steps)) >= segments[:, None]] = -1
         for group in state.groups:
             places, rows = group.held.places, group.indices
             leavers = places.leavers(~training[rows])
