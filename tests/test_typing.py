@@ -1,9 +1,12 @@
 """A type checker accepts right uses of the public functions and rejects wrong ones, each at its line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import regopt
 
 RIGHT = [
     "regopt.adam(0.1)",
@@ -110,3 +113,9 @@ def test_a_type_checker_tells_right_from_wrong(tmp_path):
     first = len(HEAD.splitlines())
     uses = dict(enumerate([*RIGHT, *WRONG], first))
     assert [uses[line] for line in sorted(lines)] == WRONG, found
+
+
+def test_any_is_rare():
+    lines = [line for file in Path(regopt.__file__).parent.rglob("*.py") for line in file.read_text().splitlines()]
+    found = [line for line in lines if re.search(r"\bAny\b", line) and "import" not in line]
+    assert len(found) <= 80, found  # each stands where a library or a user decides about the type

@@ -1,8 +1,8 @@
 """Claims: what a source says, what was measured, and whether the two agree.
 
 An experiment ends in a list of claims; the verdict is computed here, the same way for all of them, so no
-experiment judges itself. This file is not for measuring anything, nor for printing: `table` builds a rich
-table and the command line shows it.
+experiment judges itself. Nothing is measured or printed here: ``table`` builds a rich table, and the command
+line shows it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The command line, and the only module that prints: ``regopt list``, ``run``, ``claims``, ``sweep show``.
 
 Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside
-an experiment, said in one line; 130 interrupted, what was finished is on disk. This file is not for running
-or writing anything itself (`regopt.experiment`).
+an experiment, said in one line; 130 interrupted, what was finished is on disk. Experiments are run, and their
+files are written, in ``_runner.py``.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _checked(values: Mapping[str, object], config_class: type[C], file: str) -> 
     fitting = {key: _plain(value, file, _spelled(key, file)) for key, value in clean.items()}  # words spell integers
     try:
         return config_class(**fitting)
-    except Exception as error:  # its __post_init__ has the last word
+    except Exception as error:  # of its __post_init__, which may check further
         raise ConfigError(file, "", str(error)) from error
 
 

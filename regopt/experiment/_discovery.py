@@ -170,7 +170,7 @@ def discover(root: Path) -> list[Listing]:
 
 
 def named(text: str, folder: Path, suffix: str) -> Path:
-    """Find what a path or a bare name means; a wrong one is left for the reader to complain about."""
+    """Find what a path or a bare name means; a wrong one is refused where the file is read."""
     path = Path(text)
     bare = path.name == text and path.suffix != suffix
     return folder / f"{text}{suffix}" if bare and not os.path.isfile(path) else path

@@ -201,7 +201,7 @@ def _interrupted(arrays: Mapping[str, ArrayLike]) -> bool:
 
 @contextlib.contextmanager
 def _forgiving(piece: str, interrupted: bool, skipped: list[str]) -> Iterator[None]:
-    """Note an error instead of raising it where an interrupted run has an excuse for it."""
+    """Note an error instead of raising it, where the interruption of the run explains it."""
     try:
         yield
     except Exception as error:

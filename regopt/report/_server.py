@@ -43,7 +43,7 @@ def server(read: Callable[[], Findings | None], version: Callable[[], str], port
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the name that the library calls
             if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in (LOOPBACK, "localhost"):
-                self.send_error(403)  # a page of another site that has its name point here
+                self.send_error(403)  # another site whose name resolves to this machine may not read the page
             elif self.path == "/":
                 self._answer("text/html; charset=utf-8", rendered())
             elif self.path == "/version":
@@ -60,6 +60,6 @@ def server(read: Callable[[], Findings | None], version: Callable[[], str], port
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: a line for each request would hide what matters."""
+            """Log nothing, because a line for each request would hide the messages of the sweep."""
 
     return ThreadingHTTPServer((LOOPBACK, port), Handler)

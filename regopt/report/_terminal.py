@@ -76,5 +76,5 @@ def _written(value: object) -> Text:
 
 
 def _text(words: str, style: str = "") -> Text:
-    """Words from a file as text: neither markup nor what a terminal would act upon."""
+    """Words from a file as plain text, in which a terminal finds neither markup nor control characters."""
     return Text(one_line(words), style=style)

@@ -105,6 +105,9 @@ def train_steps(
         ... )
         >>> state, metrics["loss"]
         (Array(0.875, dtype=float32), Array([1.    , 0.25  , 0.0625], dtype=float32))
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 8.1.3 (minibatches).
     """
     numbers = first_step + jnp.arange(steps, dtype=jnp.int32)
     everything = data.train if rows is None else None

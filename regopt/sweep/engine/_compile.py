@@ -119,9 +119,38 @@ def programs_for(form: Form) -> Programs:
     return _known(compile_programs, form)
 
 
-def segment_for(form: Form) -> Compiled:
+def _segment_for(form: Form) -> Compiled:
     """The segment alone, for a form with a chunk and a mapping; remembered as in ``programs_for``."""
     return _known(_compiled_segment, form)
+
+
+class Segments:
+    """The programs of a group that train a segment: one for each size of a call, compiled when it is first needed.
+
+    Args:
+        form: what they are compiled for, with the mapping that was chosen.
+        chunk: the slots of a device in the largest calls.
+        largest: the program of these.
+    """
+
+    def __init__(self, form: Form, chunk: int, largest: jax.stages.Compiled):
+        self._form = form
+        self._programs = {chunk: largest}
+        self._seconds = (0.0, 0.0)
+
+    def of(self, chunk: int) -> jax.stages.Compiled:
+        """The program of calls with so many slots of a device."""
+        if chunk not in self._programs:
+            made = _segment_for(dataclasses.replace(self._form, chunk=chunk))
+            trace, compiled = self._seconds
+            self._seconds = trace + made.trace_seconds, compiled + made.compile_seconds
+            self._programs[chunk] = made.program
+        return self._programs[chunk]
+
+    def new_seconds(self) -> tuple[float, float]:
+        """Seconds of tracing and of compiling since this was last asked."""
+        seconds, self._seconds = self._seconds, (0.0, 0.0)
+        return seconds
 
 
 def _known(make: Callable[[Form], Made], form: Form) -> Made:

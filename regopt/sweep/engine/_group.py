@@ -10,7 +10,7 @@ import numpy as np
 
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._checks import check_leaves
-from regopt.sweep.engine._compile import Form, Mapped, abstract, bytes_of, once_on, programs_for, spread_over
+from regopt.sweep.engine._compile import Form, Mapped, Segments, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._counting import counted_flops
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._memory import resting_room, temporary_bytes
@@ -18,7 +18,6 @@ from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
 from regopt.sweep.engine._reports import Report, one_behind
-from regopt.sweep.engine._segments import Segments
 from regopt.sweep.engine._work import price_of
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from regopt._core.types import Mode, Setting
-from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._repeated import repeated
+from regopt.sweep.results._tables import Tables
 from regopt.training._checks import require_direction
 
 
@@ -21,7 +21,7 @@ class Best(NamedTuple):
     rows: tuple[int, ...] = ()  # its repeats; ``index`` is the first of them, and the metrics are means over them
 
 
-def best_of(result: Outcome, metric: str | None, mode: Mode | None, over: Sequence[str]) -> Best:
+def best_of(result: Tables, metric: str | None, mode: Mode | None, over: Sequence[str]) -> Best:
     """See ``Result.best``."""
     metric = str(result.monitor) if metric is None else metric
     kept = result.kept_metrics()

@@ -5,11 +5,11 @@ import dataclasses
 
 from regopt.report import REPEATED, Findings
 from regopt.sweep.results._importance import importance
-from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._statistics import repeats, separations
+from regopt.sweep.results._tables import Tables
 
 
-def findings(result: Outcome, title: str = "Sweep", *, thorough: bool = True) -> Findings:
+def findings(result: Tables, title: str = "Sweep", *, thorough: bool = True) -> Findings:
     """The tables of a result, as the report takes them.
 
     Args:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regopt._core.io import JsonObject, digest, versions, write_arrays, write_json, write_table
-from regopt.sweep.results._outcome import Outcome
+from regopt.sweep.results._tables import Tables
 from regopt.sweep.space import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ OTHERS = {"history", "config", "versions", "states", "modes", "parameters"}  # f
 
 
 def save(
-    result: Outcome,
+    result: Tables,
     folder: str | Path,
     config: Mapping[str, object] | None = None,
     states: Sequence[Mapping[str, object]] = (),
@@ -71,12 +71,12 @@ def save(
         write_json(folder / f"{name}.json", about[name])
 
 
-def scalars(result: Outcome | type[Outcome]) -> list[str]:
+def scalars(result: Tables | type[Tables]) -> list[str]:
     """The fields of a result, or of its class, that are numbers, texts and booleans."""
     return [field.name for field in dataclasses.fields(result) if field.name not in OTHERS]
 
 
-def _flat(result: Outcome) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
+def _flat(result: Tables) -> tuple[dict[str, np.ndarray], dict[str, list[str] | None]]:
     """The history's arrays under plain names, and for each field the keys of its dictionary, None for an array."""
     history = result.history
     parts = {field.name: getattr(history, field.name) for field in dataclasses.fields(history)}
@@ -88,7 +88,7 @@ def _flat(result: Outcome) -> tuple[dict[str, np.ndarray], dict[str, list[str] |
     return arrays, {name: list(part) if isinstance(part, Mapping) else None for name, part in parts.items()}
 
 
-def _known(result: Outcome) -> JsonObject:
+def _known(result: Tables) -> JsonObject:
     """The part of the config that the result knows."""
     steps = result.history.steps
     lasting = {"steps": int(steps[-1]), "eval_every": int(steps[0])} if len(steps) else {}

@@ -5,10 +5,10 @@ import numpy as np
 from regopt.report import REPEATED
 from regopt.report._notebook import to_html
 from regopt.sweep.results._best import best_of
-from regopt.sweep.results._outcome import Outcome
+from regopt.sweep.results._tables import Tables
 
 
-def result_html(result: Outcome) -> str | None:
+def result_html(result: Tables) -> str | None:
     """The best setting, the number of settings of each status and the curve of the best one.
 
     Args:

@@ -7,8 +7,8 @@ import numpy as np
 
 from regopt._core.messages import brief
 from regopt._core.types import Mode
-from regopt.sweep.results._outcome import Outcome
 from regopt.sweep.results._repeated import repeated
+from regopt.sweep.results._tables import Tables
 from regopt.sweep.space._dimensions import Column
 from regopt.training._checks import require_direction
 
@@ -60,7 +60,7 @@ class Pareto(NamedTuple):
         return front_figure(self.table, self.metrics, self.modes)
 
 
-def pareto(result: Outcome, metrics: Sequence[str], modes: Mapping[str, Mode] | None, over: Sequence[str]) -> Pareto:
+def pareto(result: Tables, metrics: Sequence[str], modes: Mapping[str, Mode] | None, over: Sequence[str]) -> Pareto:
     """See ``Result.pareto``."""
     import pandas
 
@@ -96,7 +96,7 @@ def _on_front(points: np.ndarray) -> np.ndarray:
     return found
 
 
-def _direction(result: Outcome, name: str, modes: Mapping[str, Mode]) -> Mode:
+def _direction(result: Tables, name: str, modes: Mapping[str, Mode]) -> Mode:
     if name in modes:
         if modes[name] not in ("min", "max"):
             raise ValueError(f'modes must be "min" or "max", got {modes[name]!r} for {name}')

@@ -14,7 +14,7 @@ from regopt._core.types import Mode, Tree
 from regopt.report import REPEATED
 from regopt.sweep.results._best import Best, best_of
 from regopt.sweep.results._history import History
-from regopt.sweep.results._outcome import Outcome, States
+from regopt.sweep.results._tables import States, Tables
 
 if TYPE_CHECKING:
     from regopt.report import Findings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result(Outcome):
+class Result(Tables):
     """The result of a sweep, which ``run`` and ``load`` return.
 
     The *kept* step of a setting is the best evaluated one with early stopping, else the last; its metrics in the table

@@ -76,7 +76,7 @@ def population_based_training(
     def decide(state: SchedulerState) -> Decision:
         nobody = np.zeros_like(state.going)
         total = state.scores.shape[1]
-        at = int(state.segments[state.going].min(initial=total))  # the slowest decide when it is time
+        at = int(state.segments[state.going].min(initial=total))  # an exchange waits for the slowest settings
         wait = state.going & (state.segments > at)
         due = 0 < at < total and at % every == 0 and np.all(state.parents[state.going, at] < 0)
         if wait.any() or not due:

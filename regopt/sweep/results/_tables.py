@@ -1,4 +1,4 @@
-"""What a sweep knows of its settings when it ends, and what it needs of their trained states."""
+"""The tables of a sweep: what happened to each setting, as arrays and as pandas and xarray objects."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ class States(Protocol[Trained]):
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What tables, statistics and files read of a ``Result``: everything but the trained states."""
+class Tables:
+    """A ``Result`` without its trained states: what statistics and files read of it."""
 
     history: History
     monitor: str
