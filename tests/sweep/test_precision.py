@@ -12,8 +12,7 @@ from regopt.data import Splits, digits
 from regopt.layers import MLP, BatchNorm
 from regopt.losses import accuracy, cross_entropy
 from regopt.sweep.checkpoint import StoreError
-from regopt.sweep.engine._config import SweepConfig
-from regopt.sweep.engine._prepare import prepare, share_data
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, same_bits
 
 SETTINGS = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 3e-2, 4)})
@@ -26,6 +25,17 @@ def rounded(w):
 
 def adamw(h):
     return regopt.adamw(h["learning_rate"])
+
+
+def traced(task):
+    """The state after a step and the predictions from it, as shapes: nothing compiles."""
+    h = {"learning_rate": jnp.float32(0.1)}
+
+    def run(key, x, y):
+        state, _ = task.step(task.init(key, h), (x, y), jax.random.fold_in(key, 1), h)
+        return state, task.predict(state, x, h)
+
+    return jax.eval_shape(run, jax.random.key(0), jnp.asarray(X), jnp.asarray(Y))
 
 
 def recording():
@@ -48,13 +58,12 @@ def recording():
 def test_the_model_computes_in_bfloat16_and_everything_else_in_float32():
     model, dtypes = recording()
     task = sweep.supervised(lambda h, rngs: model(rngs), cross_entropy, adamw, precision="bfloat16")
-    result = sweep.run(task, SETTINGS, DATA, **SCHEDULE)
+    state, outputs = traced(task)
     assert set(dtypes) == {(HALF, HALF)}
-    state = result.state(0)
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.rest))} == {np.dtype("float32")}
     moments = {leaf.dtype for leaf in jax.tree.leaves(state.opt_state)}
     assert moments == {np.dtype("float32"), np.dtype("int32")}
-    assert result.predict(X[:2]).dtype == np.float32
+    assert outputs.dtype == np.float32
 
 
 def test_a_gradient_is_that_of_the_rounded_parameters():
@@ -86,8 +95,7 @@ def test_a_linen_module_computes_in_bfloat16_too():
             return y
 
     task = sweep.supervised(Model(), cross_entropy, adamw, inputs=X[:1], precision="bfloat16")
-    result = sweep.run(task, SETTINGS, DATA, **SCHEDULE)
-    assert result.status.tolist() == ["done"] * 4
+    traced(task)
 
 
 def test_frozen_parameters_are_rounded_as_well():
@@ -105,7 +113,7 @@ def test_frozen_parameters_are_rounded_as_well():
     task = sweep.supervised(
         lambda h, rngs: Model(rngs), cross_entropy, adamw, trainable="head/**", precision="bfloat16"
     )
-    assert sweep.run(task, SETTINGS, DATA, **SCHEDULE).status.tolist() == ["done"] * 4
+    traced(task)
     assert body.kernel[...].dtype == jnp.float32
 
 
@@ -119,7 +127,7 @@ def test_bfloat16_agrees_with_float32_on_digits():
             lambda h, rngs: MLP((64, 32, 10), rngs=rngs), cross_entropy, adamw, metrics={"accuracy": accuracy},
             precision=precision,
         )  # fmt: skip
-        result = sweep.run(task, SETTINGS, data, steps=100, eval_every=50, batch_size=64, chunk=2)
+        result = sweep.run(task, SETTINGS, data, steps=60, eval_every=60, batch_size=64, chunk=2)
         curves[precision] = result.history.curves
     loss, half = (curves[name]["validation_loss"][:, -1] for name in ("float32", "bfloat16"))
     np.testing.assert_allclose(half, loss, rtol=0.05)
@@ -135,25 +143,30 @@ def test_what_is_no_precision_is_refused(precision):
 
 
 def test_the_precision_of_products_is_in_the_program_and_nowhere_else():
-    texts = {}
-    for precision in (None, "highest"):
-        config = SweepConfig(TASK, sweep.from_columns(NUMBERS), DATA, default_matmul_precision=precision, **SCHEDULE)
-        (group,) = prepare(config, share_data(config)).groups
-        texts[precision] = dict(group.digests)
-    assert texts[None] != texts["highest"]
-    traced = jax.make_jaxpr(lambda x: x @ x)(jnp.ones((2, 2)))
-    assert "HIGHEST" not in str(traced)
+    seen = []
+
+    def step(w, batch, key, h):
+        seen.append(jax.config.jax_default_matmul_precision)
+        return MEAN_TASK.step(w, batch, key, h)
+
+    task, settings = MEAN_TASK._replace(step=step), sweep.from_columns({"rate": [0.1, 0.5]})
+    sweep.run(task, settings, MEAN_DATA, steps=2, eval_every=1, default_matmul_precision="highest")
+    assert "highest" in seen  # the checks before it are traced without
+    assert jax.config.jax_default_matmul_precision is None
+    before = len(seen)
+    sweep.run(task, settings, MEAN_DATA, steps=2, eval_every=1)
+    assert set(seen[before:]) == {None}
 
 
 def test_a_sweep_resumes_only_with_the_precision_it_has(tmp_path):
-    settings, options = sweep.from_columns(NUMBERS), SCHEDULE | {"chunk": 3}
-    plain = sweep.run(TASK, settings, DATA, **options)
-    saved = sweep.run(TASK, settings, DATA, out=tmp_path, default_matmul_precision="highest", **options)
-    same_bits(plain, saved, slice(None))  # a CPU multiplies float32 in float32 anyway
-    again = sweep.run(TASK, settings, DATA, out=tmp_path, default_matmul_precision="highest", **options)
-    same_bits(saved, again, slice(None))
+    settings, options = sweep.from_columns({"rate": [0.1, 0.5]}), {"steps": 2, "eval_every": 1}
+    plain = sweep.run(MEAN_TASK, settings, MEAN_DATA, **options)
+    highest = options | {"out": tmp_path, "default_matmul_precision": "highest"}
+    saved = sweep.run(MEAN_TASK, settings, MEAN_DATA, **highest)
+    same_bits(plain, saved, slice(None))
+    same_bits(saved, sweep.run(MEAN_TASK, settings, MEAN_DATA, **highest), slice(None))
     with pytest.raises(StoreError, match="default_matmul_precision"):
-        sweep.run(TASK, settings, DATA, out=tmp_path, **options)
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, out=tmp_path, **options)
 
 
 @pytest.mark.parametrize("precision", ["exact", 32])

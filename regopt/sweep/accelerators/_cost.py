@@ -22,7 +22,7 @@ class Cost(NamedTuple):
     kernels: int  # fusions, matrix products, copies and the rest; the arithmetic on loop counters is not counted
     products: int  # of the kernels, those with a matrix product or a convolution
     copies: int
-    transposes: tuple[str, ...]  # the arrays that change the order of their axes, as "float32[8,4]"
+    transposes: tuple[str, ...]  # the arrays that change the order of their axes, as "f32[8,4]"
     flops: float  # of matrix products and convolutions
     bytes: float  # between the device's memory and its cores
     estimate: float | None  # seconds, the compiler's own estimate; None where it gives none

@@ -74,9 +74,14 @@ def _asked_elsewhere(asked: bytes, settings: dict[str, str]) -> Any:
             check=False,
         )
         if not reply.exists():
-            last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-            raise RuntimeError(f"the process that compiles ended with code {done.returncode}: {last[0]}")
+            raise RuntimeError(f"the process that compiles ended with code {done.returncode}: {_reason(done.stderr)}")
         return pickle.loads(reply.read_bytes())
+
+
+def _reason(said: str) -> str:
+    """The line of what a process said before it ended that tells why: that of a failed check, else the last."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in lines if "Check failed" in line or line.startswith("Fatal")), lines[-1])
 
 
 def serve() -> None:

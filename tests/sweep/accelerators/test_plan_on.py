@@ -10,7 +10,7 @@ from flax import nnx
 import regopt
 from regopt import sweep
 from regopt.losses import cross_entropy
-from regopt.sweep.accelerators import _targets
+from regopt.sweep.accelerators import _process, _targets
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
 
 SETTINGS = sweep.from_columns(NUMBERS)
@@ -21,16 +21,15 @@ def needs_libtpu():
 
 
 def test_a_plan_on_a_cpu_counts_a_step_and_runs_nothing():
-    settings = sweep.from_columns(NUMBERS | {"name": ["narrow"] * 4 + ["wide"] * 7})
-    plan = sweep.plan(TASK, settings, DATA, on="cpu", **(SCHEDULE | {"chunk": 3}))
-    assert [group.settings for group in plan.groups] == [4, 7]
-    for group in plan.groups:
-        cost = group.cost
-        assert cost.products == 5  # two forward, two by weights, one by inputs
-        assert cost.flops == pytest.approx(group.chunk * 2 * 10 * (2 * 6 * 8 + 3 * 8 * 3), rel=0.01)
-        assert cost.transposes == ()
-        assert group.flops == cost.flops / group.chunk * 12
-        assert group.fits > 1000
+    plan = sweep.plan(TASK, SETTINGS, DATA, on="cpu", **(SCHEDULE | {"chunk": 3}))
+    (group,) = plan.groups
+    cost = group.cost
+    assert (group.settings, group.chunk) == (11, 3)
+    assert cost.products == 5  # two forward, two by weights, one by inputs
+    assert cost.flops == pytest.approx(3 * 2 * 10 * (2 * 6 * 8 + 3 * 8 * 3), rel=0.01)
+    assert cost.transposes == ()
+    assert group.flops == cost.flops / 3 * 12
+    assert group.fits > 1000
     assert "compiled for and not run" in str(plan)
     assert "0 transposes" in str(plan)
     assert "no estimate of the time" in str(plan)
@@ -83,3 +82,21 @@ def test_a_plan_on_a_tpu_leaves_this_process_as_it_is():
     assert dict(os.environ) == before
     assert jax.devices() == devices
     assert not any(device.platform == "tpu" for device in jax.devices())
+
+
+def test_a_compiler_that_aborts_ends_in_one_line(monkeypatch):
+    """As XLA does where a check fails; only the process that compiles ends."""
+    program = "import os, sys; print('F0000 x.cc:1] Check failed: false', file=sys.stderr, flush=True); os.abort()"
+    monkeypatch.setattr(_process, "_PROGRAM", program)
+    with pytest.raises(RuntimeError, match=r"ended with code -\d+: F0000 x.cc:1\] Check failed: false"):
+        _process._asked_elsewhere(b"", {})
+    monkeypatch.setattr(_process, "_PROGRAM", "")
+    with pytest.raises(RuntimeError, match="ended with code 0: it said nothing"):
+        _process._asked_elsewhere(b"", {})
+
+
+def test_an_error_of_a_task_comes_back_from_the_other_process():
+    error = _process._portable(ValueError("the loss is no scalar"))
+    assert isinstance(error, ValueError)
+    local = type("Local", (Exception,), {})("it broke")
+    assert str(_process._portable(local)) == "Local: it broke"
