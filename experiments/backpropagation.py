@@ -245,7 +245,11 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """The printed numbers, the gaps, the vanishing, and the memory."""
-    sigmoid = arrays["norms, sigmoid, Xavier"]
+    return _gap_claims(config, arrays) + _depth_claims(config, arrays)
+
+
+def _gap_claims(config, arrays):
+    """The chain rule by hand against the slide, autodiff and the optimizers."""
     return [
         *(
             Claim(f"(x + y) z at (-2, 5, -4): {what}", "course slide, by the chain rule", expected, float(found), 0)
@@ -275,6 +279,13 @@ def claims(config, arrays):
                 ("Adam", "Kingma & Ba (2015), algorithm 1"),
             )
         ),
+    ]
+
+
+def _depth_claims(config, arrays):
+    """Jacobians that vanish with depth, and the memory that depth takes."""
+    sigmoid = arrays["norms, sigmoid, Xavier"]
+    return [
         Claim(
             "sigmoids: product of the layers' Jacobians, relative gap to autodiff",
             DIVE,

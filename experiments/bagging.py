@@ -176,7 +176,6 @@ def _methods(config, key, x, y, test_x, test_y):
         return jax.tree.map(lambda leaf: leaf[-1], params)
 
     one_cycle = regopt.schedules.cosine(0.2, steps)
-    single = probabilities(last(train(start_key, one_cycle, even)))
     cycles = train(start_key, ensembles.snapshot_schedule(0.2, config.cycle), even)
     dropped = last(train(mask_key, one_cycle, even, config.rate))
     masks, _ = noise.monte_carlo(
@@ -184,8 +183,11 @@ def _methods(config, key, x, y, test_x, test_y):
     )
     counts = jax.vmap(lambda row: jnp.zeros(len(x)).at[row].add(1 / len(x)))(bootstrap(bag_key, config.members, len(x)))
     keys = jax.random.split(own_key, config.members)
-    bags = jax.vmap(lambda key, weights: probabilities(last(train(key, one_cycle, weights))))(keys, counts)
-    others = jax.vmap(lambda key: probabilities(last(train(key, one_cycle, even))))(keys)
+    # one program for all that differ in a key and in weights
+    starts = jnp.concatenate([start_key[None], keys, keys])
+    weights = jnp.concatenate([even[None], counts, jnp.tile(even, (config.members, 1))])
+    ends = jax.vmap(lambda key, weights: probabilities(last(train(key, one_cycle, weights))))(starts, weights)
+    single, bags, others = ends[0], ends[1 : config.members + 1], ends[config.members + 1 :]
     mean = ensembles.arithmetic_mean
     found = (single, mean(jax.vmap(probabilities)(cycles)), masks, mean(bags), mean(others))
     return jnp.stack([error(p) for p in found])

@@ -25,6 +25,7 @@ from regopt.experiment import Claim
 from regopt.layers import MLP
 from regopt.losses import cross_entropy
 
+GEMAN, BOOK = "Geman, Bienenstock & Doursat (1992)", "Goodfellow et al. (2016), section 5.4"
 POINTS = 200
 
 
@@ -72,14 +73,10 @@ def run(config, key):
     """Every learner's predictions, decomposed."""
     synthetic = Synthetic(config)
     arrays = named("degree", polynomials(config, synthetic))
-    for name, study in (
-        ("width", {"width": sweep.static(config.widths)}),
-        ("strength", {"strength": sweep.choice(config.strengths)}),
-        ("time", {"time": sweep.choice(config.times)}),
-    ):
-        space = {"width": sweep.static(config.widths[-1:])} | study
-        predictions = synthetic.networks(config, space, jax.random.clone(key))
-        arrays |= named(name, [synthetic.parts(each) for each in predictions])
+    predictions, first = synthetic.networks(config, jax.random.clone(key)), 0
+    for name, study in (("width", config.widths), ("strength", config.strengths), ("time", config.times)):
+        arrays |= named(name, [synthetic.parts(each) for each in predictions[first : first + len(study)]])
+        first += len(study)
     return arrays | diabetes(config, jax.random.clone(key)) | digit_parts(config, jax.random.clone(key))
 
 
@@ -113,23 +110,33 @@ class Synthetic:
             "measured_standard_error": scatter,
         }
 
-    def networks(self, config, space, key):
-        """Predictions of tanh networks trained by Adam on all of each training set, ``[settings, replicas, ...]``."""
+    def networks(self, config, key):
+        """Predictions of tanh networks trained by Adam on all of each training set, ``[settings, replicas, ...]``.
+
+        The settings are the widths, the strengths and the times; those of one width share a program.
+        """
+        widest = config.widths[-1:]
+        others = len(config.strengths) + len(config.times)
+        settings = sweep.Settings(
+            {
+                "strength": np.array([0.0] * len(config.widths) + [*config.strengths] + [0.0] * len(config.times)),
+                "time": np.array([config.steps] * (len(config.widths) + len(config.strengths)) + [*config.times]),
+            },
+            {"width": config.widths + others * widest},
+        )
         task = sweep.supervised(
             lambda h, rngs: MLP((1, h["width"], 1), activation=jnp.tanh, rngs=rngs),
             lambda outputs, y: jnp.mean(jnp.square(outputs - y)) / 2,
             optimizer,
         )
         data = Splits((self.x, self.y), (self.points, self.truth(self.points).astype(np.float32)))
-        return trained(config, task, space, data, self.rows, self.points, key)
+        return trained(config, task, settings, data, self.rows, self.points, key)
 
 
 def optimizer(h):
     """Adam, with an L2 penalty of ``strength``, that stands still after ``time`` steps."""
-    rate = 0.02
-    if "time" in h:
-        return regopt.adam(lambda count: jnp.where(count < h["time"], rate, 0.0))
-    return regopt.regularize(regopt.adam(rate), penalties.l2(h.get("strength", 0.0)))
+    adam = regopt.adam(lambda count: jnp.where(count < h["time"], 0.02, 0.0))
+    return regopt.regularize(adam, penalties.l2(h["strength"]))
 
 
 def trained(config, task, space, data, rows, inputs, key):
@@ -305,35 +312,45 @@ def panel(axes, arrays, name, x, low):
 
 def claims(config, arrays):
     """The parts add up; bias falls and variance rises with capacity; each loss has its identity."""
-    geman, deck = "Geman, Bienenstock & Doursat (1992)", "Goodfellow et al. (2016), section 5.4"
+    return _sum_claims(arrays) + _capacity_claims(arrays) + _digits_claims(arrays)
+
+
+def _sum_claims(arrays):
+    """Bias, variance and noise against the error on new observations, along each knob."""
     result = []
     for name in ("degree", "width", "strength", "time"):
         gap = arrays[f"{name}_measured"] - arrays[f"{name}_error"]
         spread = np.hypot(arrays[f"{name}_measured_standard_error"], arrays[f"{name}_error_standard_error"])
         worst = float(np.max(np.abs(gap) / spread))
         statement = f"by {name}: error on new observations minus bias + variance + noise, the worst in standard errors"
-        result.append(Claim(statement, geman, 0.0, worst, tolerance=4.0))
+        result.append(Claim(statement, GEMAN, 0.0, worst, tolerance=4.0))
+    return result
+
+
+def _capacity_claims(arrays):
+    """Bias falls and variance rises with capacity, penalty and time."""
     bias, variance, error = (arrays[f"degree_{part}"] for part in ("bias", "variance", "error"))
     best = int(np.argmin(error))
     narrow = float(arrays["width_bias"][-1] / arrays["width_bias"][0])
-    result += [
-        Claim(
-            "by degree: squared bias, highest over lowest degree", deck, 1.0, float(bias[-1] / bias[0]), 0, "at most"
-        ),
-        Claim("by degree: variance, highest over lowest", deck, 1.0, float(variance[-1] / variance[0]), 0, "at least"),
-        Claim("by degree: the best one is at neither end (1: so)", deck, 1.0, float(0 < best < len(error) - 1)),
-        Claim("by width: squared bias, widest over narrowest network", deck, 1.0, narrow, 0, "at most"),
-    ]
     strong = arrays["strength_variance"][-1] / arrays["strength_variance"][0]
     early = arrays["time_variance"][0] / arrays["time_variance"][-1]
-    result += [
-        Claim("variance at the strongest penalty over that at none", deck, 1.0, float(strong), 0, "at most"),
-        Claim("variance after the fewest steps over that after the most", deck, 1.0, float(early), 0, "at most"),
+    return [
+        Claim(
+            "by degree: squared bias, highest over lowest degree", BOOK, 1.0, float(bias[-1] / bias[0]), 0, "at most"
+        ),
+        Claim("by degree: variance, highest over lowest", BOOK, 1.0, float(variance[-1] / variance[0]), 0, "at least"),
+        Claim("by degree: the best one is at neither end (1: so)", BOOK, 1.0, float(0 < best < len(error) - 1)),
+        Claim("by width: squared bias, widest over narrowest network", BOOK, 1.0, narrow, 0, "at most"),
+        Claim("variance at the strongest penalty over that at none", BOOK, 1.0, float(strong), 0, "at most"),
+        Claim("variance after the fewest steps over that after the most", BOOK, 1.0, float(early), 0, "at most"),
     ]
+
+
+def _digits_claims(arrays):
+    """The identities of cross-entropy and of the zero-one loss on digits."""
     parts = arrays["entropy_parts"]
     inflation = float(arrays["wolpert_inflation"])
     return [
-        *result,
         Claim(
             "digits, cross-entropy: bias + variance + noise minus the mean loss",
             "Heskes (1998); Yang et al. (2020)",

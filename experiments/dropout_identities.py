@@ -221,11 +221,21 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """The exact numbers, the printed slips beside the right values, and what is not exact."""
+    return [
+        *_error_claims(arrays),
+        *_ensemble_claims(arrays),
+        *_rate_claims(arrays),
+        *_wager_claims(arrays),
+        *_ridge_claims(arrays),
+        *_gaussian_claims(config, arrays),
+    ]
+
+
+def _error_claims(arrays):
+    """The mean error over all masks, with its half, and the scale at inference."""
     names = ("formula", "ensemble", "printed", "mean")
     error, ensemble, printed, mean = (arrays[f"{name}_error"] for name in names)
     middle = len(error) // 2
-    deviation = 4 / np.sqrt(config.draws)
-    limit, found = float(arrays["wager_limit"]), arrays["wager_error"]
     return [
         exact("mean error over all masks and E_N + 1/2 sum p (1 - p) w^2 I^2", BALDI, mean - error),
         exact("mean gradient and the gradient of that", BALDI, arrays["slope_gap"]),
@@ -250,6 +260,12 @@ def claims(config, arrays):
             float(arrays["mean_sum_ratio"]),
             tolerance=1e-13,
         ),
+    ]
+
+
+def _ensemble_claims(arrays):
+    """Which ensembles over masks one pass with scaled weights is, and which not."""
+    return [
         exact("geometric mean of a logistic unit, sigma(E S), all rates", BALDI, arrays["gap_logistic"]),
         exact("geometric ensemble of a softmax and one pass, all rates", f"{BOOK}, (7.66)", arrays["gap_softmax"]),
         exact("the same, deep linear with all layers dropped", f"{BOOK}, section 7.12", arrays["gap_linear"]),
@@ -267,6 +283,12 @@ def claims(config, arrays):
             float(np.max(arrays["gap_arithmetic"])),
             relation="at least",
         ),
+    ]
+
+
+def _rate_claims(arrays):
+    """Whether a rate of one half is the strongest penalty."""
+    return [
         Claim(
             "rate of the largest penalty p (1 - p) w^2 in weights of training (the lecture's reason for one half)",
             BALDI,
@@ -281,6 +303,14 @@ def claims(config, arrays):
             float(np.min(np.diff(arrays["deployed"]))),
             relation="at least",
         ),
+    ]
+
+
+def _wager_claims(arrays):
+    """The quadratic penalty against the exact one."""
+    limit, found = float(arrays["wager_limit"]), arrays["wager_error"]
+    middle = len(arrays["formula_error"]) // 2
+    return [
         exact("least squares: quadratic penalty over exact one, - 1", WAGER, arrays["linear_error"], 1e-11),
         Claim(
             f"logistic: quadratic penalty over exact one, - 1, as the rate goes to 0: {100 * limit:.2f} %, not 0",
@@ -303,6 +333,12 @@ def claims(config, arrays):
             float(np.log2(found[1, 1 + middle] / found[0, 1 + middle])),
             tolerance=0.02,
         ),
+    ]
+
+
+def _ridge_claims(arrays):
+    """Dropout in least squares as ridge regression."""
+    return [
         exact("dropout least squares and ridge with (1 - p) / p diag(X'X)", SRIVASTAVA, arrays["ridge_gap"], 1e-11),
         Claim(
             "ridge with p (1 - p) diag(X'X) on the weights of inference is another: relative distance",
@@ -311,6 +347,13 @@ def claims(config, arrays):
             float(arrays["trained_weight_strength_gap"]),
             relation="at least",
         ),
+    ]
+
+
+def _gaussian_claims(config, arrays):
+    """Mean and variance of Gaussian dropout, within four standard errors."""
+    deviation = 4 / np.sqrt(config.draws)
+    return [
         Claim(
             "mean of Gaussian dropout at rate 0.3",
             "Srivastava et al. (2014), section 10",

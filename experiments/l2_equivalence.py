@@ -269,9 +269,19 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """The exact numbers, the printed slips beside the right values, and the bounds."""
-    slope = np.polyfit(np.log(config.steps), np.log(arrays["best_strengths"]), 1)[0]
+    return [
+        *_exact_claims(arrays),
+        *_order_claims(config, arrays),
+        *_ridge_claims(arrays),
+        *_rule_claims(arrays),
+        *bounds(arrays),
+    ]
+
+
+def _exact_claims(arrays):
+    """The tridiagonal example, and an early stop as an L2 penalty in each direction."""
     exact = np.array([13 / 28, -1 / 7, -1 / 28])
-    result = [
+    return [
         Claim(
             "tridiagonal example at strength 2: distance to 13/28, -1/7, -1/28",
             f"{BOOK}, (7.10)",
@@ -300,6 +310,13 @@ def claims(config, arrays):
             worst(arrays["stopped"], arrays["iterated"]),
             tolerance=1e-13,
         ),
+    ]
+
+
+def _order_claims(config, arrays):
+    """The orders of the expansions that relate strength and steps."""
+    slope = np.polyfit(np.log(config.steps), np.log(arrays["best_strengths"]), 1)[0]
+    return [
         Claim(
             "order of what 1/(rate steps) - l (steps+1)/(2 steps) leaves, in l",
             f"{BOOK}, (7.44), one term on",
@@ -314,8 +331,6 @@ def claims(config, arrays):
             float(slope),
             tolerance=0.01,
         ),
-    ]
-    result += [
         Claim(
             "order of a / (l + a) - (1 - l / a) in 1 / a, a the strength (printed in the lecture: 1 - a l)",
             f"{BOOK}, (7.44)",
@@ -323,6 +338,12 @@ def claims(config, arrays):
             float(arrays["penalty_order"]),
             tolerance=0.01,
         ),
+    ]
+
+
+def _ridge_claims(arrays):
+    """The minimum of the ridge objective, and that it is not at the printed solution."""
+    return [
         Claim(
             "gradient of |Xw - y|^2 + a/2 |w|^2 at (X'X + a/2 I)^-1 X'y, largest entry",
             "Hoerl & Kennard (1970), (2.1)",
@@ -338,10 +359,15 @@ def claims(config, arrays):
             tolerance=1e-12,
         ),
     ]
+
+
+def _rule_claims(arrays):
+    """By how much the rule is off."""
+    result = []
     for length, known, error in zip(LENGTHS, OFF_BY, arrays["rule_error"], strict=False):
         statement = f"1 / (rate steps) is too large by this fraction where rate x eigenvalue x steps = {length:g}"
         result.append(Claim(statement, f"{BOOK}, (7.42)", float(known), float(error), tolerance=0.006))
-    return result + bounds(arrays)
+    return result
 
 
 def bounds(arrays):

@@ -30,6 +30,7 @@ from regopt.experiment import Claim
 from regopt.layers import MLP
 
 BELOW = {"frameon": False, "fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # off the curves
+BOOK = "Goodfellow et al. (2016), section 7.8"
 FOREVER = 2**30  # a stop that is never reached
 HIDDEN = {"start", "solution", "stopped", "penalised", "stopped_moves"}  # large, and read inside run only
 MODELS = ("linear", "linearised", "network")
@@ -222,31 +223,38 @@ def fractions(axes, config, arrays):
 
 def claims(config, arrays):
     """Where theory is exact it is met; for the network, what holds and what does not."""
-    book = "Goodfellow et al. (2016), section 7.8"
-    here = "measured here"
-    first, last = (config.stops[place] for place in (0, -1))
-    at_rule, at_predicted = arrays["network_held_out_rule_gap"], arrays["network_held_out_gap"]
-    result = [
+    return _exact_claims(arrays) + _network_claims(config, arrays)
+
+
+def _exact_claims(arrays):
+    """Lanczos, and the models that are linear in their parameters."""
+    return [
         Claim(
             "largest curvature by Lanczos, relative to the dense matrix's",
             "Golub & Meurant (2010)",
             1.0,
             float(arrays["lanczos_largest"] / arrays["dense_largest"]),
             tolerance=1e-4,
-        )
+        ),
+        *(
+            Claim(
+                f"{model} model: measured minus predicted distance of stop and penalty, the worst stop",
+                BOOK,
+                0.0,
+                float(np.max(np.abs(arrays[f"{model}_train_gap"] - arrays[f"{model}_predicted_gap"]))),
+                tolerance=2e-3,
+            )
+            for model in ("linear", "linearised")
+        ),
     ]
-    result += [
-        Claim(
-            f"{model} model: measured minus predicted distance of stop and penalty, the worst stop",
-            book,
-            0.0,
-            float(np.max(np.abs(arrays[f"{model}_train_gap"] - arrays[f"{model}_predicted_gap"]))),
-            tolerance=2e-3,
-        )
-        for model in ("linear", "linearised")
-    ]
+
+
+def _network_claims(config, arrays):
+    """Distances of the stopped and the penalised network, as functions and as parameters."""
+    here = "measured here"
+    first, last = (config.stops[place] for place in (0, -1))
+    at_rule, at_predicted = arrays["network_held_out_rule_gap"], arrays["network_held_out_gap"]
     return [
-        *result,
         Claim(
             "network: distance of outputs on held-out images at the predicted strength, the worst stop and seed",
             here,

@@ -199,10 +199,19 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """Ridge, the orders of the expansions, the constant, and the two optima of smoothed labels."""
+    return [
+        *_copy_claims(config, arrays),
+        *_noise_claims(arrays),
+        *_many_copies_claims(config, arrays),
+        *_label_claims(arrays),
+    ]
+
+
+def _copy_claims(config, arrays):
+    """Least squares on noisy copies against ridge."""
     number, distance = np.array(config.copies), arrays["ridge_distance"]
     expected = float(distance[0] * np.sqrt(number[0] / number[-1]))
-    orders = {name: np.diff(np.log2(arrays[name])) for name in ("remainder", "slope_only_remainder")}
-    result = [
+    return [
         Claim(
             f"distance to ridge with a = n s^2, over its 1/sqrt(K) course from {number[0]} to {number[-1]} copies",
             f"{BISHOP}; {BOOK}, section 7.5",
@@ -217,6 +226,13 @@ def claims(config, arrays):
             float(arrays["half_ridge_distance"][-1] / distance[-1]),
             relation="at least",
         ),
+    ]
+
+
+def _noise_claims(arrays):
+    """The expansions for noise on inputs and on weights."""
+    orders = {name: np.diff(np.log2(arrays[name])) for name in ("remainder", "slope_only_remainder")}
+    return [
         Claim(
             "order in s of what s^2 (f'^2 + (f - t) f'') leaves of the error that input noise adds",
             BISHOP,
@@ -246,16 +262,27 @@ def claims(config, arrays):
             tolerance=4.0,
         ),
     ]
-    if number[-1] >= 10_000:
-        result.append(
-            Claim(
-                f"{number[-1]} copies: relative distance to ridge with a = n s^2",
-                f"{BISHOP}; {BOOK}, section 7.5",
-                0.006,
-                float(distance[-1]),
-                relation="at most",
-            )
+
+
+def _many_copies_claims(config, arrays):
+    """How near ridge is, where there are copies enough to say so."""
+    number = config.copies
+    if number[-1] < 10_000:
+        return []
+    return [
+        Claim(
+            f"{number[-1]} copies: relative distance to ridge with a = n s^2",
+            f"{BISHOP}; {BOOK}, section 7.5",
+            0.006,
+            float(arrays["ridge_distance"][-1]),
+            relation="at most",
         )
+    ]
+
+
+def _label_claims(arrays):
+    """The best gap between logits and the least cross-entropy of smoothed labels."""
+    result = []
     others = np.log((1 - SMOOTHING) * (CLASSES - 1) / SMOOTHING)
     every = np.log(1 + CLASSES * (1 - SMOOTHING) / SMOOTHING)
     for spread, gap, source in (

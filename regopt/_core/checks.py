@@ -5,6 +5,8 @@ Each error says in one line which argument is meant, what it takes, and what it 
 
 from collections.abc import Iterable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -58,6 +60,12 @@ def check_index(name: str, value: object) -> None:
     """Require a whole number, which may be negative, as an axis is."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
         raise ValueError(f"{name} must be a whole number, got {brief(value)}")
+
+
+def check_key(name: str, value: object) -> None:
+    """Require a typed key of JAX."""
+    if not (isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"{name} must be a typed key, as jax.random.key(0) is, got {value!r}")
 
 
 def check_count(name: str, value: object, interval: str) -> None:

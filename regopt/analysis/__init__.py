@@ -3,6 +3,7 @@
 from regopt.analysis import bias_variance, critical_points, quadratic
 from regopt.analysis._averages import exponential_average
 from regopt.analysis._backpropagation import Backpropagated, backpropagate, layer_jacobians
+from regopt.analysis._chaos import lyapunov_exponents
 from regopt.analysis._convexity import CounterExample, negative_curvature, nonconvex_function, nonconvex_set
 from regopt.analysis._diagnosis import (
     ADVICE,
@@ -62,6 +63,7 @@ __all__ = [
     "gaussian_growth",
     "geometric_ensemble",
     "layer_jacobians",
+    "lyapunov_exponents",
     "measure_propagation",
     "nearest_strength",
     "negative_curvature",

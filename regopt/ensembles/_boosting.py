@@ -5,48 +5,17 @@ with ``y_i`` in {-1, 1}. For the exponential loss these are the weights of AdaBo
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core.checks import check_choice
 from regopt._core.numerics import check_whole
-from regopt._core.types import Key, Tree
 from regopt.ensembles._learner import Learner, predict_each
+from regopt.ensembles._rounds import Boosting, Round, boosted_rounds
 
 MarginLoss = Callable[[jax.Array], jax.Array]  # of the margins y F, elementwise, decreasing and convex
-
-
-class Boosted(NamedTuple):
-    """The rounds of a boosted ensemble."""
-
-    models: Tree  # each leaf [rounds, ...]; a list where the learner cannot be traced
-    coefficients: jax.Array  # [rounds]: a_t, the weight of h_t in F
-    errors: jax.Array  # [rounds]: the weight of what h_t gets wrong, under the weights that it was fitted to
-    normalizers: jax.Array  # [rounds]: Z_t, the sum of the new weights before they are divided by it
-    scores: jax.Array  # [rounds, n]: F_t for the training inputs
-
-
-class Boosting(NamedTuple):
-    """A boosted ensemble as pure functions.
-
-    Attributes:
-        fit: a function ``(key, x, y)`` to ``Boosted``, with y in {0, 1}.
-        scores: a function ``(boosted, x)`` to ``F_t(x)`` after every round, ``[rounds, n]``; class 1 where F > 0.
-    """
-
-    fit: Callable[[Key, jax.Array, jax.Array], Boosted]
-    scores: Callable[[Boosted, jax.Array], jax.Array]
-
-
-class _Round(NamedTuple):
-    """What a round adds, beside the model."""
-
-    coefficient: jax.Array
-    error: jax.Array
-    normalizer: jax.Array
-    scores: jax.Array
 
 
 def exponential_loss(margins: jax.Array) -> jax.Array:
@@ -214,35 +183,15 @@ def _boosting(learner: Learner, rounds: int, loss: MarginLoss, direction, coeffi
             slopes = -jax.vmap(jax.grad(loss))(signs * scores)
             return slopes / jnp.sum(slopes)
 
-        def one(scores, key):
-            weights = weights_at(scores)
-            model = learner.fit(key, x, y, weights)
-            return model, weights, learner.predict(model, x)
-
         def after(scores, weights, probabilities):
             step = direction(probabilities[:, 1].astype(x.dtype))
             error = jnp.sum(jnp.where(_sign_of(step) == signs, 0, weights))
             a = coefficient(signs, scores, step, weights, error)
             normalizer = jnp.sum(weights * jnp.exp(-a * signs * step))
-            return _Round(a, error, normalizer, scores + a * step)
+            return Round(a, error, normalizer, scores + a * step)
 
         keys, start = jax.random.split(key, rounds), jnp.zeros_like(signs)
-        if learner.traced:
-
-            def body(scores, key):
-                model, weights, probabilities = one(scores, key)
-                done = after(scores, weights, probabilities)
-                return done.scores, (model, done)
-
-            models, every = jax.lax.scan(body, start, keys)[1]
-        else:
-            models, found, finish = [], [], jax.jit(after)
-            for each in keys:
-                model, weights, probabilities = one(found[-1].scores if found else start, each)
-                models.append(model)
-                found.append(finish(found[-1].scores if found else start, weights, probabilities))
-            every = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
-        return Boosted(models, *every)
+        return boosted_rounds(learner, keys, x, y, start, weights_at, after)
 
     def scores(boosted, x):
         probabilities = predict_each(learner, boosted.models, x)[..., 1].astype(x.dtype)

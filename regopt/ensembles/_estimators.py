@@ -17,10 +17,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from regopt._core.checks import check_choice
 from regopt._core.types import Tree
 from regopt.ensembles._bagging import Bagging, bagging, out_of_bag
-from regopt.ensembles._boosting import Boosting, adaboost
+from regopt.ensembles._boosting import adaboost
 from regopt.ensembles._combine import COMBINERS
 from regopt.ensembles._learner import Learner
 from regopt.ensembles._learners import nearest_neighbours, ridge
+from regopt.ensembles._multiclass import samme
+from regopt.ensembles._rounds import Boosting
 from regopt.ensembles._stacking import Stacking, stacking
 from regopt.ensembles._stump import stump
 
@@ -170,19 +172,19 @@ class BaggedRegressor(RegressorMixin, BaseEstimator):
 
 
 class BoostedClassifier(_Classifier):
-    """AdaBoost for two classes.
+    """AdaBoost for two classes, and SAMME for more.
 
     Args:
         learner: a function from the number of classes to the weak learner.
         rounds: number of rounds.
-        variant: "discrete" or "real"; see ``adaboost``.
+        variant: "discrete" or "real"; see ``adaboost`` and ``samme``.
         random_state: a whole number >= 0.
 
     Attributes:
         ensemble_: the ``Boosted`` rounds, with their errors and coefficients.
 
     Raises:
-        ValueError: ``fit`` raises for wrong arguments and data, and for more than two classes.
+        ValueError: ``fit`` raises for wrong arguments and data.
 
     Example:
         >>> from sklearn.datasets import load_breast_cancer
@@ -207,37 +209,35 @@ class BoostedClassifier(_Classifier):
         self.learner, self.rounds, self.random_state = learner, rounds, random_state
         self.variant: Literal["discrete", "real"] = variant
 
-    def __sklearn_tags__(self):
-        """Two classes only."""
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
     def fit(self, X, y):
         """Boost on ``X`` ``[n, features]`` and ``y`` ``[n]``."""
         x, places = self._read(X, y)
-        if len(self.classes_) > 2:
-            raise ValueError(f"Only binary classification is supported. The targets have {len(self.classes_)} classes")
         self.ensemble_ = self._method().fit(jax.random.key(self.random_state), x, places)
         return self
 
     def decision_function(self, X):
-        """``F(x)``, half the log-odds of the second class; ``[n]``."""
+        """``F(x)``: half the log-odds of the second of two classes, ``[n]``; of more classes ``[n, classes]``."""
         x = _read_inputs(self, X)
         return np.asarray(self._method().scores(self.ensemble_, x)[-1])
 
     def _method(self) -> Boosting:
-        return adaboost(self.learner(2), self.rounds, variant=self.variant)
+        count = len(self.classes_)
+        if count == 2:
+            return adaboost(self.learner(2), self.rounds, variant=self.variant)
+        return samme(self.learner(count), count, self.rounds, variant=self.variant)
 
     def predict_proba(self, X):
-        """``1 / (1 + exp(-2 F))`` for the second class, ``[n, 2]``."""
-        upper = np.asarray(jax.nn.sigmoid(2 * self.decision_function(X)))
+        """``1 / (1 + exp(-2 F))`` for the second of two classes; of K, the softmax of F, or of F / (K - 1) ("real")."""
+        scores = self.decision_function(X)
+        if scores.ndim == 2:
+            return np.asarray(jax.nn.softmax(scores / (scores.shape[1] - 1 if self.variant == "real" else 1)))
+        upper = np.asarray(jax.nn.sigmoid(2 * scores))
         return np.stack([1 - upper, upper], axis=1)
 
     def predict(self, X):
         """The class of each row."""
-        places = (self.decision_function(X) > 0).astype(int)
-        return self.classes_[places]
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
 
 
 class StackedRegressor(RegressorMixin, BaseEstimator):

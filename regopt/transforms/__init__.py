@@ -3,6 +3,7 @@
 from regopt.transforms._averaging import AverageParamsState, LookaheadState, average_params, lookahead
 from regopt.transforms._centralization import centralize
 from regopt.transforms._clipping import clip, clip_by_global_norm, clip_by_layer_norm, clip_by_unit_norm
+from regopt.transforms._drop_updates import DropUpdatesState, drop_updates
 from regopt.transforms._gradient_noise import AddGradientNoiseState, add_gradient_noise
 from regopt.transforms._guard import GuardState, guard
 from regopt.transforms._microbatches import AccumulateState, accumulate
@@ -13,6 +14,7 @@ __all__ = [
     "AccumulateState",
     "AddGradientNoiseState",
     "AverageParamsState",
+    "DropUpdatesState",
     "ExplicitSamState",
     "GuardState",
     "LookaheadState",
@@ -26,6 +28,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_layer_norm",
     "clip_by_unit_norm",
+    "drop_updates",
     "guard",
     "lookahead",
     "reduce_on_plateau",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.checks import check_key
 from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
 from regopt._core.types import Key, Number
 
@@ -53,8 +54,7 @@ def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.Gra
     """
     check_number("eta", eta, "[0, inf)")
     check_number("gamma", gamma, "[0, inf)")
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise ValueError(f"key must be a typed key, as jax.random.key(0) is, got {key!r}")
+    check_key("key", key)
 
     def init(params):
         trees.refuse_complex(params)

@@ -48,5 +48,23 @@ ROWS = [
         group=AROUND,
         updates="incoming",
     ),
+    Row(
+        transforms.drop_updates,
+        "transform",
+        {"rate": (0.4, 0.15)},
+        {"rate": (0.0, 1.0)},
+        build=lambda rate: transforms.drop_updates(jax.random.key(5), rate),
+        group=AROUND,
+        updates="incoming",
+    ),
+    Row(
+        transforms.drop_updates,
+        "transform",
+        {"rate": (0.4, 0.15)},
+        {"rate": (0.0, 1.0)},
+        build=lambda rate: transforms.drop_updates(jax.random.key(5), rate, inverted=True),
+        updates="incoming",
+        variant="inverted",
+    ),
     Row(transforms.centralize, "transform", {}, group=AROUND, updates="incoming"),
 ]
