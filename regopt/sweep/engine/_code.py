@@ -88,7 +88,7 @@ def _all(values: Iterable[object], seen: dict[int, object]) -> Iterator[str]:
         yield from _words(value, seen)
 
 
-def _function(function: types.FunctionType, seen: dict[int, Any]) -> Iterator[str]:
+def _function(function: types.FunctionType, seen: dict[int, object]) -> Iterator[str]:
     code = function.__code__
     if function.__doc__ is not None and code.co_consts[:1] == (function.__doc__,):
         code = code.replace(co_consts=(None, *code.co_consts[1:]))
@@ -117,7 +117,7 @@ def _names(code: types.CodeType) -> list[str]:
     return sorted({*code.co_names, *(name for each in inner for name in _names(each))})
 
 
-def _class(kind: type, seen: dict[int, Any]) -> Iterator[str]:
+def _class(kind: type, seen: dict[int, object]) -> Iterator[str]:
     """The methods of a class that a person wrote; those of installed packages have versions."""
     yield f"class {kind.__module__}.{kind.__qualname__}"
     if kind.__module__ != "builtins":

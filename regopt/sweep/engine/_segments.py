@@ -1,7 +1,8 @@
 """The programs of a group that train a segment: one for each size of a call, compiled when it is first needed."""
 
 import dataclasses
-from typing import Any
+
+import jax
 
 from regopt.sweep.engine._compile import Form, segment_for
 
@@ -15,12 +16,12 @@ class Segments:
         largest: the program of these.
     """
 
-    def __init__(self, form: Form, chunk: int, largest: Any):
+    def __init__(self, form: Form, chunk: int, largest: jax.stages.Compiled):
         self._form = form
         self._programs = {chunk: largest}
         self._seconds = (0.0, 0.0)
 
-    def of(self, chunk: int) -> Any:
+    def of(self, chunk: int) -> jax.stages.Compiled:
         """The program of calls with so many slots of a device."""
         if chunk not in self._programs:
             made = segment_for(dataclasses.replace(self._form, chunk=chunk))
