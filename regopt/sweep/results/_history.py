@@ -32,7 +32,7 @@ class History:
     first_bad_step: np.ndarray  # [settings], int: see ``Result.to_pandas``; 0 where nothing was bad
     best_step: np.ndarray  # [settings], int: the best step so far with early stopping, else 0
     last_step: np.ndarray  # [settings], int: number of steps done
-    slots: np.ndarray  # [settings, evaluations], int: the slot of the call that trained a segment; -1 without one
+    slots: np.ndarray  # [settings, evaluations], int: the slot in which a segment is trained; -1 where none is planned
     parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 if undecided
     used: dict[str, np.ndarray]  # each [settings, evaluations]: the values of the numbers that change in training
 
