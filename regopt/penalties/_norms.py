@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import direction_and_norm, safe_divide, safe_sqrt
-from regopt._core.sums import sum_leading
 
 _NEAR, _NEAR_STEPS = 0.98, 3  # norms that shrink by a factor above 0.98 take up to 3 steps cheaper than Newton's
 _STEPS = 24  # upper bound; no step is needed where reaches are small beside the norm, and about four otherwise
@@ -150,8 +149,6 @@ def _norm_after_jvp(axis, primals, tangents):
 
 def _total(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Array:
     """The sum over the axes, which stay with length 1, or over all entries of all arrays."""
-    if axis and axis == tuple(range(len(axis))):
-        return reduce(jnp.add, [sum_leading(x, len(axis)) for x in arrays])
     return reduce(jnp.add, [jnp.sum(x, axis=axis, keepdims=axis is not None) for x in arrays])
 
 
