@@ -4,17 +4,6 @@ import jax
 import jax.numpy as jnp
 
 
-def sum_leading(x: jax.Array, axes: int) -> jax.Array:
-    """The sum over the first ``axes`` axes, at least one, which remain with length 1.
-
-    It is computed as a product with ones, because XLA takes twice as long on a CPU for the sum itself.
-    """
-    ones = jnp.ones((1, *x.shape[:axes]), x.dtype)
-    contracted = tuple(range(1, axes + 1)), tuple(range(axes))
-    sums = jax.lax.dot_general(ones, x, (contracted, ((), ())), precision=jax.lax.Precision.HIGHEST)
-    return jnp.expand_dims(sums, tuple(range(1, axes)))
-
-
 def sum_vector(vector: jax.Array) -> jax.Array:
     """The sum of a vector, such as one number for each leaf of a tree.
 

@@ -15,8 +15,9 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
 from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_sqrt, widen
+from regopt._core.scheduled import takes_schedules
 from regopt._core.sums import largest_of_vector, sum_vector
-from regopt._core.types import Number, Tree
+from regopt._core.types import Number, ScheduledNumber, Tree
 from regopt.transforms._attempt import attempt
 
 Pair: TypeAlias = tuple[jax.Array, jax.Array]
@@ -37,8 +38,11 @@ class GuardState(NamedTuple):
     )
 
 
+@takes_schedules()
 def guard(
-    optimizer: optax.GradientTransformation, max_norm: Number | None = None, max_shrink: Number = 1e6
+    optimizer: optax.GradientTransformation,
+    max_norm: ScheduledNumber | None = None,
+    max_shrink: ScheduledNumber = 1e6,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer without the steps that are not finite; a gradient longer than ``max_norm`` is clipped first.
 
@@ -75,10 +79,11 @@ def guard(
 
     Args:
         optimizer: any optax or regopt transformation.
-        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced. None does not clip.
+        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced or scheduled. None does
+            not clip.
         max_shrink: how many times ``max_norm`` a gradient may be long before it is dropped instead of clipped, >= 1,
-            dimensionless; may be traced. In float32 a factor above 1e18 counts as 1e18. Not used without ``max_norm``,
-            nor with one of 0.
+            dimensionless; may be traced or scheduled. In float32 a factor above 1e18 counts as 1e18. Not used
+            without ``max_norm``, nor with one of 0.
 
     Returns:
         The guarded optimizer. It checks the moved parameters only if ``update`` receives ``params``.
@@ -146,7 +151,9 @@ def guard(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _cleaned(grads: Tree, max_norm: Number | None, max_shrink: Number) -> tuple[Tree, jax.Array, jax.Array]:
+def _cleaned(
+    grads: Tree, max_norm: ScheduledNumber | None, max_shrink: ScheduledNumber
+) -> tuple[Tree, jax.Array, jax.Array]:
     """The clipped gradient, or zeros for one to be dropped; whether it is kept; whether it has an entry other than 0.
 
     Zeros keep the dropped values out of the optimizer's arithmetic and of derivatives through it.
