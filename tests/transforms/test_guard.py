@@ -314,7 +314,7 @@ def test_the_bound_is_checked():
 
 
 def test_a_guarded_step_takes_few_kernels_and_no_memory_beside_its_results():
-    """Eight kernels for a matrix: the gradient's norm, three for the check, three for the results, one to spare."""
+    """Seven kernels for a matrix, one for the norm of the gradient, three to check, three for results; one to spare."""
     params = {f"layer {i}": jnp.ones((64, 64)) for i in range(12)}
     optimizer = regopt.guard(regopt.adam(0.1), 1.0)
 
