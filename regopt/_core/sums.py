@@ -26,3 +26,17 @@ def largest_of_vector(vector: jax.Array) -> jax.Array:
     Array(2., dtype=float32)
     """
     return jnp.sort(vector)[-1]
+
+
+@jax.custom_jvp
+def sum_of_squares(g: jax.Array, factor: jax.Array) -> jax.Array:
+    """``sum (factor g)**2``, with derivative 0 where that is not finite."""
+    return jnp.sum(jnp.square(factor * g))
+
+
+@sum_of_squares.defjvp
+def _sum_of_squares_jvp(primals, tangents):
+    (g, factor), (g_dot, factor_dot) = primals, tangents
+    total = sum_of_squares(g, factor)
+    kept = jnp.where(total <= jnp.finfo(total.dtype).max, g, 0)
+    return total, 2 * factor * jnp.sum(kept * (factor * g_dot + factor_dot * kept))

@@ -16,7 +16,7 @@ from regopt._core import trees
 from regopt._core.checks import check_optimizer
 from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_sqrt, widen
 from regopt._core.scheduled import takes_schedules
-from regopt._core.sums import largest_of_vector, sum_vector
+from regopt._core.sums import largest_of_vector, sum_of_squares, sum_vector
 from regopt._core.types import Number, ScheduledNumber, Tree
 from regopt.transforms._attempt import attempt
 
@@ -172,7 +172,7 @@ def _cleaned(
     # short to count, so one pass over the leaves is enough.
     smallest = 2 * limits.tiny
     unit = jnp.where(bound > 0, jnp.clip(bound, smallest, 1 / smallest), 1)
-    square = sum_vector(jnp.stack([_sum_of_squares(g, 1 / unit) for g in wide]))
+    square = sum_vector(jnp.stack([sum_of_squares(g, 1 / unit) for g in wide]))
     finite = square <= limits.max
     length, longest = safe_sqrt(jnp.where(finite, square, 0)), bound / unit
     shrink = jnp.minimum(like(max_shrink, bound), math.sqrt(limits.max) / 16)
@@ -183,20 +183,6 @@ def _cleaned(
         return (factor * jnp.where(factor > 0, wide, 0)).astype(g.dtype)
 
     return structure.unflatten(map(clipped, leaves, wide)), kept, kept & (length > 0) & (bound > 0)
-
-
-@jax.custom_jvp
-def _sum_of_squares(g: jax.Array, factor: jax.Array) -> jax.Array:
-    """``sum (factor g)**2``, with derivative 0 where that is not finite."""
-    return jnp.sum(jnp.square(factor * g))
-
-
-@_sum_of_squares.defjvp
-def _sum_of_squares_jvp(primals, tangents):
-    (g, factor), (g_dot, factor_dot) = primals, tangents
-    total = _sum_of_squares(g, factor)
-    kept = jnp.where(total <= jnp.finfo(total.dtype).max, g, 0)
-    return total, 2 * factor * jnp.sum(kept * (factor * g_dot + factor_dot * kept))
 
 
 class _Seen(NamedTuple):
