@@ -45,7 +45,7 @@ def takes_schedules(
         numbers = [
             name
             for name, parameter in parameters.items()
-            if name not in own and parameter.annotation in (ScheduledNumber, NumberOrSchedule)
+            if name not in own and parameter.annotation in (ScheduledNumber, ScheduledNumber | None, NumberOrSchedule)
         ]
 
         @functools.wraps(factory)

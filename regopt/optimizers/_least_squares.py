@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core.numerics import check_number, like, safe_divide
-from regopt._core.types import Number, NumberOrSchedule
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber
 from regopt.optimizers._flat import Link, on_vector
 from regopt.optimizers._newton import NewtonState, solve_symmetric
 from regopt.optimizers._sgd import scale_by_learning_rate
 
 
+@takes_schedules("learning_rate")
 def gauss_newton(
-    learning_rate: NumberOrSchedule = 1.0, regularization: Number = 0.0
+    learning_rate: NumberOrSchedule = 1.0, regularization: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """The Gauss-Newton method, ``w <- w - learning_rate * (J'J + regularization I)^-1 J'r``.
 
@@ -29,7 +31,8 @@ def gauss_newton(
     Args:
         learning_rate: factor of the step, >= 0, dimensionless, 1 for the full step; a number (may be traced), a
             schedule, or a prefix tree of these.
-        regularization: constant damping, >= 0, in units of squared residual per squared parameter; may be traced.
+        regularization: constant damping, >= 0, in units of squared residual per squared parameter; may be traced or
+            scheduled.
 
     Returns:
         The optimizer; its state holds the smallest eigenvalue of J'J.

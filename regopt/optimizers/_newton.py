@@ -14,7 +14,8 @@ import optax
 from regopt._core import linalg
 from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, like, safe_divide
-from regopt._core.types import Number, NumberOrSchedule
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import NumberOrSchedule, ScheduledNumber
 from regopt.curvature import hessian_product
 from regopt.optimizers._flat import Link, on_vector
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -26,8 +27,9 @@ class NewtonState(NamedTuple):
     smallest_curvature: jax.Array  # shape (), at least float32: smallest eigenvalue (entry) of the last Hessian
 
 
+@takes_schedules("learning_rate")
 def newton(
-    learning_rate: NumberOrSchedule = 1.0, regularization: Number = 0.0, *, saddle_free: bool = False
+    learning_rate: NumberOrSchedule = 1.0, regularization: ScheduledNumber = 0.0, *, saddle_free: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Newton's method, ``w <- w - learning_rate * (H + regularization I)^-1 g``.
 
@@ -43,7 +45,7 @@ def newton(
         learning_rate: factor of the step, >= 0, dimensionless, 1 for the full step; a number (may be traced), a
             schedule, or a prefix tree of these.
         regularization: constant added to every curvature, >= 0, in units of the loss per squared parameter; may be
-            traced.
+            traced or scheduled.
         saddle_free: if True, take the absolute value of the Hessian; static.
 
     Returns:
@@ -84,8 +86,9 @@ def newton(
     return optax.chain(on_vector(Link(_init, update), wide=True), scale_by_learning_rate(learning_rate))
 
 
+@takes_schedules("learning_rate")
 def diagonal_newton(
-    learning_rate: NumberOrSchedule = 1.0, regularization: Number = 0.0
+    learning_rate: NumberOrSchedule = 1.0, regularization: ScheduledNumber = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Newton's method with the diagonal, ``w_i <- w_i - learning_rate * g_i / (|H_ii| + regularization)``.
 
@@ -97,7 +100,7 @@ def diagonal_newton(
         learning_rate: factor of the step, >= 0, dimensionless; a number (may be traced), a schedule, or a prefix tree
             of these.
         regularization: constant added to every curvature, >= 0, in units of the loss per squared parameter; may be
-            traced.
+            traced or scheduled.
 
     Returns:
         The optimizer; its ``update`` requires ``params`` and ``value_fn``, as that of ``newton``.

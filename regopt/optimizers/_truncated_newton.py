@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_norm, safe_sqrt
-from regopt._core.types import Number
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Number, ScheduledNumber
 from regopt.curvature import hessian_product
 from regopt.optimizers._flat import Link, descending, on_vector
 from regopt.optimizers._linesearch import LineSearch, line_search
@@ -21,8 +22,9 @@ class NewtonCGState(NamedTuple):
     negative_curvature: jax.Array  # shape (), bool: the last update met a direction of negative curvature
 
 
+@takes_schedules()
 def newton_cg(
-    max_iterations: Number = 100, forcing: Number = 0.5, *, linesearch: LineSearch = "zoom"
+    max_iterations: Number = 100, forcing: ScheduledNumber = 0.5, *, linesearch: LineSearch = "zoom"
 ) -> optax.GradientTransformationExtraArgs:
     """Truncated Newton: ``H d = -g`` solved to ``|H d + g| <= min(forcing, sqrt|g|) |g|`` by conjugate gradients.
 
@@ -35,7 +37,7 @@ def newton_cg(
     Args:
         max_iterations: largest number of Hessian-vector products in an update, >= 1; may be traced.
         forcing: largest residual of the linear system relative to the gradient, in [0, 1), dimensionless; may be
-            traced.
+            traced or scheduled.
         linesearch: ``"zoom"`` (strong Wolfe conditions with ``c2 = 0.9``), ``"backtracking"``,
             ``"exact_quadratic"``, or a line search of optax; static.
 

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.numerics import direction_and_norm, safe_divide, safe_sqrt
-from regopt._core.sums import sum_leading
 
 _NEAR, _NEAR_STEPS = 0.98, 3  # norms that shrink by a factor above 0.98 take up to 3 steps cheaper than Newton's
 _STEPS = 24  # upper bound; no step is needed where reaches are small beside the norm, and about four otherwise
@@ -85,6 +84,9 @@ def _norm_after(
     """
     limits = jnp.finfo(arrays[0].dtype)
     close = limits.eps / 4
+    if not all(w.size for w in arrays):
+        kept = [(w, reach) for w, reach in zip(arrays, reaches, strict=True) if w.size]
+        return _norm_after(*map(tuple, zip(*kept, strict=True)), axis) if kept else _total(arrays, axis)
 
     def norm_of(parts):
         return jnp.sqrt(jnp.clip(_total([jnp.square(x) for x in parts], axis), limits.tiny, limits.max))
@@ -101,8 +103,9 @@ def _norm_after(
         squares = _total([jnp.square(t) for t in ratios], axis)
         slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
         ahead = [(jnp.abs(t) - 1) * m for m, t in zip(sums, ratios, strict=True)]  # |u| >= |u_i|
-        ahead = reduce(jnp.maximum, [jnp.max(x, axis=axis, keepdims=axis is not None, initial=0) for x in ahead])
-        return jnp.maximum(n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope), ahead)
+        # the bound 0 comes after the maximum, because XLA would compile it to several kernels with a bound of its own
+        ahead = reduce(jnp.maximum, [jnp.max(x, axis=axis, keepdims=axis is not None) for x in ahead])
+        return jnp.maximum(n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope), jnp.maximum(ahead, 0))
 
     def goes_on(carry):
         count, _, moves = carry
@@ -150,8 +153,6 @@ def _norm_after_jvp(axis, primals, tangents):
 
 def _total(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Array:
     """The sum over the axes, which stay with length 1, or over all entries of all arrays."""
-    if axis and axis == tuple(range(len(axis))):
-        return reduce(jnp.add, [sum_leading(x, len(axis)) for x in arrays])
     return reduce(jnp.add, [jnp.sum(x, axis=axis, keepdims=axis is not None) for x in arrays])
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
 from regopt._core.placing import on_whole_arrays
-from regopt._core.types import Mask, Number, NumberTree, Tree
+from regopt._core.types import Mask, Number, NumberTree, ScheduledNumber, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
 
@@ -223,7 +223,9 @@ def threshold_to_sum(sizes: jax.Array, radius: Number) -> jax.Array:
     return jnp.where(jnp.sum(sizes) > radius, jnp.maximum(threshold, 0), 0)
 
 
-def shortened(arrays: list[jax.Array], max_norm: Number, axis: tuple[int, ...] | None = None) -> list[jax.Array]:
+def shortened(
+    arrays: list[jax.Array], max_norm: ScheduledNumber, axis: tuple[int, ...] | None = None
+) -> list[jax.Array]:
     """The arrays, scaled down to the norm ``max_norm`` where their norm is larger.
 
     Args:

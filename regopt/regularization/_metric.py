@@ -11,7 +11,6 @@ import optax
 
 from regopt._core import trees
 from regopt._core.protocols import displaced, parts
-from regopt._core.sums import sum_leading
 from regopt._core.types import ExtraArgs, Tree
 from regopt.regularization import _reading as reading
 from regopt.regularization._values import HELD, PARAMS, POINTS, Kind, Value
@@ -190,6 +189,4 @@ def only_trained(trained: list[bool], tree: Tree, otherwise: Tree) -> Tree:
 
 def count_true(condition: jax.Array) -> jax.Array:
     """The number of true entries; int32 of shape ()."""
-    # columns are summed in floats, exact up to 2**24 rows, because XLA sums integers slowly
-    columns = sum_leading(jnp.atleast_1d(condition).astype(jnp.float32), 1)
-    return jnp.sum(columns.astype(jnp.int32), dtype=jnp.int32)
+    return trees.total_count([trees.count_true_in_leaf(condition)])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from regopt._core.jaxprs import Atom, shaped
+from regopt._core.jaxprs import Atom, evaluated, shaped
 from regopt.regularization._numbering import branch_key, constant_key, key_of
 from regopt.regularization._rules import ALIASES, classified, filled, response
 from regopt.regularization._values import Kind, Value, fixed, held, joined
@@ -80,7 +80,7 @@ def _results(eqn: JaxprEqn, values: list[Value], keeps: list[bool], evaluates: b
     classes = [value._replace(key=key_of(eqn, place, values, value)) for place, value in enumerate(classes)]
     if not evaluates:
         return classes
-    primals = _evaluated(eqn, values)
+    primals = evaluated(eqn, [value.primal for value in values])
     return [
         value._replace(primal=primal, response=response(eqn, values, value))
         for value, primal in zip(classes, primals, strict=True)
@@ -118,14 +118,6 @@ def _conditional(eqn: JaxprEqn, values: list[Value], keeps: list[bool], evaluate
         [value.response for value in operands],
     )
     return [v._replace(primal=p, response=r) for v, p, r in zip(classes, primals, responses, strict=True)]
-
-
-def _evaluated(eqn: JaxprEqn, values: Sequence[Value]) -> list[jax.Array]:
-    bound = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.10.2 has no functions any more
-    with eqn.ctx.manager:
-        results = eqn.primitive.bind(*functions, *(value.primal for value in values), **params)
-    return list(results) if eqn.primitive.multiple_results else [results]
 
 
 def _remembered(jaxpr: Jaxpr, results: Sequence[bool]) -> set[Var]:

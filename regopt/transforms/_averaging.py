@@ -13,7 +13,8 @@ from regopt._core import trees
 from regopt._core.checks import check_optimizer
 from regopt._core.numerics import as_float, check_number, one_minus, one_minus_power
 from regopt._core.protocols import unshifted
-from regopt._core.types import Number, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Number, ScheduledNumber, Tree
 
 
 class AverageParamsState(NamedTuple):
@@ -100,8 +101,9 @@ class LookaheadState(NamedTuple):
         return trees.lift(lambda _, slow: slow, params, self.slow)
 
 
+@takes_schedules()
 def lookahead(
-    optimizer: optax.GradientTransformation, sync_period: Number = 5, slow_step_size: Number = 0.5
+    optimizer: optax.GradientTransformation, sync_period: Number = 5, slow_step_size: ScheduledNumber = 0.5
 ) -> optax.GradientTransformationExtraArgs:
     """``sync_period`` steps of the optimizer, then ``s <- s + slow_step_size (w - s)`` and ``w <- s``.
 
@@ -112,7 +114,8 @@ def lookahead(
     Args:
         optimizer: any optax or regopt transformation, for the fast weights.
         sync_period: steps between synchronisations, >= 1; may be traced.
-        slow_step_size: step of the slow weights, in [0, 1], dimensionless; may be traced.
+        slow_step_size: step of the slow weights, in [0, 1], dimensionless; may be traced or scheduled, by the number of
+            calls.
 
     Returns:
         The optimizer; its ``update`` requires ``params``. ``regopt.final_params`` returns the slow weights.

@@ -12,16 +12,19 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import check_number, check_range
-from regopt._core.types import Number, NumberTree, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 from regopt.projections._balls import shortened
 
 
-def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def clip(max_delta: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:
     """``g_i <- min(max(g_i, -max_delta), max_delta)`` for each entry; the direction of the gradient may change.
 
     Args:
-        max_delta: bound of the magnitude, >= 0, in gradient units; a number or a prefix tree of numbers; may be traced.
+        max_delta: bound of the magnitude, >= 0, in gradient units; a number or a prefix tree of numbers; may be traced
+            or scheduled.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -50,14 +53,15 @@ def clip(max_delta: NumberTree) -> optax.GradientTransformationExtraArgs:
     return _stateless(clipped)
 
 
-def clip_by_global_norm(max_norm: Number) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def clip_by_global_norm(max_norm: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
     """``g <- g max_norm / |g|`` where ``|g| > max_norm``, with the norm of the whole tree; the direction is kept.
 
     Only a gradient that is too long is scaled. To scale every gradient would be normalised gradient descent, which does
     not converge with a constant learning rate, because its steps do not shrink near a minimum.
 
     Args:
-        max_norm: bound of the norm, >= 0, in gradient units; may be traced.
+        max_norm: bound of the norm, >= 0, in gradient units; may be traced or scheduled.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -87,14 +91,15 @@ def clip_by_global_norm(max_norm: Number) -> optax.GradientTransformationExtraAr
     return _stateless(clipped)
 
 
-def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def clip_by_layer_norm(max_norm: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
     """``g_l <- g_l max_norm / |g_l|`` where ``|g_l| > max_norm``, for each layer separately.
 
     A layer is the set of leaves with the same parent, such as the kernel and the bias of one module. In a flat dict or
     list of arrays that is the whole tree.
 
     Args:
-        max_norm: bound of the norm of one layer, >= 0, in gradient units; may be traced.
+        max_norm: bound of the norm of one layer, >= 0, in gradient units; may be traced or scheduled.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
@@ -131,14 +136,17 @@ def clip_by_layer_norm(max_norm: Number) -> optax.GradientTransformationExtraArg
     return _stateless(clipped)
 
 
-def clip_by_unit_norm(max_norm: NumberTree, *, unit_axis: UnitAxis = None) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def clip_by_unit_norm(
+    max_norm: NumberOrSchedule, *, unit_axis: UnitAxis = None
+) -> optax.GradientTransformationExtraArgs:
     """``g_u <- g_u max_norm / |g_u|`` where ``|g_u| > max_norm``, for the incoming weights of each unit separately.
 
     A leaf of one dimension or none (biases, normalisation scales) counts as one unit, as in adaptive gradient clipping.
 
     Args:
         max_norm: bound of the norm of one unit, >= 0, in gradient units; a number or a prefix tree of numbers; may be
-            traced.
+            traced or scheduled.
         unit_axis: the axis of the units; the norm is over all others. A number or a mapping from path patterns to it;
             None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
             declared, as in the kernels of flax and haiku; static.

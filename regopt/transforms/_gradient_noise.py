@@ -9,7 +9,8 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_key
 from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
-from regopt._core.types import Key, Number
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Key, Number, ScheduledNumber
 
 
 class AddGradientNoiseState(NamedTuple):
@@ -19,7 +20,10 @@ class AddGradientNoiseState(NamedTuple):
     key: Key  # shape (), a typed key; it never changes
 
 
-def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def add_gradient_noise(
+    key: Key, eta: ScheduledNumber, gamma: ScheduledNumber = 0.55
+) -> optax.GradientTransformationExtraArgs:
     """``g <- g + n`` with normal entries of n, of mean 0 and variance ``eta / (1 + t)**gamma``, t = 0, 1, ...
 
     The noise of a step depends only on the key, the step count and the position of the leaf. In a sweep a fixed key
@@ -27,8 +31,9 @@ def add_gradient_noise(key: Key, eta: Number, gamma: Number = 0.55) -> optax.Gra
 
     Args:
         key: a typed key, as ``jax.random.key(0)``; may be traced.
-        eta: variance at the first step, >= 0, in squared gradient units; may be traced. The paper takes .01, .3 or 1.
-        gamma: exponent of the decay, >= 0, dimensionless; may be traced.
+        eta: variance at the first step, >= 0, in squared gradient units; may be traced or scheduled. The paper takes
+            .01, .3 or 1.
+        gamma: exponent of the decay, >= 0, dimensionless; may be traced or scheduled.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.

@@ -4,8 +4,9 @@ Without it one NaN stays in the moments of an optimizer for ever. A single finit
 overflows in the second moment, every later update is 0, and no value looks wrong.
 """
 
+import math
 from functools import reduce
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,14 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float, check_number, direction_and_norm, like, safe_divide
-from regopt._core.sums import largest_of_vector
-from regopt._core.types import Number, Tree
+from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_sqrt, widen
+from regopt._core.scheduled import takes_schedules
+from regopt._core.sums import largest_of_vector, sum_of_squares, sum_vector
+from regopt._core.types import Number, ScheduledNumber, Tree
+from regopt.transforms._attempt import attempt
+
+Pair: TypeAlias = tuple[jax.Array, jax.Array]
+_SMALL = 4096  # entries of a leaf
 
 
 class GuardState(NamedTuple):
@@ -26,12 +32,17 @@ class GuardState(NamedTuple):
     skipped: Number  # shape (), int32: skipped steps
     first_bad_step: Number  # shape (), int32: the count before the first skipped step; -1 if there is none
     still: Number  # shape (), int32: number of the last steps that moved nothing although the gradient was not 0
-    overflowed: Number  # shape (), bool: the inner state has a NaN or an infinity that its first state had not
-    infinite: Number  # shape (), int32: number of entries of the first inner state that were not finite
+    overflowed: Number  # shape (), bool: before the last step more was not finite than at first, see ``infinite``
+    infinite: (
+        Number  # shape (), int32: at first, leaves with a parameter or moment that is not finite, and other entries
+    )
 
 
+@takes_schedules()
 def guard(
-    optimizer: optax.GradientTransformation, max_norm: Number | None = None, max_shrink: Number = 1e6
+    optimizer: optax.GradientTransformation,
+    max_norm: ScheduledNumber | None = None,
+    max_shrink: ScheduledNumber = 1e6,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer without the steps that are not finite; a gradient longer than ``max_norm`` is clipped first.
 
@@ -59,18 +70,20 @@ def guard(
 
     The state reports ``skipped`` and ``first_bad_step``. For an optimizer that is frozen, which an inner state carried
     over from an unguarded run can be, it also reports ``overflowed`` and a growing ``still``. A step is still if a
-    million steps like it would move no parameter by a rounding error; this distinguishes a frozen optimizer from one
-    that has converged to the last bit. A few still steps are normal for an optimizer that takes several gradients for
-    one step. ``optax.tree.get(opt_state, "skipped")`` reads a field at any depth of a state.
+    million steps like it would move no parameter by a rounding error of its layer's mean magnitude; this distinguishes
+    a frozen optimizer from one that has converged to the last bit. A few still steps are normal for an optimizer that
+    takes several gradients for one step. ``optax.tree.get(opt_state, "skipped")`` reads a field at any depth.
 
     Derivatives through a step that was skipped because of its gradient are finite. Those through a step that overflowed
     may not be.
 
     Args:
         optimizer: any optax or regopt transformation.
-        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced. None does not clip.
+        max_norm: bound of the gradient's global norm, >= 0, in gradient units; may be traced or scheduled. None does
+            not clip.
         max_shrink: how many times ``max_norm`` a gradient may be long before it is dropped instead of clipped, >= 1,
-            dimensionless; may be traced. Not used without ``max_norm``, nor with one of 0.
+            dimensionless; may be traced or scheduled. In float32 a factor above 1e18 counts as 1e18. Not used
+            without ``max_norm``, nor with one of 0.
 
     Returns:
         The guarded optimizer. It checks the moved parameters only if ``update`` receives ``params``.
@@ -110,89 +123,173 @@ def guard(
             first_bad_step=jnp.full((), -1, jnp.int32),
             still=jnp.zeros((), jnp.int32),
             overflowed=jnp.zeros((), bool),
-            infinite=trees.count_not_finite(inner),
+            infinite=_not_finite_at_start(params, inner),
         )
 
     def update(updates, state, params=None, **extra_args):
         grads, wanted, nonzero = _cleaned(updates, max_norm, max_shrink)
-        moves, inner = optimizer.update(grads, state.inner, params, **extra_args)
-        inner = trees.cast_like(inner, state.inner)
-        before, after = _count_not_finite(state.inner, updates), _count_not_finite(inner, updates)
-        good = wanted & (after <= before) & _all_finite(moves, params)
-        still = (_largest(moves) <= _negligible(params)) & nonzero
-        reported = GuardState(
-            inner=trees.where(good, inner, state.inner),
+
+        def step(grads, inner, params):
+            moves, after = optimizer.update(grads, inner, params, **extra_args)
+            return moves, trees.cast_like(after, inner)
+
+        (moves, inner), keep = attempt(step, grads, state.inner, params)
+        seen = _seen(updates, moves, params, state.inner, inner)
+        good = wanted & (seen.move < jnp.inf)
+        still = (seen.move <= seen.negligible) & nonzero
+        moves, inner = keep(good)
+        return moves, GuardState(
+            inner=inner,
             count=optax.safe_increment(state.count),
             skipped=jnp.where(good, state.skipped, optax.safe_increment(state.skipped)),
             first_bad_step=jnp.where(good | (state.first_bad_step >= 0), state.first_bad_step, state.count),
             still=jnp.where(good, jnp.where(still, optax.safe_increment(state.still), 0), state.still),
-            overflowed=jnp.where(good, after, before) > state.infinite,
+            overflowed=seen.not_finite > state.infinite,
             infinite=state.infinite,
         )
-        return trees.where(good, moves, trees.no_move(moves)), reported
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _cleaned(grads: Tree, max_norm: Number | None, max_shrink: Number) -> tuple[Tree, jax.Array, jax.Array]:
+def _cleaned(
+    grads: Tree, max_norm: ScheduledNumber | None, max_shrink: ScheduledNumber
+) -> tuple[Tree, jax.Array, jax.Array]:
     """The clipped gradient, or zeros for one to be dropped; whether it is kept; whether it has an entry other than 0.
 
     Zeros keep the dropped values out of the optimizer's arithmetic and of derivatives through it.
     """
-    finite = trees.count_not_finite(grads) == 0
-    grads = trees.where(finite, grads, optax.tree.zeros_like(grads))
     leaves, structure = jax.tree.flatten(grads)
-    if max_norm is None or not leaves:
-        return grads, finite, _largest(grads) > 0
-    norm = direction_and_norm(leaves)[1]
-    bound = like(max_norm, norm)
-    limit = jnp.minimum(bound * like(max_shrink, norm), jnp.finfo(norm.dtype).max)  # the norm may be infinite
-    short = (norm <= limit) | (bound == 0)
-    factor = jnp.where(norm > bound, safe_divide(bound, norm), 1)
+    if not leaves:
+        return grads, jnp.array(True), jnp.array(False)
+    wide = widen(*leaves)
+    if max_norm is None:
+        largest = largest_of_vector(jnp.stack([_largest_or_inf(g) for g in jax.lax.stop_gradient(wide)]))
+        kept = largest < jnp.inf
+        return trees.where(kept, grads, optax.tree.zeros_like(grads)), kept, kept & (largest > 0)
+    limits = jnp.finfo(wide[0].dtype)
+    bound = like(max_norm, wide[0])
+    # In units of the bound, squares overflow only for a gradient that is dropped and underflow only for one that is too
+    # short to count, so one pass over the leaves is enough.
+    smallest = 2 * limits.tiny
+    unit = jnp.where(bound > 0, jnp.clip(bound, smallest, 1 / smallest), 1)
+    square = sum_vector(jnp.stack([sum_of_squares(g, 1 / unit) for g in wide]))
+    finite = square <= limits.max
+    length, longest = safe_sqrt(jnp.where(finite, square, 0)), bound / unit
+    shrink = jnp.minimum(like(max_shrink, bound), math.sqrt(limits.max) / 16)
+    kept = finite & ((length <= longest * shrink) | (bound == 0))
+    factor = jnp.where(kept, jnp.where(length > longest, safe_divide(longest, length), 1), 0)
 
-    def clipped(g):
-        wide = g.astype(norm.dtype)
-        return jnp.where(short, jnp.where(norm > bound, factor * wide, wide), 0).astype(g.dtype)
+    def clipped(g, wide):
+        return (factor * jnp.where(factor > 0, wide, 0)).astype(g.dtype)
 
-    return structure.unflatten(list(map(clipped, leaves))), finite & short, short & (norm > 0) & (bound > 0)
-
-
-def _count_not_finite(inner: Tree, grads: Tree) -> jax.Array:
-    """``trees.count_not_finite``, where trees like the gradients, such as moments, share one sum for each leaf."""
-    structure, shapes = jax.tree.structure(grads), [x.shape for x in jax.tree.leaves(grads)]
-    alike, others = [], []
-    for node in jax.tree.leaves(inner, is_leaf=lambda node: jax.tree.structure(node) == structure):
-        leaves = jax.tree.leaves(node)
-        flags = [~jnp.isfinite(x) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-        (alike if [x.shape for x in flags] == shapes else others).append(flags)
-    together = [trees.count_true_in_leaf(*flags) for flags in zip(*alike, strict=True)]
-    return trees.total_count(together + [trees.count_true_in_leaf(x) for flags in others for x in flags])
-
-
-def _all_finite(moves: Tree, params: Tree) -> jax.Array:
-    """Whether the moves are finite, and the moved parameters where those before are."""
-    if params is None:
-        return trees.count_not_finite(moves) == 0
-
-    def worse(u, w):  # what is not finite in a parameter stays so after any move
-        moved = trees.lift(jnp.add, w, u)
-        return trees.count_true_in_leaf(~jnp.isfinite(u) | (~jnp.isfinite(moved) & jnp.isfinite(w)))
-
-    return trees.total_count(jax.tree.leaves(jax.tree.map(worse, moves, params))) == 0
+    return structure.unflatten(map(clipped, leaves, wide)), kept, kept & (length > 0) & (bound > 0)
 
 
-def _negligible(params: Tree) -> jax.Array:
-    """A millionth of the largest parameter's rounding error; 0 without parameters."""
-    if params is None:
-        return as_float(0.0)
+class _Seen(NamedTuple):
+    """What decides on a step, and what is reported; each array has the shape ()."""
+
+    move: jax.Array  # largest magnitude of a move; infinite if the step is bad
+    negligible: jax.Array  # a millionth of the rounding error of a parameter of mean size; 0 without parameters
+    not_finite: jax.Array  # int32: as ``GuardState.infinite``, before the step
+
+
+def _seen(grads: Tree, moves: Tree, params: Tree, before: Tree, after: Tree) -> _Seen:
+    """What the trees say about a step, in one pass over their leaves.
+
+    All of it goes through one sort, so that the decision waits for all of it. XLA can then write the new parameters and
+    moments in the place of the old ones; it would copy the old ones for what might read them later.
+    """
+    moves, params, before, after = jax.lax.stop_gradient((moves, params, before, after))
+    alike, others = _pairs(grads, before, after)
+    looks = [_look(*each) for each in zip(jax.tree.leaves(moves), _starts(params, alike), alike, strict=True)]
+    rows = [as_float(each) for row in zip(*looks, strict=True) for each in row] or [as_float(0.0)] * 2
+    by_size = jnp.sort(jnp.stack(rows).reshape(2, -1), axis=1)
+    old, new = (trees.count_not_finite([pair[when] for pair in others]) for when in (0, 1))
+    return _Seen(
+        move=jnp.where(new > old, jnp.inf, by_size[0, -1]),
+        negligible=1e-6 * _rounding(params) * _largest_finite(by_size[1]),
+        not_finite=_count_not_finite(by_size[1]) + old,
+    )
+
+
+def _not_finite_at_start(params: Tree, inner: Tree) -> jax.Array:
+    """``_Seen.not_finite`` of the first state."""
+    alike, others = _pairs(params, inner, inner)
+    sizes = [as_float(jnp.sum(_size_before(w, pairs))) for w, pairs in zip(_starts(params, alike), alike, strict=True)]
+    return _count_not_finite(jnp.stack([*sizes, as_float(0.0)])) + trees.count_not_finite([old for old, _ in others])
+
+
+def _pairs(grads: Tree, before: Tree, after: Tree) -> tuple[list[list[Pair]], list[Pair]]:
+    """The floating-point leaves of the inner state before and after a step.
+
+    The first list has those of trees like the gradients, such as moments, by leaf of the gradients; the second has all
+    others.
+    """
+    structure, shapes = jax.tree.structure(grads), [jnp.shape(x) for x in jax.tree.leaves(grads)]
+    alike: list[list[Pair]] = [[] for _ in shapes]
+    others: list[Pair] = []
+
+    def is_like_grads(node):
+        return jax.tree.structure(node) == structure and [jnp.shape(x) for x in jax.tree.leaves(node)] == shapes
+
+    nodes = [jax.tree.leaves(state, is_leaf=is_like_grads) for state in (before, after)]
+    for old, new in zip(*nodes, strict=True):
+        places = alike if is_like_grads(old) else [others]
+        for place, *pair in zip(places, jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+            if jnp.issubdtype(jnp.result_type(pair[0]), jnp.inexact):
+                place.append((pair[0], pair[1]))
+    return alike, others
+
+
+def _starts(params: Tree, alike: list[list[Pair]]) -> list[jax.Array | None]:
+    return jax.tree.leaves(params) if params is not None else [None] * len(alike)
+
+
+@jax.jit  # traced once for all leaves of one shape
+def _look(u: jax.Array, w: jax.Array | None, moments: list[Pair]) -> tuple[jax.Array, jax.Array]:
+    """The largest move, infinite if it, what it moves or a moment ceases to be finite; the sum of ``_size_before``."""
+    fine = jnp.isfinite(u)
+    moved = [] if w is None else [(w, jax.lax.add(*widen(w, u)).astype(w.dtype))]
+    for old, new in [*moved, *moments]:
+        fine &= jnp.isfinite(new) | ~jnp.isfinite(old)
+    (move,) = widen(jnp.where(fine, jnp.abs(u), jnp.inf))
+    before = jnp.broadcast_to(_size_before(w, moments), move.shape)
+    if move.size > _SMALL:
+        return jnp.max(move), jnp.sum(before)
+    zero = jnp.zeros((), move.dtype)
+
+    def both(one, other):
+        return jax.lax.max(one[0], other[0]), jax.lax.add(one[1], other[1])
+
+    # one kernel for a small leaf instead of six, which take their time to compile
+    return jax.lax.reduce((move, before.astype(move.dtype)), (zero, zero), both, tuple(range(move.ndim)))
+
+
+def _size_before(w: jax.Array | None, moments: list[Pair]) -> jax.Array:
+    """An array whose sum is the mean magnitude of the parameters, and NaN or infinite if something is before a step."""
+    olds = [old for old, _ in moments]
+    if w is not None and jnp.issubdtype(w.dtype, jnp.inexact):
+        first, *olds = widen(w, *olds)
+        olds = [jnp.abs(first) / max(w.size, 1), *[x - x for x in olds]]
+    else:
+        olds = [x - x for x in widen(*olds)] or [jnp.zeros(())]
+    return reduce(jnp.add, olds)
+
+
+def _largest_or_inf(x: jax.Array) -> jax.Array:
+    # the maximum of XLA may lose a NaN on a CPU, and with a bound, even 0, it would take six kernels instead of one
+    return jnp.max(jnp.where(jnp.isfinite(x), jnp.abs(x), jnp.inf)) if x.size else jnp.zeros((), x.dtype)
+
+
+def _largest_finite(x: jax.Array) -> jax.Array:
+    return largest_of_vector(jnp.where(jnp.isfinite(x), x, 0))
+
+
+def _count_not_finite(x: jax.Array) -> jax.Array:
+    return sum_vector((~jnp.isfinite(x)).astype(jnp.float32)).astype(jnp.int32)
+
+
+def _rounding(params: Tree) -> float:
+    """The largest rounding error of the dtypes of the parameters; 0 without parameters."""
     dtypes = map(jnp.result_type, jax.tree.leaves(params))
-    eps = max((float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)), default=0.0)
-    return 1e-6 * eps * _largest(params)
-
-
-def _largest(leaves: Tree) -> jax.Array:
-    """The largest magnitude, in the default float dtype."""
-    peaks = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(leaves)]
-    by_dtype = {peak.dtype: [other for other in peaks if other.dtype == peak.dtype] for peak in peaks}
-    largest = [as_float(largest_of_vector(jnp.stack(same))) for same in by_dtype.values()]
-    return reduce(jnp.maximum, largest, as_float(0.0))
+    return max((float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)), default=0.0)

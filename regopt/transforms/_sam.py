@@ -10,7 +10,8 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_optimizer, check_switch
 from regopt._core.numerics import check_number, direction_and_norm
-from regopt._core.types import ExtraArgs, Number, Tree
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import ExtraArgs, ScheduledNumber, Tree
 from regopt.transforms._averaging import applied
 
 
@@ -38,8 +39,9 @@ class ExplicitSamState(NamedTuple):
         return trees.where(self.ascended, self.ascent, params)
 
 
+@takes_schedules()
 def sam(
-    optimizer: optax.GradientTransformation, rho: Number = 0.05, *, explicit_point: bool = False
+    optimizer: optax.GradientTransformation, rho: ScheduledNumber = 0.05, *, explicit_point: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer with the gradient ``g(w + rho g(w) / |g(w)|)``, where the norm is that of the whole tree.
 
@@ -57,8 +59,8 @@ def sam(
 
     Args:
         optimizer: any optax or regopt transformation.
-        rho: length of the ascent, >= 0, in parameter units; may be traced. There is no ascent where the gradient is
-            zero.
+        rho: length of the ascent, >= 0, in parameter units; may be traced or scheduled, by the number of calls. There
+            is no ascent where the gradient is zero.
         explicit_point: whether the loop asks for the point at which to evaluate the gradient; static.
 
     Returns:
@@ -90,7 +92,7 @@ def sam(
 
 
 def _at_the_point(
-    optimizer: optax.GradientTransformationExtraArgs, rho: Number
+    optimizer: optax.GradientTransformationExtraArgs, rho: ScheduledNumber
 ) -> optax.GradientTransformationExtraArgs:
     def init(params):
         return SamState(optimizer.init(params), jnp.zeros((), bool), trees.zeros_wide(params))
@@ -128,7 +130,9 @@ def _at_the_point(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _explicit(optimizer: optax.GradientTransformationExtraArgs, rho: Number) -> optax.GradientTransformationExtraArgs:
+def _explicit(
+    optimizer: optax.GradientTransformationExtraArgs, rho: ScheduledNumber
+) -> optax.GradientTransformationExtraArgs:
     def init(params):
         return ExplicitSamState(optimizer.init(params), jnp.zeros((), bool), jax.tree.map(jnp.copy, params))
 
@@ -148,7 +152,7 @@ def _explicit(optimizer: optax.GradientTransformationExtraArgs, rho: Number) -> 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _ascended(params: Tree, grads: Tree, rho: Number) -> Tree:
+def _ascended(params: Tree, grads: Tree, rho: ScheduledNumber) -> Tree:
     """``params + rho * grads / |grads|``, in the dtypes of the parameters."""
     leaves, structure = jax.tree.flatten(grads)
     directions = structure.unflatten(direction_and_norm(leaves)[0] if leaves else [])

@@ -15,12 +15,13 @@ from regopt.testing import CATALOGUE
 
 PARAMS = {"kernel": np.array([[1.0, -2.0, 0.7, 0.4], [0.5, 3.0, -0.6, 0.2], [0.3, 0.8, -1.1, 0.9]]), "bias": np.ones(4)}
 PARAMS["twin"] = np.linspace(-1.0, 1.0, 4)
+TYPES = (ScheduledNumber, ScheduledNumber | None, NumberOrSchedule)
 SCHEDULABLE = [
     (row, name)
     for row in CATALOGUE
     if row.kind in ("transform", "penalty") and not row.variant
     for name, parameter in inspect.signature(row.factory).parameters.items()
-    if parameter.annotation in (ScheduledNumber, NumberOrSchedule) and len(row.numbers.get(name, ())) > 1
+    if parameter.annotation in TYPES and len(row.numbers.get(name, ())) > 1
 ]
 IDS = [f"{row.name}-{name}" for row, name in SCHEDULABLE]
 STEPS = 4
@@ -67,6 +68,49 @@ def test_each_step_has_the_value_at_its_count(row, name):
         assert_same(constant, path([usual] * STEPS))
         changing = path([optimizer_of(row, **{name: falling(first, second)})] * STEPS)
         assert_same(changing, path([optimizer_of(row, **{name: number}) for number in numbers]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda number: regopt.newton(regularization=number),
+        lambda number: regopt.diagonal_newton(regularization=number),
+        lambda number: regopt.newton_cg(forcing=number),
+    ],
+    ids=["newton", "diagonal_newton", "newton_cg"],
+)
+def test_a_number_of_a_second_order_optimizer_has_the_value_at_its_count(make):
+    def loss(w):
+        scales = jnp.array([1.0, 3.0, 9.0, 27.0], w.dtype)
+        return jnp.sum(scales * jnp.cosh(w - 0.3)) + jnp.sum(w) ** 2
+
+    def run(optimizers):
+        w = jnp.array([1.0, -0.7, 0.2, 0.9])
+        state = optimizers[0].init(w)
+        for optimizer in optimizers:
+            grad = jax.grad(loss)(w)
+            updates, state = optimizer.update(grad, state, w, value=loss(w), grad=grad, value_fn=loss)
+            w = optax.apply_updates(w, updates)
+        return w
+
+    with jax.enable_x64(True):
+        changing = run([make(falling(0.9, 0.1))] * STEPS)
+        constants = [make(lambda _, number=number: jnp.float64(number)) for number in (0.9, 0.9, 0.1, 0.1)]
+        np.testing.assert_allclose(changing, run(constants), rtol=1e-12)
+        assert not np.allclose(changing, run([make(0.9)] * STEPS), rtol=1e-6)
+
+
+def test_a_number_that_a_schedule_cannot_stand_for_refuses_it_in_one_line():
+    def schedule(count):
+        return 0.1 * count
+
+    for make, name in (
+        (lambda: regopt.levenberg_marquardt(schedule), "damping"),  # the optimizer adapts it itself
+        (lambda: regopt.average_params(regopt.sgd(0.1), schedule), "decay"),  # its bias correction is of one decay
+        (lambda: regopt.lookahead(regopt.sgd(0.1), schedule), "sync_period"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be a[^\\n]*$"):
+            make()
 
 
 def test_most_numbers_may_be_schedules():

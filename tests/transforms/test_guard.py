@@ -313,6 +313,72 @@ def test_the_bound_is_checked():
         regopt.guard(regopt.sgd(0.1), -1.0)
 
 
+def test_a_guarded_step_takes_few_kernels_and_no_memory_beside_its_results():
+    """Seven kernels for a matrix, one for the norm of the gradient, three to check, three for results; one to spare."""
+    params = {f"layer {i}": jnp.ones((64, 64)) for i in range(12)}
+    optimizer = regopt.guard(regopt.adam(0.1), 1.0)
+
+    def train(params, state, grads):
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    arguments = jax.eval_shape(lambda: (params, optimizer.init(params), params))
+    program = jax.jit(train, donate_argnums=(0, 1)).lower(*arguments).compile()
+    kernels = program.as_text().split("ENTRY")[1].count(" fusion(")
+    assert kernels <= 8 * len(params) + 20
+    assert program.memory_analysis().temp_size_in_bytes < sum(w.nbytes for w in params.values()) / 2
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+@pytest.mark.parametrize("size", [0, 3, 5000])
+def test_leaves_of_every_size_are_watched(size, max_norm):
+    """Large leaves are reduced in another way than small ones."""
+    params = {"one": jnp.ones(3), "other": jnp.ones((size, 2))}
+    optimizer = regopt.guard(regopt.adam(0.1), max_norm)
+    state, step = optimizer.init(params), jax.jit(optimizer.update)
+    assert state.infinite == 0
+    clean, after = step(params, state, params)
+    assert (after.skipped, after.overflowed, after.still) == (0, False, 0)
+    assert float(clean["one"][0]) == pytest.approx(-0.1, rel=1e-4)
+    if not size:
+        return
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        grads = {"one": jnp.ones(3), "other": jnp.ones((size, 2)).at[-1, 1].set(bad)}
+        updates, kept = step(grads, after, params)
+        assert kept.skipped == 1
+        assert same_bits(kept.inner, after.inner)
+        assert same_bits(updates, trees.no_move(updates))
+    frozen = after.inner[0]._replace(nu=jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), after.inner[0].nu))
+    _, report = step(params, after._replace(inner=(frozen, *after.inner[1:])), params)
+    assert (report.overflowed, report.still, report.skipped) == (True, 1, 0)
+    far = {"one": jnp.ones(3), "other": jnp.full((size, 2), 3.4e38)}
+    huge = regopt.guard(regopt.sgd(1.0))
+    assert jax.jit(huge.update)(jax.tree.map(jnp.negative, far), huge.init(far), far)[1].skipped == 1
+
+
+@pytest.mark.parametrize("cheap", [True, False], ids=["computed twice", "computed once"])
+def test_a_step_that_is_undone_leaves_the_state_of_either_kind(cheap):
+    """An update with a loop in it is not computed a second time."""
+
+    def init(w):
+        return {"sum": jnp.zeros_like(w), "count": jnp.zeros((), jnp.int32)}
+
+    def update(g, state, params=None):
+        total = state["sum"] + (g if cheap else jax.lax.fori_loop(0, 1, lambda _, x: x + g, jnp.zeros_like(g)))
+        return -1e38 * total, {"sum": total, "count": state["count"] + 1}
+
+    optimizer = regopt.guard(optax.GradientTransformation(init, update))
+    w = jnp.array([1.0, -2.0])
+    step = jax.jit(optimizer.update)
+    updates, state = step(jnp.array([0.5, -0.5]), optimizer.init(w), w)
+    np.testing.assert_array_equal(updates, np.float32([-5e37, 5e37]))
+    undone, after = step(jnp.array([8.0, 0.0]), state, w)  # the updates overflow
+    assert same_bits(undone, jnp.array([-0.0, -0.0]))
+    assert same_bits(after.inner, state.inner)
+    assert (after.skipped, after.first_bad_step) == (1, 1)
+    np.testing.assert_array_equal(step(jnp.array([0.5, 0.0]), after, w)[1].inner["sum"], [1.0, -0.5])
+
+
 @pytest.mark.parametrize(("size", "skipped"), [(9.0, 0), (11.0, 1)])
 def test_a_gradient_is_dropped_beyond_the_stated_factor(size, skipped):
     """And clipped below it; a bound of 0 drops nothing."""
