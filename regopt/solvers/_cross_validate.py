@@ -11,7 +11,7 @@ from regopt._core.numerics import check_whole
 from regopt._core.types import Number, Tree
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._linear_model import LinearModel
-from regopt.solvers._path import PenaltyOfStrength, gram_pays, path, strength_grid
+from regopt.solvers._path import PenaltyOfStrength, gram_pays, on_working_sets, path, strength_grid, takes_working_sets
 from regopt.solvers._solution import Solution
 
 
@@ -56,7 +56,7 @@ def cross_validate(
         folds: how many folds of consecutive rows, from 2 to the number of examples; or the fold of each row,
             ``[examples]``, integers from 0 up, concrete. Shuffle rows that are in order before.
         strengths: the strengths, ``[n]``, descending; None for 100 of them by ``strength_grid``, on all rows.
-        solver: as for ``minimize``; static.
+        solver: as for ``path``; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
         max_steps: as for ``minimize``.
@@ -99,11 +99,14 @@ def cross_validate(
         )
 
     rows, held = _rows(labels, count)
-    if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
+    weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
+    weights = weights.astype(strengths.dtype)
+    if takes_working_sets(solver, loss, penalty, start, (x, y), (strengths, tolerance)):
+        lanes = on_working_sets(loss, penalty, (x, y), weights, strengths, tolerance, max_steps)
+    elif isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
         lanes = jax.vmap(fit)(GramLoss.of_folds(x, y, rows, held.astype(strengths.dtype), intercept=loss.intercept))
     else:
-        weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
-        lanes = jax.vmap(lambda weights: fit(loss, x, y, weights))(weights.astype(strengths.dtype))
+        lanes = jax.vmap(lambda weights: fit(loss, x, y, weights))(weights)
 
     def score(params, rows, held):
         return jax.vmap(lambda params: loss(params, x[rows], y[rows], held.astype(strengths.dtype)))(params)
