@@ -1,29 +1,21 @@
 """A regularisation path: the solutions for a grid of strengths, from the largest down, each started from the last."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from regopt._core import trees
 from regopt._core.numerics import check_range, check_whole
-from regopt._core.types import Number, Penalty, Tree
-from regopt.penalties import elastic_net, l1
-from regopt.solvers._families import squared_error
+from regopt._core.types import Number, Tree
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._lasso_path import homotopy
 from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._minimize import minimize
 from regopt.solvers._solution import Solution
-from regopt.solvers._working_set import working_set_path
+from regopt.solvers._wide import PenaltyOfStrength, is_lasso, on_working_sets, takes_working_sets
 
 HOMOTOPY_UP_TO = 64  # coefficients: up to here the lasso with a Gram matrix follows its exact path
-WORKING_SETS_FROM = 256  # features: from here on "auto" takes working sets where there are more features than examples
-
-# ``penalties.l1``, or ``lambda strength: penalties.elastic_net(strength, 0.5)``
-PenaltyOfStrength = Callable[[jax.Array], Penalty]
 
 
 def path(
@@ -48,10 +40,10 @@ def path(
         start: the parameters from which the first problem starts.
         *data: further arguments of the loss; may be traced.
         strengths: the strengths, ``[n]``, >= 0; may be traced.
-        solver: as for ``minimize``; or "working_set", for least squares with ``penalties.l1`` or
-            ``functools.partial(penalties.elastic_net, l1_ratio=...)`` outside ``jit``, ``vmap`` and ``grad``: each
-            problem is solved on a few columns, which grow until the gap of all columns closes. "auto" takes it there
-            if there are more features than examples, and at least 256; static.
+        solver: as for ``minimize``; or "working_set", for least squares with ``penalties.l1``, or a
+            ``functools.partial`` of ``elastic_net`` or ``group_lasso``, outside ``jit``, ``vmap`` and ``grad``: each
+            problem is solved on a few columns, and others join until the gap of all columns closes. "auto" takes it
+            there for at least 256 features in groups, or 256 that are more than the examples; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
         max_steps: the largest number of steps for each strength; static.
@@ -64,8 +56,7 @@ def path(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from regopt.penalties import elastic_net, l1
-        >>> from regopt.solvers import path
+        >>>         >>> from regopt.solvers import path
         >>> def loss(w, y):
         ...     return jnp.sum((w - y) ** 2) / 2
         >>> path(loss, l1, jnp.zeros(1), jnp.array([3.0]), strengths=jnp.array([2.0, 1.0])).params.round(4)
@@ -79,14 +70,14 @@ def path(
     check_range("strengths", strengths, "[0, inf)")
     if takes_working_sets(solver, loss, penalty, start, data, (strengths, tolerance)):
         weights = None if len(data) < 3 or data[2] is None else data[2][None]
-        lanes = on_working_sets(loss, penalty, data, weights, strengths, tolerance, max_steps)
+        lanes = on_working_sets(loss, penalty, start, data, weights, strengths, tolerance, max_steps)
         return jax.tree.map(lambda leaf: leaf[0], lanes)
 
     gram = loss if isinstance(loss, GramLoss) else None
     if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, data[0]):
         gram = loss.shared(*data)
     data = data if gram is None else ()
-    if gram is not None and _is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
+    if gram is not None and is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
         starts = _exact(gram, start, strengths)
     else:
         starts = None
@@ -115,80 +106,6 @@ def path(
         first, infinite = trees.copy_wide(start), jnp.full_like(strengths[0], jnp.inf)
         solutions = jax.lax.scan(solve, (first, first, infinite, infinite), strengths)[1]
     return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
-
-
-def _is_lasso(penalty: PenaltyOfStrength) -> bool:
-    """Whether the penalty is ``penalties.l1`` itself, or a ``functools.partial`` of it that sets only the mask."""
-    if isinstance(penalty, partial):
-        return penalty.func is l1 and not penalty.args and set(penalty.keywords) <= {"mask"}
-    return penalty is l1
-
-
-def _l1_ratio_of(penalty: PenaltyOfStrength) -> Any:
-    """The share of the l1 norm in ``penalties.l1`` or a ``functools.partial`` of ``penalties.elastic_net``, or None."""
-    if _is_lasso(penalty):
-        return 1.0
-    named = isinstance(penalty, partial) and penalty.func is elastic_net and not penalty.args
-    return penalty.keywords.get("l1_ratio", 0.5) if isinstance(penalty, partial) and named else None
-
-
-def takes_working_sets(
-    solver: str,
-    loss: Callable[..., jax.Array],
-    penalty: PenaltyOfStrength,
-    start: Tree,
-    data: tuple[Any, ...],
-    rest: Any,
-) -> bool:
-    """Whether the path is followed on working sets from the host.
-
-    Raises:
-        ValueError: it is asked for and is not to be had.
-    """
-    if solver not in ("auto", "working_set"):
-        return False
-    l1_ratio = _l1_ratio_of(penalty)
-    fits = isinstance(loss, LinearModel) and loss.family.loss is squared_error and np.ndim(data[0]) == 2
-    fits = fits and np.ndim(l1_ratio) == 0 and l1_ratio is not None
-    fits = fits and penalty(jnp.ones(())).mask(start) == {k: k == "coefficients" for k in start}
-    concrete = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((data, rest, l1_ratio, start)))
-    if solver == "working_set":
-        if not (fits and concrete and l1_ratio > 0):
-            raise ValueError(
-                'solver "working_set" is for a LinearModel of the family gaussian on inputs [examples, features], with '
-                "penalties.l1 or functools.partial(penalties.elastic_net, l1_ratio=...) that leaves the intercept out, "
-                'outside jit, vmap and grad: take solver="auto"'
-            )
-        return True
-    wide = fits and WORKING_SETS_FROM <= data[0].shape[1] > len(data[0])
-    return wide and concrete and l1_ratio > 0
-
-
-def on_working_sets(
-    loss: Callable[..., jax.Array],
-    penalty: PenaltyOfStrength,
-    data: tuple[Any, ...],
-    weights: jax.Array | None,
-    strengths: jax.Array,
-    tolerance: Number,
-    max_steps: int,
-) -> Solution:
-    """The solutions on working sets for each row of the weights, with leading axes ``[lanes, strengths]``."""
-    assert isinstance(loss, LinearModel)
-    x, y, *rest = data
-    offset = rest[1] if len(rest) > 1 else None
-    l1_ratio = float(_l1_ratio_of(penalty))
-    grid = np.asarray(strengths, np.float64)
-    return working_set_path(
-        jnp.asarray(x),
-        jnp.asarray(y if offset is None else y - offset),
-        jnp.ones((1, len(y))) if weights is None else weights,
-        grid * l1_ratio,
-        grid * (1 - l1_ratio),
-        intercept=loss.intercept,
-        tolerance=float(tolerance),
-        max_steps=max_steps,
-    )
 
 
 def _exact(gram: GramLoss, start: Tree, strengths: jax.Array) -> Tree:
@@ -246,8 +163,7 @@ def strength_grid(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from regopt.penalties import elastic_net, l1
-        >>> from regopt.solvers import strength_grid
+        >>>         >>> from regopt.solvers import strength_grid
         >>> def loss(w, y):
         ...     return jnp.sum((w - y) ** 2) / 2
         >>> strength_grid(loss, l1, jnp.zeros(2), jnp.array([3.0, -4.0]), size=3, ratio=0.25)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt.solvers._active_set import Quadratic, minimize_quadratic
+from regopt.solvers._active_set import Quadratic, minimize_groups, minimize_quadratic
 from regopt.solvers._solution import Solution
 
 _SPARE = 1.5  # the columns for which there is room, over those that are needed
@@ -34,8 +34,10 @@ class _Fit(NamedTuple):
 class _Lane:
     """One problem of several on the same inputs: its rows, its working set and its solution."""
 
-    def __init__(self, x: np.ndarray, target: np.ndarray, shares: np.ndarray, mean_x: np.ndarray, intercept: bool):
-        self.x, self.mean_x = x, mean_x
+    def __init__(
+        self, x: np.ndarray, target: np.ndarray, shares: np.ndarray, mean_x: np.ndarray, intercept: bool, size: int
+    ):
+        self.x, self.mean_x, self.size = x, mean_x, size
         self.rows = np.flatnonzero(shares > 0)
         self.root = np.sqrt(shares[self.rows])
         self.mean_y = float(shares @ target) if intercept else 0.0
@@ -65,17 +67,24 @@ class _Lane:
         self.columns, self.w = np.concatenate([self.columns, columns]), np.pad(self.w, (0, len(columns)))
 
     def add_above(self, slopes: np.ndarray, threshold: float) -> bool:
-        """The columns with slopes above a threshold join the working set; whether there are new ones."""
-        above = np.abs(slopes) > threshold
+        """The groups with slopes above a threshold join the working set; whether there are new ones."""
+        above = np.repeat(self.norms(slopes) > threshold, self.size)
         above[self.columns] = False
         self.add(np.flatnonzero(above))
         return bool(above.any())
+
+    def norms(self, entries: np.ndarray) -> np.ndarray:
+        """The norms of groups, ``[groups]``; the absolute values where each column is a group."""
+        return np.abs(entries) if self.size == 1 else np.linalg.norm(entries.reshape(-1, self.size), axis=1)
 
     def solve(self, reach: float, square: float, max_steps: int) -> int:
         """Minimise over the working set; the number of linear systems."""
         count = len(self.columns)
         problem = Quadratic(self.gram[:count, :count], self.products, reach, square)
-        self.w, steps = minimize_quadratic(problem, self.w, max_steps)
+        if self.size == 1:
+            self.w, steps = minimize_quadratic(problem, self.w, max_steps)
+        else:
+            self.w, steps = minimize_groups(problem, self.size, self.w, max_steps)
         on = np.flatnonzero(self.w)
         self.residual = self.table[:, on] @ self.w[on] - self.target
         return steps
@@ -83,8 +92,8 @@ class _Lane:
     def certificate(self, slopes: np.ndarray, reach: float, square: float) -> tuple[float, float]:
         """The objective and its duality gap, from the slopes of the loss for all columns."""
         loss = float(self.residual @ self.residual) / 2
-        objective = loss + reach * float(np.abs(self.w).sum()) + square * float(self.w @ self.w) / 2
-        excess = np.maximum(np.abs(slopes) - reach, 0)
+        objective = loss + reach * float(self.norms(self.w).sum()) + square * float(self.w @ self.w) / 2
+        excess = np.maximum(self.norms(slopes) - reach, 0)
         by_square = -np.inf if square == 0 else -float(excess @ excess) / (2 * square)
         by_norm = -np.inf if reach == 0 else -float(excess.max()) / reach * objective
         least = max(by_square, by_norm) if excess.any() else 0.0
@@ -99,10 +108,13 @@ def working_set_path(
     squares: np.ndarray,
     *,
     intercept: bool,
+    size: int,
     tolerance: float,
     max_steps: int,
 ) -> Solution:
     """The solutions of least squares plus ``reach |w|_1 + square |w|**2 / 2`` along a path, for each row of weights.
+
+    With groups of more than one column, the sum of their Euclidean norms takes the place of the l1 norm.
 
     Args:
         x: inputs, ``[examples, features]``.
@@ -111,6 +123,7 @@ def working_set_path(
         reaches: the strengths of the l1 norm, ``[strengths]``, descending.
         squares: the strengths of the square, ``[strengths]``.
         intercept: whether there is an intercept, without a penalty.
+        size: the number of columns of a group; groups are consecutive columns.
         tolerance: as for ``minimize``.
         max_steps: the largest number of linear systems for each strength and working set.
 
@@ -129,7 +142,7 @@ def working_set_path(
     shares = shares / shares.sum(1, keepdims=True)
     host, wide = np.asarray(x), np.asarray(target, np.float64)
     mean_x = np.array(_products(x, shares), np.float64) if intercept else np.zeros((len(shares), x.shape[1]))
-    lanes = [_Lane(host, wide, own, mean, intercept) for own, mean in zip(shares, mean_x, strict=True)]
+    lanes = [_Lane(host, wide, own, mean, intercept, size) for own, mean in zip(shares, mean_x, strict=True)]
     with _one_thread():
         found = _along_path(x, lanes, reaches, squares, tolerance, max_steps)
     return _gathered(found, lanes, x, intercept)
