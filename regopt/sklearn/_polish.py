@@ -61,8 +61,9 @@ def polish(
         flat, unflatten = ravel_pytree(jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), padded))
         now = [np.asarray(a) for a in _linearised(recipe, unflatten(flat), *arguments)]
         for _ in range(_STEPS):
+            on = np.flatnonzero((np.asarray(flat) != 0) | (now[0] != 0))  # the others stay exactly 0
             # the shortest solution, as adding a number to all intercepts of a multinomial model changes nothing
-            ahead = flat - np.linalg.lstsq(now[1], now[0])[0]
+            ahead = flat.at[on].add(-np.linalg.lstsq(now[1][on[:, None], on], now[0][on])[0])
             then = [np.asarray(a) for a in _linearised(recipe, unflatten(ahead), *arguments)]
             if not np.linalg.norm(then[0]) < np.linalg.norm(now[0]):
                 break
