@@ -14,14 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED, SKY, YELLOW, end_labels
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED, SKY, end_labels
 from regopt import penalties, solvers
 from regopt.data import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
 from regopt.experiment import Claim
 
 BOOK = "Hastie, Tibshirani & Friedman (2009), table 3.3"
 PAPER = "Efron, Hastie, Johnstone & Tibshirani (2004)"
-COLOURS = (BLACK, ORANGE, BLUE, GREEN, PURPLE, SKY, RED, GREY, YELLOW, "saddlebrown")
+COLOURS = (BLACK, ORANGE, BLUE, GREEN, PURPLE, SKY, RED, GREY, "darkgoldenrod", "saddlebrown")
 ENTRIES = ("bmi", "ltg", "map", "hdl", "sex", "glu", "tc", "tch", "ldl", "age")  # the order in which they first enter
 LASSO = (0.533, 0.169, 0, 0.002, 0.094, 0, 0, 0)  # the slopes of the book's lasso
 SHRINKAGE = 0.3748  # |w|_1 over that of least squares at which the lasso has these slopes
@@ -112,7 +112,8 @@ def draw(left, right, found, names):
     shares = found["lengths"] / found["least_squares_length"]
     for j in range(len(names)):
         left.plot(shares, found["coefficients"][:, j], color=COLOURS[j])
-    end_labels(left, 1.02, found["coefficients"][-1], names, COLOURS, gap=0.05, fontsize="small")
+    gap = 0.045 * np.ptp(found["coefficients"])
+    end_labels(left, 1.02, found["coefficients"][-1], names, COLOURS, gap=gap, fontsize="small")
     left.axhline(0, color=PALE, linewidth=0.8, zorder=0)
     left.set(xlabel="|w|₁ / |w|₁ of least squares", ylabel="slope", xlim=(0, 1.2), xticks=np.linspace(0, 1, 6))
     mean = found["scores"].mean(0)

@@ -35,6 +35,8 @@ class Config:
         strengths: number of strengths of the path.
         ratio: the last strength over the first one.
         repeats: how often each way to solve the path is timed.
+        first_share: the share that the gap-safe rule keeps in the first quarter of the path, at most.
+        time_ratio: the time on working sets over that on all features, at most.
         seed: random seed of the data.
     """
 
@@ -43,6 +45,8 @@ class Config:
     strengths: Annotated[int, Field(ge=3)] = 50
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.05
     repeats: Annotated[int, Field(ge=1)] = 3
+    first_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    time_ratio: Annotated[float, Field(gt=0)] = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
@@ -152,7 +156,7 @@ def claims(config, arrays):
         Claim(
             "share that the gap-safe rule keeps from the last solution, first quarter of the path",
             SAFE,
-            0.5,
+            config.first_share,
             float(kept[:first].mean()),
             relation="at most",
         ),
@@ -173,7 +177,7 @@ def claims(config, arrays):
         Claim(
             "time on working sets over that on all features",
             "Massias, Gramfort & Salmon (2018)",
-            0.5,
+            config.time_ratio,
             float(arrays["seconds"][1] / arrays["seconds"][0]),
             relation="at most",
         ),

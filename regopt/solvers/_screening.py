@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from regopt._core.types import Penalty, Tree
 from regopt.solvers._linear_model import LinearModel
 
+_HALVINGS = 40  # of the interval that holds the largest factor of the slopes
+
 
 def gap_safe(
     model: LinearModel,
@@ -66,11 +68,48 @@ def gap_safe(
     eta = problem.image(params)
     slopes = jax.grad(lambda eta: jnp.sum(model.family.loss(eta, y)))(eta)
     slopes = model.family.balance(parts.shares, slopes, y) if model.intercept else slopes
+    shape = params["coefficients"].shape
+    grad = jax.tree.map(jnp.zeros_like, params)
+    through_data = (parts.x * parts.shares[:, None]).T @ slopes
+    grad = {**grad, "coefficients": through_data.reshape(shape)}
     objective = problem.value(params, eta) + penalty.value(params)
-    gap = jnp.maximum(problem.gap(penalty, params, eta), 10 * jnp.finfo(eta.dtype).eps * jnp.abs(objective))
+    pull = 0.0 if offset is None else jnp.sum(_by_row(parts.shares, slopes) * slopes * offset)
+
+    def gap_at(shrink):
+        """The gap of the dual point that is shrunk by a factor."""
+        conjugate = jnp.sum(parts.shares * model.family.conjugate(shrink * slopes, y))
+        least = penalty.linear_minimum(jax.tree.map(lambda g: shrink * g, grad), objective)
+        return objective + conjugate - shrink * pull - least
+
+    shrink = jnp.stack([_largest_shrink(penalty, grad), jnp.ones_like(objective)])
+    gaps = jax.vmap(gap_at)(shrink)
+    best = jnp.argmin(gaps)
+    gap = jnp.maximum(gaps[best], 10 * jnp.finfo(eta.dtype).eps * jnp.abs(objective))
     columns = parts.x - (parts.shares @ parts.x)[None] if model.intercept else parts.x
     reach = jnp.sqrt(parts.shares @ (columns * columns) * 2 * curvature * gap)
-    largest = jnp.abs((parts.x * parts.shares[:, None]).T @ slopes)
-    largest = largest + jnp.expand_dims(reach, tuple(range(1, largest.ndim)))
-    shape = params["coefficients"].shape
+    largest = shrink[best] * jnp.abs(through_data) + _by_row(reach, through_data)
     return penalty.prox({**params, "coefficients": largest.reshape(shape)}, 1.0)["coefficients"] != 0
+
+
+def _by_row(values: jax.Array, like: jax.Array) -> jax.Array:
+    """One number for each row of the other array, with as many axes as it has."""
+    return jnp.expand_dims(values, tuple(range(1, like.ndim)))
+
+
+def _largest_shrink(penalty: Penalty, grad: Tree) -> jax.Array:
+    """The largest factor up to 1 at which the slopes leave all coefficients at 0."""
+    sizes = jax.tree.map(jnp.abs, grad)
+
+    def at_zero(shrink):
+        after = penalty.prox(jax.tree.map(lambda g: shrink * g, sizes), 1.0)["coefficients"]
+        return ~jnp.any(after != 0)
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        inside = at_zero(middle)
+        return jnp.where(inside, middle, low), jnp.where(inside, high, middle)
+
+    one = jnp.ones((), jax.tree.leaves(grad)[0].dtype)
+    low, _ = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.zeros_like(one), one))
+    return jnp.where(at_zero(one), one, low)
