@@ -103,7 +103,14 @@ class Linear(BaseEstimator):
             return shares @ y
         return {"gaussian": 0.0, "poisson": 1.0}.get(self._family, 0.5 if y.ndim == 1 else 1 / y.shape[-1])
 
-    def _keep(self, solution: Solution, lane: int, index: int, data: tuple[np.ndarray, ...], strength: float) -> None:
+    def _keep(
+        self,
+        solution: Solution,
+        lane: int,
+        index: int,
+        data: tuple[np.ndarray, np.ndarray, np.ndarray],
+        strength: float,
+    ) -> None:
         """Set the attributes from one solution, made exact where it has converged."""
         params = {name: leaf[lane, index] for name, leaf in solution.params.items()}
         self.n_iter_ = max(int(solution.steps[lane, index]), 1)

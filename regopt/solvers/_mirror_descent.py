@@ -1,7 +1,7 @@
 """Mirror descent on the simplex with the Kullback-Leibler divergence: steps multiply, so entries stay positive."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class _State(NamedTuple):
 def mirror_descent(
     loss: Callable[..., jax.Array],
     start: Tree,
-    *data: Any,
+    *data: Tree,
     tolerance: Number = 1e-6,
     max_steps: int = 10_000,
 ) -> Solution:

@@ -56,7 +56,8 @@ def path(
 
     Example:
         >>> import jax.numpy as jnp
-        >>>         >>> from regopt.solvers import path
+        >>> from regopt.penalties import l1
+        >>> from regopt.solvers import path
         >>> def loss(w, y):
         ...     return jnp.sum((w - y) ** 2) / 2
         >>> path(loss, l1, jnp.zeros(1), jnp.array([3.0]), strengths=jnp.array([2.0, 1.0])).params.round(4)
@@ -163,7 +164,8 @@ def strength_grid(
 
     Example:
         >>> import jax.numpy as jnp
-        >>>         >>> from regopt.solvers import strength_grid
+        >>> from regopt.penalties import l1
+        >>> from regopt.solvers import strength_grid
         >>> def loss(w, y):
         ...     return jnp.sum((w - y) ** 2) / 2
         >>> strength_grid(loss, l1, jnp.zeros(2), jnp.array([3.0, -4.0]), size=3, ratio=0.25)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from regopt._core.types import Number, Penalty, Tree
 from regopt.penalties import elastic_net, group_lasso, l1
@@ -24,7 +25,7 @@ PenaltyOfStrength = Callable[[jax.Array], Penalty]
 class _Norm(NamedTuple):
     """The norm of a penalty whose structure is known."""
 
-    l1_ratio: Number  # the share of the norm; the rest is that of the square
+    l1_ratio: float | jax.Array  # the share of the norm; the rest is that of the square
     size: int  # how many consecutive features a group has
 
 
@@ -40,8 +41,8 @@ def takes_working_sets(
     loss: Callable[..., jax.Array],
     penalty: PenaltyOfStrength,
     start: Tree,
-    data: tuple[Any, ...],
-    rest: Any,
+    data: tuple[Tree, ...],
+    rest: Tree,
 ) -> bool:
     """Whether the path is followed on working sets.
 
@@ -64,21 +65,20 @@ def takes_working_sets(
     norm = None
     if isinstance(loss, LinearModel) and loss.family.loss is squared_error:
         norm = _norm_of(penalty, start)
-    possible = norm is not None and not _traced((data, rest, norm, start)) and float(norm.l1_ratio) > 0
-    if solver == "working_set" and not possible:
+    if norm is None or _traced((data, rest, norm, start)) or not float(norm.l1_ratio) > 0:
+        if solver == "auto":
+            return False
         raise ValueError(
             'solver "working_set" is for a LinearModel of the family gaussian, with penalties.l1, or a '
             "functools.partial of elastic_net or of group_lasso over the last axis of inputs [examples, groups, "
             'members], that leaves the intercept out, outside jit, vmap and grad: take solver="auto"'
         )
-    if solver == "working_set" or not possible:
-        return possible
     features = start["coefficients"].size
-    return features >= WORKING_SETS_FROM and (norm.size > 1 or features > len(data[0]))
+    return solver == "working_set" or (features >= WORKING_SETS_FROM and (norm.size > 1 or features > len(data[0])))
 
 
-def _traced(tree: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+def _traced(tree: Tree) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _norm_of(penalty: PenaltyOfStrength, start: Tree) -> _Norm | None:
@@ -103,7 +103,7 @@ def on_working_sets(
     loss: Callable[..., jax.Array],
     penalty: PenaltyOfStrength,
     start: Tree,
-    data: tuple[Any, ...],
+    data: tuple[Tree, ...],
     weights: jax.Array | None,
     strengths: jax.Array,
     tolerance: Number,
@@ -123,7 +123,7 @@ def on_working_sets(
         grid * (1 - l1_ratio),
         intercept=loss.intercept,
         size=norm.size,
-        tolerance=float(tolerance),
+        tolerance=float(np.asarray(tolerance)),
         max_steps=max_steps,
     )
     w = found.params["coefficients"]

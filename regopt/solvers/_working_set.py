@@ -213,7 +213,7 @@ def _gathered(found: list[list[_Fit]], lanes: Sequence[_Lane], x: jax.Array, int
             w[i, k, fit.columns] = fit.w
             intercepts[i, k] = lane.mean_y - lane.mean_x[fit.columns] @ fit.w
 
-    def field(name: str, dtype: object) -> jax.Array:
+    def field(name: str, dtype: jax.typing.DTypeLike) -> jax.Array:
         return jnp.asarray([[getattr(fits[i], name) for fits in found] for i in range(len(lanes))], dtype)
 
     params = {"coefficients": jnp.asarray(w)} | ({"intercept": jnp.asarray(intercepts)} if intercept else {})
