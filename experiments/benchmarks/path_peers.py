@@ -88,14 +88,12 @@ def _adelie(it, x, y, tolerance):
     adelie = importlib.import_module("adelie")
 
     family = getattr(adelie.glm, "binomial" if it.family == "logistic" else it.family)
-    y = np.ascontiguousarray(y)
-    groups = "ungrouped" if y.ndim > 1 else np.arange(0, x.shape[1], it.group_size)
-    count = x.shape[1] * y.shape[1] if y.ndim > 1 else len(groups)
+    groups = np.arange(0, x.shape[1], it.group_size)
     found = adelie.grpnet(
         np.asfortranarray(x),
-        family(y=y),
+        family(y=np.ascontiguousarray(y)),
         groups=groups,
-        penalty=np.ones(count),
+        penalty=np.ones(len(groups)),
         alpha=it.l1_ratio,
         lmda_path=it.strengths,
         early_exit=False,
@@ -107,10 +105,7 @@ def _adelie(it, x, y, tolerance):
         progress_bar=False,
         n_threads=2,
     )
-    w = found.betas.toarray()
-    if y.ndim > 1:
-        w = w.reshape(len(w), x.shape[1], y.shape[1])
-    return w, np.asarray(found.intercepts)
+    return found.betas.toarray(), np.asarray(found.intercepts)
 
 
 def _saga(it, x, y, tolerance):
@@ -135,7 +130,7 @@ def peers(it):
     if it.family == "gaussian":
         found = GAUSSIAN if it.group_size == 1 else {"adelie": _adelie, "skglm": _skglm_groups}
     elif it.family == "multinomial":
-        found = {"adelie": _adelie, "scikit-learn": _saga}
+        found = {"scikit-learn": _saga}  # the groups of adelie hold the coefficients of all classes
     else:
         found = {"adelie": _adelie, "skglm": _skglm_newton}
         found |= {"scikit-learn": _saga} if it.family == "logistic" else {}

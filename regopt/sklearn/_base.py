@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from regopt.sklearn._polish import polish
 from regopt.sklearn._program import Layout, Recipe, fit_path, layout_of
 from regopt.solvers import Solution
 
@@ -63,11 +64,15 @@ class Linear(BaseEstimator):
         return Recipe(self._penalty, family, classes, bool(self.fit_intercept), int(self.max_iter))
 
     def _solve(self, X, y, weights, strengths) -> Solution:
-        layout = layout_of(X.shape[1], self._groups(X.shape[1]))
-        numbers = self._numbers()
-        if self._penalty in ("group_lasso", "sparse_group_lasso"):
-            numbers = (*numbers, self._group_weights(layout))
+        layout, numbers = self._layout_and_numbers(X)
         return fit_path(self._recipe(y), layout, X, y, weights, np.asarray(strengths, float), numbers, float(self.tol))
+
+    def _layout_and_numbers(self, X: np.ndarray) -> tuple[Layout, tuple[Any, ...]]:
+        """Where the features are in the program, and the numbers of the penalty but the strength."""
+        layout = layout_of(X.shape[1], self._groups(X.shape[1]))
+        if self._penalty in ("group_lasso", "sparse_group_lasso"):
+            return layout, (*self._numbers(), self._group_weights(layout))
+        return layout, self._numbers()
 
     def _group_weights(self, layout: Layout) -> np.ndarray:
         """The square root of the size of each group."""
@@ -98,13 +103,24 @@ class Linear(BaseEstimator):
             return shares @ y
         return {"gaussian": 0.0, "poisson": 1.0}.get(self._family, 0.5 if y.ndim == 1 else 1 / y.shape[-1])
 
-    def _keep(self, solution: Solution, lane: int, index: int) -> None:
-        """Set the attributes from one solution."""
-        w = solution.params["coefficients"][lane, index]
-        intercept = solution.params["intercept"][lane, index] if self.fit_intercept else np.zeros(w.shape[1:])
-        self._set(w, intercept)
+    def _keep(
+        self,
+        solution: Solution,
+        lane: int,
+        index: int,
+        data: tuple[np.ndarray, np.ndarray, np.ndarray],
+        strength: float,
+    ) -> None:
+        """Set the attributes from one solution, made exact where it has converged."""
+        params = {name: leaf[lane, index] for name, leaf in solution.params.items()}
         self.n_iter_ = max(int(solution.steps[lane, index]), 1)
         self.dual_gap_ = float(solution.gap[lane, index])
+        if solution.converged[lane, index]:
+            layout, numbers = self._layout_and_numbers(data[0])
+            params, gap = polish(self._recipe(data[1]), layout, *data, strength, numbers, params)
+            self.dual_gap_ = self.dual_gap_ if np.isnan(gap) else gap
+        w = params["coefficients"]
+        self._set(w, params["intercept"] if self.fit_intercept else np.zeros(w.shape[1:]))
         if not solution.converged[lane, index]:
             certificate = "gap" if np.isfinite(self.dual_gap_) else "residual"
             value = getattr(solution, certificate)[lane, index]
@@ -153,7 +169,7 @@ class Single(Linear):
             largest = max(self._largest(X, y, weights), self.alpha)
             strengths = largest * np.geomspace(1, max(self.alpha / largest, 1e-6), _WARM_UP)
             strengths[-1] = self.alpha
-        self._keep(self._solve(X, y, weights[None], strengths), 0, -1)
+        self._keep(self._solve(X, y, weights[None], strengths), 0, -1, (X, y, weights), float(self.alpha))
         return self
 
 
@@ -197,7 +213,7 @@ class CrossValidated(Linear):
         )
         self._choose()
         self.coef_path_ = solution.params["coefficients"][-1]
-        self._keep(solution, -1, self.best_index_)
+        self._keep(solution, -1, self.best_index_, (X, y, weights), self.alpha_)
         return self
 
     def _grid(self, X, y, weights) -> np.ndarray:

@@ -81,20 +81,26 @@ def fit_path(
         The solutions, with leading axes ``[lanes, strengths]``; the coefficients are those of the features,
         ``[lanes, strengths, features, ...]``.
     """
-    rows = padded(len(x))
-    wide = np.zeros((rows, int(np.prod(layout.shape))))
-    wide[: len(x), list(layout.places)] = x
-    wide[len(x) :] = wide[:1]
-    y = np.concatenate([y, np.repeat(y[:1], rows - len(x), 0)]).astype(np.float64)
-    weights = np.pad(weights, ((0, 0), (0, rows - len(x))))
     with jax.enable_x64(True):
-        arguments = (wide.reshape(rows, *layout.shape), y, weights, strengths, numbers, tolerance)
+        arguments = (*arrays_of(layout, x, y, weights), strengths, numbers, tolerance)
         found = _lanes(recipe, *jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), arguments))
         found = jax.tree.map(np.asarray, found)
     w = found.params["coefficients"]
     outputs = () if recipe.classes is None else (recipe.classes,)
     w = w.reshape(*w.shape[:2], -1, *outputs)[:, :, list(layout.places)]
     return found._replace(params={**found.params, "coefficients": w})
+
+
+def arrays_of(
+    layout: Layout, x: np.ndarray, y: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The padded inputs, ``[rows, ...]``, targets and weights, ``[lanes, rows]``."""
+    rows = padded(len(x))
+    wide = np.zeros((rows, int(np.prod(layout.shape))))
+    wide[: len(x), list(layout.places)] = x
+    wide[len(x) :] = wide[:1]
+    y = np.concatenate([y, np.repeat(y[:1], rows - len(x), 0)]).astype(np.float64)
+    return wide.reshape(rows, *layout.shape), y, np.pad(weights, ((0, 0), (0, rows - len(x))))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -11,8 +11,9 @@ from regopt._core.numerics import check_whole
 from regopt._core.types import Number, Tree
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._linear_model import LinearModel
-from regopt.solvers._path import PenaltyOfStrength, gram_pays, path, strength_grid
+from regopt.solvers._path import gram_pays, path, strength_grid
 from regopt.solvers._solution import Solution
+from regopt.solvers._wide import PenaltyOfStrength, on_working_sets, takes_working_sets
 
 
 class CrossValidation(NamedTuple):
@@ -56,7 +57,7 @@ def cross_validate(
         folds: how many folds of consecutive rows, from 2 to the number of examples; or the fold of each row,
             ``[examples]``, integers from 0 up, concrete. Shuffle rows that are in order before.
         strengths: the strengths, ``[n]``, descending; None for 100 of them by ``strength_grid``, on all rows.
-        solver: as for ``minimize``; static.
+        solver: as for ``path``; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
         max_steps: as for ``minimize``.
@@ -99,22 +100,38 @@ def cross_validate(
         )
 
     rows, held = _rows(labels, count)
-    if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
+    weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
+    weights = weights.astype(strengths.dtype)
+    on_host = takes_working_sets(solver, loss, penalty, start, (x, y), (strengths, tolerance))
+    if on_host:
+        lanes = on_working_sets(loss, penalty, start, (x, y), weights, strengths, tolerance, max_steps)
+    elif isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
         lanes = jax.vmap(fit)(GramLoss.of_folds(x, y, rows, held.astype(strengths.dtype), intercept=loss.intercept))
     else:
-        weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
-        lanes = jax.vmap(lambda weights: fit(loss, x, y, weights))(weights.astype(strengths.dtype))
+        lanes = jax.vmap(lambda weights: fit(loss, x, y, weights))(weights)
 
-    def score(params, rows, held):
-        return jax.vmap(lambda params: loss(params, x[rows], y[rows], held.astype(strengths.dtype)))(params)
-
-    scores = jax.lax.map(lambda fold: score(*fold), (jax.tree.map(lambda w: w[:-1], lanes.params), rows, held))
+    # outside a program, the compiled scores are kept for the next call
+    scores_of = jax.jit(_scores, static_argnums=0) if on_host else _scores
+    folds_params = jax.tree.map(lambda w: w[:-1], lanes.params)
+    scores = scores_of(loss, folds_params, x, y, rows, held.astype(strengths.dtype))
     whole = jax.tree.map(lambda leaf: leaf[-1], lanes)
     mean, error = jnp.mean(scores, 0), jnp.std(scores, 0, ddof=1) / jnp.sqrt(count)
     best = jnp.argmin(mean)
     within = mean <= mean[best] + error[best]
     simplest = jnp.argmax(jnp.where(within, strengths, -jnp.inf))
     return CrossValidation(strengths, scores, mean, error, best, simplest, whole, lanes.converged[:-1])
+
+
+def _scores(
+    loss: Callable[..., jax.Array], params: Tree, x: jax.Array, y: jax.Array, rows: jax.Array, held: jax.Array
+) -> jax.Array:
+    """The losses of held-out rows, ``[folds, strengths]``."""
+
+    def score(fold: tuple[Tree, jax.Array, jax.Array]) -> jax.Array:
+        params, rows, held = fold
+        return jax.vmap(lambda params: loss(params, x[rows], y[rows], held))(params)
+
+    return jax.lax.map(score, (params, rows, held))
 
 
 def _labels(folds: int | jax.Array, examples: int) -> tuple[np.ndarray, int]:

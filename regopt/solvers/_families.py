@@ -24,6 +24,7 @@ class Family(NamedTuple):
     conjugate: Callable[[jax.Array, jax.Array], jax.Array]  # (v, y) -> conjugate
     mean: Callable[[jax.Array], jax.Array]  # eta -> the expected target, or the decision value
     second_order: bool = False  # whether the loss is smooth and strictly convex, with a Hessian that models it well
+    curvature: float | None = None  # a bound on the second derivative of the loss in eta; None where there is none
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
 
     def balance(self, shares: jax.Array, slopes: jax.Array, y: jax.Array) -> jax.Array:
@@ -55,7 +56,7 @@ def gaussian() -> Family:
     References:
         McCullagh, P., & Nelder, J. A. (1989). Generalized Linear Models (2nd ed.). Chapman and Hall. Chapter 3.
     """
-    return Family(squared_error, lambda v, y: v * v / 2 + v * y, lambda eta: eta)
+    return Family(squared_error, lambda v, y: v * v / 2 + v * y, lambda eta: eta, curvature=1.0)
 
 
 def logistic() -> Family:
@@ -82,6 +83,7 @@ def logistic() -> Family:
         lambda v, y: entropy(y) - entropy(jnp.clip(v + y, 0, 1)),
         jax.nn.sigmoid,
         second_order=True,
+        curvature=0.25,
     )
 
 
@@ -138,6 +140,7 @@ def multinomial(classes: int) -> Family:
         lambda eta, y: jax.nn.logsumexp(eta, -1) - jnp.sum(y * eta, -1) + jnp.sum(_xlogx(y), -1),
         lambda v, y: jnp.sum(_xlogx(jnp.maximum(v + y, 0)) - _xlogx(y), -1),
         lambda eta: jax.nn.softmax(eta, -1),
+        curvature=0.5,
         classes=classes,
     )
 
@@ -194,7 +197,7 @@ def huber_loss(delta: Number = 1.0) -> Family:
         inside = jnp.clip(r, -like(delta, r), like(delta, r))
         return inside * (r - inside / 2)
 
-    return Family(loss, lambda v, y: v * v / 2 + v * y, lambda eta: eta)
+    return Family(loss, lambda v, y: v * v / 2 + v * y, lambda eta: eta, curvature=1.0)
 
 
 def squared_hinge() -> Family:
@@ -221,6 +224,7 @@ def squared_hinge() -> Family:
         lambda eta, y: jnp.maximum(1 - sign(y) * eta, 0) ** 2 / 2,
         lambda v, y: v * v / 2 + v * sign(y),
         lambda eta: eta,
+        curvature=1.0,
     )
 
 

@@ -1,25 +1,21 @@
 """A regularisation path: the solutions for a grid of strengths, from the largest down, each started from the last."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.numerics import check_range, check_whole
-from regopt._core.types import Number, Penalty, Tree
-from regopt.penalties import l1
+from regopt._core.types import Number, Tree
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._lasso_path import homotopy
 from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._minimize import minimize
 from regopt.solvers._solution import Solution
+from regopt.solvers._wide import PenaltyOfStrength, is_lasso, on_working_sets, takes_working_sets
 
 HOMOTOPY_UP_TO = 64  # coefficients: up to here the lasso with a Gram matrix follows its exact path
-
-# ``penalties.l1``, or ``lambda strength: penalties.elastic_net(strength, 0.5)``
-PenaltyOfStrength = Callable[[jax.Array], Penalty]
 
 
 def path(
@@ -44,7 +40,10 @@ def path(
         start: the parameters from which the first problem starts.
         *data: further arguments of the loss; may be traced.
         strengths: the strengths, ``[n]``, >= 0; may be traced.
-        solver: as for ``minimize``; static.
+        solver: as for ``minimize``; or "working_set", for least squares with ``penalties.l1``, or a
+            ``functools.partial`` of ``elastic_net`` or ``group_lasso``, outside ``jit``, ``vmap`` and ``grad``: each
+            problem is solved on a few columns, and others join until the gap of all columns closes. "auto" takes it
+            there for at least 256 features in groups, or 256 that are more than the examples; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
         max_steps: the largest number of steps for each strength; static.
@@ -70,12 +69,16 @@ def path(
         coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 2.5, for the warm starts.
     """
     check_range("strengths", strengths, "[0, inf)")
+    if takes_working_sets(solver, loss, penalty, start, data, (strengths, tolerance)):
+        weights = None if len(data) < 3 or data[2] is None else data[2][None]
+        lanes = on_working_sets(loss, penalty, start, data, weights, strengths, tolerance, max_steps)
+        return jax.tree.map(lambda leaf: leaf[0], lanes)
 
     gram = loss if isinstance(loss, GramLoss) else None
     if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, data[0]):
         gram = loss.shared(*data)
     data = data if gram is None else ()
-    if gram is not None and _is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
+    if gram is not None and is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
         starts = _exact(gram, start, strengths)
     else:
         starts = None
@@ -104,13 +107,6 @@ def path(
         first, infinite = trees.copy_wide(start), jnp.full_like(strengths[0], jnp.inf)
         solutions = jax.lax.scan(solve, (first, first, infinite, infinite), strengths)[1]
     return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
-
-
-def _is_lasso(penalty: PenaltyOfStrength) -> bool:
-    """Whether the penalty is ``penalties.l1`` itself, or a ``functools.partial`` of it that sets only the mask."""
-    if isinstance(penalty, partial):
-        return penalty.func is l1 and not penalty.args and set(penalty.keywords) <= {"mask"}
-    return penalty is l1
 
 
 def _exact(gram: GramLoss, start: Tree, strengths: jax.Array) -> Tree:

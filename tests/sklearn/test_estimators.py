@@ -13,8 +13,6 @@ from regopt import sklearn as ours
 from sklearn import linear_model
 
 ESTIMATORS = [name for name in ours.__all__ if not name.startswith("plot")]
-# scikit-learn compares two fits to seven digits in one of its checks, which needs the gap of that
-TIGHT = {name: {"tol": 1e-14, "max_iter": 100_000} for name in ESTIMATORS}
 
 
 def regression(n=53, features=7, seed=0):
@@ -23,16 +21,11 @@ def regression(n=53, features=7, seed=0):
     return x, 2 + x[:, 0] - 2 * x[:, 2] + random.standard_normal(n), random.uniform(0.2, 2, n)
 
 
-INEXACT = pytest.mark.xfail(reason="check_sample_weight_equivalence: two of 45 predictions differ in the last digits")
-
-
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=INEXACT) if name == "LogisticRegressionCV" else name for name in ESTIMATORS]
-)
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_scikit_learns_checks_pass(name):
-    results = check_estimator(getattr(ours, name)(**TIGHT[name]), on_fail=None)
+    results = check_estimator(getattr(ours, name)(), on_fail=None)
     assert len(results) > 50
     assert [result["check_name"] for result in results if result["status"] not in ("passed", "skipped")] == []
 

@@ -1,0 +1,141 @@
+"""How many degrees of freedom does the lasso have?
+
+The definition is by covariances of predictions with targets. For the lasso it is the expected number of coefficients
+that are not 0: search costs as much as shrinkage saves. So Stein's estimate of the risk needs one fit alone.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from _style import BLACK, BLUE, GREY, ORANGE, note
+from regopt import penalties, solvers
+from regopt.experiment import Claim
+
+PAPER = "Zou, Hastie & Tibshirani (2007)"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The regressions.
+
+    Attributes:
+        examples: number of examples.
+        features: number of features.
+        replicates: number of targets that are drawn for the same inputs.
+        strengths: number of strengths of the path.
+        noise: standard deviation of the targets about their means.
+        tolerance: of the relative difference of the two numbers, averaged along the path.
+        seed: random seed of the inputs and of the targets.
+    """
+
+    examples: Annotated[int, Field(ge=10)] = 60
+    features: Annotated[int, Field(ge=3)] = 12
+    replicates: Annotated[int, Field(ge=10)] = 4000
+    strengths: Annotated[int, Field(ge=3)] = 15
+    noise: Annotated[float, Field(gt=0)] = 1.0
+    tolerance: Annotated[float, Field(gt=0)] = 0.03
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+def run(config, key):
+    """Along the path: degrees of freedom by covariance, numbers of coefficients, risks, and Stein's estimates."""
+    with jax.enable_x64(True):
+        keys = jax.random.split(key, 3)
+        x = jax.random.normal(keys[0], (config.examples, config.features)) / 2
+        x = x + jax.random.normal(keys[1], (config.examples, 1)) / 2  # correlated
+        x = x - x.mean(0)[None]
+        mean = x @ jnp.where(jnp.arange(config.features) % 3 == 0, 1.0, 0.0)
+        y = mean[None] + config.noise * jax.random.normal(keys[2], (config.replicates, config.examples))
+        model = solvers.LinearModel(solvers.gaussian(), intercept=False)
+        penalty = penalties.l1
+        strengths = solvers.strength_grid(model, penalty, model.start(x), x, mean, size=config.strengths, ratio=0.01)
+
+        @jax.jit
+        def fit(y):
+            return jax.lax.map(
+                lambda y: solvers.path(model, penalty, model.start(x), x, y, strengths=strengths, tolerance=1e-10), y
+            )
+
+        found = fit(y)
+        coefficients = found.params["coefficients"]  # [replicates, strengths, features]
+        predictions = coefficients @ x.T
+        shifted = (y - mean[None])[:, None]  # the mean is known, so the covariance needs no second mean
+        by_covariance = jnp.sum(shifted * predictions, 2) / config.noise**2
+        active = jnp.sum(coefficients != 0, 2)
+        error = jnp.sum((y[:, None] - predictions) ** 2, 2)
+        stein = (error + 2 * config.noise**2 * active) / config.examples - config.noise**2
+        risk = jnp.mean((predictions - mean[None, None]) ** 2, 2)
+        return {
+            "strengths": strengths,
+            "covariance": by_covariance.mean(0),
+            "covariance_error": by_covariance.std(0) / config.replicates**0.5,
+            "active": active.mean(0),
+            "risk": risk.mean(0),
+            "stein": stein.mean(0),
+            "largest_gap": found.gap.max(),
+        }
+
+
+def figure(config, arrays):
+    """The two numbers along the path, and the risk with its estimate."""
+    drawing = Figure(figsize=(9.5, 4), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    strengths = arrays["strengths"]
+    bars = 2 * arrays["covariance_error"]
+    left.errorbar(strengths, arrays["covariance"], bars, fmt="o", color=ORANGE, markersize=5, capsize=2)
+    left.semilogx(strengths, arrays["active"], color=BLUE)
+    left.axhline(config.features, color=GREY, linewidth=0.8)
+    note(left, "least squares", (strengths[0], config.features), GREY, (0, -12), ha="left")
+    left.text(0.97, 0.1, "line: mean number of coefficients ≠ 0", transform=left.transAxes, color=BLUE, ha="right")
+    left.text(0.97, 0.03, "points: covariances ± 2 errors", transform=left.transAxes, color=ORANGE, ha="right")
+    left.set(xlabel="strength", ylabel="degrees of freedom")
+    right.semilogx(strengths, arrays["risk"], color=BLACK)
+    right.semilogx(strengths, arrays["stein"], "o", color=BLUE, markersize=5)
+    right.text(0.97, 0.93, "line: risk", transform=right.transAxes, color=BLACK, ha="right")
+    right.text(0.97, 0.86, "points: mean of Stein's estimate", transform=right.transAxes, color=BLUE, ha="right")
+    right.set(xlabel="strength", ylabel="mean squared error of the predicted means")
+    for axes in (left, right):
+        axes.invert_xaxis()
+    return drawing
+
+
+def claims(config, arrays):
+    """The theorem, and the estimate that follows."""
+    apart = np.abs(arrays["covariance"] - arrays["active"])
+    return [
+        Claim(
+            "mean |degrees of freedom by covariance - mean number of coefficients| over the mean number",
+            f"{PAPER}, Theorem 1",
+            config.tolerance,
+            float(apart.mean() / arrays["active"].mean()),
+            relation="at most",
+        ),
+        Claim(
+            "largest difference of the two, in standard errors",
+            f"{PAPER}, Theorem 1",
+            4.0,
+            float((apart / np.maximum(arrays["covariance_error"], 1e-12)).max()),
+            relation="at most",
+        ),
+        Claim(
+            "mean |Stein's estimate - risk| over the mean risk",
+            f"{PAPER}, equation (1.5); Stein (1981)",
+            2 * config.tolerance,
+            float(np.abs(arrays["stein"] - arrays["risk"]).mean() / arrays["risk"].mean()),
+            relation="at most",
+        ),
+        Claim("largest duality gap of a fit", "the solver", 1e-7, float(arrays["largest_gap"]), relation="at most"),
+    ]
+
+
+if __name__ == "__main__":
+    from regopt.experiment import main
+
+    raise SystemExit(main(["run", __file__, *sys.argv[1:]]))
