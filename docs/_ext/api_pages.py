@@ -85,7 +85,7 @@ def _index() -> str:
     rows = [f"| [`{name}`]({name}.md) | {_summary(importlib.import_module(name))} |" for name in PACKAGES]
     entries = "\n".join(PACKAGES)
     return (
-        "# API\n\nEach package's `__init__` is the one public path of a symbol; what begins with an underscore is private."
+        "# API\n\nEach package's `__init__` is the one public path of a symbol. Other names are private."
         "\n\n"
         f"| package | what is in it |\n| --- | --- |\n{chr(10).join(rows)}\n\n"
         f"```{{toctree}}\n:hidden:\n{entries}\n```\n"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.messages import brief
 from regopt._core.numerics import check_range, check_whole
 from regopt._core.types import Number, Penalty, Tree
 from regopt.penalties import l1
@@ -70,6 +71,7 @@ def path(
         coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 2.5, for the warm starts.
     """
     check_range("strengths", strengths, "[0, inf)")
+    _check_of_strength(penalty)
 
     gram = loss if isinstance(loss, GramLoss) else None
     if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, data[0]):
@@ -106,6 +108,11 @@ def path(
     return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
 
 
+def _check_of_strength(penalty: object) -> None:
+    if not callable(penalty):
+        raise ValueError(f"penalty must be a function of the strength, as penalties.l1 is, got {brief(penalty)}")
+
+
 def _is_lasso(penalty: PenaltyOfStrength) -> bool:
     """Whether the penalty is ``penalties.l1`` itself, or a ``functools.partial`` of it that sets only the mask."""
     if isinstance(penalty, partial):
@@ -137,6 +144,7 @@ def gram_pays(loss: Callable[..., jax.Array], penalty: PenaltyOfStrength, start:
     """Whether a least-squares loss is to be computed from its Gram matrix: the intercept must have no penalty."""
     if not isinstance(loss, LinearModel) or not loss.shares_gram(x):
         return False
+    loss.check_params(start)
     return not penalty(jnp.ones(())).mask(start).get("intercept", False)
 
 
@@ -181,6 +189,7 @@ def strength_grid(
     """
     check_whole("size", size, "[2, inf)")
     check_range("ratio", ratio, "(0, 1)")
+    _check_of_strength(penalty)
     unit = penalty(jnp.ones(()))
     masks = jax.tree.leaves(unit.mask(start))
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, start))
