@@ -28,6 +28,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext", "**/.ipynb_checkpoints"]
 default_role = "py:obj"
+highlight_language = "none"  # of blocks that name no language
 
 # API
 autodoc_typehints = "none"  # the docstring says which numbers may be traced, which a type cannot
@@ -59,11 +60,13 @@ html_theme = "sphinx_book_theme"
 html_title = "regopt"
 html_static_path = ["_static"]
 html_css_files = ["regopt.css"]
+html_context = {"default_mode": "auto"}  # light or dark, as the browser asks
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "show_navbar_depth": 1,
     "collapse_navbar": True,
+    "navbar_persistent": [],  # the search is in the side bar
     "use_download_button": False,
     "use_fullscreen_button": False,
     "home_page_in_toc": False,

@@ -23,8 +23,8 @@ Each experiment asks one question, and its claims say what a source states, what
 agree. The pages are made from the runs themselves:
 
 ```sh
-regopt claims                                  # every experiment with its default config, into runs/
-sphinx-build -W --keep-going docs docs/_build/html  # the pages are written from runs/
+regopt claims                      # every experiment, into runs/
+sphinx-build docs docs/_build/html  # the pages, from runs/
 ```
 
 [Experiments](../experiments.md) says how to write one, and [the course](../course.md) which lecture each belongs to.
