@@ -28,7 +28,6 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext", "**/.ipynb_checkpoints"]
 default_role = "py:obj"
-suppress_warnings = ["toc.empty_glob"]
 highlight_language = "none"  # of blocks that name no language
 
 # API

@@ -174,9 +174,17 @@ def fields(*event: object) -> None:
     lines[:] = [found[1].replace("*", "\\*").replace("|", "\\|") if found else ""]
 
 
+def shared_types(_: object, module: str) -> tuple[str, dict[str, tuple[str, int, int]]] | None:
+    """Show the source of types that several packages share, without links back, which would name one package for all."""
+    if module != "regopt._core.types":
+        return None
+    return inspect.getsource(importlib.import_module(module)), {}
+
+
 def setup(app: "Sphinx") -> dict[str, bool]:
     """Register the extension."""
     app.connect("builder-inited", write, priority=100)
+    app.connect("viewcode-find-source", shared_types)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", fields)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
