@@ -40,7 +40,7 @@ _CODES = """exit codes:
   130  interrupted; what was finished is on disk, and the same command goes on from there
   143  ended by a second SIGTERM; what was saved is on disk
 """
-CHECKOUT = "experiments are no part of the package: start regopt in a checkout, where the folder experiments lies"
+CHECKOUT = "experiments are files of a checkout, not of the package: start regopt where experiments/ lies"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
