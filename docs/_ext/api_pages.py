@@ -175,7 +175,7 @@ def fields(*event: object) -> None:
 
 
 def shared_types(_: object, module: str) -> tuple[str, dict[str, tuple[str, int, int]]] | None:
-    """Show the source of types that several packages share without links back, which name one package alone."""
+    """Link no source of types that several packages share, because it would link back to one of them alone."""
     if module != "regopt._core.types":
         return None
     return inspect.getsource(importlib.import_module(module)), {}
