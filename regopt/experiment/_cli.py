@@ -40,6 +40,7 @@ _CODES = """exit codes:
   130  interrupted; what was finished is on disk, and the same command goes on from there
   143  ended by a second SIGTERM; what was saved is on disk
 """
+CHECKOUT = "experiments are files of a checkout, not of the package: start regopt where experiments/ lies"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,6 +203,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     path = named(arguments.experiment, Path("experiments"), ".py")
+    if path.parent == Path("experiments") and not path.parent.is_dir():
+        raise ConfigError(path, "", f"no such file; {CHECKOUT}")
     check_file(path, ".py")
     config_path = named(arguments.config, configs_of(path), ".toml")
     values = read_toml(config_path)  # an error in it is reported before the slow imports
@@ -256,7 +259,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 def _experiments() -> list[Listing]:
     found = discover(Path())
     if not found:
-        raise ConfigError("experiments", "", "there are none here; start regopt where experiments/ lies")
+        raise ConfigError("experiments", "", f"there are none here; {CHECKOUT}")
     return found
 
 

@@ -84,7 +84,9 @@ def _findings(folder: Path, *, thorough: bool) -> Findings:
     try:
         result = load(folder)
     except (OSError, ValueError) as error:
-        raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ")) from error
+        inside = sorted(folder.glob("*/sweep.npz"))  # that of an experiment lies in the folder of its run
+        hint = f"; did you mean {inside[0].parent}?" if inside else ""
+        raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ") + hint) from error
     return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
 
 

@@ -33,8 +33,8 @@ def newton(
 ) -> optax.GradientTransformationExtraArgs:
     """Newton's method, ``w <- w - learning_rate * (H + regularization I)^-1 g``.
 
-    With ``saddle_free`` the step uses ``(|H| + regularization I)^-1``, where |H| has the absolute eigenvalues of H, and
-    always descends. Without it the method is attracted by every stationary point: where
+    With ``saddle_free`` the step uses ``(|H| + regularization I)^-1``, where ``|H|`` has the absolute eigenvalues of H,
+    and always descends. Without it the method is attracted by every stationary point: where
     ``smallest_curvature + regularization`` is negative (the first is in the state) the step need not descend.
     Curvatures that are 0 to rounding do not contribute, so the step is always finite.
 

@@ -4,11 +4,13 @@ It is a loss like any other for ``minimize``; that it has a ``duality_gap`` of i
 penalty.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from regopt._core.messages import brief
 from regopt._core.numerics import widen
 from regopt._core.types import Penalty, Tree
 from regopt.solvers._accelerated import LinearProblem
@@ -50,8 +52,18 @@ class LinearModel(NamedTuple):
         params = {"coefficients": jnp.zeros((*x.shape[1:], *outputs), wide.dtype)}
         return {**params, "intercept": jnp.zeros(outputs, wide.dtype)} if self.intercept else params
 
+    def check_params(self, params: Tree) -> None:
+        """Refuse parameters of another form than those of ``start``."""
+        names = ["coefficients", "intercept"] if self.intercept else ["coefficients"]
+        if not isinstance(params, Mapping) or not set(names) <= set(params):
+            parts = " and ".join(map(repr, names))
+            raise ValueError(
+                f"the parameters of a LinearModel must have {parts}, as model.start(x) has, got {brief(params)}"
+            )
+
     def predictor(self, params: Tree, x: jax.Array, offset: jax.Array | None = None) -> jax.Array:
         """``x w + b + offset``, ``[examples]``."""
+        self.check_params(params)
         outputs = () if self.family.classes is None else (self.family.classes,)
         eta = x.reshape(len(x), -1) @ params["coefficients"].reshape(-1, *outputs)
         eta = eta + jnp.broadcast_to(params["intercept"], eta.shape) if self.intercept else eta

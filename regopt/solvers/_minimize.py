@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.checks import check_choice
+from regopt._core.checks import check_choice, check_penalty
 from regopt._core.numerics import as_float, check_number, check_whole
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.penalties import l2
@@ -104,6 +104,7 @@ def minimize(
     check_number("tolerance", tolerance, "[0, inf)")
     check_whole("max_steps", max_steps, "[1, inf)")
     penalty = l2(0.0, mask=None) if penalty is None else penalty
+    check_penalty("penalty", penalty)
     if not penalty.has_prox:
         raise ValueError(NO_PROX)
     gap_at = _gap(loss, penalty, start, data, lower_bound)

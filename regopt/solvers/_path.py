@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.messages import brief
 from regopt._core.numerics import check_range, check_whole
 from regopt._core.types import Number, Tree
 from regopt.solvers._gram import GramLoss
@@ -69,6 +70,7 @@ def path(
         coordinate descent. Journal of Statistical Software, 33(1), 1-22. Section 2.5, for the warm starts.
     """
     check_range("strengths", strengths, "[0, inf)")
+    _check_of_strength(penalty)
     if takes_working_sets(solver, loss, penalty, start, data, (strengths, tolerance)):
         weights = None if len(data) < 3 or data[2] is None else data[2][None]
         lanes = on_working_sets(loss, penalty, start, data, weights, strengths, tolerance, max_steps)
@@ -109,6 +111,11 @@ def path(
     return solutions if gram is None else solutions._replace(params=jax.vmap(gram.with_intercept)(solutions.params))
 
 
+def _check_of_strength(penalty: object) -> None:
+    if not callable(penalty):
+        raise ValueError(f"penalty must be a function of the strength, as penalties.l1 is, got {brief(penalty)}")
+
+
 def _exact(gram: GramLoss, start: Tree, strengths: jax.Array) -> Tree:
     """The solutions of the lasso from its piecewise linear path, to be checked by their gaps."""
     found = jax.lax.stop_gradient(homotopy(gram.gram, gram.products, 3 * len(gram.products) + 8))
@@ -133,6 +140,7 @@ def gram_pays(loss: Callable[..., jax.Array], penalty: PenaltyOfStrength, start:
     """Whether a least-squares loss is to be computed from its Gram matrix: the intercept must have no penalty."""
     if not isinstance(loss, LinearModel) or not loss.shares_gram(x):
         return False
+    loss.check_params(start)
     return not penalty(jnp.ones(())).mask(start).get("intercept", False)
 
 
@@ -177,6 +185,7 @@ def strength_grid(
     """
     check_whole("size", size, "[2, inf)")
     check_range("ratio", ratio, "(0, 1)")
+    _check_of_strength(penalty)
     unit = penalty(jnp.ones(()))
     masks = jax.tree.leaves(unit.mask(start))
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, start))

@@ -1,5 +1,6 @@
 """The functions of a flax module that a task needs, the same for ``nnx`` and ``linen``."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
@@ -106,6 +107,27 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     return Face(lambda key, h: parts(built(h, key)), train, predict, axes, chosen)
 
 
+def check_model(model: NnxModel | LinenModel) -> None:
+    """Require a linen module, or what may be called with a setting, or with a setting and keys."""
+    if isinstance(model, linen.Module):
+        return
+    build = functools.partial(model.__init__, None) if isinstance(model, type) else model  # nnx hides the signature
+    if not isinstance(model, nnx.Module) and (takes(build, 1) or takes(build, 2)):
+        return
+    got = f"the nnx module {type(model).__name__}" if isinstance(model, nnx.Module) else str(inspect.signature(build))
+    form = "model must be called as model(h, rngs), as lambda h, rngs: Net(rngs=rngs) is, or be a flax.linen module"
+    raise ValueError(f"{form}; got {got}")
+
+
+def takes(function: Callable[..., object], arguments: int) -> bool:
+    """Whether a function may be called with so many positional arguments."""
+    try:
+        inspect.signature(function).bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
+
+
 def is_linen(model: NnxModel | LinenModel) -> TypeGuard[LinenModel]:
     """Whether the model is a linen module, or a function of the setting alone that returns one."""
     return isinstance(model, linen.Module) or len(inspect.signature(model).parameters) == 1
@@ -117,7 +139,10 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
     With a collection they are a dict of both.
     """
     if inputs is None:
-        raise ValueError("a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1])")
+        raise ValueError(
+            "a flax.linen module learns its shapes from data: give supervised(..., inputs=x[:1]); "
+            "for an nnx module, model must be a function of h and rngs"
+        )
 
     named = trainable if isinstance(trainable, str) and trainable.isidentifier() else None
     collection = None if named == "params" else named

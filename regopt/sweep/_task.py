@@ -1,5 +1,6 @@
 """From a flax module and an optimizer to the pure functions that a sweep trains."""
 
+import functools
 import inspect
 import zlib
 from collections.abc import Callable, Mapping
@@ -15,7 +16,18 @@ from regopt._core.protocols import evaluation_params, final_params
 from regopt._core.types import Key, Mode, Setting, Task, Tree
 from regopt._core.units import declared
 from regopt.data import Splits
-from regopt.sweep._faces import Face, LinenModel, NnxModel, Trainable, computed_in, is_linen, linen_face, nnx_face
+from regopt.sweep._faces import (
+    Face,
+    LinenModel,
+    NnxModel,
+    Trainable,
+    check_model,
+    computed_in,
+    is_linen,
+    linen_face,
+    nnx_face,
+    takes,
+)
 from regopt.sweep._frozen import Frozen
 from regopt.training._checks import mode_of
 from regopt.training._evaluation import InBatches
@@ -110,11 +122,12 @@ def supervised(
     """
     _check_functions({"model": model, "loss": loss, "optimizer": optimizer})
     _check_functions({} if metrics is None else metrics)
+    check_model(model)
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
     if not (isinstance(precision, str) and precision in ("float32", "bfloat16")):
         raise ValueError(f'precision must be "float32" or "bfloat16", got {brief(precision)}')
-    measures = {name: _with_setting(measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
+    measures = {name: _with_setting(name, measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
     if is_linen(model):
         face = linen_face(model, inputs, trainable)
     else:
@@ -189,7 +202,7 @@ def _measured_in_batches(
         name: reduction for name in given if (reduction := getattr(given[name], "reduction", None)) is not None
     }
     statistics = {
-        name: measure if name not in reductions else _with_setting(reductions[name].statistics)
+        name: measure if name not in reductions else _with_setting(name, reductions[name].statistics)
         for name, measure in measures.items()
         if name not in reductions or reductions[name].statistics is not None
     }
@@ -224,9 +237,12 @@ def _pair(name: str, examples: Tree) -> tuple[Tree, Tree]:
     return examples[0], examples[1]
 
 
-def _with_setting(measure: Measure) -> Measure:
+def _with_setting(name: str, measure: Measure) -> Measure:
     """The measure as a function ``(outputs, targets, h) -> scalar``, whether or not it uses the setting."""
-    if "h" in inspect.signature(measure).parameters:
+    given = inspect.signature(measure)
+    if not takes(measure if "h" not in given.parameters else functools.partial(measure, h=None), 2):
+        raise ValueError(f"{name} must be called as {name}(outputs, targets), got {name}{given}")
+    if "h" in given.parameters:
         return lambda outputs, targets, h: measure(outputs, targets, h=h)
     return lambda outputs, targets, _: measure(outputs, targets)
 

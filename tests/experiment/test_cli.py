@@ -99,6 +99,19 @@ def test_overrides_and_options_mix(project, words):
         assert arrays["doubled"] == 20
 
 
+def test_a_run_outside_a_checkout_says_where_the_experiments_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "toy", "smoke"]) == 2
+    assert "start regopt where experiments/ lies" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_names_that_of_its_sweep(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.npz").touch()
+    assert main(["sweep", "show", str(tmp_path)]) == 2
+    assert f"did you mean {tmp_path / 'sweep'}?" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_failed_claim_is_exit_code_one(project, capsys):
     assert main(["run", "toy", "smoke", "--mode", "off"]) == 1
     assert "fails" in capsys.readouterr().out

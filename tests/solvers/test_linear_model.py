@@ -176,3 +176,25 @@ def test_folds_that_do_not_fit_are_refused(folds, word):
     model = LinearModel(gaussian())
     with pytest.raises(ValueError, match=word):
         cross_validate(model, penalty, model.start(x), x, y, folds=folds)
+
+
+def test_a_penalty_with_its_strength_and_one_without_are_not_confused():
+    x, y = jnp.ones((20, 2)), jnp.arange(20.0)
+    model = LinearModel(gaussian())
+    with pytest.raises(ValueError, match=r"^penalty must be a penalty, as penalties\.l1\(0\.1\) is, got <function l1"):
+        minimize(model, l1, model.start(x), x, y)  # type: ignore[arg-type]
+    for solve in (cross_validate, strength_grid):
+        with pytest.raises(
+            ValueError, match=r"^penalty must be a function of the strength, as penalties\.l1 is, got Pen"
+        ):
+            solve(model, l1(0.1), model.start(x), x, y)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^penalty must be a function of the strength"):
+        path(model, l1(0.1), model.start(x), x, y, strengths=jnp.ones(1))  # type: ignore[arg-type]
+
+
+def test_a_start_of_another_form_is_refused():
+    x, y = jnp.ones((4, 2)), jnp.arange(4.0)
+    with pytest.raises(ValueError, match=r"must have 'coefficients' and 'intercept', as model\.start"):
+        cross_validate(LinearModel(gaussian()), l1, jnp.zeros(2), x, y, folds=2)
+    with pytest.raises(ValueError, match=r"must have 'coefficients', as model\.start"):
+        minimize(LinearModel(logistic(), intercept=False), l1(0.1), jnp.zeros(2), x, y > 1)

@@ -197,3 +197,34 @@ def test_a_task_that_is_wrapped_is_not_checked_with_the_settings_of_the_one_insi
     )
     settings = sweep.from_columns({"outer": [0.1, 0.2]})
     assert sweep.run(wrapped, settings, DATA, steps=2, eval_every=1).status.tolist() == ["done", "done"]
+
+
+def test_a_model_that_is_not_a_function_of_h_and_rngs():
+    form = (
+        "model must be called as model(h, rngs), as lambda h, rngs: Net(rngs=rngs) is, or be a flax.linen module; got "
+    )
+    wrong = {
+        "the nnx module Linear": nnx.Linear(2, 3, rngs=nnx.Rngs(0)),
+        "(h, rngs, width)": lambda h, rngs, width: network(h, rngs),
+    }
+    for got, model in wrong.items():
+        with pytest.raises(ValueError, match="model must be") as caught:
+            task(model)
+        assert str(caught.value) == form + got
+    with pytest.raises(ValueError, match="for an nnx module, model must be a function of h and rngs"):
+        task(lambda h: nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+
+
+def test_a_loss_or_a_metric_with_other_arguments():
+    with pytest.raises(ValueError, match=r"^loss must be called as loss\(outputs, targets\), got loss\(model, x, y\)$"):
+        task(loss=lambda model, x, y: losses.cross_entropy(model(x), y))
+    with pytest.raises(ValueError, match=r"^error must be called as error\(outputs, targets\), got error\(outputs\)$"):
+        task(metrics={"error": lambda outputs: outputs.sum()})
+    task(metrics={"error": lambda outputs, targets, h: outputs.sum(), "other": lambda o, t, scale=1.0: o.sum()})
+
+
+def test_a_missing_argument_is_one_of_the_function_that_was_called():
+    with pytest.raises(TypeError, match=r"^run\(\): missing a required .*'eval_every'$"):
+        sweep.run(task(), SETTINGS, DATA, steps=2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^plan\(\): got an unexpected keyword argument 'epochs'$"):
+        sweep.plan(task(), SETTINGS, DATA, epochs=2, **SCHEDULE)  # type: ignore[call-arg]

@@ -96,7 +96,7 @@ def escape_time(learning_rate: Number, curvature: Number, start: Number, distanc
 
 
 def matrix_power(matrix: np.ndarray | jax.Array, power: int) -> tuple[np.ndarray, np.ndarray]:
-    """``W**t = V diag(l**t) V**-1``: a direction vanishes where |l| < 1 and explodes where |l| > 1, whatever the sign.
+    """``W**t = V diag(l**t) V**-1``: a direction vanishes if ``|l| < 1``, explodes if ``|l| > 1``, whatever the sign.
 
     Args:
         matrix: W, ``[n, n]``, concrete, with n independent eigenvectors.

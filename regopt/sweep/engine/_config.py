@@ -191,10 +191,15 @@ def configured(make: Callable[P, Config]) -> Callable[[Callable[[Config], Outcom
     def decorate(function: Callable[[Config], Outcome]) -> Callable[P, Outcome]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Outcome:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:  # which would name the config's class, that nobody has written
+                raise TypeError(f"{function.__name__}(): {error}") from None
             return function(make(*args, **kwargs))
 
+        signature = inspect.signature(make)
         returns = inspect.signature(function).return_annotation
-        call.__signature__ = inspect.signature(make).replace(return_annotation=returns)  # type: ignore[attr-defined]
+        call.__signature__ = signature.replace(return_annotation=returns)  # type: ignore[attr-defined]
         return call
 
     return decorate
