@@ -108,7 +108,7 @@ def seconds_lost(config, key, data, numbers, task, ray):
         shard, done = min(settings) % config.workers, done + len(settings)
         now = time.monotonic()
         if killed:
-            gaps.append(now - max(last[shard], killed[0]))
+            gaps.append(now - max(last.get(shard, 0.0), killed[0]))
         last[shard] = now
         if done >= half and not killed:
             workers = [child for child in psutil.Process().children(recursive=True) if is_worker(child)]

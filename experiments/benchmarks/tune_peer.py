@@ -98,7 +98,7 @@ def tuned(config: Job, data: Splits, numbers: dict[str, np.ndarray], eta: float,
     job, evaluations = config, config.steps // config.eval_every
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        ray.init(num_cpus=workers, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init("local", num_cpus=workers, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         try:
             tune.Tuner(
                 tune.with_resources(Training, {"cpu": 1}),
