@@ -22,7 +22,6 @@ from pydantic import Field
 
 from _style import BLACK, BLUE, GREEN, ORANGE, RED, band
 from regopt import analysis, sweep
-from regopt._core.types import Task
 from regopt.analysis import quadratic
 from regopt.curvature import gauss_newton_product, spectral_measure
 from regopt.data import Splits, digits
@@ -358,7 +357,7 @@ def task_of(apply, start, rate):
         slope = jax.grad(loss)(state["params"], *data.train) + h["strength"] * (state["params"] - start)
         return {"validation_loss": loss(state["params"], *data.validation), "slope": jnp.linalg.norm(slope)}
 
-    return Task(init, step, evaluate)
+    return sweep.Task(init, step, evaluate)
 
 
 def lanes(config, task, data, strengths, stops):

@@ -44,7 +44,7 @@ class Config:
     """
 
     rows: Annotated[int, Field(ge=1)] = 640_000
-    limit: Annotated[int, Field(ge=1)] = 1_600_000_000
+    limit: Annotated[int, Field(ge=1, le=2**50)] = 1_600_000_000
     settings: Annotated[int, Field(ge=1)] = 16
     steps: Annotated[int, Field(ge=1)] = 400
     eval_every: Annotated[int, Field(ge=1)] = 50

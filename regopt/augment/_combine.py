@@ -26,6 +26,9 @@ def compose(*transforms: Transform) -> Transform:
     Returns:
         The transform ``(key, images) -> images``.
 
+    Raises:
+        ValueError: one of them is no function.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -38,6 +41,8 @@ def compose(*transforms: Transform) -> Transform:
         Shorten, C., & Khoshgoftaar, T. M. (2019). A survey on image data augmentation for deep learning. Journal of Big
         Data, 6, 60.
     """
+    for number, each in enumerate(transforms):
+        check_function(f"transform {number}", each)
 
     def transform(key, images):
         keyed: list[tuple[Key, Any]] = [(jax.random.fold_in(key, place), each) for place, each in enumerate(transforms)]

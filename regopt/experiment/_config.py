@@ -1,8 +1,7 @@
 """Configs: a TOML file and command line overrides in, a checked frozen dataclass out.
 
 The dataclass is the schema, and pydantic checks both sources against it. A person writes them, so whatever is wrong
-becomes one `ConfigError` line with the file, the key, the value and what would be right. This file does not run
-experiments, and it imports neither jax nor anything else that is slow to import.
+becomes one `ConfigError` line with the file, the key, the value and what would be right. No slow imports, such as jax.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from regopt._core.messages import one_line, shown, suggestion
+from regopt.experiment._limits import bounded
 
 if TYPE_CHECKING:
     import pydantic
@@ -252,8 +252,8 @@ def _schema(config_class: type) -> pydantic.TypeAdapter[dict[str, object]]:
     import pydantic
     from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
 
-    hints = get_type_hints(config_class, include_extras=True)
-    schema = cast(Any, TypedDict)("Config", {field.name: hints[field.name] for field in _fields(config_class)})
+    hints, names = get_type_hints(config_class, include_extras=True), [field.name for field in _fields(config_class)]
+    schema = cast(Any, TypedDict)("Config", {name: bounded(name, hints[name]) for name in names})
     schema.__pydantic_config__ = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
     return pydantic.TypeAdapter(schema)
 

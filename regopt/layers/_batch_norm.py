@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_sqrt, widen
+from regopt._core.numerics import as_float, check_number, check_whole, like, safe_divide, safe_sqrt, widen
 from regopt._core.types import Number
 from regopt.layers._dense import Dense, kernel_of
 from regopt.layers._dropout import Hyperparameter
@@ -79,6 +79,7 @@ class BatchNorm(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ):
         del rngs
+        check_whole("num_features", num_features, "[1, inf)")
         check_number("momentum", momentum, "[0, 1]")
         check_number("eps", eps, "[0, inf)")
         self.scale = nnx.Param(jnp.ones(num_features, param_dtype))

@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from regopt._core.checks import check_function
+from regopt._core.messages import brief
+from regopt._core.numerics import check_whole
 from regopt._core.types import Number
 from regopt.layers._dropout import Dropout
 
@@ -44,6 +47,7 @@ class Dense(nnx.Module):
         rngs: source of the stream ``params``.
 
     Raises:
+        ValueError: a size is not a whole number >= 1.
         TypeError: a call has an input whose last axis is not ``in_features``.
 
     Example:
@@ -65,6 +69,8 @@ class Dense(nnx.Module):
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        check_whole("in_features", in_features, "[1, inf)")
+        check_whole("out_features", out_features, "[1, inf)")
         kernel = kernel_init(rngs.params(), (in_features, out_features), param_dtype)
         self.kernel = kernel_of(kernel.T)
         self.bias = nnx.Param(jnp.zeros(out_features, param_dtype)) if use_bias else nnx.data(None)
@@ -101,7 +107,8 @@ class MLP(nnx.Module):
         rngs: source of the streams ``params`` and, with a rate, ``dropout``.
 
     Raises:
-        ValueError: there are fewer than two sizes, or a concrete rate lies outside [0, 1].
+        ValueError: there are fewer than two sizes, the activation is no function, or a concrete rate lies outside
+            [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,8 +132,9 @@ class MLP(nnx.Module):
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if len(features) < 2:
-            raise ValueError(f"features must name the input and the output size at least, got {features}")
+        if isinstance(features, str) or not isinstance(features, Sequence) or len(features) < 2:
+            raise ValueError(f"features must name the input and the output size at least, got {brief(features)}")
+        check_function("activation", activation)
         self.layers = nnx.List(
             Dense(a, b, kernel_init=kernel_init, param_dtype=param_dtype, rngs=rngs) for a, b in pairwise(features)
         )

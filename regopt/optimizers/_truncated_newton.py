@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regopt._core.checks import check_count
 from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_norm, safe_sqrt
 from regopt._core.scheduled import takes_schedules
 from regopt._core.types import Number, ScheduledNumber
@@ -65,7 +66,7 @@ def newton_cg(
         Dembo, R. S., & Steihaug, T. (1983). Truncated-Newton algorithms for large-scale unconstrained optimization.
         Mathematical Programming, 26, 190-212.
     """
-    check_number("max_iterations", max_iterations, "[1, inf)")
+    check_count("max_iterations", max_iterations, "[1, inf)")
     check_number("forcing", forcing, "[0, 1)")
 
     def init(x):

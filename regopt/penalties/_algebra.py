@@ -69,6 +69,8 @@ def total(*penalties: Penalty) -> Penalty:
     """
     if not penalties:
         raise ValueError("total needs at least one penalty")
+    for each in penalties:
+        check_penalty("a penalty of total", each)
     squares = [p for p in penalties if p.stage == SQUARE]
     others = sorted((p for p in penalties if p.stage != SQUARE), key=lambda p: -1 if p.stage is None else p.stage)
 

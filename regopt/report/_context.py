@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regopt.report._axes import is_log, levels_of, window_of
+from regopt.report._axes import GREY, is_log, levels_of, window_of
 from regopt.report._findings import REPEATED, Findings, plain
 from regopt.report._selection import EACH, MOST_POINTS, MOST_STEPS, is_small, neighbours, pairs, sampled
 
 Context = dict[str, object]
 FINISHED = {"done": "#0072b2", "stopped": "#009e73", "pruned": "#cc79a7", "diverged": "#d55e00"}  # Okabe, Ito (2008)
-GREY = "#9aa5b1"  # of a status that is not final
 MOST_DIVERGED = 50  # rows of their table
 
 
@@ -183,8 +182,10 @@ def _table(findings: Findings, columns: Sequence[Column]) -> Context:
 
 def _json_value(value: object) -> object:
     """A value in strict JSON: null where it is missing, text where it is infinite."""
+    import pandas
+
     value = plain(value)
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    if value is None or value is pandas.NA or value is pandas.NaT:
         return None
     if isinstance(value, float):
         return value if math.isfinite(value) else None if math.isnan(value) else str(value)

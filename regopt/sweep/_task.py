@@ -122,18 +122,11 @@ def supervised(
     """
     _check_functions({"model": model, "loss": loss, "optimizer": optimizer})
     _check_functions({} if metrics is None else metrics)
-    check_model(model)
     if "loss" in (metrics or {}):
         raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
-    if not (isinstance(precision, str) and precision in ("float32", "bfloat16")):
-        raise ValueError(f'precision must be "float32" or "bfloat16", got {brief(precision)}')
-    measures = {name: _with_setting(name, measure) for name, measure in {"loss": loss, **(metrics or {})}.items()}
-    if is_linen(model):
-        face = linen_face(model, inputs, trainable)
-    else:
-        face = nnx_face(cast(NnxModel, model), shares=trainable is not None)
-    if precision == "bfloat16":
-        face = computed_in(face, jnp.bfloat16)
+    given: dict[str, Measure] = {"loss": loss, **(metrics or {})}
+    measures = {name: _with_setting(name, measure) for name, measure in given.items()}
+    face = _face_of(model, inputs, trainable, precision)
     frozen = _frozen(face, trainable, pretrained)
 
     def whole(params: Tree, h: Setting) -> Tree:
@@ -175,15 +168,27 @@ def supervised(
         named["precision"] = precision
         return named | {f"metrics.{name}": metric for name, metric in (metrics or {}).items()}
 
-    in_batches = _measured_in_batches(predict, measures, {"loss": loss, **(metrics or {})})
+    in_batches = _measured_in_batches(predict, measures, given)
     evaluate.in_batches = in_batches  # type: ignore[attr-defined]
     directions: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
     modes: dict[str, Mode] = {"validation_loss": "min"}
     for name, mode in directions.items():
         if mode is not None:
             modes[f"validation_{name}"] = mode
-    check = checked_examples(init, predict, measures["loss"], {"loss": loss, **(metrics or {})})
+    check = checked_examples(init, predict, measures["loss"], given)
     return Task(init, step, evaluate, predict, parts, modes, check, frozen)
+
+
+def _face_of(model: NnxModel | LinenModel, inputs: Tree, trainable: Trainable, precision: str) -> Face:
+    """The functions of a model, computed in a precision."""
+    check_model(model)
+    if not (isinstance(precision, str) and precision in ("float32", "bfloat16")):
+        raise ValueError(f'precision must be "float32" or "bfloat16", got {brief(precision)}')
+    if is_linen(model):
+        face = linen_face(model, inputs, trainable)
+    else:
+        face = nnx_face(cast(NnxModel, model), shares=trainable is not None)
+    return computed_in(face, jnp.bfloat16) if precision == "bfloat16" else face
 
 
 def _frozen(face: Face, trainable: Trainable, pretrained: Tree) -> Frozen | None:

@@ -48,8 +48,8 @@ def guard(
 
     An update has four parts, in this order. A gradient with a NaN or an infinity anywhere is dropped, and so is one
     longer than ``max_shrink * max_norm``. Any other gradient is clipped by its global norm. The optimizer takes its
-    step. The step is undone if the updates, the moved parameters or the state of the optimizer are not finite. After a
-    skipped step the parameters and the inner state are unchanged, bit for bit.
+    step. The step is undone if an update is not finite, or if a parameter or an entry of the optimizer's state ceases
+    to be finite. After a skipped step the parameters and the inner state are unchanged, bit for bit.
 
     Set ``max_norm`` where spikes may occur. Without it a spike that does not overflow passes, and a gradient of 1e18
     keeps Adam's second moment so large that thousands of later steps are negligible. A clipped spike still points the

@@ -17,7 +17,7 @@ from regopt.sweep.engine._compile import Form, Mapped, Programs, abstract, bytes
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._memory import memory_limit, resting_room, temporary_bytes
 from regopt.sweep.engine._prepare import recipes
-from regopt.sweep.engine._program import lane_shapes
+from regopt.sweep.engine._program import entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
 from regopt.sweep.engine._work import products
 from regopt.training._segments import split_key
@@ -81,7 +81,7 @@ def requests(config: SweepConfig) -> list[Request]:
 
 def compiled(request: Request, devices: tuple[Device, ...]) -> tuple[Form, Programs]:
     """The programs of a group, compiled for devices."""
-    lane = (lane_shapes(request.recipe, request.shared.keys, request.constants), _entry(request.constants))
+    lane = (lane_shapes(request.recipe, request.shared.keys, request.constants), entry_of(request.constants))
     lane_bytes = bytes_of(lane)
     held = request.settings if request.slots is None else min(request.slots, request.settings)
     if request.slots is None:
@@ -138,12 +138,12 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
 
 def _step_flops(request: Request, lanes: int) -> float:
     """The arithmetic of the matrix products of a step of so many lanes that train on the same batch."""
-    recipe, constants = request.recipe, _entry(request.constants)
+    recipe, constants = request.recipe, entry_of(request.constants)
     state = lane_shapes(recipe, request.shared.keys, request.constants).state
     batch = request.block if request.block is not None else request.shared.data.train
     size = recipe.batch_size
     if request.block is not None:
-        batch = _entry(batch)
+        batch = entry_of(batch)
     elif size is not None:
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
 
@@ -179,7 +179,3 @@ def _shapes(tree: Tree) -> Tree:
         return jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.canonicalize_dtype(x.dtype, allow_extended_dtype=True))
 
     return jax.tree.map(shape, tree)
-
-
-def _entry(tree: Tree) -> Tree:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)

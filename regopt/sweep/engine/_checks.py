@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from regopt._core.checks import check_switch
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Task, Tree
@@ -36,8 +37,7 @@ def switch(name: str) -> Callable[[object], None]:
     """A check that an argument is True or False."""
 
     def check(value: object) -> None:
-        if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{name} must be True or False, got {brief(value)}")
+        check_switch(name, value)
 
     return check
 

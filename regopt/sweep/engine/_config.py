@@ -86,7 +86,7 @@ class SweepConfig:
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
     mode: Mode | None = field(default=None, metadata=_checked(check_mode))
     noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
-    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: places of a fold's validation
+    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows that it is evaluated on
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))

@@ -3,8 +3,9 @@
 Where all lanes fit, lane i is on device ``i % devices`` and has the same slot in every call, so that its bits do not
 depend on the other lanes that train. Where lanes wait for a place or a scheduler prunes, a lane takes the next slot of
 each call, so that calls are full, and the last of the lanes may train in smaller calls; the slots depend only on the
-course of the sweep so far.
+table of the sweep so far.
 
+A place is where a lane lies in the buffer of its device. A call trains some lanes at once, each in a slot of the call.
 A slot is one number for the size of a call, the device and the slot of the device in it, so the table of slots says all
 that a lane's bits depend on. Slots of calls with ``chunk`` slots of a device come first, device after device, then
 those of smaller calls.

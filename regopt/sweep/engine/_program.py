@@ -56,12 +56,12 @@ def train_lane(
         data: training and validation examples.
         constants: the lane's setting.
         lane: the lane before.
-        resamples: ``[replicas, examples]``, int32: the setting's ``replica`` is the row of places in ``data.train``
-            that it trains on. They are read through the index of each batch, never copied into a lane.
+        resamples: ``[replicas, examples]``, int32: the rows of ``data.train`` that each ``replica`` trains on. They are
+            read through the index of each batch, never copied into a lane.
         batches: from ``common_batches``.
         block: the batches themselves, ``[steps, batch, ...]``, where the data stream.
-        held_out: ``[folds, examples]``, int32: the setting's ``fold`` is the row of places in ``data.train`` that it is
-            evaluated on, and the row of ``resamples`` that it trains on.
+        held_out: ``[folds, examples]``, int32: the rows of ``data.train`` that each ``fold`` is evaluated on; it
+            trains on the same row of ``resamples``.
 
     Returns:
         The lane after, its metrics (``train_*`` are means over the segment), and its marks.

@@ -29,10 +29,8 @@ class Shared(NamedTuple):
 
     data: Splits
     keys: Keys
-    resamples: (
-        jax.typing.ArrayLike | None
-    )  # [replicas, examples], int32: places in data.train; None trains on all of it
-    held_out: jax.typing.ArrayLike | None = None  # [folds, examples], int32: places on which each fold is evaluated
+    resamples: jax.typing.ArrayLike | None  # [replicas, examples], int32: rows of data.train; None trains on all of it
+    held_out: jax.typing.ArrayLike | None = None  # [folds, examples], int32: the rows that each fold is evaluated on
     frozen: Tree = None  # parameters that are not trained, the same for all settings of a group
 
 

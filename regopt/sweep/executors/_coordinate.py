@@ -29,19 +29,9 @@ from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import Shards
 from regopt.training._segments import split_key
 
-_LOCAL = (
-    "data",
-    "devices",
-    "_",
-    "_",
-    "out",
-    "save_every",
-    "allow_different",
-    "progress",
-    "executor",
-    "extend",
-    "callbacks",
-)
+_LOCAL = {  # arguments that are the coordinator's own
+    *("data", "devices", "out", "save_every", "allow_different", "progress", "executor", "extend", "callbacks"),
+}
 _SETTINGS_OF_A_SHARD = 64
 _SHARDS_OF_A_WORKER = 4
 

@@ -114,8 +114,8 @@ class ShardedGroup(Group):
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._shards.balance()
         self._training = True
-        course = self._courses if self._shards.keeps_lanes else self._calls
-        for task, answers in self._shards.run(course(lanes, segments, until, slots), halt, self._refresh):
+        tasks = self._rounds if self._shards.keeps_lanes else self._calls
+        for task, answers in self._shards.run(tasks(lanes, segments, until, slots), halt, self._refresh):
             if isinstance(task.operation, Read):
                 self._settle(task, answers)
                 continue
@@ -197,15 +197,15 @@ class ShardedGroup(Group):
         with self.recipe.holding(frozen):
             return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
 
-    def _courses(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
+    def _rounds(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
         """For each shard all calls of its lanes."""
         row_of = np.full(len(self.indices), -1)
         row_of[lanes] = np.arange(len(lanes))
         for shard, its in self._by_shard(lanes):
             done, own = segments[row_of[its]], slots[row_of[its]]
             most = sum(1 for _ in self.held.places.calls(its, own))
-            course = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
-            yield Task(self._number, shard, course._replace(end=(until - int(done.min())) * most))
+            calls = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
+            yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
     def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
         """For each shard the calls of one segment of its lanes that are behind, each by itself."""

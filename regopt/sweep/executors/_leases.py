@@ -91,14 +91,14 @@ class Leases:
         return [handle for handle, its in self._all.items() if now - its.since > seconds]
 
     def split(self, task: Task, worker: str | None) -> tuple[Task, Task | None]:
-        """As many calls of a course as make a lease of a worker, and those that are left."""
-        course = task.operation
-        if not isinstance(course, Train):
+        """Divide the calls of a task into as many as make a lease of a worker, and those that are left."""
+        calls = task.operation
+        if not isinstance(calls, Train):
             return task, None
-        end = course.begin + (1 if worker is None else self._calls.get(worker, 1))
-        if end >= course.end:
+        end = calls.begin + (1 if worker is None else self._calls.get(worker, 1))
+        if end >= calls.end:
             return task, None
-        first, rest = course._replace(end=end), course._replace(begin=end)
+        first, rest = calls._replace(end=end), calls._replace(begin=end)
         return task._replace(operation=first), task._replace(operation=rest)
 
     def is_read(self, shard: int) -> bool:

@@ -80,13 +80,13 @@ class Start(NamedTuple):
 
 
 class Train(NamedTuple):
-    """Operation: some calls of a course, which trains lanes from where they are to a number of segments.
+    """Operation: some calls of a round, which trains the lanes of a shard from where they are to a number of segments.
 
     The calls of all segments are numbered from 0, ``calls`` to a segment; a segment that has fewer, because lanes ended
     in an earlier one, leaves the last numbers out. So a worker goes on from segment to segment by itself.
     """
 
-    lanes: np.ndarray  # those that train when the course begins, as positions in the group
+    lanes: np.ndarray  # those that train when the round begins, as positions in the group
     segments: np.ndarray  # that each of them had done then
     slots: np.ndarray  # of the shard, the same in all segments
     length: int  # steps of a segment
@@ -119,7 +119,7 @@ def ends(marks: Marks) -> np.ndarray:
 
 
 def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The calls of a part of a course, segment by segment.
+    """The calls of a part of a round, segment by segment.
 
     Args:
         train: the part.

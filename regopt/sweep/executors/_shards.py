@@ -4,8 +4,8 @@ Every shard has a base, its lanes as they were when they were last read, and a l
 worker is lost, another one is given the base and repeats the log, which gives the same bits. Where a worker keeps
 nothing between leases, every lease carries the lanes there and back, and there is nothing to repeat.
 
-A lease is some calls of a course, so many that they take about half a second: each costs a worker a message there and
-back, and an end that is asked for waits for those that are under way.
+A lease is some calls of a shard in a round, so many that they take about half a second: each costs a worker a message
+there and back, and an end that is asked for waits for those that are under way.
 """
 
 import logging

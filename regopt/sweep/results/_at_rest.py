@@ -89,12 +89,22 @@ class StatesInFolder(StatesAtRest):
         folder: of the sweep.
         about: for each group the rows of its settings, the capacity of a device, and the paths of its arrays.
         kept_step: [settings], int: the steps of the states that the table tells of.
+        curves: the metrics of the table, each [settings, evaluations], by which states of another sweep are known.
         keeps_best: whether the kept state of a setting is its best one.
     """
 
-    def __init__(self, folder: Path, about: Sequence[JsonObject], kept_step: np.ndarray, *, keeps_best: bool):
+    def __init__(
+        self,
+        folder: Path,
+        about: Sequence[JsonObject],
+        kept_step: np.ndarray,
+        curves: Mapping[str, np.ndarray],
+        *,
+        keeps_best: bool,
+    ):
         super().__init__([])
         self._folder, self.about, self._kept_step, self._keeps_best = folder, about, kept_step, keeps_best
+        self._curves = curves
         self._saved_step = np.zeros(0, int)
 
     def state(self, setting: int) -> Tree:
@@ -122,8 +132,24 @@ class StatesInFolder(StatesAtRest):
         saved = leaves["history.best_step" if self._keeps_best else "history.last_step"]
         if len(saved) != len(self._kept_step):
             self._groups = []
-            raise ValueError(f"{self._folder} has just been extended: load it again")
+            raise ValueError(
+                f"{self._folder} has states of {len(saved)} settings and a table of {len(self._kept_step)}: load again "
+                "where it has just been extended, else run its sweep again, which writes the table anew"
+            )
+        if not all(_agree(leaves.get(f"history.curves.{name}"), curve) for name, curve in self._curves.items()):
+            self._groups = []
+            raise ValueError(f"{self._folder} has the table of another sweep: run its own again, which writes it anew")
         self._saved_step = saved
+
+
+def _agree(saved: np.ndarray | None, curve: np.ndarray) -> bool:
+    """Whether a saved metric and that of a table are the same where both have values; one may be further."""
+    if saved is None:
+        return False
+    steps = min(saved.shape[1], curve.shape[1])
+    one, other = saved[:, :steps], curve[:, :steps]
+    both = ~np.isnan(one) & ~np.isnan(other)
+    return np.array_equal(one[both], other[both])
 
 
 def _lanes(leaves: Mapping[str, np.ndarray], prefix: str, about: JsonObject) -> Lanes:

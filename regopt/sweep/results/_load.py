@@ -108,7 +108,7 @@ def load(folder: str | Path) -> Result:
     found = Result(history=history, config=config, versions=packages, states=NoStates(folder), **facts)
     if not (about.get("states") and (Path(folder) / checkpoint.STATES).is_dir()):
         return found
-    states = StatesInFolder(Path(folder), about["states"], found.kept_step, keeps_best=found.keeps_best)
+    states = StatesInFolder(Path(folder), about["states"], found.kept_step, history.curves, keeps_best=found.keeps_best)
     return dataclasses.replace(found, states=states)
 
 

@@ -1,6 +1,7 @@
 """Trained states from a folder or a pickle, without the program that trained them."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -114,6 +115,14 @@ def test_a_table_that_is_ahead_of_its_states_is_refused(tmp_path):
     longer.save(tmp_path)
     with pytest.raises(ValueError, match="has the state of setting 1 at step 2, and its table that of step 4"):
         sweep.load(tmp_path).state(1)
+
+
+def test_the_table_of_another_sweep_is_refused(tmp_path):
+    train(out=tmp_path / "one")
+    train(out=tmp_path / "other", key=jax.random.key(7))
+    shutil.copy(tmp_path / "other" / "sweep.npz", tmp_path / "one" / "sweep.npz")
+    with pytest.raises(ValueError, match="one has the table of another sweep: run its own again"):
+        sweep.load(tmp_path / "one").state(0)
 
 
 def test_a_damaged_state_is_said_in_one_line(tmp_path):
