@@ -12,6 +12,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 _ROUNDING = 1e-12  # the share of the reach by which a slope may exceed it
 _RIDGE = 1e-11  # the share of the diagonal that is added to a singular matrix
 _STATIONARY = 1e-11  # the largest misfit of a slope at a solution, as a share of the reach
+_SMALL_REACH = 0.1  # the share of the largest slope at 0 that counts as the reach where that is smaller
 _SHORTEST = 1e-6  # the shortest share of a Newton step
 
 
@@ -130,13 +131,16 @@ def minimize_groups(problem: Quadratic, size: int, w: np.ndarray, max_steps: int
     for steps in range(1, max_steps + 1):
         image = _pass_over_groups(problem, table, problem.gram @ table.ravel() + problem.square * table.ravel())
         on = np.flatnonzero(table.any(1))
-        if not len(on):
-            return table.ravel(), steps
-        norms = np.linalg.norm(table[on], axis=1, keepdims=True)
         slopes = (image - problem.products).reshape(-1, size)
-        misfit = slopes[on] + problem.reach * table[on] / norms
         free = np.linalg.norm(np.delete(slopes, on, 0), axis=1) > problem.reach * (1 + _ROUNDING)
-        if np.abs(misfit).max() <= _STATIONARY * problem.reach and not free.any():
+        if not len(on) and not free.any():
+            return table.ravel(), steps
+        if not len(on):
+            continue
+        norms = np.linalg.norm(table[on], axis=1, keepdims=True)
+        misfit = slopes[on] + problem.reach * table[on] / norms
+        scale = max(problem.reach, _SMALL_REACH * np.abs(problem.products).max())
+        if np.abs(misfit).max() <= _STATIONARY * scale and not free.any():
             return table.ravel(), steps
         _newton_step(problem, table, on, norms, misfit)
     return table.ravel(), max_steps

@@ -13,7 +13,7 @@ from regopt._core.types import Number, Tree
 from regopt.solvers._implicit import implicit_root
 from regopt.solvers._solution import step_between
 
-_RIDGE = 1e-10  # the share of its trace that is added to the matrix of the least-squares problem
+_RIDGE = 1e-10  # the share of its trace that is added to the matrix of the least-squares problem, at least
 _WORSE = 2.0  # by which factor a residual may grow before the memory is emptied
 
 
@@ -99,8 +99,10 @@ def _iterate(
         known = jnp.arange(memory, dtype=jnp.int32) < now.kept
         turns = jnp.where(known[:, None], now.turns, 0)
         gram = turns @ turns.T
-        ridge = _RIDGE * jnp.trace(gram) + jnp.finfo(x.dtype).tiny
+        limits = jnp.finfo(x.dtype)
+        ridge = max(_RIDGE, 10 * memory * float(limits.eps)) * jnp.trace(gram) + limits.tiny
         weights = jnp.linalg.solve(gram + ridge * jnp.eye(memory, dtype=x.dtype), turns @ now.residual)
+        weights = jnp.where(jnp.all(jnp.isfinite(weights)), weights, 0)  # else a plain step
         moves = jnp.where(known[:, None], now.moves, 0)
         after = now.x + now.residual - weights @ (moves + turns)
         residual = function(after) - after

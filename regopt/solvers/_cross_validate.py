@@ -102,7 +102,7 @@ def cross_validate(
     rows, held = _rows(labels, count)
     weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
     weights = weights.astype(strengths.dtype)
-    on_host = takes_working_sets(solver, loss, penalty, start, (x, y), (strengths, tolerance))
+    on_host = takes_working_sets(solver, loss, penalty, start, (x, y), strengths, tolerance)
     if on_host:
         lanes = on_working_sets(loss, penalty, start, (x, y), weights, strengths, tolerance, max_steps)
     elif isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):

@@ -73,7 +73,8 @@ def mirror_descent(
     def look(logits: Tree, stepsize: jax.Array, steps: jax.Array) -> _State:
         params = jax.tree.map(jnp.exp, logits)
         value, grad = value_and_grad(params)
-        least = trees.total(jax.tree.map(lambda g: jnp.sum(jnp.min(g, -1)), grad))
+        able = jax.tree.map(lambda g, z: jnp.where(jnp.isneginf(z), jnp.inf, g), grad, logits)  # what is 0 stays so
+        least = trees.total(jax.tree.map(lambda g: jnp.sum(jnp.min(g, -1)), able))
         return _State(logits, value, grad, inner(grad, params) - least, stepsize, steps)
 
     def within(now: _State) -> jax.Array:

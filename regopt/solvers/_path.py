@@ -71,7 +71,7 @@ def path(
     """
     check_range("strengths", strengths, "[0, inf)")
     _check_of_strength(penalty)
-    if takes_working_sets(solver, loss, penalty, start, data, (strengths, tolerance)):
+    if takes_working_sets(solver, loss, penalty, start, data, strengths, tolerance):
         weights = None if len(data) < 3 or data[2] is None else data[2][None]
         lanes = on_working_sets(loss, penalty, start, data, weights, strengths, tolerance, max_steps)
         return jax.tree.map(lambda leaf: leaf[0], lanes)

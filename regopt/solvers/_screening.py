@@ -85,7 +85,8 @@ def gap_safe(
     gaps = jax.vmap(gap_at)(shrink)
     best = jnp.argmin(gaps)
     gap = jnp.maximum(gaps[best], 10 * jnp.finfo(eta.dtype).eps * jnp.abs(objective))
-    columns = parts.x - (parts.shares @ parts.x)[None] if model.intercept else parts.x
+    free = model.intercept and not penalty.mask(params)["intercept"]  # then the dual point has mean 0
+    columns = parts.x - (parts.shares @ parts.x)[None] if free else parts.x
     reach = jnp.sqrt(parts.shares @ (columns * columns) * 2 * curvature * gap)
     largest = shrink[best] * jnp.abs(through_data) + _by_row(reach, through_data)
     return penalty.prox({**params, "coefficients": largest.reshape(shape)}, 1.0)["coefficients"] != 0

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from regopt._core.numerics import widen
 from regopt._core.types import Number, Penalty, Tree
 from regopt.penalties import elastic_net, group_lasso, l1
 from regopt.solvers._families import squared_error
@@ -42,7 +43,8 @@ def takes_working_sets(
     penalty: PenaltyOfStrength,
     start: Tree,
     data: tuple[Tree, ...],
-    rest: Tree,
+    strengths: jax.Array,
+    tolerance: Number,
 ) -> bool:
     """Whether the path is followed on working sets.
 
@@ -52,7 +54,8 @@ def takes_working_sets(
         penalty: as for ``path``.
         start: as for ``path``.
         data: as for ``path``.
-        rest: what else may be traced.
+        strengths: as for ``path``.
+        tolerance: as for ``path``.
 
     Returns:
         Whether.
@@ -65,13 +68,14 @@ def takes_working_sets(
     norm = None
     if isinstance(loss, LinearModel) and loss.family.loss is squared_error:
         norm = _norm_of(penalty, start)
-    if norm is None or _traced((data, rest, norm, start)) or not float(norm.l1_ratio) > 0:
+    traced = _traced((data, strengths, tolerance, norm, start))
+    if norm is None or traced or not float(norm.l1_ratio) > 0 or not np.all(np.asarray(strengths) > 0):
         if solver == "auto":
             return False
         raise ValueError(
             'solver "working_set" is for a LinearModel of the family gaussian, with penalties.l1, or a '
             "functools.partial of elastic_net or of group_lasso over the last axis of inputs [examples, groups, "
-            'members], that leaves the intercept out, outside jit, vmap and grad: take solver="auto"'
+            'members], that leaves the intercept out, strengths above 0, outside jit, vmap and grad: take solver="auto"'
         )
     features = start["coefficients"].size
     return solver == "working_set" or (features >= WORKING_SETS_FROM and (norm.size > 1 or features > len(data[0])))
@@ -86,6 +90,9 @@ def _norm_of(penalty: PenaltyOfStrength, start: Tree) -> _Norm | None:
     named = penalty.func if isinstance(penalty, partial) and not penalty.args else None
     if not (is_lasso(penalty) or named in (elastic_net, group_lasso)):
         return None
+    understood = {"axis", "unit_axis", "mask", "l1_ratio"}
+    if isinstance(penalty, partial) and not set(penalty.keywords) <= understood:
+        return None  # weights and groups by name make another norm
     unit = penalty(jnp.ones(()))
     if unit.mask(start) != {name: name == "coefficients" for name in start}:
         return None
@@ -111,12 +118,13 @@ def on_working_sets(
 ) -> Solution:
     """The solutions on working sets for each row of the weights, with leading axes ``[lanes, strengths]``."""
     x, y, *rest = data
+    (x,) = widen(jnp.asarray(x))  # counts and 16-bit numbers too
     offset, norm = (rest[1] if len(rest) > 1 else None), _norm_of(penalty, start)
     assert isinstance(loss, LinearModel)
     assert norm is not None
     l1_ratio, grid = float(norm.l1_ratio), np.asarray(strengths, np.float64)
     found = working_set_path(
-        jnp.asarray(x).reshape(len(x), -1),
+        x.reshape(len(x), -1),
         jnp.asarray(y if offset is None else y - offset),
         jnp.ones((1, len(y))) if weights is None else weights,
         grid * l1_ratio,

@@ -18,6 +18,8 @@ from regopt.solvers._active_set import Quadratic, minimize_groups, minimize_quad
 from regopt.solvers._solution import Solution
 
 _SPARE = 1.5  # the columns for which there is room, over those that are needed
+_FEW = 256  # columns that may join at once, at least
+_BLOCK = 4096  # columns that are copied to float64 at a time
 _ROUNDS = 50  # products with all columns for one strength, at most
 _ROUNDING = 1e-12  # the share of the reach by which a slope may exceed it
 
@@ -67,11 +69,19 @@ class _Lane:
         self.columns, self.w = np.concatenate([self.columns, columns]), np.pad(self.w, (0, len(columns)))
 
     def add_above(self, slopes: np.ndarray, threshold: float) -> bool:
-        """The groups with slopes above a threshold join the working set; whether there are new ones."""
-        above = np.repeat(self.norms(slopes) > threshold, self.size)
-        above[self.columns] = False
-        self.add(np.flatnonzero(above))
-        return bool(above.any())
+        """Groups with slopes above a threshold join the working set, at most ``_FEW`` columns or as many as it has.
+
+        Returns:
+            Whether there are new ones.
+        """
+        sizes = self.norms(slopes)
+        sizes[self.columns // self.size] = 0
+        above = np.flatnonzero(sizes > threshold)
+        most = max(_FEW, len(self.columns)) // self.size
+        if len(above) > most:  # the steepest; others join later where they are needed
+            above = np.sort(above[np.argpartition(-sizes[above], most)[:most]])
+        self.add((above[:, None] * self.size + np.arange(self.size)).ravel())
+        return len(above) > 0
 
     def norms(self, entries: np.ndarray) -> np.ndarray:
         """The norms of groups, ``[groups]``; the absolute values where each column is a group."""
@@ -141,7 +151,7 @@ def working_set_path(
     shares = np.asarray(weights, np.float64)
     shares = shares / shares.sum(1, keepdims=True)
     host, wide = np.asarray(x), np.asarray(target, np.float64)
-    mean_x = np.array(_products(x, shares), np.float64) if intercept else np.zeros((len(shares), x.shape[1]))
+    mean_x = _means(host, shares) if intercept else np.zeros((len(shares), x.shape[1]))
     lanes = [_Lane(host, wide, own, mean, intercept, size) for own, mean in zip(shares, mean_x, strict=True)]
     with _one_thread():
         found = _along_path(x, lanes, reaches, squares, tolerance, max_steps)
@@ -155,7 +165,7 @@ def _along_path(
     slopes, last, found = _slopes(x, lanes), float(reaches[0]), []
     for reach, square in zip(reaches.tolist(), squares.tolist(), strict=True):
         for lane, own in zip(lanes, slopes, strict=True):
-            lane.add_above(own, min(reach, 2 * reach - last))
+            lane.add_above(own, min(reach, 2 * reach - last) if 2 * reach > last else reach)
         fits, slopes = _solve(x, lanes, reach, square, tolerance, max_steps)
         found.append(fits)
         last = reach
@@ -196,7 +206,14 @@ def _slopes(x: jax.Array, lanes: Sequence[_Lane]) -> np.ndarray:
     residuals = np.zeros((len(lanes), x.shape[0]))
     for row, lane in zip(residuals, lanes, strict=True):
         row[lane.rows] = lane.root * lane.residual
-    return np.asarray(_products(x, residuals), np.float64)
+    means = np.stack([lane.mean_x for lane in lanes])  # the columns are centred
+    return np.asarray(_products(x, residuals), np.float64) - means * residuals.sum(1, keepdims=True)
+
+
+def _means(x: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The weighted means of the columns for each lane, in float64 whatever the dtype, some columns at a time."""
+    parts = [shares @ x[:, begin : begin + _BLOCK].astype(np.float64) for begin in range(0, x.shape[1], _BLOCK)]
+    return np.concatenate(parts, axis=1)
 
 
 @jax.jit

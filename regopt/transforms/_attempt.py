@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import optax
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from regopt._core import trees
 from regopt._core.jaxprs import evaluated
@@ -49,6 +49,7 @@ def attempt(step: Step, grads: Tree, state: Tree, params: Tree) -> tuple[tuple[T
     program, shapes = jax.make_jaxpr(step, return_shape=True)(*arguments)
     structure = jax.tree.structure(shapes)
     result = structure.unflatten(_run(program, jax.tree.leaves(arguments), {}))
+    computed = {var for eqn in program.jaxpr.eqns for var in eqn.outvars}
     if not _is_cheap(program):
         return result, lambda good: _chosen(good, result, state)
 
@@ -56,8 +57,20 @@ def attempt(step: Step, grads: Tree, state: Tree, params: Tree) -> tuple[tuple[T
         kept = trees.where(good, grads, optax.tree.zeros_like(grads))
         old = jax.tree.leaves(state)
         places = program.jaxpr.outvars[-len(old) :] if old else []
-        chosen = {var: (good, before) for var, before in zip(places, old, strict=True) if not isinstance(var, Literal)}
+        chosen: dict[Var, tuple[jax.Array, jax.Array]] = {}
+        for var, before in zip(places, old, strict=True):
+            if not isinstance(var, Literal) and var in computed:
+                chosen.setdefault(var, (good, before))
         moves, after = structure.unflatten(_run(program, jax.tree.leaves((kept, state, params)), chosen))
+
+        def settled(place, before, value):
+            """The value, chosen here where it is an input or a constant, or the value of another leaf as well."""
+            if not isinstance(place, Literal) and place in chosen and chosen[place][1] is before:
+                return value
+            return trees.where(good, value, before)
+
+        leaves, form = jax.tree.flatten(after)
+        after = form.unflatten(map(settled, places, old, leaves))
         return trees.where(good, moves, trees.no_move(moves)), after
 
     return result, again

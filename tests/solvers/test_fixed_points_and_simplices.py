@@ -103,6 +103,20 @@ def test_the_gap_of_mirror_descent_bounds_the_error_at_any_step_and_rows_are_dis
         assert float(early.gap) >= float(early.objective - best.objective) - 1e-12
 
 
+@pytest.mark.parametrize("function", [lambda x: jnp.tanh(0.99 * x) + 0.1, lambda x: x - 0.1 * x**3])
+def test_contractions_in_single_precision_have_no_nan(function):
+    with jax.enable_x64(False):
+        found = anderson(function, jnp.full(4, 3.0 if function(1.0) > 0.95 else 1.0), tolerance=1e-4)
+        assert jnp.isfinite(found.params).all()
+        assert found.converged
+
+
+def test_the_gap_leaves_out_entries_that_stay_without_mass():
+    found = mirror_descent(lambda w: jnp.sum((w - jnp.array([0.5, 0.5, 2.0])) ** 2), jnp.array([0.5, 0.5, 0.0]))
+    assert found.converged
+    assert found.steps == 0
+
+
 def test_an_entry_without_mass_gets_none():
     loss = quadratic()
     found = mirror_descent(loss, jnp.array([0.5, 0.5, 0, 0, 0, 0, 0]), max_steps=100)

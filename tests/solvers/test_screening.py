@@ -54,6 +54,20 @@ def test_no_coefficient_of_the_solution_is_screened(kind):
     assert kept[-1] <= 2 * support.sum()
 
 
+def test_a_penalised_intercept_leaves_constant_columns_in_reach():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((60, 30))
+    x[:, 3], x[:, 4] = 1.0, 1.01
+    y = jnp.asarray(x[:, 0] - x[:, 1] + 3 + 0.3 * random.standard_normal(60))
+    x, model, penalty = jnp.asarray(x), LinearModel(gaussian()), l1(0.2, mask=None)
+    solution = minimize(model, penalty, model.start(x), x, y, tolerance=1e-10, max_steps=50_000)
+    support = np.abs(np.asarray(solution.params["coefficients"])) > 1e-6
+    assert support[4]
+    for steps in (3, 30, 300):
+        near = minimize(model, penalty, model.start(x), x, y, tolerance=0.0, max_steps=steps)
+        assert (np.asarray(gap_safe(model, penalty, near.params, x, y)) | ~support).all()
+
+
 def test_what_has_no_safe_rule_is_refused():
     model, penalty, x, y = problem("lasso")
     params = model.start(jnp.asarray(x))

@@ -11,6 +11,7 @@ from sklearn.linear_model import ElasticNet
 from regopt.penalties import elastic_net, group_lasso, l1
 from regopt.solvers import LinearModel, cross_validate, gaussian, logistic, path, strength_grid
 from regopt.solvers._active_set import Quadratic, minimize_quadratic
+from regopt.solvers._working_set import _Lane
 
 MASK = {"coefficients": True, "intercept": False}
 LASSO = partial(l1, mask=MASK)
@@ -78,6 +79,52 @@ def test_the_folds_of_a_cross_validation_share_their_working_sets_program():
     ]
     np.testing.assert_allclose(results[0].scores, results[1].scores, rtol=1e-5)
     assert results[0].best == results[1].best
+
+
+@pytest.mark.parametrize("other", [{"weighted": True, "axis": {"coefficients": 1, "intercept": "incoming"}}, {}])
+def test_groups_with_another_norm_are_left_to_the_compiled_path(other):
+    x, y, _ = data(n=20, features=300)
+    x, model = x.reshape(20, 100, 3), LinearModel(gaussian())
+    by_name = {"groups": {"coefficients": (0, np.arange(100) // 2)}}
+    penalty = partial(group_lasso, **({**other, "mask": MASK} if other else by_name))
+    with pytest.raises(ValueError, match='take solver="auto"'):
+        path(model, penalty, model.start(x), x, y, strengths=jnp.array([1.0]), solver="working_set")
+    found = path(model, penalty, model.start(x), x, y, strengths=jnp.array([1.0]), max_steps=2)
+    assert not jnp.isnan(found.residual).any()  # as working sets have it
+
+
+@pytest.mark.parametrize("kind", ["counts", "bfloat16", "far from 0", "far from 0 in float32"])
+def test_inputs_of_any_kind_reach_the_certificate(kind):
+    random = np.random.default_rng(1)
+    x = random.integers(0, 3, (60, 300))
+    x = {"counts": x, "bfloat16": jnp.asarray(x, jnp.bfloat16)}.get(kind, x + 100.0)
+    x = np.asarray(x, np.float32) if "float32" in kind else x
+    y = jnp.asarray(np.asarray(x, float)[:, :2] @ [1.0, -1.0] + 0.1 * random.standard_normal(60), jnp.float32)
+    model = LinearModel(gaussian())
+    start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), model.start(jnp.asarray(x, jnp.float32)))
+    found = path(model, LASSO, start, jnp.asarray(x), y, strengths=jnp.array([0.1, 0.02]), solver="working_set")
+    assert found.converged.all()
+    assert found.params["coefficients"].dtype in (jnp.float32, jnp.float64)
+    np.testing.assert_allclose(found.params["coefficients"][1, :2], [1, -1], atol=0.1)
+
+
+def test_strengths_far_apart_add_few_columns(monkeypatch):
+    random = np.random.default_rng(2)
+    x = jnp.asarray(random.standard_normal((50, 4000)))
+    y = x[:, 0] - x[:, 1] + 0.3 * random.standard_normal(50)
+    added, add = [], _Lane.add
+    monkeypatch.setattr(_Lane, "add", lambda lane, columns: (added.append(len(columns)), add(lane, columns)))
+    model = LinearModel(gaussian())
+    found = path(model, LASSO, model.start(x), x, y, strengths=jnp.array([0.5, 0.1]), solver="working_set")
+    assert found.converged.all()
+    assert sum(added) < 1000
+
+
+def test_without_a_strength_there_is_no_gap_and_no_working_set():
+    x, y, _ = data(n=20, features=300)
+    model = LinearModel(gaussian())
+    with pytest.raises(ValueError, match="strengths above 0"):
+        path(model, LASSO, model.start(x), x, y, strengths=jnp.array([1.0, 0.0]), solver="working_set")
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -379,6 +379,35 @@ def test_a_step_that_is_undone_leaves_the_state_of_either_kind(cheap):
     np.testing.assert_array_equal(step(jnp.array([0.5, 0.0]), after, w)[1].inner["sum"], [1.0, -0.5])
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda grads, state, params: (grads, state[1]),  # the gradient of the step before
+        lambda grads, state, params: (params, grads),
+        lambda grads, state, params: (state[1], state[0]),
+        lambda grads, state, params: (state[0] + grads,) * 2,  # one value in two places
+        lambda grads, state, params: (jnp.zeros(2), state[0] + grads),
+    ],
+)
+def test_a_state_that_is_passed_through_is_kept_bit_for_bit(after):
+    start = optax.GradientTransformation(
+        lambda params: (jnp.full(2, 3.0), jnp.full(2, 5.0)),
+        lambda grads, state, params=None: (-0.1 * grads, after(grads, state, params)),
+    )
+    optimizer, params = regopt.guard(start), jnp.array([1.0, -2.0])
+    update = jax.jit(optimizer.update)
+    state = optimizer.init(params)
+    for grads in (jnp.array([0.3, 0.4]), jnp.array([jnp.nan, 1.0]), jnp.array([0.1, 0.2]), jnp.array([jnp.inf, 1.0])):
+        moves, new = update(grads, state, params)
+        eager, expected = optimizer.update(grads, state, params)
+        for one, other in zip(jax.tree.leaves((moves, new)), jax.tree.leaves((eager, expected)), strict=True):
+            np.testing.assert_array_equal(one, other)
+        if not jnp.isfinite(grads).all():
+            for one, other in zip(jax.tree.leaves(new.inner), jax.tree.leaves(state.inner), strict=True):
+                np.testing.assert_array_equal(one, other)
+        params, state = params + moves, new
+
+
 @pytest.mark.parametrize(("size", "skipped"), [(9.0, 0), (11.0, 1)])
 def test_a_gradient_is_dropped_beyond_the_stated_factor(size, skipped):
     """And clipped below it; a bound of 0 drops nothing."""

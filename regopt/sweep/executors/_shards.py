@@ -213,6 +213,7 @@ class Shards:
 
     def _move(self, shard: int) -> None:
         """Let a shard, of which no lease is under way, go on with the worker that it is meant for."""
+        self._waiting[shard].extendleft(reversed(self._returned.pop(shard, [])))  # its worker leaves at the same time
         self._worker[shard] = self._moving.pop(shard)
         if self._worker[shard] not in self._staying():
             self._assign(shard)

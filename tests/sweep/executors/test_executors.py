@@ -106,6 +106,15 @@ def test_the_lanes_of_workers_that_leave_go_on_from_where_they_are(whole, tmp_pa
     assert engine.repeated == 0
 
 
+@pytest.mark.parametrize(("joins", "leaves"), [(17, 20), (10, 22), (17, 23)])
+def test_a_worker_that_leaves_while_its_shards_move_loses_no_task(joins, leaves):
+    options = HELD | {"scheduler": None, "steps": 96}
+    engine = LocalEngine(workers=1, shards=4, joins=[joins], leaves=[leaves])
+    whole = killed_sweep.run(executor=LocalEngine(workers=1, shards=4), **options)
+    same(killed_sweep.run(executor=engine, **options), whole)
+    assert engine.left == 1
+
+
 def test_a_process_that_is_asked_to_end_hands_its_lanes_over():
     asked = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120, check=False)
     assert asked.returncode == 0, asked.stderr[-2000:]
