@@ -49,7 +49,7 @@ def drop_updates(key: Key, rate: Number, *, inverted: bool = False) -> optax.Gra
         >>> transform = drop_updates(jax.random.key(0), rate=0.5)
         >>> updates = jnp.ones(4)
         >>> transform.update(updates, transform.init(updates))[0]
-        Array([1., 1., 0., 1.], dtype=float32)
+        Array([1., 0., 1., 0.], dtype=float32)
 
     References:
         Xu, R., Luo, F., Zhang, Z., Tan, C., Chang, B., Huang, S., & Huang, F. (2021). Raise a child in large language

@@ -123,7 +123,7 @@ class Averaged:
         (losses.accuracy, "max"),
         (losses.cross_entropy, "min"),
         (losses.squared_error, "min"),
-        (losses.smoothed_cross_entropy, "min"),
+        (functools.partial(losses.smoothed_cross_entropy, smoothing=0.1), "min"),
         (losses.multi_task({"a": losses.squared_error}), "min"),
         (losses.metric(mode="max")(area), "max"),
         (functools.partial(losses.metric(mode="max")(area)), "max"),
