@@ -18,6 +18,7 @@ from regopt._core.numerics import as_float, check_number, like, safe_divide, saf
 from regopt._core.scheduled import takes_schedules
 from regopt._core.sums import largest_of_vector, sum_of_squares, sum_vector
 from regopt._core.types import Number, ScheduledNumber, Tree
+from regopt.regularization import ProximalState
 from regopt.transforms._attempt import attempt
 
 Pair: TypeAlias = tuple[jax.Array, jax.Array]
@@ -33,9 +34,7 @@ class GuardState(NamedTuple):
     first_bad_step: Number  # shape (), int32: the count before the first skipped step; -1 if there is none
     still: Number  # shape (), int32: number of the last steps that moved nothing although the gradient was not 0
     overflowed: Number  # shape (), bool: before the last step more was not finite than at first, see ``infinite``
-    infinite: (
-        Number  # shape (), int32: at first, leaves with a parameter or moment that is not finite, and other entries
-    )
+    infinite: Number  # shape (), int32: at first, leaves with something that is not finite, and such other entries
 
 
 @takes_schedules()
@@ -89,7 +88,8 @@ def guard(
         The guarded optimizer. It checks the moved parameters only if ``update`` receives ``params``.
 
     Raises:
-        ValueError: a concrete bound is negative, infinite or NaN.
+        ValueError: a concrete bound is negative, infinite or NaN, or (in ``init``) ``max_norm`` is given around a
+            proximal step.
 
     Example:
         >>> import jax.numpy as jnp
@@ -116,6 +116,11 @@ def guard(
     def init(params):
         trees.refuse_complex(params)
         inner = optimizer.init(params)
+        if max_norm is not None and any(map(_is_proximal, jax.tree.leaves(inner, is_leaf=_is_proximal))):
+            raise ValueError(
+                "max_norm clips the gradient, of which the proximal step inside does not know: put the guard inside, "
+                'regularize(guard(optimizer, max_norm), penalty, "proximal")'
+            )
         return GuardState(
             inner=inner,
             count=jnp.zeros((), jnp.int32),
@@ -149,6 +154,10 @@ def guard(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _is_proximal(node: Tree) -> bool:
+    return isinstance(node, ProximalState)
 
 
 def _cleaned(
@@ -207,7 +216,7 @@ def _seen(grads: Tree, moves: Tree, params: Tree, before: Tree, after: Tree) -> 
     old, new = (trees.count_not_finite([pair[when] for pair in others]) for when in (0, 1))
     return _Seen(
         move=jnp.where(new > old, jnp.inf, by_size[0, -1]),
-        negligible=1e-6 * _rounding(params) * _largest_finite(by_size[1]),
+        negligible=1e-6 * _rounding(params) * largest_of_vector(jnp.where(jnp.isfinite(by_size[1]), by_size[1], 0)),
         not_finite=_count_not_finite(by_size[1]) + old,
     )
 
@@ -279,10 +288,6 @@ def _size_before(w: jax.Array | None, moments: list[Pair]) -> jax.Array:
 def _largest_or_inf(x: jax.Array) -> jax.Array:
     # the maximum of XLA may lose a NaN on a CPU, and with a bound, even 0, it would take six kernels instead of one
     return jnp.max(jnp.where(jnp.isfinite(x), jnp.abs(x), jnp.inf)) if x.size else jnp.zeros((), x.dtype)
-
-
-def _largest_finite(x: jax.Array) -> jax.Array:
-    return largest_of_vector(jnp.where(jnp.isfinite(x), x, 0))
 
 
 def _count_not_finite(x: jax.Array) -> jax.Array:

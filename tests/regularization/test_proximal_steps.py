@@ -9,6 +9,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Lasso
 
 import regopt
 from regopt import layers, losses, penalties, projections, transforms
@@ -248,6 +249,22 @@ def test_the_metric_and_the_velocity_are_found_behind_wrappers(around, make):
     updates, after = guarded.update(jax.tree.map(lambda w: w * jnp.nan, params), state, params)
     moved = optax.apply_updates(params, updates)
     jax.tree.map(np.testing.assert_array_equal, (moved, after.inner), (params, state.inner))
+
+
+def test_a_clip_around_a_proximal_step_is_refused_and_one_inside_ends_at_the_lasso():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((100, 5))
+    y = x @ np.array([1.0, -2.0, 0.0, 0.0, 3.0]) + 0.1 * random.standard_normal(100)
+    expected = Lasso(alpha=0.5, fit_intercept=False, tol=1e-12).fit(x, y).coef_
+    x, y, start = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), jnp.zeros(5)
+    penalty = penalties.l1(0.5, mask=None)
+    inside = regopt.regularize(regopt.guard(regopt.sgd(0.1), 0.1), penalty, "proximal")
+    found, _ = jax.jit(lambda: solve(inside, 5000, lambda w: jnp.mean((x @ w - y) ** 2) / 2, start))()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    around = regopt.guard(optax.chain(regopt.regularize(regopt.sgd(0.1), penalty, "proximal")), 0.1)
+    with pytest.raises(ValueError, match="put the guard inside, regularize"):
+        around.init(start)
+    regopt.guard(regopt.regularize(regopt.sgd(0.1), penalty, "proximal")).init(start)
 
 
 def test_a_step_for_each_coordinate_is_a_weighted_prox():
