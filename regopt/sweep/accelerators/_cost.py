@@ -158,18 +158,15 @@ def transposes(module: Module, within: str) -> Iterator[str]:
         operands = module.operands(within, instruction)
         if instruction.opcode in ("transpose", "copy") and operands and instruction.results:
             before, after = operands[0], instruction.results[0]
-            axes = (
-                re.search(r"dimensions=\{([\d,]*)\}", instruction.rest) if instruction.opcode == "transpose" else None
-            )
-            permutation = [int(axis) for axis in axes[1].split(",") if axis] if axes else list(range(len(after.shape)))
+            permutation = _permutation(instruction, len(after.shape))
             if [permutation[axis] for axis in after.order] != list(before.order):
                 yield f"{after.dtype}[{','.join(map(str, after.shape))}]"
 
 
 def _permutation(instruction: Instruction, axes: int) -> list[int]:
     """For each axis of the result, which of the operand it is."""
-    told = re.search(r"dimensions=\{([\d,]+)\}", instruction.rest) if instruction.opcode == "transpose" else None
-    return [int(axis) for axis in told[1].split(",")] if told else list(range(axes))
+    told = re.search(r"dimensions=\{([\d,]*)\}", instruction.rest) if instruction.opcode == "transpose" else None
+    return [int(axis) for axis in told[1].split(",") if axis] if told else list(range(axes))
 
 
 def _size(array: Array) -> float:

@@ -15,7 +15,7 @@ from regopt.sweep.accelerators._cost import Cost, cost_of
 from regopt.sweep.accelerators._targets import Target
 from regopt.sweep.engine._compile import Form, Mapped, Programs, abstract, bytes_of, compile_programs
 from regopt.sweep.engine._config import SweepConfig
-from regopt.sweep.engine._memory import memory_limit, resting_room, temporary_bytes
+from regopt.sweep.engine._memory import lanes_at_rest, memory_limit, resting_room, temporary_bytes
 from regopt.sweep.engine._prepare import recipes
 from regopt.sweep.engine._program import entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
@@ -82,17 +82,14 @@ def requests(config: SweepConfig) -> list[Request]:
 def compiled(request: Request, devices: tuple[Device, ...]) -> tuple[Form, Programs]:
     """The programs of a group, compiled for devices."""
     lane = (lane_shapes(request.recipe, request.shared.keys, request.constants), entry_of(request.constants))
-    lane_bytes = bytes_of(lane)
-    held = request.settings if request.slots is None else min(request.slots, request.settings)
-    if request.slots is None:
-        held = max(min(held, int(request.share * resting_room(list(devices)) / lane_bytes)), 1)
+    capacity = lanes_at_rest(request.settings, request.slots, request.share, bytes_of(lane), devices)
     form = Form(
         request.recipe,
         devices,
         abstract(request.shared),
         abstract(request.block),
         abstract(lane),
-        -(-held // len(devices)),
+        capacity,
         request.chunk,
         request.mapping,
         request.share,

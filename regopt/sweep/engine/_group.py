@@ -13,7 +13,7 @@ from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Form, Mapped, Segments, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._counting import counted_flops
 from regopt.sweep.engine._feed import Feed
-from regopt.sweep.engine._memory import resting_room, temporary_bytes
+from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
@@ -77,10 +77,7 @@ class Group:
         self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
         check_leaves(self._shapes[0].state, len(devices))
         self.lane_bytes = bytes_of(self._shapes)
-        held = len(indices) if slots is None else min(slots, len(indices))
-        if slots is None:
-            held = max(min(held, int(share * resting_room(list(devices)) / self.lane_bytes)), 1)
-        self.capacity = -(-held // self.devices)  # lanes of a device
+        self.capacity = lanes_at_rest(len(indices), slots, share, self.lane_bytes, devices)
         shapes = abstract(shared), abstract(None if feed is None else feed.form), abstract(self._shapes)
         form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share)
         programs = programs_for(form)

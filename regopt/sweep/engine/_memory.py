@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -94,6 +94,14 @@ def resting_room(devices: list[Device]) -> float:
     if devices[0].platform == "cpu":
         return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_bytes()) / 2
     return len(devices) * memory_limit(devices[0]) / 2
+
+
+def lanes_at_rest(settings: int, slots: int | None, share: float, lane_bytes: int, devices: Sequence[Device]) -> int:
+    """The lanes that lie on a device: of so many slots, or as many as this share of the memory has room for."""
+    held = settings if slots is None else min(slots, settings)
+    if slots is None:
+        held = max(min(held, int(share * resting_room(list(devices)) / lane_bytes)), 1)
+    return -(-held // len(devices))
 
 
 def memory_limit(device: Device) -> float:
