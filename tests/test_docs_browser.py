@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,13 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from support.browser import BROWSER, DRIVER, MISSING, headless
+
 ROOT = Path(__file__).parents[1]
-BROWSER = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.long,  # a build runs every tutorial
     pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="sphinx is not installed (the extra docs)"),
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="no browser: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason=MISSING),
 ]
 LOOKED_AT = [
     "index.html",
@@ -62,22 +61,7 @@ def served(site):
 
 @pytest.fixture(scope="module")
 def browser():
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",  # root has none
-        "--disable-dev-shm-usage",
-        "--window-size=1280,900",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # there is no network
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(120)
+    driver = headless()
     yield driver
     driver.quit()
 

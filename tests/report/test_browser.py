@@ -1,7 +1,6 @@
 """The report in a real browser: no error, nothing loaded, sorting and hovering work, on a phone too."""
 
 import json
-import shutil
 import threading
 from pathlib import Path
 
@@ -9,12 +8,11 @@ import jax
 import pytest
 
 from regopt.sweep.results._findings import findings
+from support.browser import BROWSER, DRIVER, MISSING, headless
 from support.saved_sweeps import result
 
-BROWSER = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="no browser: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason=MISSING),
     pytest.mark.skipif(jax.config.read("jax_enable_x64"), reason="a page is the same in 64 bit"),
 ]
 pytest.importorskip("plotly", reason="plotly is not installed (the extra report)")
@@ -26,23 +24,8 @@ EVIL = "</script><script>hacked=1</script>"
 
 @pytest.fixture(scope="module")
 def browser():
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",  # root has none
-        "--disable-dev-shm-usage",
-        "--window-size=1280,900",
-        "--enable-unsafe-swiftshader",  # parallel coordinates without a graphics card
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # there is no network
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(120)
+    # parallel coordinates without a graphics card
+    driver = headless("--enable-unsafe-swiftshader", logs=("browser", "performance"))
     driver.set_script_timeout(120)
     yield driver
     driver.quit()
