@@ -122,28 +122,15 @@ def claims(config, arrays):
     rates, source = _rates(config, arrays), "medians of alternating runs"
     share = rates[ENGINE] * config.gflop / float(arrays["peak"])
     memory = dict(zip(arrays["memory_names"].tolist(), arrays["memory_bytes"].tolist(), strict=True))
+
+    def faster(words, other, bar):
+        share = ratio(arrays, other, ENGINE)
+        return Claim(f"engine: settings a second over {words}", source, bar, share, relation="at least")
+
     return [
-        Claim(
-            "engine: settings a second over jit(vmap(train))",
-            source,
-            2.5,
-            ratio(arrays, VMAP, ENGINE),
-            relation="at least",
-        ),
-        Claim(
-            "engine: settings a second over the looped scan",
-            source,
-            2.0,
-            ratio(arrays, LOOP, ENGINE),
-            relation="at least",
-        ),
-        Claim(
-            "engine: settings a second over lanes by hand",
-            source,
-            0.97,
-            ratio(arrays, BY_HAND, ENGINE),
-            relation="at least",
-        ),
+        faster("jit(vmap(train))", VMAP, 2.5),
+        faster("the looped scan", LOOP, 2.0),
+        faster("lanes by hand", BY_HAND, 0.97),
         Claim(
             f"engine: share of the sgemm peak ({float(arrays['peak']):.0f} GFLOP/s)",
             source,
