@@ -52,6 +52,7 @@ ORDER_OF_SWEEP = [
     "_replicate",
     "_suggest",
     "_frozen",
+    "_examples",
     "_faces",
     "_task",
     "hypergradients",
@@ -129,6 +130,21 @@ def test_there_is_no_cycle():
 def test_modules_are_private():
     public = [path for path in FILES if not path.name.startswith("_") and path.parent.name != "_core"]
     assert public == []
+
+
+def private_imports(edges):
+    """The imports of a private module of another package; ``_core`` and the version are for all packages."""
+    for importer, imported in edges:
+        package, *inner = imported.split(".")[1:] or [""]
+        private = any(name.startswith("_") for name in inner)
+        if private and package not in ("_core", part(importer, 1)):
+            yield importer, imported
+
+
+def test_a_package_imports_only_public_names_of_another():
+    assert list(private_imports(EDGES)) == []
+    assert list(private_imports([("regopt.sweep._task", "regopt.training._fit")]))  # the check sees one
+    assert list(private_imports([("regopt", "regopt.training._fit")]))
 
 
 def packages():

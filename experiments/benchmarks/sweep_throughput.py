@@ -223,9 +223,9 @@ def _use_cache(folder):
 
 def _bare(config, key, data, numbers):
     """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
+    from regopt._core.keys import split_key
     from regopt.sweep.engine._program import start_lane, train_lane
     from regopt.sweep.engine._recipe import Constants, Recipe
-    from regopt.training._segments import split_key
 
     result = swept(config, key, data, numbers)
     devices = np.array(jax.local_devices())

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from regopt._core import paths
 from regopt._core.messages import brief
@@ -230,3 +231,20 @@ def _as_bool(on: Tree) -> bool:
     if isinstance(on, str) or np.ndim(on) or np.result_type(on) != np.bool_:
         raise ValueError(f'mask must be "weights", bools by layer, a function to these, or None, got {brief(on)}')
     return bool(on)
+
+
+def bounds_by_leaf(lower: NumberOrSchedule, upper: NumberOrSchedule, params: Tree) -> tuple[Tree, Tree]:
+    """The two bounds for each leaf, as trees like ``params``; they must fit, and concrete ones be in order."""
+    low, high = by_leaf(lower, params, "lower"), by_leaf(upper, params, "upper")
+    for w, a, b in zip(jax.tree.leaves(params), jax.tree.leaves(low), jax.tree.leaves(high), strict=True):
+        check_fits("lower", a, w)
+        check_fits("upper", b, w)
+        check_order(a, b)
+    return low, high
+
+
+def check_order(lower: NumberOrSchedule, upper: NumberOrSchedule) -> None:
+    """Refuse a concrete lower bound above a concrete upper one; trees and tracers pass."""
+    concrete = jax.tree_util.all_leaves([lower, upper]) and not any(isinstance(x, Tracer) for x in (lower, upper))
+    if concrete and np.any(np.asarray(lower) > np.asarray(upper)):
+        raise ValueError(f"lower must be at most upper, got {brief(lower)} and {brief(upper)}")

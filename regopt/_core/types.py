@@ -258,3 +258,12 @@ class Task(NamedTuple):
     modes: Mapping[str, Mode] | None = None
     check: Callable[[Tree, Tree], None] | None = None
     frozen: FrozenParams | None = None
+
+
+class InBatches(NamedTuple):
+    """How an evaluation is put together from batches: the attribute ``in_batches`` of a task's ``evaluate``."""
+
+    measure: Callable[
+        [Tree, Tree, Tree], tuple[Tree, Tree]
+    ]  # (state, data, h) -> means over examples, rows of examples
+    finish: Callable[[Tree, Tree, Tree, Tree], dict[str, jax.Array]]  # (means, rows, data, h) -> metrics

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from regopt._core.tasks import check_batch
 from regopt._core.types import Key, Number
 from regopt.data._permutation import SORTED, permutation_at
 
@@ -61,9 +62,3 @@ def epoch_orders(key: Key, first_epoch: jax.Array, epochs: int, examples: int) -
         return permutation_at(jax.random.fold_in(key, epoch), jnp.arange(examples, dtype=jnp.int32), examples)
 
     return jax.vmap(order)(first_epoch + jnp.arange(epochs, dtype=jnp.int32))
-
-
-def check_batch(batch_size: int, examples: int) -> None:
-    """Raise unless the batch size lies between 1 and the number of examples."""
-    if not 1 <= batch_size <= examples:
-        raise ValueError(f"batch_size must lie in [1, {examples}], the number of examples, got {batch_size}")

@@ -6,8 +6,9 @@ import numpy as np
 from jax.core import Tracer
 
 from regopt._core.numerics import as_float, check_range, safe_divide, safe_power
+from regopt._core.tasks import check_batch
 from regopt._core.types import Key, Number
-from regopt.data._batching import check_batch, epoch_orders
+from regopt.data._batching import epoch_orders
 
 
 def pacing(step: Number, start: Number, length: Number, power: Number = 1.0) -> jax.Array:

@@ -72,16 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("; ".join([unexpected(error), *notes]), BROKEN, debug)
 
 
-def command() -> NoReturn:
-    """Run ``main`` as the process; an interrupted one ends without waiting for what XLA still computes."""
-    code = main()
-    if code == INTERRUPTED:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    raise SystemExit(code)
-
-
 class _Parser(argparse.ArgumentParser):
     """argparse, with its errors in one line and no guessing of abbreviated options."""
 
@@ -282,7 +272,3 @@ def _complain(message: str, code: int, debug: bool) -> int:
     else:
         print(f"regopt: {one_line(message)}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    command()

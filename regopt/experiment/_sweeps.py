@@ -79,7 +79,6 @@ def executor_of(name: str | None, address: str | None) -> object:
 def _findings(folder: Path, *, thorough: bool) -> Findings:
     """Read the sweep in a folder; an error in the folder becomes one line."""
     from regopt.sweep import load
-    from regopt.sweep.results._findings import findings
 
     try:
         result = load(folder)
@@ -87,7 +86,7 @@ def _findings(folder: Path, *, thorough: bool) -> Findings:
         inside = sorted(folder.glob("*/sweep.npz"))  # that of an experiment lies in the folder of its run
         hint = f"; did you mean {inside[0].parent}?" if inside else ""
         raise ConfigError(folder, "", str(error).removeprefix(f"{folder}: ") + hint) from error
-    return findings(result, os.path.basename(os.path.abspath(folder)), thorough=thorough)
+    return result.findings(os.path.basename(os.path.abspath(folder)), thorough=thorough)
 
 
 def watch(folder: Path, port: int) -> ThreadingHTTPServer:
@@ -122,7 +121,7 @@ def watch(folder: Path, port: int) -> ThreadingHTTPServer:
         return _findings(folder, thorough=True) if done else found
 
     try:
-        from regopt.report._server import server
+        from regopt.report import server
 
         return server(read, version, port)
     except ModuleNotFoundError as error:

@@ -7,10 +7,10 @@ from jax.core import Tracer
 
 from regopt._core import trees
 from regopt._core.numerics import check_range, like, widen
+from regopt._core.trees import bounds_by_leaf, check_order
 from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import CONE
 from regopt.penalties._scheduled import takes_schedules
-from regopt.projections._sets import bounds_by_leaf, check_order
 
 
 @takes_schedules

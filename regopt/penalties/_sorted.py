@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.checks import check_function
+from regopt._core.nearest import falling
 from regopt._core.numerics import check_range, safe_divide
 from regopt._core.types import Mask, NumberTree, Penalty
 from regopt.penalties._leafwise import leafwise, magnitude
-from regopt.projections._ordered import falling
 
 
 def sorted_l1(

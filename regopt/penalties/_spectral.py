@@ -13,13 +13,13 @@ import numpy as np
 
 from regopt._core import linalg
 from regopt._core.checks import check_index
+from regopt._core.linalg import as_matrix, map_singular_values
+from regopt._core.nearest import threshold_to_sum
 from regopt._core.numerics import check_range, direction_and_norm, like
 from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import leafwise
 from regopt.penalties._scheduled import takes_schedules
-from regopt.projections._balls import threshold_to_sum
-from regopt.projections._spectral import as_matrix, map_singular_values
 
 
 @takes_schedules

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
+from regopt._core.nearest import shortened, threshold_to_sum
+from regopt._core.numerics import check_number, check_range, direction_and_norm, widen
 from regopt._core.placing import on_whole_arrays
-from regopt._core.types import Mask, Number, NumberTree, ScheduledNumber, Tree
+from regopt._core.types import Mask, Number, NumberTree, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
 
@@ -211,39 +212,6 @@ def projection_l12_ball(
         shorter = jnp.maximum(norm - threshold, 0) * direction.astype(norm.dtype)
         leaves[i] = jnp.where(threshold > 0, shorter, leaves[i].astype(norm.dtype)).astype(leaves[i].dtype)
     return structure.unflatten(leaves)
-
-
-def threshold_to_sum(sizes: jax.Array, radius: Number) -> jax.Array:
-    """The t >= 0 with ``sum_i max(sizes_i - t, 0) = radius`` for sizes >= 0, ``[n]``; 0 where they sum to less."""
-    radius = like(radius, sizes)
-    falling = jnp.sort(sizes)[::-1]
-    over = (jnp.cumsum(falling) - radius) / jnp.arange(1, sizes.size + 1, dtype=sizes.dtype)
-    kept = jnp.sum(falling > over)  # a prefix of the falling sizes; none with radius 0
-    threshold = jnp.where(kept > 0, over[jnp.maximum(kept - 1, 0)], falling[0]) if sizes.size else radius
-    return jnp.where(jnp.sum(sizes) > radius, jnp.maximum(threshold, 0), 0)
-
-
-def shortened(
-    arrays: list[jax.Array], max_norm: ScheduledNumber, axis: tuple[int, ...] | None = None
-) -> list[jax.Array]:
-    """The arrays, scaled down to the norm ``max_norm`` where their norm is larger.
-
-    Args:
-        arrays: floating point.
-        max_norm: >= 0; may be traced.
-        axis: for a single array, the axes that its norms run over; None for one norm of all arrays.
-
-    Returns:
-        Arrays of the same shapes and dtypes.
-    """
-    if not arrays:
-        return []
-    directions, norm = direction_and_norm(arrays, axis)
-    bound = like(max_norm, norm)
-    return [
-        jnp.where(norm > bound, direction * bound, x.astype(norm.dtype)).astype(x.dtype)
-        for x, direction in zip(arrays, directions, strict=True)
-    ]
 
 
 def group_axes(w: jax.Array, axis: int | Sequence[int], *, wholly: bool = False) -> tuple[int, ...] | None:

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from regopt._core.checks import check_switch
 from regopt._core.messages import brief
+from regopt._core.nearest import falling, threshold_to_sum
 from regopt._core.numerics import check_number, check_whole, like, widen
 from regopt._core.types import Number, Tree
-from regopt.projections._balls import threshold_to_sum
 
 _HALVINGS = 80  # of an interval, down to the rounding of float64
 
@@ -48,53 +48,6 @@ def projection_isotonic(params: Tree, *, decreasing: bool = False) -> Tree:
     (wide,) = widen(flat)
     pooled = falling(wide) if decreasing else falling(wide[::-1])[::-1]
     return unravel(pooled.astype(flat.dtype))
-
-
-@jax.custom_jvp
-def falling(w: jax.Array) -> jax.Array:
-    """The nearest point of a vector with falling entries."""
-    return _pooled(w)[0]
-
-
-@falling.defjvp
-def _falling_jvp(primals, tangents):
-    (w,), (w_dot,) = primals, tangents
-    value, blocks = _pooled(w)
-    sums = jax.ops.segment_sum(w_dot, blocks, w.size)
-    sizes = jax.ops.segment_sum(jnp.ones_like(w_dot), blocks, w.size)
-    return value, (sums / jnp.maximum(sizes, 1))[blocks]
-
-
-def _pooled(w: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The projection, and the block of each entry."""
-    if w.size == 0:
-        return w, jnp.zeros(0, jnp.int32)
-    places = jnp.arange(w.size, dtype=jnp.int32)
-
-    def push(i, carry):
-        means, sizes, count = carry
-        stack = means.at[count].set(w[i]), sizes.at[count].set(1), count + 1
-
-        def out_of_order(stack):
-            means, _, count = stack
-            return (count > 1) & (means[count - 1] > means[jnp.maximum(count - 2, 0)])
-
-        def merge(stack):
-            means, sizes, count = stack
-            a, b = count - 2, count - 1
-            size = sizes[a] + sizes[b]
-            # the mean moves by a share of the difference, which keeps equal entries as they are
-            share = sizes[b].astype(w.dtype) / size.astype(w.dtype)
-            mean = means[a] + (means[b] - means[a]) * share
-            return means.at[a].set(mean), sizes.at[a].set(size), b
-
-        return jax.lax.while_loop(out_of_order, merge, stack)
-
-    start = jnp.zeros_like(w), jnp.zeros(w.size, jnp.int32), jnp.zeros((), jnp.int32)
-    means, sizes, count = jax.lax.fori_loop(0, w.size, push, start)
-    ends = jnp.cumsum(jnp.where(places < count, sizes, 0)).astype(jnp.int32)
-    blocks = jnp.searchsorted(ends, places, side="right").astype(jnp.int32)
-    return means[blocks], blocks
 
 
 def projection_box_section(

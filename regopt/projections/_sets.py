@@ -4,14 +4,11 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
-from regopt._core.messages import brief
 from regopt._core.numerics import widen
-from regopt._core.types import NumberOrSchedule, NumberTree, Tree
+from regopt._core.types import NumberTree, Tree
 
 
 def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
@@ -41,25 +38,8 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
         Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
-    low, high = bounds_by_leaf(lower, upper, params)
+    low, high = trees.bounds_by_leaf(lower, upper, params)
     return trees.lift(jnp.clip, params, numbers={"lower": low, "upper": high})
-
-
-def bounds_by_leaf(lower: NumberOrSchedule, upper: NumberOrSchedule, params: Tree) -> tuple[Tree, Tree]:
-    """The two bounds for each leaf, as trees like ``params``; they must fit, and concrete ones be in order."""
-    low, high = trees.by_leaf(lower, params, "lower"), trees.by_leaf(upper, params, "upper")
-    for w, a, b in zip(jax.tree.leaves(params), jax.tree.leaves(low), jax.tree.leaves(high), strict=True):
-        trees.check_fits("lower", a, w)
-        trees.check_fits("upper", b, w)
-        check_order(a, b)
-    return low, high
-
-
-def check_order(lower: NumberOrSchedule, upper: NumberOrSchedule) -> None:
-    """Refuse a concrete lower bound above a concrete upper one; trees and tracers pass."""
-    concrete = jax.tree_util.all_leaves([lower, upper]) and not any(isinstance(x, Tracer) for x in (lower, upper))
-    if concrete and np.any(np.asarray(lower) > np.asarray(upper)):
-        raise ValueError(f"lower must be at most upper, got {brief(lower)} and {brief(upper)}")
 
 
 def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tree:

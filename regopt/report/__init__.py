@@ -5,7 +5,9 @@ The input is tables, curves and dictionaries; nothing here knows how a sweep tra
 
 from regopt.report._exporters import to_mlflow, to_tensorboard, to_wandb
 from regopt.report._findings import REPEATED, Findings
+from regopt.report._front import front_figure
 from regopt.report._page import write_page
+from regopt.report._server import server
 from regopt.report._terminal import summary
 from regopt.report._trackers import Tracker, track_mlflow, track_tensorboard, track_trackio, track_wandb
 
@@ -13,6 +15,8 @@ __all__ = [
     "REPEATED",
     "Findings",
     "Tracker",
+    "front_figure",
+    "server",
     "summary",
     "to_mlflow",
     "to_tensorboard",

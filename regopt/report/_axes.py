@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from regopt._core.metrics import as_loss
+from regopt._core.types import Mode
 from regopt.report._findings import Findings
 
 Options = dict[str, Any]  # keyword arguments of a Plotly figure; Plotly declares no types for them
@@ -45,7 +47,7 @@ def spans_decades(values: np.ndarray) -> bool:
     return bool(len(known) and known.min() > 0 and known.max() >= 10 * known.min())
 
 
-def window_of(values: np.ndarray, mode: str | None, keep: float = 0.95) -> Window:
+def window_of(values: np.ndarray, mode: Mode | None, keep: float = 0.95) -> Window:
     """The range of the metric; a worst tail that would squeeze all other values into a corner is left out.
 
     Args:
@@ -59,7 +61,7 @@ def window_of(values: np.ndarray, mode: str | None, keep: float = 0.95) -> Windo
     known = values[np.isfinite(values)]
     if not len(known):
         return Window(0.0, 1.0, log=False, beyond=0)
-    losses = -known if mode == "max" else known
+    losses = as_loss(known, mode)
     best, worst, end = losses.min(), losses.max(), np.quantile(losses, keep)
     log = spans_decades(known)
     squeezed = mode is not None and worst - best > 5 * (end - best) > 0 and not (log and worst < 1e4 * best)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from regopt._core.metrics import as_loss
 from regopt._core.types import Mode
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Findings:
     @property
     def order(self) -> np.ndarray:
         """The rows with a finite value, the best first; equal values keep the order of the table."""
-        losses = self.values if self.mode == "min" else -self.values
+        losses = as_loss(self.values, self.mode)
         return np.argsort(losses, kind="stable")[: np.isfinite(losses).sum()]
 
     def setting(self, row: int) -> dict[str, object]:

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
-
-from regopt.report._axes import BLUE, GREY, label, layout
-
 if TYPE_CHECKING:
     import pandas
+    import plotly.graph_objects
 
 
-def front_figure(table: "pandas.DataFrame", metrics: Sequence[str], modes: Mapping[str, str]) -> go.Figure:
+def front_figure(
+    table: "pandas.DataFrame", metrics: Sequence[str], modes: Mapping[str, str]
+) -> "plotly.graph_objects.Figure":
     """All settings over two metrics, and those of the front joined by a line.
 
     Args:
@@ -21,7 +20,21 @@ def front_figure(table: "pandas.DataFrame", metrics: Sequence[str], modes: Mappi
 
     Returns:
         The figure.
+
+    Raises:
+        ImportError: plotly is not installed.
+
+    Example:
+        >>> import pandas as pd
+        >>> from regopt.report import front_figure
+        >>> table = pd.DataFrame({"loss": [0.1, 0.2, 0.4], "size": [9, 4, 8], "on_front": [True, True, False]})
+        >>> front_figure(table, ["loss", "size"], {"loss": "min", "size": "min"}).data[1].x
+        (0.1, 0.2)
     """
+    import plotly.graph_objects as go
+
+    from regopt.report._axes import BLUE, GREY, label, layout
+
     x, y = metrics[:2]
     figure = go.Figure(layout=layout(height=420))
     front = table.loc[table["on_front"]].sort_values(by=[x])

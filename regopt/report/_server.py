@@ -25,6 +25,12 @@ def server(read: Callable[[], Findings | None], version: Callable[[], str], port
 
     Raises:
         OSError: the port is in use.
+
+    Example:
+        >>> from regopt.report import server
+        >>> with server(lambda: None, lambda: "nothing saved yet") as page:
+        ...     page.server_port > 0  # it listens
+        True
     """
     made: dict[str, bytes] = {}
     lock = threading.Lock()

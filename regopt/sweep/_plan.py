@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from regopt._core.messages import brief, shown
+from regopt._core.tasks import asking_for
 from regopt._core.types import Setting
 from regopt.sweep.accelerators import Cost, Target, target_of
 from regopt.sweep.accelerators._process import answers
@@ -12,9 +13,8 @@ from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import seconds_of_a_call
+from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._prepare import check_task, devices_of, prepare, share_data
-from regopt.training._checks import asking_for
-from regopt.training._mistakes import explained
 
 _HOW = {"vmap": "at a time", "map": "one after the other"}
 
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
 
     def _repr_html_(self) -> str | None:
         """The text and a row for each group, for a notebook."""
-        from regopt.report._notebook import MOST, to_html
+        from regopt._core.notebook import MOST, to_html
 
         rows = [
             {

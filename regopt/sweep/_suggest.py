@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regopt._core.messages import brief
+from regopt._core.metrics import as_loss
 from regopt._core.numerics import check_whole
 from regopt._core.types import Mode, Setting
 from regopt.sweep.results import Result
+from regopt.sweep.results._tables import mode_in
 from regopt.sweep.space import Dimension, Settings, grid
 from regopt.sweep.space._conditional import holds
 from regopt.sweep.space._dimensions import Column, Space, check_space
-from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
     import optuna
@@ -143,7 +144,7 @@ def tell(
     some_pruned = bool(np.any(status == "pruned"))
     modes: list[Mode] = [_DIRECTIONS[direction.name] for direction in study.directions]
     scores = [
-        result.history.scores(name, mode, keeps_best=result.keeps_best) * _sign(mode)
+        as_loss(result.history.scores(name, mode, keeps_best=result.keeps_best), mode)
         for name, mode in zip(metrics, modes, strict=True)
     ]
     for place, trial in enumerate(trials):
@@ -154,7 +155,7 @@ def tell(
             diverged="diverged" in status[rows] or not all(np.isfinite(means[name]) for name in metrics),
             pruned="pruned" in status[rows],
             values=[means[name] for name in metrics],
-            worst=[_sign(mode) * np.inf for mode in modes],
+            worst=[as_loss(np.inf, mode) for mode in modes],
             curve=np.mean(scores[0][rows], axis=0) if len(metrics) == 1 else None,
         )
         if constraints is not None and not outcome.unfinished:
@@ -207,7 +208,7 @@ def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[
     for name, direction in zip(metrics, study.directions, strict=True):
         if name not in result.history.curves:
             raise ValueError(f"metric must be one of {list(result.history.curves)}, got {name!r}")
-        mode = result.mode if name == result.monitor else require_direction(name, result.modes)
+        mode = mode_in(result, name)
         if _DIRECTIONS.get(direction.name) != mode:
             better, makes = ("smaller", "minimize") if mode == "min" else ("larger", "maximize")
             raise ValueError(
@@ -215,10 +216,6 @@ def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[
                 f'optuna.create_study(direction="{makes}")'
             )
     return metrics
-
-
-def _sign(mode: Mode) -> int:
-    return 1 if mode == "min" else -1
 
 
 def _constrain(trial: "optuna.Trial", values: object) -> None:

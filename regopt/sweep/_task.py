@@ -12,10 +12,12 @@ import numpy as np
 import optax
 
 from regopt._core.messages import brief
+from regopt._core.metrics import mode_of
 from regopt._core.protocols import evaluation_params, final_params
-from regopt._core.types import Key, Mode, Setting, Task, Tree
+from regopt._core.types import InBatches, Key, Mode, Setting, Task, Tree
 from regopt._core.units import declared
 from regopt.data import Splits
+from regopt.sweep._examples import check_scalar, checked_examples
 from regopt.sweep._faces import (
     Face,
     LinenModel,
@@ -29,9 +31,6 @@ from regopt.sweep._faces import (
     takes,
 )
 from regopt.sweep._frozen import Frozen
-from regopt.training._checks import mode_of
-from regopt.training._evaluation import InBatches
-from regopt.training._examples import check_scalar, checked_examples
 
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
 Augment = Callable[[Key, Tree, Tree, Setting], tuple[Tree, Tree]]  # (key, x, y, h) -> x, y

@@ -4,7 +4,7 @@ from regopt._core.types import Stopping
 from regopt.training._all_data import Continued, Retrained, continue_training, retrain
 from regopt.training._early_stopping import EarlyStoppingState, early_stopping
 from regopt.training._fit import Fit, fit
-from regopt.training._segments import train_steps
+from regopt.training._segments import train_segment, train_steps
 
 __all__ = [
     "Continued",
@@ -16,5 +16,6 @@ __all__ = [
     "early_stopping",
     "fit",
     "retrain",
+    "train_segment",
     "train_steps",
 ]

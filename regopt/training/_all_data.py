@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core import trees
+from regopt._core.keys import keys_of
+from regopt._core.metrics import check_monitor, direction_of
 from regopt._core.numerics import check_number
+from regopt._core.tasks import check_task, size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import check_monitor, check_task, direction_of
 from regopt.training._evaluation import evaluate
-from regopt.training._segments import checked, first_bad_step, keys_of, scan_while, size_of, train_segment, train_steps
+from regopt.training._segments import checked, first_bad_step, scan_while, train_segment, train_steps
 
 _STRIDE = 64  # steps between two checks whether all lanes are done; it changes no result
 

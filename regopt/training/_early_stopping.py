@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.checks import check_count
+from regopt._core.metrics import as_loss, check_mode
 from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Mode, Number, Stopping, Tree
 
@@ -55,16 +56,14 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Mode = "min") -
     """
     check_number("patience", patience, "[0, inf)")
     check_count("every", every, "[1, inf)")
-    if mode not in ("min", "max"):
-        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
-    worst = jnp.inf if mode == "min" else -jnp.inf
+    check_mode(mode)
 
     def init(params):
         step, waited, best_step = (jnp.zeros((), jnp.int32) for _ in range(3))
         return EarlyStoppingState(
             step=step,
             waited=waited,
-            best_metric=as_float(worst),
+            best_metric=as_float(as_loss(jnp.inf, mode)),
             best_step=best_step,
             best_params=jax.tree.map(jnp.copy, params),  # a copy, so that both may be donated
             stop=as_float(patience) <= 0,
@@ -72,7 +71,7 @@ def early_stopping(patience: Number, every: Number = 1, *, mode: Mode = "min") -
 
     def update(state, params, metric):
         metric = as_float(metric)
-        better = metric < state.best_metric if mode == "min" else metric > state.best_metric
+        better = as_loss(metric, mode) < as_loss(state.best_metric, mode)
         step = state.step + jnp.asarray(every).astype(jnp.int32)
         waited = jnp.where(better, 0, state.waited + 1)
         after = EarlyStoppingState(

@@ -5,26 +5,16 @@ weighted by their sizes; ``losses.from_means`` and ``losses.at_once`` declare me
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from regopt._core.numerics import as_float, widen
-from regopt._core.types import Task, Tree
+from regopt._core.types import InBatches, Task, Tree
 from regopt.data import Splits
 
 Metrics = dict[str, jax.Array]
-
-
-class InBatches(NamedTuple):
-    """How an evaluation is put together from batches: the attribute ``in_batches`` of a task's ``evaluate``."""
-
-    measure: Callable[
-        [Tree, Splits, Tree], tuple[Tree, Tree]
-    ]  # (state, data, h) -> means over examples, rows of examples
-    finish: Callable[[Tree, Tree, Splits, Tree], Metrics]  # (means, rows, data, h) -> metrics
 
 
 def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | None = None) -> Metrics:

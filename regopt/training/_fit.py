@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.keys import keys_of
+from regopt._core.metrics import check_mode, check_monitor, monitored
 from regopt._core.numerics import check_number
+from regopt._core.tasks import asking_for, check_task, first_metrics
 from regopt._core.types import Key, Mode, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._checks import asking_for, check_mode, check_monitor, check_task, monitored
 from regopt.training._early_stopping import early_stopping
-from regopt.training._segments import checked, first_metrics, keys_of, scan_while, train_segment
+from regopt.training._segments import checked, scan_while, train_segment
 
 
 class Fit(NamedTuple):
@@ -118,7 +120,8 @@ def fit(
     """
     check_task(task)
     check_monitor(monitor)
-    check_mode(mode)
+    if mode is not None:
+        check_mode(mode)
     data = checked(data, steps=steps, eval_every=eval_every, batch_size=batch_size, eval_batch_size=eval_batch_size)
     keeps_best = patience is not None
     if keeps_best:

@@ -5,44 +5,19 @@ These are pure functions of one run, for ``scan`` and ``vmap``; the caller decid
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.metrics import check_known
+from regopt._core.tasks import check_batch, check_data, check_steps, size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits, batch_indices
-from regopt.data._batching import check_batch
-from regopt.training._checks import check_data, check_key, check_known, check_steps
 from regopt.training._evaluation import Metrics, evaluate
 
 Run = TypeVar("Run")  # the carry from segment to segment
-
-
-class Keys(NamedTuple):
-    """The key of a run or of a whole sweep, split by purpose."""
-
-    init: Key  # for the initial state
-    order: Key  # for the order of the data
-    noise: Key
-
-
-def split_key(key: Key) -> Keys:
-    """One key for each purpose."""
-    return Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
-
-
-def of_seed(key: Key, h: Tree) -> Key:
-    """The key, made different for each value of the number ``seed`` if the setting has one."""
-    return jax.random.fold_in(key, h["seed"]) if isinstance(h, Mapping) and "seed" in h else key
-
-
-def keys_of(key: Key | None, h: Tree) -> Keys:
-    """Keys by purpose; a number ``seed`` in the setting changes the initial state and the order of the data."""
-    check_key(key)
-    init, order, noise = split_key(jax.random.key(0) if key is None else key)
-    return Keys(of_seed(init, h), of_seed(order, h), noise)
 
 
 def train_steps(
@@ -175,6 +150,22 @@ def train_segment(
 
     Raises:
         ValueError: ``monitor`` is not a metric, or a metric is not a scalar.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt import training
+        >>> from regopt.testing import MEAN_DATA, MEAN_TASK
+        >>> options = {"first_step": 0, "steps": 2, "batch_size": None, "infinite": jnp.array(0)}
+        >>> keys = {"order_key": jax.random.key(0), "noise_key": jax.random.key(1)}
+        >>> state, metrics, first_bad_step = training.train_segment(
+        ...     MEAN_TASK, jnp.array(0.0), MEAN_DATA, {"rate": 0.5}, monitor="validation_loss", **options, **keys
+        ... )
+        >>> float(state), float(metrics["validation_loss"]), int(first_bad_step)
+        (0.75, 0.0625, 0)
+
+    References:
+        Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1 (the inner loop).
     """
     state, per_step = train_steps(
         task,
@@ -200,13 +191,6 @@ def train_segment(
     check_known(monitor, metrics)
     good = (trees.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
     return state, metrics, first_bad_step(first_step, per_step, steps, good)
-
-
-def first_metrics(task: Task, data: Splits, key: Key, h: Tree) -> dict[str, jax.Array]:
-    """The metrics of a first step and of the evaluation before it, by the names that a segment gives them."""
-    state = task.init(key, h)
-    per_step = task.step(state, data.train, jax.random.fold_in(key, 0), h)[1]
-    return {f"train_{name}": value for name, value in per_step.items()} | task.evaluate(state, data, h)
 
 
 def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:
@@ -273,11 +257,6 @@ def checked(
     if batch_size is not None:
         check_batch(batch_size, size_of(data.train))
     return jax.tree.map(jnp.asarray, data)
-
-
-def size_of(examples: Tree) -> int:
-    """The number of examples."""
-    return len(jax.tree.leaves(examples)[0])
 
 
 def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.nearest import shortened
 from regopt._core.numerics import check_number, check_range
 from regopt._core.scheduled import takes_schedules
 from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
-from regopt.projections._balls import shortened
 
 
 @takes_schedules()

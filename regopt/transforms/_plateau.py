@@ -8,6 +8,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_count
+from regopt._core.metrics import as_loss, check_mode
 from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Mode, Number
 
@@ -84,20 +85,19 @@ def reduce_on_plateau(
         check_count(name, number, f"[{low}, inf)")
     check_number("atol", atol, "[0, inf)")
     check_count("cooldown", cooldown, "[0, inf)")
-    if mode not in ("min", "max"):
-        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
-    sign = 1 if mode == "min" else -1
+    check_mode(mode)
 
     def init(params):
         del params
         # three arrays, because one buffer cannot be donated twice
         plateau, cooldown, count = (jnp.zeros((), jnp.int32) for _ in range(3))
-        return ReduceOnPlateauState(as_float(1), as_float(sign * jnp.inf), plateau, cooldown, count, as_float(0))
+        worst = as_float(as_loss(jnp.inf, mode))
+        return ReduceOnPlateauState(as_float(1), worst, plateau, cooldown, count, as_float(0))
 
     def evaluate(state, value):
         best = state.best_value
         margin = jnp.where(jnp.isfinite(best), as_float(rtol) * jnp.abs(best), 0) + as_float(atol)
-        better = sign * value < sign * best - margin
+        better = as_loss(value, mode) < as_loss(best, mode) - margin
         cooling = state.cooldown_count > 0
         bad = jnp.where(better | cooling, 0, state.plateau_count + 1)
         falls = as_float(bad) >= as_float(patience)

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from regopt import projections
-from regopt.projections._spectral import map_singular_values
+from regopt._core.linalg import map_singular_values
 
 SETS = {  # the projection at a radius, and how far outside the set a matrix [4, 3] is, relative to the radius
     "l2 ball": (projections.projection_l2_ball, lambda w, r: np.linalg.norm(w) - r),

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.keys import split_key
 from regopt._core.types import Device, Tree
 from regopt.sweep.accelerators._cost import Cost, cost_of
 from regopt.sweep.accelerators._targets import Target
@@ -20,7 +21,6 @@ from regopt.sweep.engine._prepare import recipes
 from regopt.sweep.engine._program import entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
 from regopt.sweep.engine._work import products
-from regopt.training._segments import split_key
 
 OPTION = "jax_default_matmul_precision"
 FAST = (None, "default", "fastest", "bfloat16", "tensorfloat32")

@@ -11,24 +11,23 @@ import numpy as np
 from regopt._core.checks import check_switch
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
+from regopt._core.tasks import check_data
 from regopt._core.types import Task, Tree
 from regopt.data import Splits
-from regopt.data._streams import Stream
+from regopt.sweep.engine._streams import Stream
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE, RESERVED
-from regopt.training._checks import check_data
 
 FOLD = "fold"  # the column of cross-validation
 _FOLDS = np.uint32(zlib.crc32(b"folds"))  # folded into the key; far from the purposes that share it
 
 
-def whole(name: str, *, optional: bool = False) -> Callable[[object], None]:
-    """A check that an argument is a whole number >= 1; with ``optional`` it may be None."""
+def whole(name: str) -> Callable[[object], None]:
+    """A check that an argument is a whole number >= 1."""
 
     def check(value: object) -> None:
-        if not (optional and value is None):
-            check_whole(name, value, "[1, inf)")
+        check_whole(name, value, "[1, inf)")
 
     return check
 

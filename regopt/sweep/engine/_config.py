@@ -16,26 +16,20 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 import jax
 import numpy as np
 
+from regopt._core.checks import check_key
 from regopt._core.io import JsonObject, digest_json
+from regopt._core.keys import split_key
+from regopt._core.metrics import check_mode, check_monitor, monitored
+from regopt._core.tasks import check_data, check_multiple, check_task, first_metrics
 from regopt._core.types import Device, Key, Mode, Number, Setting, Task
 from regopt.data import Splits
-from regopt.data._streams import Stream, as_stream, sample_digest
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.engine._callbacks import Callback
 from regopt.sweep.engine._code import code_digest
+from regopt.sweep.engine._streams import Stream, as_stream, sample_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
-from regopt.training._checks import (
-    check_data,
-    check_key,
-    check_mode,
-    check_monitor,
-    check_multiple,
-    check_task,
-    monitored,
-)
-from regopt.training._segments import first_metrics, split_key
 
 P = ParamSpec("P")
 Config = TypeVar("Config")
@@ -60,9 +54,9 @@ class HasPool(Protocol):
         ...
 
 
-def _checked(check: Callable[[object], object]) -> Mapping[str, object]:
-    """The metadata of a field whose value must pass this check."""
-    return {"check": check}
+def _checked(check: Callable[[object], object], *, optional: bool = False) -> Mapping[str, object]:
+    """The metadata of a field whose value must pass this check, or may be None where it is optional."""
+    return {"check": check if not optional else lambda value: None if value is None else check(value)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +73,18 @@ class SweepConfig:
     _: KW_ONLY
     steps: int = field(metadata=_checked(checks.whole("steps")))
     eval_every: int = field(metadata=_checked(checks.whole("eval_every")))
-    batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size", optional=True)))
-    eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size", optional=True)))
-    key: Key | None = field(default=None, metadata=_checked(check_key))
+    batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size"), optional=True))
+    eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size"), optional=True))
+    key: Key | None = field(default=None, metadata=_checked(functools.partial(check_key, "key"), optional=True))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
-    mode: Mode | None = field(default=None, metadata=_checked(check_mode))
+    mode: Mode | None = field(default=None, metadata=_checked(check_mode, optional=True))
     noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
     held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows that it is evaluated on
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
-    slots: int | None = field(default=None, metadata=_checked(checks.whole("slots", optional=True)))
-    chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk", optional=True)))
+    slots: int | None = field(default=None, metadata=_checked(checks.whole("slots"), optional=True))
+    chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk"), optional=True))
     mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
     default_matmul_precision: str | None = field(default=None, metadata=_checked(checks.check_precision))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))

@@ -10,9 +10,9 @@ from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._checks import FOLD
 from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._mistakes import Asked
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
-from regopt.training._mistakes import Asked
 
 _LOG = logging.getLogger(__name__)
 _OF_THE_ENGINE = {"seed", "replica", FOLD, BATCH_SIZE}

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import jax
 
 from regopt._core.types import Tree
-from regopt.data._streams import Stream
+from regopt.sweep.engine._streams import Stream
 
 
 class Feed:

@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 
 from regopt._core.io import JsonObject, digest, digest_json, environment
+from regopt._core.keys import split_key
+from regopt._core.tasks import asking_for
 from regopt._core.types import Device, Number, Setting, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
@@ -18,13 +20,11 @@ from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._feed import Feed
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import Choice, fastest, recorded
+from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
-from regopt.training._checks import asking_for
-from regopt.training._mistakes import explained
-from regopt.training._segments import split_key
 
 MOST_NAMED = 1000  # settings up to which a message names the value that differs
 

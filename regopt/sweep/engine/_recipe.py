@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.keys import Keys
 from regopt._core.numerics import as_float
 from regopt._core.types import Mode, Number, Setting, Stopping, Task, Tree
 from regopt.data import Splits
 from regopt.training import early_stopping
-from regopt.training._segments import Keys
 
 
 class Lane(NamedTuple):

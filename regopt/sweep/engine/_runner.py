@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from regopt._core.metrics import as_loss
 from regopt.sweep.checkpoint import StoreError
 from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
@@ -199,7 +200,7 @@ class Runner:
         bar.update(
             completed=int(segments.sum()),
             done=int(np.sum(asked & ~history.training)),
-            best=best if self._config.direction == "min" else -best,
+            best=as_loss(best, self._config.direction),
             running=int(np.sum(asked & history.training & (history.segments > 0))),
             pruned=int(np.sum(asked & history.pruned)),
             diverged=int(np.sum(asked & history.diverged)),

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from regopt._core.io import JsonObject
+from regopt._core.keys import split_key
 from regopt._core.messages import brief
 from regopt.sweep.engine._config import Submits, SweepConfig
 from regopt.sweep.engine._group import Group
@@ -27,7 +28,6 @@ from regopt.sweep.executors._messages import Facts, Job, encoded, portable
 from regopt.sweep.executors._pool import Engine, Pool
 from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import Shards
-from regopt.training._segments import split_key
 
 _LOCAL = {  # arguments that are the coordinator's own
     *("data", "devices", "out", "save_every", "allow_different", "progress", "executor", "extend", "callbacks"),

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.keys import keys_of
+from regopt._core.metrics import as_loss, direction_of
 from regopt._core.numerics import as_float
-from regopt._core.types import Key, Task, Tree
+from regopt._core.tasks import check_data, check_steps
+from regopt._core.types import Key, Mode, Task, Tree
 from regopt.data import Splits
 from regopt.training import train_steps
-from regopt.training._checks import Mode, check_data, check_steps, direction_of
-from regopt.training._segments import keys_of
 
 FEW = 4  # numbers up to which forward mode is chosen
 
@@ -125,8 +126,8 @@ def hypergradient(
 
 
 def sign_of(mode: Mode | None, value: jax.Array) -> jax.Array:
-    """The factor that turns a metric into one of which a smaller value is better."""
-    return jnp.full_like(value, -1 if mode == "max" else 1)
+    """The sign that a metric has as a loss, in the dtype of its value."""
+    return as_loss(jnp.ones_like(value), mode)
 
 
 def as_numbers(h: Tree) -> Tree:

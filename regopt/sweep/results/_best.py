@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from regopt._core.metrics import as_loss, check_mode
 from regopt._core.types import Mode, Setting
 from regopt.sweep.results._repeated import repeated
-from regopt.sweep.results._tables import Tables
-from regopt.training._checks import require_direction
+from regopt.sweep.results._tables import Tables, mode_in
 
 
 class Best(NamedTuple):
@@ -28,11 +28,10 @@ def best_of(result: Tables, metric: str | None, mode: Mode | None, over: Sequenc
     if metric not in kept:
         raise ValueError(f"metric must be one of {list(kept)}, got {metric!r}")
     if mode is None:
-        mode = result.mode if metric == result.monitor else require_direction(metric, result.modes)
-    if mode not in ("min", "max"):
-        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+        mode = mode_in(result, metric)
+    check_mode(mode)
     means = repeated(result.history.settings, result.history.diverged, kept, over)
-    values = (1 if mode == "min" else -1) * means.metrics[metric]
+    values = as_loss(means.metrics[metric], mode)
     values = np.where(np.isfinite(values), values, np.inf)
     best = int(np.lexsort((values, np.where(np.isfinite(values), means.incomplete[metric], 2)))[0])
     if not np.isfinite(values[best]):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from regopt._core.metrics import as_loss
 from regopt._core.types import Mode, Tree
 from regopt.sweep.space import Settings
 
@@ -123,7 +124,7 @@ class History:
             The scores; NaN after the last segment of a setting, infinite where its metric is not finite and after it
             has diverged.
         """
-        values = (1 if mode == "min" else -1) * self.curves[monitor]
+        values = as_loss(self.curves[monitor], mode)
         done = np.arange(1, len(self.steps) + 1) <= self.segments[:, None]
         diverged = self.diverged[:, None] & (self.steps >= self.first_bad_step[:, None])
         values = np.where(diverged | ~np.isfinite(values), np.inf, values)

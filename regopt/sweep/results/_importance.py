@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from regopt._core.metrics import as_loss
 from regopt._core.numerics import check_range
 from regopt._core.types import Mode
 from regopt.report import REPEATED
-from regopt.sweep.results._statistics import column_of, numbered, ordinal, sign
+from regopt.sweep.results._statistics import column_of, mode_given, numbered, ordinal
 
 if TYPE_CHECKING:
     import pandas
@@ -121,7 +122,7 @@ def _ranks(table: "pandas.DataFrame", metric: str, mode: Mode | None) -> np.ndar
     """Ranks in [0, 1], the best 0 and all diverged settings last; NaN where there is no metric."""
     from scipy import stats
 
-    values = column_of(table, metric).to_numpy(float) * sign(metric, mode)
+    values = as_loss(column_of(table, metric).to_numpy(float), mode_given(metric, mode))
     values = np.where(table["status"].to_numpy() == "diverged", np.inf, values)
     return (stats.rankdata(values, nan_policy="omit") - 1) / max(np.sum(~np.isnan(values)) - 1, 1)
 

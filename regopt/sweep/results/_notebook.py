@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from regopt._core.notebook import to_html
 from regopt.report import REPEATED
-from regopt.report._notebook import to_html
 from regopt.sweep.results._best import best_of
 from regopt.sweep.results._tables import Tables
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regopt._core.messages import brief
+from regopt._core.metrics import as_loss
 from regopt._core.types import Mode
+from regopt.report import front_figure
 from regopt.sweep.results._repeated import repeated
-from regopt.sweep.results._tables import Tables
+from regopt.sweep.results._tables import Tables, mode_in
 from regopt.sweep.space._dimensions import Column
-from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +45,7 @@ class Pareto(NamedTuple):
         """The settings of the front, the best in the first metric first."""
         first = self.metrics[0]
         front = self.table.loc[self.table["on_front"]]
-        return front.sort_values(by=[first], ascending=self.modes[first] == "min", kind="stable")
+        return front.sort_values(by=[first], key=lambda values: as_loss(values, self.modes[first]), kind="stable")
 
     def plot(self) -> "plotly.graph_objects.Figure":
         """Draw all settings over the first two metrics, and the front as a line.
@@ -55,8 +56,6 @@ class Pareto(NamedTuple):
         Raises:
             ImportError: plotly is not installed (``pip install 'regopt[report]'``).
         """
-        from regopt.report._front import front_figure
-
         return front_figure(self.table, self.metrics, self.modes)
 
 
@@ -77,7 +76,7 @@ def pareto(result: Tables, metrics: Sequence[str], modes: Mapping[str, Mode] | N
     values = {name: known[name] if name in known else np.asarray(columns[name], float) for name in metrics}
     directions: dict[str, Mode] = {name: _direction(result, name, modes or {}) for name in metrics}
     means = repeated(settings, result.history.diverged, values, over)
-    points = np.stack([(1 if directions[name] == "min" else -1) * means.metrics[name] for name in metrics], axis=1)
+    points = np.stack([as_loss(means.metrics[name], directions[name]) for name in metrics], axis=1)
     kept = np.flatnonzero(np.isfinite(points).all(axis=1) & ~np.any(list(means.incomplete.values()), axis=0))
     if not len(kept):
         raise ValueError(f"no setting has finite values of {list(metrics)}")
@@ -103,7 +102,7 @@ def _direction(result: Tables, name: str, modes: Mapping[str, Mode]) -> Mode:
         return modes[name]
     if name == PARAMETERS:
         return "min"
-    return result.mode if name == result.monitor else require_direction(name, result.modes)
+    return mode_in(result, name)
 
 
 def _is_numbers(column: Column) -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from regopt._core.metrics import as_loss, check_mode, require_direction
 from regopt._core.numerics import check_range
 from regopt._core.types import Mode
 from regopt.report import REPEATED
-from regopt.training._checks import require_direction
 
 if TYPE_CHECKING:
     import pandas
@@ -122,7 +122,7 @@ def compare(
     pairs = differences.count(axis=1)
     low, high, p = _paired(differences.to_numpy(), 1 - (1 - level) / max(len(differences), 1))
     columns = {"pairs": pairs, "difference": differences.mean(axis=1), "low": low, "high": high, "p": holm(p)}
-    better = (sign(metric, mode) * differences < 0).sum(axis=1) / pairs
+    better = (as_loss(differences, mode_given(metric, mode)) < 0).sum(axis=1) / pairs
     return found.columns.drop(reference).assign(**columns, better=better).reset_index(drop=True)
 
 
@@ -162,9 +162,12 @@ def separations(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.Data
     return pandas.DataFrame(sorted(found, key=lambda row: -round(row.gain, 12)), columns=list(Separation._fields))
 
 
-def sign(metric: str, mode: Mode | None) -> int:
-    """The factor that turns a metric into a loss; an error where its mode is neither given nor that of a loss."""
-    return 1 if (require_direction(metric) if mode is None else mode) == "min" else -1
+def mode_given(metric: str, mode: Mode | None) -> Mode:
+    """The mode as it is given, or that of a loss; an error for another metric without one."""
+    if mode is None:
+        return require_direction(metric)
+    check_mode(mode)
+    return mode
 
 
 def is_ordered(column: "pandas.Series") -> bool:
@@ -216,7 +219,7 @@ def _repeated(
     values = kept_values.set_axis(pandas.MultiIndex.from_arrays([setting, repeat, listed])).unstack([1, 2])
     first = np.unique(setting, return_index=True)[1]
     diverged = np.bincount(setting, bad).astype(int)
-    losses = sign(metric, mode) * values.mean(axis=1).to_numpy()
+    losses = as_loss(values.mean(axis=1).to_numpy(), mode_given(metric, mode))
     order = np.lexsort([first, losses, diverged > 0])  # NaN comes last
     columns = table[kept].iloc[first[order]].reset_index(drop=True)
     return _Repeats(columns, values.iloc[order].reset_index(drop=True), diverged[order], first[order])

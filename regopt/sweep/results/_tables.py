@@ -8,6 +8,7 @@ import numpy as np
 
 from regopt._core.imports import optional
 from regopt._core.io import JsonObject
+from regopt._core.metrics import require_direction
 from regopt._core.types import Mode, Tree
 from regopt.sweep.results._history import History
 from regopt.sweep.space._dimensions import Column
@@ -152,3 +153,8 @@ def _as_column(values: Column) -> np.ndarray:
     column = np.empty(len(values), object)
     column[:] = values
     return column
+
+
+def mode_in(result: Tables, metric: str) -> Mode:
+    """Whether a smaller or a larger value of a metric is better: as the sweep was told, or as the metric declares."""
+    return result.mode if metric == result.monitor else require_direction(metric, result.modes)

@@ -69,7 +69,7 @@ class Settings:
 
     def _repr_html_(self) -> str | None:
         """The first settings, for a notebook."""
-        from regopt.report._notebook import MOST, to_html
+        from regopt._core.notebook import MOST, to_html
 
         groups = sum(1 for _ in self.groups())
         rows = [{"setting": index, **self.row(index)} for index in range(min(len(self), MOST))]

@@ -1,18 +1,16 @@
 """Mistakes in a task or its data, said in one line: where a number was used that is not known while JAX traces."""
 
 import contextlib
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from regopt._core.messages import one_line
-from regopt._core.types import Setting, Tree
+from regopt._core.types import Setting
 
-BLOCK = 2**22  # entries that are looked at together
 _COUNTERPARTS = {
     ("flax.nnx.nn.stochastic", "Dropout"): "flax.nnx.Dropout decides in Python on its rate: use regopt.layers.Dropout",
     ("flax.linen.stochastic", "Dropout"): (
@@ -147,38 +145,3 @@ class Asked(Setting):
     def __ror__(self, other: Setting) -> Setting:
         self._all()
         return super().__ror__(other)
-
-
-def first_nan(tree: Tree) -> tuple[str, np.ndarray] | None:
-    """The first array with a NaN, by its path, and the places of the examples that have one, at most 8."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if isinstance(leaf, np.memmap) or getattr(getattr(leaf, "dtype", None), "kind", "") != "f":
-            continue  # a file is not read through before training begins
-        rows = max(BLOCK // max(int(np.prod(leaf.shape[1:])), 1), 1)
-        for start in range(0, len(leaf), rows):
-            part = np.asarray(leaf[start : start + rows])
-            bad = np.isnan(part).reshape(len(part), -1).any(axis=1)
-            if bad.any():
-                return jax.tree_util.keystr(path), start + np.flatnonzero(bad)[:8]
-    return None
-
-
-def check_no_nan(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
-    """Refuse examples with NaN that makes the loss NaN; a task that masks missing values may have them.
-
-    Args:
-        part: the name of the examples, for the message.
-        examples: a tree of arrays.
-        loss_of: the loss of some of the examples, given their places.
-
-    Raises:
-        ValueError: the loss is NaN there.
-    """
-    found = first_nan(examples)
-    if found is None:
-        return
-    path, places = found
-    if not np.isfinite(np.asarray(loss_of(places))).all():
-        raise ValueError(
-            f"{part}{path} holds NaN, first at example {places[0]}: the data are at fault, not the settings"
-        )

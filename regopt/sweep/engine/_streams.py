@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 
 from regopt._core.io import digest
 from regopt._core.messages import brief
+from regopt._core.tasks import check_batch
 from regopt._core.types import Key, Tree
-from regopt.data._batching import batch_indices, check_batch
+from regopt.data import batch_indices
 
 Block = Callable[[], Tree]  # reads the batches of some steps: NumPy arrays [steps, batch, ...]
 
