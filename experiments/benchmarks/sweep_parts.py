@@ -78,14 +78,14 @@ def run(config, key):
 
 
 def table(config, arrays):
-    """Medians: seconds, segments trained, busy slots, the best validation loss."""
+    """Medians: seconds, segments trained, busy seats, the best validation loss."""
     import pandas
 
     return pandas.DataFrame(
         {
             "seconds": np.median(arrays["seconds"], axis=1),
             "segments": arrays["segments"],
-            "busy slots": arrays["busy_share"],
+            "busy seats": arrays["busy_share"],
             "best validation loss": arrays["best_loss"],
         },
         index=pandas.Index(arrays["contenders"].tolist(), name="sweep"),
@@ -128,7 +128,7 @@ def claims(config, arrays):
         ),
         Claim("time of a generation over a plain segment", source, 1.05, float(generation), relation="at most"),
         Claim(
-            "share of slots that are busy while settings stream through",
+            "share of seats that are busy while settings stream through",
             "counted",
             0.95,
             float(arrays["streamed_busy_share"]),

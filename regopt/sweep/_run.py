@@ -27,9 +27,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     step, the monitor, or a number of its state that was finite becomes infinite or NaN. The table records its first bad
     step; it is trained no further and changes no bit of the other settings. In the same row, with the same
     ``Result.chunk``, mapping and devices, a setting has the same bits whatever the others are. With a scheduler, or
-    with fewer ``slots`` than settings, it takes any slot of a call that is free, which may change a rounding. The last
+    with fewer ``slots`` than settings, it takes any seat of a call that is free, which may change a rounding. The last
     settings then train in calls of a quarter of the chunk, a quarter of that, down to one, where the arithmetic that
-    this spares is worth the compilation of another program. ``Result.refit`` uses the same slots and sizes again.
+    this spares is worth the compilation of another program. ``Result.refit`` uses the same seats and sizes again.
 
     On a GPU XLA may choose other kernels when it compiles again in another process: the same bits after a resume or a
     refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. A sweep that resumes from a

@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     ray.shutdown()
     for name, curve in whole.history.curves.items():
         np.testing.assert_array_equal(found.history.curves[name], curve, err_msg=name)
-    for name in ("pruned", "first_bad_step", "last_step", "slots"):
+    for name in ("pruned", "first_bad_step", "last_step", "seats"):
         np.testing.assert_array_equal(getattr(found.history, name), getattr(whole.history, name), err_msg=name)
     for row in [*range(0, SETTINGS, 97), found.best().index]:
         np.testing.assert_array_equal(found.state(row)["x"], whole.state(row)["x"])

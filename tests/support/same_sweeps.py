@@ -11,7 +11,7 @@ def same(found, whole):
     """The tables and the states that are kept, bit for bit."""
     for name, curve in whole.history.curves.items():
         np.testing.assert_array_equal(found.history.curves[name], curve, err_msg=name)
-    for name in ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "slots"):
+    for name in ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "seats"):
         np.testing.assert_array_equal(getattr(found.history, name), getattr(whole.history, name), err_msg=name)
     states = 0
     for row in range(killed_sweep.SETTINGS):

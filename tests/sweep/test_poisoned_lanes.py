@@ -85,7 +85,7 @@ def test_a_poisoned_lane_is_marked_and_changes_no_bit_of_the_others(name, width)
         )
     rows = np.arange(len(result.status)).reshape(len(poisons), width)
     np.testing.assert_array_equal(
-        result.history.slots[rows[:, 1:], 0] % width, np.tile(np.arange(1, width), (len(poisons), 1))
+        result.history.seats[rows[:, 1:], 0] % width, np.tile(np.arange(1, width), (len(poisons), 1))
     )
     assert set(result.status[rows[:, 1:]].ravel()) == {"done"}
     for curve in result.history.curves.values():

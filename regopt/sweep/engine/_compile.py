@@ -129,7 +129,7 @@ class Segments:
 
     Args:
         form: what they are compiled for, with the mapping that was chosen.
-        chunk: the slots of a device in the largest calls.
+        chunk: the seats of a device in the largest calls.
         largest: the program of these.
     """
 
@@ -139,7 +139,7 @@ class Segments:
         self._seconds = (0.0, 0.0)
 
     def of(self, chunk: int) -> jax.stages.Compiled:
-        """The program of calls with so many slots of a device."""
+        """The program of calls with so many seats of a device."""
         if chunk not in self._programs:
             made = _segment_for(dataclasses.replace(self._form, chunk=chunk))
             trace, compiled = self._seconds

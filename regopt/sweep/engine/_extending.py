@@ -13,7 +13,7 @@ from regopt.sweep.checkpoint import StoreMismatchError, read_leaves
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result, load
-from regopt.sweep.results._history import History
+from regopt.sweep.results._history import SEATS, History
 from regopt.sweep.results._io import word
 from regopt.sweep.space import Settings
 
@@ -92,8 +92,8 @@ def _take_history(history: History, leaves: Mapping[str, np.ndarray], rows: np.n
         curve[rows, :count] = leaves[f"history.curves.{name}"]
     for name in ("stopped", "pruned", "first_bad_step", "best_step", "last_step"):
         getattr(history, name)[rows] = leaves[f"history.{name}"]
-    for name in ("slots", "parents"):
-        getattr(history, name)[rows, :count] = leaves[f"history.{name}"]
+    history.seats[rows, :count] = leaves[f"history.{SEATS}"]
+    history.parents[rows, :count] = leaves["history.parents"]
     ended = history.stopped | history.pruned | history.diverged | (history.last_step >= history.steps[-1])
     history.training[rows] = ~ended[rows]
 

@@ -40,7 +40,7 @@ class Group:
         devices: what to run on.
         chunk: lanes of a device in one call; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
-        packed: whether calls are filled with whoever trains; else each lane has a slot of its own.
+        packed: whether calls are filled with whoever trains; else each lane has a seat of its own.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
         mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map"); None chooses by the
             program.
@@ -146,9 +146,9 @@ class Group:
         """Seconds of tracing and of compiling smaller calls, since this was last asked."""
         return self._segments.new_seconds()
 
-    def slots_of_call(self, slots: np.ndarray) -> int:
-        """How many slots the call has that was reported with these slots."""
-        return self.devices * self.held.places.sizes.chunk_of(slots)
+    def seats_of_call(self, seats: np.ndarray) -> int:
+        """How many seats the call has that was reported with these seats."""
+        return self.devices * self.held.places.sizes.chunk_of(seats)
 
     def start(self, lanes: np.ndarray) -> None:
         """Initialise lanes that have a place, before their first step."""
@@ -159,7 +159,7 @@ class Group:
             self.held = Held(buffer, constants, places)
 
     def train(
-        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], slots: np.ndarray | None = None
+        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], seats: np.ndarray | None = None
     ) -> Iterator[Report]:
         """Train one segment of each of the lanes, chunk by chunk; the next chunk runs while one is read.
 
@@ -167,20 +167,20 @@ class Group:
             lanes: the lanes, as positions in ``indices``.
             first_step: number of steps that they have done.
             halt: asked before each chunk; after it returns True none is started, and those that run are still read.
-            slots: the slot in which to train each of the lanes; by default as ``Places`` says.
+            seats: the seat in which to train each of the lanes; by default as ``Places`` says.
 
         Yields:
-            For each chunk its lanes, their slots, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
+            For each chunk its lanes, their seats, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
 
         While this runs, ``in_flight`` is true: the lanes on the devices may be ahead of what was reported. If a program
         that calls Python fails, they are put back to where they were after the last report.
         """
         step = jax.device_put(np.int32(first_step), self._same)
         block = None if self._feed is None else self._feed.block(first_step)
-        before: list[tuple[int, Tree]] = []  # of calls that are not reported: the first slot, the buffer they consume
+        before: list[tuple[int, Tree]] = []  # of calls that are not reported: the first seat, the buffer they consume
 
         def launched() -> Iterator[tuple[np.ndarray, Tree]]:
-            for ids, owners in self.held.places.calls(lanes, slots):
+            for ids, owners in self.held.places.calls(lanes, seats):
                 if halt():
                     return
                 first = self.held.places.sizes.first_of(len(ids) // self.devices)
@@ -199,7 +199,7 @@ class Group:
         self.in_flight = False
 
     def advance(
-        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], slots: np.ndarray
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
     ) -> Iterator[tuple[int, Report]]:
         """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
 
@@ -209,7 +209,7 @@ class Group:
         del until
         segment = int(segments.min())
         its = segments == segment
-        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, slots[its]):
+        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
             yield segment, report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
@@ -244,7 +244,7 @@ class Group:
             inputs: what the task predicts on, as ``on_each`` puts it on the devices.
 
         Yields:
-            For each chunk its lanes, their slots, and their outputs, ``[lanes, ...]``, as NumPy arrays.
+            For each chunk its lanes, their seats, and their outputs, ``[lanes, ...]``, as NumPy arrays.
         """
         yield from one_behind(
             (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs, self._shared.frozen))

@@ -1,14 +1,14 @@
 """The places of lanes and the calls that train them: bookkeeping in NumPy, without devices.
 
-Where all lanes fit, lane i is on device ``i % devices`` and has the same slot in every call, so that its bits do not
-depend on the other lanes that train. Where lanes wait for a place or a scheduler prunes, a lane takes the next slot of
-each call, so that calls are full, and the last of the lanes may train in smaller calls; the slots depend only on the
+Where all lanes fit, lane i is on device ``i % devices`` and has the same seat in every call, so that its bits do not
+depend on the other lanes that train. Where lanes wait for a place or a scheduler prunes, a lane takes the next seat of
+each call, so that calls are full, and the last of the lanes may train in smaller calls; the seats depend only on the
 table of the sweep so far.
 
-A place is where a lane lies in the buffer of its device. A call trains some lanes at once, each in a slot of the call.
-A slot is one number for the size of a call, the device and the slot of the device in it, so the table of slots says all
-that a lane's bits depend on. Slots of calls with ``chunk`` slots of a device come first, device after device, then
-those of smaller calls.
+A place is where a lane lies in the buffer of its device; ``run(slots=...)`` bounds the number of places. A call trains
+some lanes at once, each in a seat of the call. A seat is one number for the size of a call, the device and the seat of
+the device in it, so the table of seats says all that a lane's bits depend on. Seats of calls with ``chunk`` seats of a
+device come first, device after device, then those of smaller calls.
 """
 
 from collections import deque
@@ -19,21 +19,21 @@ from typing import NamedTuple
 import numpy as np
 
 NONE = np.zeros(0, int)
-FULL = 0.95  # share of the slots that could be busy; a call with fewer waits until other lanes come to the same step
+FULL = 0.95  # share of the seats that could be busy; a call with fewer waits until other lanes come to the same step
 
 
 class Call(NamedTuple):
-    """Lanes that are trained together, slot by slot: all slots of the first device, then of the next."""
+    """Lanes that are trained together, seat by seat: all seats of the first device, then of the next."""
 
-    places: np.ndarray  # [slots], int32: the places on the device; its capacity for padding
-    owners: np.ndarray  # [slots], int: the lanes, -1 for padding
+    places: np.ndarray  # [seats], int32: the places on the device; its capacity for padding
+    owners: np.ndarray  # [seats], int: the lanes, -1 for padding
 
 
 class Sizes:
-    """The sizes of calls: ``chunk`` slots of a device, and a quarter of that, and so on down to one.
+    """The sizes of calls: ``chunk`` seats of a device, and a quarter of that, and so on down to one.
 
     Args:
-        chunk: the slots of a device in the largest.
+        chunk: the seats of a device in the largest.
         devices: the number of devices.
     """
 
@@ -42,25 +42,25 @@ class Sizes:
         found = [chunk]
         while found[-1] > 1:
             found.append(max(found[-1] // 4, 1))
-        self.chunks = np.array(found)  # slots of a device, largest first
-        self.firsts = devices * (np.cumsum(found) - found)  # the number of the first slot of each size
+        self.chunks = np.array(found)  # seats of a device, largest first
+        self.firsts = devices * (np.cumsum(found) - found)  # the number of the first seat of each size
 
-    def device_of(self, slot: int) -> int:
-        """The device of a slot."""
-        size = self.of(slot)
-        return int(slot - self.firsts[size]) // int(self.chunks[size])
+    def device_of(self, seat: int) -> int:
+        """The device of a seat."""
+        size = self.of(seat)
+        return int(seat - self.firsts[size]) // int(self.chunks[size])
 
-    def of(self, slots: np.ndarray | int) -> np.ndarray:
-        """Which size the call of each slot has, counted from the largest."""
-        return np.searchsorted(self.firsts, slots, "right") - 1
+    def of(self, seats: np.ndarray | int) -> np.ndarray:
+        """Which size the call of each seat has, counted from the largest."""
+        return np.searchsorted(self.firsts, seats, "right") - 1
 
     def first_of(self, chunk: int) -> int:
-        """The number of the first slot in calls with so many slots of a device."""
+        """The number of the first seat in calls with so many seats of a device."""
         return int(self.firsts[np.flatnonzero(self.chunks == chunk)[0]])
 
-    def chunk_of(self, slots: np.ndarray) -> int:
-        """The number of slots of a device in the call that has these slots."""
-        return int(self.chunks[self.of(slots[0])])
+    def chunk_of(self, seats: np.ndarray) -> int:
+        """The number of seats of a device in the call that has these seats."""
+        return int(self.chunks[self.of(seats[0])])
 
     def divided(self, count: int, price: float, compiled: set[int]) -> list[int]:
         """The sizes of calls, counted from the largest, in which a device trains so many lanes.
@@ -96,8 +96,8 @@ class Places:
         lanes: the number of lanes.
         devices: the number of devices that they are divided among.
         capacity: the number of places of a device.
-        chunk: the number of slots of a device in a call.
-        packed: whether a lane takes the next slot of each call, even where all lanes fit.
+        chunk: the number of seats of a device in a call.
+        packed: whether a lane takes the next seat of each call, even where all lanes fit.
     """
 
     def __init__(self, lanes: int, devices: int, capacity: int, chunk: int, *, packed: bool = False):
@@ -194,16 +194,16 @@ class Places:
         return chosen
 
     def plan(self, lanes: np.ndarray, price: float = 0.0, before: np.ndarray = NONE) -> np.ndarray:
-        """The slots in which lanes that have a place train.
+        """The seats in which lanes that have a place train.
 
         Args:
             lanes: the lanes.
             price: of all that each of them has yet to train, as a share of the price of a compilation; where that is
                 high, the last of the lanes train in smaller calls.
-            before: the slots of earlier calls, whose programs are compiled.
+            before: the seats of earlier calls, whose programs are compiled.
 
         Returns:
-            [lanes]: the slot of each; of lanes with the same slot the first trains first.
+            [lanes]: the seat of each; of lanes with the same seat the first trains first.
         """
         if not self.packed:
             return self.device[lanes] * self.chunk + self.place[lanes] % self.chunk
@@ -216,33 +216,33 @@ class Places:
         chunk = chunks[call]
         return self.sizes.firsts[sizes][call] + self.device[lanes] * chunk + rank - (ends - chunks)[call]
 
-    def calls(self, lanes: np.ndarray, slots: np.ndarray | None = None) -> Iterator[Call]:
+    def calls(self, lanes: np.ndarray, seats: np.ndarray | None = None) -> Iterator[Call]:
         """The calls that train lanes that have a place.
 
         Args:
             lanes: the lanes.
-            slots: [lanes]: the slot of each; by default from ``plan``.
+            seats: [lanes]: the seat of each; by default from ``plan``.
 
         Yields:
-            Calls in which no two lanes have the same slot, the largest first.
+            Calls in which no two lanes have the same seat, the largest first.
         """
-        slots = self.plan(lanes) if slots is None else slots
-        name = lanes.tobytes(), slots.tobytes(), self.place[lanes].tobytes()
+        seats = self.plan(lanes) if seats is None else seats
+        name = lanes.tobytes(), seats.tobytes(), self.place[lanes].tobytes()
         if name != self._last[0]:  # the same lanes come back segment after segment
-            self._last = name, list(self._calls(lanes, slots))
+            self._last = name, list(self._calls(lanes, seats))
         yield from self._last[1]
 
-    def _calls(self, lanes: np.ndarray, slots: np.ndarray) -> Iterator[Call]:
-        sizes, turns = self.sizes.of(slots), _rank(slots)
+    def _calls(self, lanes: np.ndarray, seats: np.ndarray) -> Iterator[Call]:
+        sizes, turns = self.sizes.of(seats), _rank(seats)
         for size, turn in sorted({*zip(sizes.tolist(), turns.tolist(), strict=True)}):
             now, first = (sizes == size) & (turns == turn), int(self.sizes.firsts[size])
             places = np.full(self.devices * self.sizes.chunks[size], self.capacity, np.int32)
             owners = np.full(len(places), -1)
-            places[slots[now] - first], owners[slots[now] - first] = self.place[lanes[now]], lanes[now]
+            places[seats[now] - first], owners[seats[now] - first] = self.place[lanes[now]], lanes[now]
             yield Call(places, owners)
 
     def _could_fill(self, going: np.ndarray) -> int:
-        """The number of slots of a call for which there is a lane that has not ended."""
+        """The number of seats of a call for which there is a lane that has not ended."""
         if self.packed:
             return min(self.devices * self.chunk, int(going.sum()))
         lanes = np.flatnonzero(going)

@@ -101,7 +101,7 @@ def prepare(
     if config.stream is not None:
         feed = Feed(config.stream, config.eval_every, config.steps, partial(on_each, devices_of(config)))
 
-    def build(recipe: Recipe, indices: np.ndarray, slots: int | None, choice: Choice) -> Group:
+    def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared
         if frozen is not None:
             own = shared._replace(frozen=frozen_on(config, recipe, indices))
@@ -112,7 +112,7 @@ def prepare(
             own,
             devices_of(config),
             choice.chunk,
-            slots,
+            held,
             packed=scheduler is not None,
             share=len(indices) / len(settings),
             mapping=choice.mapping,
@@ -120,8 +120,8 @@ def prepare(
         )
 
     each = recipes(config, settings)
-    held = [config.slots] * len(each) if capacities is None else capacities
-    parts = [(*part, slots) for part, slots in zip(each, held, strict=True)]
+    limits = [config.slots] * len(each) if capacities is None else capacities
+    parts = [(*part, held) for part, held in zip(each, limits, strict=True)]
     if capacities is None:
         check_task(config)
     with asking_for(settings.columns), explained():

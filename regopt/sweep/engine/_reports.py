@@ -8,14 +8,14 @@ import numpy as np
 
 from regopt._core.types import Tree
 
-Report = tuple[np.ndarray, np.ndarray, Tree]  # lanes, their slots in the call, and the results of each
+Report = tuple[np.ndarray, np.ndarray, Tree]  # lanes, their seats in the call, and the results of each
 
 
 def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bool = True) -> Iterator[Report]:
     """Read the results of calls for the lanes that are no padding, each while the next call runs.
 
     Args:
-        launched: the owners of the slots of each call, and its results.
+        launched: the owners of the seats of each call, and its results.
         hears_signals: whether handlers of signals run while this waits, at the price of a little time.
 
     Yields:

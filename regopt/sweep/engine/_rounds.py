@@ -2,7 +2,7 @@
 
 A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
 decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. Where all lanes
-are held, have come equally far and keep their slots, a round goes on to the next segment at which the scheduler
+are held, have come equally far and keep their seats, a round goes on to the next segment at which the scheduler
 decides.
 """
 
@@ -30,7 +30,7 @@ class CallDone(NamedTuple):
 
     group: Group
     rows: np.ndarray  # the settings that it trained
-    slots: int  # busy or not
+    seats: int  # busy or not
 
 
 class Paused(NamedTuple):
@@ -46,16 +46,16 @@ class Rounds:
     Args:
         state: the state of the sweep, which the rounds continue and change.
         scheduler: the rule that decides; None lets all settings train to the end.
-        slots: ``[settings, evaluations]``: the slot in which to train each segment; by default as ``Places`` plans.
+        seats: ``[settings, evaluations]``: the seat in which to train each segment; by default as ``Places`` plans.
     """
 
     def __init__(
         self,
         state: SweepState,
         scheduler: Scheduler | None,
-        slots: np.ndarray | None = None,
+        seats: np.ndarray | None = None,
     ):
-        self._state, self._scheduler, self._slots = state, scheduler, slots
+        self._state, self._scheduler, self._seats = state, scheduler, seats
         size = len(state.history.settings)
         self._group, self._wave = np.zeros(size, int), np.zeros(size, int)
         for number, group in enumerate(state.groups):
@@ -97,21 +97,21 @@ class Rounds:
             state.owed[rows] = places.ready(segments[rows], training[rows], wait[rows])
         if training.any() and not state.owed.any():
             raise ValueError("the scheduler lets none of the settings train that have not ended")
-        if self._slots is None and state.owed.any():
+        if self._seats is None and state.owed.any():
             until = self._end_of_round()
             for group in state.groups:
                 self._plan(group, until)
 
     def _plan(self, group: Group, until: int | None) -> None:
-        """Write down the slots in which the settings of the round train, which a process that resumes takes as well."""
+        """Write down the seats in which the settings of the round train, which a process that resumes takes as well."""
         history, owed = self._state.history, self._state.owed[group.indices]
-        segments, slots = history.segments[group.indices], history.slots[group.indices]
-        before = slots[np.arange(len(history.steps)) < segments[:, None]]
+        segments, seats = history.segments[group.indices], history.seats[group.indices]
+        before = seats[np.arange(len(history.steps)) < segments[:, None]]
         for segment in np.unique(segments[owed]):
             lanes = np.flatnonzero(owed & (segments == segment))
             ahead = len(history.steps) - int(segment)
             planned = group.held.places.plan(lanes, ahead * group.price, before)
-            history.slots[group.indices[lanes], segment : until or segment + 1] = planned[:, None]
+            history.seats[group.indices[lanes], segment : until or segment + 1] = planned[:, None]
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
         """Apply the decision of the scheduler; returns the settings that must wait."""
@@ -156,14 +156,14 @@ class Rounds:
             if until is None:
                 lanes, segments = lanes[segments == segments.min()], segments[segments == segments.min()]
             end = int(segments[0]) + 1 if until is None else until
-            slots = (history.slots if self._slots is None else self._slots)[group.indices[lanes], segments]
-            reports = group.advance(lanes, segments, end, _after_one(pause, halt), slots)
+            seats = (history.seats if self._seats is None else self._seats)[group.indices[lanes], segments]
+            reports = group.advance(lanes, segments, end, _after_one(pause, halt), seats)
             for segment, (owners, used, (metrics, marks)) in reports:
                 rows = group.indices[owners]
                 history.add(segment, rows, used, metrics, marks)
-                history.slots[rows[~history.training[rows]], segment + 1 :] = -1
+                history.seats[rows[~history.training[rows]], segment + 1 :] = -1
                 state.owed[rows] = history.training[rows] & (segment + 1 < end)
-                yield CallDone(group, rows, group.slots_of_call(used))
+                yield CallDone(group, rows, group.seats_of_call(used))
             yield Paused()
 
     def _end_of_round(self) -> int | None:
@@ -172,7 +172,7 @@ class Rounds:
         It follows from the table, so a process that goes on within a round finds the same end.
         """
         state, history = self._state, self._state.history
-        if self._slots is not None or not all(_keeps_slots(group) for group in state.groups):
+        if self._seats is not None or not all(_keeps_slots(group) for group in state.groups):
             return None
         segments = history.segments
         behind = int(segments[state.owed].min())
@@ -183,7 +183,7 @@ class Rounds:
 
 
 def _keeps_slots(group: Group) -> bool:
-    """Whether lanes may keep their slots for a round of several segments, because calls stay as full as they are."""
+    """Whether lanes may keep their seats for a round of several segments, because calls stay as full as they are."""
     places = group.held.places
     return not places.streams and not (places.packed and group.recipe.patience is not None)
 

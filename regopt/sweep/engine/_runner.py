@@ -59,7 +59,7 @@ class Runner:
             return self._run(state, rounds, checkpointing, halt, progress=progress, callbacks=callbacks or Callbacks())
 
     def refit(self, setting: int | None, before: History) -> Result:
-        """Train one setting again, alone, in the slots that it had before; None trains all of them again.
+        """Train one setting again, alone, in the seats that it had before; None trains all of them again.
 
         Args:
             setting: which one.
@@ -78,14 +78,14 @@ class Runner:
             raise ValueError("a setting that took over others' states can't be trained alone: run the sweep again")
         state = self._new_state()
         state.history.training[:] = np.arange(len(self.settings)) == setting
-        slots = np.where(before.slots < 0, np.maximum(before.slots[:, :1], 0), before.slots)
+        seats = np.where(before.seats < 0, np.maximum(before.seats[:, :1], 0), before.seats)
         for group in self.groups:
             group.held.places.alone(None)
         group, lane = find(self.groups, setting)
-        group.held.places.alone(lane, group.held.places.sizes.device_of(int(slots[setting, 0])))
+        group.held.places.alone(lane, group.held.places.sizes.device_of(int(seats[setting, 0])))
         group.start(np.array([lane]))
         with interruptible() as halt:
-            rounds = Rounds(state, _as_before(setting, before), slots)
+            rounds = Rounds(state, _as_before(setting, before), seats)
             return self._run(state, rounds, None, halt, progress=False, callbacks=Callbacks())
 
     def scores(self, history: History) -> np.ndarray:
@@ -159,8 +159,8 @@ class Runner:
             match event:
                 case Leaving(group, lanes):
                     state.keep_best(group, lanes)
-                case CallDone(group, rows, slots):
-                    state.spent.add_call(len(rows), slots, *group.late_seconds())
+                case CallDone(group, rows, seats):
+                    state.spent.add_call(len(rows), seats, *group.late_seconds())
                     if checkpointing is not None:
                         checkpointing.alive()
                     seen(rows)

@@ -26,8 +26,8 @@ class Spent:
     """The cost of a sweep so far, earlier processes included."""
 
     seconds: float = 0.0  # up to ``since``
-    trained: int = 0  # slots of all calls that trained a setting
-    slots: int = 0  # slots of all calls
+    trained: int = 0  # seats of all calls that trained a setting
+    seats: int = 0  # seats of all calls
     trace_seconds: float = 0.0
     compile_seconds: float = 0.0
     since: float | None = dataclasses.field(default_factory=time.perf_counter)  # None once the sweep has ended
@@ -39,30 +39,30 @@ class Spent:
 
     @property
     def busy_share(self) -> float:
-        """The share of the slots of all calls that trained a setting; NaN before the first call."""
-        return self.trained / self.slots if self.slots else float("nan")
+        """The share of the seats of all calls that trained a setting; NaN before the first call."""
+        return self.trained / self.seats if self.seats else float("nan")
 
     def stop(self) -> None:
         """Stop the clock."""
         self.seconds, self.since = self.seconds_now, None
 
-    def add_call(self, trained: int, slots: int, trace_seconds: float, compile_seconds: float) -> None:
+    def add_call(self, trained: int, seats: int, trace_seconds: float, compile_seconds: float) -> None:
         """Add a call that has been read, and the seconds in which programs were compiled for it."""
         self.trained += trained
-        self.slots += slots
+        self.seats += seats
         self.trace_seconds += trace_seconds
         self.compile_seconds += compile_seconds
 
     def to_array(self) -> np.ndarray:
         """All as numbers, for a store."""
-        return np.array([self.seconds_now, self.trained, self.slots, self.trace_seconds, self.compile_seconds], float)
+        return np.array([self.seconds_now, self.trained, self.seats, self.trace_seconds, self.compile_seconds], float)
 
     def add(self, numbers: np.ndarray) -> None:
         """Add what ``to_array`` gave in an earlier process."""
-        seconds, trained, slots, trace, compiled = numbers.tolist()
+        seconds, trained, seats, trace, compiled = numbers.tolist()
         self.seconds += seconds
         self.trained += int(trained)
-        self.slots += int(slots)
+        self.seats += int(seats)
         self.trace_seconds += trace
         self.compile_seconds += compiled
 

@@ -96,9 +96,9 @@ class ShardedGroup(Group):
         """See ``Group``; what the workers compile later is not counted."""
         return 0.0, 0.0
 
-    def slots_of_call(self, slots: np.ndarray) -> int:
+    def seats_of_call(self, seats: np.ndarray) -> int:
         """See ``Group``; a call is reported by each of its shards."""
-        return self.held.places.sizes.chunk_of(slots)
+        return self.held.places.sizes.chunk_of(seats)
 
     def start(self, lanes: np.ndarray) -> None:
         """See ``Group``."""
@@ -109,13 +109,13 @@ class ShardedGroup(Group):
             pass
 
     def advance(
-        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], slots: np.ndarray
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
     ) -> Iterator[tuple[int, Report]]:
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._shards.balance()
         self._training = True
         tasks = self._rounds if self._shards.keeps_lanes else self._calls
-        for task, answers in self._shards.run(tasks(lanes, segments, until, slots), halt, self._refresh):
+        for task, answers in self._shards.run(tasks(lanes, segments, until, seats), halt, self._refresh):
             if isinstance(task.operation, Read):
                 self._settle(task, answers)
                 continue
@@ -197,22 +197,22 @@ class ShardedGroup(Group):
         with self.recipe.holding(frozen):
             return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
 
-    def _rounds(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
+    def _rounds(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
         """For each shard all calls of its lanes."""
         row_of = np.full(len(self.indices), -1)
         row_of[lanes] = np.arange(len(lanes))
         for shard, its in self._by_shard(lanes):
-            done, own = segments[row_of[its]], slots[row_of[its]]
+            done, own = segments[row_of[its]], seats[row_of[its]]
             most = sum(1 for _ in self.held.places.calls(its, own))
             calls = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
-    def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, slots: np.ndarray) -> Iterator[Task]:
+    def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
         """For each shard the calls of one segment of its lanes that are behind, each by itself."""
         del until
         behind = segments == segments.min()
-        lanes, segments, slots = lanes[behind], segments[behind], slots[behind]
-        for call in self.held.places.calls(lanes, slots):
+        lanes, segments, seats = lanes[behind], segments[behind], seats[behind]
+        for call in self.held.places.calls(lanes, seats):
             chunk = len(call.owners) // self.devices
             for shard, owners in enumerate(call.owners.reshape(self.devices, chunk)):
                 used = np.flatnonzero(owners >= 0)
@@ -220,16 +220,16 @@ class ShardedGroup(Group):
                     done, its = segments[: len(used)], self._sizes.first_of(chunk) + used  # all have done the same
                     yield Task(self._number, shard, Train(owners[used], done, its, self.recipe.eval_every, 1, 0, 1))
 
-    def _of_all(self, shard: int, slots: np.ndarray) -> np.ndarray:
-        """The slots of a call of one shard as slots of the sweep."""
-        chunk = self._sizes.chunk_of(slots)
-        return slots - self._sizes.first_of(chunk) + self.held.places.sizes.first_of(chunk) + shard * chunk
+    def _of_all(self, shard: int, seats: np.ndarray) -> np.ndarray:
+        """The seats of a call of one shard as seats of the sweep."""
+        chunk = self._sizes.chunk_of(seats)
+        return seats - self._sizes.first_of(chunk) + self.held.places.sizes.first_of(chunk) + shard * chunk
 
-    def _of_shard(self, shard: int, slots: np.ndarray) -> np.ndarray:
-        """The inverse of ``_of_all``, for slots of any calls."""
+    def _of_shard(self, shard: int, seats: np.ndarray) -> np.ndarray:
+        """The inverse of ``_of_all``, for seats of any calls."""
         sizes = self.held.places.sizes
-        size = sizes.of(slots)
-        return slots - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
+        size = sizes.of(seats)
+        return seats - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
 
     def _refresh(self, shard: int) -> Task:
         """Read all lanes of a shard."""

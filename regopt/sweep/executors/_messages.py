@@ -88,7 +88,7 @@ class Train(NamedTuple):
 
     lanes: np.ndarray  # those that train when the round begins, as positions in the group
     segments: np.ndarray  # that each of them had done then
-    slots: np.ndarray  # of the shard, the same in all segments
+    seats: np.ndarray  # of the shard, the same in all segments
     length: int  # steps of a segment
     calls: int  # of a segment, at most
     begin: int  # the first call of this part
@@ -128,18 +128,18 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
             segment begins, and so must know the segments before.
 
     Yields:
-        A segment, the lanes that it trains, and their slots.
+        A segment, the lanes that it trains, and their seats.
     """
     first, at = int(train.segments.min()), train.begin
     while at < train.end:
         segment, begin = first + at // train.calls, at % train.calls
         stop = min(train.calls, begin + train.end - at)
         going = (train.segments <= segment) & (ended[train.lanes] >= segment)
-        calls = itertools.islice(places.calls(train.lanes[going], train.slots[going]), begin, stop)
+        calls = itertools.islice(places.calls(train.lanes[going], train.seats[going]), begin, stop)
         owners = [call.owners[call.owners >= 0] for call in calls]
         if owners:
             lanes = np.concatenate(owners)
-            yield segment, lanes, train.slots[np.searchsorted(train.lanes, lanes)]  # they ascend
+            yield segment, lanes, train.seats[np.searchsorted(train.lanes, lanes)]  # they ascend
         at += stop - begin
 
 
@@ -159,7 +159,7 @@ class Trained(NamedTuple):
 
     segment: int
     lanes: np.ndarray
-    slots: np.ndarray
+    seats: np.ndarray
     outcome: Tree  # the pair of metrics and marks, each leaf [lanes]
 
 

@@ -1,7 +1,7 @@
 """What a worker of an executor does: it holds shards of the lanes of a sweep and trains them on its own device.
 
 A shard is to a worker what a device is to a sweep in one process: a buffer with places for lanes, and calls with
-``chunk`` slots. What a worker computes depends on nothing but its job and the operations on a shard, so the same
+``chunk`` seats. What a worker computes depends on nothing but its job and the operations on a shard, so the same
 operations give the same bits on any worker with the same kind of device.
 """
 
@@ -202,8 +202,8 @@ def _apply(group: Group, ended: np.ndarray, operation: Operation) -> Tree:
 
 
 def _trained(group: Group, ended: np.ndarray, train: Train) -> Iterator[Trained]:
-    for segment, lanes, slots in pieces(train, group.held.places, ended):
-        for owners, used, (metrics, marks) in group.train(lanes, segment * train.length, lambda: False, slots):
+    for segment, lanes, seats in pieces(train, group.held.places, ended):
+        for owners, used, (metrics, marks) in group.train(lanes, segment * train.length, lambda: False, seats):
             ended[owners[ends(marks)]] = segment
             yield Trained(segment, owners, used, (metrics, marks))
 

@@ -33,7 +33,7 @@ class History:
     first_bad_step: np.ndarray  # [settings], int: see ``Result.to_pandas``; 0 where nothing was bad
     best_step: np.ndarray  # [settings], int: the best step so far with early stopping, else 0
     last_step: np.ndarray  # [settings], int: number of steps done
-    slots: np.ndarray  # [settings, evaluations], int: the slot in which a segment is trained; -1 where none is planned
+    seats: np.ndarray  # [settings, evaluations], int: the seat in which a segment is trained; -1 where none is planned
     parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 if undecided
     used: dict[str, np.ndarray]  # each [settings, evaluations]: the values of the numbers that change in training
 
@@ -63,16 +63,16 @@ class History:
             first_bad_step=np.zeros(size, int),
             best_step=np.zeros(size, int),
             last_step=np.zeros(size, int),
-            slots=np.full((size, len(steps)), -1),
+            seats=np.full((size, len(steps)), -1),
             parents=np.full((size, len(steps)), -1),
             used={name: np.full((size, len(steps)), np.nan) for name in changing},
         )
 
     def add(
-        self, segment: int, rows: np.ndarray, slots: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks
+        self, segment: int, rows: np.ndarray, seats: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks
     ) -> None:
-        """Record one segment of some settings, trained in these slots, and which of the settings end with it."""
-        self.slots[rows, segment] = slots
+        """Record one segment of some settings, trained in these seats, and which of the settings end with it."""
+        self.seats[rows, segment] = seats
         for name, values in metrics.items():
             self.curves[name][rows, segment] = values
         for name, values in self.used.items():
@@ -135,7 +135,8 @@ class History:
     def to_tree(self) -> dict[str, Tree]:
         """Everything but steps and static values, as a tree of arrays for a store."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        return {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used), **arrays}
+        parts = {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used)}
+        return {**parts, **arrays, SEATS: self.seats}
 
     def restore(self, tree: Mapping[str, Tree]) -> None:
         """Replace the history by the one that ``to_tree`` returned; the columns keep their order here."""
@@ -146,6 +147,8 @@ class History:
         self.settings, self.curves, self.used = Settings(numbers, self.settings.static), curves, used
         for name in ARRAYS:
             setattr(self, name, np.array(tree[name]))
+        self.seats = np.array(tree[SEATS])
 
 
-ARRAYS = ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "slots", "parents")
+ARRAYS = ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "parents")
+SEATS = "slots"  # the name of the seats in files, which is older

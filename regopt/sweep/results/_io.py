@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regopt._core.io import JsonObject, digest, versions, write_arrays, write_json, write_table
+from regopt.sweep.results._history import SEATS
 from regopt.sweep.results._tables import Tables
 from regopt.sweep.space import Settings
 
@@ -81,6 +82,7 @@ def _flat(result: Tables) -> tuple[dict[str, np.ndarray], dict[str, list[str] | 
     history = result.history
     parts = {field.name: getattr(history, field.name) for field in dataclasses.fields(history)}
     parts["numbers"] = dict(parts.pop("settings").numbers)
+    parts[SEATS] = parts.pop("seats")
     arrays: dict[str, np.ndarray] = {}
     for name, part in parts.items():
         values = part.values() if isinstance(part, Mapping) else [part]

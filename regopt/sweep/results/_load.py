@@ -16,7 +16,7 @@ from regopt._core.types import Tree
 from regopt.sweep import checkpoint
 from regopt.sweep.results import _io
 from regopt.sweep.results._at_rest import StatesInFolder
-from regopt.sweep.results._history import History
+from regopt.sweep.results._history import SEATS, History
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
 
@@ -96,7 +96,8 @@ def load(folder: str | Path) -> Result:
         facts["modes"] = {str(name): str(mode) for name, mode in about["modes"].items()}
         counts = about.get("parameters")
         facts["parameters"] = None if counts is None else np.array(counts, int)
-        history = History(settings=Settings(parts.pop("numbers", {}), columns), **parts)
+        seats = parts.pop(SEATS)
+        history = History(settings=Settings(parts.pop("numbers", {}), columns), seats=seats, **parts)
     except Exception as error:
         raise ValueError(
             one_line(f"{path}: the saved sweep cannot be read: {str(error) or type(error).__name__}")

@@ -151,7 +151,7 @@ class Result(Tables):
         return self.states.outputs(~self.history.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
-        """Train one setting again from its first step, alone, in the program and the slots that it had in the sweep.
+        """Train one setting again from its first step, alone, in the program and the seats that it had in the sweep.
 
         The result has the same bits as that of the sweep. Nothing is compiled again.
 

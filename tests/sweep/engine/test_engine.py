@@ -91,12 +91,12 @@ def test_the_same_run_twice_has_the_same_bits(result):
 
 
 def test_a_lane_keeps_its_slot_whoever_trains(result):
-    slots = result.history.slots
-    np.testing.assert_array_equal(slots, slots[:, :1].repeat(3, 1))
-    np.testing.assert_array_equal(slots[:, 0], np.arange(11) % 2 * 3 + np.arange(11) // 2 % 3)
+    seats = result.history.seats
+    np.testing.assert_array_equal(seats, seats[:, :1].repeat(3, 1))
+    np.testing.assert_array_equal(seats[:, 0], np.arange(11) % 2 * 3 + np.arange(11) // 2 % 3)
     assert jax.local_device_count() == 2
     for row in range(11):
-        np.testing.assert_array_equal(result.refit(row).history.slots[row], slots[row])
+        np.testing.assert_array_equal(result.refit(row).history.seats[row], seats[row])
 
 
 def counting():
@@ -153,7 +153,7 @@ def test_patience_is_a_number_of_the_setting():
 
 
 def test_stopped_settings_do_not_change_the_others():
-    """Who stops early leaves the slots of the others as they were."""
+    """Who stops early leaves the seats of the others as they were."""
     columns = {**NUMBERS, "learning_rate": np.geomspace(0.3, 3.0, 11)}  # so large that the loss goes up and down
     patient = run(columns, steps=32, patience=100)
     hasty_columns = {**columns, "patience": [1 if row % 2 else 100 for row in range(11)]}

@@ -44,10 +44,10 @@ def run(**options):
 
 
 def chunks(result, devices=2):
-    """How many slots of a device the call of each segment had, where there was one."""
-    slots = result.history.slots
+    """How many seats of a device the call of each segment had, where there was one."""
+    seats = result.history.seats
     sizes = Sizes(result.chunk, devices)
-    return np.where(slots < 0, 0, sizes.chunks[sizes.of(slots)])
+    return np.where(seats < 0, 0, sizes.chunks[sizes.of(seats)])
 
 
 @pytest.mark.parametrize(("chunk", "expected"), [(16, [16, 4, 1]), (14, [14, 3, 1]), (3, [3, 1]), (1, [1])])
@@ -73,20 +73,20 @@ def test_smaller_calls_cost_no_more_than_large_ones_alone(compiled):
         assert sizes.divided(count, 0.0, compiled) == large
         for price in (0.03, 0.1, 0.4, 1e9):
             used = sizes.divided(count, price, compiled)
-            slots = sizes.chunks[used].sum()
+            seats = sizes.chunks[used].sum()
             assert used == sorted(used)
-            assert slots - sizes.chunks[used[-1]] < count <= slots
+            assert seats - sizes.chunks[used[-1]] < count <= seats
             assert cost(used, price) <= cost(large, price) + 1e-9
-        assert slots - count <= count / 4  # where a compilation costs nothing
+        assert seats - count <= count / 4  # where a compilation costs nothing
 
 
 def test_the_plan_gives_every_lane_a_slot_of_its_device():
     places = Places(37, 2, 19, 8, packed=True)
     places.admit(np.zeros(0, int))
     lanes = np.array([0, 2, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20, 22])  # twelve on one device, one on the other
-    slots = places.plan(lanes, 1e9)
-    assert [places.sizes.device_of(slot) for slot in slots] == places.device[lanes].tolist()
-    calls = list(places.calls(lanes, slots))
+    seats = places.plan(lanes, 1e9)
+    assert [places.sizes.device_of(seat) for seat in seats] == places.device[lanes].tolist()
+    calls = list(places.calls(lanes, seats))
     assert [len(call.owners) for call in calls] == [16, 4, 4]
     owners = np.concatenate([call.owners for call in calls])
     np.testing.assert_array_equal(np.sort(owners[owners >= 0]), lanes)
@@ -104,7 +104,7 @@ def test_few_settings_train_in_small_calls(cheap):
 
 def test_calls_stay_large_where_compiling_costs_more():
     result = run()
-    assert set(chunks(result)[result.history.slots >= 0]) == {8}
+    assert set(chunks(result)[result.history.seats >= 0]) == {8}
     assert result.busy_share < 0.4
 
 
@@ -125,7 +125,7 @@ def test_a_setting_is_trained_again_in_calls_of_the_same_sizes(cheap):
     for row in rows:
         alone = result.refit(row)
         same_bits(alone, result, [row])
-        np.testing.assert_array_equal(alone.history.slots[row], result.history.slots[row])
+        np.testing.assert_array_equal(alone.history.seats[row], result.history.seats[row])
         jax.tree.map(np.testing.assert_array_equal, alone.state(row), result.state(row))
 
 
@@ -143,13 +143,13 @@ def test_a_sweep_that_was_interrupted_goes_on_in_the_same_calls(cheap, segments,
         run(out=tmp_path, save_every=0.0, callbacks=[stop])
     again = run(out=tmp_path)
     same_bits(again, whole, np.arange(20))
-    np.testing.assert_array_equal(again.history.slots, whole.history.slots)
+    np.testing.assert_array_equal(again.history.seats, whole.history.seats)
 
 
 def test_workers_take_the_same_calls(cheap):
     whole, found = run(), run(executor=LocalEngine(deaths=[9, 17]))
     same_bits(found, whole, np.arange(20))
-    np.testing.assert_array_equal(found.history.slots, whole.history.slots)
+    np.testing.assert_array_equal(found.history.seats, whole.history.seats)
     assert found.busy_share >= whole.busy_share  # a worker without a lane in a call is not asked
     row = int(np.argmax(whole.history.segments))
     same_bits(found.refit(row), whole, [row])

@@ -75,7 +75,7 @@ def test_rounds_that_run_to_the_next_decision_make_the_decisions_of_rounds_of_on
     asked = killed_sweep.run(**(options | {"scheduler": each}))
     assert asked.status.tolist() == whole.status.tolist()
     np.testing.assert_array_equal(asked.history.last_step, whole.history.last_step)
-    np.testing.assert_array_equal(asked.history.slots < 0, whole.history.slots < 0)
+    np.testing.assert_array_equal(asked.history.seats < 0, whole.history.seats < 0)
     assert whole.history.stopped.any() == (rule in ("none", "median"))
     assert rule == "population" or whole.history.diverged.any() or whole.history.pruned[-1]
 

@@ -348,8 +348,8 @@ def test_the_best_state_is_kept_and_the_others_are_trained_again_to_the_same_bit
     streamed = streaming(slots=6)
     best = streamed.best()
     jax.tree.map(np.testing.assert_array_equal, streamed.refit(best).state(best), streamed.state(best))
-    slots = streamed.history.slots
-    row = next(row for row in range(11) if len(set(slots[row][slots[row] >= 0])) > 1 and row != 4)  # it has moved
+    seats = streamed.history.seats
+    row = next(row for row in range(11) if len(set(seats[row][seats[row] >= 0])) > 1 and row != 4)  # it has moved
     same_bits(streamed.refit(row), streamed, [row])
     with pytest.raises(ValueError, match=r"the state of setting 0 is not kept: .* refit\(0\)"):
         streamed.state(0)
@@ -359,7 +359,7 @@ def test_the_best_state_is_kept_and_the_others_are_trained_again_to_the_same_bit
 
 
 def simulate(places, lengths):
-    """The calls that train lanes of these lengths, each in slots of its own; returns the share of busy slots."""
+    """The calls that train lanes of these lengths, each in seats of its own; returns the share of busy seats."""
     size, width = len(lengths), places.devices * places.chunk
     segments, going, nobody = np.zeros(size, int), np.ones(size, bool), np.zeros(size, bool)
     trained = []
@@ -386,8 +386,8 @@ def test_slots_are_full_when_many_settings_stream():
     assert simulate(Places(100, 2, 50, 8, packed=True), lengths[:100]) > 0.8
     held = Places(100, 2, 50, 8)
     simulate(held, lengths[:100])
-    slots = held.device * 8 + held.place % 8
-    np.testing.assert_array_equal(slots, np.arange(100) % 2 * 8 + np.arange(100) // 2 % 8)
+    seats = held.device * 8 + held.place % 8
+    np.testing.assert_array_equal(seats, np.arange(100) % 2 * 8 + np.arange(100) // 2 % 8)
 
 
 def test_waves_fit_on_the_devices():
