@@ -19,6 +19,7 @@ from scipy import stats
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = color_sequences["okabe_ito"]  # told apart by every reader
 GREY = "0.45"  # what is compared with, and words
 PALE = "0.85"  # lines and areas behind the curves
+SCALE = "viridis"  # of an image, from small to large
 
 
 def note(
@@ -147,7 +148,7 @@ def heatmap(
     shown = np.ma.masked_invalid(values.T)
     low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1.0, 10.0)
     norm = LogNorm(low, high)
-    mesh = axes.pcolormesh(x, y, shown, norm=norm, cmap="viridis_r", shading="nearest")
+    mesh = axes.pcolormesh(x, y, shown, norm=norm, cmap=f"{SCALE}_r", shading="nearest")
     axes.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
     bar = axes.figure.colorbar(mesh, ax=axes, label=labels[2])
     if high / low < 100:

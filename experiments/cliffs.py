@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, note, paired_interval, plain_ticks
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, note, paired_interval, plain_ticks
 from regopt import sweep, transforms
 from regopt.analysis import lyapunov_exponents
 from regopt.data import Splits
@@ -245,7 +245,7 @@ def figure(config, arrays):
     drawing = Figure(figsize=(14, 8), layout="constrained")
     panels = drawing.subplot_mosaic("aabbcc;dddeee")
     unit, cliff, norms, rates, starts = (panels[letter] for letter in "abcde")
-    unit.plot(arrays["unit_weights"], arrays["unit_losses"], color="black")
+    unit.plot(arrays["unit_weights"], arrays["unit_losses"], color=BLACK)
     note(unit, f"slope {arrays['unit_steepest']:.0f}", (arrays["unit_cliff"], 0.2), RED, (8, 0))
     unit.set(xlabel="weight w", ylabel="loss", title="one unit, 50 steps $x \\leftarrow w\\, \\sigma(x) - 3$")
     _draw_cliff(cliff, config, arrays)
@@ -275,7 +275,7 @@ def figure(config, arrays):
 
 
 def _draw_cliff(axes, config, arrays):
-    axes.semilogy(arrays["distances"], arrays["along"], color="black")
+    axes.semilogy(arrays["distances"], arrays["along"], color=BLACK)
     words = (("before", GREY, (-6, -14), "right"), ("after the step", RED, (-8, 0), "right"),
              ("after the clipped step", BLUE, (8, -14), "left"))  # fmt: skip
     for distance, loss, (text, color, offset, side) in zip(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED
 from regopt.analysis import BOTH, GOOD, OVERFITS, SUSPICIOUS, UNDERFITS, diagnose
 from regopt.data import digits
 from regopt.experiment import Claim
@@ -172,7 +172,7 @@ def figure(config, arrays):
         before, after = arrays["before"][place, 1], arrays["after"][place, 1]
         right.plot([before, after], [row, row], color=PALE, lw=3, zorder=0)
         right.plot(before, row, "o", color=COLORS[int(found[place])])
-        right.plot(after, row, "|", color="black", ms=12, mew=2)
+        right.plot(after, row, "|", color=BLACK, ms=12, mew=2)
     right.axvline(config.goal, color=GREY, ls=":")
     right.set_yticks(rows, [f"{place + 1}  {name}" for place, name in enumerate(CASES)])
     right.set(xlabel="validation error (dot: before, bar: after the advice)", xlim=(0, 1), title="what helped")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLACK, BLUE, GREEN, RED, interval, note, paired_interval
+from _style import BLACK, BLUE, GREEN, RED, SCALE, interval, note, paired_interval
 from regopt import penalties, sweep
 from regopt.data import Splits, digits
 from regopt.experiment import Claim
@@ -371,7 +371,7 @@ def _draw_pixels(drawing, axes, arrays):
     """Geometric mean over the runs of the strengths that a descent gives the pixels."""
     side = int(np.sqrt(PIXELS))
     strengths = np.exp(np.log(arrays["strengths"][3, :, :PIXELS]).mean(0)).reshape(side, side)
-    shown = axes.imshow(strengths, norm=LogNorm(), cmap="viridis")
+    shown = axes.imshow(strengths, norm=LogNorm(), cmap=SCALE)
     axes.set(xticks=[], yticks=[], title="strength of each pixel, per unit")
     drawing.colorbar(shown, ax=axes, label="loss per squared weight, geometric mean of the runs", shrink=0.85)
 

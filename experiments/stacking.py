@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLUE, GREY, RED, paired_interval
+from _style import BLACK, BLUE, GREY, RED, paired_interval
 from regopt.ensembles import nearest_neighbours, ridge, stacking
 from regopt.experiment import Claim
 
@@ -97,7 +97,7 @@ def figure(config, arrays):
         left.barh(places + shift, arrays[f"seen, {name}"].mean(axis=0), 0.34, color=color, label=f"{name} predictions")
         middle.barh(places + shift, arrays[f"weights, {name}"].mean(axis=0), 0.34, color=color)
     new = arrays["members"].mean(axis=0) + config.noise**2
-    left.plot(new, places, "|", color="black", ms=18, mew=2, label="on new examples")
+    left.plot(new, places, "|", color=BLACK, ms=18, mew=2, label="on new examples")
     middle.legend(*left.get_legend_handles_labels(), loc="upper right", fontsize=9, frameon=False)
     left.set(xlabel="squared error", title="what the combiner sees")
     middle.set(xlabel="mean weight", title="what it makes of it")
@@ -107,7 +107,7 @@ def figure(config, arrays):
     rows += [(f"stack, {name}", arrays[f"error, {name}"], color) for name, color, _ in kinds]
     for place, (_, values, color) in enumerate(reversed(rows)):
         right.boxplot(values, positions=[place], orientation="horizontal", widths=0.6, sym="", patch_artist=True,
-                      boxprops={"facecolor": color, "alpha": 0.6}, medianprops={"color": "black"})  # fmt: skip
+                      boxprops={"facecolor": color, "alpha": 0.6}, medianprops={"color": BLACK})  # fmt: skip
     right.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
     right.set(xscale="log", xlabel="squared distance to the truth", title=f"{config.repeats} training sets")
     return drawing

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _style import BLUE, PALE, RED
 from contenders import engine, in_turns, ratio
 from regopt import sweep
 from regopt.data import Splits
@@ -88,13 +89,11 @@ def figure(config, arrays):
     drawing = Figure(figsize=(6, 3.6), layout="constrained")
     axes = drawing.subplots()
     names = arrays["contenders"].tolist()
-    for model, colour in zip(
-        dict.fromkeys(name.partition(",")[0] for name in names), ("#D55E00", "#0072B2"), strict=True
-    ):
+    for model, colour in zip(dict.fromkeys(name.partition(",")[0] for name in names), (RED, BLUE), strict=True):
         own = [name for name in names if name.startswith(model)]
         ratios = [ratio(arrays, name, own[0]) for name in own]
         axes.plot([_rows(name) for name in own], ratios, "o-", color=colour, label=model)
-    axes.axhline(1, color="0.7", linewidth=1, zorder=0)
+    axes.axhline(1, color=PALE, linewidth=1, zorder=0)
     axes.set(xscale="log", xlabel="rows of the training set", ylabel="time to that of the fewest rows", ylim=(0, None))
     axes.legend(frameon=False)
     return drawing

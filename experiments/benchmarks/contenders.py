@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from matplotlib import color_sequences
 from pydantic import Field
 
 import regopt
@@ -18,8 +17,6 @@ from regopt import sweep
 from regopt.data import batch_indices
 from regopt.layers import MLP
 from regopt.losses import cross_entropy
-
-_, ORANGE, _, GREEN, _, BLUE, RED, _ = color_sequences["okabe_ito"]  # as in the figures of the other experiments
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import BLUE
+from _style import BLUE
 from regopt import sweep
 from regopt._core.io import environment
 from regopt.experiment import Claim

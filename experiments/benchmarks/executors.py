@@ -21,7 +21,8 @@ import psutil
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import BLUE, ORANGE, Job, digits_task, in_turns, rates_and_decays, ratio, swept
+from _style import BLUE, ORANGE
+from contenders import Job, digits_task, in_turns, rates_and_decays, ratio, swept
 from regopt import sweep
 from regopt.data import digits
 from regopt.experiment import Claim

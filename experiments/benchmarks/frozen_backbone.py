@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from contenders import BLUE, RED, in_turns, ratio, timed
+from _style import BLUE, PALE, RED
+from contenders import in_turns, ratio, timed
 from lane_models import by_hand
 from lane_tasks import Job, Transformer, windows
 from regopt import sweep
@@ -126,7 +127,7 @@ def figure(config, arrays):
     colours = [RED if name.startswith("head") else BLUE for name in jobs]
     bars = axes.barh(jobs, [ratio(arrays, name + LOOP, name) for name in jobs], color=colours)
     axes.bar_label(bars, fmt="{:.1f}", padding=3)
-    axes.axvline(1.0, color="0.7", linewidth=1, zorder=0)
+    axes.axvline(1.0, color=PALE, linewidth=1, zorder=0)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="time of the loop over that of the engine")
     axes.margins(x=0.12)

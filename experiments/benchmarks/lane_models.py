@@ -20,7 +20,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import BLUE, GREEN, ORANGE, RED, in_turns, ratio, timed
+from _style import BLUE, GREEN, GREY, ORANGE, PALE, RED
+from contenders import in_turns, ratio, timed
 from lane_tasks import jobs
 from regopt import sweep
 from regopt.data import batch_indices
@@ -29,7 +30,7 @@ from regopt.experiment import Claim
 DEFAULT, MEASURED = "engine", "engine, measured"
 LOOP, MAP, VMAP = "Python loop", "lax.map", "jit(vmap)"
 BY_HAND = (LOOP, MAP, VMAP)
-COLOURS = {DEFAULT: RED, MEASURED: ORANGE, LOOP: BLUE, MAP: GREEN, VMAP: "0.6"}
+COLOURS = {DEFAULT: RED, MEASURED: ORANGE, LOOP: BLUE, MAP: GREEN, VMAP: GREY}
 MINUTE = 60.0
 
 
@@ -109,7 +110,7 @@ def figure(config, arrays):
             places, [_to_best(arrays, model, way) for model in config.models], 0.15, color=colour, label=way
         )
         axes.bar_label(bars, fmt="{:.2f}", padding=2, fontsize=7)
-    axes.axvline(1.0, color="0.7", linewidth=1, zorder=0)
+    axes.axvline(1.0, color=PALE, linewidth=1, zorder=0)
     axes.set_yticks(range(len(config.models)), list(config.models))
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="time, as a multiple of that of the best way by hand")

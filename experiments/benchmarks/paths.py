@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import BLUE, ORANGE
+from _style import BLUE, ORANGE, PALE
 from path_peers import fit_fold, peers
 from path_problems import DATA, certificates, folds, problem
 from regopt import penalties, solvers
@@ -226,7 +226,7 @@ def figure(config, arrays):
         axes.plot(medians[:, 1 + place], rows, marker, color=ORANGE, alpha=0.8, label=PEERS[place])
     axes.set(xscale="log", xlabel="seconds for all folds and strengths", yticks=rows)
     axes.set_yticklabels([list(DATA)[number] for number in config.problems])
-    axes.grid(axis="x", color="0.9")
+    axes.grid(axis="x", color=PALE)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return result
 

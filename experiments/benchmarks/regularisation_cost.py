@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from contenders import BLUE, ORANGE
+from _style import BLUE, GREY, ORANGE
 from regopt import augment, losses, noise, penalties, projections
 from regopt.experiment import Claim
 
@@ -256,7 +256,7 @@ def figure(config, arrays):
     axes = drawing.subplots()
     names = [name for name in arrays["contenders"] if name != BASE]
     rows = np.arange(len(names))[::-1]
-    axes.axvline(1, color="0.6", linewidth=1)
+    axes.axvline(1, color=GREY, linewidth=1)
     for i, (network, colour) in enumerate(zip(NETWORKS, (BLUE, ORANGE), strict=True)):
         values = [ratio(arrays, i, name) for name in names]
         axes.plot(values, rows + 0.1 - 0.2 * i, "o", color=colour, label=network)

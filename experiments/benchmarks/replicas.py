@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from contenders import BLUE, RED
+from _style import BLUE, RED
 from regopt import penalties, sweep
 from regopt.data import bootstrap, digits
 from regopt.experiment import Claim

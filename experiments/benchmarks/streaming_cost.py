@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import BLUE, RED
+from _style import BLUE, RED
 from regopt.experiment import Claim
 from streaming_process import serve
 

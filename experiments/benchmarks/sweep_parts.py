@@ -18,7 +18,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from contenders import BLUE, Job, digits_task, ratio, swept
+from _style import BLUE
+from contenders import Job, digits_task, ratio, swept
 from regopt import sweep
 from regopt.data import digits
 from regopt.experiment import Claim

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import torch_peers
-from contenders import BLUE, GREEN, RED, Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
+from _style import BLUE, GREEN, RED
+from contenders import Job, engine, in_turns, looped, rates_and_decays, ratio, swept, vmapped
 from regopt.data import batch_indices, digits
 from regopt.experiment import Claim
 

@@ -23,8 +23,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _style import BLUE
 from contenders import (
-    BLUE,
     Job,
     digits_task,
     engine,

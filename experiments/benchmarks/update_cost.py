@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from contenders import BLUE, ORANGE
+from _style import BLUE, GREY, ORANGE
 from regopt.experiment import Claim
 
 # leaves, their shape, lanes that are trained side by side, and how many times the updates of a call a scan does
@@ -192,7 +192,7 @@ def figure(config, arrays):
     rows = np.arange(len(TREES))[::-1]
     colours = (BLUE, ORANGE)
     for loop, axes in enumerate(panels):
-        axes.axvline(1, color="0.6", linewidth=1)
+        axes.axvline(1, color=GREY, linewidth=1)
         for contender, colour, label in ((0, colours[0], OURS), (2, colours[1], FLAT)):
             for j in range(len(arrays["optimizers"])):
                 values = [ratio(arrays, i, j, loop, contender) for i in range(len(TREES))]

@@ -19,7 +19,7 @@ class ScaleByAdamaxState(NamedTuple):
 
     count: Number  # shape (), int32: updates so far
     mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
-    largest: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
+    nu: Tree  # shapes of the parameters, at least float32: the largest |g|, forgotten at the rate b2
 
 
 @takes_schedules()
@@ -72,7 +72,7 @@ def scale_by_adamax(
         del params, extra_args
         t = optax.safe_increment(state.count)
         mu, kept = moments.first_moment(b1, state.mu, updates)
-        largest = trees.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.largest, updates, numbers=(b2,))
+        nu = trees.lift(lambda u, g, b: jnp.maximum(b * u, jnp.abs(g)), state.nu, updates, numbers=(b2,))
 
         def direction(s, u, eps):
             # the bound keeps the factor of s finite, and at most as large as Adam's, where all gradients were zero
@@ -80,8 +80,8 @@ def scale_by_adamax(
             size = jax.lax.stop_gradient(below)  # the derivative s / below**2 would overflow for tiny gradients
             return (s / size) / (below / size)
 
-        directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), largest, numbers=(eps,))
-        return directions, ScaleByAdamaxState(t, kept, largest)
+        directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), nu, numbers=(eps,))
+        return directions, ScaleByAdamaxState(t, kept, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

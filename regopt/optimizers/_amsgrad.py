@@ -18,7 +18,7 @@ class ScaleByAmsgradState(NamedTuple):
 
     mu: Tree  # shapes of the parameters, at least float32 or mu_dtype: moving average of g
     nu: Tree  # shapes of the parameters, at least float32: moving average of g**2
-    largest: Tree  # shapes of the parameters, at least float32: the largest ``nu`` so far
+    nu_max: Tree  # shapes of the parameters, at least float32: the largest ``nu`` so far
 
 
 @takes_schedules()
@@ -79,8 +79,8 @@ def scale_by_amsgrad(
         del params, extra_args
         mu, kept = moments.first_moment(b1, state.mu, updates)
         nu = moments.average_of_squares(b2, state.nu, updates)
-        largest = trees.lift(jnp.maximum, state.largest, nu)
-        return moments.divide_by_root(mu, largest, eps, eps_root), ScaleByAmsgradState(kept, nu, largest)
+        nu_max = trees.lift(jnp.maximum, state.nu_max, nu)
+        return moments.divide_by_root(mu, nu_max, eps, eps_root), ScaleByAmsgradState(kept, nu, nu_max)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

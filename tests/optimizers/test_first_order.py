@@ -327,7 +327,7 @@ def test_adamax_has_the_limit_of_the_root_of_the_moment_of_order_p():
         state = direction.init(jnp.zeros(5, jnp.float64))
         for g in grads:
             _, state = direction.update(jnp.asarray(g), state)
-        u = np.asarray(state.largest)
+        u = np.asarray(state.nu)
     for p in (10, 100, 1000):
         terms = p * (np.log(np.abs(grads)) + np.log(0.95) * np.arange(39, -1, -1)[:, None])
         order_p = (np.log1p(-(0.95**p)) + np.logaddexp.reduce(terms, axis=0)) / p

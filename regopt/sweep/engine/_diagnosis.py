@@ -8,14 +8,14 @@ import jax
 
 from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
-from regopt.sweep.engine._checks import FOLD
+from regopt.report import REPEATED
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._mistakes import Asked
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
 
 _LOG = logging.getLogger(__name__)
-_OF_THE_ENGINE = {"seed", "replica", FOLD, BATCH_SIZE}
+_OF_THE_ENGINE = {*REPEATED, BATCH_SIZE}
 
 
 def check_examples(config: SweepConfig, settings: Settings, firsts: Sequence[int]) -> None:

@@ -6,7 +6,6 @@ remembered in the process and, where JAX has a persistent compilation cache, in 
 is part of the fingerprint of a sweep, and a sweep that goes on keeps the choice of its folder.
 """
 
-import hashlib
 import json
 import logging
 import time
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from regopt._core.io import JsonObject, environment, write_json
+from regopt._core.io import JsonObject, digest_json, environment, write_json
 from regopt.sweep.engine._compile import Mapped
 from regopt.sweep.engine._group import Group
 
@@ -127,7 +126,7 @@ def recorded(identity: JsonObject | None, groups: int) -> list[Choice] | None:
 def _name(group: Group) -> str:
     """A name of what the choice depends on: the program, the devices, how many lanes there are."""
     what = [group.digests, len(group.indices), group.size, environment(group.used)]
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+    return digest_json(what)
 
 
 def _file(name: str) -> Path | None:
