@@ -1,1 +1,1 @@
-"""What every other package stands on: types, numbers, trees, files, messages and protocols. Private."""
+"""The foundation of all other packages: types, numbers, trees, files, messages and protocols. Private."""

@@ -24,7 +24,7 @@ def check_switch(name: str, value: object) -> None:
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Require one of some words.
+    """Require one of the words in ``choices``.
 
     >>> check_choice("mode", "min", ("min", "max"))
     """

@@ -1,4 +1,4 @@
-"""Libraries that only some functions need."""
+"""The import of libraries that only some functions need."""
 
 import importlib
 from types import ModuleType

@@ -73,7 +73,7 @@ def remove(path: Path) -> None:
     """Remove a file or a folder if it exists; a folder that is half removed has a temporary name.
 
     Args:
-        path: what to remove. An error is ignored, since what remains has a temporary name or is tried again.
+        path: the file or folder to remove. An error is ignored, since what remains has a temporary name or is tried again.
     """
     with contextlib.suppress(OSError):
         if path.is_symlink() or not path.is_dir():
@@ -146,7 +146,7 @@ def digest(tree: Tree) -> str:
     """Compute the SHA-256 of the paths, dtypes, shapes and bytes of a tree's arrays.
 
     Args:
-        tree: of NumPy or JAX arrays, numbers, or random keys.
+        tree: a tree of NumPy or JAX arrays, numbers, or random keys.
 
     Returns:
         64 hexadecimal digits.

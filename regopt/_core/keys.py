@@ -18,7 +18,7 @@ class Keys(NamedTuple):
 
 
 def split_key(key: Key) -> Keys:
-    """One key for each purpose."""
+    """Split a key into one for each purpose."""
     return Keys(*(jax.random.fold_in(key, purpose) for purpose in range(3)))
 
 

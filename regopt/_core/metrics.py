@@ -30,7 +30,7 @@ def check_mode(mode: object, name: str = "mode") -> None:
 def as_loss(value: Value, mode: Mode | None) -> Value:
     """A metric as a number of which a smaller one is better: the metric itself, or its negative where mode is "max".
 
-    Every comparison by a metric is one of these numbers.
+    Every comparison by a metric compares these numbers.
 
     >>> as_loss(0.75, "max") < as_loss(0.5, "max")
     True

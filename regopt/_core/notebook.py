@@ -1,4 +1,4 @@
-"""What a notebook shows of a sweep: small tables and a curve as HTML, in which every value is escaped."""
+"""The HTML that a notebook shows of a sweep: small tables and a curve, in which every value is escaped."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -36,10 +36,10 @@ def to_html(
 
     Args:
         title: the title.
-        rows: of the table; the names of the first are its head.
-        text: after the title.
+        rows: the rows of the table; the names of the first are its head.
+        text: the text after the title.
         curve: [points], float; those that are not finite are left out.
-        label: of the curve.
+        label: the label of the curve.
         total: number of rows that there are, where the table has fewer.
 
     Returns:

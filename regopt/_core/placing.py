@@ -67,7 +67,7 @@ def _whole(function: Callable[..., Tree], gives_tree: bool) -> Callable[..., Tre
 
 
 def _spec(w: object) -> PartitionSpec | None:
-    """How an explicit mesh spreads an array; None where it does not."""
+    """The sharding of an array on an explicit mesh; None where it is not spread."""
     if not isinstance(w, jax.Array):
         return None
     spec = jax.typeof(w).sharding.spec

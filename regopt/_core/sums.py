@@ -1,4 +1,4 @@
-"""Sums and maxima in a form that XLA compiles well; they are what one expects otherwise."""
+"""Sums and maxima in a form that XLA compiles well; their values are the usual ones."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Tasks and their data before anything is traced: checks, each of which says in one line what is wrong."""
+"""Checks of tasks and their data before anything is traced; each error says in one line what is wrong."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

@@ -112,7 +112,7 @@ def no_linear_minimum(grad: Tree, level: Number) -> jax.Array:
 
 
 class LeafTerm(NamedTuple):
-    """What a penalty says about one leaf that it penalises, for ``penalties.explain`` and ``penalties.total``."""
+    """The term of a penalty for one leaf that it penalises, for ``penalties.explain`` and ``penalties.total``."""
 
     strength: Number  # a number, or an array with one for each entry or group
     axes: tuple[int, ...] | None  # the axes that run within a group; None for a penalty without groups
@@ -238,7 +238,7 @@ class FrozenParams(Protocol):
 
 
 class Task(NamedTuple):
-    """What a sweep trains: pure functions of one setting ``h``, a dict of numbers (and static values).
+    """The functions that a sweep trains: pure functions of one setting ``h``, a dict of numbers (and static values).
 
     ``init(key, h) -> state``, ``step(state, batch, key, h) -> (state, metrics)`` and
     ``evaluate(state, data, h) -> metrics``; metrics are dicts of scalars. ``predict(state, inputs, h) -> outputs``,
@@ -261,7 +261,7 @@ class Task(NamedTuple):
 
 
 class InBatches(NamedTuple):
-    """How an evaluation is put together from batches: the attribute ``in_batches`` of a task's ``evaluate``."""
+    """The parts of an evaluation in batches: the attribute ``in_batches`` of a task's ``evaluate``."""
 
     measure: Callable[
         [Tree, Tree, Tree], tuple[Tree, Tree]

@@ -1,4 +1,4 @@
-"""Where the units of a kernel are: declared by its layer, or given.
+"""The axis of the units of a kernel: declared by its layer, or given.
 
 A unit's incoming weights run over all axes of a kernel but that of the units. regopt's layers declare this axis in the
 metadata of their flax variables, equinox's by the type of their module; flax's and haiku's kernels have it last.

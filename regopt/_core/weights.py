@@ -1,4 +1,4 @@
-"""Which parameters are weights: the default mask of a penalty, with a reason for each leaf that is not.
+"""The weights among the parameters: the default mask of a penalty, with a reason for each leaf that is no weight.
 
 The type of an equinox module decides first, then the shape, then the name.
 """
@@ -48,7 +48,7 @@ def weights_only(params: Tree) -> Tree:
 
 
 def why_not(params: Tree) -> list[str]:
-    """Why each leaf is no weight, in a word or two; empty for a weight."""
+    """The reason why each leaf is no weight, in a word or two; empty for a weight."""
     leaves = jax.tree.leaves(params)
     linear = all(jnp.ndim(w) < 2 for w in leaves)
     by_module = [why for node in jax.tree.leaves(params, is_leaf=_is_equinox) for why in _by_module(node)]

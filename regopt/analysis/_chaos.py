@@ -1,4 +1,4 @@
-"""How fast trajectories of an iterated map come apart, as the states and gradients of a recurrent network do."""
+"""The rates at which trajectories of an iterated map come apart, as states and gradients of recurrent networks do."""
 
 from collections.abc import Callable
 

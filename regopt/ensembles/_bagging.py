@@ -1,4 +1,4 @@
-"""Bagging: one learner on bootstrap samples, and the error that the examples left out give for nothing."""
+"""Bagging: one learner on bootstrap samples, and the error on the examples left out, which costs no further fit."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def bagging(learner: Learner, members: int = 10, *, resample: bool = True) -> Ba
     """Fit a learner to bootstrap samples of the training set, each member as a lane with its own counts as weights.
 
     Args:
-        learner: what is fitted; static.
+        learner: the learner to fit; static.
         members: number of members, >= 1; static.
         resample: whether the members see bootstrap samples; if not, all see all examples and differ in their keys
             alone, as networks with other initial weights do; static.

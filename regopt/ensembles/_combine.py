@@ -1,4 +1,4 @@
-"""How the predictions of members become one: the mean, the geometric mean, a vote, and what the mean is worth."""
+"""Combinations of the members' predictions: the mean, the geometric mean, a vote; and the error of the mean."""
 
 import jax
 import jax.numpy as jnp

@@ -44,7 +44,7 @@ def _float(x: np.ndarray) -> jax.Array:
 
 
 class _Classifier(ClassifierMixin, BaseEstimator):
-    """What the classifiers share: targets as numbers from 0 up, and back."""
+    """The common part of the classifiers: targets as numbers from 0 up, and back."""
 
     classes_: np.ndarray
     ensemble_: Tree
@@ -127,7 +127,7 @@ class BaggedRegressor(RegressorMixin, BaseEstimator):
     """Bagging of regressors, with the out-of-bag error.
 
     Args:
-        learner: what is fitted; the nearest neighbour by default.
+        learner: the learner to fit; the nearest neighbour by default.
         members: number of members.
         random_state: a whole number >= 0; the same number gives the same ensemble.
 

@@ -1,4 +1,4 @@
-"""Learners: what an ensemble is made of, as pure functions, and scikit-learn's estimators in the same form.
+"""Learners: the parts of an ensemble as pure functions, and scikit-learn's estimators in the same form.
 
 A learner is fitted with a weight for each example. A bootstrap sample is a vector of counts, a fold is a vector with
 zeros, and a round of boosting is a vector of any positive numbers, so members of an ensemble differ in a vector and
@@ -51,7 +51,7 @@ class Learner(NamedTuple):
 
 
 class Estimator(Protocol):
-    """What is used of an estimator of scikit-learn."""
+    """The part of an estimator of scikit-learn that is used."""
 
     @property
     def fit(self) -> Callable[..., object]: ...

@@ -11,7 +11,7 @@ from regopt.ensembles._learner import Learner
 
 
 class Round(NamedTuple):
-    """What a round adds, beside the model."""
+    """The contribution of a round, beside the model."""
 
     coefficient: jax.Array
     error: jax.Array

@@ -38,7 +38,7 @@ def out_of_fold(learner: Learner, key: Key, x: jax.Array, y: jax.Array, folds: i
     """The prediction for each example by a model fitted to the other folds; the folds are lanes with weights 0 and 1.
 
     Args:
-        learner: what is fitted; static.
+        learner: the learner to fit; static.
         key: a typed PRNG key, of the random folds and of the fits.
         x: inputs, ``[n, features]``.
         y: targets, ``[n]``.

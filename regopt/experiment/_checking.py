@@ -28,7 +28,7 @@ POLL = 0.2  # seconds after which a signal is noticed
 
 
 class Checked(NamedTuple):
-    """What became of an experiment.
+    """The outcome of one experiment.
 
     Attributes:
         claims: its claims, or one that fails and says why the experiment broke.
@@ -58,7 +58,7 @@ def check_all(listings: Sequence[Listing], config_name: str, out: Path, jobs: in
         jobs: how many run at a time; with more than one, each runs in another process.
 
     Returns:
-        What became of those that began, in the order of the listings, and whether they were interrupted.
+        The outcomes of those that began, in the order of the listings, and whether they were interrupted.
     """
     if jobs > 1:
         return _check_side_by_side(listings, config_name, out, jobs)
@@ -141,7 +141,7 @@ def _serve(pipe: connection.Connection) -> None:
 
 
 def _received(worker: _Worker, listing: Listing) -> Checked:
-    """What a process found; where it died, the experiment broke."""
+    """The outcome that a process reports; where the process died, that of an experiment that broke."""
     try:
         return worker.pipe.recv()
     except (EOFError, ConnectionResetError):

@@ -30,7 +30,7 @@ SWEEP = "sweep"  # the folder of an experiment's saved sweep, inside that of its
 
 
 class Outcome(NamedTuple):
-    """What a run left behind.
+    """The folder and the claims of a run.
 
     Attributes:
         folder: where everything was written.

@@ -1,4 +1,4 @@
-"""What the command line does with the folder of a sweep, finished or not: its best settings, its page, its shares."""
+"""The commands on the folder of a sweep, finished or not: its best settings, its page, its executor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def best_settings(folder: Path, rows: int) -> RenderableType:
         rows: how many settings to show, >= 1.
 
     Returns:
-        What rich can print.
+        A table for rich to print.
 
     Raises:
         ConfigError: the folder holds no sweep, or the number of rows is out of range.
@@ -66,7 +66,7 @@ def write_report(folder: Path, out: Path | None) -> Path:
 
 
 def executor_of(name: str | None, address: str | None) -> object:
-    """What ``sweep.run`` takes as its executor, from the words of the command line."""
+    """The executor of ``sweep.run`` that the words of the command line name."""
     if name is None:
         if address is not None:
             raise ConfigError(COMMAND_LINE, "--address", "needs --executor ray")

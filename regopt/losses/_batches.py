@@ -1,4 +1,4 @@
-"""How a metric is put together from batches: a metric that is no mean over examples declares what is.
+"""Metrics of evaluations in batches: a metric that is no mean over examples declares the statistics that are.
 
 An evaluation in batches (``eval_batch_size`` of ``sweep.run`` and ``training.fit``) takes a metric for a mean over
 examples and averages it over batches. That is wrong for a perplexity, which is a function of a mean, and for an area
@@ -19,7 +19,7 @@ Scalar = TypeVar("Scalar", bound=jax.typing.ArrayLike)
 
 
 class Reduction(NamedTuple):
-    """What ``from_means`` and ``at_once`` declare, in the attribute ``reduction`` of a metric."""
+    """The declaration of ``from_means`` and ``at_once``: the attribute ``reduction`` of a metric."""
 
     statistics: Callable[..., Tree] | None  # as the metric, a tree of means over examples; None needs all outputs
     finish: Callable[

@@ -1,4 +1,4 @@
-"""What a penalty does with each parameter, as a table."""
+"""The effect of a penalty on each parameter, as a table."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

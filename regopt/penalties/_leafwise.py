@@ -112,7 +112,7 @@ class _Leafwise(NamedTuple):
         return next(iter(self.numbers))
 
     def chosen(self, params: Tree) -> Tree:
-        """Which leaves are penalised."""
+        """The mask of the leaves that are penalised."""
         on, strength = trees.resolve_mask(self.mask, params), self.numbers[self.strength_name]
         if jax.tree_util.all_leaves([strength]):
             return on

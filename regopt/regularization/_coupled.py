@@ -1,4 +1,4 @@
-"""Which coordinates a projection couples, read from its program, and whether an optimizer scales those alike.
+"""The coordinates that a projection couples, read from its program, and a check that an optimizer scales them alike.
 
 The Euclidean projection after a step in another metric ends at the solution of the constrained problem only where all
 coordinates that the projection couples have the same step: then the metric is a multiple of the Euclidean one there.

@@ -1,4 +1,4 @@
-"""What proximal steps, projections and decoupled decay ask of an optimizer, all of which move the parameters after it.
+"""The conditions of proximal steps, projections and decoupled decay, which move the parameters after an optimizer.
 
 The optimizer's program is read once at ``init`` and refused there, in one line, if it does not allow such a move.
 """
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """What ``metric_of`` finds in an optimizer's program."""
+    """The findings of ``metric_of`` in an optimizer's program."""
 
     trained: Tree  # bools by leaf: the gradient decides the update; no penalty touches the others
     uniform: Tree  # bools by leaf: all coordinates of the leaf have the same step
@@ -38,7 +38,7 @@ class Metric(NamedTuple):
 
 
 def metric_of(optimizer: optax.GradientTransformation, params: Tree, how: str = "proximal") -> Metric:
-    """What a proximal step or a constraint around this optimizer rests on; see ``regularize``.
+    """The metric that a proximal step or a constraint around this optimizer needs; see ``regularize``.
 
     With a proximal step the fixed points are the solutions of the regularised problem unless ``decays`` is true: then
     the problem includes the optimizer's own decay, in its own metric. A constraint is moreover refused where it couples
@@ -125,7 +125,7 @@ def check_points(found: reading.Reading, how: str) -> None:
 
 
 def _obstacle(value: Value) -> str:
-    """Why an update is not a metric times a mean of the gradients; "" if it is one."""
+    """The reason why an update is not a metric times a mean of the gradients; "" if it is one."""
     if value.kind == Kind.NONLINEAR:
         return value.why
     if HELD in value.sources:

@@ -1,4 +1,4 @@
-"""Which numbers of an optimizer's program are equal whatever its arguments are: value numbering.
+"""Value numbering: the numbers of an optimizer's program that are equal whatever its arguments are.
 
 A *key* stands for the common entry of a uniform value, of a linear one for that of its response. Values with the same
 key are equal; of values with different keys nothing is known. With it, "all steps are the same" is proved without a

@@ -38,7 +38,7 @@ class Program(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What the program of an update says about each leaf of the parameters and of the state."""
+    """The class of each leaf of the parameters and of the state, as the program of an update gives it."""
 
     updates: list[Value]  # for each leaf of the updates
     memory: list[Value]  # for each leaf of the state, before the update

@@ -1,4 +1,4 @@
-"""How each operation of a program combines the classes of its arguments, and their responses to a gradient of ones.
+"""The rules by which operations combine the classes of their arguments and their responses to a gradient of ones.
 
 An operation that is not listed is nonlinear in what depends on the gradient.
 """

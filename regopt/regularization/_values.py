@@ -1,4 +1,4 @@
-"""What a value in an optimizer's program is to the gradient: independent, linear coordinate by coordinate, or neither.
+"""The dependence of a value on the gradient: independent, linear coordinate by coordinate, or neither.
 
 ``_rules.py`` says how each operation combines these classes, and ``_program.py`` applies the rules to a program. With a
 value goes, where the program is evaluated and not only classified, its *response*: what it would be if every gradient

@@ -106,7 +106,7 @@ def plain(value: object) -> object:
 
 
 class Reportable(Protocol):
-    """What gives its findings itself: a ``Result`` of a sweep."""
+    """An object that gives its findings itself, as a ``Result`` of a sweep does."""
 
     def findings(self, title: str = "Sweep", *, thorough: bool = True) -> Findings:
         """The tables of a report."""

@@ -1,4 +1,4 @@
-"""What the figures show of a large sweep: the order of the numbers, the points of a scatter, the curves."""
+"""The part of a large sweep that the figures show: the order of the numbers, the points of a scatter, the curves."""
 
 import itertools
 from typing import NamedTuple

@@ -37,7 +37,7 @@ class Tracker(NamedTuple):
 
 
 class _Tool(Protocol[Run]):
-    """What differs between the tools."""
+    """The functions in which the tools differ."""
 
     def open(self, row: int, setting: Mapping[str, object]) -> Run:
         """Begin the run of a setting."""
@@ -189,14 +189,14 @@ def _live(name: str, tool: _Tool[Run], every: float) -> Tracker:
 
 
 class _Ended(Protocol):
-    """What a tracker reads of a ``Result``."""
+    """The part of a ``Result`` that a tracker reads."""
 
     @property
     def status(self) -> np.ndarray: ...
 
 
 class _Writer(Protocol):
-    """What is used of tensorboardX's ``SummaryWriter``."""
+    """The part of tensorboardX's ``SummaryWriter`` that is used."""
 
     def add_text(self, tag: str, text: str, /) -> object: ...
     def add_scalar(self, tag: str, value: float, step: int, /) -> object: ...
@@ -205,7 +205,7 @@ class _Writer(Protocol):
 
 
 class _Logged(Protocol):
-    """What is used of the runs of Weights & Biases; those of trackio have no summary."""
+    """The part of a run of Weights & Biases that is used; runs of trackio have no summary."""
 
     @property
     def summary(self) -> MutableMapping[str, object]: ...

@@ -1,4 +1,4 @@
-"""Whether a schedule's learning rates let stochastic gradient descent converge, with the sums themselves.
+"""The sums that decide whether stochastic gradient descent converges with the learning rates of a schedule.
 
 The sums over all counts from a first one on have closed forms, so every number may be traced. A beginning of finite
 length changes neither condition, so a warm-up needs no family of its own. Schedules given as functions are not covered,

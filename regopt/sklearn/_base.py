@@ -1,4 +1,4 @@
-"""What all estimators share: checks of the data, the grid of strengths, and the fit alone or along a path."""
+"""The common part of all estimators: checks of the data, the grid of strengths, and the fit alone or along a path."""
 
 import warnings
 from typing import Any
@@ -68,7 +68,7 @@ class Linear(BaseEstimator):
         return fit_path(self._recipe(y), layout, X, y, weights, np.asarray(strengths, float), numbers, float(self.tol))
 
     def _layout_and_numbers(self, X: np.ndarray) -> tuple[Layout, tuple[Any, ...]]:
-        """Where the features are in the program, and the numbers of the penalty but the strength."""
+        """The layout of the features in the program, and the numbers of the penalty except the strength."""
         layout = layout_of(X.shape[1], self._groups(X.shape[1]))
         if self._penalty in ("group_lasso", "sparse_group_lasso"):
             return layout, (*self._numbers(), self._group_weights(layout))

@@ -13,7 +13,7 @@ from regopt.sklearn._base import CrossValidated, Linear, Single, is_number
 
 
 class _Classification(ClassifierMixin, Linear):
-    """What classifiers share."""
+    """The common part of the classifiers."""
 
     _classifier = True
     _always_multinomial = False

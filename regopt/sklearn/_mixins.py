@@ -1,4 +1,4 @@
-"""What the estimators of one penalty share: their numbers, checked."""
+"""The common parts of the estimators of one penalty: their numbers, and the checks of these."""
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -7,7 +7,7 @@ from regopt.sklearn._base import Linear, is_number
 
 
 class Regression(RegressorMixin, Linear):
-    """What regressions share."""
+    """The common part of the regressions."""
 
     def predict(self, X):
         """The expected targets, ``[examples]``."""

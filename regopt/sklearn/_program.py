@@ -19,14 +19,14 @@ _SMALLEST = 16
 
 
 class Layout(NamedTuple):
-    """Where the features are in the padded array ``[examples, groups, members]``, or ``[examples, features]``."""
+    """The places of the features in the padded array ``[examples, groups, members]``, or ``[examples, features]``."""
 
     shape: tuple[int, ...]  # without the examples
     places: tuple[int, ...]  # of each feature in the flattened array
 
 
 class Recipe(NamedTuple):
-    """What is fixed when a program is compiled."""
+    """The values that are fixed when a program is compiled."""
 
     penalty: str
     family: str

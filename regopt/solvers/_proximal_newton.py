@@ -34,7 +34,7 @@ class _Now(NamedTuple):
 
 
 class Weighted(NamedTuple):
-    """What a quadratic model needs of a linear model on its data."""
+    """The parts of a linear model on its data that a quadratic model of it needs."""
 
     problem: LinearProblem
     family: Family

@@ -18,7 +18,7 @@ def gap_safe(
     weights: jax.Array | None = None,
     offset: jax.Array | None = None,
 ) -> jax.Array:
-    """Which coefficients may differ from 0 at the minimum; all others are 0 there, and may be left out.
+    """The coefficients that may differ from 0 at the minimum; all others are 0 there, and may be left out.
 
     The slopes of the loss at the minimum differ from those at ``params`` by at most ``|x_j| sqrt(2 L gap)``, where L
     bounds the curvature of the losses and ``|x_j|`` is the weighted norm of the column, centred if there is an

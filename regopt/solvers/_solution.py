@@ -1,4 +1,4 @@
-"""What a solver returns, and the certificate that comes with it."""
+"""The solution that a solver returns, with its certificate."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Which paths are followed on working sets from the host, rather than in a compiled program."""
+"""The choice of the paths that are followed on working sets from the host rather than in a compiled program."""
 
 from collections.abc import Callable
 from functools import partial

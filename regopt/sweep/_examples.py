@@ -21,8 +21,8 @@ def checked_examples(
     """The check of a supervised task.
 
     Args:
-        init: of the task.
-        predict: of the task.
+        init: the ``init`` of the task.
+        predict: the ``predict`` of the task.
         loss: ``(outputs, targets, h) -> scalar``.
         given: the loss and the metrics as they were given, by name; those with an attribute ``check_targets`` check the
             targets by ``check_targets(part, targets, outputs)``.

@@ -108,7 +108,7 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
 
 
 def check_model(model: NnxModel | LinenModel) -> None:
-    """Require a linen module, or what may be called with a setting, or with a setting and keys."""
+    """Require a linen module, a function of a setting, or a function of a setting and keys."""
     if isinstance(model, linen.Module):
         return
     build = functools.partial(model.__init__, None) if isinstance(model, type) else model  # nnx hides the signature

@@ -107,7 +107,7 @@ def _flat(nested: Tree) -> dict[tuple[str | int, ...], Tree]:
 
 
 def by_patterns(patterns: Patterns) -> Callable[[Key, Setting, Tree], Tree]:
-    """What chooses parameters by path patterns: one, several, or a mapping from patterns to bools."""
+    """The function that chooses parameters by path patterns: one, several, or a mapping from patterns to bools."""
     if not isinstance(patterns, Mapping):
         patterns = dict.fromkeys([patterns] if isinstance(patterns, str) else patterns, True)
 

@@ -1,4 +1,4 @@
-"""What a sweep would take: memory, arithmetic and time, measured on one segment, or read from compiled programs."""
+"""The plan of a sweep: memory, arithmetic and time, measured on one segment or read from compiled programs."""
 
 import math
 from dataclasses import dataclass, field
@@ -203,7 +203,7 @@ def _compiled(config: PlanConfig, target: Target) -> Plan:
 
 
 def _counted(group: GroupPlan) -> dict[str, str]:
-    """What is counted in a compiled program, as words."""
+    """The counts of a compiled program, as a text."""
     cost = group.cost
     if cost is None:
         return {}

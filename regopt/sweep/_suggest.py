@@ -164,7 +164,7 @@ def tell(
 
 
 class _Outcome(NamedTuple):
-    """What a trial has come to, over its repeats."""
+    """The outcome of a trial over its repeats."""
 
     unfinished: bool
     diverged: bool
@@ -244,7 +244,7 @@ def _suggested(
 
 
 def _labels(levels: Column) -> list["CategoricalChoiceType"]:
-    """How a study stores the values of a dimension: as they are, or by name where it could not tell them apart."""
+    """The values of a dimension as a study stores them: as they are, or by name where it could not tell them apart."""
     values = [value.item() if isinstance(value, np.generic) else value for value in levels]
     storable = [value for value in values if isinstance(value, str | bool | int | float | None)]
     if len(storable) == len(values) == len(set(storable)):

@@ -33,13 +33,13 @@ def all_finite(tree: Tree) -> bool:
 
 
 def assert_close(a: Tree, b: Tree, rtol: float = 2e-6) -> None:
-    """Equal up to a few roundings of float32, absolutely so near 0."""
+    """Require equality up to a few roundings of float32, absolute ones near 0."""
     chex.assert_trees_all_equal_structs(a, b)
     np.testing.assert_allclose(floats(a), floats(b), rtol=rtol, atol=1e-6)
 
 
 def assert_same_types(a: Tree, b: Tree, what: str) -> None:
-    """The same structure, and leaves of the same shapes and dtypes; the trees may be abstract."""
+    """Require one structure, and leaves of the same shapes and dtypes; the trees may be abstract."""
     chex.assert_trees_all_equal_structs(a, b)
     for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
         message = f"{what}{jax.tree_util.keystr(path)} is {_typed(x)} and becomes {_typed(y)}"

@@ -1,4 +1,4 @@
-"""What a law does with the object that a factory makes: a few updates, a value and a prox, a forward pass."""
+"""The calls that a law makes of a factory's object: a few updates, a value and a prox, a forward pass."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -77,7 +77,7 @@ def of_stopping(rule: Stopping, dtype: DTypeLike) -> Tree:
 def exercise(
     row: Row, numbers: Mapping[str, Number] = NO_NUMBERS, *, dtype: DTypeLike = jnp.float32, size: float = 1.0
 ) -> Tree:
-    """What a row's object does with these numbers, as a tree of arrays; pure, so that JAX may transform it.
+    """The results of a row's object with these numbers, as a tree of arrays; pure, so that JAX may transform it.
 
     Args:
         row: the factory and its usual numbers.

@@ -1,4 +1,4 @@
-"""Where the laws try a factory: small parameters, gradients, a least-squares problem and an input.
+"""The points at which the laws try a factory: small parameters, gradients, a least-squares problem and an input.
 
 Some entries are exactly zero, where slopes are most often lost.
 """

@@ -1,4 +1,4 @@
-"""What a catalogue says of one factory: how to call it, which numbers it takes, what is promised of its result."""
+"""The row of one factory in a catalogue: how to call it, the numbers that it takes, the promises of its result."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +10,13 @@ import jax
 from regopt._core.types import Number
 
 Numbers: TypeAlias = Mapping[str, Sequence[float]]  # values by argument
-# What a factory returns: an optax transformation, a penalty, a schedule or another kind, which ``Row.kind`` tells.
+# The object that a factory returns: a transformation, a penalty, a schedule or another kind, as ``Row.kind`` tells.
 Made: TypeAlias = Any
 NONE: Numbers = MappingProxyType({})
 
 
 class ProxTraits(NamedTuple):
-    """What a penalty's proximal operator promises beside being the minimum; each promise is checked.
+    """The promises of a penalty's proximal operator beside being the minimum; each promise is checked.
 
     The laws call the penalty on a matrix of shape (3, 4).
     """
@@ -77,7 +77,7 @@ class Row(NamedTuple):
         return (self.build or self.factory)(**(self.usual() | numbers))
 
     def function(self, *arguments: str) -> Callable[..., Made]:
-        """What to call with these arguments: the factory, or ``build`` where the factory wants more or takes less."""
+        """The function to call with these arguments: the factory, or ``build`` where the factory takes others."""
         try:
             inspect.signature(self.factory).bind(**dict.fromkeys(arguments))
         except TypeError:

@@ -21,9 +21,9 @@ def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | N
     """The metrics of a state on ``data.validation``, as floats.
 
     Args:
-        task: whose ``evaluate`` measures; without an attribute ``in_batches`` its metrics are means over examples.
-        state: of the task.
-        data: with the validation examples.
+        task: the task whose ``evaluate`` measures; without an attribute ``in_batches`` its metrics are means over examples.
+        state: a state of the task.
+        data: the data with the validation examples.
         h: the setting.
         batch_size: examples that are evaluated at a time, the last batch may be smaller; None takes all.
 

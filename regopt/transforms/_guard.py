@@ -195,7 +195,7 @@ def _cleaned(
 
 
 class _Seen(NamedTuple):
-    """What decides on a step, and what is reported; each array has the shape ()."""
+    """The numbers that decide on a step, and those that are reported; each array has the shape ()."""
 
     move: jax.Array  # largest magnitude of a move; infinite if the step is bad
     negligible: jax.Array  # a millionth of the rounding error of a parameter of mean size; 0 without parameters
@@ -203,7 +203,7 @@ class _Seen(NamedTuple):
 
 
 def _seen(grads: Tree, moves: Tree, params: Tree, before: Tree, after: Tree) -> _Seen:
-    """What the trees say about a step, in one pass over their leaves.
+    """The numbers of a step, from one pass over the leaves of its trees.
 
     All of it goes through one sort, so that the decision waits for all of it. XLA can then write the new parameters and
     moments in the place of the old ones; it would copy the old ones for what might read them later.

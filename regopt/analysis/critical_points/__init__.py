@@ -1,4 +1,4 @@
-"""Points where the gradient is zero: how many there are, of which index, how to find them and how to leave them.
+"""Points where the gradient is zero: their number, their index, the search for them and the way to leave them.
 
 The index of a critical point is the number of negative eigenvalues of the Hessian there: 0 at a minimum, all at a
 maximum, and both signs occur at a saddle. Dense functions form the Hessian and are meant for up to a few hundred

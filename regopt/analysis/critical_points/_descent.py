@@ -1,4 +1,4 @@
-"""What a gradient step does near a critical point: the terms of its Taylor series, and how long a saddle holds it."""
+"""Gradient steps near a critical point: the terms of the Taylor series, and the time that a saddle holds them."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -15,7 +15,7 @@ Objective = Callable[[Tree], jax.Array]
 
 
 class Inertia(NamedTuple):
-    """How many eigenvalues of a symmetric matrix are negative, zero and positive."""
+    """The numbers of negative, zero and positive eigenvalues of a symmetric matrix."""
 
     negative: jax.Array  # shape (), int32: the index
     zero: jax.Array  # shape (), int32
@@ -23,7 +23,7 @@ class Inertia(NamedTuple):
 
 
 class CriticalPoint(NamedTuple):
-    """Where a search ended."""
+    """The point at which a search ended."""
 
     params: Tree
     value: jax.Array  # shape (): the objective there

@@ -1,4 +1,4 @@
-"""What the programs of a sweep become on a device that is not there: compiled for it, read, never run."""
+"""Programs of a sweep compiled for devices that this machine lacks: they are read and never run."""
 
 from regopt.sweep.accelerators._cost import Cost
 from regopt.sweep.accelerators._targets import Target, target_of

@@ -1,4 +1,4 @@
-"""What one training step of a compiled program costs on a device, counted in the body of its training loop."""
+"""The cost of a training step on a device, counted in the body of the training loop of a compiled program."""
 
 import re
 from collections.abc import Iterator
@@ -31,17 +31,17 @@ class Cost(NamedTuple):
 
     @property
     def intensity(self) -> float:
-        """FLOP for a byte."""
+        """The arithmetic intensity: FLOP per byte."""
         return self.flops / self.bytes if self.bytes else float("inf")
 
     @property
     def binds(self) -> str:
-        """What takes longest: "matrix units", "bandwidth" or "launches"; "unknown" for a device without numbers."""
+        """The longest part: "matrix units", "bandwidth" or "launches"; "unknown" for a device without numbers."""
         return max(self.bounds, key=self.bounds.__getitem__, default="unknown")
 
     @property
     def said_of_seconds(self) -> str:
-        """How good ``seconds`` are, in words."""
+        """The source of ``seconds``, as words that tell how good they are."""
         if self.estimate is not None:
             return "by the compiler's estimate"
         return "at least" if self.bounds else "unknown"
@@ -58,11 +58,11 @@ def cost_of(
     """Count a training step.
 
     Args:
-        program: compiled.
-        flops: of the matrix products of a step, as the traced program has them.
-        steps: turns of the training loop.
-        speed: of the device.
-        precision: of the operands of matrix products, a key of ``speed.products``.
+        program: the compiled program.
+        flops: FLOP of the matrix products of a step, as the traced program has them.
+        steps: number of turns of the training loop.
+        speed: the speed of the device.
+        precision: the precision of the operands of matrix products, a key of ``speed.products``.
         inner: whether the training loop is inside of a loop over lanes.
 
     Returns:

@@ -26,7 +26,7 @@ class Array(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         bits = 8 if self.dtype == "pred" else int(match[1]) if (match := _BITS.match(self.dtype)) else 0
         return math.prod(self.shape) * bits // 8
 
@@ -48,7 +48,7 @@ class Instruction(NamedTuple):
 
     @property
     def called(self) -> list[str]:
-        """The computations that it calls, but for the condition of a loop."""
+        """The computations that the instruction calls, except the condition of a loop."""
         found = [name.strip().lstrip("%") for match in _CALLED.findall(self.rest) for name in match.split(",")]
         return [name for name in found if name]
 
@@ -75,7 +75,7 @@ class Module(NamedTuple):
                     yield from self.loops(name)
 
     def turns(self, loop: Instruction) -> int | None:
-        """How often a loop runs, where the text tells."""
+        """The number of turns of a loop, where the text tells."""
         known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
         if known:
             return int(known[1])

@@ -1,4 +1,4 @@
-"""A process of its own that compiles for a device that is not there.
+"""The compilation for a device that this machine lacks, in a process of its own.
 
 The plugin of a platform reads its settings when it is loaded, looks for devices, and stays. In a process of its own it
 changes nothing about the user's.
@@ -25,7 +25,7 @@ def answers(requests: list[Request], target: Target) -> list[Answer]:
 
     Args:
         requests: the groups.
-        target: the devices.
+        target: the devices to compile for.
 
     Returns:
         An answer for each group.
@@ -58,7 +58,7 @@ def answers(requests: list[Request], target: Target) -> list[Answer]:
 
 
 def _asked_elsewhere(asked: bytes, settings: dict[str, str]) -> Any:
-    """What another process, with some settings in its environment, answers."""
+    """The answers of another process, which has these variables in its environment."""
     with tempfile.TemporaryDirectory(prefix="regopt-plan-") as folder:
         request, reply = Path(folder, "request"), Path(folder, "reply")
         request.write_bytes(asked)
@@ -79,7 +79,7 @@ def _asked_elsewhere(asked: bytes, settings: dict[str, str]) -> Any:
 
 
 def _reason(said: str) -> str:
-    """The line of what a process said before it ended that tells why: that of a failed check, else the last."""
+    """The line of a process's output that tells why it ended: that of a failed check, else the last one."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     return next((line for line in lines if "Check failed" in line or line.startswith("Fatal")), lines[-1])
 

@@ -1,4 +1,4 @@
-"""What to compile for a device that is not there, and what is found: both travel to another process and back.
+"""The request to compile for a device that this machine lacks, and the answer; both travel between processes.
 
 A request holds shapes in place of arrays, so that it is small whatever the data are.
 """
@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the compiled programs of a group show."""
+    """The memory and the cost that the compiled programs of a group show."""
 
     held: int
     chunk: int
@@ -101,12 +101,12 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
     """Compile the programs of a group and read them.
 
     Args:
-        request: the group.
-        target: what the devices are.
-        devices: to compile for.
+        request: the group to compile.
+        target: the description of the devices.
+        devices: the devices to compile for.
 
     Returns:
-        What they show.
+        The memory and the cost of its programs.
     """
     form, programs = compiled(request, devices)
     lane_bytes, temporary = bytes_of(form.lane.leaves), temporary_bytes(programs.segment)

@@ -44,7 +44,7 @@ device_description_str: "NVIDIA H200"
 
 
 class Speed(NamedTuple):
-    """What a device does in a second."""
+    """The speed of a device."""
 
     bandwidth: float  # bytes between the device's memory and its cores
     products: dict[str, float]  # FLOP of matrix products by the precision of their operands

@@ -59,8 +59,8 @@ def write(folder: Path, tree: Tree) -> dict[str, FileRecord]:
     """Write the leaves of a tree into files of a folder that exists.
 
     Args:
-        folder: where.
-        tree: of NumPy or JAX arrays, numbers, or random keys.
+        folder: the folder to write into.
+        tree: a tree of NumPy or JAX arrays, numbers, or random keys.
 
     Returns:
         The names of the files, and what they are recognised by.
@@ -142,7 +142,7 @@ def _form(leaf: Tree) -> Tree:
 
 
 def _placed(array: np.ndarray, wanted: Tree) -> Tree:
-    """What was stored, as the leaf that is wanted: on its devices, unless that is a NumPy array."""
+    """The stored array in the form of the wanted leaf: on its devices, unless that is a NumPy array."""
     if isinstance(wanted, np.ndarray):
         return array
     value = (
@@ -152,7 +152,7 @@ def _placed(array: np.ndarray, wanted: Tree) -> Tree:
 
 
 def _pieces(leaf: jax.Array | np.ndarray) -> list[jax.Array | np.ndarray]:
-    """What lies on each device of a leaf whose first axis is divided among devices; else the leaf.
+    """The pieces of a leaf whose first axis is divided among devices, one for each device; else the leaf.
 
     On a CPU the pieces are NumPy arrays where they lie, while the whole would be a copy.
     """

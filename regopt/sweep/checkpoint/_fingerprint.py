@@ -1,6 +1,6 @@
-"""What two runs differ in, leaf by leaf: a run resumes only from a state that depends on the same things.
+"""The differences of two runs, leaf by leaf: a run resumes only from a state that depends on the same things.
 
-What is too large for a message, such as data or a program, stands in an identity as a ``digested`` leaf. Messages name
+Anything too large for a message, such as data or a program, stands in an identity as a ``digested`` leaf. Messages name
 such a leaf, and never show its digest.
 """
 

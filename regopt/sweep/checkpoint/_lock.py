@@ -104,7 +104,7 @@ def holder(folder: Path | str) -> Holder | None:
     """Find who has a store open, as far as one can tell from this host.
 
     Args:
-        folder: the sweep's.
+        folder: the folder of the sweep.
 
     Returns:
         The process; None if there is none or it is gone.

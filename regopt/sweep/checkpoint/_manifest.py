@@ -39,7 +39,7 @@ def read(folder: Path | str) -> Snapshot | None:
     """Read the manifest of the newest state of a store, which needs no lock; the arrays are not looked at.
 
     Args:
-        folder: the sweep's.
+        folder: the folder of the sweep.
 
     Returns:
         The state; None if nothing was saved.
@@ -78,7 +78,7 @@ def write(path: Path, found: Snapshot) -> None:
 
 
 def snapshot(path: Path) -> Snapshot | None:
-    """What the manifest in a state's folder says; None if it is damaged or missing.
+    """The content of the manifest in a state's folder; None if it is damaged or missing.
 
     Raises:
         StoreMismatchError: it has the format of another version.

@@ -116,7 +116,7 @@ class Store:
 
         Args:
             number: how far the run is, such as segments done.
-            tree: of NumPy or JAX arrays, numbers, or random keys.
+            tree: a tree of NumPy or JAX arrays, numbers, or random keys.
             done: nothing is left to do.
 
         Raises:

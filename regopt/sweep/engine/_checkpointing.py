@@ -1,4 +1,4 @@
-"""When a sweep is saved: its state after a number of seconds, and the table that people read."""
+"""The saves of a sweep: of its state every few seconds, and of the table that people read."""
 
 import time
 from pathlib import Path

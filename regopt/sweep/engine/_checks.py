@@ -54,13 +54,13 @@ def check_noise(noise: object) -> None:
 
 
 def check_mapping(mapping: object) -> None:
-    """It is None, or one of the ways in which the lanes of a chunk run."""
+    """Check that the mapping is None, or one of the ways in which the lanes of a chunk run."""
     if not (mapping is None or (isinstance(mapping, str) and mapping in ("vmap", "map", "measured"))):
         raise ValueError(f'mapping must be "vmap", "map" or "measured", got {brief(mapping)}')
 
 
 def check_precision(precision: object) -> None:
-    """It is None, or what ``jax.default_matmul_precision`` takes."""
+    """Check that the precision is None, or one that ``jax.default_matmul_precision`` takes."""
     if precision is None:
         return
     try:
@@ -72,7 +72,7 @@ def check_precision(precision: object) -> None:
 
 
 def check_scheduler(scheduler: object) -> None:
-    """It is a scheduler, or None."""
+    """Check that the argument is a scheduler, or None."""
     if not isinstance(scheduler, Scheduler | None):
         raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
 
@@ -113,7 +113,7 @@ def check_batch_sizes(settings: Settings, batch_size: int | None) -> None:
 
 
 def check_decision(decision: object, settings: int) -> None:
-    """A scheduler returned a decision on this many settings, so that all of it can be acted on."""
+    """Check that a scheduler returned a decision, with an entry for each of this many settings."""
     if not isinstance(decision, Decision):
         raise ValueError(f"the scheduler must return a Decision, got {brief(decision)}")
     flags = {"wait": decision.wait, "prune": decision.prune}
@@ -127,7 +127,7 @@ def check_decision(decision: object, settings: int) -> None:
 
 
 def check_save_every(seconds: object) -> None:
-    """It is a number of seconds >= 0."""
+    """Check that the argument is a number of seconds >= 0."""
     check_number("save_every", seconds, "[0, inf)")
 
 
@@ -187,7 +187,7 @@ def check_metric_names(metrics: Sequence[str], settings: Settings) -> None:
 
 
 def check_leaves(state: Tree, devices: int) -> None:
-    """JAX spreads no array without elements over several devices."""
+    """Check that all arrays have elements, because JAX spreads no empty array over several devices."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if devices > 1 and 0 in leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator=".")

@@ -49,7 +49,7 @@ def name_of(value: Any) -> str:
 
 
 def _words(value: object, seen: dict[int, object]) -> Iterator[str]:
-    """What a value does, in words that do not depend on the process."""
+    """A description of what a value does, in words that do not depend on the process."""
     if isinstance(value, PLAIN):
         yield f"{type(value).__name__} {value!r}"
         return

@@ -51,10 +51,10 @@ def abstract(tree: Tree) -> Abstract:
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What a group's programs are compiled for: equal forms have the same programs.
+    """The form that a group's programs are compiled for: equal forms have the same programs.
 
     Attributes:
-        recipe: how the lanes train.
+        recipe: the recipe by which the lanes train.
         devices: what they run on.
         shared: shapes of what all lanes read.
         block: shapes of the batches of a segment, where the data stream; no leaves elsewhere.
@@ -167,7 +167,7 @@ def _known(make: Callable[[Form], Made], form: Form) -> Made:
 
 @functools.cache
 def _remembered(make: Callable[[Form], Any]) -> Any:
-    """What is made of forms under JAX's options, which change it too."""
+    """A cache of what is made from forms; JAX's options are part of its key, because they change the programs too."""
 
     @functools.lru_cache(maxsize=32)
     def made(form: Form, options: tuple[tuple[str, str], ...]) -> Any:

@@ -39,7 +39,7 @@ Patience = Number | Callable[[Setting], Number]
 
 @runtime_checkable
 class Submits(Protocol):
-    """What is needed of an executor of ``concurrent.futures``, or of a library with the same interface."""
+    """The interface of an executor of ``concurrent.futures``, or of a library that has the same one."""
 
     def submit(self, fn: Callable[..., object], /, *args: object) -> Any:
         """Hand a call over; gives a future with ``done`` and ``result``."""
@@ -135,7 +135,7 @@ class SweepConfig:
 
     @functools.cached_property
     def stream(self) -> Stream | None:
-        """What gives the training batches, where the data stream; None for arrays in memory."""
+        """The stream of the training batches; None for arrays in memory."""
         if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.train)):
             check_data(self.data)
         key = jax.random.key(0) if self.key is None else self.key

@@ -15,9 +15,9 @@ def counted_flops(
     XLA counts the body of a loop once, so the other steps are added.
 
     Args:
-        recipe: how the lane trains.
-        lane: its form.
-        own: that of its constants.
+        recipe: the recipe by which the lane trains.
+        lane: the form of the lane.
+        own: the form of its constants.
         shared: what all lanes read.
         feed: the form of a block of batches, where the data stream, else None.
         segment: the program of a call.

@@ -1,4 +1,4 @@
-"""What a task does with its data and its settings, looked at before a program is built."""
+"""Checks of what a task does with its data and its settings, before a program is built."""
 
 import functools
 import logging
@@ -22,8 +22,8 @@ def check_examples(config: SweepConfig, settings: Settings, firsts: Sequence[int
     """Let the task check the data with the first setting of each group.
 
     Args:
-        config: of the sweep.
-        settings: its settings.
+        config: the arguments of the sweep.
+        settings: the settings of the sweep.
         firsts: the first row of each group.
     """
     check = getattr(config.task, "check", None)

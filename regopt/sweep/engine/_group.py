@@ -33,11 +33,11 @@ class Group:
     """The lanes of one group of settings on their devices.
 
     Args:
-        recipe: how they train.
+        recipe: the recipe by which they train.
         numbers: the traced columns, each ``[lanes]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         shared: what all lanes read, on the devices (``on_each``).
-        devices: what to run on.
+        devices: the devices to run on.
         chunk: lanes of a device in one call; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
         packed: whether calls are filled with whoever trains; else each lane has a seat of its own.
@@ -147,7 +147,7 @@ class Group:
         return self._segments.new_seconds()
 
     def seats_of_call(self, seats: np.ndarray) -> int:
-        """How many seats the call has that was reported with these seats."""
+        """The number of seats of the call that was reported with these seats."""
         return self.devices * self.held.places.sizes.chunk_of(seats)
 
     def start(self, lanes: np.ndarray) -> None:
@@ -270,7 +270,7 @@ class Group:
         )
 
     def _at(self, places: Places, lanes: np.ndarray) -> np.ndarray:
-        """Where lanes lie in the whole buffer, device after device."""
+        """The entries of lanes in the whole buffer, device after device."""
         return places.device[lanes] * self.capacity + places.place[lanes]
 
     def _given(self, lanes: np.ndarray) -> Constants:

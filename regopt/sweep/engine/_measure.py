@@ -1,4 +1,4 @@
-"""Which mapping of lanes is the fastest, measured on the real program: all lanes of a chunk at once, or one by one.
+"""The fastest mapping of lanes, measured on the real program: all lanes of a chunk at once, or one by one.
 
 One call of the default program tells how long the sweep would take. Candidates are compiled and timed, two segments of
 one call each, as long as they cost no more than a small share of that, so a short sweep measures nothing. The choice is
@@ -27,7 +27,7 @@ _REMEMBERED: dict[str, "Choice"] = {}
 
 
 class Choice(NamedTuple):
-    """How the lanes of a group run."""
+    """The mapping and the chunk of a group's lanes."""
 
     mapping: Mapped | None  # None chooses by the program
     chunk: int | None  # lanes of a device in one call; None for what fits

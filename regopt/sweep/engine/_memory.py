@@ -1,4 +1,4 @@
-"""How many lanes fit in the cache and in the memory of a device, at rest and in training."""
+"""The number of lanes that fit in the cache and in the memory of a device, at rest and in training."""
 
 import os
 import pathlib

@@ -107,7 +107,7 @@ class Asked(Setting):
         return super().__contains__(name)
 
     def get(self, name: str, default: object = None) -> object:
-        """As of a dict."""
+        """The value of a column, or the default; the column counts as asked for."""
         self.asked.add(name)
         return super().get(name, default)
 
@@ -119,22 +119,22 @@ class Asked(Setting):
         return super().__iter__()
 
     def keys(self) -> KeysView[str]:
-        """As of a dict."""
+        """``dict.keys``; all columns count as asked for."""
         self._all()
         return super().keys()
 
     def values(self) -> ValuesView[object]:
-        """As of a dict."""
+        """``dict.values``; all columns count as asked for."""
         self._all()
         return super().values()
 
     def items(self) -> ItemsView[str, object]:
-        """As of a dict."""
+        """``dict.items``; all columns count as asked for."""
         self._all()
         return super().items()
 
     def copy(self) -> Setting:
-        """As of a dict."""
+        """``dict.copy``; all columns count as asked for."""
         self._all()
         return super().copy()
 

@@ -33,7 +33,7 @@ class Sizes:
     """The sizes of calls: ``chunk`` seats of a device, and a quarter of that, and so on down to one.
 
     Args:
-        chunk: the seats of a device in the largest.
+        chunk: the seats of a device in the largest calls.
         devices: the number of devices.
     """
 
@@ -51,7 +51,7 @@ class Sizes:
         return int(seat - self.firsts[size]) // int(self.chunks[size])
 
     def of(self, seats: np.ndarray | int) -> np.ndarray:
-        """Which size the call of each seat has, counted from the largest."""
+        """The size of the call of each seat, counted from the largest."""
         return np.searchsorted(self.firsts, seats, "right") - 1
 
     def first_of(self, chunk: int) -> int:

@@ -44,7 +44,7 @@ def devices_of(config: SweepConfig) -> tuple[Device, ...]:
 
 
 def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.ndarray]]:
-    """How the settings of each group train, and which they are."""
+    """The recipe of each group, and the rows of its settings."""
     task = config.task
     frozen = getattr(task, "frozen", None)
     recipe = Recipe(
@@ -83,8 +83,8 @@ def prepare(
     """Compile what trains all settings.
 
     Args:
-        config: of the sweep.
-        shared: from ``share_data``.
+        config: the arguments of the sweep.
+        shared: the arrays from ``share_data``.
         stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
         capacities: of each group the settings that are held at the same time; by default as ``config.slots`` says.
 
@@ -160,9 +160,9 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
     """All that the bits of a sweep depend on, as nested dictionaries of JSON values.
 
     Args:
-        config: of the sweep.
-        groups: compiled.
-        settings: those that the groups train.
+        config: the arguments of the sweep.
+        groups: the compiled groups.
+        settings: the settings that the groups train.
 
     Returns:
         Versions and devices, the arguments that matter, and digests of settings, data, key, scheduler and programs.
@@ -200,7 +200,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
 
 
 def _parts(config: SweepConfig) -> dict[str, JsonObject]:
-    """What the programs are made of, to tell what has changed where they have."""
+    """The parts that the programs are made of, so that a message can name the ones that have changed."""
     task = config.task
     functions = {"init": task.init, "step": task.step, "evaluate": task.evaluate}
     named = {**(functions if task.parts is None else task.parts()), "patience": config.patience}

@@ -52,7 +52,7 @@ def train_lane(
     """One segment of training and an evaluation.
 
     Args:
-        recipe: how to train.
+        recipe: the recipe of the training.
         keys: of the whole sweep.
         first_step: steps done before this segment, shape ().
         data: training and validation examples.
@@ -127,7 +127,7 @@ def _zeros(
 
 
 def one_by_one(train: Callable[..., Tree]) -> Callable[..., Tree]:
-    """As ``jax.vmap``, but a lane begins when the one before has ended."""
+    """The function lifted over lanes as by ``jax.vmap``, except that a lane begins when the one before has ended."""
     return lambda *lanes: jax.lax.map(lambda lane: train(*lane), lanes)
 
 

@@ -1,4 +1,4 @@
-"""How a group of settings trains, and the trees of arrays that its program takes and gives."""
+"""The recipe of a group of settings, and the trees of arrays that its program takes and gives."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ class Lane(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all lanes read: once on each device, whatever the number of groups."""
+    """The arrays that all lanes read, once on each device, whatever the number of groups."""
 
     data: Splits
     keys: Keys
@@ -35,7 +35,7 @@ class Shared(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """What a lane is given and never changes."""
+    """The constants of a lane, which training never changes."""
 
     numbers: dict[str, jax.Array]  # the traced part of the setting
     index: jax.Array  # shape (), int32: which setting of the sweep this is
@@ -56,7 +56,7 @@ def static_values(values: Setting) -> tuple[StaticValue, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one group of settings trains; hashable where its static values and functions are."""
+    """The recipe by which one group of settings trains; hashable where its static values and functions are."""
 
     task: Task
     static: tuple["StaticValue", ...]

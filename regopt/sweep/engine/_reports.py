@@ -1,4 +1,4 @@
-"""What calls give back, each read while the next one runs."""
+"""The results of calls, each read while the next call runs."""
 
 import time
 from collections.abc import Iterable, Iterator

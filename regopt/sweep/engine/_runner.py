@@ -48,7 +48,7 @@ class Runner:
             checkpointing: where the sweep is saved and resumed from; None saves nothing.
             halt: tells whether an end has been asked for; by default SIGINT asks for it.
             progress: show a progress line.
-            callbacks: told of each segment and of the end.
+            callbacks: the callbacks, which are told of each segment and of the end.
 
         Returns:
             The result; interrupted where a signal ended the sweep before all settings were done.
@@ -62,7 +62,7 @@ class Runner:
         """Train one setting again, alone, in the seats that it had before; None trains all of them again.
 
         Args:
-            setting: which one.
+            setting: the row of the setting.
             before: the history of the training before.
 
         Returns:
@@ -214,7 +214,7 @@ class Runner:
         return counts
 
     def _result(self, state: SweepState, *, interrupted: bool) -> Result:
-        """What is known so far."""
+        """The result as far as it is known."""
         largest = max(self.groups, key=lambda group: len(group.indices))
         history, config = state.history, self._config
         return Result(

@@ -1,8 +1,9 @@
 """Ctrl-C and SIGTERM as requests to end rather than exceptions, so that the calls that run are finished first.
 
 Python runs the handler of a signal between two of its own instructions, so none runs while the main thread waits for
-XLA, and an exception that a handler raises is lost where XLA calls Python while it traces. Who asks twice does not want
-to wait: a thread hears of the second signal as it arrives, and ends the process if the main thread does not.
+XLA, and an exception that a handler raises is lost where XLA calls Python while it traces. A user who asks
+twice does not want to wait: a thread hears of the second signal as it arrives, and ends the process if the main thread
+does not.
 """
 
 import atexit

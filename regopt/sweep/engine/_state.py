@@ -54,7 +54,7 @@ class Spent:
         self.compile_seconds += compile_seconds
 
     def to_array(self) -> np.ndarray:
-        """All as numbers, for a store."""
+        """All costs as numbers, for a store."""
         return np.array([self.seconds_now, self.trained, self.seats, self.trace_seconds, self.compile_seconds], float)
 
     def add(self, numbers: np.ndarray) -> None:

@@ -34,12 +34,12 @@ class Stream(NamedTuple):
 
 
 def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
-    """What gives the batches of a training part that streams; None for arrays that are held in memory.
+    """The stream of a training part that is not held in memory; None for arrays that are.
 
     Args:
         train: arrays, memory-mapped arrays, a function from step to batch, or a data set of batches.
         batch_size: rows in a batch, for memory-mapped arrays.
-        key: of the order of the rows.
+        key: the key of the order of the rows.
 
     Returns:
         The stream.

@@ -1,4 +1,4 @@
-"""How much arithmetic one product of a training step does, from which the default mapping of lanes on a CPU follows.
+"""The arithmetic of the products of a training step, from which the default mapping of lanes on a CPU follows.
 
 XLA spends a few microseconds on each operation of a program for a CPU. Where products are small, lanes that run at once
 share this time. Where each product keeps a core busy for long there is nothing to share: lanes that run one after the

@@ -1,4 +1,4 @@
-"""Where the lanes of a sweep train, beyond the process that asks for it."""
+"""Executors, which train the lanes of a sweep outside of the process that asks for it."""
 
 from regopt.sweep.executors._futures import Futures
 from regopt.sweep.executors._ray import Ray

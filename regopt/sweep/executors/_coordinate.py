@@ -59,7 +59,7 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
     """The workers of a sweep, and what runs it on them.
 
     Args:
-        config: of the sweep.
+        config: the arguments of the sweep.
         stored: the fingerprint of what is saved already, which is gone on with.
 
     Yields:
@@ -90,7 +90,7 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
 
 
 def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: JsonObject | None) -> Job:
-    """What the workers are to build; what is saved already decides what the arguments leave open."""
+    """The job of the workers; a saved sweep decides whatever the arguments leave open."""
     given = [each.name for each in fields(config) if each.init and each.name not in _LOCAL]
     arguments = {name: getattr(config, name) for name in given}
     if config.held_out is not None:  # a worker divides the data into the same folds

@@ -38,13 +38,13 @@ class ShardedGroup(Group):
     """A group with one shard of its lanes in place of each device.
 
     Args:
-        recipe: how the lanes train.
+        recipe: the recipe by which the lanes train.
         numbers: the traced columns, each ``[settings]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         shared: what all lanes read.
-        number: which group of the sweep this is.
-        facts: what a worker says of the compiled programs.
-        shards: where the lanes are.
+        number: the number of this group in the sweep.
+        facts: the report of a worker on the compiled programs.
+        shards: the shards that hold the lanes.
         packed: whether calls are filled with whoever trains.
         frozen: gives the parameters that are not trained; None where all are.
     """

@@ -1,4 +1,4 @@
-"""What restores a lost shard: its lanes as they were when they were last read, and the operations since."""
+"""The journal that restores a lost shard: its lanes when they were last read, and the operations since."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Journal:
         self._since.pop((group, shard), None)
 
     def note(self, group: int, shard: int, operation: Operation, now: float) -> None:
-        """A shard has done an operation."""
+        """Note that a shard has done an operation."""
         self._log[group, shard].append(operation)
         self._since.setdefault((group, shard), now)
 

@@ -43,19 +43,19 @@ class Leases:
         return self._all[handle]
 
     def of(self, shard: int) -> list[UnderWay]:
-        """Those of a shard."""
+        """The leases of a shard."""
         return [self._all[handle] for handle in self._of_shard[shard]]
 
     def owed_by(self, worker: str) -> list[Hashable]:
-        """Those of a worker."""
+        """The leases that a worker has to answer."""
         return [handle for handle, its in self._all.items() if its.worker == worker] if self._owing[worker] else []
 
     def firsts(self) -> list[Hashable]:
-        """The first one of each shard."""
+        """The first lease of each shard."""
         return [handles[0] for handles in self._of_shard.values() if handles]
 
     def handles(self) -> list[Hashable]:
-        """All of them."""
+        """The handles of all leases."""
         return list(self._all)
 
     def begin(self, handle: Hashable, its: UnderWay) -> None:

@@ -1,4 +1,4 @@
-"""What travels between the coordinator of a sweep and its workers: jobs, leases, answers, and arrays on their way."""
+"""Messages between the coordinator of a sweep and its workers: jobs, leases, answers, and arrays on their way."""
 
 import itertools
 import mmap
@@ -41,7 +41,7 @@ class MappedFile:
 
 
 class Job(NamedTuple):
-    """What a worker needs in order to build the programs of a sweep, besides its data."""
+    """The order to build the programs of a sweep: all that a worker needs besides the data."""
 
     token: str  # a worker keeps what it has built for a token
     arguments: Mapping[str, Any]  # of ``SweepConfig``
@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a worker tells about a compiled group."""
+    """The report of a worker on a compiled group."""
 
     capacity: int  # places of a shard
     chunk: int
@@ -66,7 +66,7 @@ class Facts(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a worker tells once its programs are compiled."""
+    """The report of a worker whose programs are compiled."""
 
     environment: JsonObject  # versions, kind of device and options, as ``regopt._core.io.environment`` has them
     groups: list[Facts]
@@ -114,7 +114,7 @@ Operation: TypeAlias = Start | Train | Write | Read
 
 
 def ends(marks: Marks) -> np.ndarray:
-    """Which lanes of a call end with it, from their ``Marks``, ``[lanes]`` bool."""
+    """The lanes of a call that end with it, from their ``Marks``, ``[lanes]`` bool."""
     return (np.asarray(marks.first_bad_step) > 0) | (np.asarray(marks.stop) > 0)
 
 
@@ -123,7 +123,7 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
 
     Args:
         train: the part.
-        places: of the lanes on their shard.
+        places: the places of the lanes on their shard.
         ended: for each lane of the group the segment in which it has ended, ``NEVER`` for others. It is read when a
             segment begins, and so must know the segments before.
 
@@ -155,7 +155,7 @@ class Lease(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a call of a segment gives, lane by lane."""
+    """The results of one call of a segment, lane by lane."""
 
     segment: int
     lanes: np.ndarray

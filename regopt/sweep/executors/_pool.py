@@ -1,4 +1,4 @@
-"""What the coordinator of a sweep asks of an engine: workers that run leases, and word of those that are lost."""
+"""The interface of an engine: workers that run the leases of a coordinator, and reports of those that are lost."""
 
 from collections.abc import Collection, Hashable
 from pathlib import Path
@@ -45,7 +45,7 @@ class Pool(Protocol):
         ...
 
     def clock(self) -> float:
-        """Seconds that pass, from any start."""
+        """The seconds since an arbitrary start."""
         ...
 
     def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
@@ -71,7 +71,7 @@ class Pool(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """How the lanes of a sweep train beyond its process; ``sweep.Ray`` and ``sweep.Futures`` are engines.
+    """An engine that trains the lanes of a sweep outside of its process; ``sweep.Ray`` and ``sweep.Futures`` are engines.
 
     Attributes:
         shards: pieces that the lanes are divided into; None leaves it to the number of workers.
@@ -79,7 +79,7 @@ class Engine(Protocol):
 
     @property
     def shards(self) -> int | None:
-        """See above."""
+        """The pieces that the lanes are divided into; None leaves it to the number of workers."""
         ...
 
     def pool(self, folder: Path | None) -> Pool:

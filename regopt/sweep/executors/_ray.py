@@ -39,7 +39,7 @@ class Ray:
     to the same bits. A worker that receives SIGTERM finishes the calls in hand and hands its lanes over.
 
     Args:
-        address: of the cluster; "auto" for the one that this machine belongs to. None joins what ``ray.init`` has
+        address: the address of the cluster; "auto" for the one that this machine belongs to. None joins what ``ray.init`` has
             connected to, or starts a cluster on this machine.
         workers: the number of workers, >= 1; None takes as many as the cluster has room for.
         num_cpus: CPUs of a worker, > 0.
@@ -50,7 +50,7 @@ class Ray:
             up to four for each worker that there is room for at the start, while each has 64 settings.
         lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than one call,
             and than what is done again when a worker is lost.
-        runtime_env: of the workers, as Ray takes it.
+        runtime_env: the environment of the workers, as Ray takes it.
 
     Raises:
         ValueError: an argument is out of range.
@@ -142,7 +142,7 @@ class RayPool:
         return prepared
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
-        """What the first worker says once it is ready, or another one in its place."""
+        """The report of the first worker that is ready, or of one in its place."""
         name, actor = self._starting.pop(handle := self._start(job))
         self._actors[name] = actor
         try:
@@ -237,7 +237,7 @@ class RayPool:
         self._greet()
 
     def _greet(self) -> None:
-        """Take the workers in that have compiled their programs."""
+        """Add the workers that have compiled their programs."""
         if not self._starting:
             return
         ready, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)

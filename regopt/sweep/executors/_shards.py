@@ -32,7 +32,7 @@ class Shards:
     """The shards of a sweep, each with one worker at a time.
 
     Args:
-        pool: the workers.
+        pool: the pool of the workers.
         count: the number of shards.
         every: seconds between two readings of a shard's lanes, at least.
 
@@ -96,7 +96,7 @@ class Shards:
         """Run operations, those of one shard in their order.
 
         Args:
-            tasks: what to do.
+            tasks: the operations to do.
             halt: asked before each operation; after it returns True none is begun, and those under way are awaited.
             refresh: how to read the lanes of a shard where they train for long, so that little is repeated when a
                 worker is lost; these readings are yielded as well.
@@ -153,7 +153,7 @@ class Shards:
         return self._leases.firsts()
 
     def _operations(self, task: Task) -> tuple[Operation, ...]:
-        """What a worker is asked to do for a task."""
+        """The operations that a worker does for a task."""
         return (task.operation,)
 
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:

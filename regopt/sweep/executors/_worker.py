@@ -1,4 +1,4 @@
-"""What a worker of an executor does: it holds shards of the lanes of a sweep and trains them on its own device.
+"""The worker of an executor, which holds shards of the lanes of a sweep and trains them on its own device.
 
 A shard is to a worker what a device is to a sweep in one process: a buffer with places for lanes, and calls with
 ``chunk`` seats. What a worker computes depends on nothing but its job and the operations on a shard, so the same
@@ -54,7 +54,7 @@ class Worker:
     """The programs of a sweep and the shards that this process holds.
 
     Args:
-        job: what to build.
+        job: the order to build programs.
         data: the examples of the sweep.
     """
 
@@ -216,7 +216,7 @@ def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:
 
 
 def _written(group: Group, at: np.ndarray, entries: Tree) -> Held:
-    """What the group holds with entries put at some places, ``chunk`` at a time so that one program is enough."""
+    """The arrays of the group with entries put at some places, ``chunk`` at a time so that one program is enough."""
     held = group.held
     buffer, constants = held.buffer, held.constants
     for ids, some in _in_chunks(group, at, entries):

@@ -1,4 +1,4 @@
-"""What a sweep found: its history, its result, statistics of it, and the files that it is saved in."""
+"""The findings of a sweep: its history, its result, statistics of it, and the files that it is saved in."""
 
 from regopt.sweep.results._best import Best
 from regopt.sweep.results._importance import Importance, importance

@@ -86,7 +86,7 @@ class StatesInFolder(StatesAtRest):
     """The ``States`` of a sweep's checkpoint folder, read when the first of them is asked for.
 
     Args:
-        folder: of the sweep.
+        folder: the folder of the sweep.
         about: for each group the rows of its settings, the capacity of a device, and the paths of its arrays.
         kept_step: [settings], int: the steps of the states that the table tells of.
         curves: the metrics of the table, each [settings, evaluations], by which states of another sweep are known.

@@ -13,7 +13,7 @@ from regopt.sweep.space import Settings
 
 
 class Marks(NamedTuple):
-    """What the host needs to decide whether a lane goes on; int32 scalars of one lane."""
+    """The numbers from which the host decides whether a lane goes on; int32 scalars of one lane."""
 
     first_bad_step: jax.Array  # the first step of the segment with a NaN or an infinity, 0 without one
     stop: jax.Array

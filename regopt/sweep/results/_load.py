@@ -127,7 +127,7 @@ def _check_sizes(file: IO[bytes]) -> None:
 
 
 def _identity(folder: str | Path) -> JsonObject:
-    """What the checkpoint of a sweep says of it; nothing where there is none."""
+    """The identity that the checkpoint of a sweep records; empty where there is no checkpoint."""
     try:
         found = checkpoint.read(folder)
     except checkpoint.StoreError:  # the states are damaged, the result may be whole

@@ -22,7 +22,7 @@ def repeated(settings: Settings, diverged: np.ndarray, kept: Mapping[str, np.nda
     """Average the kept metrics over the repeats of each setting.
 
     Args:
-        settings: of the sweep.
+        settings: the settings of the sweep.
         diverged: [settings], bool.
         kept: metrics at the kept steps, each [settings].
         over: the columns that only repeat a setting.

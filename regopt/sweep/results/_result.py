@@ -181,7 +181,7 @@ class Result(Tables):
         """The tables of this result as ``regopt.report`` takes them; its functions take the result itself too.
 
         Args:
-            title: of the report.
+            title: the title of the report.
             thorough: whether to add repeats, importance and separations; the forests of the importance take seconds.
 
         Returns:
@@ -196,7 +196,7 @@ class Result(Tables):
 
         Args:
             path: the file.
-            title: of the page.
+            title: the title of the page.
         """
         from regopt.report import write_page
 

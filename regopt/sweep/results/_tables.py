@@ -122,7 +122,7 @@ class Tables:
         )
 
     def lineage(self) -> "pandas.DataFrame":
-        """Which setting continued from whose state, and with which numbers, after a ``population_based_training``.
+        """The lineage of settings in a ``population_based_training``: whose state each continued, with which numbers.
 
         Returns:
             A row for each setting and segment trained: ``setting``, the ``step`` at which the segment began, the

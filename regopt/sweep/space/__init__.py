@@ -1,4 +1,4 @@
-"""Which settings to train: the dimensions of a space, the designs that draw from it, and the table of settings."""
+"""The settings to train: the dimensions of a space, the designs that draw from it, and the table of settings."""
 
 from regopt.sweep.space._conditional import conditional
 from regopt.sweep.space._designs import from_columns, grid, latin_hypercube, random, sobol

@@ -1,4 +1,4 @@
-"""How settings are drawn from a space: grids, random and low-discrepancy designs, or listed one by one."""
+"""Designs that draw settings from a space: grids, random and low-discrepancy designs, or settings listed one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
 

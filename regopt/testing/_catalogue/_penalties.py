@@ -26,7 +26,7 @@ def flipped(w: jax.Array) -> jax.Array:
 
 
 def tied(strength) -> Penalty:
-    """Of the parameters and half of them, seen from the parameters."""
+    """The penalty that ties the parameters to half of them, as a function of the parameters alone."""
     penalty = penalties.tie("first", "second", strength)
 
     def pair(params):
@@ -39,7 +39,7 @@ def tied(strength) -> Penalty:
 
 
 def of_activations(penalize) -> Callable[..., Penalty]:
-    """The parameters as activations."""
+    """The penalty of activations, with the parameters in their place."""
     return lambda **numbers: Penalty(lambda params: penalize(params, **numbers), None, lambda params: params)
 
 
@@ -49,12 +49,12 @@ def sparse_groups(entries, groups, squares) -> Penalty:
 
 
 def doubled(**numbers: Number) -> dict[str, Number]:
-    """The numbers, the strength twice."""
+    """The numbers with twice the strength."""
     return numbers | {"strength": 2 * numbers["strength"]}
 
 
 def same(**numbers: Number) -> dict[str, Number]:
-    """The numbers."""
+    """The same numbers."""
     return numbers
 
 

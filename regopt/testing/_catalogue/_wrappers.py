@@ -63,7 +63,7 @@ def regularized(variant: str, penalty: Callable[[Number], Penalty], how: How) ->
 
 
 def elastic_net(strength: Number) -> Penalty:
-    """Half of it L1, half L2."""
+    """The elastic net of which half is the L1 norm and half the square."""
     return penalties.elastic_net(strength, 0.5)
 
 

@@ -40,7 +40,7 @@ def descend(
 
 
 def the_carry_on_full_batches_stays_closed(row: Row, dtype: DTypeLike, x64: bool) -> None:
-    """With float32 tracers as numbers and float32 gradients, whatever the precision of JAX."""
+    """The dtypes stay with float32 tracers as numbers and float32 gradients, whatever the precision of JAX."""
     with jax.enable_x64(x64), under(dtype):
         params = parameters(dtype)
 
@@ -58,7 +58,7 @@ def the_carry_on_full_batches_stays_closed(row: Row, dtype: DTypeLike, x64: bool
 
 
 def the_state_on_full_batches_does_not_depend_on_the_values(row: Row) -> None:
-    """Nor does ``init`` need concrete parameters."""
+    """The first state is the same for all values of the numbers, and ``init`` takes abstract parameters."""
     params = parameters(jnp.float32)
     first = row.make().init(params)
     second = row.make(**{name: values[1] for name, values in row.numbers.items()}).init(params)
@@ -67,7 +67,7 @@ def the_state_on_full_batches_does_not_depend_on_the_values(row: Row) -> None:
 
 
 def a_scan_over_lanes_is_the_loop_and_a_nan_stays_in_its_lane(row: Row) -> None:
-    """Lanes with their own L2 strength; the least-squares methods see it as residuals."""
+    """Each lane has its own L2 strength; the least-squares methods see it as residuals."""
     with jax.enable_x64(True):
         start = jax.tree.map(lambda w: np.asarray(w, np.float64), parameters(jnp.float32))
 
@@ -89,7 +89,7 @@ def a_scan_over_lanes_is_the_loop_and_a_nan_stays_in_its_lane(row: Row) -> None:
 
 
 def nothing_moves_at_a_solution(row: Row) -> None:
-    """Zero gradient from the start: zero steps, zero changes of the gradient, zero denominators."""
+    """The gradient is zero from the start, and so are steps, changes of the gradient and denominators."""
 
     def residual_fn(params):
         return jnp.stack([params["a"] - 1, 2 * params["b"] + 1])
@@ -102,7 +102,7 @@ def nothing_moves_at_a_solution(row: Row) -> None:
 
 
 def long_after_convergence_everything_is_finite_and_still(row: Row) -> None:
-    """Four hundred steps on a small nonlinear least-squares problem."""
+    """The run takes four hundred steps on a small nonlinear least-squares problem."""
 
     def residual_fn(w):
         return jnp.stack([w[0] - 0.7, 3 * (w[1] + w[0] ** 2), 0.5 + w[0] * w[1]])

@@ -15,7 +15,7 @@ KINDS = ("transform", "second_order", "penalty", "projection", "schedule", "nois
 
 
 def once(row: Row) -> list[Cell]:
-    """The row as a whole."""
+    """One cell: the row as a whole."""
     del row
     return [{}]
 

@@ -21,14 +21,14 @@ def samples_are_not_only_the_identity(row: Row) -> None:
 
 
 def a_traced_number_gives_what_the_python_number_gives(row: Row, number: str) -> None:
-    """Up to the rounding of the number to float32."""
+    """The two results agree up to the rounding of the number to float32."""
     for value in row.numbers[number]:
         traced = jax.jit(lambda x: exercise(row, {number: x}))(jnp.float32(value))
         assert_close(traced, exercise(row, {number: value}), rtol=1e-5)
 
 
 def vmap_over_a_number_is_the_loop(row: Row, number: str) -> None:
-    """Lane by lane."""
+    """Each lane has the result of a call with its number."""
     values = jnp.array(row.numbers[number], jnp.float32)
     lanes = jax.vmap(lambda x: exercise(row, {number: x}))(values)
     for i, value in enumerate(values):
@@ -36,7 +36,7 @@ def vmap_over_a_number_is_the_loop(row: Row, number: str) -> None:
 
 
 def the_slope_in_every_number_is_finite(row: Row, number: str, size: float) -> None:
-    """Forward and backward, at the ends of the range, and with a gradient of exactly zero."""
+    """The slope is taken forward and backward, at the ends of the range, and with a gradient of exactly zero."""
 
     def outcome(x):
         return inexact(exercise(row, {number: x}, size=size))
@@ -59,7 +59,7 @@ def a_number_changes_the_result(row: Row, number: str) -> None:
 
 
 def jit_is_eager(row: Row) -> None:
-    """With the usual numbers as Python floats."""
+    """The two results agree for the usual numbers as Python floats."""
     assert_close(jax.jit(lambda: exercise(row))(), exercise(row))
 
 
@@ -77,7 +77,7 @@ def a_second_value_needs_no_second_compile(row: Row) -> None:
 
 
 def a_number_outside_its_range_is_refused_by_name(row: Row, number: str, value: float) -> None:
-    """At construction; on use where a factory is a function of values, as noise and projections are."""
+    """It is refused at construction; on use where a factory is a function of values, as noise and projections are."""
     try:
         row.make(**{number: value})
         if row.build or row.kind in ("noise", "projection"):

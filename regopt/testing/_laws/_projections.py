@@ -52,7 +52,7 @@ def _check_points_of_the_set(
 
 
 def a_projection_has_finite_slopes_at_zero_and_on_the_border(row: Row, dtype: DTypeLike) -> None:
-    """In the point, and in every number at its samples and ends."""
+    """The slopes are those in the point, and in every number at its samples and ends."""
     numbers = {name: jnp.float32(value) for name, value in row.usual().items()}
 
     @jax.jit

@@ -22,7 +22,7 @@ DRAWS = 20
 
 
 class ProxPoint(NamedTuple):
-    """Where a prox is checked."""
+    """A point at which a prox is checked."""
 
     a: np.ndarray  # SHAPE
     b: np.ndarray  # SHAPE, another point
@@ -164,7 +164,7 @@ def draws(row: Row) -> Iterator[ProxPoint]:
 
 
 def the_prox_is_the_minimum_and_keeps_its_promises(row: Row, dtype: DTypeLike) -> None:
-    """At twenty drawn points."""
+    """The prox is checked at twenty drawn points."""
     assert row.prox is not None
     for point in draws(row):
         check_prox_at(row.build or row.factory, row.prox, dtype, point)

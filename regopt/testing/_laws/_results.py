@@ -12,7 +12,7 @@ from regopt.testing._row import Row
 
 
 def results_have_the_dtype_of_the_input(row: Row, dtype: DTypeLike) -> None:
-    """With float32 tracers as numbers; the value of a penalty is at least float32."""
+    """The numbers are float32 tracers; the value of a penalty is at least float32."""
     with under(dtype):
         outcome = jax.eval_shape(lambda numbers: exercise(row, numbers, dtype=dtype), abstract(row))
         if row.kind == "penalty":
@@ -25,7 +25,7 @@ def results_have_the_dtype_of_the_input(row: Row, dtype: DTypeLike) -> None:
 
 
 def schedules_have_the_default_float_dtype(row: Row, x64: bool) -> None:
-    """Whatever the dtype of their numbers."""
+    """The values have this dtype whatever the dtype of the numbers."""
     with jax.enable_x64(x64):
         outcome = jax.eval_shape(lambda numbers: exercise(row, numbers), abstract(row))
         require(outcome.dtype == jnp.result_type(float), f"the value is {outcome.dtype}")

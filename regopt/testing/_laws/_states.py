@@ -40,7 +40,7 @@ def the_carry_stays_closed_with_traced_numbers(row: Row, dtype: DTypeLike, gradi
 
 
 def the_state_does_not_depend_on_the_values(row: Row) -> None:
-    """Structure, shapes and dtypes are those of the parameters' alone."""
+    """Structure, shapes and dtypes of the state depend on those of the parameters alone."""
 
     def state(at):
         return row.make(**{name: values[at] for name, values in row.numbers.items()}).init(parameters(jnp.float32))
@@ -61,7 +61,7 @@ def extra_arguments_are_accepted(row: Row) -> None:
 
 
 def init_works_on_abstract_parameters(row: Row) -> None:
-    """So that a state can be laid out, or restored, before there are parameters."""
+    """A state can then be laid out, or restored, before there are parameters."""
     params = parameters(jnp.float32)
     assert_same_types(row.make().init(params), jax.eval_shape(row.make().init, params), "state")
 
@@ -75,7 +75,7 @@ def the_first_state_may_be_donated(row: Row) -> None:
 
 
 def a_scan_runs(row: Row) -> None:
-    """Over lanes of numbers, with float32 gradients on bfloat16 parameters."""
+    """The scan runs over lanes of numbers, with float32 gradients on bfloat16 parameters."""
     params = parameters(jnp.bfloat16)
 
     def train(numbers):

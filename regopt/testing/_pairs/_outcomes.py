@@ -26,7 +26,7 @@ ANOTHER = {
 
 
 class PairOutcome(NamedTuple):
-    """What comes of one pair; ``excess`` is that of the objective where it was measured."""
+    """The outcome of one pair; ``excess`` is that of the objective where it was measured."""
 
     optimizer: str
     how: str
@@ -86,7 +86,7 @@ def _outcome(candidate: Candidate, how: str, name: str, verdict: str, excess: fl
 
 
 def _verdict(optimizer: optax.GradientTransformation, how: str, name: str) -> str:
-    """Why the pair is refused, or what is documented of it, or "" where it promises the solution."""
+    """The reason why the pair is refused, or its documented limit; "" where it promises the solution."""
     params = _start([name])
     own: Penalty = {
         "l1": penalties.l1(STRENGTH, mask=None),
