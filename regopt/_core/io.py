@@ -73,7 +73,7 @@ def remove(path: Path) -> None:
     """Remove a file or a folder if it exists; a folder that is half removed has a temporary name.
 
     Args:
-        path: the file or folder to remove. An error is ignored, since what remains has a temporary name or is tried again.
+        path: the file or folder. An error is ignored, since what remains has a temporary name or is tried again.
     """
     with contextlib.suppress(OSError):
         if path.is_symlink() or not path.is_dir():

@@ -21,7 +21,7 @@ def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | N
     """The metrics of a state on ``data.validation``, as floats.
 
     Args:
-        task: the task whose ``evaluate`` measures; without an attribute ``in_batches`` its metrics are means over examples.
+        task: the task whose ``evaluate`` measures; its metrics are means over examples unless it has ``in_batches``.
         state: a state of the task.
         data: the data with the validation examples.
         h: the setting.

@@ -142,7 +142,7 @@ class Store:
         self._keep([saved] if before is None else [saved, before])
 
     def left(self) -> str:
-        """Look what a failed write has left, for its message."""
+        """Say what a failed write has left, for its message."""
         if self._newest is None:
             return "no state was saved before"
         if not self._newest.path.exists():

@@ -34,8 +34,8 @@ class Futures:
     function, the process pool of the standard library those that are defined in a module.
 
     Args:
-        executor: an object with ``submit(function, *arguments)``, or a function without arguments that makes one, which is called
-            again where the executor breaks.
+        executor: an object with ``submit(function, *arguments)``, or a function without arguments that makes one, which
+            is called again where the executor breaks.
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard has the bits
             of one device: the result is that of one process with as many devices.
         lost_after: seconds after which a lease counts as lost, > 0.

@@ -71,7 +71,7 @@ class Pool(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """An engine that trains the lanes of a sweep outside of its process; ``sweep.Ray`` and ``sweep.Futures`` are engines.
+    """An engine, which trains lanes outside of the sweep's process; ``sweep.Ray`` and ``sweep.Futures`` are engines.
 
     Attributes:
         shards: pieces that the lanes are divided into; None leaves it to the number of workers.

@@ -39,8 +39,8 @@ class Ray:
     to the same bits. A worker that receives SIGTERM finishes the calls in hand and hands its lanes over.
 
     Args:
-        address: the address of the cluster; "auto" for the one that this machine belongs to. None joins what ``ray.init`` has
-            connected to, or starts a cluster on this machine.
+        address: the address of the cluster; "auto" is the one that this machine belongs to. None joins what
+            ``ray.init`` has connected to, or starts a cluster on this machine.
         workers: the number of workers, >= 1; None takes as many as the cluster has room for.
         num_cpus: CPUs of a worker, > 0.
         num_gpus: GPUs of a worker, >= 0.
