@@ -84,6 +84,17 @@ def by_label(first, second):
     return optax.partition({"first": first, "second": second}, {"a": "first", "b": "second"})
 
 
+def in_turn(first, second):
+    """Trains the leaf a in the even steps (0) or the odd ones (1), and so the leaf b."""
+
+    def update(grads, count, params=None):
+        turns = {"a": count % 2 == first, "b": count % 2 == second}
+        chosen = {name: (-0.1 * g, jnp.zeros_like(g)) for name, g in grads.items()}
+        return {name: jax.lax.select(turns[name], *pair) for name, pair in chosen.items()}, count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+
+
 ALIKE = {
     "sgd": lambda: regopt.sgd(0.1),
     "heavy_ball": lambda: regopt.heavy_ball(0.05, 0.9),
@@ -100,6 +111,7 @@ UNLIKE = {
     "rates by label": (lambda: by_label(optax.sgd(0.1), optax.sgd(0.02)), "the leaves a, b, whose learning rates"),
     "momentum by label": (lambda: by_label(optax.sgd(0.1, 0.9), optax.sgd(0.1, 0.5)), "the leaves a, b, whose"),
     "schedules": (lambda: by_label(optax.sgd(lambda _: 0.1), optax.sgd(lambda t: 0.1 / (1 + t))), "the leaves a, b"),
+    "leaves in turn": (lambda: in_turn(0, 1), "the leaves a, b, whose learning rates"),
     "a frozen leaf": (lambda: by_label(optax.sgd(0.1), optax.set_to_zero()), "a, b, not all of which are trained"),
 }
 
@@ -136,6 +148,12 @@ def test_a_set_for_each_entry_goes_with_every_metric():
                 make(0.01), how="constraint", constraint=lambda w: projections.projection_box(w, -0.2, 0.3)
             )
             np.testing.assert_allclose(flat(trained(optimizer)), expected, atol=1e-6)
+
+
+def test_leaves_that_move_by_the_same_steps_may_be_coupled_whatever_is_added_to_their_gradients():
+    decayed = optax.add_decayed_weights(0.1, mask={"a": True, "b": False})
+    for optimizer in (optax.chain(decayed, optax.sgd(0.1)), in_turn(1, 1)):
+        regopt.regularize(optimizer, how="constraint", constraint=SETS["l2 ball"][0]).init(PARAMS)
 
 
 def test_what_a_projection_leaves_alone_may_have_another_metric():

@@ -147,6 +147,17 @@ def test_an_update_that_evaluates_the_loss_only_when_it_can_is_refused_there():
         optimizer.update(jnp.ones(2), state, jnp.ones(2), loss_of=lambda w: jnp.sum(w**2))
 
 
+@pytest.mark.parametrize(("error", "word"), [(ValueError("no room\nfor it"), "no room"), (TypeError(), "TypeError")])
+def test_the_error_of_an_update_is_named_by_its_first_line(error, word):
+    def update(grads, state, params=None):
+        raise error
+
+    broken = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    with pytest.raises(ValueError, match=f'its update raises "{word}": mend that') as raised:
+        regopt.regularize(broken, penalties.l1(0.5), "proximal").init(jnp.ones(2))
+    assert "\n" not in str(raised.value)
+
+
 def test_lanes_and_derivatives_pass_through_the_reading():
     def last(rate, strength):
         optimizer = regopt.regularize(regopt.adam(rate), penalties.l1(strength), "proximal")

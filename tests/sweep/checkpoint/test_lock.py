@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import filelock
 import psutil
@@ -83,6 +84,29 @@ def test_the_lock_of_another_host_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "lock.json").unlink()
     with opened(tmp_path):
         pass
+
+
+def test_the_lock_of_another_host_is_taken_over_after_an_hour_without_a_sign_of_life(tmp_path):
+    leave_lock(tmp_path, host="elsewhere")
+    record, said = tmp_path / "lock.json", []
+    silent_since(record, 3000)
+    with pytest.raises(StoreInUseError, match="elsewhere"), opened(tmp_path):
+        pass
+    silent_since(record, 4000)
+    lock.alive(tmp_path)
+    with pytest.raises(StoreInUseError, match="elsewhere"), opened(tmp_path):
+        pass
+    silent_since(record, 4000)
+    with opened(tmp_path, say=said.append):
+        assert checkpoint.holder(tmp_path).pid == os.getpid()
+    assert len(said) == 1
+    assert "elsewhere" in said[0]
+    lock.alive(tmp_path)  # also where the record is gone
+    assert not record.exists()
+
+
+def silent_since(record, seconds):
+    os.utime(record, 2 * (time.time() - seconds,))
 
 
 def test_a_holder_that_was_taken_for_gone_saves_no_more(tmp_path):

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from regopt import sweep
 from regopt.sweep.engine import _progress as progress
+from regopt.sweep.engine import _runner as runner
 from regopt.sweep.engine._progress import SweepProgress
+from support.small_sweep import DATA, SCHEDULE, TASK
 
 
 def shown(monkeypatch, *updates, terminal=True, enabled=True):
@@ -91,3 +94,32 @@ def test_compilation_is_shown(monkeypatch):
     assert stream.getvalue().startswith("compiling the programs of 12 settings: 0 min")
     with progress.compiling(False, 12):
         pass
+
+
+@pytest.mark.parametrize("monitor", ["validation_loss", "validation_accuracy"])
+def test_a_sweep_shows_what_its_result_says(monkeypatch, monitor):
+    seen = []
+
+    class Shown(SweepProgress):
+        shown = True
+
+        def update(self, **counts):
+            seen.append(counts)
+
+    monkeypatch.setattr(runner, "SweepProgress", Shown)
+    settings = sweep.from_columns({"learning_rate": [0.01, 0.1, 1e30, 0.03]})
+    scheduler = sweep.successive_halving(2)
+    result = sweep.run(TASK, settings, DATA, monitor=monitor, scheduler=scheduler, **SCHEDULE)
+    history = result.history
+    assert seen[-1] == {
+        "completed": 4 * 3,  # a setting that has ended counts as complete
+        "done": 4,
+        "best": pytest.approx(result.best().metrics[monitor]),
+        "running": 0,
+        "pruned": int(history.pruned.sum()),
+        "diverged": 1,
+    }
+    assert history.pruned.any()
+    assert [counts["completed"] for counts in seen] == sorted(counts["completed"] for counts in seen)
+    assert seen[0]["done"] < 4
+    assert seen[0]["running"] > 0

@@ -9,6 +9,7 @@ from scipy import stats
 
 from regopt import sweep
 from regopt.sweep.results import holm
+from regopt.sweep.results._importance import _ranks
 
 RANDOM = np.random.default_rng(0)
 RATES, SEEDS = np.array([0.1, 0.2, 0.3]), np.arange(5)
@@ -118,6 +119,35 @@ def test_the_forest_does_not_depend_on_the_order_of_the_columns():
         again = sweep.importance(table[[*table.columns[::-1]]], order, "loss", rounds=1)
         assert again.numbers.equals(found.numbers)
         assert again.explained.equals(found.explained)
+
+
+def test_ranks_go_from_0_for_the_best_to_1_for_all_that_diverged():
+    table = pandas.DataFrame({"loss": [3.0, 1.0, 2.0, 2.0, np.nan], "status": ["done"] * 4 + ["lost"]})
+    np.testing.assert_allclose(_ranks(table, "loss", None), [1, 0, 0.5, 0.5, np.nan])
+    np.testing.assert_allclose(_ranks(table, "loss", "max"), [0, 1, 0.5, 0.5, np.nan])
+    table.loc[[1, 2], "status"] = "diverged"
+    for mode in ("min", "max"):
+        ranks = _ranks(table, "loss", mode)
+        assert ranks[1] == ranks[2] > max(ranks[0], ranks[3])
+
+
+def test_at_most_so_many_settings_are_drawn_each_once():
+    table = drawn(60)
+    found = sweep.importance(
+        table, ["a", "b"], "loss", rounds=1, most=20
+    )  # 20 distinct ones are the least that it takes
+    assert found.settings == 20
+    assert sweep.importance(table, ["a", "b"], "loss", rounds=1, most=60).settings == 60
+
+
+def test_a_number_with_two_values_varies():
+    table = drawn(60).assign(flag=lambda t: t["a"] < 0.5, idle=1.0, loss=lambda t: t["flag"] + 0.01 * t["b"])
+    found = sweep.importance(table, ["flag", "b", "idle"], "loss", rounds=1)
+    assert list(found.numbers.index) == ["flag", "b"]
+    assert found.numbers["share"]["flag"] > 0.3
+    table["status"] = np.where(table["flag"], "diverged", "done")
+    separated = sweep.separations(table, ["flag", "idle", "name"])
+    assert separated[["number", "where", "gain"]].to_numpy().tolist() == [["flag", ">= 1", 1.0]]
 
 
 def test_what_diverged_counts_as_worst_in_both_directions():

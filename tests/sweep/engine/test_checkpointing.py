@@ -1,0 +1,51 @@
+"""When a sweep is saved, and how it tells other hosts that it still runs."""
+
+import os
+
+import pytest
+
+from regopt import sweep
+from regopt.sweep.engine import _checkpointing as checkpointing
+from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only a test moves on."""
+    now = [100.0]
+    monkeypatch.setattr(checkpointing.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_sign_of_life_is_given_every_ten_seconds_and_no_sooner(clock, monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(checkpointing, "alive", lambda folder: given.append((clock[0], folder)))
+    saves = checkpointing.Checkpointing(None, tmp_path, 60.0)
+    for clock[0] in (100.0, 109.9, 110.0, 110.1, 119.9, 125.0, 134.9, 135.0):
+        saves.alive()
+    assert given == [(110.0, tmp_path), (125.0, tmp_path), (135.0, tmp_path)]
+
+
+def test_the_state_is_due_once_its_seconds_have_passed(clock, tmp_path):
+    saves = checkpointing.Checkpointing(None, tmp_path, 60.0)
+    due = []
+    for clock[0] in (100.0, 159.9, 160.0, 170.0):
+        due.append(saves.due())
+    assert due == [False, False, True, True]
+
+
+def test_a_sweep_that_trains_gives_signs_of_life_from_its_folder(monkeypatch, tmp_path):
+    """Its record looks an hour old before each sign; afterwards it does not."""
+    ages, alive = [], checkpointing.Checkpointing.alive
+
+    def alive_after_an_hour(self):
+        record = tmp_path / "lock.json"
+        os.utime(record, (0, 0))
+        self._seen -= 10
+        alive(self)
+        ages.append(record.stat().st_mtime)
+
+    monkeypatch.setattr(checkpointing.Checkpointing, "alive", alive_after_an_hour)
+    sweep.run(TASK, sweep.from_columns(NUMBERS), DATA, out=tmp_path, **SCHEDULE)
+    assert len(ages) >= 3  # one for each segment
+    assert min(ages) > 0

@@ -1,0 +1,73 @@
+"""How many lanes train at once on a CPU: as many as its cache has room for, in calls of equal sizes."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+
+from regopt.sweep.engine import _memory as memory
+
+
+class Cpu(NamedTuple):
+    platform: str = "cpu"
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """A CPU with 2 MiB for the temporaries of a call, whatever lies at rest."""
+    monkeypatch.setattr(memory, "_room", lambda device, resting: 2.0**21)
+    return 2**21
+
+
+def compiler(lane_needs, asked):
+    """A compiler whose programs need so many bytes for a lane."""
+
+    def compile_at(lanes):
+        asked.append(lanes)
+        analysis = SimpleNamespace(temp_size_in_bytes=lanes * lane_needs)
+        return SimpleNamespace(lanes=lanes, memory_analysis=lambda: analysis)
+
+    return compile_at
+
+
+@pytest.mark.parametrize(
+    ("capacity", "lane_bytes", "lane_needs", "expected"),
+    [
+        (320, 2**15 - 1, 2**10, [32]),  # small lanes
+        (320, 2**15, 2**10, [16]),
+        (320, 2**19, 2**19, [4]),  # a lane takes its own bytes at least: 16 are never compiled
+        (320, 2**22, 2**22, [1]),
+        (320, 2**15, 2**18, [16, 8]),  # the temporaries of 16 do not fit, those of 8 do
+        (33, 2**10, 2**10, [17]),  # two calls of 17 rather than one of 32 and one of 1
+        (5, 2**10, 2**10, [5]),
+    ],
+)
+def test_the_chunk_fills_the_cache_in_calls_of_equal_sizes(room, capacity, lane_bytes, lane_needs, expected):
+    asked = []
+    chunk, program = memory.fit_chunk(compiler(lane_needs, asked), capacity, lane_bytes, Cpu())
+    assert asked == expected
+    assert (chunk, program.lanes) == (expected[-1], expected[-1])
+
+
+def test_lanes_that_run_one_after_the_other_need_no_room_for_each(room):
+    asked = []
+    chunk, program = memory.fit_chunk(compiler(room, asked), 320, room, Cpu(), one_by_one=lambda: True)
+    assert asked == [16]
+    assert (chunk, program.lanes) == (16, 16)
+
+
+def test_it_may_be_known_only_once_compiled_that_lanes_run_one_after_the_other(room):
+    asked = []
+    chunk, program = memory.fit_chunk(compiler(room, asked), 320, room // 4, Cpu(), one_by_one=lambda: len(asked) > 0)
+    assert asked == [4]
+    assert (chunk, program.lanes) == (4, 4)
+
+
+def test_lanes_at_rest_are_those_of_the_slots_or_what_the_share_of_the_memory_holds(monkeypatch):
+    monkeypatch.setattr(memory, "resting_room", lambda devices: 1000.0)
+    devices = [Cpu(), Cpu()]
+    assert memory.lanes_at_rest(100, 11, 0.5, 10.0, devices) == 6  # of 11 on two devices
+    assert memory.lanes_at_rest(5, 11, 0.5, 10.0, devices) == 3
+    assert memory.lanes_at_rest(100, None, 0.5, 10.0, devices) == 25
+    assert memory.lanes_at_rest(7, None, 0.5, 10.0, devices) == 4
+    assert memory.lanes_at_rest(100, None, 0.5, 1e6, devices) == 1  # one at least
