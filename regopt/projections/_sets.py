@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
 from regopt._core.messages import brief
-from regopt._core.numerics import widen
+from regopt._core.numerics import check_range, widen
 from regopt._core.types import NumberOrSchedule, NumberTree, Tree
 
 
@@ -27,7 +27,8 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
         A tree with the shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: a concrete lower bound exceeds the upper one, or an array of bounds has not the shape of its leaf.
+        ValueError: a concrete bound is NaN, a lower one exceeds the upper one, or an array of bounds has not the shape
+            of its leaf.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,6 +42,8 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
         Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
+    check_range("lower", lower, "[-inf, inf)")
+    check_range("upper", upper, "(-inf, inf]")
     low, high = bounds_by_leaf(lower, upper, params)
     return trees.lift(jnp.clip, params, numbers={"lower": low, "upper": high})
 
