@@ -1,10 +1,17 @@
 """Projections onto sets, for ``regularize(..., how="constraint")`` and for direct use.
 
-The functions of ``optax.projections`` are re-exported under their names there. Those defined here take trees, and every
-number of theirs may be traced.
+The functions of ``optax.projections`` have their names there, and refuse numbers that describe no set. Those defined
+here take trees, and every number may be traced.
 """
 
-from optax.projections import (
+from regopt.projections._balls import (
+    projection_group_balls,
+    projection_l1_ball,
+    projection_l2_ball,
+    projection_l12_ball,
+    projection_max_norm,
+)
+from regopt.projections._from_optax import (
     projection_halfspace,
     projection_hypercube,
     projection_hyperplane,
@@ -14,14 +21,6 @@ from optax.projections import (
     projection_non_negative,
     projection_simplex,
     projection_vector,
-)
-
-from regopt.projections._balls import (
-    projection_group_balls,
-    projection_l1_ball,
-    projection_l2_ball,
-    projection_l12_ball,
-    projection_max_norm,
 )
 from regopt.projections._ordered import projection_box_section, projection_isotonic, projection_sparse_simplex
 from regopt.projections._sets import projection_affine, projection_box, projection_intersection

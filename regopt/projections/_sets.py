@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
-from regopt._core.numerics import widen
-from regopt._core.types import NumberTree, Tree
+from regopt._core.messages import brief
+from regopt._core.numerics import check_range, widen
+from regopt._core.types import NumberOrSchedule, NumberTree, Tree
 
 
 def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
@@ -24,7 +25,8 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
         A tree with the shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: a concrete lower bound exceeds the upper one, or an array of bounds has not the shape of its leaf.
+        ValueError: a concrete bound is NaN, a lower one exceeds the upper one, or an array of bounds has not the shape
+            of its leaf.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,6 +40,8 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
         Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
+    check_range("lower", lower, "[-inf, inf)")
+    check_range("upper", upper, "(-inf, inf]")
     low, high = trees.bounds_by_leaf(lower, upper, params)
     return trees.lift(jnp.clip, params, numbers={"lower": low, "upper": high})
 

@@ -141,6 +141,57 @@ def test_balls_of_vectors_as_optax_has_them():
     assert exported <= set(projections.__all__)
 
 
+POINT = {"w": jnp.array([[1.5, -0.25], [0.75, 2.0]]), "b": jnp.array([0.5, -3.0])}
+AHEAD = jax.tree.map(jnp.ones_like, POINT)
+OF_OPTAX = [  # name, valid arguments, wrong ones by name
+    (
+        "simplex",
+        {"scale": 2.0},
+        {"scale": [float("nan"), -1.0, 0.0, "1", None, [1.0], jnp.ones(2), float("inf"), True]},
+    ),
+    ("l1_sphere", {"scale": 2.0}, {"scale": [float("nan"), -1.0, 0.0, "1", None, {}, float("inf")]}),
+    ("l2_sphere", {"scale": 2.0}, {"scale": [float("nan"), -1.0, "1", None, [1.0], float("inf")]}),
+    ("linf_ball", {"scale": 0.7}, {"scale": [float("nan"), -1.0, "1", None, [1.0]]}),
+    ("hypercube", {"scale": 0.7}, {"scale": [float("nan"), -1.0, "1", None, {"w": 1.0}, {"w": "1", "b": 1.0}]}),
+    (
+        "halfspace",
+        {"a": AHEAD, "b": -1.0},
+        {"a": ["a", 1.0, jax.tree.map(jnp.zeros_like, POINT), {"w": AHEAD["w"]}], "b": [float("nan"), "1", [1.0]]},
+    ),
+    ("hyperplane", {"a": AHEAD, "b": 0.5}, {"a": [None, AHEAD["w"]], "b": [float("inf"), None, "1"]}),
+    ("vector", {"a": AHEAD}, {"a": ["a", jax.tree.map(lambda x: x * jnp.nan, AHEAD)]}),
+    ("non_negative", {}, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "numbers", "wrong"), OF_OPTAX, ids=[row[0] for row in OF_OPTAX])
+def test_the_projections_of_optax_are_right_and_refuse_what_is_no_set(name, numbers, wrong):
+    own, theirs = getattr(projections, f"projection_{name}"), getattr(optax.projections, f"projection_{name}")
+    with jax.numpy_dtype_promotion("standard"):
+        if name == "hypercube":  # optax's takes no tree
+            expected = jax.tree.map(lambda w: theirs(w, **numbers), POINT)
+        else:
+            expected = theirs(POINT, **numbers)
+    for a, b in zip(*map(jax.tree.leaves, (own(POINT, **numbers), expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    halves = jax.tree.map(lambda w: w.astype(jnp.bfloat16), POINT)
+    traced = jax.jit(lambda numbers: own(halves, **numbers))(jax.tree.map(jnp.float32, numbers))
+    assert jax.tree.map(lambda w: w.dtype, traced) == jax.tree.map(lambda w: w.dtype, halves)
+    for argument, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=argument) as error:
+                own(POINT, **{**numbers, argument: value})
+            assert "\n" not in str(error.value), value
+
+
+@pytest.mark.parametrize(
+    "bounds", [("0", 1.0), (float("nan"), 1.0), (0.0, float("nan")), (0.0, "1"), (2.0, 1.0), (0.0, {})]
+)
+def test_bounds_that_are_no_numbers_or_in_the_wrong_order_are_refused(bounds):
+    with pytest.raises(ValueError, match=r"lower|upper"):
+        projections.projection_box(POINT, *bounds)
+
+
 def test_whole_groups_of_several_leaves_become_zero():
     params = {"a": jnp.array([[3.0, 0.1], [4.0, 0.1]]), "c": jnp.array([[0.0, 1.0]]), "bias": jnp.array([7.0, 8.0])}
     after = projections.projection_l12_ball(params, 3.0)

@@ -48,15 +48,10 @@ def simplex(v):
     return np.maximum(v - excess[np.flatnonzero(sizes > excess)[-1]], 0)
 
 
-def optax_simplex(params):
-    with jax.numpy_dtype_promotion("standard"):
-        return projections.projection_simplex(params)
-
-
 SETS = {
     "l1 ball": (lambda w: projections.projection_l1_ball(w, 1.5), lambda v: l1_ball(v, 1.5)),
     "l2 ball": (lambda w: projections.projection_l2_ball(w, 0.8), lambda v: l2_ball(v, 0.8)),
-    "simplex": (optax_simplex, simplex),
+    "simplex": (projections.projection_simplex, simplex),
 }
 
 
