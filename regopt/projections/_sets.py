@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
-from regopt._core.messages import brief
 from regopt._core.numerics import check_range, widen
-from regopt._core.types import NumberOrSchedule, NumberTree, Tree
+from regopt._core.types import NumberTree, Tree
 
 
 def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:

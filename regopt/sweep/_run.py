@@ -51,7 +51,10 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
             ``grain.MapDataset``), or a function from the step to its batch. All settings then train on the same
             batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
-            an evaluation.
+            an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data set
+            of batches, or a function from the number of a batch, counted from 0, to it. Each call of settings then
+            reads all its batches in every evaluation, and the metrics are means over the examples of all batches, as
+            with an ``eval_batch_size``.
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
@@ -61,6 +64,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
             grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
             others; static. None evaluates all at once.
+        eval_batches: batches that an evaluation takes from validation data that are given in batches; needed where
+            these have no end, as a function has not. None takes all of them.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and keep
             its best state; a number >= 0, or a function of ``h``, as in ``lambda h: h["patience"]``. None trains to the

@@ -33,7 +33,7 @@ def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | N
     count = jax.tree.leaves(data.validation)[0].shape[0]
     if batch_size is None or batch_size >= count:
         return {name: as_inexact(value) for name, value in task.evaluate(state, data, h).items()}
-    declared = getattr(task.evaluate, "in_batches", InBatches(_means_alone(task), lambda means, *_: means))
+    declared = in_batches(task)
 
     def measure(start: ArrayLike, size: int) -> tuple[Tree, Tree]:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), data.validation)
@@ -57,6 +57,11 @@ def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | N
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), rows, last)
     means = jax.tree.map(lambda sum_, mean: (sum_ / count).astype(mean.dtype), total, like)
     return {name: as_inexact(value) for name, value in declared.finish(means, rows, data, h).items()}
+
+
+def in_batches(task: Task) -> InBatches:
+    """How the evaluation of a task is put together from batches."""
+    return getattr(task.evaluate, "in_batches", InBatches(_means_alone(task), lambda means, *_: means))
 
 
 def as_inexact(value: ArrayLike) -> jax.Array:

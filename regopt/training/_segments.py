@@ -123,6 +123,7 @@ def train_segment(
     batches: jax.Array | None = None,
     block: Tree | None = None,
     eval_batch_size: int | None = None,
+    evaluates: bool = True,
 ) -> tuple[Tree, Metrics, jax.Array]:
     """Train for ``steps`` steps, then evaluate.
 
@@ -143,6 +144,7 @@ def train_segment(
         batches: the batches of the steps, where several runs share them; see ``train_steps``.
         block: the batches themselves, in place of ``data.train``; see ``train_steps``.
         eval_batch_size: validation examples that are evaluated at a time; None evaluates all at once; static.
+        evaluates: whether to evaluate; else the metrics are those of the steps; static.
 
     Returns:
         The state after the segment; the metrics, float scalars (``train_*`` are means over the segment); and the number
@@ -183,14 +185,20 @@ def train_segment(
     )
     _check_scalars({name: values.shape[1:] for name, values in per_step.items()})
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
-    evaluated = evaluate(task, state, data, h, eval_batch_size)
+    good = trees.count_not_finite(state) <= infinite
+    if evaluates:
+        metrics = with_evaluation(metrics, evaluate(task, state, data, h, eval_batch_size), monitor)
+        good &= jnp.isfinite(metrics[monitor])
+    return state, metrics, first_bad_step(first_step, per_step, steps, good)
+
+
+def with_evaluation(metrics: Metrics, evaluated: Metrics, monitor: str) -> Metrics:
+    """The metrics of a segment and of the evaluation after it, once they are known to be scalars of distinct names."""
     _check_scalars({name: value.shape for name, value in evaluated.items()})
     if twice := set(metrics) & set(evaluated):
         raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
-    metrics |= evaluated
-    check_known(monitor, metrics)
-    good = (trees.count_not_finite(state) <= infinite) & jnp.isfinite(metrics[monitor])
-    return state, metrics, first_bad_step(first_step, per_step, steps, good)
+    check_known(monitor, metrics | evaluated)
+    return metrics | evaluated
 
 
 def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:

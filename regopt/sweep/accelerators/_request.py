@@ -56,14 +56,13 @@ class Answer(NamedTuple):
 def requests(config: SweepConfig) -> list[Request]:
     """The groups of a sweep, with shapes in place of arrays."""
     settings, frozen = config.settings, getattr(config.task, "frozen", None)
-    data, block = config.data, None
+    block = None
     if config.stream is not None:
         first = config.stream.read(0, 1)
         block = jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.eval_every, *x.shape[1:]), x.dtype), first)
-        data = data._replace(train=())
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
-    shared = _shapes(Shared(data, split_key(config.key), resamples, config.held_out))
+    shared = _shapes(Shared(config.resting, split_key(config.key), resamples, config.held_out))
     found = []
     for recipe, indices in recipes(config, settings):
         numbers = {name: as_number(column[indices[:1]]) for name, column in settings.numbers.items()}

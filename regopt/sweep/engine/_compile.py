@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt._core.io import digest_json, environment
 from regopt._core.types import Device, PyTreeDef, Tree
+from regopt.sweep.engine._evaluation import Call, Evaluation
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
     LANES,
@@ -63,6 +64,7 @@ class Form:
         chunk: lanes of a device in one call; None measures what fits.
         mapping: how they run: "vmap" all at once, "map" one after the other; None chooses by the program.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
+        batch: shapes of the first validation batch, where they stream; None elsewhere.
     """
 
     recipe: Recipe
@@ -74,6 +76,7 @@ class Form:
     chunk: int | None
     mapping: Mapped | None
     share: float
+    batch: Abstract | None = None
 
 
 class Programs(NamedTuple):
@@ -90,6 +93,7 @@ class Programs(NamedTuple):
     calls_back: bool  # a segment calls Python, which may raise
     segment_seconds: float  # in which the segment was traced and compiled, when it was
     flops: float  # of a segment of one lane, see ``arithmetic``
+    evaluation: Evaluation | None  # where validation data stream
 
 
 class Compiled(NamedTuple):
@@ -201,19 +205,41 @@ def compile_programs(form: Form) -> Programs:
     ids = jax.ShapeDtypeStruct((devices * chunk,), jnp.int32, sharding=spread)
     given, keys = form.lane.tree(spread, devices * chunk)[1], form.shared.tree(same).keys
     start = _compiled(build_start, form, chunk, buffer, constants, ids, given, keys)
+    evaluation = _evaluation(form, chunk, segment)
+    digests = {"segment": segment.digest, "start": start.digest}
+    seconds = [(each.trace_seconds, each.compile_seconds) for each in (*made.values(), start)]
+    if evaluation is not None:
+        digests["evaluation"] = evaluation.digest
+        seconds.append(evaluation.new_seconds())
     return Programs(
         chunk,
         "map" if segment.each is one_by_one else "vmap",
         segment.program,
         start.program,
         build_predict(form.recipe, mesh_of(form.devices), segment.each),
-        {"segment": segment.digest, "start": start.digest},
-        sum(each.trace_seconds for each in (*made.values(), start)),
-        sum(each.compile_seconds for each in (*made.values(), start)),
+        digests,
+        sum(trace for trace, _ in seconds),
+        sum(compiling for _, compiling in seconds),
         segment.calls_back,
         segment.trace_seconds + segment.compile_seconds,
         segment.flops / chunk,
+        evaluation,
     )
+
+
+def _evaluation(form: Form, chunk: int, segment: Compiled) -> Evaluation | None:
+    """The programs that evaluate calls of a form, where validation data stream."""
+    if form.batch is None:
+        return None
+    spread, same = spread_over(form.devices), once_on(form.devices)
+    buffer, constants = form.lane.tree(spread, len(form.devices) * form.capacity)
+    ids = jax.ShapeDtypeStruct((len(form.devices) * chunk,), jnp.int32, sharding=spread)
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=same)
+    _, metrics, marks = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread), segment.program.out_info
+    )
+    call = Call(buffer, constants, ids, step, form.shared.tree(same), metrics, marks)
+    return Evaluation(form.recipe, mesh_of(form.devices), segment.each, call, form.batch.tree(same))
 
 
 def _compiled_segment(form: Form) -> Compiled:

@@ -27,7 +27,7 @@ from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.engine._callbacks import Callback
 from regopt.sweep.engine._code import code_digest
-from regopt.sweep.engine._streams import Stream, as_stream, sample_digest
+from regopt.sweep.engine._streams import Evaluated, Stream, as_evaluated, as_stream, sample_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 
@@ -75,6 +75,7 @@ class SweepConfig:
     eval_every: int = field(metadata=_checked(checks.whole("eval_every")))
     batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size"), optional=True))
     eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size"), optional=True))
+    eval_batches: int | None = field(default=None, metadata=_checked(checks.whole("eval_batches"), optional=True))
     key: Key | None = field(default=None, metadata=_checked(functools.partial(check_key, "key"), optional=True))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
@@ -112,7 +113,8 @@ class SweepConfig:
         checks.check_batch_sizes(self.settings, self.batch_size)
         resolved: dict[str, Any] = {}
         checks.check_stream(self.stream, self.resamples)
-        for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "slots", "chunk"):
+        checks.check_evaluated(self.evaluated_batches, self.settings)
+        for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "eval_batches", "slots", "chunk"):
             size = getattr(self, name)
             resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
@@ -128,21 +130,46 @@ class SweepConfig:
 
     def _first_metrics(self, key: Key) -> dict[str, jax.Array]:
         """The metrics of the first setting, for their names."""
-        data = self.data
-        if self.stream is not None:
-            data = data._replace(train=jax.tree.map(lambda x: x[0], self.stream.read(0, 1)))
-        return first_metrics(self.task, data, key, self.settings.row(0))
+        return first_metrics(self.task, self.sample, key, self.settings.row(0))
 
     @functools.cached_property
     def stream(self) -> Stream | None:
         """The stream of the training batches; None for arrays in memory."""
         if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.train)):
-            check_data(self.data)
+            check_data(self.data, ("train",))
         key = jax.random.key(0) if self.key is None else self.key
         stream = as_stream(self.data.train, self.batch_size, split_key(key).order)
         if stream is None:
-            check_data(self.data)
+            check_data(self.data, ("train",))
         return stream
+
+    @functools.cached_property
+    def evaluated_batches(self) -> Evaluated | None:
+        """What gives the validation batches, where they stream; None for arrays in memory."""
+        if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.validation)):
+            check_data(self.data, ("validation",))
+        batches = as_evaluated(self.data.validation, self.eval_batch_size, self.eval_batches)
+        if batches is None:
+            check_data(self.data, ("validation",))
+        return batches
+
+    @property
+    def resting(self) -> Splits:
+        """The data that every device holds: nothing in place of what streams."""
+        train = self.data.train if self.stream is None else ()
+        return self.data._replace(
+            train=train, validation=self.data.validation if self.evaluated_batches is None else ()
+        )
+
+    @functools.cached_property
+    def sample(self) -> Splits:
+        """The data, with the first batch in place of what streams."""
+        data = self.data
+        if self.stream is not None:
+            data = data._replace(train=jax.tree.map(lambda x: x[0], self.stream.read(0, 1)))
+        if self.evaluated_batches is not None:
+            data = data._replace(validation=self.evaluated_batches.read(0))
+        return data
 
     @property
     def direction(self) -> Mode:
@@ -153,13 +180,16 @@ class SweepConfig:
     @functools.cached_property
     def data_digests(self) -> JsonObject | None:
         """The digests of the data, which take time that grows with them: computed once a sweep, not once a share."""
-        parts = self.data._asdict()
-        if self.stream is None:
-            return digested_arrays(parts)
-        code = None if self.stream.code is None else code_digest(self.stream.code)
-        words = [self.stream.size, code, sample_digest(self.stream)]  # to read all of it may take hours
-        held = digested_arrays(parts | {"train": None}) or {}
-        return {**held, "train": digested(digest_json(words), "batches")}
+        streams = {"train": self.stream, "validation": self.evaluated_batches}
+        digests = (
+            digested_arrays({name: part for name, part in self.data._asdict().items() if not streams.get(name)}) or {}
+        )
+        for name, stream in streams.items():
+            if stream is not None:
+                code = None if stream.code is None else code_digest(stream.code)
+                words = [stream.size, code, sample_digest(stream)]  # to read all of it may take hours
+                digests[name] = digested(digest_json(words), "batches")
+        return digests or None
 
     @property
     def evaluated(self) -> np.ndarray:

@@ -29,7 +29,7 @@ def check_examples(config: SweepConfig, settings: Settings, firsts: Sequence[int
     check = getattr(config.task, "check", None)
     if check is not None and getattr(check, "init", config.task.init) is config.task.init:
         for row in firsts:
-            check(config.data, settings.row(row))
+            check(config.sample, settings.row(row))
 
 
 def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int]) -> None:
@@ -58,7 +58,7 @@ class _Traced:
 
     def __init__(self, config: SweepConfig, setting: Setting):
         self.task = config.task
-        self.data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), config.data)
+        self.data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), config.sample)
         self.numbers = {name: setting[name] for name in config.settings.numbers}
         self.static = {name: setting[name] for name in config.settings.static}
         functions = (config.task.init, config.task.step, config.task.evaluate)

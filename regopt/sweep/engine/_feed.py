@@ -1,12 +1,15 @@
-"""The batches of a sweep whose data stream: a block for each segment, put on the devices while the last one trains."""
+"""The batches of a sweep whose data stream, read by a thread and put on the devices before they are needed.
 
-from collections.abc import Callable
+A block for each segment is read while the last one trains, and a validation batch while the one before is evaluated.
+"""
+
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 
 from regopt._core.types import Tree
-from regopt.sweep.engine._streams import Stream
+from regopt.sweep.engine._streams import Evaluated, Stream
 
 
 class Feed:
@@ -41,3 +44,30 @@ class Feed:
 
     def _read(self, block: Callable[[], Tree]) -> Tree:
         return self._put(block())
+
+
+class ValidationFeed:
+    """The validation batches of an evaluation; the first one stays on the devices.
+
+    Args:
+        evaluated: where the batches come from.
+        put: puts a batch on the devices.
+    """
+
+    def __init__(self, evaluated: Evaluated, put: Callable[[Tree], Tree]):
+        self._evaluated, self._put = evaluated, put
+        self._reader = ThreadPoolExecutor(1, "regopt-validation")
+        self._first = put(evaluated.read(0))
+        self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self._first)
+
+    def batches(self) -> Iterator[Tree]:
+        """All batches in their order, on the devices; the next one is read meanwhile."""
+        batch = self._first
+        for following in range(1, self._evaluated.count):
+            read = self._reader.submit(self._read, following)
+            yield batch
+            batch = read.result()
+        yield batch
+
+    def _read(self, number: int) -> Tree:
+        return self._put(self._evaluated.read(number))

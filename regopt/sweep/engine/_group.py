@@ -12,7 +12,8 @@ from regopt._core.types import Device, Tree
 from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Form, Mapped, Segments, abstract, bytes_of, once_on, programs_for, spread_over
 from regopt.sweep.engine._counting import counted_flops
-from regopt.sweep.engine._feed import Feed
+from regopt.sweep.engine._evaluation import Call
+from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
@@ -45,6 +46,7 @@ class Group:
         mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map"); None chooses by the
             program.
         feed: the batches of data that stream; None where they are in ``shared``.
+        validation: the validation batches that stream; None where they are in ``shared``.
     """
 
     hears_signals = True  # see ``one_behind``
@@ -62,6 +64,7 @@ class Group:
         share: float = 1.0,
         mapping: Mapped | None = None,
         feed: Feed | None = None,
+        validation: ValidationFeed | None = None,
     ):
         self._packed = packed
         self.indices = indices
@@ -70,6 +73,7 @@ class Group:
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
         self.recipe, self._shared, self._feed = recipe, shared, feed
+        self._validation = validation
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over = build_take_over(self._spread)
@@ -79,17 +83,19 @@ class Group:
         self.lane_bytes = bytes_of(self._shapes)
         self.capacity = lanes_at_rest(len(indices), slots, share, self.lane_bytes, devices)
         shapes = abstract(shared), abstract(None if feed is None else feed.form), abstract(self._shapes)
-        form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share)
+        batch = None if validation is None else abstract(validation.form)
+        form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share, batch)
         programs = programs_for(form)
         self.chunk, self.digests = programs.chunk, programs.digests
         self.price = price_of(programs.flops, devices[0].platform)  # of a segment of a lane
         self.mapping: Mapped = programs.mapping
         self._segments = Segments(dataclasses.replace(form, mapping=programs.mapping), self.chunk, programs.segment)
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
-        self._calls_back, self.in_flight = programs.calls_back, False
+        self._evaluation, self.in_flight = programs.evaluation, False
+        self._may_raise = programs.calls_back or validation is not None  # a call, once it has consumed the buffer
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
         self.segment_seconds = programs.segment_seconds
-        self.metrics = list(self._segment.out_info[1])
+        self.metrics = list(self._segment.out_info[1]) if self._evaluation is None else self._evaluation.metrics
         self.temporary_bytes = temporary_bytes(self._segment)
 
     @property
@@ -144,7 +150,10 @@ class Group:
 
     def late_seconds(self) -> tuple[float, float]:
         """Seconds of tracing and of compiling smaller calls, since this was last asked."""
-        return self._segments.new_seconds()
+        seconds = [self._segments.new_seconds()]
+        if self._evaluation is not None:
+            seconds.append(self._evaluation.new_seconds())
+        return sum(trace for trace, _ in seconds), sum(compiling for _, compiling in seconds)
 
     def seats_of_call(self, seats: np.ndarray) -> int:
         """The number of seats of the call that was reported with these seats."""
@@ -173,7 +182,8 @@ class Group:
             For each chunk its lanes, their seats, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
 
         While this runs, ``in_flight`` is true: the lanes on the devices may be ahead of what was reported. If a program
-        that calls Python fails, they are put back to where they were after the last report.
+        that calls Python fails, or a validation batch cannot be read, they are put back to where they were after the
+        last report.
         """
         step = jax.device_put(np.int32(first_step), self._same)
         block = None if self._feed is None else self._feed.block(first_step)
@@ -184,7 +194,7 @@ class Group:
                 if halt():
                     return
                 first = self.held.places.sizes.first_of(len(ids) // self.devices)
-                before.append((first, jax.tree.map(jnp.copy, self.held.buffer) if self._calls_back else None))
+                before.append((first, jax.tree.map(jnp.copy, self.held.buffer) if self._may_raise else None))
                 yield owners, self._call(ids, step, block)
 
         self.in_flight = True
@@ -192,7 +202,7 @@ class Group:
             for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
                 yield trained, before.pop(0)[0] + at, outcome
         except Exception:
-            if self._calls_back and before:
+            if self._may_raise and before:
                 self.held = self.held._replace(buffer=before[0][1])
                 self.in_flight = False
             raise
@@ -280,9 +290,12 @@ class Group:
     def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
         program = self._segments.of(len(ids) // self.devices)
-        buffer, *outcome = program(buffer, constants, self._on_devices(ids), step, self._shared, block)
+        buffer, metrics, marks = program(buffer, constants, self._on_devices(ids), step, self._shared, block)
+        if self._evaluation is not None and self._validation is not None:
+            call = Call(buffer, constants, self._on_devices(ids), step, self._shared, metrics, marks)
+            buffer, metrics, marks = self._evaluation.run(call, self._validation.batches())
         self.held = Held(buffer, constants, places)
-        return tuple(outcome)
+        return metrics, marks
 
     def _on_devices(self, ids: np.ndarray) -> jax.Array:
         name = ids.tobytes()

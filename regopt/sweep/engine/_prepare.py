@@ -17,7 +17,7 @@ from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._compile import on_each
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
-from regopt.sweep.engine._feed import Feed
+from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._mistakes import explained
@@ -33,8 +33,7 @@ def share_data(config: SweepConfig) -> Shared:
     """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
-    data = config.data if config.stream is None else config.data._replace(train=())
-    return on_each(devices_of(config), Shared(data, split_key(config.key), resamples, config.held_out))
+    return on_each(devices_of(config), Shared(config.resting, split_key(config.key), resamples, config.held_out))
 
 
 def devices_of(config: SweepConfig) -> tuple[Device, ...]:
@@ -59,6 +58,7 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
         config.noise,
         config.eval_batch_size,
         config.default_matmul_precision,
+        config.evaluated_batches is not None,
     )
     found = []
     for static, indices in settings.groups():
@@ -97,9 +97,11 @@ def prepare(
     """
     settings = config.settings
     scheduler, frozen = config.scheduler, getattr(config.task, "frozen", None)
-    feed = None
+    feed, put = None, partial(on_each, devices_of(config))
     if config.stream is not None:
-        feed = Feed(config.stream, config.eval_every, config.steps, partial(on_each, devices_of(config)))
+        feed = Feed(config.stream, config.eval_every, config.steps, put)
+    batches = config.evaluated_batches
+    validation = None if batches is None else ValidationFeed(batches, put)
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared
@@ -117,6 +119,7 @@ def prepare(
             share=len(indices) / len(settings),
             mapping=choice.mapping,
             feed=feed,
+            validation=validation,
         )
 
     each = recipes(config, settings)
@@ -172,6 +175,7 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
         "eval_every": config.eval_every,
         "batch_size": config.batch_size,
         "eval_batch_size": config.eval_batch_size,
+        **({} if config.eval_batches is None else {"eval_batches": config.eval_batches}),
         "monitor": config.monitor,
         "mode": config.mode,
         "noise": config.noise,

@@ -66,7 +66,8 @@ def train_lane(
             trains on the same row of ``resamples``.
 
     Returns:
-        The lane after, its metrics (``train_*`` are means over the segment), and its marks.
+        The lane after, its metrics (``train_*`` are means over the segment), and its marks. Where validation data
+        stream, ``_evaluation.py`` adds its part to all three.
     """
     h = recipe.setting(constants)
     shared = recipe.noise == "shared"
@@ -89,8 +90,12 @@ def train_lane(
         batches=batches,
         block=block,
         eval_batch_size=recipe.eval_batch_size,
+        evaluates=not recipe.apart,
     )
-    stopping, stop, best_step = _watch(recipe, h, lane.stopping, state, metrics)
+    if recipe.apart:
+        nothing = jnp.zeros((), jnp.int32)
+        return Lane(state, lane.stopping, lane.infinite), metrics, Marks(bad_step, nothing, nothing)
+    stopping, stop, best_step = watch(recipe, h, lane.stopping, state, metrics)
     return Lane(state, stopping, lane.infinite), metrics, Marks(bad_step, stop, best_step)
 
 
@@ -150,7 +155,7 @@ def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages
 
     def start(buffer, constants, ids, given, keys):
         lanes = each(partial(start_lane, recipe, keys))(given)
-        return _put((buffer, constants), ids, (lanes, given))
+        return put_back((buffer, constants), ids, (lanes, given))
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -186,7 +191,7 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
     """
 
     def segment(buffer, constants, ids, first_step, shared, block):
-        gathered, given = _lanes((buffer, constants), ids)
+        gathered, given = lanes_at((buffer, constants), ids)
         train = partial(
             train_lane,
             recipe,
@@ -200,7 +205,7 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
         )
         with recipe.holding(shared.frozen), recipe.multiplying():
             trained, metrics, marks = each(train)(given, gathered)
-        return _put(buffer, ids, trained), metrics, marks
+        return put_back(buffer, ids, trained), metrics, marks
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
@@ -223,7 +228,7 @@ def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
         return recipe.task.predict(recipe.kept(lane), inputs, recipe.setting(constants))
 
     def predict(buffer, constants, ids, inputs, frozen):
-        gathered, given = _lanes((buffer, constants), ids)
+        gathered, given = lanes_at((buffer, constants), ids)
         with recipe.holding(frozen), recipe.multiplying():
             return each(partial(predict_lane, inputs))(given, gathered)
 
@@ -233,17 +238,17 @@ def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
     )
 
 
-def _lanes(buffer: Tree, ids: jax.Array) -> Tree:
+def lanes_at(buffer: Tree, ids: jax.Array) -> Tree:
     """Entries of the buffer; an id outside gives the last."""
     return jax.tree.map(lambda x: x.at[ids].get(mode="clip"), buffer)
 
 
-def _put(buffer: Tree, ids: jax.Array, lanes: Tree) -> Tree:
+def put_back(buffer: Tree, ids: jax.Array, lanes: Tree) -> Tree:
     """The buffer with some of its entries replaced; an id outside is dropped."""
     return jax.tree.map(lambda all, some: all.at[ids].set(some, mode="drop"), buffer, lanes)
 
 
-def _watch(recipe: Recipe, h: Setting, before: Tree, state: Tree, metrics: dict[str, jax.Array]):
+def watch(recipe: Recipe, h: Setting, before: Tree, state: Tree, metrics: dict[str, jax.Array]):
     """Early stopping after an evaluation: its state, whether to stop, and the best step."""
     rule = recipe.stopping(h)
     if rule is None:

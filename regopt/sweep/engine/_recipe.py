@@ -68,6 +68,7 @@ class Recipe:
     noise: Literal["shared", "per lane"]
     eval_batch_size: int | None = None
     default_matmul_precision: str | None = None
+    apart: bool = False  # whether the evaluation follows the segment in programs of its own, as validation data stream
 
     def multiplying(self) -> contextlib.AbstractContextManager[object]:
         """Trace matrix products in the precision that was asked for."""

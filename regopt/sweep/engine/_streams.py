@@ -1,7 +1,8 @@
-"""Data that do not fit in memory: training batches that are read when they are needed, by their step.
+"""Data that do not fit in memory: batches that are read when they are needed, by their number.
 
 The batch of a step depends on nothing but the number of the step. So a sweep that resumes knows its position in the
-data, and a setting that starts late reads its own batches from the beginning. Not for what can only be iterated over.
+data, and a setting that starts late reads its own batches from the beginning. An evaluation reads its batches from the
+first to the last. Not for what can only be iterated over.
 """
 
 import functools
@@ -18,6 +19,7 @@ from regopt._core.tasks import check_batch
 from regopt._core.types import Key, Tree
 from regopt.data import batch_indices
 
+MOST_BATCHES = 2**31 - 1  # what has more, as grain's data sets that repeat themselves, has no end
 Block = Callable[[], Tree]  # reads the batches of some steps: NumPy arrays [steps, batch, ...]
 
 
@@ -31,6 +33,23 @@ class Stream(NamedTuple):
     def read(self, first_step: int, steps: int) -> Tree:
         """The batches of some steps, ``[steps, batch, ...]``."""
         return self.block(first_step, steps)()
+
+
+class Evaluated(NamedTuple):
+    """Validation batches by their number, read from the first to the last in every evaluation."""
+
+    read: Callable[[int], Tree]  # NumPy arrays [examples, ...]; only this may run in another thread
+    count: int  # batches of an evaluation
+    size: int  # as of a ``Stream``
+    code: Callable[[int], Tree] | None  # likewise
+
+
+class _Given(NamedTuple):
+    """Whole batches by their number."""
+
+    at: Callable[[int], Tree]
+    size: int  # batches; 0 for a function, which has no end
+    code: Callable[[int], Tree] | None
 
 
 def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
@@ -47,29 +66,99 @@ def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
     Raises:
         ValueError: there is no random access to batches, or the batch size does not go with the data.
     """
-    leaves = jax.tree.leaves(train)
-    if any(isinstance(leaf, np.memmap) for leaf in leaves):
+    if _are_mapped(train):
         return None if batch_size is None else _rows(train, batch_size, key)
-    if len(leaves) != 1 or leaves[0] is not train or hasattr(train, "dtype") or isinstance(train, str | bytes):
-        return None
-    data_set: Tree = train
-    if callable(train) and not hasattr(train, "__getitem__"):
-        stream = _batches(train, 0, train)
-    elif hasattr(train, "__getitem__") and hasattr(train, "__len__"):
-        size = len(data_set)
-        if not size:
-            raise ValueError("data.train must have at least one batch, got none")
-        stream = _batches(lambda step: data_set[step % size], size, None)
-    elif hasattr(train, "__iter__"):
-        raise ValueError(
-            "data.train must give the batch of any step: have __getitem__ and __len__ over batches, as a "
-            f"grain.MapDataset has, or be a function of the step; got {brief(train)}, which can only be iterated over"
-        )
-    else:
+    given = _whole_batches("data.train", train)
+    if given is None:
         return None
     if batch_size is not None:
         raise ValueError(f"batch_size must be None where data.train gives whole batches, got {batch_size}")
-    return stream
+    return _batches((lambda step: given.at(step % given.size)) if given.size else given.at, given.size, given.code)
+
+
+def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: int | None) -> Evaluated | None:
+    """What gives the batches of a validation part that streams; None for arrays that are held in memory.
+
+    Args:
+        validation: arrays, memory-mapped arrays, a function from the number of a batch to it, or a data set of batches.
+        eval_batch_size: rows in a batch, for memory-mapped arrays.
+        eval_batches: batches of an evaluation; None for all of them.
+
+    Returns:
+        The batches.
+
+    Raises:
+        ValueError: there is no random access to batches, their number is not known or wrong, or a size does not go with
+            the data.
+    """
+    mapped = _are_mapped(validation)
+    given = None if mapped else _whole_batches("data.validation", validation)
+    if given is None:
+        if eval_batches is not None:
+            raise ValueError(f"eval_batches must be None where data.validation holds arrays, got {eval_batches}")
+        return None if eval_batch_size is None or not mapped else _rows_in_turn(validation, eval_batch_size)
+    if eval_batch_size is not None:
+        raise ValueError(f"eval_batch_size must be None where data.validation gives batches, got {eval_batch_size}")
+    endless = not 0 < given.size <= MOST_BATCHES
+    if eval_batches is None and endless:
+        raise ValueError(
+            "eval_batches must say how many batches an evaluation takes, as data.validation has no end: pass "
+            "eval_batches=100, say"
+        )
+    if eval_batches is not None and not endless and eval_batches > given.size:
+        raise ValueError(
+            f"eval_batches must be at most {given.size}, the batches of data.validation, got {eval_batches}"
+        )
+    count = given.size if eval_batches is None else eval_batches
+    return Evaluated(lambda number: jax.tree.map(_as_jax, given.at(number)), count, count, given.code)
+
+
+def _are_mapped(part: Tree) -> bool:
+    return any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(part))
+
+
+def _whole_batches(name: str, part: Tree) -> _Given | None:
+    """What gives batches as they are; None for arrays."""
+    leaves = jax.tree.leaves(part)
+    if len(leaves) != 1 or leaves[0] is not part or hasattr(part, "dtype") or isinstance(part, str | bytes):
+        return None
+    data_set: Tree = part
+    if callable(part) and not hasattr(part, "__getitem__"):
+        return _Given(data_set, 0, data_set)
+    if hasattr(part, "__getitem__") and hasattr(part, "__len__"):
+        if not len(data_set):
+            raise ValueError(f"{name} must have at least one batch, got none")
+        return _Given(lambda number: data_set[number], len(data_set), None)
+    if hasattr(part, "__iter__"):
+        raise ValueError(_only_iterated(name, part))
+    return None
+
+
+def check_no_iterator(name: str, part: object) -> None:
+    """Refuse an iterator, such as a generator, before JAX looks for arrays in it."""
+    if hasattr(part, "__next__"):
+        raise ValueError(_only_iterated(name, part))
+
+
+def _only_iterated(name: str, part: object) -> str:
+    number = "step" if name == "data.train" else "number"
+    return (
+        f"{name} must give the batch of any {number}: have __getitem__ and __len__ over batches, as a grain.MapDataset "
+        f"has, or be a function of the {number}; got {brief(part)}, which can only be iterated over"
+    )
+
+
+def _rows_in_turn(arrays: Tree, batch_size: int) -> Evaluated | None:
+    """Batches of rows of arrays, the last one smaller where they do not divide; None where one batch has all rows."""
+    examples = len(jax.tree.leaves(arrays)[0])
+    if batch_size >= examples:
+        return None
+
+    def read(number: int) -> Tree:
+        rows = slice(number * batch_size, (number + 1) * batch_size)
+        return jax.tree.map(lambda x: _as_jax(np.array(x[rows])), arrays)
+
+    return Evaluated(read, -(-examples // batch_size), examples, None)
 
 
 def _rows(arrays: Tree, batch_size: int, key: Key) -> Stream:
@@ -112,9 +201,11 @@ def _batches(batch_at: Callable[[int], Tree], size: int, code: Callable[[int], T
     return Stream(block, size, code)
 
 
-def sample_digest(stream: Stream) -> str:
+def sample_digest(stream: Stream | Evaluated) -> str:
     """The SHA-256 of the first batches, which stand for data that are too many to be read."""
-    return digest(stream.read(0, 2))
+    if isinstance(stream, Stream):
+        return digest(stream.read(0, 2))
+    return digest([stream.read(number) for number in range(min(2, stream.count))])
 
 
 def _form(batch: Tree) -> tuple[list[str], object]:

@@ -141,6 +141,11 @@ class OnlyIterated:
     ("train", "options", "message"),
     [
         (OnlyIterated(), {}, r"data.train must give the batch of any step: .* can only be iterated over"),
+        (
+            (at_step(step) for step in range(3)),
+            {},
+            "data.train must give the batch of any step: .* only be iterated",
+        ),
         (at_step, {"batch_size": 8}, "batch_size must be None where data.train gives whole batches, got 8"),
         (Loader(0), {}, "data.train must have at least one batch, got none"),
         (
