@@ -5,6 +5,8 @@ Passes over the coefficients that are not 0 alternate with passes over all. It i
 coefficients or over groups; for others it ends at a point that its certificate rejects.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -66,17 +68,13 @@ def coordinate_descent(
     def params_of(w):
         return {**start, "coefficients": w.reshape(shape)}
 
-    def visit(state, block):
-        indices, curvature = blocks[block], curvatures[block]
-        moved = state.w.at[indices].add((loss.products[indices] - state.image[indices]) / curvature)
-        after = penalty.prox(params_of(moved), 1 / curvature)["coefficients"].ravel()[indices]
-        move = after - state.w[indices]
-        change = jnp.maximum(state.change, curvature * jnp.max(jnp.abs(move)))
-        return _State(state.w.at[indices].set(after), state.image + move @ loss.gram[indices], change)
+    def prox(w, step):
+        return penalty.prox(params_of(w), step)["coefficients"].ravel()
 
-    def passes(state, order, count):
+    def one_pass(state, order, count):
         state = state._replace(change=jnp.zeros_like(state.change))
-        return jax.lax.fori_loop(0, count, lambda i, state: visit(state, order[i]), state)
+        move = partial(_move_block, loss, prox)
+        return jax.lax.fori_loop(0, count, lambda i, at: move(at, blocks[order[i]], curvatures[order[i]]), state)
 
     def assess(state, steps):
         params = params_of(state.w)
@@ -87,8 +85,8 @@ def coordinate_descent(
     def residual_at(state):
         # of all coefficients together, as a penalty that is no sum over the blocks is stuck where no block can move
         steepest = jnp.max(curvatures)
-        moved = params_of(state.w + (loss.products - state.image) / steepest)
-        return steepest * jnp.linalg.norm(state.w - penalty.prox(moved, 1 / steepest)["coefficients"].ravel())
+        moved = state.w + (loss.products - state.image) / steepest
+        return steepest * jnp.linalg.norm(state.w - prox(moved, 1 / steepest))
 
     def within(now):
         return now.gap <= target(now.objective) if certified else now.residual <= tolerance
@@ -97,7 +95,7 @@ def coordinate_descent(
         return ~within(now) & (now.steps < max_steps) & ~jnp.isnan(now.objective)
 
     def step(now):
-        state = passes(now.state, jnp.arange(len(blocks)), len(blocks))
+        state = one_pass(now.state, jnp.arange(len(blocks)), len(blocks))
         active = jnp.any(state.w[blocks] != 0, 1)
         order, count = jnp.argsort(~active, stable=True), jnp.sum(active)
 
@@ -106,7 +104,7 @@ def coordinate_descent(
             return (done < _ACTIVE_PASSES) & (at.change > state.change / 100)
 
         def again(carry):
-            return passes(carry[0], order, count), carry[1] + 1
+            return one_pass(carry[0], order, count), carry[1] + 1
 
         at, done = jax.lax.while_loop(moves, again, (state, jnp.zeros((), jnp.int32)))
         # the image is computed anew, as rounding errors of the updates add up
@@ -116,6 +114,21 @@ def coordinate_descent(
     first = assess(_State(w, loss.gram @ w, jnp.full((), jnp.inf, w.dtype)), jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(unfinished, step, first)
     return Solution(params_of(last.state.w), last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def _move_block(
+    loss: GramLoss,
+    prox: Callable[[jax.Array, jax.Array], jax.Array],
+    state: _State,
+    indices: jax.Array,
+    curvature: jax.Array,
+) -> _State:
+    """Minimise over one coefficient, or move one group by a proximal step of length ``1 / curvature``."""
+    moved = state.w.at[indices].add((loss.products[indices] - state.image[indices]) / curvature)
+    after = prox(moved, 1 / curvature)[indices]
+    move = after - state.w[indices]
+    change = jnp.maximum(state.change, curvature * jnp.max(jnp.abs(move)))
+    return _State(state.w.at[indices].set(after), state.image + move @ loss.gram[indices], change)
 
 
 def blocks_of(penalty: Penalty, start: Tree) -> jax.Array:

@@ -120,10 +120,7 @@ def supervised(
         in place of stochastic gradient descent.
     """
     _check_functions({"model": model, "loss": loss, "optimizer": optimizer})
-    _check_functions({} if metrics is None else metrics)
-    if "loss" in (metrics or {}):
-        raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
-    given: dict[str, Measure] = {"loss": loss, **(metrics or {})}
+    given = _measures_of(loss, metrics)
     measures = {name: _with_setting(name, measure) for name, measure in given.items()}
     face = _face_of(model, inputs, trainable, precision)
     frozen = _frozen(face, trainable, pretrained)
@@ -164,18 +161,27 @@ def supervised(
 
     def parts() -> dict[str, object]:
         named: dict[str, object] = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment}
-        named["precision"] = precision
-        return named | {f"metrics.{name}": metric for name, metric in (metrics or {}).items()}
+        measured = {f"metrics.{name}": metric for name, metric in given.items() if name != "loss"}
+        return named | {"precision": precision} | measured
 
     in_batches = _measured_in_batches(predict, measures, given)
     evaluate.in_batches = in_batches  # type: ignore[attr-defined]
-    directions: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in (metrics or {}).items()}
-    modes: dict[str, Mode] = {"validation_loss": "min"}
-    for name, mode in directions.items():
-        if mode is not None:
-            modes[f"validation_{name}"] = mode
     check = checked_examples(init, predict, measures["loss"], given)
-    return Task(init, step, evaluate, predict, parts, modes, check, frozen)
+    return Task(init, step, evaluate, predict, parts, _modes_of(given), check, frozen)
+
+
+def _measures_of(loss: Measure, metrics: Mapping[str, Measure] | None) -> dict[str, Measure]:
+    """The loss and the metrics by name."""
+    _check_functions({} if metrics is None else metrics)
+    if "loss" in (metrics or {}):
+        raise ValueError("metrics must not be named loss, the evaluation reports the loss by that name")
+    return {"loss": loss, **(metrics or {})}
+
+
+def _modes_of(measures: Mapping[str, Measure]) -> dict[str, Mode]:
+    """The direction of each metric of the evaluation that declares one; the loss is minimised."""
+    declared: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in measures.items()} | {"loss": "min"}
+    return {f"validation_{name}": mode for name, mode in declared.items() if mode is not None}
 
 
 def _face_of(model: NnxModel | LinenModel, inputs: Tree, trainable: Trainable, precision: str) -> Face:

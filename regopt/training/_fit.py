@@ -161,9 +161,14 @@ def fit(
     start = _Run(state, rule.init(candidate(state)), zero, zero)
     run, metrics = scan_while(going, segment, start, jnp.arange(0, steps, eval_every, dtype=jnp.int32))
     best_step = run.stopping.best_step if keeps_best else run.last_step
-    at_best = metrics[monitor][best_step // eval_every - 1]
+    state = run.stopping.best_params if keeps_best else run.state
+    return _kept(run, state, best_step, metrics, metrics[monitor][best_step // eval_every - 1])
+
+
+def _kept(run: _Run, state: Tree, best_step: jax.Array, metrics: dict[str, jax.Array], at_best: jax.Array) -> Fit:
+    """The result of a run that keeps this state, which it had at ``best_step``."""
     return Fit(
-        state=run.stopping.best_params if keeps_best else run.state,
+        state=state,
         metrics=metrics,
         best_step=best_step,
         best_metric=jnp.where(best_step > 0, at_best, jnp.nan),

@@ -177,13 +177,24 @@ def _of_paths(folder: Path, draw: random.Random) -> Iterator[WrongCommand]:
     }
     for number, (path, words) in enumerate(experiments.items()):
         yield WrongCommand(f"experiment {number}", ("run", str(folder / path), good_config), (words,))
+    yield from _of_names(draw)
+    for number, line in enumerate(_wrong_lines(folder)):
+        yield WrongCommand(f"line {number}", line, ())
+
+
+def _of_names(draw: random.Random) -> Iterator[WrongCommand]:
+    """Commands with a slip in the name of an experiment or of a config, to which the message gives the right name."""
     for wrong in typos("l2_equivalence", 5, draw):
         yield WrongCommand(f"name {wrong}", ("run", wrong, "smoke"), ("did you mean 'l2_equivalence.py'?",))
     for wrong in typos("default", 5, draw):
         words = ("did you mean 'default.toml'?",)
         yield WrongCommand(f"config {wrong}", ("run", "l2_equivalence", wrong), words)
         yield WrongCommand(f"all {wrong}", ("claims", "--config", wrong), ("did you mean 'default'?",))
-    lines = [
+
+
+def _wrong_lines(folder: Path) -> list[tuple[str, ...]]:
+    """Lines that no command has, or whose options are wrong."""
+    lines: list[tuple[str, ...]] = [
         (),
         ("rum",),
         ("run",),
@@ -207,8 +218,7 @@ def _of_paths(folder: Path, draw: random.Random) -> Iterator[WrongCommand]:
         ("sweep", "show"),
         ("sweep", "show", "a", "b"),
     ]
-    for number, line in enumerate(lines):
-        yield WrongCommand(f"line {number}", line, ())
+    return lines
 
 
 def of_command_line(folder: Path) -> list[WrongCommand]:

@@ -66,12 +66,7 @@ def population_based_training(
         raise ValueError(f"factors must be a tuple of numbers in (0, inf), got {brief(factors)}")
     for factor in factors:
         check_number("factors", factor, "(0, inf)")
-    check_space(explore)
-    if not explore:
-        raise ValueError("explore must name at least one number, got none")
-    for name, dimension in explore.items():
-        if dimension.static or dimension.crossed:
-            raise ValueError(f"explore must name numbers that may change in training, got {brief(name)}")
+    _check_explored(explore)
 
     def decide(state: SchedulerState) -> Decision:
         nobody = np.zeros_like(state.going)
@@ -110,3 +105,13 @@ def population_based_training(
     fractions = tuple(name for name, levels in drawn.items() if not all(type(level) is int for level in levels))
     name = f"population_based_training({arguments})"
     return Scheduler(decide, name, tuple(explore), fractions, lambda total: range(every, total, every))
+
+
+def _check_explored(explore: Mapping[str, Dimension]) -> None:
+    """Require at least one number, and only such as may change in training."""
+    check_space(explore)
+    if not explore:
+        raise ValueError("explore must name at least one number, got none")
+    for name, dimension in explore.items():
+        if dimension.static or dimension.crossed:
+            raise ValueError(f"explore must name numbers that may change in training, got {brief(name)}")
