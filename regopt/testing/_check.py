@@ -26,6 +26,12 @@ def cells(
 
     Raises:
         ValueError: there is no law of that name.
+
+    Example:
+        >>> from regopt import testing
+        >>> row = next(row for row in testing.CATALOGUE if row.name == "penalties.l1")
+        >>> [cell for law, cell in testing.cells(row, laws=["a number changes the result"])]
+        [{'number': 'strength'}]
     """
     known = {law.name for law in LAWS}
     chosen = known if laws is None else set(laws)
@@ -47,6 +53,11 @@ def check(row: Row, *, laws: Iterable[str] | None = None, dtypes: Iterable[DType
 
     Raises:
         AssertionError: a law is broken; the message is one line with the law, the number and the dtype.
+
+    Example:
+        >>> from regopt import testing
+        >>> row = next(row for row in testing.CATALOGUE if row.name == "penalties.l1")
+        >>> testing.check(row, laws=["a number changes the result"])  # every law if no names are given
     """
     for law, cell in cells(row, laws, dtypes):
         law.check(row, **cell)
@@ -80,6 +91,11 @@ def check_optimizer(
 
     Raises:
         AssertionError: a law is broken.
+
+    Example:
+        >>> import regopt
+        >>> from regopt import testing
+        >>> testing.check_optimizer(regopt.sgd, {"learning_rate": (0.1, 0.01)}, laws=["a number changes the result"])
     """
     kind = "second_order" if full_batch else "transform"
     row = Row(factory, kind, numbers, ends, build, updates=updates, refused=refused)
@@ -109,6 +125,10 @@ def check_penalty(
 
     Raises:
         AssertionError: a law is broken.
+
+    Example:
+        >>> from regopt import penalties, testing
+        >>> testing.check_penalty(penalties.l2, {"strength": (0.3, 1.7)}, laws=["a number changes the result"])
     """
     check(Row(factory, "penalty", numbers, ends, refused=refused, prox=prox), laws=laws, dtypes=dtypes)
 
@@ -137,6 +157,14 @@ def check_projection(
 
     Raises:
         AssertionError: a law is broken.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from regopt import testing
+        >>> def below(w, top):
+        ...     return jnp.minimum(w, jnp.asarray(top, w.dtype))
+        >>> factory = lambda top: lambda w: below(w, top)
+        >>> testing.check_projection(factory, {"top": (0.5, 1.0)}, laws=["a number changes the result"])
     """
     check(Row(factory, "projection", numbers, ends, refused=refused, outside=outside), laws=laws, dtypes=dtypes)
 
@@ -160,6 +188,10 @@ def check_schedule(
 
     Raises:
         AssertionError: a law is broken.
+
+    Example:
+        >>> from regopt import schedules, testing
+        >>> testing.check_schedule(schedules.constant, {"value": (0.1, 0.3)}, laws=["a number changes the result"])
     """
     check(Row(factory, "schedule", numbers, ends, refused=refused), laws=laws)
 
@@ -185,6 +217,11 @@ def check_noise(
 
     Raises:
         AssertionError: a law is broken.
+
+    Example:
+        >>> from regopt import noise, testing
+        >>> factory = lambda rate: lambda key, x: noise.dropout(key, x, rate)
+        >>> testing.check_noise(factory, {"rate": (0.3, 0.6)}, laws=["a number changes the result"])
     """
     check(Row(factory, "noise", numbers, ends, refused=refused), laws=laws, dtypes=dtypes)
 
@@ -210,5 +247,10 @@ def check_stopping(
 
     Raises:
         AssertionError: a law is broken.
+
+    Example:
+        >>> from regopt import testing, training
+        >>> laws = ["the slope in every number is finite"]
+        >>> testing.check_stopping(training.early_stopping, {"patience": (2.0, 3.0)}, laws=laws)
     """
     check(Row(factory, "stopping", numbers, ends, refused=refused), laws=laws, dtypes=dtypes)

@@ -90,6 +90,12 @@ def exercise(
 
     Raises:
         ValueError: the kind is unknown.
+
+    Example:
+        >>> from regopt import testing
+        >>> row = next(row for row in testing.CATALOGUE if row.name == "schedules.constant")
+        >>> testing.exercise(row, {"value": 0.5})  # the values at six counts
+        Array([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], dtype=float32)
     """
     made = row.make(**numbers)
     match row.kind:

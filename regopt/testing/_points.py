@@ -11,19 +11,37 @@ from regopt._core.types import Tree
 
 
 def parameters(dtype: DTypeLike) -> Tree:
-    """A small parameter tree; one weight is exactly zero."""
+    """A small parameter tree; one weight is exactly zero.
+
+    Example:
+        >>> from regopt import testing
+        >>> testing.parameters("float32")["layer"]["bias"]
+        Array([ 0.5, -1. ,  2. ], dtype=float32)
+    """
     kernel = jnp.array([[1.0, -2.0, 0.5], [0.0, 0.25, -0.125]], dtype)
     return {"layer": {"kernel": kernel, "bias": jnp.array([0.5, -1.0, 2.0], dtype)}}
 
 
 def gradients(dtype: DTypeLike, size: float = 1.0) -> Tree:
-    """Gradients for ``parameters``; one coordinate is exactly zero."""
+    """Gradients for ``parameters``; one coordinate is exactly zero.
+
+    Example:
+        >>> from regopt import testing
+        >>> testing.gradients("float32", size=2.0)["layer"]["bias"]
+        Array([ 2. , -1. ,  0.4], dtype=float32)
+    """
     kernel = jnp.array([[0.1, -0.3, 0.0], [2.0, 0.7, -0.05]], dtype)
     return {"layer": {"kernel": kernel * size, "bias": jnp.array([1.0, -0.5, 0.2], dtype) * size}}
 
 
 def residuals(params: Tree) -> jax.Array:
-    """Residuals whose sum of squares is a coupled quadratic plus a quartic, with its minimum at no round number."""
+    """Residuals whose sum of squares is a coupled quadratic plus a quartic, with its minimum at no round number.
+
+    Example:
+        >>> from regopt import testing
+        >>> testing.residuals(testing.parameters("float32")).shape
+        (18,)
+    """
     kernel, bias = params["layer"]["kernel"], params["layer"]["bias"]
     gaps = kernel - jnp.array([[0.5, -1.0, 0.75], [0.25, 0.5, -0.5]], kernel.dtype)
     parts = [gaps, 0.5 * gaps**2, bias - 0.3, 0.5 * (kernel[0] * bias - kernel[1])]

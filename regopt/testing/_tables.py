@@ -26,8 +26,10 @@ def table(name: str) -> str:
     Raises:
         ValueError: there is no such table.
 
-    >>> print(table("penalties").splitlines()[2])
-    | entry by entry | `l1` `l2` `elastic_net` `huber` `mcp` `scad` `log_sum` `l0` `box` `non_negative` |
+    Example:
+        >>> from regopt import testing
+        >>> print(testing.table("penalties").splitlines()[2])
+        | entry by entry | `l1` `l2` `elastic_net` `huber` `mcp` `scad` `log_sum` `l0` `box` `non_negative` |
     """
     if name not in KINDS:
         raise ValueError(f"name must be one of {', '.join(KINDS)}, got {name!r}")
@@ -40,25 +42,42 @@ def table(name: str) -> str:
 
 
 def tables_in(text: str) -> list[tuple[str, str]]:
-    """The marked tables of a document: the name of each and what the document has there.
+    r"""The marked tables of a document: the name of each and what the document has there.
 
     Args:
         text: a document in Markdown.
 
     Returns:
         Pairs of a name and lines.
+
+    Example:
+        >>> from regopt import testing
+        >>> text = "<!-- catalogue: penalties -->\n" + "lines\n" + "<!-- /catalogue -->"
+        >>> testing.tables_in(text)
+        [('penalties', 'lines\n')]
     """
     return [(match[2], match[3]) for match in _BLOCK.finditer(text)]
 
 
 def update_tables(*paths: str | Path) -> None:
-    """Write the tables of the catalogue into documents, between the marks that are there.
+    r"""Write the tables of the catalogue into documents, between the marks that are there.
 
     Args:
         *paths: documents in Markdown, such as ``README.md``.
 
     Raises:
         ValueError: a document marks a table that there is not.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from regopt import testing
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = Path(folder, "page.md")
+        ...     _ = page.write_text("<!-- catalogue: penalties -->\n<!-- /catalogue -->\n")
+        ...     testing.update_tables(page)
+        ...     testing.tables_in(page.read_text())[0][1] == testing.table("penalties")
+        True
     """
     for path in map(Path, paths):
         text = path.read_text()

@@ -80,6 +80,14 @@ def check_prox_at(make: Callable[..., Penalty], traits: ProxTraits, dtype: DType
 
     Raises:
         AssertionError: a promise is broken.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import numpy as np
+        >>> from regopt import penalties, testing
+        >>> a = np.linspace(-2.0, 2.0, 12, dtype=np.float32).reshape(3, 4)
+        >>> point = testing.ProxPoint(a, a[::-1].copy(), 0.5, {"strength": 0.3})
+        >>> testing.check_prox_at(penalties.l1, testing.ProxTraits(odd=True, keeps_zeros=True), jnp.float32, point)
     """
     a, b, step, numbers = point
     steps = np.linspace(0.2, 2.1, a.size).reshape(SHAPE) * step if traits.steps_by_entry else step
