@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from regopt._core.checks import check_choice
 from regopt._core.messages import brief, nearest
+from regopt._core.numerics import as_float
 from regopt._core.types import Mode
 
 Value = TypeVar("Value")  # a number or an array
@@ -104,3 +107,26 @@ def check_known(monitor: str, metrics: Mapping[str, object]) -> None:
         near = nearest(monitor, metrics)
         meant = "" if near is None else f"; did you mean {near!r}?"
         raise ValueError(f"monitor must be one of {sorted(metrics)}, got {brief(monitor)}{meant}")
+
+
+def as_inexact(value: ArrayLike) -> jax.Array:
+    """The value in its own float dtype, or in the default one if it is an integer or a bool."""
+    value = jnp.asarray(value)
+    return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)
+
+
+def with_evaluation(
+    metrics: dict[str, jax.Array], evaluated: dict[str, jax.Array], monitor: str
+) -> dict[str, jax.Array]:
+    """The metrics of a segment and of the evaluation after it, once they are known to be scalars of distinct names."""
+    check_scalars({name: value.shape for name, value in evaluated.items()})
+    if twice := set(metrics) & set(evaluated):
+        raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
+    check_known(monitor, metrics | evaluated)
+    return metrics | evaluated
+
+
+def check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        if shape:
+            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")

@@ -1,14 +1,14 @@
 """Checks of tasks and their data before anything is traced; each error says in one line what is wrong."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
 
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_whole
-from regopt._core.types import Key, Task, Tree
+from regopt._core.types import InBatches, Key, Task, Tree
 
 
 def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -> None:
@@ -79,3 +79,12 @@ def check_batch(batch_size: int, examples: int) -> None:
     """Raise unless the batch size lies between 1 and the number of examples."""
     if not 1 <= batch_size <= examples:
         raise ValueError(f"batch_size must lie in [1, {examples}], the number of examples, got {batch_size}")
+
+
+def in_batches(task: Task) -> InBatches:
+    """The parts from which the evaluation of a task in batches is put together."""
+    return getattr(task.evaluate, "in_batches", InBatches(_means_alone(task), lambda means, *_: means))
+
+
+def _means_alone(task: Task) -> Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]:
+    return lambda state, data, h: (dict(task.evaluate(state, data, h)), ())

@@ -4,14 +4,14 @@ In batches the memory of an evaluation does not grow with the validation set. A 
 weighted by their sizes; ``losses.from_means`` and ``losses.at_once`` declare metrics that are no means over examples.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from regopt._core.numerics import as_float, widen
-from regopt._core.types import InBatches, Task, Tree
+from regopt._core.metrics import as_inexact
+from regopt._core.numerics import widen
+from regopt._core.tasks import in_batches
+from regopt._core.types import Task, Tree
 from regopt.data import Splits
 
 Metrics = dict[str, jax.Array]
@@ -57,18 +57,3 @@ def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | N
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), rows, last)
     means = jax.tree.map(lambda sum_, mean: (sum_ / count).astype(mean.dtype), total, like)
     return {name: as_inexact(value) for name, value in declared.finish(means, rows, data, h).items()}
-
-
-def in_batches(task: Task) -> InBatches:
-    """How the evaluation of a task is put together from batches."""
-    return getattr(task.evaluate, "in_batches", InBatches(_means_alone(task), lambda means, *_: means))
-
-
-def as_inexact(value: ArrayLike) -> jax.Array:
-    """The value in its own float dtype, or in the default one if it is an integer or a bool."""
-    value = jnp.asarray(value)
-    return value if jnp.issubdtype(value.dtype, jnp.inexact) else as_float(value)
-
-
-def _means_alone(task: Task) -> Callable[[Tree, Splits, Tree], tuple[Tree, Tree]]:
-    return lambda state, data, h: (dict(task.evaluate(state, data, h)), ())

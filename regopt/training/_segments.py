@@ -3,7 +3,7 @@
 These are pure functions of one run, for ``scan`` and ``vmap``; the caller decides when a run ends.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import reduce
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.metrics import check_known
+from regopt._core.metrics import check_scalars, with_evaluation
 from regopt._core.tasks import check_batch, check_data, check_steps, size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits, batch_indices
@@ -183,22 +183,13 @@ def train_segment(
         batches=batches,
         block=block,
     )
-    _check_scalars({name: values.shape[1:] for name, values in per_step.items()})
+    check_scalars({name: values.shape[1:] for name, values in per_step.items()})
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
     good = trees.count_not_finite(state) <= infinite
     if evaluates:
         metrics = with_evaluation(metrics, evaluate(task, state, data, h, eval_batch_size), monitor)
         good &= jnp.isfinite(metrics[monitor])
     return state, metrics, first_bad_step(first_step, per_step, steps, good)
-
-
-def with_evaluation(metrics: Metrics, evaluated: Metrics, monitor: str) -> Metrics:
-    """The metrics of a segment and of the evaluation after it, once they are known to be scalars of distinct names."""
-    _check_scalars({name: value.shape for name, value in evaluated.items()})
-    if twice := set(metrics) & set(evaluated):
-        raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
-    check_known(monitor, metrics | evaluated)
-    return metrics | evaluated
 
 
 def first_bad_step(first_step: Number, per_step: Tree, steps: int, good: jax.Array) -> jax.Array:
@@ -265,9 +256,3 @@ def checked(
     if batch_size is not None:
         check_batch(batch_size, size_of(data.train))
     return jax.tree.map(jnp.asarray, data)
-
-
-def _check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in shapes.items():
-        if shape:
-            raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")

@@ -9,15 +9,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 from regopt._core.io import digest_json, environment
 from regopt._core.types import Device, PyTreeDef, Tree
+from regopt.sweep.engine._devices import bytes_of, mesh_of, once_on, spread_over
 from regopt.sweep.engine._evaluation import Call, Evaluation
 from regopt.sweep.engine._memory import fit_chunk
 from regopt.sweep.engine._program import (
-    LANES,
     Each,
     build_predict,
     build_segment,
@@ -278,28 +277,3 @@ def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, 
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
     seconds = done - began, time.perf_counter() - done
     return Compiled(program, digest_json(text), each, *seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))
-
-
-def mesh_of(devices: tuple[Device, ...]) -> Mesh:
-    """The devices in a row."""
-    return Mesh(np.array(devices), (LANES,))
-
-
-def spread_over(devices: tuple[Device, ...]) -> NamedSharding:
-    """The first axis over the devices."""
-    return NamedSharding(mesh_of(devices), PartitionSpec(LANES))
-
-
-def once_on(devices: tuple[Device, ...]) -> NamedSharding:
-    """The whole on each device."""
-    return NamedSharding(mesh_of(devices), PartitionSpec())
-
-
-def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
-    """The arrays of a tree, once on each device."""
-    return jax.device_put(tree, once_on(devices))
-
-
-def bytes_of(tree: Tree) -> int:
-    """Bytes of all arrays of a tree, or of their shapes."""
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,17 +1,23 @@
-"""One CPU device for each core: without it XLA runs the lanes of a sweep on one device."""
+"""The devices of a sweep: one for each core of a CPU, and the placement of arrays on a row of devices."""
 
 import os
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt._core.numerics import check_whole
+from regopt._core.types import Device, Tree
+
+LANES = "lanes"  # name of the mesh axis
 
 
 def use_all_cores(count: int | None = None) -> int:
     """Split the CPU into one JAX device per core; call it before anything else touches the devices of JAX.
 
-    The command line calls it itself. It changes nothing about GPUs and TPUs. A count that is already fixed by
-    ``JAX_NUM_CPU_DEVICES``, or by ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``, is left as it is.
+    Without it XLA runs the lanes of a sweep on one device. The command line calls it itself. It changes nothing about
+    GPUs and TPUs. A count that is already fixed by ``JAX_NUM_CPU_DEVICES``, or by
+    ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``, is left as it is.
 
     Args:
         count: number of devices, >= 1; by default the cores that this process may use.
@@ -48,3 +54,28 @@ def use_all_cores(count: int | None = None) -> int:
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def mesh_of(devices: tuple[Device, ...]) -> Mesh:
+    """The devices in a row, with the lanes along it."""
+    return Mesh(np.array(devices), (LANES,))
+
+
+def spread_over(devices: tuple[Device, ...]) -> NamedSharding:
+    """The sharding that spreads the first axis over the devices."""
+    return NamedSharding(mesh_of(devices), PartitionSpec(LANES))
+
+
+def once_on(devices: tuple[Device, ...]) -> NamedSharding:
+    """The sharding that has the whole array on each device."""
+    return NamedSharding(mesh_of(devices), PartitionSpec())
+
+
+def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
+    """The arrays of a tree, once on each device."""
+    return jax.device_put(tree, once_on(devices))
+
+
+def bytes_of(tree: Tree) -> int:
+    """Bytes of all arrays of a tree, or of their shapes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

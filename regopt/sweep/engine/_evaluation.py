@@ -15,13 +15,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt._core.io import digest_json
+from regopt._core.metrics import as_inexact, with_evaluation
 from regopt._core.numerics import widen
+from regopt._core.tasks import in_batches, size_of
 from regopt._core.types import Number, Tree
-from regopt.sweep.engine._program import LANES, Each, build_empty, entry_of, lanes_at, put_back, watch
+from regopt.sweep.engine._devices import LANES
+from regopt.sweep.engine._program import Each, build_empty, entry_of, lanes_at, put_back, watch
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.results._history import Marks
-from regopt.training._evaluation import as_inexact, in_batches
-from regopt.training._segments import size_of, with_evaluation
 
 Metrics = dict[str, jax.Array]
 
@@ -31,11 +32,11 @@ class Call(NamedTuple):
 
     buffer: Tree  # a Lane, each leaf [entries, ...]
     constants: Tree  # a Constants, each leaf [entries, ...]
-    ids: Tree  # [slots], int32
+    ids: Tree  # [seats], int32
     first_step: Tree  # shape (), int32
     shared: Tree  # a Shared
-    metrics: Tree  # of its steps, each [slots]
-    marks: Tree  # a Marks, each leaf [slots]
+    metrics: Tree  # of its steps, each [seats]
+    marks: Tree  # a Marks, each leaf [seats]
 
 
 class Evaluation:

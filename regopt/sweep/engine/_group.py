@@ -10,8 +10,9 @@ import numpy as np
 
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._checks import check_leaves
-from regopt.sweep.engine._compile import Form, Mapped, Segments, abstract, bytes_of, once_on, programs_for, spread_over
+from regopt.sweep.engine._compile import Form, Mapped, Segments, abstract, programs_for
 from regopt.sweep.engine._counting import counted_flops
+from regopt.sweep.engine._devices import bytes_of, once_on, spread_over
 from regopt.sweep.engine._evaluation import Call
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
@@ -259,13 +260,6 @@ class Group:
         yield from one_behind(
             (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs, self._shared.frozen))
             for ids, owners in held.places.calls(lanes)
-        )
-
-    def kept_zeros(self) -> Tree:
-        """Zeros of the form of what ``recipe.kept`` gives of a lane."""
-        lane = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._shapes[0])
-        return jax.tree.map(
-            lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x), self.recipe.kept(lane)
         )
 
     def on_each(self, tree: Tree) -> Tree:

@@ -14,8 +14,8 @@ from regopt._core.types import Device, Number, Setting, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
-from regopt.sweep.engine._compile import on_each
 from regopt.sweep.engine._config import Patience, SweepConfig
+from regopt.sweep.engine._devices import on_each
 from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group

@@ -20,11 +20,11 @@ from regopt._core.keys import Keys, of_seed
 from regopt._core.tasks import size_of
 from regopt._core.types import Number, Setting, Tree
 from regopt.data import Splits, batch_indices
+from regopt.sweep.engine._devices import LANES
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.results._history import Marks
 from regopt.training import train_segment
 
-LANES = "lanes"  # name of the mesh axis
 Each = Callable[[Callable[..., Tree]], Callable[..., Tree]]  # lifts a function of one lane to many: vmap, one_by_one
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.types import Tree
@@ -80,7 +81,7 @@ class SweepState:
         self.groups, self.history = groups, history
         self._scores = scores
         self.owed = np.zeros(len(history.settings), bool)  # settings that the current round has yet to train
-        self.kept = [Kept(-1, np.inf, group.kept_zeros()) for group in groups]
+        self.kept = [Kept(-1, np.inf, _kept_zeros(group)) for group in groups]
         self.spent = Spent(
             trace_seconds=sum(group.trace_seconds for group in groups),
             compile_seconds=sum(group.compile_seconds for group in groups),
@@ -157,3 +158,11 @@ class SweepState:
             group.numbers = {name: column[group.indices] for name, column in self.history.settings.numbers.items()}
             index, score, state = saved["kept"]
             self.kept[number] = Kept(int(index), float(score), state)
+
+
+def _kept_zeros(group: Group) -> Tree:
+    """Zeros of the form of the state that is kept of a lane."""
+    lane = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), group.lane_form)
+    return jax.tree.map(
+        lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x), group.recipe.kept(lane)
+    )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.types import Leaf, Tree
-from regopt.sweep.engine._compile import bytes_of
+from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._group import Group, Held, Report
 from regopt.sweep.engine._placement import Places, Sizes
 from regopt.sweep.engine._program import entry_of, lane_shapes

@@ -18,8 +18,8 @@ import numpy as np
 from regopt._core.io import environment
 from regopt._core.types import Tree
 from regopt.data import Splits
-from regopt.sweep.engine._compile import bytes_of
 from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._group import Group, Held
 from regopt.sweep.engine._memory import resting_room
 from regopt.sweep.engine._prepare import prepare, recipes, share_data

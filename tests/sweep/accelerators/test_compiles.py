@@ -9,7 +9,7 @@ import regopt
 from regopt import sweep
 from regopt.data import Splits
 from regopt.regularization import regularize
-from regopt.sweep.engine._compile import spread_over
+from regopt.sweep.engine._devices import spread_over
 from regopt.sweep.engine._program import build_take_over
 from regopt.testing import CATALOGUE, exercise
 from support.compile_only import TASKS, compile_sweep, devices_of, images, least_squares, pairs, small
