@@ -10,9 +10,7 @@ import numpy as np
 
 from regopt._core.messages import brief, nearest, suggestion
 from regopt._core.numerics import check_whole
-from regopt._core.types import Mode
-
-LOSSES = frozenset({"loss", "train_loss", "validation_loss", "test_loss"})  # what is trained: minimised by definition
+from regopt._core.types import LOSS_MODES, Mode
 
 
 def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -> None:
@@ -89,10 +87,8 @@ def mode_of(function: object) -> Mode | None:
 
 
 def direction_of(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode | None:
-    """The declared direction of a metric: of ``modes``, or "min" for a loss; None where none is declared."""
-    if modes is not None and metric in modes:
-        return modes[metric]
-    return "min" if metric in LOSSES else None
+    """The direction of a metric that ``modes`` or the protocol of a task declares; None where none is declared."""
+    return {**LOSS_MODES, **(modes or {})}.get(metric)
 
 
 def require_direction(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode:
