@@ -8,7 +8,9 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.core import Tracer
+from jax.typing import DTypeLike
 
 from regopt._core.messages import brief
 from regopt._core.numerics import check_number
@@ -66,6 +68,48 @@ def check_key(name: str, value: object) -> None:
     """Require a typed key of JAX."""
     if not (isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"{name} must be a typed key, as jax.random.key(0) is, got {value!r}")
+
+
+def check_array(name: str, value: object) -> None:
+    """Require an array of numbers, of NumPy or JAX.
+
+    >>> check_array("x", jnp.ones(3))
+    """
+    dtype = getattr(value, "dtype", None)
+    if isinstance(value, type) or not hasattr(value, "shape") or dtype is None or not _is_numeric(dtype):
+        raise ValueError(f"{name} must be an array of numbers, got {brief(value)}")
+
+
+def _is_numeric(dtype: DTypeLike) -> bool:
+    return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
+
+
+def check_dtype(name: str, value: object) -> None:
+    """Require a dtype of numbers, or its name.
+
+    >>> check_dtype("param_dtype", "bfloat16")
+    """
+    try:
+        numeric = isinstance(value, str | type | np.dtype) and _is_numeric(jnp.dtype(value))
+    except TypeError:
+        numeric = False
+    if not numeric:
+        raise ValueError(f'{name} must be a dtype of numbers, such as "float32", got {brief(value)}')
+
+
+def check_rngs(name: str, value: object) -> None:
+    """Require the source of keys that flax's modules take."""
+    if not isinstance(value, nnx.Rngs):
+        raise ValueError(f"{name} must be a flax.nnx.Rngs, got {brief(value)}")
+
+
+def check_functions(name: str, value: object) -> None:
+    """Require a list or a tuple of functions.
+
+    >>> check_functions("schedules", [max, min])
+    """
+    if not isinstance(value, list | tuple) or not all(map(callable, value)):
+        raise ValueError(f"{name} must be a list of functions, got {brief(value)}")
 
 
 def check_count(name: str, value: object, interval: str) -> None:

@@ -12,11 +12,9 @@ from jax.typing import ArrayLike
 from regopt._core.checks import check_choice
 from regopt._core.messages import brief, nearest
 from regopt._core.numerics import as_float
-from regopt._core.types import Mode
+from regopt._core.types import LOSS_MODES, Mode
 
 Value = TypeVar("Value")  # a number or an array
-
-LOSSES = frozenset({"loss", "train_loss", "validation_loss", "test_loss"})  # what is trained: minimised by definition
 
 
 def check_monitor(monitor: object) -> None:
@@ -58,10 +56,8 @@ def mode_of(function: object) -> Mode | None:
 
 
 def direction_of(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode | None:
-    """The declared direction of a metric: of ``modes``, or "min" for a loss; None where none is declared."""
-    if modes is not None and metric in modes:
-        return modes[metric]
-    return "min" if metric in LOSSES else None
+    """The direction of a metric that ``modes`` or the protocol of a task declares; None where none is declared."""
+    return {**LOSS_MODES, **(modes or {})}.get(metric)
 
 
 def require_direction(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode:

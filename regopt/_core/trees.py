@@ -228,7 +228,7 @@ def resolve_mask(mask: Mask, params: Tree) -> Tree:
 
 
 def _as_bool(on: Tree) -> bool:
-    if isinstance(on, str) or np.ndim(on) or np.result_type(on) != np.bool_:
+    if np.ndim(on) or np.asarray(on).dtype != np.bool_:
         raise ValueError(f'mask must be "weights", bools by layer, a function to these, or None, got {brief(on)}')
     return bool(on)
 

@@ -6,6 +6,7 @@ argument annotated ``Number`` may be traced, vmapped over and differentiated.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
@@ -237,6 +238,12 @@ class FrozenParams(Protocol):
         ...
 
 
+# what the protocol of a task declares of the names that it reserves for what is trained
+LOSS_MODES: Mapping[str, Mode] = MappingProxyType(
+    {"loss": "min", "train_loss": "min", "validation_loss": "min", "test_loss": "min"}
+)
+
+
 class Task(NamedTuple):
     """The functions that a sweep trains: pure functions of one setting ``h``, a dict of numbers (and static values).
 
@@ -245,9 +252,10 @@ class Task(NamedTuple):
     one array, is for ``Result.predict``; a task may do without. ``parts()`` names what the task is made of, such as its
     model and its loss, for the message that a resumed sweep has another one; by default these are its functions.
     ``modes`` tells of the metrics of ``evaluate``, by name, whether a smaller ("min") or a larger ("max") value is
-    better; ``loss``, also with ``train_``, ``validation_`` or ``test_`` before it, is what is trained and has "min" by
-    definition. ``check(data, h)`` raises a ``ValueError`` where the data do not fit the task, before anything compiles.
-    ``frozen`` are the parameters that ``sweep.supervised(trainable=...)`` does not train.
+    better; ``loss``, also with ``train_``, ``validation_`` or ``test_`` before it, is reserved for what is trained and
+    has "min" unless ``modes`` says otherwise. ``check(data, h)`` raises a ``ValueError`` where the data do not fit the
+    task, before anything compiles. ``frozen`` are the parameters that ``sweep.supervised(trainable=...)`` does not
+    train.
     """
 
     init: Callable[[Key, Tree], Tree]

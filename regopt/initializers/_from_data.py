@@ -9,7 +9,9 @@ import numpy as np
 from jax.core import Tracer
 
 from regopt._core import trees
-from regopt._core.numerics import check_number, like, safe_divide, safe_sqrt, widen
+from regopt._core.checks import check_array, check_functions, check_index
+from regopt._core.messages import brief
+from regopt._core.numerics import check_number, check_whole, like, safe_divide, safe_sqrt, widen
 from regopt._core.types import Mask, Number, Tree
 
 Layer: TypeAlias = Callable[[Tree, jax.Array], jax.Array]
@@ -61,11 +63,15 @@ def output_bias(
         Lin, T.-Y., Goyal, P., Girshick, R., He, K., & Dollar, P. (2017). Focal loss for dense object detection. ICCV.
         Section 3.3, for rare classes.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    check_array("targets", targets)
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {brief(loss)}")
+    check_number("smoothing", smoothing, "[0, inf)")
+    check_index("axis", axis)
+    if classes is not None:
+        check_whole("classes", classes, "[1, inf)")
     if (loss == "cross_entropy") != (classes is not None):
         raise ValueError(f"classes must be given for the cross_entropy and only there, got {classes} for {loss}")
-    check_number("smoothing", smoothing, "[0, inf)")
     if loss == "squared_error":
         return jnp.mean(_floating(targets), axis=axis)
     if loss == "absolute_error":
@@ -136,10 +142,15 @@ def lsuv(
     """
     check_number("variance", variance, "(0, inf)")
     check_number("tolerance", tolerance, "[0, inf)")
-    if len(layers) != len(params):
-        raise ValueError(f"params must be one tree for each of {len(layers)} layers, got {len(params)}")
+    check_functions("layers", layers)
+    check_index("max_iterations", max_iterations)
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+    check_array("x", x)
+    if not isinstance(params, list | tuple) or not all(map(_are_arrays, params)):
+        raise ValueError(f"params must be a list with a tree of arrays for each layer, got {brief(params)}")
+    if len(layers) != len(params):
+        raise ValueError(f"params must be one tree for each of {len(layers)} layers, got {len(params)}")
 
     def scaled(weights, factor):
         chosen = trees.resolve_mask(mask, weights)
@@ -168,6 +179,10 @@ def lsuv(
         fitted.append(weights)
         x = layer(weights, x)
     return fitted, jnp.stack(variances) if variances else jnp.zeros(0)
+
+
+def _are_arrays(weights: Tree) -> bool:
+    return all(hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in jax.tree.leaves(weights))
 
 
 def _times(weights: jax.Array, factor: jax.Array) -> jax.Array:

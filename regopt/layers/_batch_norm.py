@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from regopt._core.checks import check_dtype, check_rngs, check_switch
 from regopt._core.numerics import as_float, check_number, check_whole, like, safe_divide, safe_sqrt, widen
 from regopt._core.types import Number
 from regopt.layers._dense import Dense, kernel_of
@@ -78,7 +79,11 @@ class BatchNorm(nnx.Module):
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: nnx.Rngs | None = None,
     ):
-        del rngs
+        if rngs is not None:
+            check_rngs("rngs", rngs)
+        check_switch("bias_correction", bias_correction)
+        check_switch("use_running_average", use_running_average)
+        check_dtype("param_dtype", param_dtype)
         check_whole("num_features", num_features, "[1, inf)")
         check_number("momentum", momentum, "[0, 1]")
         check_number("eps", eps, "[0, inf)")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from regopt._core.checks import check_function
+from regopt._core.checks import check_dtype, check_function, check_rngs, check_switch
 from regopt._core.messages import brief
 from regopt._core.numerics import check_whole
 from regopt._core.types import Number
@@ -71,6 +71,10 @@ class Dense(nnx.Module):
     ):
         check_whole("in_features", in_features, "[1, inf)")
         check_whole("out_features", out_features, "[1, inf)")
+        check_switch("use_bias", use_bias)
+        check_function("kernel_init", kernel_init)
+        check_dtype("param_dtype", param_dtype)
+        check_rngs("rngs", rngs)
         kernel = kernel_init(rngs.params(), (in_features, out_features), param_dtype)
         self.kernel = kernel_of(kernel.T)
         self.bias = nnx.Param(jnp.zeros(out_features, param_dtype)) if use_bias else nnx.data(None)

@@ -11,6 +11,7 @@ import jax
 from flax import nnx
 
 from regopt import noise
+from regopt._core.checks import check_rngs, check_switch
 from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Key, Number
 
@@ -35,6 +36,9 @@ class Noise(nnx.Module):
     """
 
     def __init__(self, *, deterministic: bool = False, rngs: nnx.Rngs | None = None):
+        check_switch("deterministic", deterministic)
+        if rngs is not None:
+            check_rngs("rngs", rngs)
         self.deterministic = deterministic
         self.rngs = rngs.dropout.fork() if rngs is not None else nnx.data(None)
 
@@ -107,6 +111,7 @@ class Dropout(Noise):
 
     def __init__(self, rate: Number, *, inverted: bool = True, **switches: Unpack[Switches]):
         check_number("rate", rate, "[0, 1]")
+        check_switch("inverted", inverted)
         super().__init__(**switches)
         self.rate = Hyperparameter(as_float(rate))
         self.inverted = inverted

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 import jax
 from flax import nnx
 
+from regopt._core.checks import check_function
+from regopt._core.messages import brief
+
 
 class MultiTask(nnx.Module):
     """``{name: head(activation(trunk(x)))}``: a trunk that all tasks share, and a head for each task.
@@ -18,7 +21,7 @@ class MultiTask(nnx.Module):
         activation: elementwise function between the trunk and the heads; static.
 
     Raises:
-        ValueError: ``heads`` is empty.
+        ValueError: ``heads`` is empty or no mapping to modules, or the trunk or the activation is no function.
 
     Example:
         >>> import jax.numpy as jnp
@@ -43,6 +46,10 @@ class MultiTask(nnx.Module):
         *,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
     ):
+        check_function("trunk", trunk)
+        check_function("activation", activation)
+        if not isinstance(heads, Mapping) or not all(map(callable, heads.values())):
+            raise ValueError(f"heads must be a mapping from names of tasks to modules, got {brief(heads)}")
         if not heads:
             raise ValueError("heads must name at least one task, got none")
         self.trunk = trunk

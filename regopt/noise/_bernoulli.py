@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.checks import check_index, check_switch
+from regopt._core.checks import check_array, check_index, check_switch
 from regopt._core.numerics import as_float, check_number, like, one_minus, safe_divide, widen
 from regopt._core.types import Key, Mask, Number, Tree
 
@@ -47,6 +47,7 @@ def dropout(key: Key, x: jax.Array, rate: Number, *, inverted: bool = True) -> j
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.12.
     """
+    check_array("x", x)
     check_switch("inverted", inverted)
     return _drop(key, x, rate, x.shape, inverted)
 
@@ -81,6 +82,7 @@ def weight_scaling(x: jax.Array, rate: Number) -> jax.Array:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.12 (weight scaling
         inference rule).
     """
+    check_array("x", x)
     check_number("rate", rate, "[0, 1]")
     (wide,) = widen(x)
     return (like(as_float(one_minus(rate)), wide) * wide).astype(x.dtype)
@@ -119,6 +121,7 @@ def spatial_dropout(
         Tompson, J., Goroshin, R., Jain, A., LeCun, Y., & Bregler, C. (2015). Efficient object localization using
         convolutional networks. CVPR. Section 3.2.
     """
+    check_array("x", x)
     check_switch("inverted", inverted)
     check_index("channel_axis", channel_axis)
     if not (-x.ndim <= channel_axis < x.ndim and channel_axis % x.ndim):
@@ -162,6 +165,7 @@ def stochastic_depth(
         Equation (2), with ``per_example=False, inverted=False``, and equation (5) for inference, which is
         ``weight_scaling``.
     """
+    check_array("branch", branch)
     check_switch("inverted", inverted)
     check_switch("per_example", per_example)
     shape = (branch.shape[0] if per_example else 1, *[1] * (branch.ndim - 1)) if branch.ndim else ()

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_array
 from regopt._core.numerics import as_float, check_number, like, one_minus, safe_divide, safe_sqrt, widen
 from regopt._core.types import Key, Number
 
@@ -37,6 +38,7 @@ def gaussian_dropout(key: Key, x: jax.Array, rate: Number) -> jax.Array:
         prevent neural networks from overfitting. Journal of Machine Learning Research, 15, 1929-1958. Section 10,
         multiplicative Gaussian noise.
     """
+    check_array("x", x)
     check_number("rate", rate, "[0, 1]")
     (wide,) = widen(x)
     keep = like(as_float(one_minus(rate)), wide)
@@ -76,6 +78,7 @@ def gaussian_noise(key: Key, x: jax.Array, deviation: Number) -> jax.Array:
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.
     """
+    check_array("x", x)
     check_number("deviation", deviation, "[0, inf)")
     (wide,) = widen(x)
     return (wide + like(deviation, wide) * jax.random.normal(key, x.shape, wide.dtype)).astype(x.dtype)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from regopt._core.checks import check_index
+from regopt._core.checks import check_array, check_index
 from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Key, Number
 
@@ -36,6 +36,7 @@ def label_noise(key: Key, labels: jax.Array, rate: Number, classes: int) -> jax.
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.5.1.
     """
+    check_array("labels", labels)
     check_index("classes", classes)
     check_number("rate", rate, "[0, 1]")
     if classes < 2:

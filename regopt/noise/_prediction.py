@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from regopt._core.checks import check_function, check_index
+from regopt._core.checks import check_function, check_index, check_key
 from regopt._core.numerics import widen
 from regopt._core.types import Key, Tree
 
@@ -46,6 +46,7 @@ def monte_carlo(predict: Callable[[Key], Tree], key: Key, samples: int) -> tuple
         4(3), 419-420. For the running sums.
     """
     check_function("predict", predict)
+    check_key("key", key)
     check_index("samples", samples)
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_range, like, widen
 from regopt._core.types import Mask, NumberOrSchedule, Penalty, ScheduledNumber, Tree
 from regopt.penalties._leafwise import SQUARE, leafwise
@@ -37,8 +38,8 @@ def tie(first: Part, second: Part, strength: ScheduledNumber = 1.0) -> Penalty:
         The penalty, with a proximal operator. All selected parameters are penalised, biases included.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN, or (when the penalty is used) a part does not exist, the two
-            parts overlap, or their structures or shapes differ.
+        ValueError: a concrete strength is negative or NaN, a part is neither a path nor a function, or (when the
+            penalty is used) a part does not exist, the two parts overlap, or their structures or shapes differ.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,6 +54,8 @@ def tie(first: Part, second: Part, strength: ScheduledNumber = 1.0) -> Penalty:
         ``|w_A - w_B|^2`` is a strength of 2.
     """
     check_number("strength", strength, "[0, inf)")
+    _check_part("first", first)
+    _check_part("second", second)
 
     def value(params):
         leaves = jax.tree.leaves(params)
@@ -153,11 +156,19 @@ def share(params: Params, source: Part, *targets: Part) -> Params:
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.9.
     """
+    for name, part in [("source", source), *(("targets", target) for target in targets)]:
+        _check_part(name, part)
     leaves, structure = jax.tree.flatten(params)
     for target in targets:
         for a, b in _pairs(params, source, target):
             leaves[b] = jnp.asarray(leaves[a]).astype(jnp.asarray(leaves[b]).dtype)
     return structure.unflatten(leaves)
+
+
+def _check_part(name: str, part: object) -> None:
+    """Require a path of names, or a function."""
+    if not (callable(part) or (isinstance(part, str) and all(part.split("/")))) or isinstance(part, type):
+        raise ValueError(f'{name} must be a path such as "encoder/kernel", or a function, got {brief(part)}')
 
 
 def _pairs(params: Tree, first: Part, second: Part) -> list[tuple[int, int]]:

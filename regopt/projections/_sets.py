@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
-from regopt._core.numerics import check_range, widen
+from regopt._core.checks import check_array, check_functions
+from regopt._core.numerics import check_range, check_whole, widen
 from regopt._core.types import NumberTree, Tree
 
 
@@ -72,6 +73,8 @@ def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tre
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.2.1.
     """
+    check_array("matrix", matrix)
+    check_array("offset", offset)
     flat, unravel = ravel_pytree(params)
     if matrix.ndim != 2 or matrix.shape[1] != flat.size or offset.shape != matrix.shape[:1]:
         raise ValueError(
@@ -101,7 +104,7 @@ def projection_intersection(params: Tree, projections: Sequence[Callable[[Tree],
         A tree with the shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: no projection is given, or ``cycles`` is not positive.
+        ValueError: ``projections`` is no list of functions, or ``cycles`` is no positive integer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -115,8 +118,10 @@ def projection_intersection(params: Tree, projections: Sequence[Callable[[Tree],
         Boyle, J. P., & Dykstra, R. L. (1986). A method for finding projections onto the intersection of convex sets in
         Hilbert spaces. Advances in Order Restricted Statistical Inference, Springer. Section 2.
     """
-    if not projections or cycles < 1:
-        raise ValueError(f"an intersection needs projections and cycles >= 1, got {len(projections)} and {cycles}")
+    check_functions("projections", projections)
+    if not projections:
+        raise ValueError("projections must name at least one set, got none")
+    check_whole("cycles", cycles, "[1, inf)")
 
     def cycle(carry, _):
         w, memories = carry

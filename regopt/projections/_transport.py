@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from regopt._core.checks import check_array
 from regopt._core.numerics import check_whole, like, widen
 from regopt.projections._ordered import on_simplex
 
@@ -157,6 +158,8 @@ def _checked(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The matrix and the sums in one dtype; what does not fit is refused."""
     check_whole("cycles", cycles, "[1, inf)")
+    for name, array in (("plan", plan), ("rows", rows), ("columns", columns)):
+        check_array(name, array)
     if plan.ndim != 2 or rows.shape != plan.shape[:1] or columns.shape != plan.shape[1:]:
         raise ValueError(
             f"plan must be [n, m], rows [n] and columns [m], got {plan.shape}, {rows.shape} and {columns.shape}"

@@ -58,7 +58,7 @@ def linear(init_value: Number, end_value: Number, transition_steps: Number) -> S
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation 8.14.
     """
     check("(-inf, inf)", init_value=init_value, end_value=end_value)
-    check("[0, inf)", transition_steps=transition_steps)
+    check_horizon(transition_steps=transition_steps)
 
     def schedule(count):
         count, start, end, horizon = floats(count, init_value, end_value, transition_steps)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from regopt._core.checks import check_function
+from regopt._core.checks import check_function, check_functions
 from regopt._core.numerics import as_float
 from regopt._core.types import Number, Schedule
 from regopt.schedules._counts import Numbers, check, check_horizon, check_lengths, check_numbers, since
@@ -35,6 +35,7 @@ def piecewise_constant(values: Numbers, boundaries: Numbers) -> Schedule:
         Section 12.11 (the multi-factor scheduler).
     """
     check_numbers("values", values, "(-inf, inf)")
+    check_numbers("boundaries", boundaries, "[0, inf)")
     check_lengths("values", len(values), len(boundaries))
     return join([constant(value) for value in values], boundaries)
 
@@ -65,6 +66,7 @@ def join(schedules: Sequence[Schedule], boundaries: Numbers) -> Schedule:
         Loshchilov, I., & Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts. ICLR. Section 3, for
         a sequence of cosines (warm restarts).
     """
+    check_functions("schedules", schedules)
     check_numbers("boundaries", boundaries, "[0, inf)")
     check_lengths("schedules", len(schedules), len(boundaries))
 
@@ -108,7 +110,7 @@ def warmup(schedule: Schedule, warmup_steps: Number, init_value: Number = 0.0) -
     """
     check_function("schedule", schedule)
     check("(-inf, inf)", init_value=init_value)
-    check("[0, inf)", warmup_steps=warmup_steps)
+    check_horizon(warmup_steps=warmup_steps)
     return join([linear(init_value, schedule(0), warmup_steps), schedule], [warmup_steps])
 
 

@@ -16,7 +16,7 @@ FINITE: list[tuple[str, dict[str, Any], int]] = [
     ("constant", {"value": 0.0}, 10),
     ("linear", {"init_value": 0.7, "end_value": 0.0, "transition_steps": 40}, 100),
     ("linear", {"init_value": 1.3, "end_value": 0.0, "transition_steps": 7.5}, 100),
-    ("linear", {"init_value": 1.3, "end_value": 0.0, "transition_steps": 0.5}, 100),
+    ("linear", {"init_value": 1.3, "end_value": 0.0, "transition_steps": 1}, 100),
     ("exponential", {"init_value": 1.0, "decay_rate": 0.95}, 1500),
     ("exponential", {"init_value": 0.3, "decay_rate": 0.35, "transition_steps": 6}, 1000),
     ("exponential", {"init_value": 0.3, "decay_rate": 0.0}, 10),

@@ -578,6 +578,14 @@ def test_inject_hyperparams_reports_the_schedule():
         (lambda: schedules.cosine(np.nan, 5), "init_value must lie in (-inf, inf), got nan"),
         (lambda: schedules.cosine(0.1, np.inf), "decay_steps must lie in [0, inf), got inf"),
         (lambda: schedules.cosine(100, 0.1), "decay_steps must be 0 or at least 1, a number of steps, got 0.1"),
+        (
+            lambda: schedules.linear(1.0, 0.5, 0.4),
+            "transition_steps must be 0 or at least 1, a number of steps, got 0.4",
+        ),
+        (
+            lambda: schedules.warmup(schedules.constant(0.1), 0.5),
+            "warmup_steps must be 0 or at least 1, a number of steps, got 0.5",
+        ),
         (lambda: schedules.one_cycle(0.9, 5), "transition_steps must be 0 or at least 1, a number of steps, got 0.9"),
         (
             lambda: schedules.warmup_cosine(0, 9, 9, 0.1),

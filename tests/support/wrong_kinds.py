@@ -7,7 +7,7 @@ name of the argument.
 import inspect
 import operator
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
 import regopt
 from regopt import penalties, schedules
 from regopt._core.types import BoolTree, Mask, Number, NumberOrSchedule, NumberTree, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis
+from regopt.penalties._coupling import Part
+from regopt.schedules._counts import Numbers
 from regopt.testing import CATALOGUE
 
 NAN, INF = float("nan"), float("inf")
@@ -70,7 +73,12 @@ NO_WHOLE = ["3", b"3", True, 1.5, NAN, INF, 1j, [], [3], {}, Unusual(), np.array
 NO_NAME = ["", "nonesuch", 0, True, 1.5, b"max", [], ["max"], {}, Unusual(), NAN, len]
 NO_BOOL = ["True", "", 0, 1, 1.5, None, [], {}, Unusual(), NAN, np.array([True, False]), len]
 NO_FUNCTION = ["adam", "", 0, 1.5, True, [], {}, Unusual(), NAN, b"f", np.ones(2)]
-NO_MASK = ["weight", "", 0, 1.5, b"weights", NAN, 1j, Unusual()]
+NO_MASK = ["weight", "", 0, 1.5, b"weights", NAN, 1j, Unusual(), ["w"], {"w": "x"}, {"**/q": True}, {"w": 0.5}, len]
+NO_PATH = ["", "a//w", 0, 1.5, None, True, [], {}, Unusual(), NAN, b"a/w", object]
+NO_ARRAY = ["0.1", b"0.1", None, Unusual(), object, len, {0.1}, slice(1)]
+NO_SEQUENCE = [3, 1.5, True, NAN, Unusual(), object, "x", len, [Unusual()], ["x"]]
+NO_DTYPE = ["floot32", 3, 1.5, Unusual(), [], "int33", len, True]
+NO_RNGS = ["0", 0.5, [], Unusual(), len, True]
 
 
 def wrong_values(hint: Any, default: Any) -> list[Any]:
@@ -94,6 +102,20 @@ def wrong_values(hint: Any, default: Any) -> list[Any]:
         return ["weights", b"3", True, 1.5, NAN, 1j, Unusual(), [3], (1.5,), {"**/w": "3"}, {"**/w": 1.5}]
     if plain == strip_none(UnitAxis):
         return [value for value in NO_WHOLE if not isinstance(value, dict)]
+    if plain == strip_none(Part):
+        return list(NO_PATH)
+    if plain is jax.Array:
+        return list(NO_ARRAY)
+    if plain is nnx.Rngs:
+        return [*NO_RNGS, *none]
+    if plain is jax.nn.initializers.Initializer:
+        return [*NO_FUNCTION, *none]
+    if plain == strip_none(jax.typing.DTypeLike):
+        return list(NO_DTYPE)
+    if plain == strip_none(Numbers):
+        return [*NO_SEQUENCE, ["0.1", 0.2], [NAN, 0.1], [[0.1], 0.2], [], {}, *none]
+    if typing.get_origin(plain) in (Sequence, Mapping):
+        return [*NO_SEQUENCE, *none]
     parts = typing.get_args(plain) or (plain,)
     if all(typing.get_origin(part) is Literal for part in parts) or typing.get_origin(plain) is Literal:
         return [*NO_NAME, *none]
@@ -112,27 +134,65 @@ def strip_none(hint: Any) -> Any:
     return reduce(operator.or_, parts) if type(None) in typing.get_args(hint) else hint
 
 
-# a mask is read where it meets the parameters, and the box has entries
-LATER = {"mask", "lower", "upper"}
+SETTINGS = {"rngs": nnx.Rngs(0)}
+OWN: dict[str, dict[str, Any]] = {  # valid arguments of single factories
+    "activity_l1": {"activations": jnp.ones((2, 3))},
+    "kl_sparsity": {"activations": jnp.full((2, 3), 0.5)},
+    "tie": {"first": "a/w", "second": "b/w"},
+    "projection_affine": {"params": jnp.ones(3), "matrix": jnp.ones((1, 3)), "offset": jnp.ones(1)},
+    "projection_box": {"lower": -1.0, "upper": 1.0},
+    "projection_intersection": {"projections": [lambda w: w]},
+    "projection_transport": {"plan": jnp.ones((2, 2)), "rows": jnp.ones(2), "columns": jnp.ones(2)},
+    "join": {"schedules": [schedules.constant(0.1), schedules.constant(0.2)], "boundaries": [3]},
+    "piecewise_constant": {"values": [0.1, 0.2], "boundaries": [3]},
+    "lsuv": {"layers": [lambda w, x: x @ w], "params": [jnp.ones((6, 2))]},
+    "output_bias": {"targets": jnp.arange(4) % 3, "loss": "squared_error"},
+    "MLP": {"features": (3, 4, 2), **SETTINGS},
+    "BatchNorm": {"num_features": 3, **SETTINGS},
+    "Dense": {"in_features": 3, "out_features": 2, **SETTINGS},
+    "DropConnect": {"in_features": 3, "out_features": 2, "rate": 0.5, **SETTINGS},
+    "MultiTask": {"trunk": lambda x: x, "heads": {"a": lambda x: x}},
+    "Dropout": {**SETTINGS},
+}
 
 
 def wrong_calls(factory: Callable[..., Any]) -> Iterator[Wrong]:
     """Every argument with every wrong value; nothing where the other arguments have no valid value here."""
     row = next(row for row in CATALOGUE if row.factory is factory)
-    usual = row.usual()
-    hints = inspect.signature(factory).parameters
+    usual = {**VALID, **row.usual(), **OWN.get(factory.__name__, {})}
+    hints = dict(parameters_of(factory))
     base = {}
     for name, parameter in hints.items():
-        if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            if name not in usual and name not in VALID:
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in VARIADIC:
+            if name not in usual:
                 return
-            base[name] = usual.get(name, VALID.get(name))
+            base[name] = usual[name]
     for name, parameter in hints.items():
-        if name in LATER:
-            continue
         for place, value in enumerate(wrong_values(parameter.annotation, parameter.default)):
             label = f"{row.name}({name}={value!r:.40}) {place}"
-            yield Wrong(label, name, lambda name=name, value=value: factory(**{**base, name: value}))
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                # one of several arguments is named in the singular
+                yield Wrong(label, name.removesuffix("s").removesuffix("ie"), lambda value=value: factory(value))
+            else:
+                yield Wrong(label, name, lambda name=name, value=value: used(factory(**{**base, name: value})))
+
+
+VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+
+def parameters_of(factory: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:
+    """The parameters of a function, or of the layers that a class makes."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    return ((name, each) for name, each in inspect.signature(function).parameters.items() if name != "self")
+
+
+def used(made: Any) -> Any:
+    """The object, after it has met parameters: a mask and numbers by layer are read only there."""
+    if isinstance(made, penalties.Penalty):
+        return made.value(TREE)
+    if isinstance(made, optax.GradientTransformation):
+        return made.init(TREE)
+    return made
 
 
 def is_named(wrong: Wrong) -> str:
