@@ -5,7 +5,7 @@ metadata of their flax variables, equinox's by the type of their module; flax's 
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal, TypeAlias
@@ -58,7 +58,9 @@ def check_axis(value: object) -> None:
             )
 
 
-def group_axes(params: Tree, axis: Axis, unit_axis: UnitAxis = None) -> list[tuple[int, ...]]:
+def group_axes(
+    params: Tree, axis: Axis, unit_axis: UnitAxis = None, *, on: Sequence[bool] | None = None
+) -> list[tuple[int, ...]]:
     """The axes that run within a group, for each leaf.
 
     Args:
@@ -66,12 +68,13 @@ def group_axes(params: Tree, axis: Axis, unit_axis: UnitAxis = None) -> list[tup
         axis: these axes; "incoming" for all but that of the units; None for all; or a mapping from path patterns to
             these, of which a leaf that no pattern matches has its incoming weights as groups.
         unit_axis: where the units are, as for ``incoming_axes``.
+        on: which leaves have groups; by default all.
 
     Returns:
-        Non-negative axes for each leaf.
+        Non-negative axes for each leaf; () for a leaf without groups.
 
     Raises:
-        ValueError: a leaf lacks an axis, or a pattern matches nothing.
+        ValueError: a leaf with groups lacks an axis, or a pattern matches nothing.
 
     >>> group_axes({"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}, {"**/kernel": -1})
     [(), (1,)]
@@ -80,9 +83,10 @@ def group_axes(params: Tree, axis: Axis, unit_axis: UnitAxis = None) -> list[tup
     entries = [entry.axes for entry in paths.broadcast(boxed, params, "axis", _Entry("incoming"))]
     incoming = incoming_axes(params, unit_axis) if "incoming" in entries else [()] * len(entries)
     leaves = jax.tree.leaves(params)
+    grouped = [True] * len(leaves) if on is None else on
     return [
-        within if entry == "incoming" else _fitting("axis", entry, w)
-        for entry, within, w in zip(entries, incoming, leaves, strict=True)
+        () if not has_groups else within if entry == "incoming" else _fitting("axis", entry, w)
+        for entry, within, w, has_groups in zip(entries, incoming, leaves, grouped, strict=True)
     ]
 
 

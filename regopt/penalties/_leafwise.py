@@ -47,7 +47,7 @@ def leafwise(
     stage: int | None = None,
     norm: bool = False,
     linear_minimum_at: Callable[..., jax.Array] | None = None,
-    axes_of: Callable[[Tree], list[tuple[int, ...]]] | None = None,
+    axes_of: Callable[..., list[tuple[int, ...]]] | None = None,
     by_entry: tuple[bool, ...] | None = None,
 ) -> Penalty:
     """The penalty from its rules for one leaf, computed in at least float32.
@@ -64,8 +64,8 @@ def leafwise(
         norm: whether the value of a leaf is the strength times a norm; then ``strength_max_at`` is its dual norm.
         linear_minimum_at: ``(gradient, level, *numbers) -> scalar`` where the penalty is convex and no norm; None where
             there is none.
-        axes_of: the axes of each leaf that run within a group, which the rules are given as ``axes``; None where the
-            penalty has no groups.
+        axes_of: ``(params, *, on)``, where ``on`` tells which leaves are penalised, to the axes of each leaf that run
+            within a group, which the rules are given as ``axes``; None where the penalty has no groups.
         by_entry: for each of the numbers, whether it may be an array with one number for each entry of a leaf, or for
             each group where there are groups, whose axes then have length 1; by default all of them.
 
@@ -101,7 +101,7 @@ class _Leafwise(NamedTuple):
     numbers: dict[str, NumberOrSchedule]  # by name, the strength first
     by_entry: dict[str, bool]
     mask: Mask
-    axes_of: Callable[[Tree], list[tuple[int, ...]]] | None
+    axes_of: Callable[..., list[tuple[int, ...]]] | None
     value_at: Callable[..., jax.Array]
     prox_at: Callable[..., jax.Array]
     strength_max_at: Callable[..., jax.Array] | None
@@ -123,8 +123,9 @@ class _Leafwise(NamedTuple):
         """Each leaf with its numbers."""
         ws, defaults = jax.tree.leaves(params), {self.strength_name: NOT_NAMED}
         found = [jax.tree.leaves(trees.by_leaf(n, params, name, defaults.get(name))) for name, n in numbers.items()]
-        axes = self.axes_of(params) if self.axes_of else [None] * len(ws)
-        for w, on, within, *rest in zip(ws, jax.tree.leaves(self.chosen(params)), axes, *found, strict=True):
+        chosen = jax.tree.leaves(self.chosen(params))
+        axes = self.axes_of(params, on=chosen) if self.axes_of else [None] * len(ws)
+        for w, on, within, *rest in zip(ws, chosen, axes, *found, strict=True):
             for name, number in zip(numbers, rest, strict=True):
                 if on and name in self.by_entry:
                     trees.check_fits(name, number, w, within or (), self.by_entry[name])

@@ -189,3 +189,13 @@ def test_strength_max_is_where_zero_stops_being_a_fixed_point(l1_ratio, weighted
 def test_an_axis_that_a_leaf_lacks_is_named():
     with pytest.raises(ValueError, match=r"axis must fit every penalised leaf, got 2 for a leaf of shape \(3,\)"):
         penalties.group_lasso(1.0, axis=2).value(jnp.ones(3))
+
+
+@pytest.mark.parametrize("make", [penalties.group_lasso, penalties.sparse_group_lasso, penalties.exclusive_lasso])
+def test_a_leaf_without_penalty_needs_no_such_axis(make):
+    w, bias = jnp.array([[3.0, -4.0], [0.3, 0.4]]), jnp.array([0.5, -0.5])
+    penalty = make(1.0, axis=1)
+    assert penalty.value({"kernel": w, "bias": bias}) == penalty.value(w)
+    moved = penalty.prox({"kernel": w, "bias": bias}, 1.0)
+    np.testing.assert_array_equal(moved["kernel"], penalty.prox(w, 1.0))
+    np.testing.assert_array_equal(moved["bias"], bias)

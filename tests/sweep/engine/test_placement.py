@@ -1,6 +1,7 @@
 """Which lanes have a place, which of them train next, and in which slots: worked out by hand."""
 
 import numpy as np
+import pytest
 
 from regopt.sweep.engine._placement import Places
 
@@ -59,14 +60,16 @@ def test_a_lane_that_ends_gives_its_place_to_the_first_that_waits():
     assert places.leavers(np.ones(7, bool)).tolist() == []
 
 
-def test_restored_places_go_on_as_those_that_were_saved():
-    places = Places(7, 2, 2, 2)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_restored_places_go_on_as_those_that_were_saved(devices):
+    places = Places(7, devices, 2, 2)
     places.admit(NOBODY)
     places.admit(np.array([1]))
-    again = Places(7, 2, 2, 2)
+    again = Places(7, devices, 2, 2)
     again.restore(places.device, places.place)
     for each in (places, again):
-        assert each.admit(np.array([2])).tolist() == [5]
+        assert each.admit(NOBODY).tolist() == []
+        assert each.admit(np.array([0])).tolist() == [2 * devices + 1]
     np.testing.assert_array_equal(again.device, places.device)
     np.testing.assert_array_equal(again.place, places.place)
 

@@ -99,8 +99,6 @@ def test_few_settings_train_in_small_calls(cheap):
     found = chunks(result)
     assert set(found[:, 0]) == {8, 2}  # ten settings on each device
     assert np.all(found[result.history.segments == 9, 3:] < 8)
-    trained = np.arange(9) < result.history.segments[:, None]
-    np.testing.assert_array_equal(result.history.seats >= 0, trained)  # what was planned beyond an end is gone
     assert result.busy_share > 0.6
 
 

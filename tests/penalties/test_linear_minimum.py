@@ -1,0 +1,78 @@
+"""The least linear function plus a penalty: it is 0 exactly at a subgradient, with one strength or with many."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regopt.penalties import box, elastic_net, group_lasso, l1, non_negative
+
+
+@pytest.mark.parametrize(
+    ("penalty", "edge"),
+    [
+        (l1(jnp.array([0.5, 2.0, 0.0]), mask=None), jnp.array([-0.5, 2.0, 0.0])),
+        (group_lasso(jnp.array([[1.0], [5.0]]), axis=1, mask=None), jnp.array([[0.6, -0.8], [3.0, 4.0]])),
+    ],
+)
+def test_it_is_zero_up_to_the_strength_of_each_group(penalty, edge):
+    assert penalty.linear_minimum(0.999 * edge, 2.0) == 0
+    beyond = penalty.linear_minimum(edge * jnp.array(1.5), 2.0)
+    assert float(beyond) == pytest.approx(-0.5 * 2.0, rel=1e-5)
+    # the bound is reached by a point of value 2 along the gradient of the group that is furthest beyond
+    u = jnp.zeros_like(edge).at[0].set(-edge[0] if edge.ndim == 2 else jnp.sign(-edge[0]))
+    u = u * (2.0 / penalty.value(u))
+    np.testing.assert_allclose(jnp.vdot(1.5 * edge, u) + penalty.value(u), beyond, rtol=1e-5)
+
+
+def test_a_free_entry_with_a_gradient_has_no_minimum():
+    assert l1(jnp.array([1.0, 0.0]), mask=None).linear_minimum(jnp.array([0.0, 0.1]), 1.0) == -jnp.inf
+
+
+@pytest.mark.parametrize(
+    ("strength", "grad", "level", "expected"),
+    [
+        (0.5, [0.4, -0.2], 2.0, 0.0),
+        (0.5, [0.5, -0.5], np.inf, 0.0),
+        (0.5, [1.0, -0.2], 2.0, -2.0),
+        (0.5, [0.2, -1.5], 3.0, -6.0),
+        (0.0, [0.1, 0.0], 2.0, -np.inf),
+        (0.0, [0.0, 0.0], 2.0, 0.0),
+    ],
+)
+def test_of_the_l1_norm_by_hand(strength, grad, level, expected):
+    found = l1(strength, mask=None).linear_minimum(jnp.array(grad), level)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda mask: l1(0.5, mask=mask), lambda mask: box(-1.0, 2.0, mask=mask)])
+def test_a_leaf_without_penalty_has_a_minimum_only_where_its_gradient_is_zero(make):
+    penalty = make({"w": True, "b": False})
+    grads = {"w": jnp.array([1.0, -1.0]), "b": jnp.zeros(2)}
+    assert float(penalty.linear_minimum(grads, 1.0)) == float(make(None).linear_minimum(grads["w"], 1.0)) < 0
+    assert penalty.linear_minimum({**grads, "b": jnp.array([0.0, 0.1])}, 1.0) == -jnp.inf
+
+
+def test_the_terms_of_a_leaf_are_its_strength_and_its_groups():
+    params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+    none, (term,) = group_lasso(0.3, axis=1).terms(params)  # the leaves in the order of their names
+    assert (float(term.strength), term.axes, none) == (pytest.approx(0.3), (1,), ())
+
+
+def test_of_a_box_it_is_at_a_corner():
+    assert box(-1.0, 2.0, mask=None).linear_minimum(jnp.array([1.0, -2.0, 0.0]), 1.0) == -1.0 - 4.0
+    assert box(-1.0, 2.0).has_linear_minimum
+    assert not non_negative().has_linear_minimum  # whose corner is at infinity
+
+
+@pytest.mark.parametrize(
+    ("l1_ratio", "level", "expected"),
+    [
+        (0.5, 10.0, -1.0),  # -excess**2 / (2 * 0.5) with an excess of 1.5 - 0.5
+        (0.5, 0.1, -0.2),  # the bound of the l1 norm, -(1 / 0.5) * 0.1
+        (1.0, 2.0, -1.0),
+        (0.0, 2.0, -1.125),
+    ],
+)
+def test_of_the_elastic_net_it_is_the_tighter_of_two_bounds(l1_ratio, level, expected):
+    found = elastic_net(1.0, l1_ratio, mask=None).linear_minimum(jnp.array([1.5, 0.0]), level)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
