@@ -1,4 +1,4 @@
-"""A script: workers and coordinator of a sweep on a Ray cluster are killed at random moments, and the sweep ends whole.
+"""A script: workers and coordinators of sweeps on a Ray cluster are killed at random moments, which changes no bit.
 
 The folder, the number of kills and a seed are its arguments. It starts a cluster of three nodes and the coordinator as
 a process of its own, again after each that it kills: this script with the folder and the address of the cluster.
@@ -18,6 +18,7 @@ from support import killed_sweep
 from support.same_sweeps import same
 
 OPTIONS = {"steps": 120, "slots": None, "patience": 20, "scheduler": sweep.asynchronous_halving(3, 20)}
+VICTIMS = ("coordinator", "worker", "worker", "worker that leaves")  # the first three by SIGKILL, which are counted
 LONGEST = 300.0  # seconds that the sweep may take between two kills, and after the last
 
 
@@ -49,15 +50,14 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def kill(folder: Path, address: str, kills: int, random: np.random.Generator) -> dict[str, int]:
-    """Kill at random moments, and wait for the end; how many of each kind were killed."""
-    count = {"coordinator": 0, "worker": 0, "left": 0}
-    coordinator, began = started(folder, address), time.monotonic()
+def killed(folder: Path, address: str, kills: int, random: np.random.Generator) -> int:
+    """Train one sweep to its end, and kill at random moments meanwhile; how often, at most ``kills`` times."""
+    done, coordinator, began = 0, started(folder, address), time.monotonic()
     while coordinator.poll() is None and time.monotonic() - began < LONGEST:
-        time.sleep(random.uniform(0.5, 5.0))
-        if sum(count.values()) == kills or coordinator.poll() is not None:
+        time.sleep(random.uniform(0.5, 10.0))
+        victim = VICTIMS[random.integers(len(VICTIMS))]
+        if done == kills or coordinator.poll() is not None:
             continue
-        victim = ["coordinator", "worker", "left"][sum(count.values()) % 3]
         alive = workers()
         if victim == "coordinator":
             coordinator.kill()
@@ -68,25 +68,29 @@ def kill(folder: Path, address: str, kills: int, random: np.random.Generator) ->
             chosen.kill() if victim == "worker" else chosen.terminate()
         else:
             continue
-        count[victim] += 1
+        done += victim != "worker that leaves"
+        print(f"{folder.name} kill {done} after {time.monotonic() - began:.1f} s: {victim}", flush=True)
         began = time.monotonic()
     if coordinator.poll() is None:
         coordinator.kill()
-    assert coordinator.wait(timeout=60) == 0, "the sweep did not end"
-    return count
+    assert coordinator.wait(timeout=60) == 0, "the sweep did not end, or to other bits"
+    return done
 
 
 def main(folder: Path, kills: int, seed: int) -> None:
-    """Start the cluster, and kill."""
+    """Start the cluster, and kill in sweep after sweep."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
+    random, done, sweeps = np.random.default_rng(seed), 0, 0
+    print(f"seed {seed}")
     try:
-        count = kill(folder, cluster.address, kills, np.random.default_rng(seed))
+        while done < kills:
+            done += killed(folder / f"sweep {sweeps}", cluster.address, kills - done, random)
+            sweeps += 1
     finally:
         cluster.shutdown()
-    assert sum(count.values()) == kills, f"the sweep ended after {count}"
-    print(count, "the same to the bit")
+    print(f"{done} kills in {sweeps} sweeps: the same to the bit")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ class CarriedShards(Shards):
         """See ``Shards``."""
         self._entries.pop(group, None)
 
+    def settle(self, group: int, shard: int, base: Write) -> None:
+        """See ``Shards``; the lanes are here already."""
+
     def run(
         self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False, refresh: Refresh | None = None
     ) -> Iterator[tuple[Task, Tree]]:
@@ -78,9 +81,12 @@ class CarriedShards(Shards):
         lost = self._leases.end(handle)
         assert lost.task is not None
         _LOG.warning("a lease is lost: %s; it is given out again", one_line(str(error)))
-        self._count_loss(lost.shard, error)
+        self._count_loss(lost, error)
         self._waiting[lost.shard].appendleft(lost.task)
 
-    def _look_for_silence(self) -> None:
-        for handle in self._leases.late(self._pool.clock(), self._pool.lost_after):
+    def _look_for_silence(self) -> bool:
+        late = self._leases.late(self._pool.clock(), self._pool.lost_after)
+        late = [handle for handle in late if self._pool.wait([handle], 0.0) is None]
+        for handle in late:
             self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
+        return bool(late)

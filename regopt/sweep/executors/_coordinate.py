@@ -28,12 +28,30 @@ from regopt.sweep.executors._messages import Facts, Job, encoded, portable
 from regopt.sweep.executors._pool import Engine, Pool
 from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import Shards
+from regopt.sweep.results import Result
+from regopt.sweep.results._history import History
+from regopt.sweep.space import Settings
 
 _LOCAL = {  # arguments that are the coordinator's own
     *("data", "devices", "out", "save_every", "allow_different", "progress", "executor", "extend", "callbacks"),
 }
 _SETTINGS_OF_A_SHARD = 64
 _SHARDS_OF_A_WORKER = 4
+
+
+class _Coordinator(Runner):
+    """A runner whose workers end with each training, so that others have room."""
+
+    def __init__(self, groups: list[Group], settings: Settings, config: SweepConfig, shards: Shards):
+        super().__init__(groups, settings, config)
+        self._shards = shards
+
+    def refit(self, setting: int | None, before: History) -> Result:
+        """See ``Runner``."""
+        try:
+            return super().refit(setting, before)
+        finally:
+            self._shards.close()
 
 
 def as_engine(executor: object) -> Engine:
@@ -77,7 +95,7 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
         pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)), prepared)
         groups = _groups(config, facts, shards)
         check_places(config, groups)
-        runner = Runner(groups, config.settings, config)
+        runner = _Coordinator(groups, config.settings, config, shards)
 
         def identity() -> JsonObject:
             own = fingerprint(config, groups, config.settings)

@@ -137,6 +137,8 @@ class ShardedGroup(Group):
 
     def collect(self) -> tuple[Tree, Tree]:
         """See ``Group``: every lane is read, and lost shards are restored from here on."""
+        if self.held.buffer is not None:
+            return self.held.buffer, self.held.constants
         whole = jax.tree.map(partial(_zeros, self.size), self._shapes)
         places = self.held.places
         tasks = [
@@ -158,9 +160,17 @@ class ShardedGroup(Group):
     def settle(self) -> None:
         """See ``Group``: the lanes are read for the last time, so that the workers may end."""
         self.held = Held(*self.collect(), self.held.places)
+        self._shards.forget(self._number)
 
     def lane(self, held: Held, lane: int) -> Lane:
         """See ``Group``."""
+        if held.buffer is None:
+            if held.places is not self.held.places:
+                raise ValueError("the states of this result are with no worker: the sweep has trained again since")
+            if self._shards.closed:
+                self.settle()
+                self._shards.close()
+            held = self.held
         if held.buffer is not None:
             return jax.tree.map(lambda x: x[int(self._at(held.places, np.array([lane]))[0])], held.buffer)
         return jax.tree.map(lambda x: x[0], self._read(np.array([lane]))[0])

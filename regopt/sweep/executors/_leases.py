@@ -25,6 +25,13 @@ class UnderWay(NamedTuple):
     shard: int
     since: float
 
+    @property
+    def name(self) -> tuple[object, ...]:
+        """What it has in common with a lease that does the same again."""
+        if self.task is None:
+            return (self.shard,)
+        return self.task.group, type(self.task.operation), int(self.task.operation.lanes[0])
+
 
 class Leases:
     """The leases that are under way, and the pace of the workers."""
@@ -34,6 +41,8 @@ class Leases:
         self._of_shard: dict[int, deque[Hashable]] = defaultdict(deque)  # in their order
         self._owing: Counter[str] = Counter()  # by worker
         self._answered: dict[str, float] = {}  # by worker: its last answer, or when it began to owe one
+        self._latest = float("-inf")  # when the last given out of those that have an answer was given out
+        self._overtaken: dict[Hashable, float] = {}  # when it was seen that a lease given out later has an answer
         self._calls: dict[str, int] = {}  # by worker: of its next lease
 
     def __len__(self) -> int:
@@ -60,7 +69,7 @@ class Leases:
 
     def begin(self, handle: Hashable, its: UnderWay) -> None:
         """Note that a lease is under way."""
-        if its.task is None or not self._owing[its.worker]:
+        if not self._owing[its.worker]:
             self._answered[its.worker] = its.since  # it owed nothing until now
         self._all[handle] = its
         self._of_shard[its.shard].append(handle)
@@ -71,6 +80,7 @@ class Leases:
         done = self._all.pop(handle)
         self._of_shard[done.shard].remove(handle)
         self._owing[done.worker] -= 1
+        self._overtaken.pop(handle, None)
         return done
 
     def answered(self, done: UnderWay, now: float) -> None:
@@ -80,15 +90,25 @@ class Leases:
             seconds = max(now - max(done.since, self._answered[done.worker]), 1e-6)
             self._calls[done.worker] = min(max(int(_SECONDS * calls / seconds), 1), 2 * calls)
         self._answered[done.worker] = now
+        self._latest = max(self._latest, done.since)
 
-    def silent(self, now: float, seconds: float) -> list[Hashable]:
-        """A lease of each worker that has owed an answer for so long."""
-        found = {its.worker: handle for handle, its in self._all.items() if now - self._answered[its.worker] > seconds}
-        return list(found.values())
+    def silent(self, now: float, seconds: float) -> list[str]:
+        """The workers that have owed an answer for so long."""
+        return [worker for worker, owing in self._owing.items() if owing and now - self._answered[worker] > seconds]
 
     def late(self, now: float, seconds: float) -> list[Hashable]:
-        """The leases that have been under way for so long."""
-        return [handle for handle, its in self._all.items() if now - its.since > seconds]
+        """The leases that have run for so long on workers that take them from one queue, in their order.
+
+        A lease may wait in the queue for any time. It runs once one that was given out later has an answer; where there
+        is none, the workers have been silent since the last answer.
+        """
+        found = []
+        for handle, its in self._all.items():
+            if its.since < self._latest:
+                self._overtaken.setdefault(handle, now)
+            if now - self._overtaken.get(handle, max(its.since, self._answered[its.worker])) > seconds:
+                found.append(handle)
+        return found
 
     def split(self, task: Task, worker: str | None) -> tuple[Task, Task | None]:
         """Divide the calls of a task into as many as make a lease of a worker, and those that are left."""

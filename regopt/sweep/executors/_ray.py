@@ -47,7 +47,8 @@ class Ray:
         resources: other resources of a worker, such as ``{"TPU": 4}``.
         shards: pieces that the lanes are divided into, >= 1; each is held by one worker, and they move to workers that
             join. A shard has the bits of one device: the result is that of one process with as many devices. None takes
-            up to four for each worker that there is room for at the start, while each has 64 settings.
+            up to four for each worker that there is room for at the start, while each has 64 settings; a later sweep on
+            the same object counts workers that were lost since.
         lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than one call,
             and than what is done again when a worker is lost.
         runtime_env: the environment of the workers, as Ray takes it.
@@ -73,6 +74,7 @@ class Ray:
     shards: int | None = None
     lost_after: float = 600.0
     runtime_env: Mapping[str, object] = field(default_factory=dict)
+    _sizes: list[int] = field(default_factory=list, init=False, repr=False, compare=False)  # of its sweeps
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -118,7 +120,11 @@ class RayPool:
                 )
 
     def size(self) -> int:
-        """See ``Pool``."""
+        """See ``Pool``; no fewer than for earlier sweeps, whose bits a later one should have after a loss."""
+        self._options._sizes.append(self._room())
+        return max(self._options._sizes)
+
+    def _room(self) -> int:
         self.connect()
         options, all_of_it = self._options, self._ray.cluster_resources()
         needs = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
@@ -127,7 +133,7 @@ class RayPool:
 
     def open(self, job: Job, data: Splits) -> Prepared:
         """See ``Pool``."""
-        if self.size() < 1:
+        if self._room() < 1:
             raise ValueError(
                 f"the Ray cluster has no room for a worker with num_cpus={self._options.num_cpus:g}, "
                 f"num_gpus={self._options.num_gpus:g}, resources={dict(self._options.resources)}; "
@@ -146,6 +152,10 @@ class RayPool:
         name, actor = self._starting.pop(handle := self._start(job))
         self._actors[name] = actor
         try:
+            while not self._ray.wait([handle], timeout=_START_SECONDS)[0]:
+                _LOG.warning(
+                    "no worker of Ray is ready; the cluster has free: %s", _counted(self._ray.available_resources())
+                )
             return self._get(handle)
         except LostError as error:
             self.drop(name)
@@ -232,7 +242,7 @@ class RayPool:
         """Start as many workers as there is room for, now and then, and greet those that are ready."""
         if self._job is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
-            for _ in range(self.size() - len(self._actors) - len(self._starting)):
+            for _ in range(self._room() - len(self._actors) - len(self._starting)):
                 self._start(self._job)
         self._greet()
 

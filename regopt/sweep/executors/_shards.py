@@ -22,6 +22,7 @@ from regopt.sweep.executors._pool import LostError, Pool
 _LOG = logging.getLogger(__name__)
 _AHEAD = 2  # leases of a shard that are under way, so that its worker never waits for the coordinator
 _BALANCE_SECONDS = 2.0  # between looks for workers that have joined
+_LISTEN_SECONDS = 1.0  # between looks for workers that are silent
 _LOSSES = 3  # of one operation, after which the fault is its own
 
 
@@ -41,14 +42,19 @@ class Shards:
     """
 
     def __init__(self, pool: Pool, count: int, every: float = 60.0):
-        self._pool, self.count, self.every, self.failed = pool, count, every, False
-        self._worker: dict[int, str] = {}
+        self._pool, self.count, self.every = pool, count, every
         self._journal = Journal()
-        self._lost: Counter[int] = Counter()  # by shard, in a row
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Have no workers and no leases."""
+        self.failed = False
+        self._worker: dict[int, str] = {}
+        self._lost: Counter[tuple[object, ...]] = Counter()  # how often in a row, by ``UnderWay.name``
         self._waiting: dict[int, deque[Task]] = {}
         self._leases = Leases()
         self._moving: dict[int, str] = {}  # by shard: the worker that it goes to
-        self._balanced = pool.clock()
+        self._balanced = self._listened = self._pool.clock()
         self._leaving: set[str] = set()
         self._returned: dict[int, list[Task]] = defaultdict(list)  # by shard: what a worker that leaves has not done
 
@@ -56,6 +62,11 @@ class Shards:
     def keeps_lanes(self) -> bool:
         """Whether workers keep their lanes, so that they can go on from segment to segment."""
         return self._pool.keeps_lanes
+
+    @property
+    def closed(self) -> bool:
+        """Whether there are no workers."""
+        return not self._worker
 
     def forget(self, group: int) -> None:
         """Begin a group anew: nothing of what its lanes did counts any more."""
@@ -66,16 +77,19 @@ class Shards:
         self._journal.settle(group, shard, base)
 
     def close(self) -> None:
-        """End the workers; others start where a setting is trained again."""
+        """End the workers, and with them all that is under way.
+
+        Others start where a setting is trained again, or where lanes are read that have not been collected.
+        """
         self._pool.close()
-        self._worker.clear()
+        self._begin_anew()
 
     def balance(self, refresh: Refresh | None = None) -> None:
         """Let shards go to workers that have joined: at once if they are idle, else when their lanes have been read."""
         workers = self._staying()
         for shard in range(self.count):
             if shard not in self._worker:
-                self._assign(shard)
+                self._give(shard)
         while True:
             load = Counter(dict.fromkeys(workers, 0))
             stay = {shard: worker for shard, worker in self._worker.items() if worker not in self._leaving}
@@ -113,7 +127,7 @@ class Shards:
             self._waiting[task.shard].append(task)
         try:
             yield from self._answers(halt, refresh)
-        except Exception:
+        except BaseException:  # also where nobody asks for the other answers
             self.failed = True
             raise
 
@@ -123,9 +137,7 @@ class Shards:
         while len(self._leases):
             again = list(self._waiting)
             handle = self._pool.wait(self._awaited(), 1.0)
-            if handle is None:
-                self._look_for_silence()
-            else:
+            if handle is not None:
                 try:
                     answer = self._pool.result(handle)
                 except LostError as error:
@@ -134,14 +146,17 @@ class Shards:
                     if isinstance(answer, Failure):
                         raise answer.error
                     done = self._leases.end(handle)
-                    self._lost[done.shard] = 0
                     if isinstance(answer, Left):
                         self._leave(done, answer)
                     else:
                         again = [done.shard]
                         self._leases.answered(done, self._pool.clock())
+                        self._lost.pop(done.name, None)
                         if done.task is not None:
                             yield done.task, self._accept(done.task, answer)
+            if self._pool.clock() - self._listened >= min(_LISTEN_SECONDS, self._pool.lost_after):
+                self._listened = self._pool.clock()
+                again = list(self._waiting) if self._look_for_silence() else again
             if refresh is not None and self._pool.clock() - self._balanced > _BALANCE_SECONDS and not halted:
                 self._balanced = self._pool.clock()
                 self.balance(refresh)
@@ -196,7 +211,7 @@ class Shards:
 
     def _submit(self, task: Task) -> None:
         if task.shard not in self._worker:
-            self._assign(task.shard)
+            self._give(task.shard)
         self._begin(task, task.shard, Lease(task.group, task.shard, self._operations(task)))
 
     def _staying(self) -> list[str]:
@@ -204,33 +219,33 @@ class Shards:
         workers = self._pool.workers()
         return [worker for worker in workers if worker not in self._leaving] or workers
 
-    def _assign(self, shard: int) -> str:
-        """Give a shard to the worker that has the fewest."""
-        load = Counter(dict.fromkeys(self._staying(), 0))
-        load.update(worker for worker in self._worker.values() if worker in load)
-        self._worker[shard] = min(load, key=load.__getitem__)
-        return self._worker[shard]
+    def _give(self, shard: int, worker: str | None = None) -> None:
+        """Let a worker, by default the one that has the fewest, bring a shard to where it is, and go on with it."""
+        workers = self._staying()
+        if worker not in workers:
+            load = Counter(dict.fromkeys(workers, 0))
+            load.update(its for its in self._worker.values() if its in load)
+            worker = min(load, key=load.__getitem__)
+        self._worker[shard] = worker
+        for group, operations in self._journal.restoring(shard):
+            self._begin(None, shard, Lease(group, shard, operations))
 
     def _move(self, shard: int) -> None:
         """Let a shard, of which no lease is under way, go on with the worker that it is meant for."""
         self._waiting[shard].extendleft(reversed(self._returned.pop(shard, [])))  # its worker leaves at the same time
-        self._worker[shard] = self._moving.pop(shard)
-        if self._worker[shard] not in self._staying():
-            self._assign(shard)
-        self._restore(shard)
-
-    def _restore(self, shard: int) -> None:
-        """Let the worker of a shard repeat what the shard has done since its base."""
-        for group, operations in self._journal.restoring(shard):
-            self._begin(None, shard, Lease(group, shard, operations))
+        self._give(shard, self._moving.pop(shard))
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
-        """Give the shards of the worker that lost a lease to others, with all that it owed."""
-        worker = self._leases[handle].worker
-        _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
-        for shard in self._shards_of(worker):
-            self._count_loss(shard, error)
-        self._replace(worker)
+        """Give up the worker that lost a lease."""
+        self._give_up([self._leases[handle].worker], error)
+
+    def _give_up(self, workers: list[str], error: LostError) -> None:
+        """Give the shards of workers to others, with all that they owed."""
+        for worker in workers:
+            _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
+            first = self._leases[self._leases.owed_by(worker)[0]]  # the one that it was at, for it keeps their order
+            self._count_loss(first, error)
+        self._replace(workers)
 
     def _leave(self, done: UnderWay, left: Left) -> None:
         """Take the lanes of a shard from a worker that is about to end; once it has none, others get its shards."""
@@ -246,32 +261,35 @@ class Shards:
         if done.task is not None:
             self._returned[done.shard].append(done.task)
         if not self._leases.owed_by(worker):
-            self._replace(worker)
+            self._replace([worker])
 
-    def _replace(self, worker: str) -> None:
-        """Give the shards of a worker to others, which restore them and then do what it still owed."""
-        self._pool.drop(worker)
-        self._leaving.discard(worker)
-        owed = [self._leases.end(handle) for handle in self._leases.owed_by(worker)]
-        for shard in self._shards_of(worker):
-            again = self._returned.pop(shard, [])
-            again += [each.task for each in owed if each.shard == shard and each.task is not None]
-            self._waiting[shard].extendleft(reversed(again))
-            self._moving.pop(shard, None)
-            self._assign(shard)
-            self._restore(shard)
+    def _replace(self, workers: list[str]) -> None:
+        """Give the shards of workers to others, which restore them and then do what was still owed."""
+        for worker in workers:
+            self._pool.drop(worker)
+            self._leaving.discard(worker)
+        for worker in workers:
+            owed = [self._leases.end(handle) for handle in self._leases.owed_by(worker)]
+            for shard in self._shards_of(worker):
+                again = self._returned.pop(shard, [])
+                again += [each.task for each in owed if each.shard == shard and each.task is not None]
+                self._waiting[shard].extendleft(reversed(again))
+                self._moving.pop(shard, None)
+                self._give(shard)
 
     def _shards_of(self, worker: str) -> list[int]:
         return [shard for shard, its in self._worker.items() if its == worker]
 
-    def _look_for_silence(self) -> None:
-        """Give up workers that owe an answer for too long."""
-        for handle in self._leases.silent(self._pool.clock(), self._pool.lost_after):
-            self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
+    def _look_for_silence(self) -> bool:
+        """Give up workers that owe an answer for too long, unless one is here unread; returns whether there are any."""
+        silent = self._leases.silent(self._pool.clock(), self._pool.lost_after)
+        silent = [worker for worker in silent if self._pool.wait(self._leases.owed_by(worker), 0.0) is None]
+        self._give_up(silent, LostError(f"no answer in {self._pool.lost_after:g} s"))
+        return bool(silent)
 
-    def _count_loss(self, shard: int, error: LostError) -> None:
-        self._lost[shard] += 1
-        if self._lost[shard] > _LOSSES:
+    def _count_loss(self, lost: UnderWay, error: LostError) -> None:
+        self._lost[lost.name] += 1
+        if self._lost[lost.name] > _LOSSES:
             raise LostError(f"the same lanes were lost {_LOSSES + 1} times in a row: {one_line(str(error))}")
 
 

@@ -38,7 +38,13 @@ def test_an_engine_gives_the_bits_of_one_process(engine, tmp_path):
 @pytest.mark.long
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
     pytest.importorskip("ray")
-    assert "the same to the bit" in ran("ray_kills.py", tmp_path / "sweep", "20", "0", seconds=1800)
+    assert "the same to the bit" in ran("ray_kills.py", tmp_path, "20", "0", seconds=1800)
+
+
+@pytest.mark.long
+def test_the_sweep_of_the_readme_outlives_a_node(tmp_path):
+    pytest.importorskip("ray")
+    assert "the same to the bit" in ran("ray_readme.py", tmp_path, "smoke", seconds=900)
 
 
 @pytest.mark.long

@@ -1,0 +1,140 @@
+"""Workers that fall silent, die together or end, and queues that are slow: lanes go on elsewhere to the same bits."""
+
+import itertools
+import weakref
+
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep.executors._carried import CarriedShards
+from regopt.sweep.executors._leases import Task
+from regopt.sweep.executors._messages import Read, Start, Write
+from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._shards import Shards
+from support import killed_sweep
+from support.local_pool import LocalEngine
+from support.same_sweeps import same
+
+# each shard trains to the end without waiting for others
+LONE = {"steps": 48, "slots": None, "scheduler": None, "patience": None, "save_every": 60.0}
+
+
+@pytest.fixture(scope="module")
+def lone():
+    return killed_sweep.run(executor=LocalEngine(), **LONE)
+
+
+@pytest.mark.parametrize("hangs", [[7], [7, 8]])
+def test_a_worker_that_hangs_is_noticed_in_time_while_others_answer(hangs):
+    engine = LocalEngine(workers=4, shards=4, hangs=hangs, lost_after=2.0)
+    whole = killed_sweep.run(executor=LocalEngine(workers=4, shards=4), **LONE)
+    same(killed_sweep.run(executor=engine, **LONE), whole)
+    assert engine.hung == len(engine.silences) == len(hangs)
+    assert max(engine.silences) < 2.0 + 1.0 + 0.3  # an answer takes 0.1 s of this clock
+
+
+def test_workers_that_die_together_are_one_loss():
+    options = LONE | {"slots": None, "chunk": 1}
+    engine = LocalEngine(workers=8, shards=8, deaths=[20], at_once=7)
+    whole = killed_sweep.run(executor=LocalEngine(workers=8, shards=8), **options)
+    same(killed_sweep.run(executor=engine, **options), whole)
+    assert engine.died == 7
+
+
+def test_lanes_that_kill_each_worker_end_the_sweep():
+    engine = LocalEngine(poison=9)
+    with pytest.raises(LostError, match="lost 4 times in a row: it died"):
+        killed_sweep.run(executor=engine, **LONE)
+    assert engine.died == 4
+
+
+def test_a_queue_that_is_long_is_not_silent():
+    engine = LocalEngine(workers=1, shards=8, slow=20, lost_after=10.0, keeps_lanes=False)
+    options = LONE | {"steps": 4, "chunk": 1}
+    same(killed_sweep.run(executor=engine, **options), killed_sweep.run(executor=LocalEngine(shards=8), **options))
+    assert engine.given_out == engine.answers
+
+
+def test_a_lease_that_a_queue_never_answers_is_given_out_again(lone):
+    engine = LocalEngine(workers=1, hangs=[5, 9], keeps_lanes=False)
+    same(killed_sweep.run(executor=engine, **LONE), lone)
+    assert engine.given_out == engine.answers + 2
+
+
+def test_lanes_that_are_carried_are_kept_once():
+    shards, base = CarriedShards(LocalEngine(keeps_lanes=False).pool(None), 1), Write(*map(np.zeros, range(3)))
+    kept = weakref.ref(base.lanes)
+    shards.settle(0, 0, base)
+    del base
+    assert kept() is None
+
+
+class Answering:
+    """A pool with one worker that does nothing at once."""
+
+    keeps_lanes, lost_after = True, 1e9
+
+    def __init__(self):
+        self._numbers, self._owed = itertools.count(), {}
+
+    def workers(self):
+        return ["0"]
+
+    def clock(self):
+        return 0.0
+
+    def submit(self, worker, lease):
+        self._owed[number := next(self._numbers)] = lease
+        return number
+
+    def wait(self, handles, seconds):
+        return min(handles)
+
+    def result(self, handle):
+        if handle not in self._owed:
+            raise LostError("its worker has ended")
+        return [None for _ in self._owed.pop(handle).operations]
+
+    def drop(self, worker):
+        self._owed.clear()
+
+    def close(self):
+        self._owed.clear()
+
+
+def test_shards_that_are_closed_owe_nothing():
+    pool, lanes = Answering(), np.arange(2)
+    shards = Shards(pool, 2)
+    starting = shards.run([Task(0, shard, Start(lanes, lanes)) for shard in range(2)])
+    next(starting)
+    starting.close()
+    assert shards.failed
+    shards.close()
+    again = [Task(0, shard, Read(lanes)) for shard in range(2)]
+    assert [task for task, _ in shards.run(again)] == again
+
+
+def test_the_states_so_far_outlive_an_error_and_the_workers():
+    def decide(state):
+        if state.segments.min() >= 3:
+            raise RuntimeError("no more")
+        nobody = np.zeros_like(state.going)
+        return sweep.Decision(nobody, nobody)
+
+    options = LONE | {"scheduler": sweep.Scheduler(decide, "three")}
+    results = []
+    for executor in (LocalEngine(), None):
+        with pytest.raises(RuntimeError, match="no more") as raised:
+            killed_sweep.run(executor=executor, **options)
+        results.append(vars(raised.value)["partial_result"])
+    same(*results)
+
+
+def test_no_worker_is_left_after_a_refit():
+    engine = LocalEngine()
+    result = killed_sweep.run(executor=engine, **LONE)
+    assert not engine.alive
+    alone = result.refit(1)
+    assert not engine.alive
+    np.testing.assert_array_equal(alone.state(1)["x"], result.state(1)["x"])
