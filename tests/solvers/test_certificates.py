@@ -150,7 +150,7 @@ def test_no_gap_of_a_thousand_is_below_the_distance_to_the_minimum(kind):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "kind, solver",
+    ("kind", "solver"),
     [(kind, "working_set") for kind in PROBLEMS[:3]]
     + [(kind, "lbfgs") for kind in PROBLEMS]
     + [(kind, "coordinate_descent") for kind in PROBLEMS[:3]],
