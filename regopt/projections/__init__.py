@@ -23,6 +23,7 @@ from regopt.projections._from_optax import (
     projection_vector,
 )
 from regopt.projections._ordered import projection_box_section, projection_isotonic, projection_sparse_simplex
+from regopt.projections._polyhedron import projection_polyhedron
 from regopt.projections._sets import projection_affine, projection_box, projection_intersection
 from regopt.projections._spectral import projection_nuclear_ball, projection_spectral_ball
 from regopt.projections._transport import (
@@ -54,6 +55,7 @@ __all__ = [
     "projection_max_norm",
     "projection_non_negative",
     "projection_nuclear_ball",
+    "projection_polyhedron",
     "projection_simplex",
     "projection_sparse_simplex",
     "projection_spectral_ball",

@@ -3,7 +3,7 @@
 from regopt.solvers._anderson import FixedPoint, anderson
 from regopt.solvers._cross_validate import CrossValidation, cross_validate
 from regopt.solvers._families import Family, gamma, gaussian, huber_loss, logistic, multinomial, poisson, squared_hinge
-from regopt.solvers._implicit import implicit_root
+from regopt.solvers._implicit import custom_fixed_point, custom_root, implicit_root
 from regopt.solvers._indicator import indicator
 from regopt.solvers._lasso_path import LassoPath, lasso_path
 from regopt.solvers._linear_model import LinearModel
@@ -22,6 +22,8 @@ __all__ = [
     "Solution",
     "anderson",
     "cross_validate",
+    "custom_fixed_point",
+    "custom_root",
     "gamma",
     "gap_safe",
     "gaussian",

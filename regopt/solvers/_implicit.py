@@ -5,6 +5,7 @@ If ``F(x, theta) = 0`` then ``dx = -(dF/dx)^-1 dF/dtheta dtheta``. The solver is
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import TypeVar
 
 import jax
@@ -69,6 +70,98 @@ def implicit_root(
     leaves, structure = jax.tree.flatten(rest)
     rest = structure.unflatten([leaf.astype(kind) for leaf, kind in zip(leaves, kinds, strict=True)])
     return root, jax.lax.stop_gradient(rest)
+
+
+def custom_root(
+    equation: Callable[..., Tree], *, has_aux: bool = False
+) -> Callable[[Callable[..., Tree]], Callable[..., Tree]]:
+    """A decorator that gives a solver ``(start, *arguments) -> x`` the derivatives of ``equation(x, *arguments) = 0``.
+
+    The decorated solver may be jitted, vmapped, and differentiated in forward and reverse mode with respect to its
+    arguments and to whatever the equation closes over; see ``implicit_root``.
+
+    Args:
+        equation: a function ``(x, *arguments)`` to a tree like x, zero at the solution; it gets the keyword arguments
+            too. For a minimum, the gradient of the objective.
+        has_aux: whether the solver returns ``(x, anything)``; the second part has no derivative; static.
+
+    Returns:
+        The decorator. The solver's start may be None, if the solver takes no start.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.solvers import custom_root
+        >>> def ridge(w, strength, x, y):
+        ...     return jnp.sum((x @ w - y) ** 2) / 2 + strength * jnp.sum(w**2) / 2
+        >>> @custom_root(jax.grad(ridge))
+        ... def solve(start, strength, x, y):
+        ...     return jnp.linalg.solve(x.T @ x + strength * jnp.eye(x.shape[1]), x.T @ y)
+        >>> jax.jacobian(solve, argnums=1)(None, 1.0, jnp.eye(2), jnp.array([4.0, 8.0]))
+        Array([-1., -2.], dtype=float32, weak_type=True)
+
+    References:
+        Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
+        (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.1.
+    """
+
+    def decorate(solver: Callable[..., Tree]) -> Callable[..., Tree]:
+        @wraps(solver)
+        def solve(start: Tree, *arguments: Tree, **keywords: Tree) -> Tree:
+            def run(start):
+                found = solver(start, *arguments, **keywords)
+                return found if has_aux else (found, None)
+
+            def from_none(_):
+                return run(None)
+
+            known = start
+            if start is None:
+                known = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, None)[0])
+            root, rest = implicit_root(
+                lambda x: equation(x, *arguments, **keywords), from_none if start is None else run, known
+            )
+            return (root, rest) if has_aux else root
+
+        return solve
+
+    return decorate
+
+
+def custom_fixed_point(
+    function: Callable[..., Tree], *, has_aux: bool = False
+) -> Callable[[Callable[..., Tree]], Callable[..., Tree]]:
+    """A decorator that gives a solver ``(start, *arguments) -> x`` the derivatives of ``x = function(x, *arguments)``.
+
+    Args:
+        function: the function of the fixed point, one step of the iteration for example; it gets the keyword arguments
+            too.
+        has_aux: as for ``custom_root``; static.
+
+    Returns:
+        The decorator.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from regopt.solvers import custom_fixed_point
+        >>> def halfway(x, a):
+        ...     return (x + a / x) / 2
+        >>> @custom_fixed_point(halfway)
+        ... def square_root(start, a):
+        ...     return jax.lax.fori_loop(0, 20, lambda _, x: halfway(x, a), start)
+        >>> jax.grad(square_root, argnums=1)(jnp.ones(()), 4.0)
+        Array(0.25, dtype=float32, weak_type=True)
+
+    References:
+        Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
+        (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.2.
+    """
+
+    def equation(x: Tree, *arguments: Tree, **keywords: Tree) -> Tree:
+        return jax.tree.map(jnp.subtract, x, function(x, *arguments, **keywords))
+
+    return custom_root(equation, has_aux=has_aux)
 
 
 def _solve_linear(function: Callable[[Solved], Solved], target: Solved) -> Solved:

@@ -19,9 +19,10 @@ from regopt.solvers._implicit import implicit_root
 from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._proximal_gradient import Gap, proximal_gradient
 from regopt.solvers._proximal_newton import proximal_newton
+from regopt.solvers._quasi_newton import proximal_lbfgs
 from regopt.solvers._solution import Solution, duality_gap, step_between
 
-SOLVERS = ("auto", "coordinate_descent", "proximal_gradient", "proximal_newton")
+SOLVERS = ("auto", "coordinate_descent", "lbfgs", "proximal_gradient", "proximal_newton")
 NEWTON_UP_TO = 64  # coefficients: up to here "auto" takes the proximal Newton method where there is a choice
 
 
@@ -69,7 +70,8 @@ def minimize(
         penalty: the penalty, with a prox; ``penalties.box`` and its like stand for constraints; None for none.
         start: the parameters from which the solver starts, a tree of floating-point arrays.
         *data: further arguments of the loss; may be traced.
-        solver: "proximal_gradient"; "proximal_newton" for a ``LinearModel`` of the families logistic, poisson and
+        solver: "proximal_gradient"; "lbfgs", quasi-Newton steps for any loss and any penalty with a prox, among them
+            the l1 norm and boxes; "proximal_newton" for a ``LinearModel`` of the families logistic, poisson and
             gamma; "coordinate_descent" for one of the family gaussian, with a penalty that is a sum over coefficients
             or over groups; or "auto", which takes Newton's method up to 64 coefficients; static.
         lower_bound: a number that the loss is never below, 0 for most; it declares that the loss is convex. None where
@@ -132,6 +134,8 @@ def minimize(
         elif method == "proximal_newton":
             assert isinstance(loss, LinearModel)
             solution = proximal_newton(loss.weighted(*data), penalty, start, target=target, max_steps=max_steps)
+        elif method == "lbfgs":
+            solution = proximal_lbfgs(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
         elif isinstance(loss, LinearModel) and gap_at is not None:
             free = loss.intercept and not penalty.mask(start)["intercept"]
             profiled = free and loss.family.loss is squared_error

@@ -20,6 +20,7 @@ _SHORTER = 0.7  # the next step size to try
 _LONGER = 1.5  # ... after a restart and in the first steps, because the curvature may have become smaller
 _HARDLY_LONGER = 1.01  # ... in all other steps, so that a step size that was cut too far recovers
 _FIRST_STEPS = 5
+_HIDDEN = 0.01  # the share of what rounding may hide that counts, as slopes are seldom known better
 
 
 Gap: TypeAlias = Callable[[Tree, jax.Array, Tree], jax.Array]
@@ -36,10 +37,12 @@ class _Iterate(NamedTuple):
     steps: jax.Array  # shape (), int32
 
 
-class _Trial(NamedTuple):
-    stepsize: jax.Array
+class Trial(NamedTuple):
+    """A proximal gradient step, with the loss and its gradient where it ends."""
+
+    stepsize: jax.Array  # shape ()
     params: Tree
-    value: jax.Array
+    value: jax.Array  # shape ()
     grad: Tree
 
 
@@ -89,7 +92,7 @@ def proximal_gradient(
 
     def step(now: _Iterate) -> _Iterate:
         value, grad = value_and_grad(now.ahead)
-        trial = _backtrack(value_and_grad, penalty, now, value, grad)
+        trial = backtrack(value_and_grad, penalty, now.ahead, now.stepsize, value, grad)
         move = step_between(trial.params, now.params)
         restart = inner(step_between(now.ahead, trial.params), move) > 0
         momentum = jnp.where(restart, 1, (1 + jnp.sqrt(1 + 4 * now.momentum**2)) / 2)
@@ -98,43 +101,60 @@ def proximal_gradient(
         longer = restart | (now.steps < _FIRST_STEPS)
         stepsize = trial.stepsize * jnp.where(longer, _LONGER, _HARDLY_LONGER)
         objective, gap = objective_and_gap(trial.params, trial.value, trial.grad)
-        residual = length(_subgradient(now.ahead, grad, trial))
+        residual = residual_of(now.ahead, grad, trial)
         return _Iterate(trial.params, ahead, momentum, stepsize, objective, gap, residual, now.steps + 1)
 
     value, grad = value_and_grad(start)
     objective, gap = objective_and_gap(start, value, grad)
-    stepsize, unknown = _first_stepsize(jax.grad(loss), start, grad), jnp.full_like(gap, jnp.inf)
+    stepsize, unknown = first_stepsize(jax.grad(loss), start, grad), jnp.full_like(gap, jnp.inf)
     first = _Iterate(start, start, jnp.ones_like(gap), stepsize, objective, gap, unknown, jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(unfinished, step, first)
     return Solution(last.params, last.objective, last.gap, last.residual, within(last), last.steps)
 
 
-def _backtrack(value_and_grad, penalty: Penalty, now: _Iterate, value: jax.Array, grad: Tree) -> _Trial:
-    """The first step size, from the last one downwards, at which the loss curves no more than ``1 / stepsize``."""
+def backtrack(
+    value_and_grad: Callable[[Tree], tuple[jax.Array, Tree]],
+    penalty: Penalty,
+    ahead: Tree,
+    stepsize: jax.Array,
+    value: jax.Array,
+    grad: Tree,
+    *,
+    share: float = 1.0,
+) -> Trial:
+    """The proximal gradient step from a point at the first step size, from one downwards, that the loss allows.
+
+    A step size is allowed where the loss curves no more than ``share / stepsize`` along the step.
+    """
     limits = jnp.finfo(value.dtype)
 
-    def attempt(stepsize):
-        moved = trees.lift(lambda w, g, step: w - step * g, now.ahead, grad, numbers=(stepsize,))
+    def attempt(last: Trial) -> Trial:
+        stepsize = last.stepsize * _SHORTER
+        moved = trees.lift(lambda w, g, step: w - step * g, ahead, grad, numbers=(stepsize,))
         params = penalty.prox(moved, stepsize)
-        return _Trial(stepsize, params, *value_and_grad(params))
+        return Trial(stepsize, params, *value_and_grad(params))
 
-    def too_long(trial: _Trial):
-        move = step_between(trial.params, now.ahead)
-        square = inner(move, move) / trial.stepsize
+    def too_long(trial: Trial) -> jax.Array:
+        move = step_between(trial.params, ahead)
+        square = share * inner(move, move) / trial.stepsize
         # near the solution the values of the loss differ by no more than their rounding, which depends on the loss
         told_by_values = square > jnp.sqrt(limits.eps) * jnp.abs(value)
         descends = trial.value <= value + inner(grad, move) + square / 2
-        rounding = _ROUNDINGS * limits.eps * (length(grad) + length(now.ahead) / trial.stepsize) * length(move)
+        rounding = _ROUNDINGS * limits.eps * (length(grad) + length(ahead) / trial.stepsize) * length(move)
         flat_enough = inner(step_between(trial.grad, grad), move) <= square + rounding
         # where the loss is not a number, nothing holds, however short the step has become
         return ~((descends | ~told_by_values) & flat_enough) & (trial.stepsize > limits.tiny)
 
-    return jax.lax.while_loop(too_long, lambda trial: attempt(trial.stepsize * _SHORTER), attempt(now.stepsize))
+    untried = Trial(stepsize / _SHORTER, ahead, value, grad)
+    first = jnp.array(True)  # the first attempt is part of the loop, so that the loss is compiled once
+    return jax.lax.while_loop(
+        lambda carry: carry[1] | too_long(carry[0]), lambda carry: (attempt(carry[0]), ~first), (untried, first)
+    )[0]
 
 
-def _subgradient(ahead: Tree, grad: Tree, trial: _Trial) -> Tree:
-    """An element of the subdifferential of the objective at the new point, from the optimality of its prox."""
-    return trees.lift(
+def residual_of(ahead: Tree, grad: Tree, trial: Trial) -> jax.Array:
+    """The norm of a subgradient of the objective at the new point, which the optimality of its prox gives, shape ()."""
+    subgradient = trees.lift(
         lambda w, before, g, g_before, step: (before - w) / step + g - g_before,
         trial.params,
         ahead,
@@ -142,9 +162,13 @@ def _subgradient(ahead: Tree, grad: Tree, trial: _Trial) -> Tree:
         grad,
         numbers=(trial.stepsize,),
     )
+    # a step so short that it rounds to nothing says little about the slope
+    hidden = _HIDDEN * jnp.finfo(trial.value.dtype).eps * length(ahead) / trial.stepsize
+    still = length(step_between(trial.params, ahead)) == 0
+    return jnp.where(still, jnp.maximum(length(subgradient), hidden), length(subgradient))
 
 
-def _first_stepsize(gradient: Callable[[Tree], Tree], start: Tree, grad: Tree) -> jax.Array:
+def first_stepsize(gradient: Callable[[Tree], Tree], start: Tree, grad: Tree) -> jax.Array:
     """The inverse of the curvature of the loss along its gradient at the start; backtracking corrects it."""
     size = length(grad)
     reach = 1e-3 * jnp.maximum(length(start), 1) / jnp.where(size > 0, size, 1)

@@ -3,6 +3,8 @@
 The problems are random in size, shape, correlation, strength and tolerance; some end before they have converged.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from scipy.optimize import minimize as scipy_minimize
 from scipy.special import xlogy
 
 from regopt.penalties import elastic_net, group_lasso, l1
-from regopt.solvers import LinearModel, gaussian, logistic, minimize, poisson
+from regopt.solvers import LinearModel, gaussian, logistic, minimize, path, poisson
 
 MASK = {"coefficients": True, "intercept": False}
 AXES = {"coefficients": 1, "intercept": "incoming"}
@@ -78,9 +80,22 @@ def certificate(kind, strength, x, y, w, b):
     return losses.mean() + strength * own.sum(), -conjugate_of(kind, shrink * v, y).mean()
 
 
-def solver_of(kind):
-    """A compiled fit of one kind."""
+def solver_of(kind, solver):
+    """A fit of one kind, compiled where the solver can be."""
     model = LinearModel(FAMILIES.get(kind, gaussian)())
+
+    def on_working_sets(x, y, strength, tolerance):
+        penalty = partial(l1, mask=MASK)
+        if kind == "elastic net":
+            penalty = partial(elastic_net, l1_ratio=0.5, mask=MASK)
+        if kind == "group lasso":
+            x, penalty = x.reshape(len(x), -1, 4), partial(group_lasso, axis=AXES, mask=MASK)
+        x, y, strengths = jnp.asarray(x), jnp.asarray(y), jnp.array([strength])
+        start = model.start(x)
+        found = path(
+            model, penalty, start, x, y, strengths=strengths, solver=solver, tolerance=tolerance, max_steps=300
+        )
+        return jax.tree.map(lambda leaf: leaf[0], found)
 
     @jax.jit
     def fit(x, y, strength, tolerance):
@@ -89,14 +104,14 @@ def solver_of(kind):
             penalty = elastic_net(strength, 0.5, mask=MASK)
         if kind == "group lasso":
             x, penalty = x.reshape(len(x), -1, 4), group_lasso(strength, axis=AXES, mask=MASK)
-        return minimize(model, penalty, model.start(x), x, y, tolerance=tolerance, max_steps=300)
+        return minimize(model, penalty, model.start(x), x, y, solver=solver, tolerance=tolerance, max_steps=300)
 
-    return fit
+    return on_working_sets if solver == "working_set" else fit
 
 
-def check(kind, count):
+def check(kind, count, solver="auto"):
     """Fits whose reported gaps are compared; how many of them have converged."""
-    fit, converged = solver_of(kind), 0
+    fit, converged = solver_of(kind, solver), 0
     for number in range(count):
         x, y, strength = draw(kind, number)
         tolerance = 10.0 ** -(3 + number % 8)
@@ -133,6 +148,17 @@ def test_no_gap_of_a_thousand_is_below_the_distance_to_the_minimum(kind):
     assert check(kind, 1000) >= 850
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "solver"),
+    [(kind, "working_set") for kind in PROBLEMS[:3]]
+    + [(kind, "lbfgs") for kind in PROBLEMS]
+    + [(kind, "coordinate_descent") for kind in PROBLEMS[:3]],
+)
+def test_no_gap_of_another_solver_is_below_the_distance_to_the_minimum(kind, solver):
+    assert check(kind, 1000, solver) >= 850
+
+
 def test_the_minimum_is_that_of_a_general_solver():
     x, y, strength = draw("elastic net", 1)
 
@@ -148,13 +174,13 @@ def test_the_minimum_is_that_of_a_general_solver():
         objective, np.zeros(25), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 24 + [(None, None)],
         options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 10_000},
     )  # fmt: skip
-    found = solver_of("elastic net")(x, y, strength, 1e-12)
+    found = solver_of("elastic net", "auto")(x, y, strength, 1e-12)
     assert float(found.objective) == pytest.approx(other.fun, rel=1e-8)
 
 
 def test_the_check_sees_a_gap_that_is_too_small():
     x, y, strength = draw("lasso", 0)
-    fit = solver_of("lasso")
+    fit = solver_of("lasso", "auto")
     rough, best = fit(x, y, strength, 1e-2), fit(x, y, strength, 1e-13)
     assert float(rough.objective - best.objective) > 1e-6
     assert jnp.all(jnp.array([rough.gap, best.gap]) >= jnp.array([rough.objective - best.objective, 0.0]) - 1e-12)

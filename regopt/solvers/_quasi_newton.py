@@ -1,0 +1,203 @@
+"""L-BFGS for a smooth loss plus any penalty with a prox: quasi-Newton steps towards a zero of the proximal residual.
+
+The line search is on the forward-backward envelope, so the prox is that of the penalty itself, whatever its form: the
+l1 norm and boxes, groups and sets are one method. The certificate is taken at the points that the prox returns, which
+have its exact zeros.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from regopt._core import trees
+from regopt._core.types import Number, Penalty, Tree
+from regopt.solvers._proximal_gradient import Gap, Trial, backtrack, first_stepsize, residual_of
+from regopt.solvers._solution import Solution, inner, step_between
+
+_MEMORY = 10
+_SHARE = 0.9  # of the curvature that a step size allows; below 1, so that each step lowers the envelope
+_DESCENT = 0.5  # the share of the decrease of a plain step that a quasi-Newton step must reach
+_SHORTEST = 1e-3  # shares of a quasi-Newton step below this one are 0, which is the plain step
+_LENGTHEN_EVERY = 5  # steps between two that may lengthen the step size
+_WORTHWHILE = 10.0  # the least factor by which it is lengthened, as a change spoils a pair
+_LONGEST = 1e3  # ... and the largest
+_ROUNDINGS = 10  # by how many roundings the envelope may rise
+
+
+class _Point(NamedTuple):
+    params: Tree
+    grad: Tree  # of the loss
+    trial: Trial  # the proximal gradient step from here
+    envelope: jax.Array  # shape ()
+
+
+class _Memory(NamedTuple):
+    moves: jax.Array  # [memory, parameters]: differences of successive points, the last one at ``kept - 1``
+    turns: jax.Array  # [memory, parameters]: differences of their residuals
+    kept: jax.Array  # shape (), int32: how many rows count
+
+
+class _Iterate(NamedTuple):
+    point: _Point
+    memory: _Memory
+    objective: jax.Array  # shape (): after the proximal step from the point, as the gap and the residual
+    gap: jax.Array  # shape ()
+    residual: jax.Array  # shape ()
+    steps: jax.Array  # shape (), int32
+
+
+def proximal_lbfgs(
+    loss: Callable[[Tree], jax.Array],
+    penalty: Penalty,
+    start: Tree,
+    *,
+    gap_at: Gap | None,
+    tolerance: Number,
+    max_steps: int,
+) -> Solution:
+    """Minimise ``loss + penalty`` by L-BFGS on the proximal residual; see ``proximal_gradient`` for the arguments.
+
+    With ``p = prox(x - s grad(x), s)``, a step goes to ``(1 - t) p + t (x - H r)``, where H is the L-BFGS matrix of the
+    residual ``r = (x - p) / s``. The first t of 1, 1/2, 1/4, ... and 0 counts at which the forward-backward envelope
+    ``loss(x) + <grad(x), p - x> + |p - x|**2 / (2 s) + penalty(p)`` falls enough. At 0 it always does, by at least
+    that which a proximal gradient step guarantees, so the residuals tend to 0 for any H, and every limit is a
+    stationary point; near a regular minimum the steps converge superlinearly.
+
+    Args:
+        loss: the smooth part, a function of the parameters alone.
+        penalty: the penalty, with a prox; convex or not.
+        start: where to start, at least float32.
+        gap_at: as for ``proximal_gradient``.
+        tolerance: as for ``minimize``.
+        max_steps: as for ``minimize``.
+
+    Returns:
+        The solution.
+
+    References:
+        De Marchi, A., & Themelis, A. (2022). Proximal gradient algorithms under local Lipschitz gradient continuity: a
+        convergence and robustness analysis of PANOC. Journal of Optimization Theory and Applications, 194, 771-794.
+        The adaptive scheme, PANOC+, for gradients that are only locally Lipschitz.
+
+        Stella, L., Themelis, A., Sopasakis, P., & Patrinos, P. (2017). A simple and efficient algorithm for nonlinear
+        model predictive control. CDC. Algorithm 1, with L-BFGS directions.
+    """
+    value_and_grad = jax.value_and_grad(loss)
+
+    def visit(params: Tree, stepsize: jax.Array) -> _Point:
+        value, grad = value_and_grad(params)
+        trial = backtrack(value_and_grad, penalty, params, stepsize, value, grad, share=_SHARE)
+        move = step_between(trial.params, params)
+        envelope = value + inner(grad, move) + inner(move, move) / (2 * trial.stepsize)
+        return _Point(params, grad, trial, envelope + penalty.value(trial.params).astype(value.dtype))
+
+    def assess(point: _Point, memory: _Memory, steps: jax.Array) -> _Iterate:
+        trial = point.trial
+        gap = jnp.inf if gap_at is None else gap_at(trial.params, trial.value, trial.grad)
+        objective = trial.value + penalty.value(trial.params).astype(trial.value.dtype)
+        residual = residual_of(point.params, point.grad, trial)
+        return _Iterate(point, memory, objective, jnp.asarray(gap, objective.dtype), residual, steps)
+
+    def within(now: _Iterate) -> jax.Array:
+        if gap_at is None:
+            return now.residual <= tolerance
+        return now.gap <= tolerance * jnp.maximum(jnp.abs(now.objective), 1)
+
+    def unfinished(now: _Iterate) -> jax.Array:
+        return (now.steps < max_steps) & ~within(now) & ~jnp.isnan(now.objective)
+
+    def step(now: _Iterate) -> _Iterate:
+        longer = jnp.where(now.steps % _LENGTHEN_EVERY == 0, _room(now.point), 1)
+        after = _search(visit, now.point, _direction(now.memory, now.point), longer * now.point.trial.stepsize)
+        return assess(after, _remember(now.memory, now.point, after), now.steps + 1)
+
+    grad = jax.grad(loss)(start)
+    first = visit(start, first_stepsize(jax.grad(loss), start, grad))
+    size = ravel_pytree(start)[0].size
+    rows = jnp.zeros((_MEMORY, size), first.envelope.dtype)
+    memory = _Memory(rows, rows, jnp.zeros((), jnp.int32))
+    last = jax.lax.while_loop(unfinished, step, assess(first, memory, jnp.zeros((), jnp.int32)))
+    return Solution(last.point.trial.params, last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def _room(point: _Point) -> jax.Array:
+    """By how much the step size may grow, as far as the last step tells; 1 where it is nearly right."""
+    move = step_between(point.trial.params, point.params)
+    square = _SHARE * inner(move, move) / point.trial.stepsize
+    bend = 2 * inner(step_between(point.trial.grad, point.grad), move)
+    room = jnp.clip(square / jnp.where(bend > 0, bend, 1), 1, _LONGEST)
+    return jnp.where((bend > 0) & (room > _WORTHWHILE), room, 1)
+
+
+def _search(visit: Callable[[Tree, jax.Array], _Point], now: _Point, direction: Tree, stepsize: jax.Array) -> _Point:
+    """The first point between the quasi-Newton step and the plain step at which the envelope falls enough.
+
+    The step size there may be any that the loss allows: after the plain step no envelope is above the objective.
+    """
+    plain = now.trial.params
+    move = step_between(plain, now.params)
+    promised = (1 - _SHARE) * inner(move, move) / (2 * now.trial.stepsize)
+    rounding = _ROUNDINGS * jnp.finfo(now.envelope.dtype).eps * jnp.abs(now.envelope)
+    enough = now.envelope - _DESCENT * promised + rounding
+
+    def attempt(carry: tuple[jax.Array, _Point]) -> tuple[jax.Array, _Point]:
+        share = carry[0] / 2
+        share = jnp.where(share < _SHORTEST, 0, share)
+        turn = jax.tree.map(lambda w, d, p: w + d - p, now.params, direction, plain)
+        params = trees.lift(lambda p, turn, share: p + share * turn, plain, turn, numbers=(share,))
+        return share, visit(params, stepsize)
+
+    def rejected(carry: tuple[jax.Array, _Point]) -> jax.Array:
+        share, point = carry
+        return (share > 1) | (~(point.envelope <= enough) & (share > 0))
+
+    return jax.lax.while_loop(rejected, attempt, (jnp.full_like(now.envelope, 2), now))[1]
+
+
+def _residual(point: _Point) -> jax.Array:
+    """``(x - p) / s``, ``[parameters]``."""
+    flat = ravel_pytree(step_between(point.params, point.trial.params))[0]
+    return flat.astype(point.envelope.dtype) / point.trial.stepsize.astype(point.envelope.dtype)
+
+
+def _direction(memory: _Memory, point: _Point) -> Tree:
+    """``-H r`` by the recursion of two loops (Nocedal & Wright, Algorithm 7.4); ``H = s I`` without a memory."""
+    known = jnp.arange(_MEMORY, dtype=jnp.int32) < memory.kept
+    products = jnp.sum(memory.moves * memory.turns, 1)
+    weights = jnp.where(known, 1 / jnp.where(known, products, 1), 0)
+    newest = jnp.maximum(memory.kept - 1, 0)
+    square = jnp.sum(memory.turns[newest] ** 2)
+    scale = jnp.where(memory.kept > 0, products[newest] / jnp.where(square > 0, square, 1), point.trial.stepsize)
+
+    def back(q, pair):
+        move, turn, weight = pair
+        part = weight * (move @ q)
+        return q - part * turn, part
+
+    def forth(q, pair):
+        move, turn, weight, part = pair
+        return q + (part - weight * (turn @ q)) * move, None
+
+    pairs = memory.moves, memory.turns, weights
+    q, parts = jax.lax.scan(back, _residual(point), pairs, reverse=True)
+    q, _ = jax.lax.scan(forth, scale * q, (*pairs, parts))
+    return ravel_pytree(point.params)[1](-q)
+
+
+def _remember(memory: _Memory, before: _Point, after: _Point) -> _Memory:
+    """The memory with the last pair, if its ends have one step size and it has a positive curvature.
+
+    On the support the derivative of the residual does not depend on the step size, so pairs of other ones are kept.
+    """
+    move = ravel_pytree(step_between(after.params, before.params))[0].astype(memory.moves.dtype)
+    turn = _residual(after) - _residual(before)
+    rounding = jnp.finfo(move.dtype).eps * jnp.linalg.norm(move) * jnp.linalg.norm(turn)
+    usable = (move @ turn > rounding) & (after.trial.stepsize == before.trial.stepsize)
+    full = memory.kept >= _MEMORY
+    place = jnp.minimum(memory.kept, _MEMORY - 1)
+    moves, turns = (jnp.where(full, jnp.roll(rows, -1, 0), rows) for rows in (memory.moves, memory.turns))
+    longer = _Memory(moves.at[place].set(move), turns.at[place].set(turn), place + 1)
+    return jax.tree.map(lambda a, b: jnp.where(usable, a, b), longer, memory)
