@@ -3,7 +3,8 @@
 Each error says in one line which argument is meant, what it takes, and what it got.
 """
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,23 @@ def check_function(name: str, value: object) -> None:
     """
     if not callable(value):
         raise ValueError(f"{name} must be a function, got {brief(value)}")
+
+
+def takes(function: Callable[..., object], arguments: int) -> bool:
+    """Whether a function may be called with so many positional arguments; one without a signature may.
+
+    >>> takes(lambda x, y=0: x, 2), takes(lambda x: x, 2)
+    (True, False)
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return True
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
 
 
 def check_optimizer(name: str, value: object) -> None:

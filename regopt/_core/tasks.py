@@ -1,14 +1,19 @@
 """Checks of tasks and their data before anything is traced; each error says in one line what is wrong."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.messages import brief, suggestion
+from regopt._core.checks import takes
+from regopt._core.messages import brief, cut, suggestion
 from regopt._core.numerics import check_whole
 from regopt._core.types import InBatches, Key, Task, Tree
+
+_FORMS = {"init": "key, h", "step": "state, batch, key, h", "evaluate": "state, data, h"}  # of the functions of a task
 
 
 def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -> None:
@@ -19,7 +24,9 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
             raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")
         for array in arrays:
             if not np.ndim(array) or getattr(array, "dtype", None) is None:
-                raise ValueError(f"data.{part} must hold arrays [examples, ...], got {brief(array)}")
+                raise ValueError(
+                    f"data.{part} must hold arrays [examples, ...], as numpy.asarray makes, got {brief(array)}"
+                )
             if array.dtype.kind in "OUSmM":
                 raise ValueError(f"data.{part} must hold arrays of numbers, got dtype {array.dtype}")
         lengths = {len(array) for array in arrays}
@@ -48,19 +55,58 @@ def check_task(task: object) -> None:
     """Require the functions of a task."""
     if not all(callable(getattr(task, name, None)) for name in ("init", "step", "evaluate")):
         raise ValueError(f"task must be a regopt.sweep.Task, as sweep.supervised makes, got {brief(task)}")
+    for name, form in _FORMS.items():
+        function = getattr(task, name)
+        if not takes(function, form.count(",") + 1):
+            raise ValueError(f"task.{name} must be called as {name}({form}), got {name}{inspect.signature(function)}")
+
+
+def after_step(before: Tree, result: object) -> tuple[Tree, dict[str, jax.Array]]:
+    """What a step of a task returned, if it is a state of the form of the one before, and metrics by name."""
+    if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[1], Mapping)):
+        got = cut(str(jax.tree.structure(result)))
+        raise ValueError(f'task.step must return a state and a dict of metrics, such as {{"loss": loss}}, got {got}')
+    state, metrics = result
+    if (was := jax.tree.structure(before)) != (now := jax.tree.structure(state)):
+        was, now = cut(str(was)), cut(str(now))
+        raise ValueError(f"task.step must return a state of the form that it was given, {was}, got {now}")
+    leaves = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(state), strict=True)
+    for (path, old), new in leaves:
+        new = jnp.asarray(new)
+        if not getattr(old, "weak_type", False) and (old.shape, old.dtype) != (new.shape, new.dtype):
+            name = f"the state{jax.tree_util.keystr(path)}"
+            was, now = (f"{x.dtype}{list(x.shape)}" for x in (old, new))
+            raise ValueError(f"task.step must keep shapes and dtypes: {name} was {was}, and is {now} after a step")
+    return state, dict(metrics)
+
+
+def as_metrics(metrics: object) -> Mapping[str, jax.Array]:
+    """What an evaluation returned, if it is metrics by name."""
+    if not isinstance(metrics, Mapping):
+        got = cut(str(jax.tree.structure(metrics)))
+        raise ValueError(f'task.evaluate must return a dict of metrics, such as {{"validation_loss": loss}}, got {got}')
+    return metrics
 
 
 @contextlib.contextmanager
 def asking_for(h: object) -> Iterator[None]:
-    """Turn a ``KeyError`` of a setting ``h`` into an error with the missing name and the nearest one that ``h`` has."""
+    """Turn errors about the names in a setting ``h`` into one line: the missing name and the nearest, or how to ask."""
     try:
         yield
     except KeyError as error:
         missing = error.args[0] if error.args else None
         if not isinstance(missing, str) or not isinstance(h, Mapping) or missing in h:
             raise
+        if "Tracer" in missing:
+            raise ValueError(
+                "a traced number is used as a name: make its column static by sweep.static([...])"
+            ) from error
         known = suggestion(missing, map(str, h))
         raise ValueError(f"the task asks for {brief(missing)}, which the settings have not; {known}") from error
+    except AttributeError as error:
+        if not (isinstance(error.obj, Mapping) and isinstance(h, Mapping) and error.name in h):
+            raise
+        raise ValueError(f'the task asks for h.{error.name}, and h is a dict: write h["{error.name}"]') from error
 
 
 def first_metrics(task: Task, data: Tree, key: Key, h: Tree) -> dict[str, jax.Array]:
@@ -87,4 +133,4 @@ def in_batches(task: Task) -> InBatches:
 
 
 def _means_alone(task: Task) -> Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]:
-    return lambda state, data, h: (dict(task.evaluate(state, data, h)), ())
+    return lambda state, data, h: (dict(as_metrics(task.evaluate(state, data, h))), ())

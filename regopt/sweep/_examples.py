@@ -1,15 +1,20 @@
-"""Checks of the examples of a supervised task before anything is compiled: shapes, labels, NaN."""
+"""Checks of the examples of a supervised task before anything is compiled: shapes, labels, values not finite."""
 
+import logging
 from collections.abc import Callable, Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.messages import one_line
+from regopt._core.messages import cut, one_line
 from regopt._core.metrics import innermost
 from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
+
+PRIME = 97  # examples of a traced loss, a number that no other axis is likely to have
+BLOCK = 2**22  # entries that are looked at together
+_LOG = logging.getLogger(__name__)
 
 
 def checked_examples(
@@ -61,15 +66,57 @@ def checked_examples(
             for measure in given.values():
                 if check_targets := getattr(innermost(measure), "check_targets", None):
                     check_targets(part, y, outputs)
+            checks_labels = hasattr(innermost(given["loss"]), "check_targets")
 
             def loss_of(places: np.ndarray, x=x, y=y) -> jax.Array:
                 some = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[places]), (x, y))
                 return loss(predict(init(jax.random.key(0), h), some[0], h), some[1], h)
 
-            check_no_nan(part, (x, y), loss_of)
+            if not checks_labels:
+                _check_labels(part, y, outputs, loss_of)
+            check_finite(part, (x, y), loss_of)
+        _warn_of_broadcast(parts["data.validation"][1], outputs, lambda outputs, y: loss(outputs, y, h))
 
     check.init = init  # type: ignore[attr-defined]  # a task with another init sees other settings
     return check
+
+
+def _check_labels(part: str, y: Tree, outputs: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
+    """Look for labels that are none of the classes of the model: an error if the loss is not finite there.
+
+    A loss that is finite may mask such labels, or may not notice them, so a line of the log says what they are.
+    """
+    if isinstance(y, np.memmap) or not (hasattr(y, "dtype") and hasattr(outputs, "shape")):
+        return
+    if y.dtype.kind not in "iu" or y.shape[1:] != outputs.shape[1:-1] or not outputs.shape[1:]:
+        return
+    labels, classes = np.asarray(y), outputs.shape[-1]
+    outside = (labels < 0) | (labels >= classes)
+    places = np.flatnonzero(outside.reshape(len(labels), -1).any(axis=1))[:8]
+    if not len(places):
+        return
+    said = f"the labels of {part} must lie in [0, {classes - 1}], as the model has {classes} outputs, got "
+    said += str(labels[outside][0])
+    if not np.isfinite(np.asarray(loss_of(places))).all():
+        raise ValueError(said)
+    _LOG.warning("%s, of which the loss is finite: does it mask them?", said)
+
+
+def _warn_of_broadcast(y: Tree, outputs: Tree, loss: Callable[[Tree, Tree], jax.Array]) -> None:
+    """Say that a loss makes a matrix of all pairs of examples out of ``[examples, 1]`` and ``[examples]``."""
+    if not (hasattr(y, "dtype") and hasattr(outputs, "shape")) or {y.shape[1:], outputs.shape[1:]} != {(), (1,)}:
+        return
+    some = [jax.ShapeDtypeStruct((PRIME, *x.shape[1:]), x.dtype) for x in (outputs, y)]
+    try:
+        traced = jax.make_jaxpr(loss)(*some)
+    except Exception:
+        return  # the error of a loss is raised where it trains
+    if any(getattr(variable.aval, "shape", ()) == (PRIME, PRIME) for eqn in traced.eqns for variable in eqn.outvars):
+        _LOG.warning(
+            "the loss compares all pairs of examples, as outputs are [examples%s] and targets [examples%s]: give both "
+            "one shape",
+            *("".join(f", {n}" for n in x.shape[1:]) for x in (outputs, y)),
+        )
 
 
 def _is_pair_of_arrays(examples: object) -> bool:
@@ -80,30 +127,31 @@ def _is_pair_of_arrays(examples: object) -> bool:
 
 def check_scalar(loss: jax.Array) -> jax.Array:
     """The loss, if it is one number."""
+    if not hasattr(loss, "shape") and not isinstance(loss, int | float):
+        raise ValueError(f"the loss must be one number, got {cut(str(jax.tree.structure(loss)))}")
     if jnp.shape(loss):
         raise ValueError(f"the loss must be one number, such as the mean over the batch, got shape {jnp.shape(loss)}")
     return loss
 
 
-BLOCK = 2**22  # entries that are looked at together
-
-
-def first_nan(tree: Tree) -> tuple[str, np.ndarray] | None:
-    """The first array with a NaN, by its path, and the places of the examples that have one, at most 8."""
+def first_not_finite(tree: Tree) -> tuple[str, np.ndarray, str] | None:
+    """The first array with a NaN or an infinity: its path, the places of at most 8 examples that have one, its name."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if isinstance(leaf, np.memmap) or getattr(getattr(leaf, "dtype", None), "kind", "") != "f":
             continue  # a file is not read through before training begins
         rows = max(BLOCK // max(int(np.prod(leaf.shape[1:])), 1), 1)
         for start in range(0, len(leaf), rows):
             part = np.asarray(leaf[start : start + rows])
-            bad = np.isnan(part).reshape(len(part), -1).any(axis=1)
+            bad = ~np.isfinite(part).reshape(len(part), -1).all(axis=1)
             if bad.any():
-                return jax.tree_util.keystr(path), start + np.flatnonzero(bad)[:8]
+                places = np.flatnonzero(bad)[:8]
+                name = "NaN" if np.isnan(part[places[0]]).any() else "an infinity"
+                return jax.tree_util.keystr(path), start + places, name
     return None
 
 
-def check_no_nan(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
-    """Refuse examples with NaN that makes the loss NaN; a task that masks missing values may have them.
+def check_finite(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
+    """Refuse examples with NaN or infinities that the loss has from them; a task that masks such values may have them.
 
     Args:
         part: the name of the examples, for the message.
@@ -111,13 +159,13 @@ def check_no_nan(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.
         loss_of: the loss of some of the examples, given their places.
 
     Raises:
-        ValueError: the loss is NaN there.
+        ValueError: the loss is not finite there.
     """
-    found = first_nan(examples)
+    found = first_not_finite(examples)
     if found is None:
         return
-    path, places = found
+    path, places, name = found
     if not np.isfinite(np.asarray(loss_of(places))).all():
         raise ValueError(
-            f"{part}{path} holds NaN, first at example {places[0]}: the data are at fault, not the settings"
+            f"{part}{path} holds {name}, first at example {places[0]}: the data are at fault, not the settings"
         )

@@ -11,6 +11,7 @@ from flax import linen, nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 
+from regopt._core.checks import takes
 from regopt._core.types import Key, Setting, Tree
 from regopt._core.units import declared_axes
 from regopt.sweep._frozen import Patterns, by_patterns
@@ -117,15 +118,6 @@ def check_model(model: NnxModel | LinenModel) -> None:
     got = f"the nnx module {type(model).__name__}" if isinstance(model, nnx.Module) else str(inspect.signature(build))
     form = "model must be called as model(h, rngs), as lambda h, rngs: Net(rngs=rngs) is, or be a flax.linen module"
     raise ValueError(f"{form}; got {got}")
-
-
-def takes(function: Callable[..., object], arguments: int) -> bool:
-    """Whether a function may be called with so many positional arguments."""
-    try:
-        inspect.signature(function).bind(*range(arguments))
-    except TypeError:
-        return False
-    return True
 
 
 def is_linen(model: NnxModel | LinenModel) -> TypeGuard[LinenModel]:

@@ -33,6 +33,7 @@ class GroupPlan(NamedTuple):
     seconds: float  # estimate for the whole training of all settings, from one segment or from ``cost``
     cost: Cost | None = None  # a training step of a call, where the programs are compiled for ``on``
     fits: int | None = None  # settings that could train at the same time on all devices, likewise
+    slow_convolutions: bool = False  # whether a CPU computes convolutions by XLA's own operation, a slow loop there
 
 
 class Plan(NamedTuple):
@@ -93,6 +94,11 @@ class Plan(NamedTuple):
                 f"{group.flops:.3g} FLOP a setting, {_duration(group.seconds)}"
             )
             lines += [f"    {name}: {value}" for name, value in _counted(group).items()]
+            if group.slow_convolutions:
+                lines.append(
+                    "    XLA's convolutions are slow loops on a CPU: try "
+                    "nnx.Conv(..., conv_general_dilated=regopt.layers.convolution_by_product)"
+                )
         return "\n".join(lines)
 
 
@@ -171,6 +177,7 @@ def _plan(group: Group, segments: int) -> GroupPlan:
         temporary_bytes=group.temporary_bytes,
         flops=group.flops * segments,
         seconds=seconds_of_a_call(group)[0] * calls,
+        slow_convolutions=group.used[0].platform == "cpu" and group.convolves,
     )
 
 

@@ -47,7 +47,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         task: what to train; see ``supervised``.
         settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides the initial state of
             a setting and its order of the data; without it all settings share both.
-        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. Training data may stream:
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. A task by hand that needs
+            no data, such as one that plays a game, goes without. Training data may stream:
             ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
             ``grain.MapDataset``), or a function from the step to its batch. All settings then train on the same
             batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from regopt._core.checks import check_optimizer, takes
 from regopt._core.messages import brief
 from regopt._core.metrics import mode_of
 from regopt._core.protocols import evaluation_params, final_params
@@ -28,7 +29,6 @@ from regopt.sweep._faces import (
     is_linen,
     linen_face,
     nnx_face,
-    takes,
 )
 from regopt.sweep._frozen import Frozen
 
@@ -125,6 +125,11 @@ def supervised(
     face = _face_of(model, inputs, trainable, precision)
     frozen = _frozen(face, trainable, pretrained)
 
+    def rule(h: Setting) -> optax.GradientTransformation:
+        given = optimizer(h)
+        check_optimizer("what optimizer returns", given)
+        return given
+
     def whole(params: Tree, h: Setting) -> Tree:
         return params if frozen is None else frozen.join(params, h)
 
@@ -133,7 +138,7 @@ def supervised(
         if frozen is not None:
             params = frozen.start(key, h)
         with declared(face.axes(key, h)):
-            return SupervisedState(params, rest, optimizer(h).init(params))
+            return SupervisedState(params, rest, rule(h).init(params))
 
     def step(state: SupervisedState, batch: Tree, key: Key, h: Setting):
         x, y = _pair("data.train", batch)
@@ -146,7 +151,7 @@ def supervised(
 
         point = evaluation_params(state.params, state.opt_state)
         (value, rest), grads = jax.value_and_grad(objective, has_aux=True)(point)
-        transform = optax.with_extra_args_support(optimizer(h))
+        transform = optax.with_extra_args_support(rule(h))
         extra = {"value": value, "grad": grads, "value_fn": lambda params: objective(params)[0]}
         with declared(face.axes(key, h)):
             updates, opt_state = transform.update(grads, state.opt_state, state.params, **extra)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from regopt._core.metrics import as_inexact
 from regopt._core.numerics import widen
-from regopt._core.tasks import in_batches
+from regopt._core.tasks import as_metrics, in_batches
 from regopt._core.types import Task, Tree
 from regopt.data import Splits
 
@@ -32,7 +32,7 @@ def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | N
     """
     count = jax.tree.leaves(data.validation)[0].shape[0]
     if batch_size is None or batch_size >= count:
-        return {name: as_inexact(value) for name, value in task.evaluate(state, data, h).items()}
+        return {name: as_inexact(value) for name, value in as_metrics(task.evaluate(state, data, h)).items()}
     declared = in_batches(task)
 
     def measure(start: ArrayLike, size: int) -> tuple[Tree, Tree]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.metrics import check_scalars, with_evaluation
-from regopt._core.tasks import check_batch, check_data, check_steps, size_of
+from regopt._core.tasks import after_step, check_batch, check_data, check_steps, size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits, batch_indices
 from regopt.training._evaluation import Metrics, evaluate
@@ -101,7 +101,7 @@ def train_steps(
         number, chosen, batch = at
         if batch is None:
             batch = everything if chosen is None else jax.tree.map(lambda x: x[chosen], data.train)
-        return task.step(state, batch, jax.random.fold_in(noise_key, number), h)
+        return after_step(state, task.step(state, batch, jax.random.fold_in(noise_key, number), h))
 
     return jax.lax.scan(step, state, (numbers, indices, block))
 

@@ -2,6 +2,7 @@
 
 import logging
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -15,6 +16,11 @@ from regopt.layers import MLP
 from support.small_sweep import DATA, SCHEDULE, network, optimizer
 
 SETTINGS = sweep.from_columns({"learning_rate": [0.01, 0.1], "rate": [0.1, 0.2]})
+HAND = sweep.Task(
+    init=lambda key, h: jnp.zeros((), jnp.float32),
+    step=lambda w, batch, key, h: (w + h["learning_rate"], {"loss": w}),
+    evaluate=lambda w, data, h: {"validation_loss": w},
+)
 
 
 def refused(task, data=DATA, settings=SETTINGS):
@@ -53,6 +59,42 @@ def test_nan_in_the_data_is_their_fault(part):
     assert line == f"data.{part}[0] holds NaN, first at example 3: the data are at fault, not the settings"
 
 
+def test_an_infinity_in_the_data_is_their_fault():
+    line = refused(task(), changed("train", 0, np.inf))
+    assert line == "data.train[0] holds an infinity, first at example 3: the data are at fault, not the settings"
+
+
+def test_labels_out_of_range_for_a_loss_of_ones_own(caplog):
+    def own(outputs, targets):
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+
+    line = refused(task(loss=own), changed("train", 1, 5))
+    assert line == "the labels of data.train must lie in [0, 2], as the model has 3 outputs, got 5"
+
+    def silent(outputs, targets):
+        return -jnp.mean(jnp.sum(jax.nn.one_hot(targets, 3) * jax.nn.log_softmax(outputs), axis=1))
+
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(task(loss=silent), SETTINGS, changed("train", 1, 5), **SCHEDULE)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{line}, of which the loss is finite: does it mask them?"
+    ]
+
+
+def test_a_loss_over_all_pairs_of_examples_is_said(caplog):
+    def model(h, rngs):
+        return nnx.Linear(6, 1, rngs=rngs)
+
+    data = Splits(*((x, x[:, 0]) for x in (DATA.train[0], DATA.validation[0])))
+    with caplog.at_level(logging.WARNING, logger="regopt"), jax.numpy_rank_promotion("allow"):
+        sweep.run(task(model, lambda outputs, y: jnp.mean((outputs - y) ** 2)), SETTINGS, data, **SCHEDULE)
+        sweep.run(task(model, lambda outputs, y: jnp.mean((outputs[:, 0] - y) ** 2)), SETTINGS, data, **SCHEDULE)
+    assert [record.getMessage() for record in caplog.records if "pairs" in record.getMessage()] == [
+        "the loss compares all pairs of examples, as outputs are [examples, 1] and targets [examples]: "
+        "give both one shape"
+    ]
+
+
 def test_nan_that_the_loss_masks_is_welcome():
     def masked(outputs, targets):
         return jnp.mean(jnp.where(jnp.isnan(targets), 0.0, (outputs - jnp.nan_to_num(targets)) ** 2))
@@ -78,6 +120,49 @@ def test_wrong_features():
 def test_a_loss_that_is_no_scalar():
     line = refused(task(loss=lambda outputs, targets: outputs[:, 0]))
     assert line == "the loss must be one number, such as the mean over the batch, got shape (10,)"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"rule": lambda h: optax.adam}, "what optimizer returns must be an optax transformation"),
+        ({"rule": lambda h: optax.sgd(h.learning_rate)}, 'h is a dict: write h["learning_rate"]'),
+        ({"rule": lambda h: {"0.1": optax.sgd(0.1)}[f"{h['rate']}"]}, "a traced number is used as a name"),
+        ({"rule": lambda h: {0.1: optax.sgd(0.1)}[h["rate"]]}, "a traced number is used as a key of a dict or a set"),
+        ({"model": lambda h, rngs: nnx.Linear(6, h["rate"], rngs=rngs)}, "a traced number is used as a size"),
+        ({"loss": lambda outputs, y: (jnp.sum(outputs), 1.0)}, "the loss must be one number, got PyTreeDef((*, *))"),
+        ({"loss": lambda outputs, y: {"loss": jnp.sum(outputs)}}, "the loss must be one number, got PyTreeDef({'loss"),
+    ],
+)  # fmt: skip
+def test_other_values_than_those_that_are_asked_for(options, line):
+    assert line in refused(task(**options))
+
+
+@pytest.mark.parametrize(
+    ("functions", "line"),
+    [
+        ({"init": lambda key: 0.0}, "task.init must be called as init(key, h), got init(key)"),
+        ({"step": lambda w, batch, key, h: w}, "task.step must return a state and a dict of metrics, such as"),
+        ({"step": lambda w, batch, key, h: (w, jnp.sum(w))}, "task.step must return a state and a dict of metrics"),
+        ({"step": lambda w, batch, key, h: ({"w": w}, {})}, "task.step must return a state of the form that it was"),
+        (
+            {"step": lambda w, batch, key, h: (w.astype(jnp.int32), {})},
+            "task.step must keep shapes and dtypes: the state was float32[], and is int32[] after a step",
+        ),
+        ({"evaluate": lambda w, data, h: w}, "task.evaluate must return a dict of metrics, such as"),
+    ],
+)  # fmt: skip
+def test_a_task_by_hand_whose_functions_have_another_form(functions, line):
+    assert refused(HAND._replace(**functions)).startswith(line)
+
+
+def test_a_task_that_needs_no_data_goes_without():
+    result = sweep.run(HAND, SETTINGS, steps=2, eval_every=1)
+    np.testing.assert_allclose(result.history.curves["validation_loss"], [[0.01, 0.02], [0.1, 0.2]], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"data\.train must be a pair of inputs and targets"):
+        sweep.run(task(), SETTINGS, steps=2, eval_every=1)
+    with pytest.raises(ValueError, match="data must have a train part"):
+        sweep.run(HAND, SETTINGS, None, steps=2, eval_every=1)  # type: ignore[arg-type]
 
 
 def test_a_python_decision_on_a_traced_number():

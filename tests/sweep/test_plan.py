@@ -6,8 +6,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+import regopt
 from regopt import sweep
+from regopt.layers import convolution_by_product
+from regopt.losses import cross_entropy
 from regopt.sweep.engine import _memory as memory
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
 
@@ -35,6 +39,23 @@ def test_a_run_after_its_plan_compiles_nothing():
     assert sweep.run(TASK, sweep.from_columns(NUMBERS), DATA, **options).compile_seconds == 0
     other = {"learning_rate": np.array([0.1, 0.2]), "weight_decay": np.zeros(2)}
     assert sweep.run(TASK, sweep.from_columns(other), DATA, **options).compile_seconds > 0
+
+
+@pytest.mark.parametrize("convolution", [jax.lax.conv_general_dilated, convolution_by_product])
+def test_a_plan_names_convolutions_that_are_slow_on_a_cpu(convolution):
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.first = nnx.Conv(1, 2, (3,), conv_general_dilated=convolution, rngs=rngs)
+            self.last = nnx.Linear(12, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.last(self.first(x[..., None]).reshape(len(x), -1))
+
+    task = sweep.supervised(lambda h, rngs: Net(rngs), cross_entropy, lambda h: regopt.sgd(h["rate"]))
+    plan = sweep.plan(task, sweep.from_columns({"rate": [0.1, 0.2]}), DATA, **SCHEDULE)
+    slow = convolution is not convolution_by_product
+    assert plan.groups[0].slow_convolutions is slow
+    assert ("regopt.layers.convolution_by_product" in str(plan)) is slow
 
 
 def test_a_plan_refuses_what_a_run_refuses():

@@ -34,6 +34,7 @@ from regopt.sweep.space import Settings
 P = ParamSpec("P")
 Config = TypeVar("Config")
 Outcome = TypeVar("Outcome")
+NOTHING = Splits(np.zeros(1, np.float32), np.zeros(1, np.float32))  # the data of a task that needs none
 Patience = Number | Callable[[Setting], Number]
 
 
@@ -69,7 +70,7 @@ class SweepConfig:
 
     task: Task = field(metadata=_checked(check_task))
     settings: Settings = field(metadata=_checked(checks.check_settings))
-    data: Splits = field(metadata=_checked(checks.check_parts))
+    data: Splits = field(default=NOTHING, metadata=_checked(checks.check_parts))
     _: KW_ONLY
     steps: int = field(metadata=_checked(checks.whole("steps")))
     eval_every: int = field(metadata=_checked(checks.whole("eval_every")))

@@ -49,7 +49,11 @@ def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int
     if unused := sorted(wanted - asked):
         also = " although the scheduler changes it" if changed & set(unused) else ""
         _LOG.warning(
-            "the task never asks for the column %s, so it changes nothing%s", ", ".join(map(repr, unused)), also
+            "the task never asks for the column%s %s, so %s nothing%s",
+            "s" if len(unused) > 1 else "",
+            " and ".join(map(repr, unused)),
+            "they change" if len(unused) > 1 else "it changes",
+            also,
         )
 
 

@@ -122,6 +122,11 @@ class Group:
         return counted_flops(self.recipe, *self._shapes, self._shared, feed, self._segment, self.chunk)
 
     @property
+    def convolves(self) -> bool:
+        """Whether a segment has convolutions that XLA computes by its own operation."""
+        return " convolution(" in self._segment.as_text()
+
+    @property
     def size(self) -> int:
         """The number of entries of the buffer."""
         return self.devices * self.capacity

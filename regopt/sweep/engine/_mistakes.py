@@ -11,6 +11,8 @@ import jax
 from regopt._core.messages import one_line
 from regopt._core.types import Setting
 
+_STATIC = "make its column static by sweep.static([...])"
+_NO_SIZE = ("Shapes must be 1D sequences", "'float' object cannot be interpreted as an integer")
 _COUNTERPARTS = {
     ("flax.nnx.nn.stochastic", "Dropout"): "flax.nnx.Dropout decides in Python on its rate: use regopt.layers.Dropout",
     ("flax.linen.stochastic", "Dropout"): (
@@ -26,6 +28,7 @@ class _Place(NamedTuple):
     module: str
     function: str
     line: str  # file and line
+    installed: bool  # whether the file is of an installed package
 
 
 @contextlib.contextmanager
@@ -43,11 +46,12 @@ def explained() -> Iterator[None]:
 def explanation(error: Exception) -> str | None:
     """The mistake behind an error of tracing, in one line; None where it is none of those that are known."""
     places = list(_places(error))
-    own = next((place.line for place in reversed(places) if not _is_library(place.module)), None)
+    own = next((place.line for place in reversed(places) if not _is_library(place)), None)
     where = "" if own is None else f"{own}: "
     concretized = isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError)
     said = str(error)
-    shapes = isinstance(error, TypeError) and said.startswith("Shapes must be 1D sequences") and "Trace" in said
+    shapes = isinstance(error, TypeError) and said.startswith(_NO_SIZE)
+    hashed = isinstance(error, TypeError) and said.startswith("unhashable type:") and "Tracer" in said
     if concretized or shapes:
         for place in reversed(places):
             for (module, name), counterpart in _COUNTERPARTS.items():
@@ -62,9 +66,11 @@ def explanation(error: Exception) -> str | None:
         return f"{where}NumPy is called on a traced array: use jax.numpy in place of numpy"
     if concretized or shapes:
         return (
-            f"{where}a traced number is used as a size, an index or a Python number: make its column static by "
-            "sweep.static([...]), or leave out int() and float()"
+            f"{where}a traced number is used as a size, an index or a Python number: {_STATIC}, or leave out int() and "
+            "float()"
         )
+    if hashed:
+        return f"{where}a traced number is used as a key of a dict or a set: {_STATIC}"
     return None
 
 
@@ -75,7 +81,9 @@ def _places(error: BaseException) -> Iterator[_Place]:
         while trace is not None:
             frame: FrameType = trace.tb_frame
             name = str(frame.f_globals.get("__name__", ""))
-            yield _Place(name, frame.f_code.co_qualname, f"{Path(frame.f_code.co_filename).name}:{trace.tb_lineno}")
+            path = Path(frame.f_code.co_filename)
+            installed = "site-packages" in path.parts
+            yield _Place(name, frame.f_code.co_qualname, f"{path.name}:{trace.tb_lineno}", installed)
             trace = trace.tb_next
 
 
@@ -86,9 +94,16 @@ def _chain(error: BaseException) -> list[BaseException]:
     return links
 
 
-def _is_library(module: str) -> bool:
+def _is_library(place: _Place) -> bool:
     """Whether a frame is of a library rather than of the task's author."""
-    return module.split(".")[0] in {"jax", "jaxlib", "flax", "optax", "regopt", "numpy", "contextlib", "functools"}
+    return place.installed or place.module.split(".")[0] in {
+        "jax",
+        "flax",
+        "optax",
+        "regopt",
+        "contextlib",
+        "functools",
+    }
 
 
 class Asked(Setting):
