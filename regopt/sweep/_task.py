@@ -185,7 +185,8 @@ def _measures_of(loss: Measure, metrics: Mapping[str, Measure] | None) -> dict[s
 
 def _modes_of(measures: Mapping[str, Measure]) -> dict[str, Mode]:
     """The direction of each metric of the evaluation that declares one; the loss is minimised."""
-    declared: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in measures.items()} | {"loss": "min"}
+    declared: dict[str, Mode | None] = {name: mode_of(measure) for name, measure in measures.items()}
+    declared["loss"] = "min"
     return {f"validation_{name}": mode for name, mode in declared.items() if mode is not None}
 
 

@@ -124,7 +124,7 @@ class Group:
     @property
     def convolves(self) -> bool:
         """Whether a segment has convolutions that XLA computes by its own operation."""
-        return " convolution(" in self._segment.as_text()
+        return " convolution(" in (self._segment.as_text() or "")
 
     @property
     def size(self) -> int:

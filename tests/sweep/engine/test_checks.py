@@ -38,18 +38,13 @@ def test_a_column_of_a_decision_has_an_entry_for_each_setting(name):
         checks.check_decision((NOBODY, NOBODY), 3)
 
 
-@pytest.mark.parametrize("optional", [False, True])
-def test_a_whole_number_may_be_none_only_where_it_is_optional(optional):
-    check = checks.whole("slots", optional=optional)
+def test_a_whole_number_is_at_least_one():
+    check = checks.whole("slots")
     check(1)
     check(np.int64(7))
-    for wrong in (0, 1.5, "2", *([] if optional else [None])):
+    for wrong in (0, 1.5, "2", None):
         with pytest.raises(ValueError, match="slots must be a whole number"):
             check(wrong)
-    if optional:
-        check(None)
-    with pytest.raises(ValueError, match="steps must be a whole number"):
-        checks.whole("steps")(None)
 
 
 def test_resamples_are_places_of_data_that_may_be_one_array():
