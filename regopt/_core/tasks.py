@@ -102,7 +102,7 @@ def asking_for(h: object) -> Iterator[None]:
                 "a traced number is used as a name: make its column static by sweep.static([...])"
             ) from error
         known = suggestion(missing, map(str, h))
-        raise ValueError(f"the task asks for {brief(missing)}, which the settings have not; {known}") from error
+        raise ValueError(f"the task asks for {brief(missing)}, which the settings do not have; {known}") from error
     except AttributeError as error:
         if not (isinstance(error.obj, Mapping) and isinstance(h, Mapping) and error.name in h):
             raise

@@ -82,7 +82,7 @@ def backpropagate(
     check_choice("loss", loss, ("squared", "cross_entropy"))
     check_number("strength", strength, "[0, inf)")
     if not layers:
-        raise ValueError("layers must have one at least, got none")
+        raise ValueError("layers must have at least one entry, got none")
     f, slope = ACTIVATIONS[activation]
     inputs, sums = [x], []
     for place, (w, b) in enumerate(layers):

@@ -125,4 +125,4 @@ def average_error(variance: Number, covariance: Number, members: Number) -> jax.
 
 def _some(probabilities: jax.Array) -> None:
     if probabilities.shape[0] == 0:
-        raise ValueError(f"probabilities must have a member at least, got the shape {probabilities.shape}")
+        raise ValueError(f"probabilities must have at least one member, got the shape {probabilities.shape}")

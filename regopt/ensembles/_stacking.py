@@ -104,7 +104,7 @@ def stacking(learners: Sequence[Learner], *, folds: int | None = 5, steps: int =
         Breiman, L. (1996). Stacked regressions. Machine Learning, 24(1), 49-64. Section 2, for the constraint a >= 0.
     """
     if not learners:
-        raise ValueError("learners must have one at least, got none")
+        raise ValueError("learners must have at least one entry, got none")
     if folds is not None:
         check_whole("folds", folds, "[2, inf)")
     check_whole("steps", steps, "[1, inf)")

@@ -90,7 +90,8 @@ class Frozen:
         flags, flat = _flat(self._chosen(key, h, params)), _flat(params)
         given = {} if self._given is None else _flat(self._given)
         if unknown := set(given) - set(flat):
-            raise ValueError(f"pretrained has {'/'.join(map(str, min(unknown, key=str)))}, which the model has not")
+            name = "/".join(map(str, min(unknown, key=str)))
+            raise ValueError(f"pretrained has {name}, which the model does not have")
         for path, value in given.items():
             if jnp.shape(value) != flat[path].shape:
                 name = "/".join(map(str, path))

@@ -146,7 +146,7 @@ class SweepConfig:
 
     @functools.cached_property
     def evaluated_batches(self) -> Evaluated | None:
-        """What gives the validation batches, where they stream; None for arrays in memory."""
+        """The batches of validation data that stream; None for arrays in memory."""
         if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.validation)):
             check_data(self.data, ("validation",))
         batches = as_evaluated(self.data.validation, self.eval_batch_size, self.eval_batches)

@@ -92,7 +92,7 @@ def prepare(
         The runner.
 
     Raises:
-        ValueError: the task asks for a name that the settings have not, a metric has the name of a column, or the
+        ValueError: the task asks for a name that the settings do not have, a metric has the name of a column, or the
             scheduler needs more settings on the devices than there is room for.
     """
     settings = config.settings

@@ -77,7 +77,7 @@ def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
 
 
 def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: int | None) -> Evaluated | None:
-    """What gives the batches of a validation part that streams; None for arrays that are held in memory.
+    """The batches of a validation part that is not held in memory; None for arrays that are.
 
     Args:
         validation: arrays, memory-mapped arrays, a function from the number of a batch to it, or a data set of batches.
@@ -118,7 +118,7 @@ def _are_mapped(part: Tree) -> bool:
 
 
 def _whole_batches(name: str, part: Tree) -> _Given | None:
-    """What gives batches as they are; None for arrays."""
+    """The reader of batches that are given whole; None for arrays."""
     leaves = jax.tree.leaves(part)
     if len(leaves) != 1 or leaves[0] is not part or hasattr(part, "dtype") or isinstance(part, str | bytes):
         return None

@@ -69,7 +69,7 @@ class StatesAtRest:
             at = np.flatnonzero(group.indices == setting)
             if len(at) and group.entries[at[0]] >= 0:
                 return built(group.paths, [array[group.entries[at[0]]] for array in group.arrays])
-        raise ValueError(f"the state of setting {setting} is not kept: run the sweep again, with more seats")
+        raise ValueError(f"the state of setting {setting} is not kept: run the sweep again, with more slots")
 
     def refit(self, setting: int | None) -> NoReturn:
         """Raise an error that says what to do."""

@@ -113,7 +113,7 @@ class History:
         return self.first_bad_step > 0
 
     def scores(self, monitor: str, mode: Mode, *, keeps_best: bool) -> np.ndarray:
-        """How good each setting was after each segment: ``[settings, evaluations]``, smaller is better.
+        """The score of each setting after each segment: ``[settings, evaluations]``, smaller is better.
 
         Args:
             monitor: the metric.

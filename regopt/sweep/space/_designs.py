@@ -39,7 +39,7 @@ def grid(space: Space, points: int | Mapping[str, int] | None = None) -> Setting
     by_name = points if isinstance(points, Mapping) else dict.fromkeys(space, points)
     if unknown := set(by_name) - set(space):
         name = min(unknown, key=str)
-        raise ValueError(f"points names {brief(name)}, which the space has not; {suggestion(str(name), space)}")
+        raise ValueError(f"points names {brief(name)}, which the space does not have; {suggestion(str(name), space)}")
     levels = [dimension.levels(by_name.get(name)) for name, dimension in space.items()]
     indices = np.meshgrid(*(np.arange(len(level)) for level in levels), indexing="ij")
     columns = [_take(level, i.ravel()) for level, i in zip(levels, indices, strict=True)]

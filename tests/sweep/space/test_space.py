@@ -103,7 +103,10 @@ def test_errors_say_what_would_be_right():
         (lambda: sweep.seeds(0), r"count must be a whole number in \[1, inf\), got 0"),
         (lambda: sweep.random(SPACE, 0), r"count must be a whole number in \[1, inf\), got 0"),
         (lambda: sweep.grid(SPACE), "needs points for each continuous dimension"),
-        (lambda: sweep.grid(SPACE, points={"lr": 3}), r"points names 'lr', which the space has not; valid: batch"),
+        (
+            lambda: sweep.grid(SPACE, points={"lr": 3}),
+            r"points names 'lr', which the space does not have; valid: batch",
+        ),
         (lambda: sweep.from_columns({"a": [1.0], "b": [1.0, 2.0]}), "one length, at least 1, got"),
         (lambda: sweep.from_columns({}), "at least one column"),
         (lambda: sweep.from_columns({"status": [1.0]}), r"must not be named \['status'\]"),
