@@ -271,7 +271,7 @@ class Task(NamedTuple):
 class InBatches(NamedTuple):
     """The parts of an evaluation in batches: the attribute ``in_batches`` of a task's ``evaluate``."""
 
-    measure: Callable[
-        [Tree, Tree, Tree], tuple[Tree, Tree]
-    ]  # (state, data, h) -> means over examples, rows of examples
-    finish: Callable[[Tree, Tree, Tree, Tree], dict[str, jax.Array]]  # (means, rows, data, h) -> metrics
+    # (state, data, h) -> means over examples, rows of examples
+    measure: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
+    # (means, rows, data, h) -> metrics
+    finish: Callable[[Tree, Tree, Tree, Tree], dict[str, jax.Array]]

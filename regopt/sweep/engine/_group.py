@@ -18,8 +18,7 @@ from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, as_number
-from regopt.sweep.engine._reports import Report, one_behind
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Report, Shared, as_number, one_behind
 from regopt.sweep.engine._work import price_of
 
 

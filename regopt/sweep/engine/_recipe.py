@@ -1,8 +1,12 @@
-"""The recipe of a group of settings, and the trees of arrays that its program takes and gives."""
+"""The recipe of a group of settings, and the trees of arrays that its program takes and gives.
+
+What a call of the program gives is read on the host while the next call runs.
+"""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import jax
@@ -14,6 +18,8 @@ from regopt._core.numerics import as_float
 from regopt._core.types import Mode, Number, Setting, Stopping, Task, Tree
 from regopt.data import Splits
 from regopt.training import early_stopping
+
+Report = tuple[np.ndarray, np.ndarray, Tree]  # lanes, their seats in the call, and the results of each
 
 
 class Lane(NamedTuple):
@@ -107,3 +113,32 @@ def as_number(column: np.ndarray) -> jax.Array:
     """A column of numbers as lanes have it."""
     is_integer = np.issubdtype(column.dtype, np.integer)
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
+
+
+def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bool = True) -> Iterator[Report]:
+    """Read the results of calls for the lanes that are no padding, each while the next call runs.
+
+    Args:
+        launched: the owners of the seats of each call, and its results.
+        hears_signals: whether handlers of signals run while this waits, at the price of a little time.
+
+    Yields:
+        The report of each call.
+    """
+    waiting = None
+    for call in launched:
+        if waiting is not None:
+            yield _read(*waiting, hears_signals)
+        waiting = call
+    if waiting is not None:
+        yield _read(*waiting, hears_signals)
+
+
+def _read(owners: np.ndarray, outcome: Tree, hears_signals: bool) -> Report:
+    pause = 5e-5
+    # where JAX waits, Python hears no signal
+    while hears_signals and not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):
+        time.sleep(pause)
+        pause = min(2 * pause, 5e-3)
+    real = owners >= 0
+    return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: x[real], jax.device_get(outcome))
