@@ -22,9 +22,8 @@ class Reduction(NamedTuple):
     """The declaration of ``from_means`` and ``at_once``: the attribute ``reduction`` of a metric."""
 
     statistics: Callable[..., Tree] | None  # as the metric, a tree of means over examples; None needs all outputs
-    finish: Callable[
-        [Tree], jax.typing.ArrayLike
-    ]  # from the means over all examples, or the metric's value, to the metric
+    # from the means over all examples, or the metric's value, to the metric
+    finish: Callable[[Tree], jax.typing.ArrayLike]
 
 
 def from_means(statistics: Callable[Arguments, Tree], finish: Callable[[Tree], Scalar]) -> Callable[Arguments, Scalar]:

@@ -116,9 +116,8 @@ def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
     features = jnp.arange(len(gram))
     just_left = features == -knot.move - 1
 
-    def meeting(
-        sign,
-    ):  # the fall at which an inactive feature reaches the common correlation, except the one that just left
+    # the fall at which an inactive feature reaches the common correlation, except the one that just left
+    def meeting(sign):
         fall = _meeting(knot.correlation, sign * correlations, sign * slopes)
         return jnp.where(active | (just_left & (sign * correlations > 0)), jnp.inf, fall)
 

@@ -12,9 +12,8 @@ class Means(NamedTuple):
     """One entry for each setting, in order of first appearance."""
 
     rows: list[tuple[int, ...]]  # of its repeats
-    metrics: dict[
-        str, np.ndarray
-    ]  # each [settings], float: means over the repeats that have a value; NaN if one diverged
+    # each [settings], float: means over the repeats that have a value; NaN if one diverged
+    metrics: dict[str, np.ndarray]
     incomplete: dict[str, np.ndarray]  # each [settings], bool: whether a repeat has no value of the metric
 
 
