@@ -62,7 +62,7 @@ def check_task(task: object) -> None:
 
 
 def after_step(before: Tree, result: object) -> tuple[Tree, dict[str, jax.Array]]:
-    """What a step of a task returned, if it is a state of the form of the one before, and metrics by name."""
+    """The result of a task's step, if it is a state of the form of the one before, and metrics by name."""
     if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[1], Mapping)):
         got = cut(str(jax.tree.structure(result)))
         raise ValueError(f'task.step must return a state and a dict of metrics, such as {{"loss": loss}}, got {got}')
@@ -81,7 +81,7 @@ def after_step(before: Tree, result: object) -> tuple[Tree, dict[str, jax.Array]
 
 
 def as_metrics(metrics: object) -> Mapping[str, jax.Array]:
-    """What an evaluation returned, if it is metrics by name."""
+    """The result of a task's evaluation, if it is metrics by name."""
     if not isinstance(metrics, Mapping):
         got = cut(str(jax.tree.structure(metrics)))
         raise ValueError(f'task.evaluate must return a dict of metrics, such as {{"validation_loss": loss}}, got {got}')

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +17,8 @@ from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Report, Shared, as_number, one_behind
+from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
 from regopt.sweep.engine._work import price_of
-
-
-class Held(NamedTuple):
-    """The arrays on the devices, and the places of the lanes in them."""
-
-    buffer: Tree  # a Lane, each leaf [entries, ...]
-    constants: Tree  # a Constants, each leaf [entries, ...]
-    places: Places
 
 
 class Group:

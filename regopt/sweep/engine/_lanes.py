@@ -8,7 +8,8 @@ import numpy as np
 from regopt._core.io import JsonObject
 from regopt._core.types import Tree
 from regopt.sweep.engine._checks import check_predicts
-from regopt.sweep.engine._group import Group, Held
+from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._recipe import Held
 from regopt.sweep.engine._state import Kept
 from regopt.sweep.results import Result
 from regopt.sweep.results._at_rest import KeyPath, Lanes, StatesAtRest, as_numpy, paths_of

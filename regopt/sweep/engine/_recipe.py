@@ -17,6 +17,7 @@ from regopt._core.keys import Keys
 from regopt._core.numerics import as_float
 from regopt._core.types import Mode, Number, Setting, Stopping, Task, Tree
 from regopt.data import Splits
+from regopt.sweep.engine._placement import Places
 from regopt.training import early_stopping
 
 Report = tuple[np.ndarray, np.ndarray, Tree]  # lanes, their seats in the call, and the results of each
@@ -45,6 +46,14 @@ class Constants(NamedTuple):
 
     numbers: dict[str, jax.Array]  # the traced part of the setting
     index: jax.Array  # shape (), int32: which setting of the sweep this is
+
+
+class Held(NamedTuple):
+    """The arrays on the devices, and the places of the lanes in them."""
+
+    buffer: Tree  # a Lane, each leaf [entries, ...]
+    constants: Tree  # a Constants, each leaf [entries, ...]
+    places: Places
 
 
 class StaticValue(NamedTuple):

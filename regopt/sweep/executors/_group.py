@@ -13,10 +13,10 @@ import numpy as np
 
 from regopt._core.types import Leaf, Tree
 from regopt.sweep.engine._devices import bytes_of
-from regopt.sweep.engine._group import Group, Held
+from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._placement import Places, Sizes
 from regopt.sweep.engine._program import entry_of, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Report, Shared
+from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared
 from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import (
     NEVER,

@@ -27,7 +27,7 @@ class UnderWay(NamedTuple):
 
     @property
     def name(self) -> tuple[object, ...]:
-        """What it has in common with a lease that does the same again."""
+        """The common name of this lease and of one that does the same again."""
         if self.task is None:
             return (self.shard,)
         return self.task.group, type(self.task.operation), int(self.task.operation.lanes[0])

@@ -20,11 +20,11 @@ from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._devices import bytes_of
-from regopt.sweep.engine._group import Group, Held
+from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._memory import resting_room
 from regopt.sweep.engine._prepare import prepare, recipes, share_data
 from regopt.sweep.engine._program import lane_shapes
-from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
+from regopt.sweep.engine._recipe import Constants, Held, Recipe, Shared, as_number
 from regopt.sweep.executors._messages import (
     NEVER,
     Facts,
