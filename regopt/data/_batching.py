@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from regopt._core.tasks import check_batch
+from regopt._core.training_data import check_batch
 from regopt._core.types import Key, Number
 from regopt.data._permutation import SORTED, permutation_at
 

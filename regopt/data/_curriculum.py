@@ -6,7 +6,7 @@ import numpy as np
 from jax.core import Tracer
 
 from regopt._core.numerics import as_float, check_range, safe_divide, safe_power
-from regopt._core.tasks import check_batch
+from regopt._core.training_data import check_batch
 from regopt._core.types import Key, Number
 from regopt.data._batching import epoch_orders
 

@@ -15,7 +15,8 @@ from regopt._core import trees
 from regopt._core.keys import keys_of
 from regopt._core.metrics import check_monitor, direction_of
 from regopt._core.numerics import check_number
-from regopt._core.tasks import check_task, size_of
+from regopt._core.tasks import check_task
+from regopt._core.training_data import size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._evaluation import evaluate

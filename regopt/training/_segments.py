@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.metrics import check_scalars, with_evaluation
-from regopt._core.tasks import after_step, check_batch, check_data, check_steps, size_of
+from regopt._core.tasks import after_step
+from regopt._core.training_data import check_batch, check_data, check_steps, size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits, batch_indices
 from regopt.training._evaluation import Metrics, evaluate

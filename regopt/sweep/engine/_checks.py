@@ -11,7 +11,7 @@ import numpy as np
 from regopt._core.checks import check_switch
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
-from regopt._core.tasks import check_data
+from regopt._core.training_data import check_data
 from regopt._core.types import Task, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._streams import Evaluated, Stream, check_no_iterator

@@ -20,7 +20,8 @@ from regopt._core.checks import check_key
 from regopt._core.io import JsonObject, digest_json
 from regopt._core.keys import split_key
 from regopt._core.metrics import check_mode, check_monitor, monitored
-from regopt._core.tasks import check_data, check_multiple, check_task, first_metrics
+from regopt._core.tasks import check_task, first_metrics
+from regopt._core.training_data import check_data, check_multiple
 from regopt._core.types import Device, Key, Mode, Number, Setting, Task
 from regopt.data import Splits
 from regopt.sweep.checkpoint import digested, digested_arrays

@@ -17,7 +17,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from regopt._core.io import digest_json
 from regopt._core.metrics import as_inexact, with_evaluation
 from regopt._core.numerics import widen
-from regopt._core.tasks import in_batches, size_of
+from regopt._core.tasks import in_batches
+from regopt._core.training_data import size_of
 from regopt._core.types import Number, Tree
 from regopt.sweep.engine._devices import LANES
 from regopt.sweep.engine._program import Each, build_empty, entry_of, lanes_at, put_back, watch

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.keys import Keys, of_seed
-from regopt._core.tasks import size_of
+from regopt._core.training_data import size_of
 from regopt._core.types import Number, Setting, Tree
 from regopt.data import Splits, batch_indices
 from regopt.sweep.engine._devices import LANES

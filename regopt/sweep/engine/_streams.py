@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from regopt._core.io import digest
 from regopt._core.messages import brief
-from regopt._core.tasks import check_batch
+from regopt._core.training_data import check_batch
 from regopt._core.types import Key, Tree
 from regopt.data import batch_indices
 

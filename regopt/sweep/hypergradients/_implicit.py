@@ -14,7 +14,7 @@ from jax.scipy.sparse.linalg import cg
 from regopt._core import trees
 from regopt._core.metrics import mode_of
 from regopt._core.numerics import check_range, direction_and_norm, safe_divide
-from regopt._core.tasks import check_steps
+from regopt._core.training_data import check_steps
 from regopt._core.types import Number, Tree
 from regopt.curvature import hessian_product
 from regopt.sweep.hypergradients._through_run import as_numbers, sign_of

@@ -14,7 +14,7 @@ import numpy as np
 from regopt._core.keys import keys_of
 from regopt._core.metrics import as_loss, direction_of
 from regopt._core.numerics import as_float
-from regopt._core.tasks import check_data, check_steps
+from regopt._core.training_data import check_data, check_steps
 from regopt._core.types import Key, Mode, Task, Tree
 from regopt.data import Splits
 from regopt.training import train_steps

@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from regopt._core import trees
 from regopt._core.numerics import check_range
-from regopt._core.tasks import check_steps
+from regopt._core.training_data import check_steps
 from regopt._core.types import Tree
 from regopt.sweep.hypergradients._through_run import as_numbers
 

@@ -5,6 +5,7 @@ from regopt.sweep.results._importance import Importance, importance
 from regopt.sweep.results._load import load
 from regopt.sweep.results._pareto import Pareto
 from regopt.sweep.results._result import Result
-from regopt.sweep.results._statistics import compare, holm, repeats, separations
+from regopt.sweep.results._separations import separations
+from regopt.sweep.results._statistics import compare, holm, repeats
 
 __all__ = ["Best", "Importance", "Pareto", "Result", "compare", "holm", "importance", "load", "repeats", "separations"]

@@ -5,7 +5,8 @@ import dataclasses
 
 from regopt.report import REPEATED, Findings
 from regopt.sweep.results._importance import importance
-from regopt.sweep.results._statistics import repeats, separations
+from regopt.sweep.results._separations import separations
+from regopt.sweep.results._statistics import repeats
 from regopt.sweep.results._tables import Tables
 
 

@@ -1,4 +1,4 @@
-"""Statistics of the table of a sweep: means over repeats, paired comparisons, where settings diverge.
+"""Statistics of the table of a sweep: means over repeats and paired comparisons.
 
 Every function takes a table as ``Result.to_pandas`` returns it, or one that was read from a file, and returns a table.
 The drawings are in ``regopt.report``.
@@ -14,6 +14,7 @@ from regopt._core.metrics import as_loss, check_mode, require_direction
 from regopt._core.numerics import check_range
 from regopt._core.types import Mode
 from regopt.report import REPEATED
+from regopt.sweep.results._columns import column_of, numbered
 
 if TYPE_CHECKING:
     import pandas
@@ -126,74 +127,12 @@ def compare(
     return found.columns.drop(reference).assign(**columns, better=better).reset_index(drop=True)
 
 
-def separations(table: "pandas.DataFrame", names: Sequence[str]) -> "pandas.DataFrame":
-    """For each number the one threshold that best separates the settings that diverged from the others.
-
-    Args:
-        table: the table of a sweep, one row for each setting.
-        names: the columns that make a setting; a column of text is split into one value and all others.
-
-    Returns:
-        One row for each number, the best first: ``number``, the range ``where`` settings diverged (such as ">= 0.3"),
-        the number of settings ``inside`` it and of those that diverged (``diverged_inside``), the same two counts
-        outside, and ``gain``, the share of the Gini impurity that the split removes. Empty if all or none diverged.
-
-    Raises:
-        ValueError: a column is missing.
-
-    Example:
-        >>> import pandas as pd
-        >>> from regopt import sweep
-        >>> columns = {"rate": [0.1, 0.2, 0.4, 0.8], "status": ["done", "done", "diverged", "diverged"]}
-        >>> sweep.separations(pd.DataFrame(columns), ["rate"])[["number", "where", "gain"]].values.tolist()
-        [['rate', '>= 0.4', 1.0]]
-
-    References:
-        Breiman, L., Friedman, J. H., Olshen, R. A., & Stone, C. J. (1984). Classification and Regression Trees.
-        Wadsworth. For the impurity.
-    """
-    import pandas
-
-    bad = column_of(table, "status").to_numpy() == "diverged"
-    found = []
-    if 0 < bad.sum() < len(bad):
-        columns = {name: column_of(table, name) for name in names}
-        found = [_separation(name, x, bad) for name, x in columns.items() if len(np.unique(ordinal(x))) > 1]
-    return pandas.DataFrame(sorted(found, key=lambda row: -round(row.gain, 12)), columns=list(Separation._fields))
-
-
 def mode_given(metric: str, mode: Mode | None) -> Mode:
     """The mode as it is given, or that of a loss; an error for another metric without one."""
     if mode is None:
         return require_direction(metric)
     check_mode(mode)
     return mode
-
-
-def is_ordered(column: "pandas.Series") -> bool:
-    """Whether a column holds numbers or booleans, whose order has a meaning."""
-    return column.dtype.kind in "biuf"
-
-
-def ordinal(column: "pandas.Series") -> np.ndarray:
-    """The rank of each value among the distinct values of its column; -1 for NaN. Other objects rank by their repr."""
-    return (column if is_ordered(column) else column.map(repr)).factorize(sort=True)[0]
-
-
-def column_of(table: "pandas.DataFrame", name: str) -> "pandas.Series":
-    """A column of a table; the error for a missing one lists those that exist."""
-    if name not in table:
-        raise ValueError(f"the table has no column {name!r}; it has {list(table)}")
-    column: pandas.Series = table.loc[:, name]
-    return column
-
-
-def numbered(table: "pandas.DataFrame", names: Sequence[str]) -> np.ndarray:
-    """The number of the group of each row; rows that agree in all columns are in one group."""
-    import pandas
-
-    codes = pandas.DataFrame({name: ordinal(column_of(table, name)) for name in names}, index=table.index)
-    return codes.groupby(list(names)).ngroup().to_numpy() if names else np.zeros(len(table), int)
 
 
 class _Repeats(NamedTuple):
@@ -260,33 +199,3 @@ def holm(p: np.ndarray) -> np.ndarray:
     known = pandas.Series(p).dropna().sort_values()
     steps = known * np.arange(len(known), 0, -1)
     return steps.cummax().clip(upper=1).reindex(range(len(p))).to_numpy()
-
-
-class Separation(NamedTuple):
-    """The split of one column that best separates the settings that diverged."""
-
-    number: str
-    where: str  # such as ">= 0.3", "< 0.3" or "= relu"
-    inside: int  # settings there
-    diverged_inside: int
-    outside: int
-    diverged_outside: int
-    gain: float  # share of the Gini impurity that the split removes, in [0, 1]
-
-
-def _separation(name: str, column: "pandas.Series", bad: np.ndarray) -> Separation:
-    """The split that a decision tree of depth 1 makes: at a threshold, or between one value and all others."""
-    from sklearn.tree import DecisionTreeClassifier
-
-    codes = ordinal(column)
-    ordered = is_ordered(column)
-    inputs = codes[:, None] if ordered else codes[:, None] == np.unique(codes)
-    stump = DecisionTreeClassifier(max_depth=1, random_state=0).fit(inputs, bad)
-    side = inputs[:, stump.tree_.feature[0]] > stump.tree_.threshold[0]
-    value = column.loc[side].min() if ordered else column.loc[side].iloc[0]
-    where = f">= {value:.4g}" if ordered else f"= {value}"
-    if ordered and bad[side].mean() < bad[~side].mean():
-        side, where = ~side, f"< {value:.4g}"
-    impurity = stump.tree_.impurity * stump.tree_.weighted_n_node_samples
-    counts = [int(x) for x in (side.sum(), bad[side].sum(), (~side).sum(), bad[~side].sum())]
-    return Separation(name, where, *counts, gain=float(1 - impurity[1:].sum() / impurity[0]))

@@ -2,7 +2,8 @@
 
 from regopt.sweep.space._conditional import conditional
 from regopt.sweep.space._designs import from_columns, grid, latin_hypercube, random, sobol
-from regopt.sweep.space._dimensions import Dimension, choice, folds, log_uniform, replicas, seeds, static, uniform
+from regopt.sweep.space._dimensions import Dimension, choice, log_uniform, static, uniform
+from regopt.sweep.space._repeats import folds, replicas, seeds
 from regopt.sweep.space._settings import Settings
 from regopt.sweep.space._whole_numbers import log_uniform_int, uniform_int
 
