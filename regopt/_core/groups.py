@@ -17,6 +17,7 @@ from regopt._core import paths, trees
 from regopt._core.messages import brief
 from regopt._core.nearest import shortened
 from regopt._core.numerics import like, widen
+from regopt._core.placing import gathered, placed_like
 from regopt._core.types import Number, NumberOrSchedule, Tree
 
 # the axis of the groups, or that axis and the number of the group of each index along it
@@ -190,14 +191,14 @@ def shortened_groups(tree: Tree, groups: Iterable[Mapping[str, Place]], max_norm
     Returns:
         A tree with the shapes and dtypes of ``tree``.
     """
-    arrays, structure = jax.tree.flatten(tree)
+    arrays, structure = jax.tree.flatten(gathered(tree))
     for family in families(groups, tree):
         wide = wide_members(family, arrays)
         matrix = family.matrix(wide)
         (after,) = shortened([matrix], number_of(family, max_norm, tree, name, matrix), (1,))
         for place, w in family.split(after, wide):
             arrays[place] = w.astype(jnp.asarray(arrays[place]).dtype)
-    return structure.unflatten(arrays)
+    return placed_like(structure.unflatten(arrays), tree)
 
 
 def _equal(a: Number, b: Number) -> bool:
