@@ -15,11 +15,12 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.checks import check_switch
+from regopt._core.groups import Groups, check_alone
 from regopt._core.numerics import check_number, check_range, direction_and_norm, like, widen
 from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import LeafTerm, Mask, Number, NumberOrSchedule, Penalty, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis, check_axis, check_unit_axis, group_axes
-from regopt.penalties._joined import Groups, joined
+from regopt.penalties._joined import joined
 from regopt.penalties._leafwise import GROUPS, WHOLE, leafwise, magnitude, soft_threshold
 from regopt.penalties._norms import rows, shrink, shrink_by_coordinate, sparse_group_max
 from regopt.penalties._scheduled import takes_schedules
@@ -158,7 +159,7 @@ def group_lasso(
     check_axis(axis)
     check_unit_axis(unit_axis)
     if groups is not None:
-        _check_alone(axis, unit_axis, mask)
+        check_alone(axis=axis == "incoming", unit_axis=unit_axis is None, mask=isinstance(mask, str))
         return joined(groups, strength, 0.0, weighted=weighted)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
@@ -229,7 +230,7 @@ def sparse_group_lasso(
     check_axis(axis)
     check_unit_axis(unit_axis)
     if groups is not None:
-        _check_alone(axis, unit_axis, mask)
+        check_alone(axis=axis == "incoming", unit_axis=unit_axis is None, mask=isinstance(mask, str))
         return joined(groups, strength, l1_ratio, weighted=weighted)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
@@ -261,14 +262,6 @@ def sparse_group_lasso(
         "strength_max",
         "linear_minimum",
     )
-
-
-def _check_alone(axis: Axis, unit_axis: UnitAxis, mask: Mask) -> None:
-    """Refuse what would select leaves or axes beside ``groups``, which names both."""
-    given = {"axis": axis == "incoming", "unit_axis": unit_axis is None, "mask": isinstance(mask, str)}
-    for name, usual in given.items():
-        if not usual:
-            raise ValueError(f"groups names the leaves and their axes, so it takes no {name}: leave that out")
 
 
 def _shrink_groups(w: jax.Array, reach: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.groups import Groups, check_alone, checked_groups, shortened_groups
 from regopt._core.nearest import shortened, threshold_to_sum
 from regopt._core.numerics import check_number, check_range, direction_and_norm, widen
 from regopt._core.placing import on_whole_arrays
@@ -121,7 +122,12 @@ def projection_group_balls(
 
 
 def projection_max_norm(
-    params: Tree, radius: NumberTree = 1.0, *, unit_axis: UnitAxis = None, mask: Mask = "weights"
+    params: Tree,
+    radius: NumberTree = 1.0,
+    *,
+    unit_axis: UnitAxis = None,
+    mask: Mask = "weights",
+    groups: Groups | None = None,
 ) -> Tree:
     """``w_u min(1, radius / |w_u|_2)`` for the incoming weights of every unit: the nearest point within a max norm.
 
@@ -134,12 +140,17 @@ def projection_max_norm(
             declared, as in the kernels of flax and haiku; static. A leaf with
             fewer than two axes is one unit.
         mask: which leaves are projected; by default neither biases nor normalisation scales.
+        groups: groups over several leaves, and no others: a mapping from path patterns to the axis of the groups in
+            the leaves that match, or a sequence of such mappings, as for ``penalties.group_lasso``; static. A group is
+            then one unit, such as all weights into and out of a hidden unit. This takes the place of ``unit_axis`` and
+            ``mask``.
 
     Returns:
         A tree with the shapes and dtypes of ``params``.
 
     Raises:
-        ValueError: a concrete radius is negative or NaN, or a leaf lacks the axis of the units.
+        ValueError: a concrete radius is negative or NaN, a leaf lacks the axis of the units, or ``groups`` does not
+            fit or is given beside ``unit_axis`` or ``mask``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -147,6 +158,12 @@ def projection_max_norm(
         >>> projection_max_norm(jnp.array([[3.0, 4.0], [0.5, 0.0]]), 2.5, unit_axis=0)
         Array([[1.5, 2. ],
                [0.5, 0. ]], dtype=float32)
+
+        The weights of a unit together with its bias:
+
+        >>> params = {"kernel": jnp.array([[3.0, 1.0]]), "bias": jnp.array([4.0, 0.0])}
+        >>> projection_max_norm(params, 2.5, groups={"kernel": 1, "bias": 0})
+        {'bias': Array([2., 0.], dtype=float32), 'kernel': Array([[1.5, 1. ]], dtype=float32)}
 
     References:
         Srivastava, N., Hinton, G., Krizhevsky, A., Sutskever, I., & Salakhutdinov, R. (2014). Dropout: A simple way to
@@ -156,7 +173,9 @@ def projection_max_norm(
     """
     check_unit_axis(unit_axis)
     check_range("radius", radius, "[0, inf)")
-
+    if groups is not None:
+        check_alone(unit_axis=unit_axis is None, mask=isinstance(mask, str))
+        return shortened_groups(params, checked_groups(groups), radius, "radius")
     chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     leaves, structure = jax.tree.flatten(params)
     parts = zip(leaves, jax.tree.leaves(chosen), jax.tree.leaves(radii), incoming_axes(params, unit_axis), strict=True)

@@ -9,7 +9,7 @@ import optax
 from regopt._core.types import ExtraArgs, NumberOrSchedule, Penalty, Schedule, Tree
 from regopt.regularization import _reading as reading
 from regopt.regularization._gradient import add_penalty_gradient
-from regopt.regularization._metric import check_points, only_trained
+from regopt.regularization._metric import check_points, only_trained, unreadable
 
 
 def decoupled(
@@ -22,7 +22,11 @@ def decoupled(
     def init(params):
         inner = optimizer.init(params)
         with contextlib.suppress(TypeError):  # of an update that requires an extra argument
-            check_points(reading.read(optimizer, params, inner), "decoupled")
+            try:
+                found = reading.read(optimizer, params, inner)
+            except (AttributeError, KeyError) as error:  # of parameters in another container
+                raise unreadable(error, "decoupled") from error
+            check_points(found, "decoupled")
         return inner, decay.init(params)
 
     def update(updates, state, params=None, **extra_args):

@@ -86,14 +86,19 @@ def read(
     """
     try:
         found = reading.read(optimizer, params, state, compares=compares)
-    except (TypeError, ValueError) as error:
-        message = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f'how="{how}" has to run the optimizer once on shapes, and its update raises "{message}": '
-            'mend that, or use how="gradient"'
-        ) from error
+    except Exception as error:  # the update may be anyone's
+        raise unreadable(error, how) from error
     check(found, state, how)
     return found
+
+
+def unreadable(error: Exception, how: str) -> ValueError:
+    """The error, in one line, of an optimizer whose update raises another one."""
+    message = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(
+        f'how="{how}" has to run the optimizer once on shapes, and its update raises "{message}": '
+        'mend that, or use how="gradient"'
+    )
 
 
 def check(found: reading.Reading, state: Tree, how: str) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.groups import Groups, check_alone, checked_groups, shortened_groups
 from regopt._core.nearest import shortened
 from regopt._core.numerics import check_number, check_range
 from regopt._core.scheduled import takes_schedules
@@ -138,7 +139,7 @@ def clip_by_layer_norm(max_norm: ScheduledNumber) -> optax.GradientTransformatio
 
 @takes_schedules()
 def clip_by_unit_norm(
-    max_norm: NumberOrSchedule, *, unit_axis: UnitAxis = None
+    max_norm: NumberOrSchedule, *, unit_axis: UnitAxis = None, groups: Groups | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """``g_u <- g_u max_norm / |g_u|`` where ``|g_u| > max_norm``, for the incoming weights of each unit separately.
 
@@ -150,12 +151,17 @@ def clip_by_unit_norm(
         unit_axis: the axis of the units; the norm is over all others. A number or a mapping from path patterns to it;
             None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
             declared, as in the kernels of flax and haiku; static.
+        groups: groups over several leaves, and no others: a mapping from path patterns to the axis of the groups in
+            the leaves that match, or a sequence of such mappings, as for ``penalties.group_lasso``; static. A group is
+            then one unit, such as all weights into and out of a hidden unit. This takes the place of ``unit_axis``, and
+            other leaves are not clipped.
 
     Returns:
         The transformation; it keeps the dtypes of the gradients.
 
     Raises:
-        ValueError: a concrete bound is negative, infinite or NaN, or a leaf lacks the axis of the units.
+        ValueError: a concrete bound is negative, infinite or NaN, a leaf lacks the axis of the units, or ``groups``
+            does not fit or is given beside ``unit_axis``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -171,6 +177,10 @@ def clip_by_unit_norm(
     """
     check_unit_axis(unit_axis)
     check_range("max_norm", max_norm, "[0, inf)")
+    if groups is not None:
+        check_alone(unit_axis=unit_axis is None)
+        named = checked_groups(groups)
+        return _stateless(lambda updates: shortened_groups(updates, named, max_norm, "max_norm"))
 
     def clipped(updates):
         bounds = jax.tree.leaves(trees.by_leaf(max_norm, updates, "max_norm"))

@@ -1,6 +1,6 @@
 """A random part of the parameters stays as it is in each step, as if the others alone were trained."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_key, check_switch
 from regopt._core.numerics import check_number
-from regopt._core.types import Key, Number
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Key, Number, ScheduledNumber
 from regopt.noise import dropout
 
 
@@ -20,7 +21,8 @@ class DropUpdatesState(NamedTuple):
     key: Key  # shape (), a typed key; it never changes
 
 
-def drop_updates(key: Key, rate: Number, *, inverted: bool = False) -> optax.GradientTransformationExtraArgs:
+@takes_schedules()
+def drop_updates(key: Key, rate: ScheduledNumber, *, inverted: bool = False) -> optax.GradientTransformationExtraArgs:
     """``u_i <- d_i u_i`` with ``P(d_i = 1) = 1 - rate``, drawn anew for each entry in each step.
 
     After an optimizer in a chain, a random fraction ``1 - rate`` of the parameters takes its step and the others stay
@@ -33,7 +35,7 @@ def drop_updates(key: Key, rate: Number, *, inverted: bool = False) -> optax.Gra
 
     Args:
         key: a typed key, as ``jax.random.key(0)``; may be traced.
-        rate: probability that an entry stays, in [0, 1], dimensionless; may be traced.
+        rate: probability that an entry stays, in [0, 1], dimensionless; may be traced or scheduled.
         inverted: whether to divide by ``1 - rate``, so that the mean of a step is the full one; static.
 
     Returns:
@@ -69,7 +71,7 @@ def drop_updates(key: Key, rate: Number, *, inverted: bool = False) -> optax.Gra
         leaves, structure = jax.tree.flatten(updates)
         at_step = jax.random.fold_in(state.key, state.count)
         kept = [
-            dropout(jax.random.fold_in(at_step, place), leaf, rate, inverted=inverted)
+            dropout(jax.random.fold_in(at_step, place), leaf, cast(Number, rate), inverted=inverted)
             for place, leaf in enumerate(leaves)
         ]
         return structure.unflatten(kept), DropUpdatesState(optax.safe_increment(state.count), state.key)

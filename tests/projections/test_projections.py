@@ -7,7 +7,7 @@ import optax
 import pytest
 from scipy.optimize import minimize
 
-from regopt import projections
+from regopt import projections, transforms
 from regopt._core.linalg import map_singular_values
 
 SETS = {  # the projection at a radius, and how far outside the set a matrix [4, 3] is, relative to the radius
@@ -198,6 +198,52 @@ def test_whole_groups_of_several_leaves_become_zero():
     np.testing.assert_allclose(after["a"], [[1.8, 0.0], [2.4, 0.0]], rtol=1e-6)
     np.testing.assert_array_equal(after["c"], 0.0)
     np.testing.assert_array_equal(after["bias"], params["bias"])
+
+
+GROUPED = {
+    "kernel": jnp.array([[3.0, 0.1], [0.0, 0.2]]),
+    "bias": jnp.array([4.0, 0.3]),
+    "next": jnp.array([[12.0], [0.5]]),
+}
+BY_UNIT = {"kernel": 1, "bias": 0, "next": 0}
+
+
+@pytest.mark.parametrize(
+    "shorten",
+    [
+        lambda params, bound: projections.projection_max_norm(params, bound, groups=BY_UNIT),
+        lambda params, bound: transforms.clip_by_unit_norm(bound, groups=BY_UNIT).update(params, optax.EmptyState())[0],
+    ],
+    ids=["projection_max_norm", "clip_by_unit_norm"],
+)
+def test_a_unit_of_several_leaves_is_shortened_as_a_whole(shorten):
+    """The unit 0 has the weights (3, 0), the bias 4 and the outgoing weight 12, so its norm is 13."""
+    params = {**GROUPED, "other": jnp.array([[100.0, 100.0]])}
+    after = shorten(params, 6.5)
+    for name, w in GROUPED.items():
+        axis = BY_UNIT[name]
+        first, second = (np.take(np.asarray(w), unit, axis) for unit in (0, 1))
+        np.testing.assert_allclose(np.take(np.asarray(after[name]), 0, axis), first / 2, rtol=1e-6)
+        np.testing.assert_array_equal(np.take(np.asarray(after[name]), 1, axis), second)
+    np.testing.assert_array_equal(after["other"], params["other"])
+    lanes = jax.vmap(lambda bound: shorten(params, bound))(jnp.array([6.5, 20.0]))
+    np.testing.assert_allclose(lanes["bias"], [[2.0, 0.3], [4.0, 0.3]], rtol=1e-6)
+    halves = jax.tree.map(lambda w: w.astype(jnp.bfloat16), params)
+    assert jax.tree.map(lambda w: w.dtype, shorten(halves, 6.5)) == jax.tree.map(lambda w: w.dtype, halves)
+
+
+def test_groups_leave_no_room_for_other_axes_or_masks():
+    calls = [
+        (lambda: projections.projection_max_norm(GROUPED, 1.0, groups=BY_UNIT, unit_axis=0), "no unit_axis"),
+        (lambda: projections.projection_max_norm(GROUPED, 1.0, groups=BY_UNIT, mask=None), "no mask"),
+        (lambda: projections.projection_max_norm(GROUPED, 1.0, groups={"kernels": 1}), "matches nothing"),
+        (lambda: projections.projection_max_norm(GROUPED, {"kernel": 1.0, "**": 2.0}, groups=BY_UNIT), "one number"),
+        (lambda: transforms.clip_by_unit_norm(1.0, groups=BY_UNIT, unit_axis=0), "no unit_axis"),
+        (lambda: transforms.clip_by_unit_norm(1.0, groups={"kernel": "1"}), "groups must map path patterns"),
+    ]
+    for call, message in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_a_radius_and_a_unit_axis_for_each_layer():

@@ -19,6 +19,7 @@ from flax import nnx
 
 import regopt
 from regopt import penalties, schedules
+from regopt._core.groups import Groups
 from regopt._core.types import BoolTree, Mask, Number, NumberOrSchedule, NumberTree, ScheduledNumber
 from regopt._core.units import Axis, UnitAxis
 from regopt.penalties._coupling import Part
@@ -77,6 +78,7 @@ NO_MASK = ["weight", "", 0, 1.5, b"weights", NAN, 1j, Unusual(), ["w"], {"w": "x
 NO_PATH = ["", "a//w", 0, 1.5, None, True, [], {}, Unusual(), NAN, b"a/w", object]
 NO_ARRAY = ["0.1", b"0.1", None, Unusual(), object, len, {0.1}, slice(1)]
 NO_SEQUENCE = [3, 1.5, True, NAN, Unusual(), object, "x", len, [Unusual()], ["x"]]
+NO_GROUPS = [3, 1.5, "x", True, [], {}, {"w": "1"}, {"w": 1.5}, {3: 0}, [{"w": 0}, 3], {"v": 0}, Unusual(), len]
 NO_DTYPE = ["floot32", 3, 1.5, Unusual(), [], "int33", len, True]
 NO_RNGS = ["0", 0.5, [], Unusual(), len, True]
 
@@ -112,6 +114,8 @@ def wrong_values(hint: Any, default: Any) -> list[Any]:
         return [*NO_FUNCTION, *none]
     if plain == strip_none(jax.typing.DTypeLike):
         return list(NO_DTYPE)
+    if plain == strip_none(Groups):
+        return list(NO_GROUPS)
     if plain == strip_none(Numbers):
         return [*NO_SEQUENCE, ["0.1", 0.2], [NAN, 0.1], [[0.1], 0.2], [], {}, *none]
     if typing.get_origin(plain) in (Sequence, Mapping):
@@ -191,7 +195,8 @@ def used(made: Any) -> Any:
     if isinstance(made, penalties.Penalty):
         return made.value(TREE)
     if isinstance(made, optax.GradientTransformation):
-        return made.init(TREE)
+        state = made.init(TREE)
+        return made.update(TREE, state, TREE) if isinstance(state, optax.EmptyState) else state
     return made
 
 

@@ -85,6 +85,16 @@ def test_a_set_has_no_gradient(how):
     assert [each.verdict for each in outcomes(CANDIDATES[0], how, ["l1", "group lasso"])] == [ANOTHER[how]] * 2
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_an_optimizer_of_other_parameters_is_refused_in_a_line_that_says_so(how):
+    """The lookahead of optax takes two trees of parameters."""
+    lookahead = next(each for each in candidates() if each.name == "optax.lookahead")
+    for found in outcomes(lookahead, how, ["l1"], steps=0):
+        assert found.verdict.startswith("refused: ")
+        assert "its update raises" in found.verdict
+        assert "fast" in found.verdict
+
+
 def test_a_wrong_pair_shows():
     """An optimizer whose rate falls too fast to arrive."""
     stopping = CANDIDATES[0]._replace(half_life=0.01)

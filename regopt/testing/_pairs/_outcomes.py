@@ -98,6 +98,8 @@ def _verdict(optimizer: optax.GradientTransformation, how: str, name: str) -> st
             regularize(optimizer, how=how, constraint=project).init(params)
         else:
             regularize(optimizer, own, how).init(params)  # pyright: ignore[reportArgumentType]
+        if how == "gradient":
+            _check_takes(optimizer, params)
     except Exception as error:  # an optimizer may also refuse the parameters by an error of its own
         message = (str(error).splitlines() or [type(error).__name__])[0]
         named = f'how="{how}" '
@@ -108,6 +110,16 @@ def _verdict(optimizer: optax.GradientTransformation, how: str, name: str) -> st
     if not any(metric.trained.values()):
         return "right: nothing is trained"
     return ANOTHER["proximal"] if metric.decays else ""
+
+
+def _check_takes(optimizer: optax.GradientTransformation, params: Tree) -> None:
+    """Raise where the optimizer does not take these parameters; what it does to the gradient does not matter."""
+    try:
+        metric_of(optimizer, params, "gradient")
+    except ValueError as error:
+        if isinstance(error.__cause__, AttributeError | KeyError):
+            reason = f'its update raises "{error.__cause__}"'
+            raise ValueError(f"{reason}: it takes parameters in another form") from error
 
 
 def _excesses(optimizer: optax.GradientTransformation, how: str, names: Sequence[str], steps: int) -> dict[str, float]:
