@@ -102,6 +102,9 @@ def test_bfgs_with_exact_steps_gives_the_iterates_of_conjugate_gradients_and_the
     conjugate, _ = run(regopt.nonlinear_cg(linesearch="exact_quadratic"), value_fn, np.ones(5), 5)
     np.testing.assert_allclose(path[:6], conjugate, atol=1e-8)
     np.testing.assert_allclose(states.inverse_hessian[5], np.linalg.inv(hessian), atol=1e-8)  # after n pairs
+    in_units = run(regopt.bfgs(linesearch="exact_quadratic"), lambda w: value_fn(w / 1e-9), np.full(5, 1e-9), 6)
+    np.testing.assert_allclose(in_units[0][:6] / 1e-9, path[:6], atol=1e-8)
+    np.testing.assert_array_equal(in_units[1][0].pairs[:6], states.pairs[:6])
     limited, _ = run(regopt.lbfgs(linesearch="exact_quadratic"), value_fn, np.ones(5), 5)
     np.testing.assert_allclose(limited, conjugate, atol=1e-8)
 
