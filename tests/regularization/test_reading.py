@@ -57,6 +57,10 @@ STEPS = {
     "decay beside": (lambda: optax.adamw(0.1, weight_decay=0.5), adam_steps(0.1)),
     "every second": (lambda: optax.MultiSteps(optax.sgd(0.3), 2).gradient_transformation(), [0, 0.3, 0, 0.3, 0]),
     "accumulated": (lambda: regopt.accumulate(regopt.sgd(0.3), 2), [0, 0.3, 0, 0.3, 0]),
+    "some entries": (
+        lambda: entry_by_entry(lambda g: jnp.where(jnp.array([True, False, True]), g, 0.0)),
+        [np.array([0.1, 0.0, 0.1])] * 5,
+    ),
     "clipped": (
         lambda: optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.3)),
         [0.3 * min(1, 0.7 / np.linalg.norm(g)) for g in GRADS],
