@@ -104,6 +104,15 @@ def test_arrays_of_another_form_are_refused_before_they_are_read(tmp_path, state
     assert "states/000001" in str(raised.value)
 
 
+def test_an_array_with_fewer_entries_is_not_filled_up_with_what_was_in_memory(tmp_path, state):
+    with (state / "small.npy").open("wb") as file:
+        np.save(file, np.full(39, 2))
+        np.save(file, np.full((2, 3), -2, np.float32))
+    vouch_for(state)
+    with opened(tmp_path) as kept, pytest.raises(StoreDamagedError, match="holds 312 bytes of a leaf that has 320"):
+        check_numbered(kept)
+
+
 def test_a_file_of_another_size_is_not_even_hashed(tmp_path, state, monkeypatch):
     with (state / "small.npy").open("r+b") as file:
         file.truncate(HUGE)  # which takes no room on the disk
