@@ -141,13 +141,18 @@ def test_bfgs_starts_at_equation_6_20_and_skips_pairs_of_negative_curvature():
 def test_lbfgs_is_that_of_optax():
     path, _ = run(regopt.lbfgs(memory_size=3), rosenbrock, np.array([-1.2, 1.0]), 25)
     other = optax.lbfgs(memory_size=3, linesearch=optax.scale_by_zoom_linesearch(30, initial_guess_strategy="one"))
-    w = jnp.array([-1.2, 1.0])
-    state = other.init(w)
-    for expected in path[1:]:
+
+    @jax.jit
+    def step(w, state):
         value, grad = jax.value_and_grad(rosenbrock)(w)
         with jax.numpy_dtype_promotion("standard"):
             updates, state = other.update(grad, state, w, value=value, grad=grad, value_fn=rosenbrock)
-        w = optax.apply_updates(w, updates)
+        return optax.apply_updates(w, updates), state
+
+    w = jnp.array([-1.2, 1.0])
+    state = other.init(w)
+    for expected in path[1:]:
+        w, state = step(w, state)
         np.testing.assert_allclose(w, expected, rtol=1e-6)
 
 
