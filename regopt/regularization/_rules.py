@@ -65,7 +65,9 @@ def classified(eqn: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     if rule is not None and (found := rule(eqn, values)) is not None:
         return [found]
     why = reason(values, _REASONS.get(name) or _other(name))
-    results = [nonlinear(why, each, sources) for each in uniforms]
+    # the responses to a gradient are equal for all its entries, functions of it are not
+    uniform = uniform and not any(value.kind == Kind.LINEAR for value in values)
+    results = [nonlinear(why, _is_uniform(name, shape, uniform), sources) for shape in shapes]
     remembers = all(value.kind == Kind.FIXED or value.kept for value in values)
     return [held(result) for result in results] if remembers else results
 

@@ -97,6 +97,8 @@ def joined(cases: Sequence[Value], choosers: Sequence[Value]) -> Value:
     sources = sources_of(cases if bare else everything)
     if all(value.kind == Kind.FIXED for value in everything):
         return fixed(uniform, sources_of(everything))
+    # the responses to a gradient are equal for all its entries, functions of it are not
+    uniform = uniform and not any(value.kind == Kind.LINEAR for value in everything)
     if why := reason(cases, ""):
         return nonlinear(why, uniform, sources)
     chosen = reason(choosers, "")

@@ -102,6 +102,9 @@ def test_bfgs_with_exact_steps_gives_the_iterates_of_conjugate_gradients_and_the
     conjugate, _ = run(regopt.nonlinear_cg(linesearch="exact_quadratic"), value_fn, np.ones(5), 5)
     np.testing.assert_allclose(path[:6], conjugate, atol=1e-8)
     np.testing.assert_allclose(states.inverse_hessian[5], np.linalg.inv(hessian), atol=1e-8)  # after n pairs
+    in_units = run(regopt.bfgs(linesearch="exact_quadratic"), lambda w: value_fn(w / 1e-9), np.full(5, 1e-9), 6)
+    np.testing.assert_allclose(in_units[0][:6] / 1e-9, path[:6], atol=1e-8)
+    np.testing.assert_array_equal(in_units[1][0].pairs[:6], states.pairs[:6])
     limited, _ = run(regopt.lbfgs(linesearch="exact_quadratic"), value_fn, np.ones(5), 5)
     np.testing.assert_allclose(limited, conjugate, atol=1e-8)
 
@@ -138,13 +141,18 @@ def test_bfgs_starts_at_equation_6_20_and_skips_pairs_of_negative_curvature():
 def test_lbfgs_is_that_of_optax():
     path, _ = run(regopt.lbfgs(memory_size=3), rosenbrock, np.array([-1.2, 1.0]), 25)
     other = optax.lbfgs(memory_size=3, linesearch=optax.scale_by_zoom_linesearch(30, initial_guess_strategy="one"))
-    w = jnp.array([-1.2, 1.0])
-    state = other.init(w)
-    for expected in path[1:]:
+
+    @jax.jit
+    def step(w, state):
         value, grad = jax.value_and_grad(rosenbrock)(w)
         with jax.numpy_dtype_promotion("standard"):
             updates, state = other.update(grad, state, w, value=value, grad=grad, value_fn=rosenbrock)
-        w = optax.apply_updates(w, updates)
+        return optax.apply_updates(w, updates), state
+
+    w = jnp.array([-1.2, 1.0])
+    state = other.init(w)
+    for expected in path[1:]:
+        w, state = step(w, state)
         np.testing.assert_allclose(w, expected, rtol=1e-6)
 
 

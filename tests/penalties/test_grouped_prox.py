@@ -102,7 +102,11 @@ def test_a_weighted_group_ends_at_the_root_to_rounding(dtype, reach):
     w = (rng.normal(size=(40, 30)) * 10.0 ** rng.uniform(-2, 1, 30)).astype(dtype)
     steps = (reach * np.exp(rng.normal(size=w.shape))).astype(dtype)
     with jax.enable_x64(dtype is np.float64):
-        found = np.asarray(penalties.group_lasso(1.0).prox(jnp.asarray(w), jnp.asarray(steps)), np.float64)
+        prox = penalties.group_lasso(1.0).prox
+        found = np.asarray(prox(jnp.asarray(w), jnp.asarray(steps)), np.float64)
+        for unit in (2.0**-20, 2.0**20):  # a power of two changes no rounding
+            in_unit = prox(jnp.asarray(w * dtype(unit)), jnp.asarray(steps * dtype(unit)))
+            np.testing.assert_array_equal(np.asarray(in_unit, np.float64), found * unit)
     w, steps = w.astype(np.float64), steps.astype(np.float64)
     for group in range(30):
         x, r = w[:, group], steps[:, group]

@@ -57,6 +57,10 @@ STEPS = {
     "decay beside": (lambda: optax.adamw(0.1, weight_decay=0.5), adam_steps(0.1)),
     "every second": (lambda: optax.MultiSteps(optax.sgd(0.3), 2).gradient_transformation(), [0, 0.3, 0, 0.3, 0]),
     "accumulated": (lambda: regopt.accumulate(regopt.sgd(0.3), 2), [0, 0.3, 0, 0.3, 0]),
+    "some entries": (
+        lambda: entry_by_entry(lambda g: jnp.where(jnp.array([True, False, True]), g, 0.0)),
+        [np.array([0.1, 0.0, 0.1])] * 5,
+    ),
     "clipped": (
         lambda: optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.3)),
         [0.3 * min(1, 0.7 / np.linalg.norm(g)) for g in GRADS],
@@ -145,6 +149,39 @@ def test_an_update_that_evaluates_the_loss_only_when_it_can_is_refused_there():
     state = optimizer.init(jnp.ones(2))
     with pytest.raises(ValueError, match="evaluates the loss itself"):
         optimizer.update(jnp.ones(2), state, jnp.ones(2), loss_of=lambda w: jnp.sum(w**2))
+
+
+def entry_by_entry(function):
+    return optax.GradientTransformation(
+        lambda params: optax.EmptyState(), lambda grads, state, params=None: (function(-0.1 * grads), state)
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda g: jnp.where(g > 0.1, 0.1, g),
+        lambda g: jnp.where(g == 0.1, 0.0, g),
+        lambda g: jnp.where(jnp.abs(g) > 0.1, 0.1 * g, g),
+        lambda g: jnp.where(g != g[::-1], g, 0.0),
+        lambda g: g / (1 + jnp.abs(g)),
+        lambda g: g * jnp.where(g > 0, 2.0, 1.0),
+        lambda g: jnp.select([g > 0.1, g < -0.1], [0.1, -0.1], g),
+    ],
+)
+@pytest.mark.parametrize("how", ["proximal", "constraint"])
+def test_functions_of_single_entries_are_no_metric(function, how):
+    """A clip that is written as a choice ended at [2, 0.5] with l1(2), where the lasso ends at [1, 0]."""
+    options = {"penalty": penalties.l1(2.0, mask=None)} if how == "proximal" else {"constraint": jnp.abs}
+    optimizer = regopt.regularize(entry_by_entry(function), how=how, **options)
+    with pytest.raises(ValueError, match=f'how="{how}" needs an optimizer that scales each entry of the gradient'):
+        optimizer.init(jnp.ones(2))
+
+
+def test_a_gradient_may_be_compared_with_itself():
+    """An entry that differs from itself is NaN, so the comparison holds for all numbers that are finite."""
+    optimizer = entry_by_entry(lambda g: jnp.where(g != g, 0.0, g))
+    regopt.regularize(optimizer, penalties.l1(0.5, mask=None), "proximal").init(jnp.ones(2))
 
 
 @pytest.mark.parametrize(("error", "word"), [(ValueError("no room\nfor it"), "no room"), (TypeError(), "TypeError")])

@@ -234,6 +234,17 @@ def test_a_column_that_nothing_asks_for(caplog):
     assert lines == ["the task never asks for the column 'weight_deacy', so it changes nothing"]
 
 
+def test_a_column_that_the_evaluation_alone_asks_for_is_not_named(caplog):
+    def evaluate(state, data, h):
+        metrics = task().evaluate(state, data, h)
+        return metrics | {"weighted": h["weight"] * metrics["validation_loss"]}
+
+    settings = sweep.from_columns({"learning_rate": [0.01, 0.1], "weight": [1.0, 2.0]})
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(task()._replace(evaluate=evaluate), settings, DATA, **SCHEDULE)
+    assert not caplog.records
+
+
 def test_columns_that_are_asked_for_are_not_named(caplog):
     def rule(h):
         return regopt.adam(h["learning_rate"]) if h["optimizer"] == "adam" else regopt.heavy_ball(**dict(rest(h)))

@@ -33,6 +33,11 @@ def test_a_plan_counts_settings_bytes_and_arithmetic():
     assert "name = 'wide', 7 settings" in str(two)
 
 
+def test_a_plan_may_be_for_one_device_alone():
+    (group,) = sweep.plan(TASK, sweep.from_columns(NUMBERS), DATA, devices=jax.devices()[:1], **SCHEDULE).groups
+    assert (group.settings, group.held, group.chunk) == (11, 11, 11)
+
+
 def test_a_run_after_its_plan_compiles_nothing():
     options = SCHEDULE | {"chunk": 2, "steps": 8}
     sweep.plan(TASK, sweep.from_columns(NUMBERS), DATA, **options)

@@ -13,6 +13,7 @@ import regopt
 from regopt import regularization, transforms
 from regopt._core import trees
 from regopt.testing import CATALOGUE, parameters
+from regopt.transforms._guard import _size_before
 
 OPTIMIZERS = [row for row in CATALOGUE if row.is_optimizer and row.factory is not regopt.guard]
 each_optimizer = pytest.mark.parametrize("row", OPTIMIZERS, ids=lambda row: row.name)
@@ -430,3 +431,12 @@ def test_a_gradient_is_dropped_beyond_the_stated_factor(size, skipped):
         updates, state = optimizer.update(jnp.array([0.0, size]), optimizer.init(w), w)
         assert state.skipped == expected
         np.testing.assert_allclose(updates, [0.0, 0.0 if expected else -bound], rtol=1e-6)
+
+
+def test_the_size_of_a_step_is_that_of_the_parameters_alone_and_not_finite_where_a_moment_is_not():
+    w, old = jnp.array([1.0, -3.0]), jnp.array([5.0, 7.0])
+    assert float(jnp.sum(_size_before(w, [(old, old)]))) == 2.0
+    assert float(jnp.sum(_size_before(None, [(old, old)]))) == 0.0
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        for size in (_size_before(w, [(old.at[1].set(bad), old)]), _size_before(None, [(old.at[1].set(bad), old)])):
+            assert not jnp.isfinite(jnp.sum(size))

@@ -8,6 +8,7 @@ import pytest
 
 from regopt.sweep import checkpoint
 from regopt.sweep.checkpoint import StoreAccessError, StoreDamagedError, StoreMismatchError
+from regopt.sweep.checkpoint._files import read_array
 from support.stores import check_numbered, opened, save_numbered, vouch_for
 
 HUGE = 10**13
@@ -102,6 +103,26 @@ def test_arrays_of_another_form_are_refused_before_they_are_read(tmp_path, state
         check_numbered(kept)
     assert "\n" not in str(raised.value)
     assert "states/000001" in str(raised.value)
+
+
+def test_an_array_with_fewer_entries_is_not_filled_up_with_what_was_in_memory(tmp_path, state):
+    with (state / "small.npy").open("wb") as file:
+        np.save(file, np.full(39, 2))
+        np.save(file, np.full((2, 3), -2, np.float32))
+    vouch_for(state)
+    with opened(tmp_path) as kept, pytest.raises(StoreDamagedError, match="holds 312 bytes of a leaf that has 320"):
+        check_numbered(kept)
+
+
+def test_a_disk_that_fails_while_an_array_is_read_is_one_line():
+    class Failing(io.BytesIO):
+        name = "small.npy"
+
+        def readinto(self, buffer):
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(StoreDamagedError, match=r"small.npy cannot be read: Input/output error$"):
+        read_array(Failing(header((4,), "<i8")), np.dtype(np.int64), np.zeros(32, np.uint8))
 
 
 def test_a_file_of_another_size_is_not_even_hashed(tmp_path, state, monkeypatch):

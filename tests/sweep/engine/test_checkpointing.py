@@ -2,11 +2,12 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from regopt import sweep
 from regopt.sweep.engine import _checkpointing as checkpointing
-from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
+from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, same_bits
 
 
 @pytest.fixture
@@ -49,3 +50,23 @@ def test_a_sweep_that_trains_gives_signs_of_life_from_its_folder(monkeypatch, tm
     sweep.run(TASK, sweep.from_columns(NUMBERS), DATA, out=tmp_path, **SCHEDULE)
     assert len(ages) >= 3  # one for each segment
     assert min(ages) > 0
+
+
+def test_a_population_goes_on_with_the_numbers_that_it_has_explored(tmp_path):
+    explored = {"learning_rate": sweep.log_uniform(1e-3, 0.3)}
+    options = SCHEDULE | {"eval_every": 2, "scheduler": sweep.population_based_training(explored, fraction=0.3)}
+
+    def run(**more):
+        return sweep.run(TASK, sweep.from_columns(NUMBERS), DATA, **options, **more)
+
+    def stop(step, settings, metrics):
+        if step == 8:
+            raise RuntimeError("enough")
+
+    whole = run()
+    assert (whole.history.settings.numbers["learning_rate"] != NUMBERS["learning_rate"].astype(np.float32)).any()
+    with pytest.raises(RuntimeError, match="enough"):
+        run(out=tmp_path, callbacks=[stop])
+    again = run(out=tmp_path)
+    same_bits(again, whole, np.arange(11))
+    np.testing.assert_array_equal(again.history.parents, whole.history.parents)

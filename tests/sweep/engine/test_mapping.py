@@ -1,6 +1,7 @@
 """How the lanes of a chunk run: at once, one after the other, or as a measurement of the real program says."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -178,6 +179,44 @@ def test_products_are_counted_as_often_as_they_run():
     traced = jax.jit(lambda x: jax.lax.scan(step, x, length=5)).trace(jax.ShapeDtypeStruct((4, 4), np.float32))
     found = work.products(traced.jaxpr.jaxpr)
     assert (found.flops, found.size, found.grouped) == (20 * 2 * 4**3, 2 * 4**3, False)
+
+
+@pytest.mark.parametrize(("size", "alone"), [(125, False), (127, True)])
+def test_a_product_is_large_by_what_it_does_for_one_lane(size, alone):
+    def step(x, _):
+        return x @ x, None
+
+    lanes = jax.ShapeDtypeStruct((8, size, size), np.float32)
+    traced = jax.jit(lambda x: jax.lax.scan(step, x, length=5)).trace(lanes)
+    assert (2 * size**3 > work.LARGE) == alone
+    assert work.runs_best_alone(traced, 5, 8) == alone
+
+
+@pytest.mark.parametrize(("calls", "built"), [(14, 1), (15, 2), (26, 2), (27, 3), (39, 4)])
+def test_candidates_are_measured_while_their_price_is_within_the_share(monkeypatch, calls, built):
+    """A call takes a second, a compilation ten: the first candidate costs 14 with the default, each further one 12."""
+    seconds, choices = [0.0], []
+
+    def timed(group, calls=2):
+        seconds[0] += calls
+        return 1.0, 1
+
+    def build(choice):
+        if choices:
+            seconds[0] += 10
+        choices.append(choice)
+        mapping = choice.mapping or "vmap"
+        return SimpleNamespace(
+            mapping=mapping, chunk=choice.chunk or 8, devices=1, indices=range(8), segment_seconds=10.0
+        )
+
+    monkeypatch.setattr(measure, "SHARE", 1.0)
+    monkeypatch.setattr(measure, "_name", lambda group: f"of {calls} calls")
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    monkeypatch.setattr(measure, "seconds_of_a_call", timed)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: seconds[0])
+    measure.fastest(build, calls)
+    assert [choice.chunk for choice in choices] == [None, None, 1, 2][:built]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import jax
 import pytest
 
 from regopt.sweep.engine import _memory as memory
@@ -71,3 +72,18 @@ def test_lanes_at_rest_are_those_of_the_slots_or_what_the_share_of_the_memory_ho
     assert memory.lanes_at_rest(100, None, 0.5, 10.0, devices) == 25
     assert memory.lanes_at_rest(7, None, 0.5, 10.0, devices) == 4
     assert memory.lanes_at_rest(100, None, 0.5, 1e6, devices) == 1  # one at least
+
+
+@pytest.mark.parametrize(
+    ("kind", "gigabytes"),  # of the data sheets; a part of it is not JAX's
+    [("TPU v5 lite", 16 * 1.0737), ("TPU v5", 95 * 1.0737), ("TPU v6 lite", 32 * 1.0737), ("NVIDIA H200", 141 * 0.75)],
+)
+def test_a_device_that_cannot_be_asked_has_the_memory_of_its_data_sheet(kind, gigabytes):
+    class Described(NamedTuple):
+        device_kind: str
+
+        def memory_stats(self):
+            raise jax.errors.JaxRuntimeError("UNIMPLEMENTED")
+
+    assert 0.97 * gigabytes < memory.memory_limit(Described(kind)) / 1e9 <= 1.08 * gigabytes
+    assert memory.memory_limit(Described("something else")) == 8 * 2**30

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from regopt import sweep
+from regopt.sweep.results._pareto import _is_numbers
 from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.small_sweep import DATA, SCHEDULE, TASK
 
@@ -69,3 +70,13 @@ def test_wrong_names_and_missing_directions_are_named():
         RESULT.pareto(["validation_loss", "cost"])
     with pytest.raises(ValueError, match='modes must be "min" or "max"'):
         RESULT.pareto(["validation_loss", "cost"], {"cost": "small"})
+
+
+@pytest.mark.parametrize("column", [[1, 2.5], np.arange(3), np.ones(2, np.float32), (np.int64(3), 4)])
+def test_a_column_of_numbers_may_be_a_metric(column):
+    assert _is_numbers(column)
+
+
+@pytest.mark.parametrize("column", [["a", "b"], [1, "b"], [True, False], [1, None], [], [(1, 2), (3, 4)]])
+def test_a_column_of_other_things_may_not(column):
+    assert not _is_numbers(column)

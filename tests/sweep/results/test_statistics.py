@@ -59,6 +59,14 @@ def test_the_order_of_the_rows_does_not_matter_and_one_repeat_has_no_interval():
     assert not single["mean"].isna().any()
 
 
+def test_a_setting_that_is_listed_twice_repeats_itself():
+    twice = pandas.concat([TABLE, TABLE.assign(loss=TABLE["loss"] + 1)], ignore_index=True)
+    once, found = (sweep.repeats(table, ["rate", "seed"], "loss") for table in (TABLE, twice))
+    assert list(found["count"]) == [10, 10, 8]
+    assert list(found["diverged"]) == [0, 0, 2]
+    np.testing.assert_allclose(found["mean"], once["mean"] + 0.5, rtol=1e-12)
+
+
 def test_paired_comparisons_are_scipys():
     found = sweep.compare(TABLE, ["rate", "seed"], "loss", level=0.9)
     assert list(found["rate"]) == [0.2, 0.3]
