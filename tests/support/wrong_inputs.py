@@ -124,12 +124,12 @@ def _options(call: Callable[..., Any], option: str) -> Callable[[Any], Any]:
 def _of_runs(draw: random.Random) -> Iterator[Wrong]:
     """Arguments of ``sweep.run`` and ``training.fit``."""
     for call, whole in (
-        (run, ("steps", "eval_every", "batch_size", "eval_batch_size", "chunk", "slots")),
+        (run, ("steps", "eval_every", "batch_size", "eval_batch_size", "eval_batches", "chunk", "slots")),
         (fit, ("steps", "eval_every")),
     ):
         what = call.__name__
         for name in whole:
-            values = no_whole(1, optional=name in ("batch_size", "eval_batch_size", "chunk", "slots"))
+            values = no_whole(1, optional=name not in ("steps", "eval_every"))
             yield from _cases(f"{what} {name}", _options(call, name), values, f"{name} must be a whole number")
         patience = [x for x in no_number(optional=True) if x is not int] + outside(0, INF, "[)", draw)
         yield from _cases(f"{what} patience", _options(call, "patience"), patience, "patience must", "[0, inf)")

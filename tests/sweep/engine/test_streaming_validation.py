@@ -53,7 +53,7 @@ def in_memory():
     return run(DATA.validation)
 
 
-@pytest.mark.parametrize("mapping", ["vmap", "map"])
+@pytest.mark.parametrize("mapping", ["vmap", pytest.param("map", marks=pytest.mark.long)])
 def test_a_data_set_of_batches_gives_means_over_all_examples(in_memory, mapping):
     close(run(Loader(), mapping=mapping), in_memory)
 
@@ -73,6 +73,7 @@ def test_a_function_needs_a_number_of_batches(in_memory):
     close(two, run((X[40:56], Y[40:56])))
 
 
+@pytest.mark.long
 def test_a_grain_data_set(in_memory):
     grain = pytest.importorskip("grain")
     rows = grain.MapDataset.range(40, 60).map(lambda row: (X[row], Y[row]))
@@ -90,9 +91,9 @@ def test_training_data_may_stream_too(in_memory):
 @pytest.mark.parametrize(
     "options",
     [
-        {"patience": 1},
+        pytest.param({"patience": 1}, marks=pytest.mark.long),
         {"patience": 1, "slots": 2},
-        {"scheduler": sweep.successive_halving(eta=2.0)},
+        pytest.param({"scheduler": sweep.successive_halving(eta=2.0)}, marks=pytest.mark.long),
     ],
 )
 def test_early_stopping_and_schedulers_decide_as_in_memory(options):
