@@ -125,10 +125,9 @@ class SimulatedWorkers:
         """The lease that ends first; the clock goes on to its end."""
         del seconds
         self._tick()
-        owed = handles if isinstance(handles, (set, dict)) else set(handles)
         while True:
             end, handle = heapq.heappop(self._ends)
-            if handle in owed:
+            if handle in handles:
                 break
         self.waited += max(end - self._now, 0.0)
         self.late += max(self._now - end, 0.0)

@@ -42,6 +42,13 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("engine", ["loky", "distributed"])
+def test_five_kills_of_workers_that_keep_nothing_change_no_bit(engine, tmp_path):
+    pytest.importorskip(engine)
+    assert "the same to the bit" in ran("futures_kills.py", tmp_path, engine, "5", "0", seconds=900)
+
+
+@pytest.mark.long
 def test_the_sweep_of_the_readme_outlives_a_node(tmp_path):
     pytest.importorskip("ray")
     assert "the same to the bit" in ran("ray_readme.py", tmp_path, "smoke", seconds=900)
