@@ -1,17 +1,17 @@
-"""Which shard should go to another worker, so that none waits for one that has more to do."""
+"""Which shards should go to other workers, so that none waits for one that has more to do."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 
 
-def next_move(
+def moves(
     workers: Collection[str],
     holder: Mapping[int, str],
     seconds: Mapping[int, float],
     moving: Collection[int],
     worth: float,
-) -> tuple[int, str] | None:
-    """The shard with the most work of the worker with the most shards that have any, and the worker with the fewest.
+) -> Iterator[tuple[int, str]]:
+    """Shards to move until no worker has two more than another one that have work, those with the most work first.
 
     Args:
         workers: those that take shards.
@@ -20,13 +20,19 @@ def next_move(
         moving: shards that are on their way.
         worth: seconds of work without which a shard stays.
 
-    Returns:
-        A shard and the worker that should take it; None where all is well.
+    Yields:
+        A shard and the worker that should take it.
     """
-    load = Counter(dict.fromkeys(workers, 0))
-    load.update(holder[shard] for shard in seconds if holder[shard] in load)
-    most, least = max(load, key=load.__getitem__), min(load, key=load.__getitem__)
-    some = [shard for shard in seconds if holder[shard] == most and shard not in moving and seconds[shard] >= worth]
-    if load[most] - load[least] < 2 or not some:
-        return None
-    return max(some, key=seconds.__getitem__), least
+    load, free = Counter(dict.fromkeys(workers, 0)), defaultdict(list)
+    for shard in sorted(seconds, key=seconds.__getitem__):
+        worker = holder[shard]
+        load[worker] += 1
+        if shard not in moving and seconds[shard] >= worth:
+            free[worker].append(shard)
+    while load:
+        most, least = max(load, key=load.__getitem__), min(load, key=load.__getitem__)
+        if load[most] - load[least] < 2 or not free[most]:
+            return
+        load[most] -= 1
+        load[least] += 1
+        yield free[most].pop(), least

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
-from regopt.sweep.executors._balance import next_move
+from regopt.sweep.executors._balance import moves
 from regopt.sweep.executors._journal import Journal
 from regopt.sweep.executors._leases import Leases, Task, UnderWay
 from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write
@@ -91,11 +91,14 @@ class Shards:
         for shard in range(self.count):
             if shard not in self._worker:
                 self._give(shard)
-        work = {shard: self._leases.seconds(self._worker[shard], queue) for shard, queue in self._waiting.items()}
-        work = {shard: its for shard, its in work.items() if self._waiting[shard] or self._leases.of(shard)}
-        stay = {shard: its for shard, its in work.items() if self._worker[shard] not in self._leaving}
-        while move := next_move(self._staying(), self._worker | self._moving, stay, self._moving, worth):
-            shard, self._moving[shard] = move[0], move[1]
+        workers = set(self._staying())
+        work = {
+            shard: self._leases.seconds(self._worker[shard], queue)
+            for shard, queue in self._waiting.items()
+            if (queue or self._leases.of(shard)) and self._moving.get(shard, self._worker[shard]) in workers
+        }
+        for shard, worker in list(moves(workers, self._worker | self._moving, work, self._moving, worth)):
+            self._moving[shard] = worker
             self._submit(refresh(shard))
 
     def run(
@@ -219,9 +222,8 @@ class Shards:
         """Let a worker, by default the one that has the fewest, bring a shard to where it is, and go on with it."""
         workers = self._staying()
         if worker not in workers:
-            load = Counter(dict.fromkeys(workers, 0))
-            load.update(its for its in self._worker.values() if its in load)
-            worker = min(load, key=load.__getitem__)
+            load = Counter(self._worker.values())
+            worker = min(workers, key=load.__getitem__)
         self._worker[shard] = worker
         for group, operations in self._journal.restoring(shard):
             self._begin(None, shard, Lease(group, shard, operations))
