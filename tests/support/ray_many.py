@@ -1,6 +1,7 @@
 """A script: 2,000 settings with asynchronous halving on two workers of Ray, compared with this process bit for bit."""
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,13 @@ def run(out: Path | None = None, **options) -> sweep.Result:
 def main(folder: Path) -> None:
     """Train on two workers, and in this process, and compare."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    found, whole = run(folder, executor=sweep.Ray(workers=2, shards=2)), run()
+    began, used = time.monotonic(), time.process_time()
+    found = run(folder, executor=sweep.Ray(workers=2, shards=2))
+    seconds, own = time.monotonic() - began, time.process_time() - used
     ray.shutdown()
+    whole = run()
+    print(f"{seconds:.1f} s in all, {found.run_seconds:.1f} s of training (one process: {whole.run_seconds:.1f} s)")
+    print(f"the coordinator used {own:.1f} s of a core with Ray's threads, the start and the saves")
     for name, curve in whole.history.curves.items():
         np.testing.assert_array_equal(found.history.curves[name], curve, err_msg=name)
     for name in ("pruned", "first_bad_step", "last_step", "seats"):

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from regopt._core.types import Tree
 from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import Operation, Read, Start, Train, Write, decoded, encoded, is_key
 from regopt.sweep.executors._pool import LostError, Pool
-from regopt.sweep.executors._shards import Refresh, Shards
+from regopt.sweep.executors._shards import AHEAD, Refresh, Shards
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,7 +57,13 @@ class CarriedShards(Shards):
             case operation:
                 return operation, Read(operation.lanes)
 
-    def _awaited(self) -> list[Hashable]:
+    def _has_room(self, shard: int) -> bool:
+        return len(self._leases.of(shard)) < AHEAD
+
+    def _balance(self, refresh: Refresh, worth: float = 0.0) -> None:
+        """See ``Shards``; any worker takes any lease."""
+
+    def _awaited(self) -> Collection[Hashable]:
         return self._leases.handles()
 
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:

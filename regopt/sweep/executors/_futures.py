@@ -21,6 +21,7 @@ from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
+_STARTS = 3  # of the first worker, before the sweep gives up
 DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
 
 
@@ -92,11 +93,19 @@ class FuturesPool:
     def open(self, job: Job, data: Splits) -> Prepared:
         """See ``Pool``."""
         self._where = _stored(self._folder, data)
-        future = self._submit(_prepare, job, self._where)
-        prepared = future.result()
+        prepared = self._first(job, _STARTS)
         if isinstance(prepared, Failure):
             raise prepared.error
         return prepared
+
+    def _first(self, job: Job, attempts: int) -> Prepared | Failure:
+        """What a worker says once it is ready, or another one in its place."""
+        try:
+            return self._get(self._submit(_prepare, job, self._where))
+        except LostError as error:
+            if attempts == 1:
+                raise ValueError(f"no worker of the executor starts: {error}") from error
+        return self._first(job, attempts - 1)
 
     def join(self, job: Job, like: Prepared) -> None:
         """See ``Pool``; each lease checks where it runs."""
@@ -129,8 +138,11 @@ class FuturesPool:
 
     def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """See ``Pool``."""
+        return self._get(handle)
+
+    def _get(self, handle: Any) -> Any:
         try:
-            return handle.result()  # type: ignore[attr-defined]
+            return handle.result()
         except Exception as error:  # of the engine: those of the task are answers
             if isinstance(error, BrokenExecutor) and not callable(getattr(self._options.executor, "submit", None)):
                 self._executor = None

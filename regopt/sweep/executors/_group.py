@@ -112,7 +112,6 @@ class ShardedGroup(Group):
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
     ) -> Iterator[tuple[int, Report]]:
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
-        self._shards.balance()
         self._training = True
         tasks = self._rounds if self._shards.keeps_lanes else self._calls
         for task, answers in self._shards.run(tasks(lanes, segments, until, seats), halt, self._refresh):
@@ -253,10 +252,11 @@ class ShardedGroup(Group):
         self._shards.settle(self._number, task.shard, base)
 
     def _by_shard(self, lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        for shard in range(self.devices):
-            its = lanes[self.held.places.device[lanes] == shard]
+        devices = self.held.places.device[lanes]
+        order = np.argsort(devices, kind="stable")
+        for its in np.split(lanes[order], np.flatnonzero(np.diff(devices[order])) + 1):
             if len(its):
-                yield shard, its
+                yield int(self.held.places.device[its[0]]), its
 
     def _read(self, lanes: np.ndarray) -> Tree:
         """States and constants of lanes, wherever they are, in the order asked for."""

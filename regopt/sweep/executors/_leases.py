@@ -1,7 +1,7 @@
 """The leases of a sweep that are under way: whose they are, how old, and how long the next ones should be."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterable
 from typing import NamedTuple
 
 from regopt.sweep.executors._messages import Operation, Read, Train
@@ -30,7 +30,7 @@ class UnderWay(NamedTuple):
         """The common name of this lease and of one that does the same again."""
         if self.task is None:
             return (self.shard,)
-        return self.task.group, type(self.task.operation), int(self.task.operation.lanes[0])
+        return self.task.group, type(self.task.operation), *self.task.operation.lanes[:1].tolist()
 
 
 class Leases:
@@ -39,10 +39,12 @@ class Leases:
     def __init__(self) -> None:
         self._all: dict[Hashable, UnderWay] = {}
         self._of_shard: dict[int, deque[Hashable]] = defaultdict(deque)  # in their order
+        self._firsts: dict[Hashable, None] = {}  # of each shard, kept up to date: they are asked for at each answer
         self._owing: Counter[str] = Counter()  # by worker
         self._answered: dict[str, float] = {}  # by worker: its last answer, or when it began to owe one
         self._latest = float("-inf")  # when the last given out of those that have an answer was given out
         self._overtaken: dict[Hashable, float] = {}  # when it was seen that a lease given out later has an answer
+        self._pace: dict[str, float] = {}  # by worker: seconds of a call, at the last one
         self._calls: dict[str, int] = {}  # by worker: of its next lease
 
     def __len__(self) -> int:
@@ -59,9 +61,18 @@ class Leases:
         """The leases that a worker has to answer."""
         return [handle for handle, its in self._all.items() if its.worker == worker] if self._owing[worker] else []
 
-    def firsts(self) -> list[Hashable]:
+    def owed(self, worker: str | None) -> int:
+        """How many leases a worker has to answer; none where there is none."""
+        return 0 if worker is None else self._owing[worker]
+
+    def seconds(self, worker: str, tasks: Iterable[Task]) -> float:
+        """How long a worker will take for tasks that it has not begun."""
+        trains = (task.operation for task in tasks if isinstance(task.operation, Train))
+        return sum(its.end - its.begin for its in trains) * self._pace.get(worker, 0.0)
+
+    def firsts(self) -> Collection[Hashable]:
         """The first lease of each shard."""
-        return [handles[0] for handles in self._of_shard.values() if handles]
+        return self._firsts.keys()
 
     def handles(self) -> list[Hashable]:
         """The handles of all leases."""
@@ -72,13 +83,19 @@ class Leases:
         if not self._owing[its.worker]:
             self._answered[its.worker] = its.since  # it owed nothing until now
         self._all[handle] = its
+        if not self._of_shard[its.shard]:
+            self._firsts[handle] = None
         self._of_shard[its.shard].append(handle)
         self._owing[its.worker] += 1
 
     def end(self, handle: Hashable) -> UnderWay:
         """Note that a lease is under way no more."""
         done = self._all.pop(handle)
-        self._of_shard[done.shard].remove(handle)
+        others = self._of_shard[done.shard]
+        others.remove(handle)
+        if handle in self._firsts:
+            del self._firsts[handle]
+            self._firsts.update(dict.fromkeys([*others][:1]))
         self._owing[done.worker] -= 1
         self._overtaken.pop(handle, None)
         return done
@@ -88,6 +105,7 @@ class Leases:
         if done.task is not None and isinstance(done.task.operation, Train):
             calls = done.task.operation.end - done.task.operation.begin
             seconds = max(now - max(done.since, self._answered[done.worker]), 1e-6)
+            self._pace[done.worker] = seconds / calls
             self._calls[done.worker] = min(max(int(_SECONDS * calls / seconds), 1), 2 * calls)
         self._answered[done.worker] = now
         self._latest = max(self._latest, done.since)

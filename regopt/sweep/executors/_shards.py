@@ -10,18 +10,20 @@ there and back, and an end that is asked for waits for those that are under way.
 
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
+from regopt.sweep.executors._balance import moves
 from regopt.sweep.executors._journal import Journal
 from regopt.sweep.executors._leases import Leases, Task, UnderWay
 from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write
 from regopt.sweep.executors._pool import LostError, Pool
 
 _LOG = logging.getLogger(__name__)
-_AHEAD = 2  # leases of a shard that are under way, so that its worker never waits for the coordinator
+AHEAD = 2  # leases that are under way, so that a worker never waits for the coordinator
 _BALANCE_SECONDS = 2.0  # between looks for workers that have joined
+_WORTH_SECONDS = 2.0  # of work, without which a shard stays where it is in a round
 _LISTEN_SECONDS = 1.0  # between looks for workers that are silent
 _LOSSES = 3  # of one operation, after which the fault is its own
 
@@ -84,25 +86,20 @@ class Shards:
         self._pool.close()
         self._begin_anew()
 
-    def balance(self, refresh: Refresh | None = None) -> None:
-        """Let shards go to workers that have joined: at once if they are idle, else when their lanes have been read."""
-        workers = self._staying()
+    def _balance(self, refresh: Refresh, worth: float = 0.0) -> None:
+        """Let shards go to workers that have less to do, once their lanes have been read."""
         for shard in range(self.count):
             if shard not in self._worker:
                 self._give(shard)
-        while True:
-            load = Counter(dict.fromkeys(workers, 0))
-            stay = {shard: worker for shard, worker in self._worker.items() if worker not in self._leaving}
-            load.update(self._moving.get(shard, worker) for shard, worker in stay.items())
-            (most, many), (least, few) = max(load.items(), key=_second), min(load.items(), key=_second)
-            moved = next((shard for shard in self._shards_of(most) if shard not in self._moving), None)
-            if many - few < 2 or moved is None:
-                return
-            self._moving[moved] = least
-            if not self._leases.of(moved):
-                self._move(moved)
-            elif refresh is not None:
-                self._submit(refresh(moved))
+        workers = set(self._staying())
+        work = {
+            shard: self._leases.seconds(self._worker[shard], queue)
+            for shard, queue in self._waiting.items()
+            if (queue or self._leases.of(shard)) and self._moving.get(shard, self._worker[shard]) in workers
+        }
+        for shard, worker in list(moves(workers, self._worker | self._moving, work, self._moving, worth)):
+            self._moving[shard] = worker
+            self._submit(refresh(shard))
 
     def run(
         self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False, refresh: Refresh | None = None
@@ -133,6 +130,8 @@ class Shards:
 
     def _answers(self, halt: Callable[[], bool], refresh: Refresh | None) -> Iterator[tuple[Task, Tree]]:
         """Submit what waits, and give the answers as they come."""
+        if refresh is not None:
+            self._balance(refresh)
         halted = self._submit_waiting(list(self._waiting), halt, refresh)
         while len(self._leases):
             again = list(self._waiting)
@@ -159,11 +158,11 @@ class Shards:
                 again = list(self._waiting) if self._look_for_silence() else again
             if refresh is not None and self._pool.clock() - self._balanced > _BALANCE_SECONDS and not halted:
                 self._balanced = self._pool.clock()
-                self.balance(refresh)
+                self._balance(refresh, _WORTH_SECONDS)
             halted = halted or self._submit_waiting(again, halt, refresh)
         self._moving.clear()
 
-    def _awaited(self) -> list[Hashable]:
+    def _awaited(self) -> Collection[Hashable]:
         """The leases whose answers may be taken: the first of each shard, so that its answers come in order."""
         return self._leases.firsts()
 
@@ -197,7 +196,7 @@ class Shards:
 
     def _has_room(self, shard: int) -> bool:
         stays = shard not in self._moving and self._worker.get(shard) not in self._leaving
-        return stays and len(self._leases.of(shard)) < _AHEAD
+        return stays and (not self._leases.of(shard) or self._leases.owed(self._worker.get(shard)) < AHEAD)
 
     def _is_old(self, group: int, shard: int) -> bool:
         """Whether a lost shard would repeat more than ``every`` seconds of work, and its lanes are not being read."""
@@ -223,9 +222,8 @@ class Shards:
         """Let a worker, by default the one that has the fewest, bring a shard to where it is, and go on with it."""
         workers = self._staying()
         if worker not in workers:
-            load = Counter(dict.fromkeys(workers, 0))
-            load.update(its for its in self._worker.values() if its in load)
-            worker = min(load, key=load.__getitem__)
+            load = Counter(self._worker.values())
+            worker = min(workers, key=load.__getitem__)
         self._worker[shard] = worker
         for group, operations in self._journal.restoring(shard):
             self._begin(None, shard, Lease(group, shard, operations))
@@ -291,7 +289,3 @@ class Shards:
         self._lost[lost.name] += 1
         if self._lost[lost.name] > _LOSSES:
             raise LostError(f"the same lanes were lost {_LOSSES + 1} times in a row: {one_line(str(error))}")
-
-
-def _second(pair: tuple[str, int]) -> int:
-    return pair[1]

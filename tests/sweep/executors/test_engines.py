@@ -14,6 +14,7 @@ import jax
 import pytest
 
 from regopt import sweep
+from regopt.experiment._cli import _parse
 from regopt.testing import MEAN_DATA, MEAN_TASK
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -51,6 +52,28 @@ def test_the_sweep_of_the_readme_outlives_a_node(tmp_path):
 def test_two_thousand_settings_on_two_workers(tmp_path):
     pytest.importorskip("ray")
     assert "the same to the bit" in ran("ray_many.py", tmp_path / "sweep", seconds=900)
+
+
+def test_the_files_for_clusters_in_the_docs_parse(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    text = (SUPPORT.parents[1] / "docs" / "scaling.md").read_text()
+    job = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    for nodes in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        spec = nodes["template"]["spec"]
+        mounted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in spec["volumes"]}
+    script = tmp_path / "sweep.sbatch"
+    script.write_text("#!/bin/bash\n" + text.split("```sh\n#!/bin/bash\n")[1].split("```")[0])
+    assert "#SBATCH --requeue" in script.read_text()
+    subprocess.run(["bash", "-n", script], check=True)
+    words = (line.split() for line in (*script.read_text().splitlines(), job["spec"]["entrypoint"]))
+    commands = [line[1:] for line in words if line[:1] == ["regopt"]]
+    assert len(commands) == 2
+    for command in commands:
+        arguments = _parse(command)
+        assert (arguments.executor, arguments.overrides) == ("ray", [])
 
 
 GROUP = """

@@ -2,6 +2,8 @@
 
 import itertools
 import weakref
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import Read, Start, Write
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._shards import Shards
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support import killed_sweep
 from support.local_pool import LocalEngine
 from support.same_sweeps import same
@@ -60,6 +63,27 @@ def test_a_lease_that_a_queue_never_answers_is_given_out_again(lone):
     engine = LocalEngine(workers=1, hangs=[5, 9], keeps_lanes=False)
     same(killed_sweep.run(executor=engine, **LONE), lone)
     assert engine.given_out == engine.answers + 2
+
+
+class Breaking(ThreadPoolExecutor):
+    """An executor that breaks at its first work."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_exception(BrokenExecutor("it broke"))
+        return future
+
+
+@pytest.mark.parametrize("broken", [2, 3])
+def test_an_executor_that_breaks_while_it_starts_is_made_anew_twice(broken, tmp_path):
+    made = iter([*[Breaking] * broken, ThreadPoolExecutor])
+    engine = sweep.Futures(lambda: next(made)(1), shards=1)
+    run = partial(sweep.run, MEAN_TASK, sweep.from_columns({"rate": [0.5]}), MEAN_DATA, steps=1, eval_every=1)
+    if broken < 3:
+        assert run(executor=engine, out=tmp_path).status.tolist() == ["done"]
+    else:
+        with pytest.raises(ValueError, match="no worker of the executor starts: BrokenExecutor: it broke"):
+            run(executor=engine, out=tmp_path)
 
 
 def test_lanes_that_are_carried_are_kept_once():
