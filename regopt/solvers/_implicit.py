@@ -109,7 +109,6 @@ def custom_root(
         Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
         (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.1.
     """
-
     check_function("equation", equation)
 
     def decorate(solver: Callable[..., Tree]) -> Callable[..., Tree]:
@@ -170,7 +169,6 @@ def custom_fixed_point(
         Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
         (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.2.
     """
-
     check_function("function", function)
 
     def equation(x: Tree, *arguments: Tree, **keywords: Tree) -> Tree:
