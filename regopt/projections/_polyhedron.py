@@ -7,9 +7,11 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
+from regopt._core.messages import brief
 from regopt._core.numerics import widen
 from regopt._core.types import Tree
 
@@ -79,11 +81,12 @@ def projection_polyhedron(params: Tree, *, equalities: Rows | None = None, inequ
 def _arrays(flat: jax.Array, equalities: Rows | None, inequalities: Rows | None) -> list[jax.Array]:
     """The point and the four arrays in one dtype, with no rows for None; those that do not fit are refused."""
     arrays = [flat]
-    for name, pair in (("A, b", equalities), ("G, h", inequalities)):
-        matrix, offset = (jnp.zeros((0, flat.size)), jnp.zeros(0)) if pair is None else map(jnp.asarray, pair)
-        if matrix.ndim != 2 or matrix.shape[1] != flat.size or offset.shape != matrix.shape[:1]:
-            raise ValueError(f"{name} must have shapes [m, {flat.size}] and [m], got {matrix.shape} and {offset.shape}")
-        arrays += [matrix, offset]
+    for name, pair in (("equalities", equalities), ("inequalities", inequalities)):
+        pair = (jnp.zeros((0, flat.size)), jnp.zeros(0)) if pair is None else pair
+        shapes = tuple(map(np.shape, pair)) if isinstance(pair, tuple | list) else brief(pair)
+        if not isinstance(shapes, tuple) or len(shapes) != 2 or shapes != ((*shapes[1], flat.size), shapes[0][:1]):
+            raise ValueError(f"{name} must be a pair of arrays [m, {flat.size}] and [m], got {shapes}")
+        arrays += map(jnp.asarray, pair)
     return list(widen(*arrays))
 
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from regopt._core.checks import check_function
+from regopt._core.messages import brief
 from regopt._core.numerics import as_float
 from regopt._core.types import Tree
 
@@ -88,6 +90,9 @@ def custom_root(
     Returns:
         The decorator. The solver's start may be None, if the solver takes no start.
 
+    Raises:
+        TypeError: the equation does not return a tree like x, when the solver is called.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -104,6 +109,7 @@ def custom_root(
         Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
         (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.1.
     """
+    check_function("equation", equation)
 
     def decorate(solver: Callable[..., Tree]) -> Callable[..., Tree]:
         @wraps(solver)
@@ -118,9 +124,12 @@ def custom_root(
             known = start
             if start is None:
                 known = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, None)[0])
-            root, rest = implicit_root(
-                lambda x: equation(x, *arguments, **keywords), from_none if start is None else run, known
-            )
+
+            def zero_at(x):
+                return equation(x, *arguments, **keywords)
+
+            _check_like(known, jax.eval_shape(zero_at, known))
+            root, rest = implicit_root(zero_at, from_none if start is None else run, known)
             return (root, rest) if has_aux else root
 
         return solve
@@ -141,6 +150,9 @@ def custom_fixed_point(
     Returns:
         The decorator.
 
+    Raises:
+        TypeError: the function does not return a tree like x, when the solver is called.
+
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -157,11 +169,18 @@ def custom_fixed_point(
         Blondel, M., Berthet, Q., Cuturi, M., Frostig, R., Hoyer, S., Llinares-Lopez, F., Pedregosa, F., & Vert, J.-P.
         (2022). Efficient and modular implicit differentiation. NeurIPS. Section 2.2.
     """
+    check_function("function", function)
 
     def equation(x: Tree, *arguments: Tree, **keywords: Tree) -> Tree:
         return jax.tree.map(jnp.subtract, x, function(x, *arguments, **keywords))
 
     return custom_root(equation, has_aux=has_aux)
+
+
+def _check_like(x: Tree, value: Tree) -> None:
+    """Refuse an equation whose value is no tree like x."""
+    if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, value):
+        raise TypeError(f"the equation must return a tree like x, {brief(x)}, got {brief(value)}")
 
 
 def _solve_linear(function: Callable[[Solved], Solved], target: Solved) -> Solved:

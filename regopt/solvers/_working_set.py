@@ -162,7 +162,7 @@ def _along_path(
     x: jax.Array, lanes: Sequence[_Lane], reaches: np.ndarray, squares: np.ndarray, tolerance: float, max_steps: int
 ) -> list[list[_Fit]]:
     """The fits of all lanes, for each strength."""
-    slopes, last, found = _slopes(x, lanes), float(reaches[0]), []
+    slopes, last, found = _slopes(x, lanes, len(lanes)), float(reaches[0]), []
     for reach, square in zip(reaches.tolist(), squares.tolist(), strict=True):
         for lane, own in zip(lanes, slopes, strict=True):
             lane.add_above(own, min(reach, 2 * reach - last) if 2 * reach > last else reach)
@@ -176,12 +176,12 @@ def _solve(
     x: jax.Array, lanes: Sequence[_Lane], reach: float, square: float, tolerance: float, max_steps: int
 ) -> tuple[list[_Fit], np.ndarray]:
     """The fits of all lanes at one strength, and the slopes of the loss there, ``[lanes, features]``."""
-    steps, fits, slopes = [0] * len(lanes), {}, np.zeros(0)
+    steps, fits, slopes = [0] * len(lanes), {}, np.zeros((len(lanes), x.shape[1]))
     for _ in range(_ROUNDS):
         open_lanes = [i for i in range(len(lanes)) if i not in fits or not fits[i].converged]
         for i in open_lanes:
             steps[i] += lanes[i].solve(reach, square, max_steps)
-        slopes, grown = _slopes(x, lanes), False
+        slopes[open_lanes], grown = _slopes(x, [lanes[i] for i in open_lanes], len(lanes)), False
         for i in open_lanes:
             lane = lanes[i]
             objective, gap = lane.certificate(slopes[i], reach, square)
@@ -201,13 +201,17 @@ def _one_thread() -> AbstractContextManager[object]:
     return importlib.import_module("threadpoolctl").threadpool_limits(1, "blas")
 
 
-def _slopes(x: jax.Array, lanes: Sequence[_Lane]) -> np.ndarray:
-    """The slopes of the losses for all columns, ``[lanes, features]``."""
-    residuals = np.zeros((len(lanes), x.shape[0]))
-    for row, lane in zip(residuals, lanes, strict=True):
+def _slopes(x: jax.Array, lanes: Sequence[_Lane], most: int) -> np.ndarray:
+    """The slopes of the losses for all columns, ``[lanes, features]``; there may be as many lanes as ``most``.
+
+    The product is compiled for 1, 2, 4, ... and for the most lanes.
+    """
+    residuals = np.zeros((min(2 ** (len(lanes) - 1).bit_length(), most), x.shape[0]))
+    for row, lane in zip(residuals, lanes, strict=False):
         row[lane.rows] = lane.root * lane.residual
     means = np.stack([lane.mean_x for lane in lanes])  # the columns are centred
-    return np.asarray(_products(x, residuals), np.float64) - means * residuals.sum(1, keepdims=True)
+    products = np.asarray(_products(x, residuals), np.float64)[: len(lanes)]
+    return products - means * residuals[: len(lanes)].sum(1, keepdims=True)
 
 
 def _means(x: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -114,5 +114,7 @@ def test_the_derivative_is_that_of_differences_and_lanes_are_single_calls(double
 
 
 def test_shapes_that_do_not_match_are_refused():
-    with pytest.raises(ValueError, match=r"G, h must have shapes \[m, 2\]"):
-        projection_polyhedron(jnp.ones(2), inequalities=(jnp.ones((1, 3)), jnp.ones(1)))
+    wrong = [(jnp.ones((1, 3)), jnp.ones(1)), (jnp.ones((1, 2)), jnp.ones(2)), jnp.eye(2), 3.0, (jnp.ones((1, 2)),)]
+    for rows in wrong:
+        with pytest.raises(ValueError, match=r"^inequalities must be a pair of arrays \[m, 2\] and \[m\], got"):
+            projection_polyhedron(jnp.ones(2), inequalities=rows)

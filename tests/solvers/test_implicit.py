@@ -56,3 +56,9 @@ def test_a_fixed_point_of_ones_own_is_differentiated_in_lanes():
     slopes = jax.jit(jax.vmap(jax.grad(lambda a: solve(jnp.ones(()), a))))(rates)
     expected = -found * jnp.sin(rates * found) / (1 + rates * jnp.sin(rates * found))
     np.testing.assert_allclose(slopes, expected, rtol=1e-5)
+
+
+def test_an_equation_that_is_no_tree_like_x_is_refused():
+    solve = custom_root(lambda x: jnp.sum(x))(lambda start: start)
+    with pytest.raises(TypeError, match="a tree like x"):
+        solve(jnp.ones(2))

@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import ElasticNet
 
 from regopt.penalties import elastic_net, group_lasso, l1
-from regopt.solvers import LinearModel, cross_validate, gaussian, logistic, path, strength_grid
+from regopt.solvers import LinearModel, _working_set, cross_validate, gaussian, logistic, path, strength_grid
 from regopt.solvers._active_set import Quadratic, minimize_quadratic
 from regopt.solvers._working_set import _Lane
 
@@ -118,6 +118,19 @@ def test_strengths_far_apart_add_few_columns(monkeypatch):
     found = path(model, LASSO, model.start(x), x, y, strengths=jnp.array([0.5, 0.1]), solver="working_set")
     assert found.converged.all()
     assert sum(added) < 1000
+
+
+def test_lanes_that_have_converged_cost_no_more_products(monkeypatch):
+    x, y, _ = data(n=40, features=300)
+    products, shapes = _working_set._products, []
+    monkeypatch.setattr(_working_set, "_products", lambda x, rows: (shapes.append(len(rows)), products(x, rows))[1])
+    model, strengths = LinearModel(gaussian()), jnp.array([0.5, 0.05])
+    found = cross_validate(
+        model, LASSO, model.start(x), x, y, folds=5, strengths=strengths, solver="working_set", tolerance=1e-12
+    )
+    assert found.converged.all()
+    assert max(shapes) == 6  # the folds and all rows
+    assert min(shapes) < 6
 
 
 def test_without_a_strength_there_is_no_gap_and_no_working_set():

@@ -129,6 +129,8 @@ def wrong_values(hint: Any, default: Any) -> list[Any]:
         return [*NO_FUNCTION, len, TREE, *none]
     if typing.get_origin(plain) is typing.get_origin(Callable[..., Any]):
         return [*NO_FUNCTION, *none]
+    if typing.get_args(plain) == (jax.Array, jax.Array):  # a matrix and its right-hand sides
+        return [3, "0.1", TREE, (jnp.ones(2),), (jnp.ones((1, 99)), jnp.ones(1)), *none]
     return []
 
 

@@ -37,6 +37,17 @@ def affine(offset: Number) -> Callable[[jax.Array], jax.Array]:
     return lambda w: projections.projection_affine(w, jnp.asarray(NORMALS, jnp.float32), jnp.asarray(offset)[None])
 
 
+def polyhedron(offset: Number, upper: Number) -> Callable[[jax.Array], jax.Array]:
+    """The points of a hyperplane whose entries are at most a number."""
+
+    def project(w):
+        plane = jnp.asarray(NORMALS, jnp.float32), jnp.asarray(offset)[None]
+        bounds = jnp.eye(12), jnp.broadcast_to(jnp.asarray(upper), (12,))
+        return projections.projection_polyhedron(w, equalities=plane, inequalities=bounds)
+
+    return project
+
+
 ROWS = [
     ball(projections.projection_l2_ball, np.linalg.norm),
     ball(projections.projection_l1_ball, lambda w: np.abs(w).sum()),
@@ -94,6 +105,14 @@ ROWS = [
         build=affine,
         refused={"offset": ANY},
         outside=lambda w, offset: abs(NORMALS @ w.ravel() - offset).max(),
+    ),
+    Row(
+        projections.projection_polyhedron,
+        "projection",
+        {"offset": (0.5, -2.0), "upper": (0.4, 0.7)},
+        build=polyhedron,
+        refused={"offset": ANY, "upper": ANY},
+        outside=lambda w, offset, upper: max(abs(NORMALS @ w.ravel() - offset).max(), w.max() - upper),
     ),
     Row(
         projections.projection_intersection,
