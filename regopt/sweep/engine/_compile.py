@@ -239,5 +239,6 @@ def _begun(
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
     seconds = time.perf_counter() - began
     own = Executables() if executables is None else executables
-    compilation = own.compile(lowered, text, calls_back=calls_back)
-    return Begun(compilation, digest_json(text), each, seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))
+    digest = digest_json(text)
+    compilation = own.compile(lowered, digest, calls_back=calls_back)
+    return Begun(compilation, digest, each, seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))

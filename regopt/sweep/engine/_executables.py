@@ -11,14 +11,13 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 
-from regopt._core.io import digest_json
 from regopt.sweep.engine._program import Each
 
 RECENT = 64  # programs that are remembered in the process
 
 
 class Compilation(NamedTuple):
-    """A program that is being compiled, or has been."""
+    """A program that XLA compiles, or has compiled."""
 
     done: Future[tuple[jax.stages.Compiled, float]]
     is_first: bool  # no equal program was asked for before
@@ -80,15 +79,15 @@ class Executables:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
 
-    def compile(self, lowered: jax.stages.Lowered, text: str, *, calls_back: bool) -> Compilation:
+    def compile(self, lowered: jax.stages.Lowered, digest: str, *, calls_back: bool) -> Compilation:
         """Compile a program, or wait for an equal one; in a thread inside ``with``, else in this thread.
 
         Args:
             lowered: the program.
-            text: its text.
+            digest: of its text.
             calls_back: whether it calls Python; two such programs are never taken for equal.
         """
-        name = None if calls_back else _name_of(lowered, text)
+        name = None if calls_back else _name_of(lowered, digest)
         with self._lock:
             if name is not None and name in self._all:
                 return Compilation(self._all[name], False)
@@ -109,7 +108,7 @@ def _timed(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float]:
     return lowered.compile(), time.perf_counter() - began
 
 
-def _name_of(lowered: jax.stages.Lowered, text: str) -> Hashable | None:
+def _name_of(lowered: jax.stages.Lowered, digest: str) -> Hashable | None:
     """What equal programs of a sweep have in common; None where that is not known.
 
     Beside the text, that is which arguments JAX passes to it and how it puts together trees. A text without the values
@@ -119,7 +118,7 @@ def _name_of(lowered: jax.stages.Lowered, text: str) -> Hashable | None:
         return None
     try:
         arguments = lowered._lowering.compile_args  # type: ignore[attr-defined]
-        name = digest_json(text), frozenset(arguments["kept_var_idx"]), lowered.in_tree, lowered.out_tree
+        name = digest, frozenset(arguments["kept_var_idx"]), lowered.in_tree, lowered.out_tree
         hash(name)
     except (AttributeError, KeyError, TypeError):
         return None
