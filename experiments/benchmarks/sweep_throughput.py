@@ -1,8 +1,8 @@
 """How many settings a second does the sweep engine train, beside what one would write by hand?
 
 All contenders train the same AdamW on the same MLP, batches and settings. They take turns in one process, and each
-figure is a median over the rounds, so a machine that slows down slows them all. The engine evaluates as often as
-the config says; the others evaluate once, at the end. Run it on an otherwise idle machine:
+figure is a median over the rounds, so a machine that slows down slows them all. All evaluate as often as the config
+says, and report the loss of their steps. Run it on an otherwise idle machine:
 
     python experiments/benchmarks/sweep_throughput.py configs/sweep_throughput/default.toml
 

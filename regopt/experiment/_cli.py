@@ -157,8 +157,11 @@ def _add_sweep(commands: argparse._SubParsersAction[_Parser]) -> None:
     watching = actions.add_parser("watch", help="serve that page to this machine, and refresh it")
     watching.add_argument("--port", metavar="N", type=int, default=0, help="where to listen (a free port)")
     watching.set_defaults(command=_watch)
+    written = "what a sweep or Result.save wrote"
+    watching.add_argument("folders", metavar="DIR", type=Path, nargs="+", help=f"{written}; several lie side by side")
+    for action in (show, report):
+        action.add_argument("folder", metavar="DIR", type=Path, help=written)
     for action in (show, report, watching):
-        action.add_argument("folder", metavar="DIR", type=Path, help="what a sweep or Result.save wrote")
         action.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
@@ -173,8 +176,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    with watch(arguments.folder, arguments.port) as server, contextlib.suppress(KeyboardInterrupt):
-        print(f"http://127.0.0.1:{server.server_port}/ shows {arguments.folder}; Ctrl-C ends it", flush=True)
+    with watch(arguments.folders, arguments.port) as server, contextlib.suppress(KeyboardInterrupt):
+        shown = ", ".join(map(str, arguments.folders))
+        print(f"http://127.0.0.1:{server.server_port}/ shows {shown}; Ctrl-C ends it", flush=True)
         server.serve_forever()
     return HOLDS
 

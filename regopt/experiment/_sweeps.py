@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from regopt.experiment._config import COMMAND_LINE, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from http.server import ThreadingHTTPServer
 
     from rich.console import RenderableType
 
-    from regopt.report import Findings
+    from regopt.report import Findings, Watched
 
 
 def best_settings(folder: Path, rows: int) -> RenderableType:
@@ -89,11 +90,11 @@ def _findings(folder: Path, *, thorough: bool) -> Findings:
     return result.findings(os.path.basename(os.path.abspath(folder)), thorough=thorough)
 
 
-def watch(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the page of a sweep, which follows the sweep while it trains.
+def watch(folders: Sequence[Path], port: int) -> ThreadingHTTPServer:
+    """A server of the pages of sweeps, which follows them while they train.
 
     Args:
-        folder: what a sweep writes.
+        folders: what sweeps write, at least one.
         port: where to listen, on the loopback interface; 0 takes a free one.
 
     Returns:
@@ -102,10 +103,23 @@ def watch(folder: Path, port: int) -> ThreadingHTTPServer:
     Raises:
         ConfigError: there is no such folder, the port cannot be used, or a package is missing.
     """
-    if not folder.is_dir():
-        raise ConfigError(folder, "", "no such folder")
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(folder, "", "no such folder")
     if not 0 <= port < 2**16:
         raise ConfigError(COMMAND_LINE, "--port", f"must lie in [0, 65535], got {port}")
+    try:
+        from regopt.report import server
+
+        return server([_watched(folder) for folder in folders], port)
+    except ModuleNotFoundError as error:
+        raise ConfigError(COMMAND_LINE, "watch", f"needs {error.name}: pip install 'regopt[experiments]'") from error
+    except OSError as error:
+        raise ConfigError(COMMAND_LINE, "--port", f"cannot listen on {port}: {error.strerror or error}") from error
+
+
+def _watched(folder: Path) -> Watched:
+    from regopt.report import Watched
 
     def saved() -> list[Path]:
         return sorted(folder.glob("**/sweep.npz"))
@@ -120,11 +134,4 @@ def watch(folder: Path, port: int) -> ThreadingHTTPServer:
         done = "unfinished" not in set(found.table["status"])
         return _findings(folder, thorough=True) if done else found
 
-    try:
-        from regopt.report import server
-
-        return server(read, version, port)
-    except ModuleNotFoundError as error:
-        raise ConfigError(COMMAND_LINE, "watch", f"needs {error.name}: pip install 'regopt[experiments]'") from error
-    except OSError as error:
-        raise ConfigError(COMMAND_LINE, "--port", f"cannot listen on {port}: {error.strerror or error}") from error
+    return Watched(str(folder), read, version)

@@ -7,7 +7,7 @@ from regopt.report._exporters import to_mlflow, to_tensorboard, to_wandb
 from regopt.report._findings import REPEATED, Findings
 from regopt.report._front import front_figure
 from regopt.report._page import write_page
-from regopt.report._server import server
+from regopt.report._server import Watched, server
 from regopt.report._terminal import summary
 from regopt.report._trackers import Tracker, track_mlflow, track_tensorboard, track_trackio, track_wandb
 
@@ -15,6 +15,7 @@ __all__ = [
     "REPEATED",
     "Findings",
     "Tracker",
+    "Watched",
     "front_figure",
     "server",
     "summary",

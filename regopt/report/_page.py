@@ -8,6 +8,7 @@ only these scripts and load nothing. The text is in the template, which escapes 
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def page(findings: Findings, version: str = "") -> str:
     from regopt.report._figures import as_json, draw
 
     scripts = [get_plotlyjs(), _asset("page.js")]
-    return _template().render(
+    return _template("page.html.jinja").render(
         context(findings),
         version=version,
         figures={name: as_json(figure) for name, figure in draw(findings).items()},
@@ -75,13 +76,25 @@ def page(findings: Findings, version: str = "") -> str:
     )
 
 
+def side_by_side(names: Sequence[str]) -> str:
+    """Render the page that shows the pages of several sweeps side by side, which a server has at ``0/``, ``1/``, ...
+
+    Args:
+        names: of the sweeps.
+
+    Returns:
+        The text of an HTML file.
+    """
+    return _template("side_by_side.html.jinja").render(names=names)
+
+
 def _asset(name: str) -> str:
     return resources.files("regopt.report").joinpath(name).read_text(encoding="utf-8")
 
 
 @functools.cache
-def _template() -> "Template":
-    """The template of the page, which escapes every value and refuses a name that is not in its context."""
+def _template(name: str) -> "Template":
+    """A template, which escapes every value and refuses a name that is not in its context."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from regopt.report._context import joined, written
@@ -95,4 +108,4 @@ def _template() -> "Template":
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"written": written, "joined": joined, "repr": repr}
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(name)

@@ -158,7 +158,8 @@ show();
 // A page that is served asks whether the sweep has gone on, and loads itself again with what the reader had chosen.
 const version = document.documentElement.dataset.version;
 if (version) {
-  const kept = JSON.parse(sessionStorage.getItem("kept") ?? "null");
+  const memory = `kept ${location.pathname}`; // several pages may be open side by side
+  const kept = JSON.parse(sessionStorage.getItem(memory) ?? "null");
   if (kept) {
     filter.value = kept.filter;
     search.value = kept.search;
@@ -182,7 +183,7 @@ if (version) {
     if (now === version) return;
     const sorted = heads.findIndex((head) => head.hasAttribute("aria-sort"));
     const down = sorted >= 0 && heads[sorted].getAttribute("aria-sort") === "descending";
-    sessionStorage.setItem("kept", JSON.stringify({
+    sessionStorage.setItem(memory, JSON.stringify({
       filter: filter.value, search: search.value, boxes: boxes.map((box) => box.checked), sorted, down, shown, selected, scroll: scrollY,
     }));
     location.reload();

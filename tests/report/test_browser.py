@@ -159,7 +159,7 @@ def test_a_watched_page_follows_its_sweep_and_keeps_what_was_chosen(browser, tmp
     def text(*_):
         return browser.find_element("css selector", "body").text
 
-    served = watch(tmp_path, 0)
+    served = watch([tmp_path], 0)
     threading.Thread(target=served.serve_forever, daemon=True).start()
     try:
         browser.get(f"http://127.0.0.1:{served.server_port}/")

@@ -15,7 +15,7 @@ from support.saved_sweeps import result
 
 @pytest.fixture
 def served(tmp_path):
-    made = watch(tmp_path, 0)
+    made = watch([tmp_path], 0)
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield tmp_path, made
     made.shutdown()
@@ -53,8 +53,36 @@ def test_other_paths_and_other_names_get_nothing(served):
     assert get(made, "/", host="evil.example")[0] == 403
 
 
+def test_several_sweeps_lie_side_by_side(tmp_path):
+    folders = [tmp_path / name for name in ("first", "<second>")]
+    for folder, settings in zip(folders, (12, 16), strict=True):
+        folder.mkdir()
+        result(settings=settings, seeds=1).save(folder)
+    made = watch(folders, 0)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    try:
+        status, page = get(made, "/")
+        assert status == 200
+        assert '<iframe src="0/"' in page
+        assert '<iframe src="1/"' in page
+        assert "&lt;second&gt;" in page
+        assert "<second>" not in page
+        for place, settings in (("/0/", 12), ("/1/", 16)):
+            version = get(made, f"{place}version")[1]
+            shown = get(made, place)[1]
+            assert f"{settings} settings" in shown
+            assert f'data-version="{version}"' in shown
+        assert get(made, "/0/version")[1] != get(made, "/1/version")[1]
+        assert get(made, "/version")[0] == get(made, "/2/")[0] == 404
+    finally:
+        made.shutdown()
+        made.server_close()
+
+
 def test_wrong_arguments_are_said_in_one_line(tmp_path, capsys):
     assert main(["sweep", "watch", str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert main(["sweep", "watch", str(tmp_path), str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert main(["sweep", "watch", str(tmp_path), "--port", "70000"]) == 2
     assert "--port must lie in [0, 65535], got 70000" in capsys.readouterr().err.replace(":", "")

@@ -14,9 +14,10 @@ from regopt._core.keys import split_key
 from regopt._core.types import Device, Tree
 from regopt.sweep.accelerators._cost import Cost, cost_of
 from regopt.sweep.accelerators._targets import Target
-from regopt.sweep.engine._compile import Form, Mapped, Programs, abstract, compile_programs
+from regopt.sweep.engine._compile import Programs, compile_programs
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._devices import bytes_of
+from regopt.sweep.engine._form import Form, Mapped, abstract
 from regopt.sweep.engine._memory import lanes_at_rest, memory_limit, resting_room, temporary_bytes
 from regopt.sweep.engine._prepare import recipes
 from regopt.sweep.engine._program import entry_of, lane_shapes

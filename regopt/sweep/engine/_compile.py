@@ -1,21 +1,21 @@
 """The programs of a group: compiled once for each form, at the chunk asked for or at one that fits."""
 
 import dataclasses
-import functools
 import re
 import time
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 
 from regopt._core.io import digest_json, environment
-from regopt._core.types import Device, PyTreeDef, Tree
+from regopt._core.types import Device, Tree
 from regopt.sweep.engine._devices import bytes_of, mesh_of, once_on, spread_over
 from regopt.sweep.engine._evaluation import Call, Evaluation
-from regopt.sweep.engine._memory import fit_chunk
+from regopt.sweep.engine._executables import Begun, Compiled, Executables, Recent
+from regopt.sweep.engine._form import Form, Mapped
+from regopt.sweep.engine._memory import first_chunk, fit_chunk
 from regopt.sweep.engine._program import (
     Each,
     build_predict,
@@ -24,58 +24,7 @@ from regopt.sweep.engine._program import (
     decomposes_batches,
     one_by_one,
 )
-from regopt.sweep.engine._recipe import Recipe
 from regopt.sweep.engine._work import arithmetic, runs_best_alone, shares_work
-
-Mapped: TypeAlias = Literal["vmap", "map"]
-
-
-class Abstract(NamedTuple):
-    """The shapes and dtypes of a tree of arrays, hashable."""
-
-    structure: PyTreeDef
-    leaves: tuple[jax.ShapeDtypeStruct, ...]
-
-    def tree(self, sharding: NamedSharding, *leading: int) -> Tree:
-        """The tree of shapes on devices, with leading axes put before them."""
-        return self.structure.unflatten(
-            jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype, sharding=sharding) for leaf in self.leaves
-        )
-
-
-def abstract(tree: Tree) -> Abstract:
-    """The shapes of a tree of arrays, or of shapes."""
-    leaves, structure = jax.tree.flatten(tree)
-    return Abstract(structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """The form that a group's programs are compiled for: equal forms have the same programs.
-
-    Attributes:
-        recipe: the recipe by which the lanes train.
-        devices: what they run on.
-        shared: shapes of what all lanes read.
-        block: shapes of the batches of a segment, where the data stream; no leaves elsewhere.
-        lane: shapes of a lane and of its constants.
-        capacity: lanes that lie on a device.
-        chunk: lanes of a device in one call; None measures what fits.
-        mapping: how they run: "vmap" all at once, "map" one after the other; None chooses by the program.
-        share: of the sweep's settings, those of this group: so much of the memory is for it.
-        batch: shapes of the first validation batch, where they stream; None elsewhere.
-    """
-
-    recipe: Recipe
-    devices: tuple[Device, ...]
-    shared: Abstract
-    block: Abstract
-    lane: Abstract
-    capacity: int
-    chunk: int | None
-    mapping: Mapped | None
-    share: float
-    batch: Abstract | None = None
 
 
 class Programs(NamedTuple):
@@ -95,56 +44,55 @@ class Programs(NamedTuple):
     evaluation: Evaluation | None  # where validation data stream
 
 
-class Compiled(NamedTuple):
-    """A program compiled ahead of time."""
-
-    program: jax.stages.Compiled
-    digest: str  # SHA-256 of what was compiled
-    each: Each  # how its lanes run
-    trace_seconds: float
-    compile_seconds: float
-    calls_back: bool
-    flops: float  # see ``arithmetic``
-
-
 Made = TypeVar("Made", Programs, Compiled)
+_RECENT = Recent()
+Make: TypeAlias = Callable[[Form, Executables | None], Made]
 
 
-def programs_for(form: Form) -> Programs:
-    """The programs of a form: one of the 32 most recently used, or newly compiled.
+def begin(form: Form, executables: Executables) -> None:
+    """Begin to compile the program that a form needs first, unless it is remembered."""
+    name = _name(compile_programs, form)
+    if name is not None and name not in _RECENT:
+        first = dataclasses.replace(form, chunk=first_chunk(*_room_of(form)) if form.chunk is None else _within(form))
+        executables.begun[first] = _begun_segment(first, executables)
+
+
+def programs_for(form: Form, executables: Executables) -> Programs:
+    """The programs of a form: remembered, or newly compiled.
 
     Args:
         form: what to compile for; one that has no hash, because of a static value or a patience, is always compiled.
+        executables: those of the sweep, where equal ones are compiled once.
 
     Returns:
         The programs; the seconds are 0 where nothing was compiled.
     """
-    return _known(compile_programs, form)
+    return _known(compile_programs, form, executables)
 
 
-def _segment_for(form: Form) -> Compiled:
+def _segment_for(form: Form, executables: Executables) -> Compiled:
     """The segment alone, for a form with a chunk and a mapping; remembered as in ``programs_for``."""
-    return _known(_compiled_segment, form)
+    return _known(_compiled_segment, form, executables)
 
 
 class Segments:
     """The programs of a group that train a segment: one for each size of a call, compiled when it is first needed.
 
     Args:
-        form: what they are compiled for, with the mapping that was chosen.
-        chunk: the seats of a device in the largest calls.
-        largest: the program of these.
+        form: what they are compiled for.
+        programs: of the form, with the segment of the largest calls.
+        executables: those of the sweep.
     """
 
-    def __init__(self, form: Form, chunk: int, largest: jax.stages.Compiled):
-        self._form = form
-        self._programs = {chunk: largest}
+    def __init__(self, form: Form, programs: Programs, executables: Executables):
+        self._form, self._executables = dataclasses.replace(form, mapping=programs.mapping), executables
+        self._programs = {programs.chunk: programs.segment}
         self._seconds = (0.0, 0.0)
 
     def of(self, chunk: int) -> jax.stages.Compiled:
         """The program of calls with so many seats of a device."""
         if chunk not in self._programs:
-            made = _segment_for(dataclasses.replace(self._form, chunk=chunk))
+            made = _segment_for(dataclasses.replace(self._form, chunk=chunk), self._executables)
             trace, compiled = self._seconds
             self._seconds = trace + made.trace_seconds, compiled + made.compile_seconds
             self._programs[chunk] = made.program
@@ -156,54 +104,46 @@ class Segments:
         return seconds
 
 
-def _known(make: Callable[[Form], Made], form: Form) -> Made:
-    options = tuple(environment(list(form.devices))["options"].items())
+def _known(make: Make[Made], form: Form, executables: Executables) -> Made:
+    name = _name(make, form)
+    return make(form, executables) if name is None else _RECENT.get(name, lambda: make(form, executables))
+
+
+def _name(make: Callable[..., object], form: Form) -> Hashable | None:
+    """By what it is remembered what is made of a form under JAX's options, which change it too; None without a hash."""
     try:
         hash(form)
     except TypeError:
-        return make(form)
-    remembered = _remembered(make)
-    known = remembered.cache_info().misses
-    made = remembered(form, options)
-    return made if remembered.cache_info().misses > known else made._replace(trace_seconds=0.0, compile_seconds=0.0)
+        return None
+    return make, form, tuple(environment(list(form.devices))["options"].items())
 
 
-@functools.cache
-def _remembered(make: Callable[[Form], Any]) -> Any:
-    """A cache of what is made from forms; JAX's options are part of its key, because they change the programs too."""
-
-    @functools.lru_cache(maxsize=32)
-    def made(form: Form, options: tuple[tuple[str, str], ...]) -> Any:
-        del options
-        return make(form)
-
-    return made
-
-
-def compile_programs(form: Form) -> Programs:
+def compile_programs(form: Form, executables: Executables | None = None) -> Programs:
     """Compile the programs of a form, at the chunk asked for or at one that fits cache and memory."""
     spread, same = spread_over(form.devices), once_on(form.devices)
-    devices, lane_bytes = len(form.devices), bytes_of(form.lane.leaves)
+    devices = len(form.devices)
 
     def compile_at(lanes: int):
-        made[lanes] = _compiled_segment(dataclasses.replace(form, chunk=lanes))
+        made[lanes] = _compiled_segment(dataclasses.replace(form, chunk=lanes), executables)
         return made[lanes].program
 
     made: dict[int, Compiled] = {}
     if form.chunk is None:
-        others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
-        fit = functools.partial(fit_chunk, compile_at, form.capacity, lane_bytes, form.devices[0], others)
         in_turn = form.mapping == "map"
-        chunk, _ = fit(one_by_one=lambda: in_turn or any(each.each is one_by_one for each in made.values()))
+        chunk, _ = fit_chunk(
+            compile_at,
+            *_room_of(form)[:-1],
+            one_by_one=lambda: in_turn or any(each.each is one_by_one for each in made.values()),
+        )
     else:
-        chunk = min(form.chunk, form.capacity)
+        chunk = _within(form)
         compile_at(chunk)
     segment = made[chunk]
     form = dataclasses.replace(form, mapping="map" if segment.each is one_by_one else "vmap")
     buffer, constants = form.lane.tree(spread, devices * form.capacity)
     ids = jax.ShapeDtypeStruct((devices * chunk,), jnp.int32, sharding=spread)
     given, keys = form.lane.tree(spread, devices * chunk)[1], form.shared.tree(same).keys
-    start = _compiled(build_start, form, chunk, buffer, constants, ids, given, keys)
+    start = _begun(build_start, form, executables, buffer, constants, ids, given, keys, lanes=chunk).wait()
     evaluation = _evaluation(form, chunk, segment)
     digests = {"segment": segment.digest, "start": start.digest}
     seconds = [(each.trace_seconds, each.compile_seconds) for each in (*made.values(), start)]
@@ -234,26 +174,50 @@ def _evaluation(form: Form, chunk: int, segment: Compiled) -> Evaluation | None:
     buffer, constants = form.lane.tree(spread, len(form.devices) * form.capacity)
     ids = jax.ShapeDtypeStruct((len(form.devices) * chunk,), jnp.int32, sharding=spread)
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=same)
-    _, metrics, marks = jax.tree.map(
+    _, outcome = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread), segment.program.out_info
     )
-    call = Call(buffer, constants, ids, step, form.shared.tree(same), metrics, marks)
+    call = Call(buffer, constants, ids, step, form.shared.tree(same), outcome)
     return Evaluation(form.recipe, mesh_of(form.devices), segment.each, call, form.batch.tree(same))
 
 
-def _compiled_segment(form: Form) -> Compiled:
+def _room_of(form: Form) -> tuple[int, float, Device, float, bool]:
+    """What decides how many lanes a call may have, as ``first_chunk`` takes it."""
+    lane_bytes = bytes_of(form.lane.leaves)
+    others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
+    return form.capacity, lane_bytes, form.devices[0], others, form.mapping == "map"
+
+
+def _within(form: Form) -> int:
+    assert form.chunk is not None
+    return min(form.chunk, form.capacity)
+
+
+def _compiled_segment(form: Form, executables: Executables | None = None) -> Compiled:
     """The segment of a form with a chunk."""
+    begun = executables.begun.pop(form, None) if executables is not None and executables.begun else None
+    return (begun or _begun_segment(form, executables)).wait()
+
+
+def _begun_segment(form: Form, executables: Executables | None) -> Begun:
     assert form.chunk is not None
     spread, same = spread_over(form.devices), once_on(form.devices)
     devices = len(form.devices)
     buffer, constants = form.lane.tree(spread, devices * form.capacity)
     ids = jax.ShapeDtypeStruct((devices * form.chunk,), jnp.int32, sharding=spread)
     step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
-    return _compiled(build_segment, form, form.chunk, buffer, constants, ids, step, shared, form.block.tree(same))
+    block = form.block.tree(same)
+    return _begun(build_segment, form, executables, buffer, constants, ids, step, shared, block, lanes=form.chunk)
 
 
-def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, *arguments: Tree) -> Compiled:
-    """A program compiled ahead of time for so many lanes of a device.
+def _begun(
+    build: Callable[..., jax.stages.Wrapped],
+    form: Form,
+    executables: Executables | None,
+    *arguments: Tree,
+    lanes: int,
+) -> Begun:
+    """A program for so many lanes of a device, traced and lowered, that XLA compiles.
 
     Its lanes run one after the other where that is asked for, where the program says so, and where batches of LAPACK
     calls could block each other.
@@ -272,8 +236,9 @@ def _compiled(build: Callable[..., jax.stages.Wrapped], form: Form, lanes: int, 
         each = one_by_one
         lowered = build(form.recipe, mesh, each).lower(*arguments)
         text = lowered.as_text()
-    done = time.perf_counter()
-    program = lowered.compile()
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
-    seconds = done - began, time.perf_counter() - done
-    return Compiled(program, digest_json(text), each, *seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))
+    seconds = time.perf_counter() - began
+    own = Executables() if executables is None else executables
+    digest = digest_json(text)
+    compilation = own.compile(lowered, digest, calls_back=calls_back)
+    return Begun(compilation, digest, each, seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))

@@ -21,6 +21,7 @@ from regopt._core.tasks import in_batches
 from regopt._core.training_data import size_of
 from regopt._core.types import Number, Tree
 from regopt.sweep.engine._devices import LANES
+from regopt.sweep.engine._packed import Packed
 from regopt.sweep.engine._program import Each, build_empty, entry_of, lanes_at, put_back, watch
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.results._history import Marks
@@ -36,8 +37,7 @@ class Call(NamedTuple):
     ids: Tree  # [seats], int32
     first_step: Tree  # shape (), int32
     shared: Tree  # a Shared
-    metrics: Tree  # of its steps, each [seats]
-    marks: Tree  # a Marks, each leaf [seats]
+    outcome: Tree  # the metrics of its steps and its marks, a Packed
 
 
 class Evaluation:
@@ -66,10 +66,10 @@ class Evaluation:
         _, text = self._compile("measure", (*taken, sums, call.shared, batch))
         count = jax.ShapeDtypeStruct((), jnp.float32, sharding=self._same)
         conclude, other = self._compile("conclude", (call.buffer, call._replace(buffer=()), sums, count))
-        self.metrics = list(conclude.out_info[1])
+        self.metrics = list(conclude.out_info[1].names[0])
         self.digest = digest_json([text, other])
 
-    def run(self, call: Call, batches: Iterable[Tree]) -> tuple[Tree, Metrics, Marks]:
+    def run(self, call: Call, batches: Iterable[Tree]) -> tuple[Tree, Packed]:
         """Evaluate the lanes of a call.
 
         Args:
@@ -77,7 +77,7 @@ class Evaluation:
             batches: on the devices.
 
         Returns:
-            The buffer, the metrics and the marks, as of a segment that evaluates.
+            The buffer, and its metrics and marks, as of a segment that evaluates.
         """
         taken = self._do("take", call.buffer, call.constants, call.ids)
         before, sums = None, build_empty(self._form, len(call.ids), self._spread)
@@ -134,12 +134,12 @@ def _build(recipe: Recipe, mesh: Mesh, each: Each) -> dict[str, jax.stages.Wrapp
         lanes, given = lanes_at((buffer, call.constants), call.ids)
         finish = partial(_concluded, recipe, call.shared, count, call.first_step)
         with recipe.holding(call.shared.frozen), recipe.multiplying():
-            lanes, metrics, marks = each(finish)(given, lanes, sums, call.metrics, call.marks)
-        return put_back(buffer, call.ids, lanes), metrics, marks
+            lanes, metrics, marks = each(finish)(given, lanes, sums, *call.outcome.unpacked())
+        return put_back(buffer, call.ids, lanes), Packed.of((metrics, marks))
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     lift = partial(jax.shard_map, mesh=mesh, out_specs=lanes, check_vma=False)
-    rest = Call((), lanes, lanes, same, same, lanes, lanes)
+    rest = Call((), lanes, lanes, same, same, lanes)
     return {
         "take": jax.jit(lift(take, in_specs=(lanes, lanes, lanes))),
         "measure": jax.jit(lift(measure, in_specs=(lanes, lanes, lanes, same, same))),

@@ -1,7 +1,7 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,13 @@ import numpy as np
 
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._checks import check_leaves
-from regopt.sweep.engine._compile import Form, Mapped, Segments, abstract, programs_for
+from regopt.sweep.engine._compile import Segments, programs_for
 from regopt.sweep.engine._counting import counted_flops
 from regopt.sweep.engine._devices import bytes_of, once_on, spread_over
 from regopt.sweep.engine._evaluation import Call
+from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
+from regopt.sweep.engine._form import Form, Mapped, abstract
 from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
@@ -22,13 +24,14 @@ from regopt.sweep.engine._work import price_of
 
 
 class Group:
-    """The lanes of one group of settings on their devices.
+    """The lanes of one group of settings on their devices; it trains once ``compile`` has made its programs.
 
     Args:
         recipe: the recipe by which they train.
         numbers: the traced columns, each ``[lanes]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         shared: what all lanes read, on the devices (``on_each``).
+        executables: the programs of all groups.
         devices: the devices to run on.
         chunk: lanes of a device in one call; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
@@ -48,6 +51,7 @@ class Group:
         numbers: Mapping[str, np.ndarray],
         indices: np.ndarray,
         shared: Shared,
+        executables: Executables,
         devices: tuple[Device, ...],
         chunk: int | None,
         slots: int | None = None,
@@ -63,8 +67,8 @@ class Group:
         self._spread, self._same = spread_over(devices), once_on(devices)
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self.recipe, self._shared, self._feed = recipe, shared, feed
-        self._validation = validation
+        self.recipe, self._shared, self._executables = recipe, shared, executables
+        self._feed, self._validation = feed, validation
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._take_over = build_take_over(self._spread)
@@ -75,19 +79,24 @@ class Group:
         self.capacity = lanes_at_rest(len(indices), slots, share, self.lane_bytes, devices)
         shapes = abstract(shared), abstract(None if feed is None else feed.form), abstract(self._shapes)
         batch = None if validation is None else abstract(validation.form)
-        form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share, batch)
-        programs = programs_for(form)
+        self.form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share, batch)
+
+    def compile(self) -> Self:
+        """Make the programs."""
+        programs = programs_for(self.form, self._executables)
         self.chunk, self.digests = programs.chunk, programs.digests
-        self.price = price_of(programs.flops, devices[0].platform)  # of a segment of a lane
+        self.price = price_of(programs.flops, self.used[0].platform)  # of a segment of a lane
         self.mapping: Mapped = programs.mapping
-        self._segments = Segments(dataclasses.replace(form, mapping=programs.mapping), self.chunk, programs.segment)
+        self._segments = Segments(self.form, programs, self._executables)
         self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._evaluation, self.in_flight = programs.evaluation, False
-        self._may_raise = programs.calls_back or validation is not None  # a call, once it has consumed the buffer
+        self._may_raise = programs.calls_back or self._validation is not None  # a call, once it has consumed the buffer
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
         self.segment_seconds = programs.segment_seconds
-        self.metrics = list(self._segment.out_info[1]) if self._evaluation is None else self._evaluation.metrics
+        names = self._segment.out_info[1].names
+        self.metrics = list(names[0]) if self._evaluation is None else self._evaluation.metrics
         self.temporary_bytes = temporary_bytes(self._segment)
+        return self
 
     @property
     def frozen(self) -> Tree:
@@ -196,7 +205,7 @@ class Group:
         self.in_flight = True
         try:
             for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
-                yield trained, before.pop(0)[0] + at, outcome
+                yield trained, before.pop(0)[0] + at, outcome.unpacked()
         except Exception:
             if self._may_raise and before:
                 self.held = self.held._replace(buffer=before[0][1])
@@ -279,12 +288,12 @@ class Group:
     def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
         program = self._segments.of(len(ids) // self.devices)
-        buffer, metrics, marks = program(buffer, constants, self._on_devices(ids), step, self._shared, block)
+        buffer, outcome = program(buffer, constants, self._on_devices(ids), step, self._shared, block)
         if self._evaluation is not None and self._validation is not None:
-            call = Call(buffer, constants, self._on_devices(ids), step, self._shared, metrics, marks)
-            buffer, metrics, marks = self._evaluation.run(call, self._validation.batches())
+            call = Call(buffer, constants, self._on_devices(ids), step, self._shared, outcome)
+            buffer, outcome = self._evaluation.run(call, self._validation.batches())
         self.held = Held(buffer, constants, places)
-        return metrics, marks
+        return outcome
 
     def _on_devices(self, ids: np.ndarray) -> jax.Array:
         name = ids.tobytes()

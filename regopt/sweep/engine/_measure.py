@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from regopt._core.io import JsonObject, digest_json, environment, write_json
-from regopt.sweep.engine._compile import Mapped
+from regopt.sweep.engine._form import Mapped
 from regopt.sweep.engine._group import Group
 
 SHARE = 0.05  # of the time of a sweep, for measurements

@@ -44,18 +44,29 @@ def fit_chunk(
     Returns:
         The chunk and its program.
     """
-    on_cpu = device.platform == "cpu"
-    room = _room(device, capacity * lane_bytes + taken)
-    at_most = (32 if lane_bytes < 32 * 1024 else 16) if on_cpu else capacity
-    if on_cpu and not one_by_one():  # a lane in training takes its state at least: nothing is compiled that cannot fit
-        at_most = min(at_most, max(int(room / lane_bytes), 1))
-    guess, program = _first(compile_at, capacity, at_most)
+    guess, program = _first(compile_at, capacity, _at_most(capacity, lane_bytes, device, taken, one_by_one()))
     if one_by_one():
         return guess, program
+    room = _room(device, capacity * lane_bytes + taken)
     lane_needs = max(temporary_bytes(program) / guess, 1)
     fits = int(room / lane_needs)
     chunk = _evenly(capacity, max(fits, 1))
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
+
+
+def first_chunk(capacity: int, lane_bytes: float, device: Device, taken: float, one_by_one: bool) -> int:
+    """The number of lanes at which ``fit_chunk`` compiles first."""
+    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, one_by_one))
+
+
+def _at_most(capacity: int, lane_bytes: float, device: Device, taken: float, one_by_one: bool) -> int:
+    if device.platform != "cpu":
+        return capacity
+    at_most = 32 if lane_bytes < 32 * 1024 else 16
+    if one_by_one:
+        return at_most
+    # a lane in training takes its state at least: nothing is compiled that cannot fit
+    return min(at_most, max(int(_room(device, capacity * lane_bytes + taken) / lane_bytes), 1))
 
 
 def _first(

@@ -14,9 +14,11 @@ from regopt._core.types import Device, Number, Setting, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
+from regopt.sweep.engine._compile import begin
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._devices import on_each
 from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
+from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import Choice, fastest, recorded
@@ -112,6 +114,7 @@ def prepare(
             settings.numbers,
             indices,
             own,
+            executables,
             devices_of(config),
             choice.chunk,
             held,
@@ -122,6 +125,7 @@ def prepare(
             validation=validation,
         )
 
+    executables = Executables()
     each = recipes(config, settings)
     limits = [config.slots] * len(each) if capacities is None else capacities
     parts = [(*part, held) for part, held in zip(each, limits, strict=True)]
@@ -132,15 +136,31 @@ def prepare(
             choices: list[Choice] | None = [Choice(config.mapping, config.chunk)] * len(parts)
         else:
             choices = recorded(stored, len(parts))
-        groups = [
-            fastest(partial(build, *part), len(config.evaluated)) if choices is None else build(*part, choices[number])
-            for number, part in enumerate(parts)
-        ]
+        if choices is None:
+            groups = [
+                fastest(lambda choice, part=part: build(*part, choice).compile(), len(config.evaluated))
+                for part in parts
+            ]
+        else:
+            groups = [build(*part, choice) for part, choice in zip(parts, choices, strict=True)]
+            _compile(groups, executables)
     for group in groups:
         check_metric_names(group.metrics, settings)
     if capacities is None:
         check_places(config, groups)
     return Runner(groups, settings, config)
+
+
+def _compile(groups: Sequence[Group], executables: Executables) -> None:
+    """Compile the programs of all groups, several at a time."""
+    if len(groups) == 1:
+        groups[0].compile()
+        return
+    with executables:
+        for group in groups:
+            begin(group.form, executables)
+        for group in groups:
+            group.compile()
 
 
 def check_task(config: SweepConfig) -> None:

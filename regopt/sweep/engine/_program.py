@@ -21,6 +21,7 @@ from regopt._core.training_data import size_of
 from regopt._core.types import Number, Setting, Tree
 from regopt.data import Splits, batch_indices
 from regopt.sweep.engine._devices import LANES
+from regopt.sweep.engine._packed import Packed
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.results._history import Marks
 from regopt.training import train_segment
@@ -183,11 +184,11 @@ def build_take_over(spread: NamedSharding) -> Callable[..., tuple[Lane, Constant
 
 
 def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages.Wrapped:
-    """``(buffer, constants, ids, first_step, shared, block) -> buffer, metrics, marks``, the buffer donated.
+    """``(buffer, constants, ids, first_step, shared, block) -> buffer, (metrics, marks)``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
-    id outside the buffer is padding, trained in vain and dropped. The block holds the batches of data that stream, the
-    same for all lanes, and is None for others.
+    id outside the buffer is padding, trained in vain and dropped. Metrics and marks are ``Packed``. The block holds the
+    batches of data that stream, the same for all lanes, and is None for others.
     """
 
     def segment(buffer, constants, ids, first_step, shared, block):
@@ -205,7 +206,7 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
         )
         with recipe.holding(shared.frozen), recipe.multiplying():
             trained, metrics, marks = each(train)(given, gathered)
-        return put_back(buffer, ids, trained), metrics, marks
+        return put_back(buffer, ids, trained), Packed.of((metrics, marks))
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(

@@ -12,7 +12,7 @@ import numpy as np
 from regopt._core.io import JsonObject
 from regopt._core.types import Leaf, Tree
 from regopt.data import Splits
-from regopt.sweep.engine._compile import Mapped
+from regopt.sweep.engine._form import Mapped
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.results._history import Marks
 

@@ -310,8 +310,8 @@ def test_the_program_has_no_transposes(monkeypatch):
     programs = []
     compile_group = _compile.compile_programs
 
-    def spy(form):
-        made = compile_group(form)
+    def spy(form, executables):
+        made = compile_group(form, executables)
         programs.append(made.segment.as_text())
         return made
 

@@ -1,0 +1,165 @@
+"""What XLA compiles for a sweep: several programs at a time, equal ones once; and the memory of what was compiled."""
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import jax
+
+from regopt.sweep.engine._program import Each
+
+RECENT = 64  # programs that are remembered in the process
+
+
+class Compilation(NamedTuple):
+    """A program that XLA compiles, or has compiled."""
+
+    done: Future[tuple[jax.stages.Compiled, float]]
+    is_first: bool  # no equal program was asked for before
+
+    def result(self) -> tuple[jax.stages.Compiled, float]:
+        """The program, and the seconds that XLA took for it alone: 0 where another group has an equal one."""
+        program, seconds = self.done.result()
+        return program, seconds if self.is_first else 0.0
+
+
+class Compiled(NamedTuple):
+    """A program compiled ahead of time."""
+
+    program: jax.stages.Compiled
+    digest: str  # SHA-256 of what was compiled
+    each: Each  # how its lanes run
+    trace_seconds: float
+    compile_seconds: float
+    calls_back: bool
+    flops: float  # see ``arithmetic``
+
+
+class Begun(NamedTuple):
+    """A program that is traced and lowered, and that XLA compiles."""
+
+    compilation: Compilation
+    digest: str  # SHA-256 of its text
+    each: Each  # how its lanes run
+    trace_seconds: float
+    calls_back: bool
+    flops: float  # see ``arithmetic``
+
+    def wait(self) -> Compiled:
+        """The program, once it is compiled."""
+        program, seconds = self.compilation.result()
+        return Compiled(program, self.digest, self.each, self.trace_seconds, seconds, self.calls_back, self.flops)
+
+
+class Executables:
+    """The programs of one sweep. Inside ``with`` those that are begun compile in threads, as many as there are cores.
+
+    Only XLA works in these threads: what JAX traces depends on options of the calling thread.
+    """
+
+    def __init__(self) -> None:
+        self.begun: dict[Hashable, Begun] = {}  # what compiles before it is asked for, by its form
+        self._all: dict[Hashable, Future[tuple[jax.stages.Compiled, float]]] = {}
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._pool is not None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
+
+    def compile(self, lowered: jax.stages.Lowered, digest: str, *, calls_back: bool) -> Compilation:
+        """Compile a program, or wait for an equal one; in a thread inside ``with``, else in this thread.
+
+        Args:
+            lowered: the program.
+            digest: of its text.
+            calls_back: whether it calls Python; two such programs are never taken for equal.
+        """
+        name = None if calls_back else _name_of(lowered, digest)
+        with self._lock:
+            if name is not None and name in self._all:
+                return Compilation(self._all[name], False)
+            done = self._pool.submit(_timed, lowered) if self._pool is not None else Future()
+            if name is not None:
+                self._all[name] = done
+        if self._pool is None:
+            try:
+                done.set_result(_timed(lowered))
+            except BaseException as error:
+                done.set_exception(error)
+                raise
+        return Compilation(done, True)
+
+
+def _timed(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float]:
+    began = time.perf_counter()
+    return lowered.compile(), time.perf_counter() - began
+
+
+def _name_of(lowered: jax.stages.Lowered, digest: str) -> Hashable | None:
+    """What equal programs of a sweep have in common; None where that is not known.
+
+    Beside the text, that is which arguments JAX passes to it and how it puts together trees. A text without the values
+    of arrays that a function closes over does not tell programs apart.
+    """
+    if getattr(jax.config, "jax_use_simplified_jaxpr_constants", False):
+        return None
+    try:
+        arguments = lowered._lowering.compile_args  # type: ignore[attr-defined]
+        name = digest, frozenset(arguments["kept_var_idx"]), lowered.in_tree, lowered.out_tree
+        hash(name)
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return name
+
+
+class HasSeconds(Protocol):
+    """A record of something compiled, with the seconds that it took."""
+
+    def _replace(self, **changes: float) -> Any: ...
+
+
+Made = TypeVar("Made", bound=HasSeconds)
+
+
+class Recent:
+    """The results of functions by their argument, as many as were used last.
+
+    Args:
+        size: how many.
+    """
+
+    def __init__(self, size: int = RECENT):
+        self._size = size
+        self._made: OrderedDict[Hashable, object] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._made
+
+    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What is remembered, its seconds 0, or what ``make`` gives."""
+        with self._lock:
+            if key in self._made:
+                self._made.move_to_end(key)
+                known: Any = self._made[key]
+                return known._replace(trace_seconds=0.0, compile_seconds=0.0)
+        made = make()
+        with self._lock:
+            self._made[key] = made
+            if len(self._made) > self._size:
+                self._made.popitem(last=False)
+        return made
