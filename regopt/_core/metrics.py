@@ -57,7 +57,8 @@ def mode_of(function: object) -> Mode | None:
 
 def direction_of(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode | None:
     """The direction of a metric that ``modes`` or the protocol of a task declares; None where none is declared."""
-    return (modes or {}).get(metric, LOSS_MODES.get(metric))
+    declared: Mapping[str, Mode] = {**LOSS_MODES, **(modes or {})}
+    return declared.get(metric)
 
 
 def require_direction(metric: str, modes: Mapping[str, Mode] | None = None) -> Mode:
