@@ -131,7 +131,7 @@ def test_the_first_bad_step_is_recorded_exactly(bad_step):
     assert table["last_step"][1] == 4 * segment
     assert np.isnan(outcome.history.curves["validation_loss"][1, segment:]).all()
     trained = np.arange(3) < outcome.history.segments[:, None]
-    np.testing.assert_array_equal(outcome.history.slots >= 0, trained)  # none is planned beyond the end
+    np.testing.assert_array_equal(outcome.history.seats >= 0, trained)  # none is planned beyond the end
     np.testing.assert_allclose(
         outcome.history.curves["train_loss"][0], [np.mean(1 / np.arange(i, i + 4)) for i in (1, 5, 9)], rtol=1e-6
     )
