@@ -182,7 +182,7 @@ def _evaluation(form: Form, chunk: int, segment: Compiled) -> Evaluation | None:
 
 
 def _room_of(form: Form) -> tuple[int, float, Device, float, bool]:
-    """What decides how many lanes a call may have, as ``first_chunk`` takes it."""
+    """The facts that decide how many lanes a call may have, as ``first_chunk`` takes them."""
     lane_bytes = bytes_of(form.lane.leaves)
     others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
     return form.capacity, lane_bytes, form.devices[0], others, form.mapping == "map"

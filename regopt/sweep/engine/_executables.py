@@ -1,4 +1,4 @@
-"""What XLA compiles for a sweep: several programs at a time, equal ones once; and the memory of what was compiled."""
+"""The executables of a sweep: compiled several at a time, equal ones once, and remembered."""
 
 import os
 import threading
@@ -109,7 +109,7 @@ def _timed(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float]:
 
 
 def _name_of(lowered: jax.stages.Lowered, digest: str) -> Hashable | None:
-    """What equal programs of a sweep have in common; None where that is not known.
+    """The name that equal programs of a sweep have in common; None where it is not known.
 
     Beside the text, that is which arguments JAX passes to it and how it puts together trees. A text without the values
     of arrays that a function closes over does not tell programs apart.
@@ -151,7 +151,7 @@ class Recent:
             return key in self._made
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What is remembered, its seconds 0, or what ``make`` gives."""
+        """The remembered executable, with seconds of 0, or the one that ``make`` gives."""
         with self._lock:
             if key in self._made:
                 self._made.move_to_end(key)

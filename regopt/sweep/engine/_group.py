@@ -109,12 +109,6 @@ class Group:
         return self._shapes[0]
 
     @property
-    def parameters(self) -> int:
-        """The number of parameters of a lane: the entries of ``state.params``, or of a state without such a field."""
-        state = self._shapes[0].state
-        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(getattr(state, "params", state)))
-
-    @property
     def flops(self) -> float:
         """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not."""
         feed = None if self._feed is None else self._feed.form

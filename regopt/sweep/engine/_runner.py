@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+import jax
 import numpy as np
 
 from regopt._core.metrics import as_loss
@@ -210,7 +211,7 @@ class Runner:
         """[settings], int: the number of parameters of each setting."""
         counts = np.zeros(len(self.settings), int)
         for group in self.groups:
-            counts[group.indices] = group.parameters
+            counts[group.indices] = _parameters_of(group)
         return counts
 
     def _result(self, state: SweepState, *, interrupted: bool) -> Result:
@@ -250,3 +251,9 @@ def _as_before(setting: int, before: History) -> Scheduler | None:
         return Decision(nobody, state.going & (state.segments >= before.segments[setting]))
 
     return Scheduler(decide, "as before")
+
+
+def _parameters_of(group: Group) -> int:
+    """The number of parameters of a lane: the entries of ``state.params``, or of a state without such a field."""
+    state = group.lane_form.state
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(getattr(state, "params", state)))

@@ -1,4 +1,4 @@
-"""Which shards should go to other workers, so that none waits for one that has more to do."""
+"""The shards that should go to other workers, so that none waits for one that has more to do."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping

@@ -99,7 +99,7 @@ class FuturesPool:
         return prepared
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
-        """What a worker says once it is ready, or another one in its place."""
+        """The report of a worker that is ready, or of one in its place."""
         try:
             return self._get(self._submit(_prepare, job, self._where))
         except LostError as error:
