@@ -39,7 +39,8 @@ class Futures:
             is called again where the executor breaks.
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard has the bits
             of one device: the result is that of one process with as many devices.
-        lost_after: seconds after which a lease counts as lost, > 0.
+        lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
+            where there is none, since the last answer, so this must be longer than the engine takes to start a job.
 
     Raises:
         ValueError: an argument is out of range, or has no ``submit``.
