@@ -66,10 +66,14 @@ def test_a_lease_that_a_queue_never_answers_is_given_out_again(lone):
 
 
 class Breaking(ThreadPoolExecutor):
-    """An executor that breaks at its first work."""
+    """An executor that breaks at its first work, and then takes no more."""
+
+    broken = False
 
     def submit(self, function, *arguments):
-        future = Future()
+        if self.broken:
+            raise BrokenExecutor("it broke")
+        future, self.broken = Future(), True
         future.set_exception(BrokenExecutor("it broke"))
         return future
 
