@@ -39,7 +39,8 @@ class Futures:
             is called again where the executor breaks.
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard has the bits
             of one device: the result is that of one process with as many devices.
-        lost_after: seconds after which a lease counts as lost, > 0.
+        lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
+            where there is none, since the last answer, so this must be longer than the engine takes to start a job.
 
     Raises:
         ValueError: an argument is out of range, or has no ``submit``.
@@ -144,8 +145,6 @@ class FuturesPool:
         try:
             return handle.result()
         except Exception as error:  # of the engine: those of the task are answers
-            if isinstance(error, BrokenExecutor) and not callable(getattr(self._options.executor, "submit", None)):
-                self._executor = None
             raise LostError(f"{type(error).__name__}: {one_line(str(error))[:200]}") from error
 
     def drop(self, worker: str) -> None:
@@ -157,15 +156,19 @@ class FuturesPool:
 
     def _submit(self, function: Callable[..., object], *arguments: object) -> Any:
         given = self._options.executor
+        makes = not callable(getattr(given, "submit", None))
         if self._executor is None:
-            self._executor = given if callable(getattr(given, "submit", None)) else given()  # type: ignore
+            self._executor = given() if makes else given  # type: ignore
         try:
             return self._executor.submit(function, *arguments)  # type: ignore[union-attr]
         except BrokenExecutor as error:
-            raise ValueError(
-                f"the executor is broken and takes no more work: {one_line(str(error))[:200]}; give "
-                "sweep.Futures a function that makes one, and run the same call again"
-            ) from error
+            if not makes:
+                raise ValueError(
+                    f"the executor is broken and takes no more work: {one_line(str(error))[:200]}; give "
+                    "sweep.Futures a function that makes one, and run the same call again"
+                ) from error
+        self._executor = given()  # type: ignore
+        return self._executor.submit(function, *arguments)  # type: ignore[union-attr]
 
 
 class _File:

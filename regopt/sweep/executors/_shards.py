@@ -91,7 +91,7 @@ class Shards:
         for shard in range(self.count):
             if shard not in self._worker:
                 self._give(shard)
-        workers = set(self._staying())
+        workers = dict.fromkeys(self._staying())
         work = {
             shard: self._leases.seconds(self._worker[shard], queue)
             for shard, queue in self._waiting.items()

@@ -66,20 +66,30 @@ def test_a_lease_that_a_queue_never_answers_is_given_out_again(lone):
 
 
 class Breaking(ThreadPoolExecutor):
-    """An executor that breaks at its first work."""
+    """An executor that breaks at its first work, and then takes no more."""
+
+    broken = False
 
     def submit(self, function, *arguments):
-        future = Future()
+        if self.broken:
+            raise BrokenExecutor("it broke")
+        future, self.broken = Future(), True
         future.set_exception(BrokenExecutor("it broke"))
         return future
 
 
-@pytest.mark.parametrize("broken", [2, 3])
-def test_an_executor_that_breaks_while_it_starts_is_made_anew_twice(broken, tmp_path):
-    made = iter([*[Breaking] * broken, ThreadPoolExecutor])
+class Broken(Breaking):
+    """An executor that has broken before any work."""
+
+    broken = True
+
+
+@pytest.mark.parametrize("kinds", [[Broken], [Breaking] * 2, [Breaking] * 3])
+def test_an_executor_that_breaks_while_it_starts_is_made_anew_twice(kinds, tmp_path):
+    made = iter([*kinds, ThreadPoolExecutor])
     engine = sweep.Futures(lambda: next(made)(1), shards=1)
     run = partial(sweep.run, MEAN_TASK, sweep.from_columns({"rate": [0.5]}), MEAN_DATA, steps=1, eval_every=1)
-    if broken < 3:
+    if len(kinds) < 3:
         assert run(executor=engine, out=tmp_path).status.tolist() == ["done"]
     else:
         with pytest.raises(ValueError, match="no worker of the executor starts: BrokenExecutor: it broke"):
