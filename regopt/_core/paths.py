@@ -82,7 +82,7 @@ def _below(prefix: Tree, node: Tree, path: str, name: str, default: object) -> l
         raise ValueError(f"{name} must have one entry for {_quoted(path)}, got {brief(prefix)}")
     given, wanted = _children(prefix), _children(node)
     if _has_patterns(prefix, wanted):
-        return _match(prefix, node, path, name, default)
+        return match(prefix, node, name, default, path)
     for key in given:
         if key not in wanted:
             raise ValueError(
@@ -98,7 +98,8 @@ def _below(prefix: Tree, node: Tree, path: str, name: str, default: object) -> l
     return found
 
 
-def _match(patterns: Mapping[str, Tree], node: Tree, path: str, name: str, default: object) -> list[Tree]:
+def match(patterns: Mapping[str, Tree], node: Tree, name: str, default: object = None, path: str = "") -> list[Tree]:
+    """The entry of a mapping from patterns for each leaf of a tree, as ``broadcast`` has it; ``path`` leads there."""
     for pattern, entry in patterns.items():
         if not jax.tree_util.all_leaves([entry]):
             raise ValueError(f"{name} must have one entry for the pattern {pattern!r}, got {brief(entry)}")

@@ -4,14 +4,18 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import jax
+from jax.sharding import PartitionSpec
+
 from regopt._core.messages import brief, shown
 from regopt._core.tasks import asking_for
-from regopt._core.types import Setting
+from regopt._core.types import Device, Setting
 from regopt.sweep.accelerators import Cost, Target, target_of
 from regopt.sweep.accelerators._process import answers
 from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._layout import LANES, check_count, sizes_of
 from regopt.sweep.engine._measure import seconds_of_a_call
 from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._prepare import check_task, devices_of, prepare, share_data
@@ -34,6 +38,7 @@ class GroupPlan(NamedTuple):
     cost: Cost | None = None  # a training step of a call, where the programs are compiled for ``on``
     fits: int | None = None  # settings that could train at the same time on all devices, likewise
     slow_convolutions: bool = False  # whether a CPU computes convolutions by XLA's own operation, a slow loop there
+    device_bytes: int | None = None  # of ``lane_bytes``, those on one device, where a mesh divides a setting
 
 
 class Plan(NamedTuple):
@@ -44,6 +49,8 @@ class Plan(NamedTuple):
     segments: int  # number of segments that a setting trains
     compile_seconds: float
     on: str | None = None  # the devices that the programs are compiled for; None where a segment was trained
+    mesh: dict[str, int] | None = None  # sizes of the mesh by axis, where it divides a setting
+    partition: dict[str, PartitionSpec] | None = None  # by path pattern, likewise
 
     @property
     def seconds(self) -> float:
@@ -52,6 +59,13 @@ class Plan(NamedTuple):
 
     def _where(self) -> str:
         return "" if self.on is None else f" ({self.on}, compiled for and not run)"
+
+    def _divided(self) -> str:
+        if self.mesh is None:
+            return ""
+        sizes = " x ".join(f"{size} {name}" for name, size in self.mesh.items())
+        rules = ", ".join(f"{pattern} {tuple(spec)}" for pattern, spec in (self.partition or {}).items())
+        return f" ({sizes}, divided by {rules})"
 
     def _time(self) -> str:
         said = sorted({group.cost.said_of_seconds for group in self.groups if group.cost is not None})
@@ -69,7 +83,7 @@ class Plan(NamedTuple):
                 "settings": group.settings,
                 "held": group.held,
                 "chunk": f"{group.chunk} {_HOW[group.mapping]}",
-                "at rest": _size(group.lane_bytes),
+                "at rest": _resting(group),
                 "in training": _size(group.temporary_bytes),
                 "FLOP a setting": group.flops,
                 "time": _duration(group.seconds),
@@ -82,15 +96,15 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"{sum(group.settings for group in self.groups)} settings in {len(self.groups)} program(s) on "
-            f"{self.devices} device(s){self._where()}, {self.segments} segments each: {self._time()} after "
-            f"{self.compile_seconds:.1f} s of compilation"
+            f"{self.devices} device(s){self._divided()}{self._where()}, {self.segments} segments each: {self._time()} "
+            f"after {self.compile_seconds:.1f} s of compilation"
         ]
         for group in self.groups:
             static = "".join(f"{name} = {shown(value)}, " for name, value in group.static.items())
             lines.append(
                 f"  {static}{group.settings} settings, {group.held} held, "
                 f"{group.chunk} {_HOW[group.mapping]} on a device: "
-                f"{_size(group.lane_bytes)} a setting at rest, {_size(group.temporary_bytes)} a device in training, "
+                f"{_resting(group)}, {_size(group.temporary_bytes)} a device in training, "
                 f"{group.flops:.3g} FLOP a setting, {_duration(group.seconds)}"
             )
             lines += [f"    {name}: {value}" for name, value in _counted(group).items()]
@@ -119,6 +133,12 @@ class PlanConfig(SweepConfig):
         if self.on is not None and self.devices is not None:
             raise ValueError("devices must be None with on, which names the devices to compile for")
         super().__post_init__()
+
+    def _devices(self) -> tuple[Device, ...]:
+        if self.on is not None and self.mesh is not None:
+            check_count(sizes_of(self.mesh), target_of(self.on).count)
+            return tuple(jax.local_devices())
+        return super()._devices()
 
 
 @configured(PlanConfig)
@@ -162,7 +182,14 @@ def plan(config: PlanConfig) -> Plan:
     segments = len(config.evaluated)
     groups = tuple(_plan(group, segments) for group in runner.groups)
     seconds = sum(group.trace_seconds + group.compile_seconds for group in runner.groups)
-    return Plan(groups, len(devices_of(config)), segments, seconds)
+    return Plan(groups, len(devices_of(config)), segments, seconds, None, *_division(config))
+
+
+def _division(config: PlanConfig) -> tuple[dict[str, int] | None, dict[str, PartitionSpec] | None]:
+    """The mesh and the partition, where a setting is divided."""
+    if not config.partition or config.mesh is None:
+        return None, None
+    return sizes_of(config.mesh), dict(config.partition)
 
 
 def _plan(group: Group, segments: int) -> GroupPlan:
@@ -178,6 +205,7 @@ def _plan(group: Group, segments: int) -> GroupPlan:
         flops=group.flops * segments,
         seconds=seconds_of_a_call(group)[0] * calls,
         slow_convolutions=group.used[0].platform == "cpu" and group.convolves,
+        device_bytes=None if group.device_bytes == group.lane_bytes else group.device_bytes,
     )
 
 
@@ -185,11 +213,12 @@ def _compiled(config: PlanConfig, target: Target) -> Plan:
     """The plan of a sweep on devices that it is only compiled for."""
     check_task(config)
     asked, segments = requests(config), len(config.evaluated)
+    rows = target.count if config.mesh is None else sizes_of(config.mesh)[LANES]
     with asking_for(config.settings.columns), explained():
         found = answers(asked, target)
     groups = []
     for request, answer in zip(asked, found, strict=True):
-        calls = -(-request.settings // (target.count * answer.chunk)) * segments
+        calls = -(-request.settings // (rows * answer.chunk)) * segments
         lanes = answer.chunk if answer.mapping == "vmap" else 1
         groups.append(
             GroupPlan(
@@ -200,13 +229,20 @@ def _compiled(config: PlanConfig, target: Target) -> Plan:
                 mapping=answer.mapping,
                 lane_bytes=answer.lane_bytes,
                 temporary_bytes=answer.temporary_bytes,
-                flops=answer.cost.flops / lanes * config.steps,
+                flops=answer.cost.flops / lanes * config.steps * (target.count // rows),
                 seconds=answer.cost.seconds * (answer.chunk / lanes) * config.eval_every * calls,
                 cost=answer.cost,
                 fits=answer.fits,
+                device_bytes=None if answer.device_bytes == answer.lane_bytes else answer.device_bytes,
             )
         )
-    return Plan(tuple(groups), target.count, segments, sum(each.compile_seconds for each in found), config.on)
+    seconds = sum(each.compile_seconds for each in found)
+    return Plan(tuple(groups), target.count, segments, seconds, config.on, *_division(config))
+
+
+def _resting(group: GroupPlan) -> str:
+    text = f"{_size(group.lane_bytes)} a setting at rest"
+    return text if group.device_bytes is None else f"{text}, {_size(group.device_bytes)} of it on a device"
 
 
 def _counted(group: GroupPlan) -> dict[str, str]:
@@ -218,7 +254,7 @@ def _counted(group: GroupPlan) -> dict[str, str]:
     told = {
         "fit": f"{group.fits} settings at the same time",
         "a step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products and "
-        f"{cost.copies} copies, {len(cost.transposes)} transposes",
+        f"{cost.copies} copies, {len(cost.transposes)} transposes{_exchanges(cost)}",
         "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.intensity:.3g} FLOP/B",
     }
     if cost.bounds:
@@ -230,6 +266,10 @@ def _counted(group: GroupPlan) -> dict[str, str]:
             "products; by the compiler, not measured"
         )
     return told
+
+
+def _exchanges(cost: Cost) -> str:
+    return f", {cost.collectives} exchanges between devices" if cost.collectives else ""
 
 
 def _brief_time(seconds: float) -> str:

@@ -102,6 +102,18 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             ``jax.default_matmul_precision`` takes it: "highest" is float32 also on a TPU and on tensor cores, where the
             default is faster and coarser. A sweep resumes only with the same. None leaves it to JAX's configuration.
         devices: what to run on; by default all local devices.
+        mesh: for settings that are larger than a device: the number of devices over which the settings are spread
+            ("lanes") and over which each of them is divided, such as ``{"lanes": 4, "model": 2}``, or a
+            ``jax.sharding.Mesh`` with an axis "lanes". XLA puts the exchanges between devices into the program. A sweep
+            resumes only with the same mesh and partition.
+        partition: which axes of the parameters are divided, by path patterns:
+            ``{"**/up/kernel": PartitionSpec(None, "model"), "**/down/kernel": PartitionSpec("model")}``, without an
+            axis for the settings. Of several patterns the longest wins; parameters that none matches lie whole on each
+            device. Moments of the optimizer and what else has the path and the shape of a parameter in it are divided
+            as it is, and so are parameters that are not trained.
+        rest: where the settings lie that do not train at the moment: on the "device", or in the memory of the "host",
+            which then bounds how many are held. With "host" each call takes its settings to the devices and back; they
+            have the same bits.
         executor: where the lanes train: "ray", ``sweep.Ray``, ``sweep.Futures`` or an executor of
             ``concurrent.futures``; None trains in this process. The table and its decisions stay in this process, and
             the result has the bits of one process with as many devices of the workers' kind as there are shards.

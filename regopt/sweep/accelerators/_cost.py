@@ -10,9 +10,11 @@ from regopt.sweep.accelerators._targets import Speed
 FREE = {  # instructions that run no kernel
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"),
     *("opt-barrier", "domain", "add-dependency", "copy-done", "slice-done", "async-done", "async-update", "iota"),
+    *("all-reduce-done", "all-gather-done", "collective-permute-done"),
 }
 READS_PART = {"dynamic-slice", "gather", "slice"}
 PRODUCTS = {"dot", "convolution"}
+COLLECTIVES = ("all-", "reduce-scatter", "collective-", "ragged-all-to-all")
 LIBRARY = re.compile(r"gemm|__cublas|__cudnn\$conv")  # calls that multiply matrices
 
 
@@ -28,6 +30,7 @@ class Cost(NamedTuple):
     estimate: float | None  # seconds, the compiler's own estimate; None where it gives none
     estimate_of_products: float | None  # of it, seconds of the kernels with a matrix product
     bounds: dict[str, float]  # seconds at least, by what takes them; empty where nothing is known of the device
+    collectives: int = 0  # of the kernels, those that exchange data between devices, as where a setting is divided
 
     @property
     def intensity(self) -> float:
@@ -95,6 +98,7 @@ def cost_of(
         estimate,
         of_products,
         bounds,
+        sum(times for times, _, kernel in found if kernel.opcode.startswith(COLLECTIVES)),
     )
 
 

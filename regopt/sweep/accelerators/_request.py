@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from regopt._core.keys import split_key
 from regopt._core.types import Device, Tree
@@ -17,8 +18,9 @@ from regopt.sweep.accelerators._targets import Target
 from regopt.sweep.engine._compile import Programs, compile_programs
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._devices import bytes_of
-from regopt.sweep.engine._form import Form, Mapped, abstract
-from regopt.sweep.engine._memory import lanes_at_rest, memory_limit, resting_room, temporary_bytes
+from regopt.sweep.engine._form import Form, Mapped, Rest, form_of
+from regopt.sweep.engine._layout import arranged, sizes_of
+from regopt.sweep.engine._memory import memory_limit, resting_room, temporary_bytes
 from regopt.sweep.engine._prepare import recipes
 from regopt.sweep.engine._program import entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
@@ -40,6 +42,9 @@ class Request(NamedTuple):
     slots: int | None
     chunk: int | None
     mapping: Mapped | None
+    mesh: dict[str, int] | None  # sizes by axis
+    partition: dict[str, PartitionSpec] | None
+    rest: Rest
 
 
 class Answer(NamedTuple):
@@ -50,6 +55,7 @@ class Answer(NamedTuple):
     mapping: Mapped
     fits: int  # lanes that could train at the same time on all devices
     lane_bytes: int
+    device_bytes: int  # of it, on one device
     temporary_bytes: int
     compile_seconds: float
     cost: Cost
@@ -76,24 +82,28 @@ def requests(config: SweepConfig) -> list[Request]:
         mapping = None if config.mapping == "measured" else config.mapping
         share = len(indices) / len(settings)
         sizes = len(indices), share
-        found.append(Request(recipe, *sizes, own, block, constants, config.slots, config.chunk, mapping))
+        mesh = None if config.mesh is None else sizes_of(config.mesh)
+        partition = None if config.partition is None else dict(config.partition)
+        how = config.slots, config.chunk, mapping, mesh, partition, config.rest
+        found.append(Request(recipe, *sizes, own, block, constants, *how))
     return found
 
 
 def compiled(request: Request, devices: tuple[Device, ...]) -> tuple[Form, Programs]:
     """The programs of a group, compiled for devices."""
     lane = (lane_shapes(request.recipe, request.shared.keys, request.constants), entry_of(request.constants))
-    capacity = lanes_at_rest(request.settings, request.slots, request.share, bytes_of(lane), devices)
-    form = Form(
+    form = form_of(
         request.recipe,
-        devices,
-        abstract(request.shared),
-        abstract(request.block),
-        abstract(lane),
-        capacity,
+        arranged(devices, request.mesh, request.partition),
+        request.shared,
+        request.block,
+        lane,
+        request.settings,
+        request.slots,
         request.chunk,
         request.mapping,
         request.share,
+        request.rest,
     )
     return form, compile_programs(form)
 
@@ -110,24 +120,26 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
         The memory and the cost of its programs.
     """
     form, programs = compiled(request, devices)
-    lane_bytes, temporary = bytes_of(form.lane.leaves), temporary_bytes(programs.segment)
+    temporary, rows = temporary_bytes(programs.segment), form.layout.rows
     in_turn = programs.mapping == "map"
     cost = cost_of(
         programs.segment,
-        _step_flops(request, 1 if in_turn else programs.chunk),
+        _step_flops(request, 1 if in_turn else programs.chunk) / form.layout.parts,
         request.recipe.eval_every,
         target.speed,
         _operands(target, request.recipe.default_matmul_precision),
         inner=in_turn,
     )
-    room = _room(devices) - bytes_of(form.shared.leaves) - (temporary if in_turn else 0)
-    fits = int(room / (lane_bytes + (0 if in_turn else temporary / programs.chunk)))
+    shared = form.layout.bytes_on_device(form.shared.leaves, form.shared.specs)
+    room = _room(devices) - shared - (temporary if in_turn else 0)
+    fits = int(room / (form.lane_bytes + (0 if in_turn else temporary / programs.chunk)))
     return Answer(
-        min(form.capacity * len(devices), request.settings),
+        min(form.capacity * rows, request.settings),
         programs.chunk,
         programs.mapping,
-        max(fits, 0) * len(devices),
-        lane_bytes,
+        max(fits, 0) * rows,
+        bytes_of(form.lane.leaves),
+        form.lane_bytes,
         temporary,
         programs.trace_seconds + programs.compile_seconds,
         cost,

@@ -59,6 +59,12 @@ def check_mapping(mapping: object) -> None:
         raise ValueError(f'mapping must be "vmap", "map" or "measured", got {brief(mapping)}')
 
 
+def check_rest(rest: object) -> None:
+    """It is one of the places where settings lie that do not train."""
+    if not (isinstance(rest, str) and rest in ("device", "host")):
+        raise ValueError(f'rest must be "device" or "host", got {brief(rest)}')
+
+
 def check_precision(precision: object) -> None:
     """Check that the precision is None, or one that ``jax.default_matmul_precision`` takes."""
     if precision is None:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from regopt._core.io import digest_json, environment
 from regopt._core.types import Device, Tree
-from regopt.sweep.engine._devices import bytes_of, mesh_of, once_on, spread_over
 from regopt.sweep.engine._evaluation import Call, Evaluation
 from regopt.sweep.engine._executables import Begun, Compiled, Executables, Recent
 from regopt.sweep.engine._form import Form, Mapped
@@ -115,13 +114,12 @@ def _name(make: Callable[..., object], form: Form) -> Hashable | None:
         hash(form)
     except TypeError:
         return None
-    return make, form, tuple(environment(list(form.devices))["options"].items())
+    return make, form, tuple(environment(list(form.layout.devices))["options"].items())
 
 
 def compile_programs(form: Form, executables: Executables | None = None) -> Programs:
     """Compile the programs of a form, at the chunk asked for or at one that fits cache and memory."""
-    spread, same = spread_over(form.devices), once_on(form.devices)
-    devices = len(form.devices)
+    mesh, rows = form.layout.mesh, form.layout.rows
 
     def compile_at(lanes: int):
         made[lanes] = _compiled_segment(dataclasses.replace(form, chunk=lanes), executables)
@@ -140,9 +138,9 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         compile_at(chunk)
     segment = made[chunk]
     form = dataclasses.replace(form, mapping="map" if segment.each is one_by_one else "vmap")
-    buffer, constants = form.lane.tree(spread, devices * form.capacity)
-    ids = jax.ShapeDtypeStruct((devices * chunk,), jnp.int32, sharding=spread)
-    given, keys = form.lane.tree(spread, devices * chunk)[1], form.shared.tree(same).keys
+    buffer, constants = form.lane.tree(mesh, rows * form.entries(chunk))
+    ids = jax.ShapeDtypeStruct((rows * chunk,), jnp.int32, sharding=form.layout.spread)
+    given, keys = form.lane.tree(mesh, rows * chunk)[1], form.shared.tree(mesh).keys
     start = _begun(build_start, form, executables, buffer, constants, ids, given, keys, lanes=chunk).wait()
     evaluation = _evaluation(form, chunk, segment)
     digests = {"segment": segment.digest, "start": start.digest}
@@ -155,7 +153,7 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         "map" if segment.each is one_by_one else "vmap",
         segment.program,
         start.program,
-        build_predict(form.recipe, mesh_of(form.devices), segment.each),
+        build_predict(form.recipe, mesh, segment.each),
         digests,
         sum(trace for trace, _ in seconds),
         sum(compiling for _, compiling in seconds),
@@ -170,22 +168,22 @@ def _evaluation(form: Form, chunk: int, segment: Compiled) -> Evaluation | None:
     """The programs that evaluate calls of a form, where validation data stream."""
     if form.batch is None:
         return None
-    spread, same = spread_over(form.devices), once_on(form.devices)
-    buffer, constants = form.lane.tree(spread, len(form.devices) * form.capacity)
-    ids = jax.ShapeDtypeStruct((len(form.devices) * chunk,), jnp.int32, sharding=spread)
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=same)
+    mesh, layout = form.layout.mesh, form.layout
+    buffer, constants = form.lane.tree(mesh, layout.rows * form.entries(chunk))
+    ids = jax.ShapeDtypeStruct((layout.rows * chunk,), jnp.int32, sharding=layout.spread)
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=layout.same)
     _, outcome = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread), segment.program.out_info
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.spread), segment.program.out_info
     )
-    call = Call(buffer, constants, ids, step, form.shared.tree(same), outcome)
-    return Evaluation(form.recipe, mesh_of(form.devices), segment.each, call, form.batch.tree(same))
+    call = Call(buffer, constants, ids, step, form.shared.tree(mesh), outcome)
+    return Evaluation(form.recipe, mesh, segment.each, call, form.batch.tree(mesh))
 
 
-def _room_of(form: Form) -> tuple[int, float, Device, float, bool]:
+def _room_of(form: Form) -> tuple[int, float, Device, float, bool, bool]:
     """The facts that decide how many lanes a call may have, as ``first_chunk`` takes them."""
-    lane_bytes = bytes_of(form.lane.leaves)
-    others = bytes_of(form.shared.leaves) + form.capacity * lane_bytes * (1 / form.share - 1)
-    return form.capacity, lane_bytes, form.devices[0], others, form.mapping == "map"
+    others, stays = form.layout.bytes_on_device(form.shared.leaves, form.shared.specs), form.rest == "device"
+    others += form.capacity * form.lane_bytes * (1 / form.share - 1) if stays else 0
+    return form.capacity, form.lane_bytes, form.layout.devices[0], others, stays, form.mapping == "map"
 
 
 def _within(form: Form) -> int:
@@ -201,12 +199,11 @@ def _compiled_segment(form: Form, executables: Executables | None = None) -> Com
 
 def _begun_segment(form: Form, executables: Executables | None) -> Begun:
     assert form.chunk is not None
-    spread, same = spread_over(form.devices), once_on(form.devices)
-    devices = len(form.devices)
-    buffer, constants = form.lane.tree(spread, devices * form.capacity)
-    ids = jax.ShapeDtypeStruct((devices * form.chunk,), jnp.int32, sharding=spread)
-    step, shared = jax.ShapeDtypeStruct((), jnp.int32, sharding=same), form.shared.tree(same)
-    block = form.block.tree(same)
+    mesh, rows = form.layout.mesh, form.layout.rows
+    buffer, constants = form.lane.tree(mesh, rows * form.entries(form.chunk))
+    ids = jax.ShapeDtypeStruct((rows * form.chunk,), jnp.int32, sharding=form.layout.spread)
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=form.layout.same)
+    shared, block = form.shared.tree(mesh), form.block.tree(mesh)
     return _begun(build_segment, form, executables, buffer, constants, ids, step, shared, block, lanes=form.chunk)
 
 
@@ -222,19 +219,19 @@ def _begun(
     Its lanes run one after the other where that is asked for, where the program says so, and where batches of LAPACK
     calls could block each other.
     """
-    began, mesh = time.perf_counter(), mesh_of(form.devices)
+    began = time.perf_counter()
     each: Each = one_by_one if form.mapping == "map" else jax.vmap
-    traced = build(form.recipe, mesh, each).trace(*arguments)
-    chooses = form.mapping is None and form.devices[0].platform == "cpu"
+    traced = build(form.recipe, form.layout.mesh, each, form.parts).trace(*arguments)
+    chooses = form.mapping is None and form.layout.devices[0].platform == "cpu"
     if chooses and runs_best_alone(traced, form.recipe.eval_every, lanes):
-        alone = build(form.recipe, mesh, one_by_one).trace(*arguments)
+        alone = build(form.recipe, form.layout.mesh, one_by_one, form.parts).trace(*arguments)
         if not shares_work(traced, alone, form.recipe.eval_every, lanes):
             each, traced = one_by_one, alone
     lowered = traced.lower()
     text = lowered.as_text()
     if each is not one_by_one and decomposes_batches(text):
         each = one_by_one
-        lowered = build(form.recipe, mesh, each).lower(*arguments)
+        lowered = build(form.recipe, form.layout.mesh, each, form.parts).lower(*arguments)
         text = lowered.as_text()
     calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
     seconds = time.perf_counter() - began

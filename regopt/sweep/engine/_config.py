@@ -15,6 +15,7 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from regopt._core.checks import check_key
 from regopt._core.io import JsonObject, digest_json
@@ -28,6 +29,8 @@ from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.engine._callbacks import Callback
 from regopt.sweep.engine._code import code_digest
+from regopt.sweep.engine._form import Rest
+from regopt.sweep.engine._layout import check_count, check_mesh, check_partition
 from regopt.sweep.engine._streams import Evaluated, Stream, as_evaluated, as_stream, sample_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
@@ -91,6 +94,9 @@ class SweepConfig:
     mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
     default_matmul_precision: str | None = field(default=None, metadata=_checked(checks.check_precision))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
+    mesh: Mesh | Mapping[str, int] | None = field(default=None, metadata=_checked(check_mesh))
+    partition: Mapping[str, PartitionSpec] | None = None
+    rest: Rest = field(default="device", metadata=_checked(checks.check_rest))
     executor: Literal["ray"] | HasPool | Submits | None = None
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))
@@ -109,6 +115,13 @@ class SweepConfig:
             raise ValueError(f'chunk must be None where the mapping is "measured", got {self.chunk}')
         if self.executor is not None and self.devices is not None:
             raise ValueError("devices must be None with an executor, whose workers compute on their own first device")
+        check_partition(self.mesh, self.partition)
+        if self.mesh is not None and self.executor is not None:
+            raise ValueError("mesh must be None with an executor, whose workers compute on their own first device")
+        if self.rest != "device" and self.executor is not None:
+            raise ValueError(
+                f'rest must be "device" with an executor, whose workers keep their lanes, got {self.rest!r}'
+            )
         checks.check_changes(self.scheduler, self.settings, self.patience)
         if self.extend and self.out is None:
             raise ValueError("extend needs the folder of a sweep: pass out")
@@ -116,6 +129,8 @@ class SweepConfig:
         resolved: dict[str, Any] = {}
         checks.check_stream(self.stream, self.resamples)
         checks.check_evaluated(self.evaluated_batches, self.settings)
+        if self.partition and self.evaluated_batches is not None:
+            raise ValueError("partition needs data.validation as arrays in memory, got data that stream")
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "eval_batches", "slots", "chunk"):
             size = getattr(self, name)
             resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
@@ -126,9 +141,20 @@ class SweepConfig:
             found = checks.as_folds(self.settings, self.data, resolved["key"], self.resamples)
             resolved["resamples"], resolved["held_out"] = found
         resolved["mode"] = monitored(self.task, self.monitor, self.mode, lambda: self._first_metrics(resolved["key"]))
-        resolved["devices"] = tuple(jax.local_devices() if self.devices is None else self.devices)
+        resolved["devices"] = self._devices()
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
+
+    def _devices(self) -> tuple[Device, ...]:
+        """Those that are given, those of the mesh, or all."""
+        if isinstance(self.mesh, Mesh):
+            if self.devices is not None:
+                raise ValueError("devices must be None with a jax.sharding.Mesh, which has its own")
+            return tuple(self.mesh.devices.flat)
+        devices = tuple(jax.local_devices() if self.devices is None else self.devices)
+        if self.mesh is not None:
+            check_count(self.mesh, len(devices))
+        return devices
 
     def _first_metrics(self, key: Key) -> dict[str, jax.Array]:
         """The metrics of the first setting, for their names."""

@@ -8,7 +8,7 @@ from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 
 
 def counted_flops(
-    recipe: Recipe, lane: Lane, own: Constants, shared: Shared, feed: Tree, segment: jax.stages.Compiled, chunk: int
+    recipe: Recipe, lane: Lane, own: Constants, shared: Shared, feed: Tree, segment: jax.stages.Compiled, chunk: float
 ) -> float:
     """The FLOP of one segment of a lane; NaN where they are not counted.
 
@@ -21,7 +21,7 @@ def counted_flops(
         shared: what all lanes read.
         feed: the form of a block of batches, where the data stream, else None.
         segment: the program of a call.
-        chunk: lanes of a device in it.
+        chunk: lanes of a device in it, a fraction where a lane is divided.
     """
 
     def train(state, batch, key, own, frozen):

@@ -1,13 +1,12 @@
-"""The devices of a sweep: one for each core of a CPU, and the placement of arrays on a row of devices."""
+"""One CPU device for each core, and what the files on the placement of arrays share."""
 
 import os
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from regopt._core.numerics import check_whole
-from regopt._core.types import Device, Tree
+from regopt._core.types import Tree
 
 LANES = "lanes"  # name of the mesh axis
 
@@ -54,26 +53,6 @@ def use_all_cores(count: int | None = None) -> int:
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def mesh_of(devices: tuple[Device, ...]) -> Mesh:
-    """The devices in a row, with the lanes along it."""
-    return Mesh(np.array(devices), (LANES,))
-
-
-def spread_over(devices: tuple[Device, ...]) -> NamedSharding:
-    """The sharding that spreads the first axis over the devices."""
-    return NamedSharding(mesh_of(devices), PartitionSpec(LANES))
-
-
-def once_on(devices: tuple[Device, ...]) -> NamedSharding:
-    """The sharding that has the whole array on each device."""
-    return NamedSharding(mesh_of(devices), PartitionSpec())
-
-
-def on_each(devices: tuple[Device, ...], tree: Tree) -> Tree:
-    """The arrays of a tree, once on each device."""
-    return jax.device_put(tree, once_on(devices))
 
 
 def bytes_of(tree: Tree) -> int:

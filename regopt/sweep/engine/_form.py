@@ -1,43 +1,58 @@
-"""The form of a group: what its programs are compiled for, and the shapes of their arguments."""
+"""What the programs of a group are compiled for: shapes, and how they lie on the devices."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import jax
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from regopt._core.types import Device, PyTreeDef, Tree
-from regopt.sweep.engine._recipe import Recipe
+from regopt._core.types import PyTreeDef, Tree
+from regopt.sweep.engine._devices import LANES, bytes_of
+from regopt.sweep.engine._layout import WHOLE, Layout
+from regopt.sweep.engine._memory import host_room, lanes_at_rest, resting_room
+from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, parameters_of
 
 Mapped: TypeAlias = Literal["vmap", "map"]
+Rest: TypeAlias = Literal["device", "host"]
 
 
 class Abstract(NamedTuple):
-    """The shapes and dtypes of a tree of arrays, hashable."""
+    """The shapes and dtypes of a tree of arrays, and how each lies on the devices, hashable."""
 
     structure: PyTreeDef
     leaves: tuple[jax.ShapeDtypeStruct, ...]
+    specs: tuple[PartitionSpec, ...]  # without the axis of the lanes
 
-    def tree(self, sharding: NamedSharding, *leading: int) -> Tree:
-        """The tree of shapes on devices, with leading axes put before them."""
+    def tree(self, mesh: Mesh, *lanes: int) -> Tree:
+        """The tree of shapes on devices, with an axis of so many lanes before them, if a number is given."""
+        axes = (LANES,) * len(lanes)
         return self.structure.unflatten(
-            jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype, sharding=sharding) for leaf in self.leaves
+            jax.ShapeDtypeStruct(
+                (*lanes, *leaf.shape), leaf.dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes, *spec))
+            )
+            for leaf, spec in zip(self.leaves, self.specs, strict=True)
         )
 
+    def shardings(self, mesh: Mesh, *lanes: int) -> Tree:
+        """The shardings of that tree."""
+        return jax.tree.map(lambda x: x.sharding, self.tree(mesh, *lanes))
 
-def abstract(tree: Tree) -> Abstract:
-    """The shapes of a tree of arrays, or of shapes."""
+
+def abstract(tree: Tree, specs: Sequence[PartitionSpec] | None = None) -> Abstract:
+    """The shapes of a tree of arrays, or of shapes, which lie whole on each device where there are no specs."""
     leaves, structure = jax.tree.flatten(tree)
-    return Abstract(structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
+    forms = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    return Abstract(structure, forms, (WHOLE,) * len(leaves) if specs is None else tuple(specs))
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """The form that a group's programs are compiled for: equal forms have the same programs.
+    """What a group's programs are compiled for: equal forms have the same programs.
 
     Attributes:
-        recipe: the recipe by which the lanes train.
-        devices: what they run on.
+        recipe: how the lanes train.
+        layout: of the lanes on the devices.
         shared: shapes of what all lanes read.
         block: shapes of the batches of a segment, where the data stream; no leaves elsewhere.
         lane: shapes of a lane and of its constants.
@@ -45,11 +60,12 @@ class Form:
         chunk: lanes of a device in one call; None measures what fits.
         mapping: how they run: "vmap" all at once, "map" one after the other; None chooses by the program.
         share: of the sweep's settings, those of this group: so much of the memory is for it.
+        rest: where the lanes lie that do not train.
         batch: shapes of the first validation batch, where they stream; None elsewhere.
     """
 
     recipe: Recipe
-    devices: tuple[Device, ...]
+    layout: Layout
     shared: Abstract
     block: Abstract
     lane: Abstract
@@ -57,4 +73,65 @@ class Form:
     chunk: int | None
     mapping: Mapped | None
     share: float
+    rest: Rest = "device"
     batch: Abstract | None = None
+
+    def entries(self, chunk: int) -> int:
+        """The lanes in the buffer that a program takes, on each row of devices, if it trains so many."""
+        return self.capacity if self.rest == "device" else chunk
+
+    @property
+    def lane_bytes(self) -> int:
+        """The bytes of a lane at rest, on one device of those that it lies on."""
+        return self.layout.bytes_on_device(self.lane.leaves, self.lane.specs)
+
+    @property
+    def parts(self) -> Tree:
+        """The specs of a lane; None where it lies on one device."""
+        return self.lane.structure.unflatten(self.lane.specs)[0] if self.layout.parts > 1 else None
+
+
+def form_of(
+    recipe: Recipe,
+    layout: Layout,
+    shared: Shared,
+    block: Tree,
+    lane: tuple[Lane, Constants],
+    settings: int,
+    slots: int | None,
+    chunk: int | None,
+    mapping: Mapped | None,
+    share: float,
+    rest: Rest = "device",
+    batch: Tree = None,
+) -> Form:
+    """What the programs of a group are compiled for.
+
+    Args:
+        recipe: how the lanes train.
+        layout: of the lanes.
+        shared: what all of them read, or its shapes.
+        block: the batches of a segment, where the data stream, or their shapes.
+        lane: shapes of a lane and of its constants.
+        settings: number of lanes.
+        slots: lanes that lie on the devices at the same time; None for all, or as many as fit.
+        chunk: lanes of a device in one call; None measures what fits.
+        mapping: how they run; None chooses by the program.
+        share: of the sweep's settings, those of this group: so much of the memory is for it.
+        rest: where the lanes lie that do not train.
+        batch: the first validation batch, where they stream, or its shapes.
+
+    Returns:
+        The form.
+    """
+    lane_specs, frozen_specs = layout.specs(lane[0], parameters_of(lane[0]), shared.frozen)
+    shared_specs = [*[WHOLE] * len(jax.tree.leaves(shared._replace(frozen=None))), *frozen_specs]
+    form = abstract(lane, [*lane_specs, *[WHOLE] * len(jax.tree.leaves(lane[1]))])
+    lane_bytes, room = bytes_of(lane), host_room()
+    if rest == "device":
+        lane_bytes = layout.bytes_on_device(form.leaves, form.specs) * layout.parts
+        room = resting_room(list(layout.devices))
+    capacity = lanes_at_rest(settings, slots, lane_bytes, share * room, layout.rows)
+    forms = abstract(shared, shared_specs), abstract(block), form
+    first = None if batch is None else abstract(batch)
+    return Form(recipe, layout, *forms, capacity, chunk, mapping, share, rest, first)

@@ -7,19 +7,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.types import Device, Tree
+from regopt._core.types import Tree
 from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Segments, programs_for
 from regopt.sweep.engine._counting import counted_flops
-from regopt.sweep.engine._devices import bytes_of, once_on, spread_over
+from regopt.sweep.engine._devices import bytes_of
+from regopt.sweep.engine._entries import entry
 from regopt.sweep.engine._evaluation import Call
 from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
-from regopt.sweep.engine._form import Form, Mapped, abstract
-from regopt.sweep.engine._memory import lanes_at_rest, temporary_bytes
+from regopt.sweep.engine._form import Mapped, Rest, form_of
+from regopt.sweep.engine._layout import Layout
+from regopt.sweep.engine._memory import temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
+from regopt.sweep.engine._recipe import (
+    Constants,
+    Held,
+    Lane,
+    Recipe,
+    Report,
+    Shared,
+    as_number,
+    one_behind,
+)
 from regopt.sweep.engine._work import price_of
 
 
@@ -30,9 +41,9 @@ class Group:
         recipe: the recipe by which they train.
         numbers: the traced columns, each ``[lanes]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
-        shared: what all lanes read, on the devices (``on_each``).
+        shared: what all lanes read, on the devices but for what is frozen.
         executables: the programs of all groups.
-        devices: the devices to run on.
+        layout: of the lanes on the devices.
         chunk: lanes of a device in one call; None measures what fits.
         slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
         packed: whether calls are filled with whoever trains; else each lane has a seat of its own.
@@ -44,6 +55,7 @@ class Group:
     """
 
     hears_signals = True  # see ``one_behind``
+    rest: Rest = "device"
 
     def __init__(
         self,
@@ -52,7 +64,7 @@ class Group:
         indices: np.ndarray,
         shared: Shared,
         executables: Executables,
-        devices: tuple[Device, ...],
+        layout: Layout,
         chunk: int | None,
         slots: int | None = None,
         packed: bool = False,
@@ -61,25 +73,26 @@ class Group:
         feed: Feed | None = None,
         validation: ValidationFeed | None = None,
     ):
-        self._packed = packed
-        self.indices = indices
-        self.used, self.devices = list(devices), len(devices)
-        self._spread, self._same = spread_over(devices), once_on(devices)
+        self._packed, self.indices = packed, indices
+        self._layout, self.used, self.devices = layout, layout.devices, layout.rows
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self.recipe, self._shared, self._executables = recipe, shared, executables
+        self.recipe, self._executables = recipe, executables
         self._feed, self._validation = feed, validation
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
-        self._take_over = build_take_over(self._spread)
         given = self._given(np.zeros(1, int))
         self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
-        check_leaves(self._shapes[0].state, len(devices))
+        check_leaves(self._shapes[0].state, len(layout.devices))
         self.lane_bytes = bytes_of(self._shapes)
-        self.capacity = lanes_at_rest(len(indices), slots, share, self.lane_bytes, devices)
-        shapes = abstract(shared), abstract(None if feed is None else feed.form), abstract(self._shapes)
-        batch = None if validation is None else abstract(validation.form)
-        self.form = Form(recipe, devices, *shapes, self.capacity, chunk, mapping, share, batch)
+        arrays = shared, None if feed is None else feed.form, self._shapes, len(indices)
+        batch = None if validation is None else validation.form
+        self.form = form_of(recipe, layout, *arrays, slots, chunk, mapping, share, self.rest, batch)
+        self.capacity, self.device_bytes = self.form.capacity, self.form.lane_bytes
+        at_rest = self.form.shared.shardings(layout.mesh).frozen
+        self._shared = shared._replace(frozen=jax.device_put(shared.frozen, at_rest))
+        self._spread = self.form.lane.shardings(layout.mesh, self.size)  # of the buffer and the constants
+        self._take_over = build_take_over(*self._spread)
 
     def compile(self) -> Self:
         """Make the programs."""
@@ -92,10 +105,9 @@ class Group:
         self._evaluation, self.in_flight = programs.evaluation, False
         self._may_raise = programs.calls_back or self._validation is not None  # a call, once it has consumed the buffer
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
-        self.segment_seconds = programs.segment_seconds
         names = self._segment.out_info[1].names
         self.metrics = list(names[0]) if self._evaluation is None else self._evaluation.metrics
-        self.temporary_bytes = temporary_bytes(self._segment)
+        self.segment_seconds, self.temporary_bytes = programs.segment_seconds, temporary_bytes(self._segment)
         return self
 
     @property
@@ -111,8 +123,8 @@ class Group:
     @property
     def flops(self) -> float:
         """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not."""
-        feed = None if self._feed is None else self._feed.form
-        return counted_flops(self.recipe, *self._shapes, self._shared, feed, self._segment, self.chunk)
+        feed, lanes = None if self._feed is None else self._feed.form, self.chunk / self._layout.parts
+        return counted_flops(self.recipe, *self._shapes, self._shared, feed, self._segment, lanes)
 
     @property
     def convolves(self) -> bool:
@@ -128,8 +140,7 @@ class Group:
         """Hold no lane, so that all wait for a place; arrays that were held before stay as they are."""
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
         buffer, constants = build_empty(self._shapes, self.size, self._spread)
-        self.numbers = dict(self._numbers)
-        self.in_flight = False
+        self.numbers, self.in_flight = dict(self._numbers), False
         self.held = Held(buffer, constants, places)
 
     def collect(self) -> tuple[Tree, Tree]:
@@ -161,7 +172,7 @@ class Group:
     def start(self, lanes: np.ndarray) -> None:
         """Initialise lanes that have a place, before their first step."""
         for ids, owners in self.held.places.calls(lanes):
-            given = jax.device_put(self._given(np.maximum(owners, 0)), self._spread)
+            given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
             buffer, constants, places = self.held
             buffer, constants = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
             self.held = Held(buffer, constants, places)
@@ -184,7 +195,7 @@ class Group:
         that calls Python fails, or a validation batch cannot be read, they are put back to where they were after the
         last report.
         """
-        step = jax.device_put(np.int32(first_step), self._same)
+        step = jax.device_put(np.int32(first_step), self._layout.same)
         block = None if self._feed is None else self._feed.block(first_step)
         before: list[tuple[int, Tree]] = []  # of calls that are not reported: the first seat, the buffer they consume
 
@@ -238,7 +249,7 @@ class Group:
 
     def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
         """The shape and dtype of what ``predict`` gives for one lane."""
-        lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._spread)
+        lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._layout.spread)
         outputs = jax.eval_shape(self._predict, held.buffer, held.constants, lanes, inputs, self._shared.frozen)
         if not hasattr(outputs, "shape"):
             raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
@@ -262,14 +273,12 @@ class Group:
 
     def on_each(self, tree: Tree) -> Tree:
         """The tree, once on each of the devices."""
-        return jax.device_put(tree, self._same)
+        return self._layout.on_each(tree)
 
     def lane(self, held: Held, lane: int) -> Lane:
         """The entry of a lane that is held, with NumPy leaves."""
         at = int(self._at(held.places, np.array([lane]))[0])
-        return jax.tree.map(
-            lambda x: x[at] if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x[at]), held.buffer
-        )
+        return jax.tree.map(lambda x: entry(x, at), held.buffer)
 
     def _at(self, places: Places, lanes: np.ndarray) -> np.ndarray:
         """The entries of lanes in the whole buffer, device after device."""
@@ -281,18 +290,23 @@ class Group:
 
     def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
-        program = self._segments.of(len(ids) // self.devices)
-        buffer, outcome = program(buffer, constants, self._on_devices(ids), step, self._shared, block)
-        if self._evaluation is not None and self._validation is not None:
-            call = Call(buffer, constants, self._on_devices(ids), step, self._shared, outcome)
-            buffer, outcome = self._evaluation.run(call, self._validation.batches())
+        buffer, outcome = self._trained(buffer, constants, ids, step, block)
         self.held = Held(buffer, constants, places)
         return outcome
+
+    def _trained(self, buffer: Tree, constants: Tree, ids: np.ndarray, step: jax.Array, block: Tree):
+        """The buffer after a segment of some of its lanes, which is donated, and their metrics and marks."""
+        program, its = self._segments.of(len(ids) // self.devices), self._on_devices(ids)
+        buffer, outcome = program(buffer, constants, its, step, self._shared, block)
+        if self._evaluation is not None and self._validation is not None:
+            call = Call(buffer, constants, its, step, self._shared, outcome)
+            buffer, outcome = self._evaluation.run(call, self._validation.batches())
+        return buffer, outcome
 
     def _on_devices(self, ids: np.ndarray) -> jax.Array:
         name = ids.tobytes()
         if name not in self._placed:  # the same lanes come back segment after segment
             if len(self._placed) == 1024:
                 self._placed.clear()
-            self._placed[name] = jax.device_put(ids, self._spread)
+            self._placed[name] = jax.device_put(ids, self._layout.spread)
         return self._placed[name]

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 
@@ -23,6 +23,7 @@ def fit_chunk(
     lane_bytes: float,
     device: Device,
     taken: float = 0.0,
+    at_rest: bool = True,
     *,
     one_by_one: Callable[[], bool] = lambda: False,
 ) -> tuple[int, jax.stages.Compiled]:
@@ -40,33 +41,37 @@ def fit_chunk(
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
         one_by_one: tells whether the lanes of a call run one after the other, which may be known only once a program is
             compiled.
+        at_rest: whether the lanes lie on the device between calls; else those of two calls do, while one comes and the
+            other goes.
 
     Returns:
         The chunk and its program.
     """
-    guess, program = _first(compile_at, capacity, _at_most(capacity, lane_bytes, device, taken, one_by_one()))
+    how = capacity, lane_bytes, device, taken, at_rest
+    guess, program = _first(compile_at, capacity, _at_most(*how, one_by_one()))
     if one_by_one():
         return guess, program
-    room = _room(device, capacity * lane_bytes + taken)
-    lane_needs = max(temporary_bytes(program) / guess, 1)
+    room = _room(device, (capacity * lane_bytes if at_rest else 0) + taken)
+    moving = 0 if at_rest or device.platform == "cpu" else 2 * lane_bytes
+    lane_needs = max(temporary_bytes(program) / guess + moving, 1)
     fits = int(room / lane_needs)
     chunk = _evenly(capacity, max(fits, 1))
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
 
 
-def first_chunk(capacity: int, lane_bytes: float, device: Device, taken: float, one_by_one: bool) -> int:
+def first_chunk(capacity: int, lane_bytes: float, device: Device, taken: float, at_rest: bool, one_by_one: bool) -> int:
     """The number of lanes at which ``fit_chunk`` compiles first."""
-    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, one_by_one))
+    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, at_rest, one_by_one))
 
 
-def _at_most(capacity: int, lane_bytes: float, device: Device, taken: float, one_by_one: bool) -> int:
+def _at_most(capacity: int, lane_bytes: float, device: Device, taken: float, at_rest: bool, one_by_one: bool) -> int:
     if device.platform != "cpu":
         return capacity
     at_most = 32 if lane_bytes < 32 * 1024 else 16
     if one_by_one:
         return at_most
     # a lane in training takes its state at least: nothing is compiled that cannot fit
-    return min(at_most, max(int(_room(device, capacity * lane_bytes + taken) / lane_bytes), 1))
+    return min(at_most, max(int(_room(device, (capacity * lane_bytes if at_rest else 0) + taken) / lane_bytes), 1))
 
 
 def _first(
@@ -103,16 +108,21 @@ def _room(device: Device, resting_bytes: float) -> float:
 def resting_room(devices: list[Device]) -> float:
     """Bytes on the devices for lanes at rest: half of their memory."""
     if devices[0].platform == "cpu":
-        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_bytes()) / 2
+        return host_room()
     return len(devices) * memory_limit(devices[0]) / 2
 
 
-def lanes_at_rest(settings: int, slots: int | None, share: float, lane_bytes: int, devices: Sequence[Device]) -> int:
-    """The lanes that lie on a device: of so many slots, or as many as this share of the memory has room for."""
+def host_room() -> float:
+    """Bytes of the host for lanes at rest: half of its memory."""
+    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_bytes()) / 2
+
+
+def lanes_at_rest(settings: int, slots: int | None, lane_bytes: float, room: float, rows: int) -> int:
+    """The lanes of a row of devices that are held: of so many slots, or as many as there is room for on all rows."""
     held = settings if slots is None else min(slots, settings)
     if slots is None:
-        held = max(min(held, int(share * resting_room(list(devices)) / lane_bytes)), 1)
-    return -(-held // len(devices))
+        held = max(min(held, int(room / lane_bytes)), 1)
+    return -(-held // rows)
 
 
 def memory_limit(device: Device) -> float:

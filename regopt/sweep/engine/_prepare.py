@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -16,11 +15,12 @@ from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._compile import begin
 from regopt.sweep.engine._config import Patience, SweepConfig
-from regopt.sweep.engine._devices import on_each
 from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._host import HostGroup
+from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
@@ -35,13 +35,19 @@ def share_data(config: SweepConfig) -> Shared:
     """The arrays that all lanes read, once on each device."""
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)
-    return on_each(devices_of(config), Shared(config.resting, split_key(config.key), resamples, config.held_out))
+    shared = Shared(config.resting, split_key(config.key), resamples, config.held_out)
+    return layout_of(config).on_each(shared)
 
 
 def devices_of(config: SweepConfig) -> tuple[Device, ...]:
     """The devices that a sweep runs on."""
     assert config.devices is not None
     return tuple(config.devices)
+
+
+def layout_of(config: SweepConfig) -> Layout:
+    """How the lanes lie on them."""
+    return arranged(devices_of(config), config.mesh, config.partition)
 
 
 def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.ndarray]]:
@@ -70,10 +76,10 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
 
 
 def frozen_on(config: SweepConfig, recipe: Recipe, indices: np.ndarray) -> Tree:
-    """The parameters of a group that are not trained, once on each device."""
+    """The parameters of a group that are not trained."""
     assert recipe.task.frozen is not None
     numbers = {name: as_number(column[indices[:1]])[0] for name, column in config.settings.numbers.items()}
-    return on_each(devices_of(config), recipe.task.frozen.values(recipe.static_values | numbers))
+    return recipe.task.frozen.values(recipe.static_values | numbers)
 
 
 def prepare(
@@ -97,9 +103,10 @@ def prepare(
         ValueError: the task asks for a name that the settings do not have, a metric has the name of a column, or the
             scheduler needs more settings on the devices than there is room for.
     """
-    settings = config.settings
+    settings, layout = config.settings, layout_of(config)
     scheduler, frozen = config.scheduler, getattr(config.task, "frozen", None)
-    feed, put = None, partial(on_each, devices_of(config))
+    kind = HostGroup if config.rest == "host" else Group
+    feed, put = None, layout.on_each
     if config.stream is not None:
         feed = Feed(config.stream, config.eval_every, config.steps, put)
     batches = config.evaluated_batches
@@ -109,13 +116,13 @@ def prepare(
         own = shared
         if frozen is not None:
             own = shared._replace(frozen=frozen_on(config, recipe, indices))
-        return Group(
+        return kind(
             recipe,
             settings.numbers,
             indices,
             own,
             executables,
-            devices_of(config),
+            layout,
             choice.chunk,
             held,
             packed=scheduler is not None,
@@ -207,6 +214,12 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
     }
     if config.default_matmul_precision is not None:
         arguments["default_matmul_precision"] = config.default_matmul_precision
+    if config.rest != "device":
+        arguments["rest"] = config.rest
+    layout = layout_of(config)
+    if layout.parts > 1:
+        arguments["mesh"] = dict(layout.mesh.shape)
+        arguments["partition"] = {pattern: str(tuple(spec)) for pattern, spec in layout.partition}
     scheduler = None if config.scheduler is None else config.scheduler.decide
     programs = [group.digests for group in groups]
     frozen = [digested_arrays(group.frozen) for group in groups if group.frozen is not None]

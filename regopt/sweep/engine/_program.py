@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import cache, partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax.typing import DTypeLike
 from regopt._core import trees
 from regopt._core.keys import Keys, of_seed
 from regopt._core.training_data import size_of
-from regopt._core.types import Number, Setting, Tree
+from regopt._core.types import Number, PyTreeDef, Setting, Tree
 from regopt.data import Splits, batch_indices
 from regopt.sweep.engine._devices import LANES
 from regopt.sweep.engine._packed import Packed
@@ -27,6 +28,7 @@ from regopt.sweep.results._history import Marks
 from regopt.training import train_segment
 
 Each = Callable[[Callable[..., Tree]], Callable[..., Tree]]  # lifts a function of one lane to many: vmap, one_by_one
+Parts: TypeAlias = Tree  # a Lane with a PartitionSpec for each leaf; None where a lane lies on one device
 
 
 def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
@@ -119,17 +121,18 @@ def entry_of(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
-def build_empty(shapes: Tree, size: int, spread: NamedSharding) -> Tree:
-    """A buffer of so many entries, all zeros, spread over the devices."""
+def build_empty(shapes: Tree, size: int, spread: Tree) -> Tree:
+    """A buffer of so many entries, all zeros, spread over the devices as a sharding says, or a tree."""
     leaves, structure = jax.tree.flatten(shapes)
-    return structure.unflatten(_zeros(tuple((x.shape, x.dtype) for x in leaves), size, spread)())
+    forms, shardings = tuple((x.shape, x.dtype) for x in leaves), jax.tree.leaves(jax.tree.broadcast(spread, shapes))
+    return structure.unflatten(_zeros(forms, size, tuple(shardings))())
 
 
 @cache  # the jitted functions, so that the next sweep finds their programs
 def _zeros(
-    leaves: tuple[tuple[tuple[int, ...], DTypeLike], ...], size: int, spread: NamedSharding
+    leaves: tuple[tuple[tuple[int, ...], DTypeLike], ...], size: int, spread: tuple[NamedSharding, ...]
 ) -> Callable[[], list[jax.Array]]:
-    return jax.jit(lambda: [jnp.zeros((size, *shape), dtype) for shape, dtype in leaves], out_shardings=spread)
+    return jax.jit(lambda: [jnp.zeros((size, *shape), dtype) for shape, dtype in leaves], out_shardings=list(spread))
 
 
 def one_by_one(train: Callable[..., Tree]) -> Callable[..., Tree]:
@@ -147,43 +150,53 @@ def decomposes_batches(text: str) -> bool:
     return any(math.prod(map(int, shape.split("x")[:-2])) > 1 for shape in shapes)
 
 
-def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages.Wrapped:
+def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Parts = None) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
 
     Each device puts lanes before their first step, with the constants given, at the places ``ids`` of its share; an
-    id outside is padding.
+    id outside is padding. In place of a device there are several where a lane lies in ``parts`` over them.
     """
 
     def start(buffer, constants, ids, given, keys):
-        lanes = each(partial(start_lane, recipe, keys))(given)
+        lanes = _divided(each(partial(start_lane, recipe, keys))(given), parts)
         return put_back((buffer, constants), ids, (lanes, given))
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return jax.jit(
-        jax.shard_map(start, mesh=mesh, in_specs=(lanes, lanes, lanes, lanes, same), out_specs=lanes, check_vma=False),
+        _mapped(start, mesh, (lanes, lanes, lanes, lanes, same)),
         donate_argnums=(0, 1),
+        out_shardings=_results(mesh, parts),
         # it runs seldom, and LLVM takes a second over its random numbers at full optimization
         compiler_options={"xla_backend_optimization_level": 1} if on_cpu else None,
     )
 
 
-@cache
-def build_take_over(spread: NamedSharding) -> Callable[..., tuple[Lane, Constants]]:
+def build_take_over(buffer: Tree, constants: Tree) -> Callable[..., tuple[Lane, Constants]]:
     """``(buffer, constants, to, parents, numbers) -> buffer, constants``: entries go on from others' states.
 
     The ids are of the whole buffer, so that a state may go to another device.
+
+    Args:
+        buffer: shardings of the first.
+        constants: of the second.
     """
+    leaves, structure = jax.tree.flatten((buffer, constants))
+    return _take_over(structure, tuple(leaves))
+
+
+@cache
+def _take_over(structure: PyTreeDef, spread: tuple[NamedSharding, ...]) -> Callable[..., tuple[Lane, Constants]]:
 
     def take_over(buffer, constants, to, parents, numbers):
         buffer = jax.tree.map(lambda x: x.at[to].set(x[parents]), buffer)
         changed = {name: constants.numbers[name].at[to].set(values) for name, values in numbers.items()}
         return buffer, constants._replace(numbers={**constants.numbers, **changed})
 
-    return jax.jit(take_over, donate_argnums=(0, 1), out_shardings=spread)
+    return jax.jit(take_over, donate_argnums=(0, 1), out_shardings=structure.unflatten(spread))
 
 
-def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stages.Wrapped:
+def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Parts = None) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, first_step, shared, block) -> buffer, (metrics, marks)``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
@@ -205,19 +218,14 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
             block=block,
         )
         with recipe.holding(shared.frozen), recipe.multiplying():
-            trained, metrics, marks = each(train)(given, gathered)
-        return put_back(buffer, ids, trained), Packed.of((metrics, marks))
+            trained, metrics, marks = each(train)(given, _divided(gathered, parts))
+        return put_back(buffer, ids, _divided(trained, parts)), Packed.of((metrics, marks))
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
-        jax.shard_map(
-            segment,
-            mesh=mesh,
-            in_specs=(lanes, lanes, lanes, same, same, same),
-            out_specs=lanes,
-            check_vma=False,
-        ),
+        _mapped(segment, mesh, (lanes, lanes, lanes, same, same, same)),
         donate_argnums=0,
+        out_shardings=_results(mesh, parts),
     )
 
 
@@ -234,9 +242,29 @@ def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
             return each(partial(predict_lane, inputs))(given, gathered)
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
-    return jax.jit(
-        jax.shard_map(predict, mesh=mesh, in_specs=(lanes, lanes, lanes, same, same), out_specs=lanes, check_vma=False)
+    return jax.jit(_mapped(predict, mesh, (lanes, lanes, lanes, same, same)))
+
+
+def _mapped(program: Callable[..., Tree], mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> Callable[..., Tree]:
+    """A program of one device for all; over the other axes of the mesh XLA divides it."""
+    return jax.shard_map(
+        program, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(LANES), axis_names={LANES}, check_vma=False
     )
+
+
+def _divided(lanes: Lane, parts: Parts) -> Lane:
+    """Lanes in training whose parts lie on several devices, as they do at rest."""
+    if parts is None:
+        return lanes
+    return jax.tree.map(lambda x, part: jax.lax.with_sharding_constraint(x, PartitionSpec(None, *part)), lanes, parts)
+
+
+def _results(mesh: Mesh, parts: Parts) -> tuple[Tree, NamedSharding] | None:
+    """The shardings of a buffer and of what else a program gives; None where each lane lies on one device."""
+    if parts is None:
+        return None
+    buffer = jax.tree.map(lambda part: NamedSharding(mesh, PartitionSpec(LANES, *part)), parts)
+    return buffer, NamedSharding(mesh, PartitionSpec(LANES))
 
 
 def lanes_at(buffer: Tree, ids: jax.Array) -> Tree:

@@ -118,6 +118,11 @@ class Recipe:
         return early_stopping(patience, self.eval_every, mode=self.mode)
 
 
+def parameters_of(lane: Lane) -> Tree:
+    """The parameters of a lane: ``state.params``, or a state without such a field."""
+    return getattr(lane.state, "params", lane.state)
+
+
 def as_number(column: np.ndarray) -> jax.Array:
     """A column of numbers as lanes have it."""
     is_integer = np.issubdtype(column.dtype, np.integer)

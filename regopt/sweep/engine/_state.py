@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.types import Tree
+from regopt.sweep.engine._entries import zeros
 from regopt.sweep.engine._group import Group
 from regopt.sweep.results._history import History
 
@@ -162,7 +162,4 @@ class SweepState:
 
 def _kept_zeros(group: Group) -> Tree:
     """Zeros of the form of the state that is kept of a lane."""
-    lane = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), group.lane_form)
-    return jax.tree.map(
-        lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x), group.recipe.kept(lane)
-    )
+    return jax.tree.map(zeros, group.recipe.kept(group.lane_form))

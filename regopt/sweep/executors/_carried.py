@@ -10,8 +10,9 @@ import numpy as np
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
+from regopt.sweep.engine._entries import is_key
 from regopt.sweep.executors._leases import Task
-from regopt.sweep.executors._messages import Operation, Read, Start, Train, Write, decoded, encoded, is_key
+from regopt.sweep.executors._messages import Operation, Read, Start, Train, Write, decoded, encoded
 from regopt.sweep.executors._pool import LostError, Pool
 from regopt.sweep.executors._shards import AHEAD, Refresh, Shards
 

@@ -5,14 +5,14 @@ group in one process tells its devices.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.types import Leaf, Tree
+from regopt._core.types import Tree
 from regopt.sweep.engine._devices import bytes_of
+from regopt.sweep.engine._entries import rows_of, with_rows, zeros
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._placement import Places, Sizes
 from regopt.sweep.engine._program import entry_of, lane_shapes
@@ -29,7 +29,6 @@ from regopt.sweep.executors._messages import (
     decoded,
     encoded,
     ends,
-    is_key,
 )
 from regopt.sweep.executors._shards import Shards
 
@@ -131,21 +130,21 @@ class ShardedGroup(Group):
         buffer, _ = self._read(wanted)
         rows = np.searchsorted(wanted, parents)
         constants = jax.tree.map(np.asarray, self._given(lanes))
-        entries = _rows(buffer, rows), constants
+        entries = rows_of(buffer, rows), constants
         self._write(lanes, entries)
 
     def collect(self) -> tuple[Tree, Tree]:
         """See ``Group``: every lane is read, and lost shards are restored from here on."""
         if self.held.buffer is not None:
             return self.held.buffer, self.held.constants
-        whole = jax.tree.map(partial(_zeros, self.size), self._shapes)
+        whole = jax.tree.map(lambda shape: zeros(shape, self.size), self._shapes)
         places = self.held.places
         tasks = [
             Task(self._number, shard, Read(its)) for shard, its in self._by_shard(np.flatnonzero(places.place >= 0))
         ]
         for task, entries in self._shards.run(tasks):
             self._settle(task, entries)
-            whole = _set(whole, self._at(places, task.operation.lanes), decoded(entries))
+            whole = with_rows(whole, self._at(places, task.operation.lanes), decoded(entries))
         return whole
 
     def hold(self, buffer: Tree, constants: Tree, places: Places) -> None:
@@ -154,7 +153,7 @@ class ShardedGroup(Group):
         self._shards.forget(self._number)
         self._ended[:] = NEVER
         lanes = np.flatnonzero(places.place >= 0)
-        self._write(lanes, _rows((buffer, constants), self._at(places, lanes)))
+        self._write(lanes, rows_of((buffer, constants), self._at(places, lanes)))
 
     def settle(self) -> None:
         """See ``Group``: the lanes are read for the last time, so that the workers may end."""
@@ -184,7 +183,9 @@ class ShardedGroup(Group):
         predict = jax.jit(jax.vmap(self._predict_lane, in_axes=(None, None, 0, 0)))
         for begin in range(0, len(lanes), self.chunk):
             some = lanes[begin : begin + self.chunk]
-            buffer, constants = _rows((held.buffer, held.constants), self._at(held.places, np.resize(some, self.chunk)))
+            buffer, constants = rows_of(
+                (held.buffer, held.constants), self._at(held.places, np.resize(some, self.chunk))
+            )
             yield some, np.arange(len(some)), np.asarray(predict(self.frozen, inputs, constants, buffer))[: len(some)]
 
     def on_each(self, tree: Tree) -> Tree:
@@ -273,26 +274,8 @@ class ShardedGroup(Group):
         row_of = np.full(len(self.indices), -1)
         row_of[lanes] = np.arange(len(lanes))
         tasks = [
-            Task(self._number, shard, Write(its, places.place[its], encoded(_rows(entries, row_of[its]))))
+            Task(self._number, shard, Write(its, places.place[its], encoded(rows_of(entries, row_of[its]))))
             for shard, its in self._by_shard(lanes)
         ]
         for _ in self._shards.run(tasks):
             pass
-
-
-def _rows(tree: Tree, rows: np.ndarray) -> Tree:
-    return jax.tree.map(lambda x: x[rows], tree)
-
-
-def _zeros(size: int, shape: jax.ShapeDtypeStruct) -> Leaf:
-    return (jnp if is_key(shape) else np).zeros((size, *shape.shape), shape.dtype)
-
-
-def _set(whole: Tree, at: np.ndarray, some: Tree) -> Tree:
-    def put(x: Tree, values: Tree) -> Tree:
-        if is_key(x):
-            return x.at[at].set(values)
-        x[at] = values
-        return x
-
-    return jax.tree.map(put, whole, some)

@@ -12,6 +12,7 @@ import numpy as np
 from regopt._core.io import JsonObject
 from regopt._core.types import Leaf, Tree
 from regopt.data import Splits
+from regopt.sweep.engine._entries import is_key
 from regopt.sweep.engine._form import Mapped
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.results._history import Marks
@@ -211,8 +212,3 @@ def decoded(tree: Tree) -> Tree:
 def concatenated(parts: Sequence[Leaf]) -> Leaf:
     """Arrays one after the other: NumPy's, but for random keys."""
     return jnp.concatenate(parts) if is_key(parts[0]) else np.concatenate([np.asarray(part) for part in parts])
-
-
-def is_key(x: Leaf | jax.ShapeDtypeStruct) -> bool:
-    """Whether an array, or a shape of one, holds random keys."""
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

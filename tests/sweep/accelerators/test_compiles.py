@@ -9,7 +9,6 @@ import regopt
 from regopt import sweep
 from regopt.data import Splits
 from regopt.regularization import regularize
-from regopt.sweep.engine._devices import spread_over
 from regopt.sweep.engine._program import build_take_over
 from regopt.testing import CATALOGUE, exercise
 from support.compile_only import TASKS, compile_sweep, devices_of, images, least_squares, pairs, small
@@ -96,11 +95,11 @@ def test_an_exchange_in_a_population_and_streaming_blocks_compile(platform):
 
     found = compile_sweep(task, Splits(batch, data.validation), platform=platform, count=4)
     assert found.form.block.leaves[0].shape == (3, 8, 64)
-    spread = spread_over(found.form.devices)
-    buffer, constants = found.form.lane.tree(spread, 4 * found.form.capacity)
+    buffer, constants = found.form.lane.tree(found.form.layout.mesh, 4 * found.form.capacity)
     ids = jax.ShapeDtypeStruct((2,), jnp.int32)
     numbers = {"learning_rate": jax.ShapeDtypeStruct((2,), jnp.float32)}
-    build_take_over(spread).lower(buffer, constants, ids, ids, numbers).compile()
+    spread = jax.tree.map(lambda x: x.sharding, (buffer, constants))
+    build_take_over(*spread).lower(buffer, constants, ids, ids, numbers).compile()
 
 
 @pytest.mark.long

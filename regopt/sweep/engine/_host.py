@@ -1,0 +1,100 @@
+"""A group whose lanes lie in the memory of the host between calls, so that its size bounds how many are held.
+
+Each call takes its lanes to the devices and back: the next one's go there while this one trains. The programs are those
+of lanes that stay on the devices, with a buffer of one call's lanes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+
+from regopt._core.types import Tree
+from regopt.sweep.engine._entries import on_host, rows_of, with_rows, zeros
+from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._placement import Places
+from regopt.sweep.engine._program import build_empty
+from regopt.sweep.engine._recipe import Held, Report, as_number, one_behind
+
+
+class HostGroup(Group):
+    """See ``Group``; the leaves of what is held are NumPy arrays, but for random keys, and calls change them."""
+
+    rest = "host"
+
+    def clear(self) -> None:
+        """See ``Group``."""
+        places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
+        self.numbers = dict(self._numbers)
+        buffer, constants = jax.tree.map(lambda shape: zeros(shape, self.size), self._shapes)
+        self.held = Held(buffer, constants, places)
+
+    def start(self, lanes: np.ndarray) -> None:
+        """See ``Group``."""
+        for _, owners in self.held.places.calls(lanes):
+            given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
+            empty = build_empty(self._shapes, len(owners), self._spread)
+            ids = self._on_devices(self._entries_of(owners))
+            buffer, constants = self._start(*empty, ids, given, self._shared.keys)
+            self._bring_back(owners, buffer, constants)
+
+    def train(
+        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], seats: np.ndarray | None = None
+    ) -> Iterator[Report]:
+        """See ``Group``; what is held is always where it was after the last report."""
+        step = jax.device_put(np.int32(first_step), self._layout.same)
+        block = None if self._feed is None else self._feed.block(first_step)
+        under_way: list[tuple[int, np.ndarray, Tree]] = []  # of calls: the first seat, the owners, the lanes after it
+
+        def launched() -> Iterator[tuple[np.ndarray, Tree]]:
+            for _, owners in self.held.places.calls(lanes, seats):
+                if halt():
+                    return
+                after, outcome = self._trained(*self._sent(owners), self._entries_of(owners), step, block)
+                first = self.held.places.sizes.first_of(len(owners) // self.devices)
+                under_way.append((first, owners, after))
+                yield owners, outcome
+
+        for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
+            first, owners, after = under_way.pop(0)
+            self._bring_back(owners, after)
+            yield trained, first + at, outcome.unpacked()
+
+    def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
+        """See ``Group``."""
+        self.numbers.update({name: np.array(column) for name, column in numbers.items()})
+        buffer, constants, places = self.held
+        to = self._at(places, lanes)
+        buffer = with_rows(buffer, to, rows_of(buffer, self._at(places, parents)))
+        changed = {name: np.asarray(as_number(self.numbers[name][lanes])) for name in numbers}
+        some = {name: constants.numbers[name] for name in numbers}
+        constants.numbers.update(with_rows(some, to, changed))
+        self.held = Held(buffer, constants, places)
+
+    def predict(self, held: Held, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
+        """See ``Group``."""
+        for _, owners in held.places.calls(lanes):
+            ids = self._on_devices(self._entries_of(owners))
+            outputs = self._predict(*self._sent(owners, held), ids, inputs, self._shared.frozen)
+            yield from one_behind([(owners, outputs)])
+
+    def _entries_of(self, owners: np.ndarray) -> np.ndarray:
+        """Where the lanes of a call lie in its own buffer, on each device; beyond its end for padding."""
+        chunk = len(owners) // self.devices
+        return np.where(owners < 0, chunk, np.arange(len(owners)) % chunk).astype(np.int32)
+
+    def _sent(self, owners: np.ndarray, held: Held | None = None) -> tuple[Tree, Tree]:
+        """The lanes of a call, and their constants, on the devices; anything in the place of padding."""
+        buffer, constants, places = self.held if held is None else held
+        at = np.maximum(self._at(places, np.maximum(owners, 0)), 0)
+        return jax.device_put(rows_of((buffer, constants), at), self._spread)
+
+    def _bring_back(self, owners: np.ndarray, after: Tree, given: Tree = ()) -> None:
+        """Put the lanes of a call, and their constants where it has changed them, to where they lie at rest."""
+        buffer, constants, places = self.held
+        used = np.flatnonzero(owners >= 0)
+        at = self._at(places, owners[used])
+        buffer = with_rows(buffer, at, rows_of(jax.tree.map(on_host, after), used))
+        if given:
+            constants = with_rows(constants, at, rows_of(jax.tree.map(on_host, given), used))
+        self.held = Held(buffer, constants, places)
