@@ -208,7 +208,7 @@ def test_the_three_combiners():
     vetoed = ensembles.geometric_mean(jnp.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]))
     np.testing.assert_allclose(vetoed, [1, 0, 0])
     np.testing.assert_allclose(ensembles.geometric_mean(jnp.array([[1.0, 0.0], [0.0, 1.0]])), [0.5, 0.5])
-    with pytest.raises(ValueError, match="probabilities must have a member"):
+    with pytest.raises(ValueError, match="probabilities must have at least one member"):
         ensembles.arithmetic_mean(jnp.zeros((0, 3)))
 
 

@@ -295,7 +295,7 @@ def test_dykstra_finds_the_nearest_point_and_not_just_a_common_one():
         with jax.numpy_dtype_promotion("standard"):
             np.testing.assert_allclose(found, optax.projections.projection_simplex(w)[0], atol=1e-12)
         np.testing.assert_allclose(slope, [2 / 3, -1 / 3, 0, 0, -1 / 3], atol=1e-12)
-    with pytest.raises(ValueError, match="needs projections and cycles >= 1, got 2 and 0"):
+    with pytest.raises(ValueError, match=r"cycles must be a whole number in \[1, inf\), got 0"):
         projections.projection_intersection(w, sets, cycles=0)
 
 

@@ -64,14 +64,12 @@ def test_it_may_be_known_only_once_compiled_that_lanes_run_one_after_the_other(r
     assert (chunk, program.lanes) == (4, 4)
 
 
-def test_lanes_at_rest_are_those_of_the_slots_or_what_the_share_of_the_memory_holds(monkeypatch):
-    monkeypatch.setattr(memory, "resting_room", lambda devices: 1000.0)
-    devices = [Cpu(), Cpu()]
-    assert memory.lanes_at_rest(100, 11, 0.5, 10.0, devices) == 6  # of 11 on two devices
-    assert memory.lanes_at_rest(5, 11, 0.5, 10.0, devices) == 3
-    assert memory.lanes_at_rest(100, None, 0.5, 10.0, devices) == 25
-    assert memory.lanes_at_rest(7, None, 0.5, 10.0, devices) == 4
-    assert memory.lanes_at_rest(100, None, 0.5, 1e6, devices) == 1  # one at least
+def test_lanes_at_rest_are_those_of_the_slots_or_what_the_room_holds():
+    assert memory.lanes_at_rest(100, 11, 10.0, 500.0, 2) == 6  # of 11 on two devices
+    assert memory.lanes_at_rest(5, 11, 10.0, 500.0, 2) == 3
+    assert memory.lanes_at_rest(100, None, 10.0, 500.0, 2) == 25
+    assert memory.lanes_at_rest(7, None, 10.0, 500.0, 2) == 4
+    assert memory.lanes_at_rest(100, None, 1e6, 500.0, 2) == 1  # one at least
 
 
 @pytest.mark.parametrize(
