@@ -193,11 +193,6 @@ class ShardedGroup(Group):
         return jax.tree.map(jnp.asarray, tree)
 
     @property
-    def flops(self) -> float:
-        """Not counted where no program is compiled."""
-        return float("nan")
-
-    @property
     def frozen(self) -> Tree:
         """See ``Group``."""
         return None if self._frozen is None else self._frozen()
