@@ -199,17 +199,17 @@ class Group:
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, Report]]:
+    ) -> Iterator[tuple[int, str, Report]]:
         """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
 
         Yields:
-            The segment of each call, and its report; see ``train``.
+            The segment of each call, the kind of its device where the fleet is mixed, and its report; see ``train``.
         """
         del until
         segment = int(segments.min())
         its = segments == segment
         for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
-            yield segment, report
+            yield segment, "", report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.
