@@ -66,6 +66,7 @@ class SimulatedWorkers:
     """An engine and its pool: leases end at drawn times of a clock that is never waited for."""
 
     keeps_lanes = True
+    mixed = False
     lost_after = 1e9
 
     def __init__(self, config):
@@ -172,7 +173,7 @@ class SimulatedWorkers:
             loss = self._quality[lanes] + 1 / (1 + segment)
             nothing: Any = np.zeros(len(lanes), np.int32)
             metrics = {"train_loss": loss, "validation_loss": loss}
-            yield Trained(segment, lanes, np.arange(len(lanes)), (metrics, Marks(nothing, nothing, nothing)))
+            yield Trained(segment, lanes, np.arange(len(lanes)), (metrics, Marks(nothing, nothing, nothing)), "")
 
     def _answer(self, operation: Any) -> Any:
         match operation:

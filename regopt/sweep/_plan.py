@@ -14,6 +14,7 @@ from regopt.sweep.accelerators import Cost, Target, target_of
 from regopt.sweep.accelerators._process import answers
 from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
+from regopt.sweep.engine._counting import convolves, counted_flops
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._layout import LANES, check_count, sizes_of
 from regopt.sweep.engine._measure import seconds_of_a_call
@@ -202,9 +203,9 @@ def _plan(group: Group, segments: int) -> GroupPlan:
         mapping=group.mapping,
         lane_bytes=group.lane_bytes,
         temporary_bytes=group.temporary_bytes,
-        flops=group.flops * segments,
+        flops=counted_flops(group.form, group.segment, group.chunk) * segments,
         seconds=seconds_of_a_call(group)[0] * calls,
-        slow_convolutions=group.used[0].platform == "cpu" and group.convolves,
+        slow_convolutions=group.used[0].platform == "cpu" and convolves(group.segment),
         device_bytes=None if group.device_bytes == group.lane_bytes else group.device_bytes,
     )
 

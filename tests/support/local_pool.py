@@ -1,7 +1,7 @@
 """Workers in this process that keep their lanes, and die when they are told to."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from regopt.sweep.executors._messages import Failure, Lease, Train
@@ -26,6 +26,7 @@ class LocalEngine:
         poison: the number of a call of the first shard that kills any worker that runs it.
         slow: waits without an answer, of 0.1 seconds, before each answer.
         keeps_lanes: whether workers keep their lanes; else there is one, a queue that runs leases in their order.
+        kinds: what the workers say that their devices are, one after the other; by default what they are.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class LocalEngine:
         poison: int | None = None,
         slow: int = 0,
         keeps_lanes: bool = True,
+        kinds: Sequence[str] = (),
     ):
         self.wanted, self.shards = workers, shards
         self.deaths, self.joins, self.hangs = set(deaths), set(joins), set(hangs)
         self.breaks, self.died, self.hung, self.leaves = breaks, 0, 0, set(leaves)
         self.fast, self.lost_after, self.slow, self.keeps_lanes = fast, lost_after, slow, keeps_lanes
         self.at_once, self.poison = at_once, poison
+        self.kinds, self.mixed = kinds, bool(kinds)
         self.given_out = self.answers = 0  # leases
         self.alive: dict[str, Worker] = {}  # the workers
         self.silences: list[float] = []  # of workers that hung, until they were given up
@@ -147,8 +150,23 @@ class LocalPool:
 
     def _start(self):
         name = str(next(self._names))
-        self._workers[name] = Worker(self._job, self._data)
+        kinds = self._engine.kinds
+        kind = kinds[int(name) % len(kinds)] if kinds else None
+        self._workers[name] = Disguised(self._job, self._data, kind) if kind else Worker(self._job, self._data)
         return name
+
+
+class Disguised(Worker):
+    """A worker that says it has another kind of device."""
+
+    def __init__(self, job, data, kind: str):
+        super().__init__(job, data)
+        self._kind = kind
+
+    def environment(self):
+        """See ``Worker``."""
+        own = super().environment()
+        return own | {"device": own["device"] | {"kind": self._kind}}
 
 
 def _is_poison(lease: Lease, call: int | None) -> bool:

@@ -94,6 +94,8 @@ def _take_history(history: History, leaves: Mapping[str, np.ndarray], rows: np.n
         getattr(history, name)[rows] = leaves[f"history.{name}"]
     history.seats[rows, :count] = leaves[f"history.{SEATS}"]
     history.parents[rows, :count] = leaves["history.parents"]
+    for name, kinds in history.places.items():
+        kinds[rows] = leaves.get(f"history.places.{name}", b"")
     ended = history.stopped | history.pruned | history.diverged | (history.last_step >= history.steps[-1])
     history.training[rows] = ~ended[rows]
 

@@ -10,7 +10,6 @@ import numpy as np
 from regopt._core.types import Tree
 from regopt.sweep.engine._checks import check_leaves
 from regopt.sweep.engine._compile import Segments, programs_for
-from regopt.sweep.engine._counting import counted_flops
 from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._entries import entry
 from regopt.sweep.engine._evaluation import Call
@@ -21,16 +20,7 @@ from regopt.sweep.engine._layout import Layout
 from regopt.sweep.engine._memory import temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
-from regopt.sweep.engine._recipe import (
-    Constants,
-    Held,
-    Lane,
-    Recipe,
-    Report,
-    Shared,
-    as_number,
-    one_behind,
-)
+from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
 from regopt.sweep.engine._work import price_of
 
 
@@ -101,13 +91,13 @@ class Group:
         self.price = price_of(programs.flops, self.used[0].platform)  # of a segment of a lane
         self.mapping: Mapped = programs.mapping
         self._segments = Segments(self.form, programs, self._executables)
-        self._segment, self._start, self._predict = programs.segment, programs.start, programs.predict
+        self.segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._evaluation, self.in_flight = programs.evaluation, False
         self._may_raise = programs.calls_back or self._validation is not None  # a call, once it has consumed the buffer
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
-        names = self._segment.out_info[1].names
+        names = self.segment.out_info[1].names
         self.metrics = list(names[0]) if self._evaluation is None else self._evaluation.metrics
-        self.segment_seconds, self.temporary_bytes = programs.segment_seconds, temporary_bytes(self._segment)
+        self.segment_seconds, self.temporary_bytes = programs.segment_seconds, temporary_bytes(self.segment)
         return self
 
     @property
@@ -119,17 +109,6 @@ class Group:
     def lane_form(self) -> Lane:
         """A lane with shapes in place of its arrays."""
         return self._shapes[0]
-
-    @property
-    def flops(self) -> float:
-        """The arithmetic of one segment of a lane, as XLA counts it; NaN where it does not."""
-        feed, lanes = None if self._feed is None else self._feed.form, self.chunk / self._layout.parts
-        return counted_flops(self.recipe, *self._shapes, self._shared, feed, self._segment, lanes)
-
-    @property
-    def convolves(self) -> bool:
-        """Whether a segment has convolutions that XLA computes by its own operation."""
-        return " convolution(" in (self._segment.as_text() or "")
 
     @property
     def size(self) -> int:
@@ -220,17 +199,17 @@ class Group:
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, Report]]:
+    ) -> Iterator[tuple[int, str, Report]]:
         """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
 
         Yields:
-            The segment of each call, and its report; see ``train``.
+            The segment of each call, the kind of its device where the fleet is mixed, and its report; see ``train``.
         """
         del until
         segment = int(segments.min())
         its = segments == segment
         for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
-            yield segment, report
+            yield segment, "", report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.

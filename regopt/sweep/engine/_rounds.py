@@ -158,9 +158,9 @@ class Rounds:
             end = int(segments[0]) + 1 if until is None else until
             seats = (history.seats if self._seats is None else self._seats)[group.indices[lanes], segments]
             reports = group.advance(lanes, segments, end, _after_one(pause, halt), seats)
-            for segment, (owners, used, (metrics, marks)) in reports:
+            for segment, kind, (owners, used, (metrics, marks)) in reports:
                 rows = group.indices[owners]
-                history.add(segment, rows, used, metrics, marks)
+                history.add(segment, rows, used, metrics, marks, kind)
                 history.seats[rows[~history.training[rows]], segment + 1 :] = -1
                 state.owed[rows] = history.training[rows] & (segment + 1 < end)
                 yield CallDone(group, rows, group.seats_of_call(used))

@@ -32,6 +32,8 @@ class Runner:
         config: the arguments of the sweep.
     """
 
+    mixed = False  # whether settings train on several kinds of devices
+
     def __init__(self, groups: list[Group], settings: Settings, config: SweepConfig):
         self.groups, self.settings, self._config = groups, settings, config
 
@@ -101,9 +103,8 @@ class Runner:
         metrics = list(dict.fromkeys(name for group in self.groups for name in group.metrics))
         scheduler = self._config.scheduler
         changes = () if scheduler is None else scheduler.changes
-        return SweepState(
-            self.groups, History.empty(self.settings, metrics, self._config.evaluated, changes), self.scores
-        )
+        history = History.empty(self.settings, metrics, self._config.evaluated, changes, mixed=self.mixed)
+        return SweepState(self.groups, history, self.scores)
 
     def _run(
         self,

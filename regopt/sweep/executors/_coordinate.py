@@ -22,6 +22,7 @@ from regopt.sweep.engine._prepare import check_places, check_task, fingerprint, 
 from regopt.sweep.engine._recipe import Shared
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.executors._carried import CarriedShards
+from regopt.sweep.executors._fleet import recorded_device
 from regopt.sweep.executors._futures import Futures
 from regopt.sweep.executors._group import ShardedGroup
 from regopt.sweep.executors._messages import Facts, Job, encoded, portable
@@ -29,7 +30,7 @@ from regopt.sweep.executors._pool import Engine, Pool
 from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import Shards
 from regopt.sweep.results import Result
-from regopt.sweep.results._history import History
+from regopt.sweep.results._history import DEVICE, History
 from regopt.sweep.space import Settings
 
 _LOCAL = {  # arguments that are the coordinator's own
@@ -42,9 +43,11 @@ _SHARDS_OF_A_WORKER = 4
 class _Coordinator(Runner):
     """A runner whose workers end with each training, so that others have room."""
 
-    def __init__(self, groups: list[Group], settings: Settings, config: SweepConfig, shards: Shards):
+    def __init__(
+        self, groups: list[Group], settings: Settings, config: SweepConfig, shards: Shards, *, mixed: bool = False
+    ):
         super().__init__(groups, settings, config)
-        self._shards = shards
+        self._shards, self.mixed = shards, mixed
 
     def refit(self, setting: int | None, before: History) -> Result:
         """See ``Runner``."""
@@ -85,6 +88,8 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
     """
     engine = as_engine(config.executor)
     check_task(config)
+    if engine.mixed and DEVICE in config.settings.columns:
+        raise ValueError(f"a mixed fleet adds a column {DEVICE!r} to the table, and the settings have one: rename it")
     pool = engine.pool(None if config.out is None else Path(config.out))
     job = _job(config, pool, engine.shards, stored)
     shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards, config.save_every)
@@ -95,11 +100,11 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
         pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)), prepared)
         groups = _groups(config, facts, shards)
         check_places(config, groups)
-        runner = _Coordinator(groups, config.settings, config, shards)
+        runner = _Coordinator(groups, config.settings, config, shards, mixed=engine.mixed)
 
         def identity() -> JsonObject:
             own = fingerprint(config, groups, config.settings)
-            device = {**prepared.environment["device"], "count": job.shards}
+            device = recorded_device(prepared.environment["device"], job.shards, mixed=engine.mixed)
             return {**own, **prepared.environment, "device": device}
 
         yield runner, identity

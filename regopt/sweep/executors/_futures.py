@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from regopt._core.io import JsonObject, environment
+from regopt._core.checks import check_switch
+from regopt._core.io import JsonObject
 from regopt._core.messages import brief, one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.engine._config import Submits
+from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
@@ -41,6 +43,7 @@ class Futures:
             of one device: the result is that of one process with as many devices.
         lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
             where there is none, since the last answer, so this must be longer than the engine takes to start a job.
+        mixed: whether workers may have different kinds of devices of one platform; see ``sweep.Ray``.
 
     Raises:
         ValueError: an argument is out of range, or has no ``submit``.
@@ -55,6 +58,7 @@ class Futures:
     executor: Submits | Callable[[], Submits]
     shards: int
     lost_after: float = 600.0
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -62,6 +66,7 @@ class Futures:
             raise ValueError(f"executor must have a method submit, got {brief(self.executor)}")
         check_whole("shards", self.shards, "[1, inf)")
         check_number("lost_after", self.lost_after, "(0, inf)")
+        check_switch("mixed", self.mixed)
 
     def pool(self, folder: Path | None) -> "FuturesPool":
         """See ``Engine``."""
@@ -119,7 +124,7 @@ class FuturesPool:
     def submit(self, worker: str, lease: Lease) -> Hashable:
         """See ``Pool``."""
         del worker
-        return self._submit(_run, self._job, self._where, lease, self._expected)
+        return self._submit(_run, self._job, self._where, lease, self._expected, self._options.mixed)
 
     def clock(self) -> float:
         """See ``Pool``."""
@@ -215,9 +220,10 @@ def _prepare(job: Job, where: Tree) -> Prepared | Failure:
     return _built(job, where).prepare()
 
 
-def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject) -> list[Tree] | Failure | Left:
+def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject, mixed: bool) -> list[Tree] | Failure | Left:
     worker = _built(job, where)
-    own = environment(jax.local_devices()[:1])
-    if own != expected:
-        return Failure(ValueError(f"the fleet is mixed: one worker has {expected}, another one {own}"))
+    try:
+        check_alike(expected, worker.environment(), mixed=mixed)
+    except ValueError as error:
+        return Failure(error.with_traceback(None))
     return worker.run(lease)

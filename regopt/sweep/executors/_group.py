@@ -109,7 +109,7 @@ class ShardedGroup(Group):
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, Report]]:
+    ) -> Iterator[tuple[int, str, Report]]:
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._training = True
         tasks = self._rounds if self._shards.keeps_lanes else self._calls
@@ -117,9 +117,9 @@ class ShardedGroup(Group):
             if isinstance(task.operation, Read):
                 self._settle(task, answers)
                 continue
-            for segment, owners, used, outcome in answers:
+            for segment, owners, used, outcome, kind in answers:
                 self._ended[owners[ends(outcome[1])]] = segment
-                yield segment, (owners, self._of_all(task.shard, used), outcome)
+                yield segment, kind, (owners, self._of_all(task.shard, used), outcome)
         self._training = False
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
@@ -191,11 +191,6 @@ class ShardedGroup(Group):
     def on_each(self, tree: Tree) -> Tree:
         """See ``Group``."""
         return jax.tree.map(jnp.asarray, tree)
-
-    @property
-    def flops(self) -> float:
-        """Not counted where no program is compiled."""
-        return float("nan")
 
     @property
     def frozen(self) -> Tree:

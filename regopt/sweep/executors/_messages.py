@@ -94,6 +94,7 @@ class Train(NamedTuple):
     calls: int  # of a segment, at most
     begin: int  # the first call of this part
     end: int  # the first call that is not of this part
+    ended: tuple[np.ndarray, np.ndarray] | None = None  # if it is done again: the lanes that ended, and when
 
 
 class Write(NamedTuple):
@@ -162,6 +163,7 @@ class Trained(NamedTuple):
     lanes: np.ndarray
     seats: np.ndarray
     outcome: Tree  # the pair of metrics and marks, each leaf [lanes]
+    kind: str  # of the device
 
 
 class Left(NamedTuple):
@@ -174,6 +176,15 @@ class Failure(NamedTuple):
     """An error of the task or of an argument, which another worker would meet as well."""
 
     error: Exception
+
+
+def again(operation: Operation, answer: Tree) -> Operation:
+    """The operation that repeats one that was done; lanes end where they ended, also on another kind of device."""
+    if not isinstance(operation, Train):
+        return operation
+    over = [(done.lanes[ends(done.outcome[1])], done.segment) for done in answer]
+    lanes = np.concatenate([np.zeros(0, int), *(its for its, _ in over)]).astype(int)
+    return operation._replace(ended=(lanes, np.repeat([when for _, when in over], [len(its) for its, _ in over])))
 
 
 def portable(data: Splits) -> Splits:

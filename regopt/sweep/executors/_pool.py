@@ -75,11 +75,17 @@ class Engine(Protocol):
 
     Attributes:
         shards: pieces that the lanes are divided into; None leaves it to the number of workers.
+        mixed: whether workers may have different kinds of devices.
     """
 
     @property
     def shards(self) -> int | None:
         """The pieces that the lanes are divided into; None leaves it to the number of workers."""
+        ...
+
+    @property
+    def mixed(self) -> bool:
+        """Whether workers may have different kinds of devices."""
         ...
 
     def pool(self, folder: Path | None) -> Pool:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from regopt._core.io import JsonObject
+from regopt._core.checks import check_switch
 from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
+from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
@@ -52,6 +53,9 @@ class Ray:
         lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than one call,
             and than what is done again when a worker is lost.
         runtime_env: the environment of the workers, as Ray takes it.
+        mixed: whether workers may have different kinds of devices of one platform, with the chunk of the first one. The
+            bits then depend on which worker trains what, and the table says in a column ``device`` where a setting was
+            last trained.
 
     Raises:
         ValueError: an argument is out of range.
@@ -74,6 +78,7 @@ class Ray:
     shards: int | None = None
     lost_after: float = 600.0
     runtime_env: Mapping[str, object] = field(default_factory=dict)
+    mixed: bool = False
     _sizes: list[int] = field(default_factory=list, init=False, repr=False, compare=False)  # of its sweeps
 
     def __post_init__(self) -> None:
@@ -84,6 +89,7 @@ class Ray:
         check_number("num_cpus", self.num_cpus, "(0, inf)")
         check_number("num_gpus", self.num_gpus, "[0, inf)")
         check_number("lost_after", self.lost_after, "(0, inf)")
+        check_switch("mixed", self.mixed)
 
     def pool(self, folder: Path | None) -> "RayPool":
         """See ``Engine``."""
@@ -260,15 +266,9 @@ class RayPool:
                 continue
             if isinstance(prepared, Failure):
                 raise prepared.error
-            if self._expected is not None and prepared.environment != self._expected.environment:
-                self._ray.kill(actor)
-                raise ValueError(f"the fleet is mixed: {_difference(self._expected.environment, prepared.environment)}")
             self._actors[name] = actor
-
-
-def _difference(first: JsonObject, other: JsonObject) -> str:
-    names = [name for name in first if first[name] != other.get(name)]
-    return "; ".join(f"{name} is {first[name]} on one worker and {other.get(name)} on another" for name in names)
+            if self._expected is not None:
+                check_alike(self._expected.environment, prepared.environment, mixed=self._options.mixed)
 
 
 def _counted(resources: Mapping[str, float]) -> str:

@@ -17,7 +17,7 @@ from regopt._core.types import Tree
 from regopt.sweep.executors._balance import moves
 from regopt.sweep.executors._journal import Journal
 from regopt.sweep.executors._leases import Leases, Task, UnderWay
-from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write
+from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write, again
 from regopt.sweep.executors._pool import LostError, Pool
 
 _LOG = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Shards:
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:
         """Take note of an answer; gives that of the task itself."""
         if not isinstance(task.operation, Read):
-            self._journal.note(task.group, task.shard, task.operation, self._pool.clock())
+            self._journal.note(task.group, task.shard, again(task.operation, answers[-1]), self._pool.clock())
         return answers[-1]
 
     def _submit_waiting(self, shards: Iterable[int], halt: Callable[[], bool], refresh: Refresh | None) -> bool:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.io import environment
+from regopt._core.io import JsonObject, environment
 from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.engine._config import SweepConfig
@@ -90,7 +90,11 @@ class Worker:
             )
             for group in groups
         ]
-        return Prepared(environment(groups[0].used), facts)
+        return Prepared(self.environment(), facts)
+
+    def environment(self) -> JsonObject:
+        """What the bits of this worker depend on."""
+        return environment(jax.local_devices()[:1])
 
     def run(self, lease: Lease) -> list[Tree] | Failure | Left:
         """Run the operations of a lease; gives what each of them gives."""
@@ -100,7 +104,8 @@ class Worker:
                 if self._leaving:
                     return self._left(lease)
                 group, ended = groups[lease.group], self._ended[lease.shard][lease.group]
-                return [_apply(group, ended, operation) for operation in lease.operations]
+                kind = self.environment()["device"]["kind"]
+                return [_apply(group, ended, operation, kind) for operation in lease.operations]
         except Exception as error:
             return Failure(error.with_traceback(None))
 
@@ -181,8 +186,8 @@ class ActingWorker(Worker):
         self.leave()
 
 
-def _apply(group: Group, ended: np.ndarray, operation: Operation) -> Tree:
-    """One operation on the lanes of a shard; ``ended`` is kept up to date."""
+def _apply(group: Group, ended: np.ndarray, operation: Operation, kind: str) -> Tree:
+    """One operation on the lanes of a shard on a kind of device; ``ended`` is kept up to date."""
     places = group.held.places
     match operation:
         case Start(lanes, at):
@@ -191,7 +196,7 @@ def _apply(group: Group, ended: np.ndarray, operation: Operation) -> Tree:
             group.start(lanes)
             return None
         case Train():
-            return list(_trained(group, ended, operation))
+            return list(_trained(group, ended, operation, kind))
         case Write(lanes, at, entries, before):
             _place(group, lanes, at)
             ended[lanes] = NEVER if before is None else before
@@ -201,11 +206,15 @@ def _apply(group: Group, ended: np.ndarray, operation: Operation) -> Tree:
             return encoded(_read(group, places.place[lanes]))
 
 
-def _trained(group: Group, ended: np.ndarray, train: Train) -> Iterator[Trained]:
+def _trained(group: Group, ended: np.ndarray, train: Train, kind: str) -> Iterator[Trained]:
+    if train.ended is not None:  # as the table says, whatever another kind of device makes of it
+        lanes, segments = train.ended
+        ended[lanes] = segments
     for segment, lanes, seats in pieces(train, group.held.places, ended):
         for owners, used, (metrics, marks) in group.train(lanes, segment * train.length, lambda: False, seats):
-            ended[owners[ends(marks)]] = segment
-            yield Trained(segment, owners, used, (metrics, marks))
+            if train.ended is None:
+                ended[owners[ends(marks)]] = segment
+            yield Trained(segment, owners, used, (metrics, marks), kind)
 
 
 def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:

@@ -36,10 +36,17 @@ class History:
     seats: np.ndarray  # [settings, evaluations], int: the seat in which a segment is trained; -1 where none is planned
     parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 if undecided
     used: dict[str, np.ndarray]  # each [settings, evaluations]: the values of the numbers that change in training
+    places: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of a mixed fleet, see ``DEVICE``
 
     @classmethod
     def empty(
-        cls, settings: Settings, metrics: Sequence[str], steps: np.ndarray, changing: Sequence[str] = ()
+        cls,
+        settings: Settings,
+        metrics: Sequence[str],
+        steps: np.ndarray,
+        changing: Sequence[str] = (),
+        *,
+        mixed: bool = False,
     ) -> "History":
         """The history before any training.
 
@@ -48,6 +55,7 @@ class History:
             metrics: the names of the curves.
             steps: the step of each evaluation.
             changing: the names of the numbers that a scheduler may change during training.
+            mixed: whether settings train on several kinds of devices, so that the history says on which.
 
         Returns:
             The history, with all settings in training.
@@ -66,13 +74,22 @@ class History:
             seats=np.full((size, len(steps)), -1),
             parents=np.full((size, len(steps)), -1),
             used={name: np.full((size, len(steps)), np.nan) for name in changing},
+            places={DEVICE: np.zeros(size, KIND)} if mixed else {},
         )
 
     def add(
-        self, segment: int, rows: np.ndarray, seats: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks
+        self,
+        segment: int,
+        rows: np.ndarray,
+        seats: np.ndarray,
+        metrics: Mapping[str, np.ndarray],
+        marks: Marks,
+        kind: str = "",
     ) -> None:
-        """Record one segment of some settings, trained in these seats, and which of the settings end with it."""
+        """Record one segment of some settings, trained in these seats on this kind of device, and which end with it."""
         self.seats[rows, segment] = seats
+        for kinds in self.places.values():
+            kinds[rows] = kind.encode()
         for name, values in metrics.items():
             self.curves[name][rows, segment] = values
         for name, values in self.used.items():
@@ -136,6 +153,7 @@ class History:
         """Everything but steps and static values, as a tree of arrays for a store."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         parts = {"curves": dict(self.curves), "numbers": dict(self.settings.numbers), "used": dict(self.used)}
+        parts |= {"places": dict(self.places)} if self.places else {}
         return {**parts, **arrays, SEATS: self.seats}
 
     def restore(self, tree: Mapping[str, Tree]) -> None:
@@ -148,7 +166,10 @@ class History:
         for name in ARRAYS:
             setattr(self, name, np.array(tree[name]))
         self.seats = np.array(tree[SEATS])
+        self.places = {name: np.array(tree["places"][name]) for name in self.places}
 
 
 ARRAYS = ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "parents")
+DEVICE = "device"  # [settings], bytes: the kind of device on which each was last trained; empty before that
+KIND = "S64"  # of such names, cut off
 SEATS = "slots"  # the name of the seats in files, which is older

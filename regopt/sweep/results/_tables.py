@@ -86,6 +86,7 @@ class Tables:
         Returns:
             The table; ``first_bad_step`` is the first step with a metric that is not finite, one after a bad update,
             or the last step before the evaluation where only the state or the evaluation was bad; missing elsewhere.
+            A sweep on a mixed fleet has a column ``device``, the kind on which a setting was last trained.
 
         Raises:
             ImportError: pandas is not installed.
@@ -97,6 +98,7 @@ class Tables:
         columns = {
             **{name: _as_column(column) for name, column in history.settings.columns.items()},
             "status": self.status,
+            **{name: np.char.decode(kinds, errors="replace") for name, kinds in history.places.items()},
             "last_step": history.last_step,
             "kept_step": self.kept_step,
             "first_bad_step": bad,

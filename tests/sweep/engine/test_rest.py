@@ -71,7 +71,7 @@ def test_outputs_refits_and_resumes_have_the_same_bits(tmp_path):
 
 def test_a_program_has_room_for_one_call_alone():
     ours = trained("host")
-    arguments = jax.tree.leaves(ours.states._groups[0]._segment.args_info[0][0])
+    arguments = jax.tree.leaves(ours.states._groups[0].segment.args_info[0][0])
     assert {leaf.shape[0] for leaf in arguments} == {6}  # 3 on each of two devices, of 11
 
 
