@@ -88,7 +88,8 @@ def _norm_after(
 
     start = _norm_of(arrays, axis)
     f = 1 / _norm_of(_ratios(arrays, reaches, start), axis)
-    n = jnp.maximum(start * (2 - f), 0)
+    infinite = f <= (1 + 16 * close) / jnp.sqrt(jnp.finfo(f.dtype).max)  # as is an entry of w
+    n = jnp.where(infinite, jnp.inf, jnp.maximum(start * (2 - f), 0))
     # the norm of a group that is zero already does not move
     moves = ((f - 1) * (start - n) > close * n) & (f < 1 / jnp.sqrt(jnp.finfo(f.dtype).tiny))
 
