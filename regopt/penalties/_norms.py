@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from regopt._core.numerics import direction_and_norm, safe_divide, safe_sqrt
 
-_NEAR, _NEAR_STEPS = 0.98, 3  # norms that shrink by a factor above 0.98 take up to 3 steps cheaper than Newton's
-_STEPS = 24  # upper bound; no step is needed where reaches are small beside the norm, and about four otherwise
+_STEPS_BETWEEN = 4  # of interpolation, each a pass over the arrays; a step of Newton's method takes seven
+_STEPS = 24  # upper bound of Newton's
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -78,63 +78,121 @@ def _norm_after(
     """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
 
     f is increasing and concave, with a slope between ``1 / |w|`` and ``f(n) / n``. A step with the former slope from
-    ``|w|`` ends left of the root, and so does a step with the latter slope from there, to ``n / f(n)``. Where the
-    reaches are small beside the norm, each such step adds as many digits as the first one. Elsewhere Newton's method
-    follows, which does not overshoot.
+    ``|w|`` ends left of the root, and is exact to rounding where the reaches are small beside the norm. Elsewhere the
+    steps of ``_between`` follow, and those of ``_newton`` for norms that have not converged by then.
     """
-    limits = jnp.finfo(arrays[0].dtype)
-    close = limits.eps / 4
+    close = jnp.finfo(arrays[0].dtype).eps / 4
     if not all(w.size for w in arrays):
         kept = [(w, reach) for w, reach in zip(arrays, reaches, strict=True) if w.size]
         return _norm_after(*map(tuple, zip(*kept, strict=True)), axis) if kept else _total(arrays, axis)
 
-    def norm_of(parts):
-        return jnp.sqrt(jnp.clip(_total([jnp.square(x) for x in parts], axis), limits.tiny, limits.max))
+    start = _norm_of(arrays, axis)
+    f = 1 / _norm_of(_ratios(arrays, reaches, start), axis)
+    infinite = f <= (1 + 16 * close) / jnp.sqrt(jnp.finfo(f.dtype).max)  # as is an entry of w
+    n = jnp.where(infinite, jnp.inf, jnp.maximum(start * (2 - f), 0))
+    # the norm of a group that is zero already does not move
+    moves = ((f - 1) * (start - n) > close * n) & (f < 1 / jnp.sqrt(jnp.finfo(f.dtype).tiny))
 
-    start = norm_of(arrays)
-    floor = start * limits.eps**2  # a lower bound of n; the loop of Newton's method carries the difference to it
+    def solve(n, moves):
+        n, moves = _between(arrays, reaches, axis, start, f, n, moves)
+        return jax.lax.cond(jnp.any(moves), newton, lambda n, _: n, n, moves)
 
-    def terms(n):
-        sums = [n + reach for reach in reaches]
-        return sums, [w / m for w, m in zip(arrays, sums, strict=True)]
+    def newton(n, moves):
+        return _newton(arrays, reaches, axis, start, n, moves)
 
-    def newton(n):
-        sums, ratios = terms(n)
-        squares = _total([jnp.square(t) for t in ratios], axis)
-        slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
-        ahead = [(jnp.abs(t) - 1) * m for m, t in zip(sums, ratios, strict=True)]  # |u| >= |u_i|
-        # the bound 0 comes after the maximum, because XLA would compile it to several kernels with a bound of its own
-        ahead = reduce(jnp.maximum, [jnp.max(x, axis=axis, keepdims=axis is not None) for x in ahead])
-        return jnp.maximum(n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope), jnp.maximum(ahead, 0))
+    return jax.lax.cond(jnp.any(moves), solve, lambda n, _: n, n, moves)
+
+
+def _between(
+    arrays: tuple[jax.Array, ...],
+    reaches: tuple[jax.Array, ...],
+    axis: tuple[int, ...] | None,
+    start: jax.Array,
+    f: jax.Array,
+    n: jax.Array,
+    moves: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Steps to the root by interpolation between two points, each from one sum over the arrays.
+
+    Near ``|w|`` the difference of ``|w| f(n)`` and n is almost linear in ``1 / f``, elsewhere f is interpolated.
+
+    Args:
+        arrays: w.
+        reaches: >= 0.
+        axis: of the norm.
+        start: the norm, and the first point.
+        f: its value there.
+        n: the second point.
+        moves: whether the norm has not converged.
+
+    Returns:
+        The norms, and whether they have not converged.
+    """
+    close = jnp.finfo(start.dtype).eps / 4
+    floor = start * jnp.finfo(start.dtype).eps ** 2  # in place of 0, where f need not be defined
 
     def goes_on(carry):
-        count, _, moves = carry
-        return (count < _STEPS) & jnp.any(moves)
+        return (carry[0] < _STEPS_BETWEEN) & jnp.any(carry[-1])
+
+    def move(carry):
+        count, last, f_last, n, moves = carry
+        n_safe = jnp.maximum(n, floor)
+        f = 1 / _norm_of(_ratios(arrays, reaches, n_safe), axis)
+        rise = f_last - f
+        secant = (last - n_safe) * (1 - f) / jnp.where(rise == 0, 1, rise)
+        near = (n_safe > start / 2) & (n_safe <= start)
+        step = jnp.where(near, secant * f_last - start * (1 - f) * (f_last - 1), secant)
+        zero = (n_safe == floor) & (f >= 1)
+        after = jnp.where(zero, 0, jnp.maximum(n_safe + step, 0))
+        # |f''| <= 3 f' / n, so that the remaining error is the product of the distances to both points over n
+        error = jnp.abs((after - n_safe) * (after - last))
+        goes = ~zero & (error > close * after * jnp.minimum(n_safe, last))
+        return count + 1, n_safe, f, jnp.where(moves, after, n), moves & goes
+
+    return jax.lax.while_loop(goes_on, move, (0, start, f, n, moves))[-2:]
+
+
+def _newton(
+    arrays: tuple[jax.Array, ...],
+    reaches: tuple[jax.Array, ...],
+    axis: tuple[int, ...] | None,
+    start: jax.Array,
+    n: jax.Array,
+    moves: jax.Array,
+) -> jax.Array:
+    """Newton's method for f, which ends left of the root after one step and does not pass it from there."""
+    eps = jnp.finfo(start.dtype).eps
+    floor = start * eps**2  # a lower bound of n; the loop carries the difference to it
+    excess = [jnp.abs(w) - reach for w, reach in zip(arrays, reaches, strict=True)]  # |u| >= |u_i|
+    least = jnp.maximum(reduce(jnp.maximum, [jnp.max(x, axis, keepdims=axis is not None) for x in excess]), 0)
+
+    def newton(n):
+        sums = [n + reach for reach in reaches]
+        ratios = [w / m for w, m in zip(arrays, sums, strict=True)]
+        squares = _total([jnp.square(t) for t in ratios], axis)
+        slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
+        return n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope)
+
+    def goes_on(carry):
+        return (carry[0] < _STEPS) & jnp.any(carry[-1])
 
     def move(carry):
         count, above, moves = carry
         n = floor + above
-        step = jnp.where(moves, newton(n), 0)
+        step = jnp.where(moves, jnp.maximum(newton(n), least - above), 0)
         # |f''| <= 3 f' / n, so the remaining error relative to n is at most 3/2 of the squared relative step
-        return count + 1, above + step, jnp.square(step / n) > close
+        return count + 1, above + step, moves & (jnp.square(step / n) > eps / 4)
 
-    def is_near(carry):
-        count, n, moves = carry
-        return (count < _NEAR_STEPS) & jnp.any(moves) & ~jnp.any(moves & (n < _NEAR * start))
+    return jax.lax.while_loop(goes_on, move, (0, jnp.where(moves, jnp.maximum(n, least), n), moves))[1]
 
-    def move_near(carry):
-        count, n, moves = carry
-        inverse = norm_of(terms(n)[1])  # 1 / f(n)
-        after = n * inverse
-        return count + 1, jnp.where(moves, after, n), moves & ((1 - 1 / inverse) * (start - after) > close * after)
 
-    inverse = norm_of(terms(start)[1])
-    n = jnp.maximum(start * (2 - 1 / inverse), 0)
-    # the norm of a group that is zero already is at the lower bound and does not move
-    moves = ((1 / inverse - 1) * (start - n) > close * n) & (inverse > jnp.sqrt(limits.tiny))
-    # counts the first step; a constant here would compile to a kernel of its own
-    count = jnp.any(moves).astype(jnp.int32)
-    return jax.lax.while_loop(goes_on, move, jax.lax.while_loop(is_near, move_near, (count, n, moves)))[1]
+def _ratios(arrays: Sequence[jax.Array], reaches: Sequence[jax.Array], n: jax.Array) -> list[jax.Array]:
+    return [w / (n + reach) for w, reach in zip(arrays, reaches, strict=True)]
+
+
+def _norm_of(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Array:
+    limits = jnp.finfo(arrays[0].dtype)
+    return jnp.sqrt(jnp.clip(_total([jnp.square(x) for x in arrays], axis), limits.tiny, limits.max))
 
 
 @_norm_after.defjvp
