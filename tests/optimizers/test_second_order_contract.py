@@ -75,6 +75,21 @@ def test_sixteen_bit_parameters_are_computed_in_float32():
     assert seen == {"float32"}
 
 
+@pytest.mark.parametrize("make", [regopt.newton, regopt.diagonal_newton, regopt.gauss_newton])
+def test_a_sixteen_bit_step_times_the_learning_rate_is_rounded_once(make):
+    """The value is ``3 |w - 1/3|**2 / 2``; a second rounding costs up to another half of the last place."""
+    params = jnp.linspace(0.5, 2.0, 64, dtype=jnp.bfloat16)
+    grads = 3 * (params - jnp.asarray(1 / 3, params.dtype))
+    optimizer = make(learning_rate=0.7)
+    if make is regopt.gauss_newton:
+        step, function = np.float64(params) - 1 / 3, {"residual_fn": lambda w: jnp.sqrt(3.0) * (w - 1 / 3)}
+    else:
+        step, function = np.float64(grads) / 3, {"value_fn": lambda w: 1.5 * jnp.sum((w - 1 / 3) ** 2)}
+    updates, _ = optimizer.update(grads, optimizer.init(params), params, **function)
+    last_place = 2.0 ** (np.floor(np.log2(0.7 * step)) - 7)
+    assert np.max(np.abs(np.float64(updates) + 0.7 * step) / last_place) < 0.501
+
+
 @pytest.mark.parametrize("search", ["zoom", "backtracking"])
 def test_a_line_search_comes_back_from_values_that_are_not_finite(search):
     def value_fn(w):

@@ -1,10 +1,11 @@
 """The least linear function plus a penalty: it is 0 exactly at a subgradient, with one strength or with many."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regopt.penalties import box, elastic_net, group_lasso, l1, non_negative
+from regopt.penalties import box, elastic_net, group_lasso, l1, non_negative, sparse_group_lasso
 
 
 @pytest.mark.parametrize(
@@ -44,12 +45,26 @@ def test_of_the_l1_norm_by_hand(strength, grad, level, expected):
     assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
+def test_without_strength_and_gradient_its_slope_in_the_strength_is_zero():
+    """As where a strength that is learned has come to 0."""
+    slope = jax.grad(lambda strength: l1(strength, mask=None).linear_minimum(jnp.zeros(2), 1.0))
+    assert slope(0.0) == 0
+
+
 @pytest.mark.parametrize("make", [lambda mask: l1(0.5, mask=mask), lambda mask: box(-1.0, 2.0, mask=mask)])
 def test_a_leaf_without_penalty_has_a_minimum_only_where_its_gradient_is_zero(make):
     penalty = make({"w": True, "b": False})
     grads = {"w": jnp.array([1.0, -1.0]), "b": jnp.zeros(2)}
     assert float(penalty.linear_minimum(grads, 1.0)) == float(make(None).linear_minimum(grads["w"], 1.0)) < 0
     assert penalty.linear_minimum({**grads, "b": jnp.array([0.0, 0.1])}, 1.0) == -jnp.inf
+
+
+@pytest.mark.parametrize(("l1_ratio", "same"), [(1.0, l1(0.5)), (0.0, group_lasso(0.5))])
+def test_of_the_sparse_group_lasso_it_ends_at_those_of_its_two_norms(l1_ratio, same):
+    grads = jnp.array([[0.3, -0.4], [1.2, 0.5]])
+    found, expected = (float(each.linear_minimum(grads, 2.0)) for each in (sparse_group_lasso(0.5, l1_ratio), same))
+    assert expected < -2
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_terms_of_a_leaf_are_its_strength_and_its_groups():

@@ -296,6 +296,14 @@ def test_a_state_with_infinities_of_its_own_is_no_alarm():
     assert not state.overflowed
 
 
+def test_a_bound_of_zero_stops_the_parameters_without_an_alarm():
+    w = jnp.array([1.0, -2.0])
+    for bound, still in ((0.0, 0), (1e-30, 1)):
+        optimizer = regopt.guard(regopt.sgd(0.1), bound, max_shrink=1e18)
+        _, state = optimizer.update(jnp.array([3e-14, 4e-14]), optimizer.init(w), w)
+        assert (state.skipped, state.still) == (0, still)
+
+
 def test_the_slope_through_a_skipped_step_is_finite_and_that_of_the_others():
     def trained(rate, bad):
         optimizer = regopt.guard(regopt.adam(rate), 1.0)

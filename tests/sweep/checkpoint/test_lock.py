@@ -66,6 +66,14 @@ def test_a_process_that_has_ended_but_was_not_collected_is_gone():
     process.wait()
 
 
+@pytest.mark.parametrize(("apart", "alive"), [(0.0, True), (1.5, True), (2.0, False), (-2.0, False)])
+def test_a_start_within_two_seconds_is_the_same_process(apart, alive):
+    """The clock may have been corrected since; a number that was given out again is of a process that began later."""
+    process = psutil.Process()
+    holder = lock.Holder(socket.gethostname(), process.pid, process.create_time() + apart, "")
+    assert holder.is_alive == alive
+
+
 @pytest.mark.parametrize("pid", [2**31, 10**30])
 def test_a_number_that_no_process_can_have_is_gone(tmp_path, pid):
     leave_lock(tmp_path, pid=pid)
@@ -220,6 +228,14 @@ def test_a_record_that_no_process_wrote_names_nobody(tmp_path, text):
     assert checkpoint.holder(tmp_path) is None
     with opened(tmp_path):
         assert checkpoint.holder(tmp_path).pid == os.getpid()
+
+
+def test_a_record_has_at_most_four_kibibytes(tmp_path):
+    leave_lock(tmp_path)
+    record = tmp_path / "lock.json"
+    for size, names in ((4096, True), (4097, False)):
+        record.write_text(record.read_text().ljust(size))
+        assert (checkpoint.holder(tmp_path) is not None) == names
 
 
 def test_a_soft_lock_that_another_host_left_is_refused_with_what_to_remove(tmp_path, monkeypatch):

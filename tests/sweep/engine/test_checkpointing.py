@@ -7,6 +7,7 @@ import pytest
 
 from regopt import sweep
 from regopt.sweep.engine import _checkpointing as checkpointing
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, same_bits
 
 
@@ -53,18 +54,19 @@ def test_a_sweep_that_trains_gives_signs_of_life_from_its_folder(monkeypatch, tm
 
 
 def test_a_population_goes_on_with_the_numbers_that_it_has_explored(tmp_path):
-    explored = {"learning_rate": sweep.log_uniform(1e-3, 0.3)}
-    options = SCHEDULE | {"eval_every": 2, "scheduler": sweep.population_based_training(explored, fraction=0.3)}
+    numbers, explored = {"rate": np.geomspace(0.01, 0.5, 11)}, {"rate": sweep.log_uniform(0.01, 0.5)}
+    scheduler = sweep.population_based_training(explored, fraction=0.3)
+    options = {"steps": 12, "eval_every": 2, "batch_size": 2, "scheduler": scheduler}
 
     def run(**more):
-        return sweep.run(TASK, sweep.from_columns(NUMBERS), DATA, **options, **more)
+        return sweep.run(MEAN_TASK, sweep.from_columns(numbers), MEAN_DATA, **options, **more)
 
     def stop(step, settings, metrics):
         if step == 8:
             raise RuntimeError("enough")
 
     whole = run()
-    assert (whole.history.settings.numbers["learning_rate"] != NUMBERS["learning_rate"].astype(np.float32)).any()
+    assert (whole.history.settings.numbers["rate"] != numbers["rate"].astype(np.float32)).any()
     with pytest.raises(RuntimeError, match="enough"):
         run(out=tmp_path, callbacks=[stop])
     again = run(out=tmp_path)
