@@ -118,6 +118,25 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return names[near[0]] if near else None
 
 
+def misspelt(given: Iterable[str], valid: Iterable[str]) -> str:
+    """Point from the first unknown name of a call's arguments to the nearest valid one.
+
+    Args:
+        given: the names that a function was called with.
+        valid: the names that it takes.
+
+    Returns:
+        Words to end a message with; empty where no name is unknown, or none is near.
+
+    >>> misspelt(["evalevery"], ["steps", "eval_every"])
+    "; did you mean 'eval_every'?"
+    """
+    known = list(valid)
+    unknown = next((name for name in given if name not in known), None)
+    near = None if unknown is None else nearest(unknown, known)
+    return "" if near is None else f"; did you mean {near!r}?"
+
+
 def suggestion(name: str, valid: Iterable[str]) -> str:
     """Point from a wrong name to the nearest valid one, or to all valid ones when none is near.
 

@@ -23,7 +23,7 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
                 raise ValueError(f"data.{part} must hold arrays of numbers, got dtype {array.dtype}")
         lengths = {len(array) for array in arrays}
         if len(lengths) != 1:
-            raise ValueError(f"the arrays of data.{part} must have one length, got {sorted(lengths)}")
+            raise ValueError(f"the arrays of data.{part} must have the same length, got {sorted(lengths)}")
         if 0 in lengths:
             raise ValueError(f"data.{part} must have at least one example, got none")
 

@@ -47,7 +47,7 @@ def mixup(strength: Number) -> Callable[[Key, jax.Array, jax.Array], tuple[jax.A
             if not jnp.issubdtype(array.dtype, jnp.floating):
                 raise ValueError(f"{name} must be floating point (jax.nn.one_hot for classes), got {array.dtype}")
         if len(inputs) != len(targets):
-            raise ValueError(f"inputs and targets must have one length, got {len(inputs)} and {len(targets)}")
+            raise ValueError(f"inputs and targets must have the same length, got {len(inputs)} and {len(targets)}")
         order_key, share_key = jax.random.split(key)
         partners = jax.random.permutation(order_key, len(inputs))
         a = as_float(strength)

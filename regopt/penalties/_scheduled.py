@@ -8,6 +8,7 @@ from typing import Any, NoReturn, ParamSpec
 import jax
 import jax.numpy as jnp
 
+from regopt._core.messages import misspelt
 from regopt._core.numerics import at_count
 from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber, Tree
 
@@ -20,16 +21,20 @@ NEEDS_COUNT = (
 
 def takes_schedules(factory: Callable[Arguments, Penalty]) -> Callable[Arguments, Penalty]:
     """The factory, each number of which may also be a schedule, as may the numbers of penalties that it takes."""
-    parameters = inspect.signature(factory).parameters
+    signature = inspect.signature(factory)
+    parameters = signature.parameters
     numbers = [n for n, each in parameters.items() if each.annotation in (ScheduledNumber, NumberOrSchedule)]
 
     @functools.wraps(factory)
     def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Penalty:
-        given = inspect.signature(factory).bind_partial(*args, **kwargs).arguments
+        try:
+            given = signature.bind_partial(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{factory.__name__}(): {error}{misspelt(kwargs, parameters)}") from None
         waits = any(isinstance(each, Penalty) and each.at is not None for each in (*args, *kwargs.values()))
         if not waits and not any(has_schedule(given.get(name)) for name in numbers):
             return factory(*args, **kwargs)
-        bound = inspect.signature(factory).bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
 
         def at(count):
             now = {n: at_count(v, count) if n in numbers else _penalties_at(v, count) for n, v in given.items()}

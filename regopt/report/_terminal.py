@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regopt._core.messages import one_line
-from regopt.report._findings import Findings, Reportable, as_findings, plain
+from regopt.report._findings import REPEATED, Findings, Reportable, as_findings, plain
 
 STYLES = {"diverged": "red", "stopped": "green", "done": "green", "pruned": "magenta"}
 
@@ -66,7 +66,9 @@ def _caption(findings: Findings, shown: int) -> str:
     better = "smallest" if findings.mode == "min" else "largest"
     said = f"{shown} with the {better} {findings.monitor}" if shown else f"none has a finite {findings.monitor} yet"
     if len(findings.order):
-        said += f"; the best: {findings.setting(int(findings.order[0]))}"
+        repeated = set(findings.varying) & set(REPEATED)
+        which = "the best row, not the best mean over its repeats" if repeated else "the best"
+        said += f"; {which}: {findings.setting(int(findings.order[0]))}"
     return said
 
 

@@ -82,9 +82,9 @@ def cross_validate(
         Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
         Section 7.10, with the one-standard-error rule.
     """
+    x, y = jnp.asarray(x), jnp.asarray(y)
     labels, count = _labels(folds, len(y))
-    if strengths is None:
-        strengths = strength_grid(loss, penalty, start, x, y, None)
+    strengths = strength_grid(loss, penalty, start, x, y, None) if strengths is None else jnp.asarray(strengths)
 
     def fit(loss: Callable[..., jax.Array], *data: Tree) -> Solution:
         return path(

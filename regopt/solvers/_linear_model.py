@@ -78,6 +78,7 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> jax.Array:
         """The weighted mean of the losses, shape (); without weights all examples count the same."""
+        _check_lengths(x, y)
         losses = self.family.loss(self.predictor(params, x, offset), y)
         return jnp.sum(_shares(losses, weights) * losses)
 
@@ -93,6 +94,7 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> GramLoss:
         """The loss of least squares from the Gram matrix, for many problems on the same data."""
+        _check_lengths(x, y)
         target = y if offset is None else y - offset
         return GramLoss.of(x, target, _shares(target, weights), intercept=self.intercept)
 
@@ -155,6 +157,7 @@ class LinearModel(NamedTuple):
 
         With ``profiled``, for squared errors, the loss is that at the best intercept, which the gradient leaves alone.
         """
+        _check_lengths(x, y)
         flat = x.reshape(len(x), -1)
         shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
 
@@ -194,6 +197,11 @@ class LinearModel(NamedTuple):
             lambda _, after, before: jnp.sum(weighted((slopes(after) - slopes(before)) * (after - before))),
             gap,
         )
+
+
+def _check_lengths(x: jax.Array, y: jax.Array) -> None:
+    if len(x) != len(y):
+        raise ValueError(f"x and y of a LinearModel must have the same length, got {len(x)} and {len(y)}")
 
 
 def _shares(like: jax.Array, weights: jax.Array | None) -> jax.Array:

@@ -119,7 +119,10 @@ def supervised(
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1, with any optimizer
         in place of stochastic gradient descent.
     """
-    _check_functions({"model": model, "loss": loss, "optimizer": optimizer})
+    _check_functions({"model": model, "loss": loss})
+    if not callable(optimizer):
+        form = 'a function of the setting, as in lambda h: regopt.adam(h["learning_rate"])'
+        raise ValueError(f"optimizer must be {form}, got {brief(optimizer)}")
     given = _measures_of(loss, metrics)
     measures = {name: _with_setting(name, measure) for name, measure in given.items()}
     face = _face_of(model, inputs, trainable, precision)

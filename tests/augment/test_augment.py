@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_named():
         augment.shear(0.1, along="depth")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"targets must be floating point \(jax.nn.one_hot for classes\), got int32"):
         augment.mixup(0.2)(key(), image, jnp.zeros(2, jnp.int32))
-    with pytest.raises(ValueError, match="inputs and targets must have one length, got 2 and 3"):
+    with pytest.raises(ValueError, match="inputs and targets must have the same length, got 2 and 3"):
         augment.mixup(0.2)(key(), image, jnp.eye(3, dtype=jnp.float32))
 
 

@@ -123,3 +123,8 @@ def test_a_mask_may_be_a_prefix():
     penalty = penalties.l1(1.0, mask={"first": True, "last": False})
     assert penalty.value(PARAMS) == pytest.approx(1 + 2 + 5)
     assert penalty.mask(PARAMS)["last"] == {"kernel": False}
+
+
+def test_a_misspelt_argument_names_the_penalty_and_the_right_argument():
+    with pytest.raises(TypeError, match=r"^elastic_net\(\): .*argument 'l1ratio'; did you mean 'l1_ratio'\?$"):
+        penalties.elastic_net(0.1, l1ratio=0.5)  # type: ignore[call-arg]

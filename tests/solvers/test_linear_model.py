@@ -198,3 +198,26 @@ def test_a_start_of_another_form_is_refused():
         cross_validate(LinearModel(gaussian()), l1, jnp.zeros(2), x, y, folds=2)
     with pytest.raises(ValueError, match=r"must have 'coefficients', as model\.start"):
         minimize(LinearModel(logistic(), intercept=False), l1(0.1), jnp.zeros(2), x, y > 1)
+
+
+def test_numpy_arrays_are_cross_validated_as_jax_arrays_are():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((40, 3))
+    y, model = x[:, 0] + 0.1 * random.standard_normal(40), LinearModel(gaussian())
+    for penalty in (l1, l2):  # on Gram matrices, and without
+        ours = cross_validate(model, penalty, model.start(x), x, y, folds=4, strengths=np.array([0.1, 0.01]))
+        theirs = cross_validate(
+            model, penalty, model.start(x), jnp.asarray(x), jnp.asarray(y), folds=4, strengths=jnp.array([0.1, 0.01])
+        )
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def test_inputs_and_targets_of_other_lengths_are_refused():
+    model, x, y = LinearModel(gaussian()), jnp.ones((4, 2)), jnp.arange(3.0)
+    for solve in (
+        lambda: minimize(model, l1(0.1), model.start(x), x, y),
+        lambda: path(model, l1, model.start(x), x, y, strengths=jnp.ones(1)),
+        lambda: cross_validate(model, l1, model.start(x), x, y, folds=2),
+    ):
+        with pytest.raises(ValueError, match=r"^x and y of a LinearModel must have the same length, got 4 and 3"):
+            solve()

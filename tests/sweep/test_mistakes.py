@@ -324,3 +324,10 @@ def test_a_missing_argument_is_one_of_the_function_that_was_called():
         sweep.run(task(), SETTINGS, DATA, steps=2)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^plan\(\): got an unexpected keyword argument 'epochs'$"):
         sweep.plan(task(), SETTINGS, DATA, epochs=2, **SCHEDULE)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^run\(\): .*argument 'evalevery'; did you mean 'eval_every'\?$"):
+        sweep.run(task(), SETTINGS, DATA, steps=2, evalevery=1)  # type: ignore[call-arg]
+
+
+def test_an_optimizer_is_a_function_of_the_setting():
+    with pytest.raises(ValueError, match=r"^optimizer must be a function of the setting, as in lambda h: regopt\.adam"):
+        sweep.supervised(lambda h, rngs: None, lambda o, y: 0.0, regopt.adam(0.1))  # type: ignore[arg-type]

@@ -459,7 +459,7 @@ def bad_input(function=fit, *arguments, **changes):
         ({"data": Splits(noisy().train, None)}, "data must have a validation part"),
         (
             {"data": Splits((np.ones((3, 8)), np.ones(2)), noisy().test)},
-            r"data.train must have one length, got \[2, 3\]",
+            r"data.train must have the same length, got \[2, 3\]",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, PartitionSpec
 from regopt._core.checks import check_key
 from regopt._core.io import JsonObject, digest_json
 from regopt._core.keys import split_key
+from regopt._core.messages import misspelt
 from regopt._core.metrics import check_mode, check_monitor, monitored
 from regopt._core.tasks import check_task, first_metrics
 from regopt._core.training_data import check_data, check_multiple
@@ -246,7 +247,8 @@ def configured(make: Callable[P, Config]) -> Callable[[Callable[[Config], Outcom
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:  # which would name the config's class, that nobody has written
-                raise TypeError(f"{function.__name__}(): {error}") from None
+                hint = misspelt(kwargs, signature.parameters)
+                raise TypeError(f"{function.__name__}(): {error}{hint}") from None
             return function(make(*args, **kwargs))
 
         signature = inspect.signature(make)

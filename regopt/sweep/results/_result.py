@@ -110,6 +110,13 @@ class Result(Tables):
         """
         return self.states.state(_index(setting, self.history))
 
+    def __repr__(self) -> str:
+        """The number of settings of each status, and the metric that is monitored."""
+        names, counts = np.unique(self.status, return_counts=True)
+        said = ", ".join(f"{count:,} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
+        interrupted = ", interrupted" if self.interrupted else ""
+        return f"<Result of {len(self.status):,} settings: {said}; monitor {self.monitor} ({self.mode}){interrupted}>"
+
     def _repr_html_(self) -> str | None:
         """The best setting, the number of settings of each status and a small curve, for a notebook."""
         from regopt.sweep.results._notebook import result_html

@@ -480,5 +480,5 @@ def test_bad_data_is_named():
     settings = sweep.from_columns({"learning_rate": [0.1]})
     with pytest.raises(ValueError, match="data must have a validation part"):
         sweep.run(TASK, settings, Splits((X, Y), None), **SCHEDULE)
-    with pytest.raises(ValueError, match=r"the arrays of data.train must have one length, got \[30, 40\]"):
+    with pytest.raises(ValueError, match=r"the arrays of data.train must have the same length, got \[30, 40\]"):
         sweep.run(TASK, settings, Splits((X[:40], Y[:30]), (X, Y)), **SCHEDULE)

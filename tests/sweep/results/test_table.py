@@ -58,6 +58,11 @@ def test_the_table_without_early_stopping_is_at_the_last_step():
     assert table["first_bad_step"].isna().tolist() == [True, True, False, True]
 
 
+def test_a_result_says_in_a_line_what_became_of_its_settings():
+    said = "4 settings: 1 diverged, 2 done, 1 stopped; monitor validation_loss (min)"
+    assert repr(result(keeps_best=False)) == f"<Result of {said}>"
+
+
 def test_the_table_with_early_stopping_is_at_the_best_step():
     table = result(keeps_best=True).to_pandas()
     assert list(table["kept_step"]) == [20, 30, 10, 10]
