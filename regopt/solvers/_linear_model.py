@@ -48,7 +48,7 @@ class LinearModel(NamedTuple):
     def start(self, x: jax.Array) -> dict[str, jax.Array]:
         """Zeros for all parameters of a model of ``x`` ``[examples, ...]``, at least float32."""
         (wide,) = widen(x)
-        outputs = () if self.family.classes is None else (self.family.classes,)
+        outputs = _outputs_of(self.family)
         params = {"coefficients": jnp.zeros((*x.shape[1:], *outputs), wide.dtype)}
         return {**params, "intercept": jnp.zeros(outputs, wide.dtype)} if self.intercept else params
 
@@ -64,7 +64,7 @@ class LinearModel(NamedTuple):
     def predictor(self, params: Tree, x: jax.Array, offset: jax.Array | None = None) -> jax.Array:
         """``x w + b + offset``, ``[examples]``."""
         self.check_params(params)
-        outputs = () if self.family.classes is None else (self.family.classes,)
+        outputs = _outputs_of(self.family)
         eta = x.reshape(len(x), -1) @ params["coefficients"].reshape(-1, *outputs)
         eta = eta + jnp.broadcast_to(params["intercept"], eta.shape) if self.intercept else eta
         return eta if offset is None else eta + offset
@@ -197,6 +197,15 @@ class LinearModel(NamedTuple):
             lambda _, after, before: jnp.sum(weighted((slopes(after) - slopes(before)) * (after - before))),
             gap,
         )
+
+
+def _outputs_of(family: object) -> tuple[int, ...]:
+    """The shape of what a model of a family puts out for an example."""
+    if not isinstance(family, Family):
+        raise ValueError(
+            f"the family of a LinearModel must be one of regopt.solvers, such as gaussian(), got {brief(family)}"
+        )
+    return () if family.classes is None else (family.classes,)
 
 
 def _check_lengths(x: jax.Array, y: jax.Array) -> None:

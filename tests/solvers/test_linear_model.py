@@ -221,3 +221,9 @@ def test_inputs_and_targets_of_other_lengths_are_refused():
     ):
         with pytest.raises(ValueError, match=r"^x and y of a LinearModel must have the same length, got 4 and 3"):
             solve()
+
+
+@pytest.mark.parametrize("family", ["gaussian", gaussian, None])
+def test_what_is_no_family_is_refused(family):
+    with pytest.raises(ValueError, match=r"^the family of a LinearModel must be one of regopt.solvers, such as gauss"):
+        LinearModel(family).start(jnp.ones((4, 2)))
