@@ -67,10 +67,11 @@ def test_a_setting_that_is_listed_twice_repeats_itself():
     np.testing.assert_allclose(found["mean"], once["mean"] + 0.5, rtol=1e-12)
 
 
-def test_a_pair_that_is_equal_is_not_better():
+def test_one_comparison_is_not_adjusted_and_a_pair_that_is_equal_is_not_better():
     table = pandas.DataFrame({"rate": [0.1, 0.1, 0.5, 0.5], "seed": [0, 1, 0, 1], "loss": [1.0, 3.0, 1.0, 4.0]})
     found = sweep.compare(table.assign(status="done"), ["rate", "seed"], "loss")
     assert list(found["better"]) == [0.0]
+    assert found["low"][0] == pytest.approx(0.5 - stats.t.ppf(0.975, 1) * 0.5, rel=1e-9)  # the differences are 0 and 1
 
 
 def test_paired_comparisons_are_scipys():
