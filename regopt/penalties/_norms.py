@@ -13,8 +13,7 @@ import jax.numpy as jnp
 
 from regopt._core.numerics import direction_and_norm, safe_divide, safe_sqrt
 
-_STEPS_BETWEEN = 4  # of interpolation, each a pass over the arrays; a step of Newton's method takes seven
-_STEPS = 24  # upper bound of Newton's
+_STEPS = 24  # upper bound of Newton's method, where interpolation has not converged
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -78,8 +77,8 @@ def _norm_after(
     """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
 
     f is increasing and concave, with a slope between ``1 / |w|`` and ``f(n) / n``. A step with the former slope from
-    ``|w|`` ends left of the root, and is exact to rounding where the reaches are small beside the norm. Elsewhere the
-    steps of ``_between`` follow, and those of ``_newton`` for norms that have not converged by then.
+    ``|w|`` ends left of the root. Up to three interpolations follow, and Newton's method for norms that have not
+    converged by then. The first interpolation is not in a loop, because it costs less than entering one.
     """
     close = jnp.finfo(arrays[0].dtype).eps / 4
     if not all(w.size for w in arrays):
@@ -92,64 +91,61 @@ def _norm_after(
     n = jnp.where(infinite, jnp.inf, jnp.maximum(start * (2 - f), 0))
     # the norm of a group that is zero already does not move
     moves = ((f - 1) * (start - n) > close * n) & (f < 1 / jnp.sqrt(jnp.finfo(f.dtype).tiny))
+    step = partial(_interpolate, arrays, reaches, axis, start)
 
-    def solve(n, moves):
-        n, moves = _between(arrays, reaches, axis, start, f, n, moves)
-        return jax.lax.cond(jnp.any(moves), newton, lambda n, _: n, n, moves)
+    def goes_on(carry):
+        return (carry[0] < 1) & jnp.any(carry[-1])
 
-    def newton(n, moves):
-        return _newton(arrays, reaches, axis, start, n, moves)
+    def solve(carry):
+        count, *points = carry
+        *points, n, moves = step(*step(*points))
+        return count + 1, *points, _newton(arrays, reaches, axis, start, n, moves), moves
 
-    return jax.lax.cond(jnp.any(moves), solve, lambda n, _: n, n, moves)
+    # a loop of at most one turn in place of a condition, which would compute both cases under vmap
+    return jax.lax.while_loop(goes_on, solve, (0, *step(start, f, n, moves)))[-2]
 
 
-def _between(
+def _interpolate(
     arrays: tuple[jax.Array, ...],
     reaches: tuple[jax.Array, ...],
     axis: tuple[int, ...] | None,
     start: jax.Array,
-    f: jax.Array,
+    last: jax.Array,
+    f_last: jax.Array,
     n: jax.Array,
     moves: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Steps to the root by interpolation between two points, each from one sum over the arrays.
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """A step to the root by interpolation between two points, from one sum over the arrays.
 
-    Near ``|w|`` the difference of ``|w| f(n)`` and n is almost linear in ``1 / f``, elsewhere f is interpolated.
+    Near ``|w|`` the difference of ``|w| f(n)`` and n is almost linear in ``1 / f``. Elsewhere f is interpolated.
 
     Args:
         arrays: w.
         reaches: >= 0.
         axis: of the norm.
-        start: the norm, and the first point.
-        f: its value there.
-        n: the second point.
+        start: the norm of w.
+        last: the point before the last one.
+        f_last: its value.
+        n: the last point.
         moves: whether the norm has not converged.
 
     Returns:
-        The norms, and whether they have not converged.
+        The last point, its value, the next point, and whether the norm has not converged.
     """
-    close = jnp.finfo(start.dtype).eps / 4
-    floor = start * jnp.finfo(start.dtype).eps ** 2  # in place of 0, where f need not be defined
-
-    def goes_on(carry):
-        return (carry[0] < _STEPS_BETWEEN) & jnp.any(carry[-1])
-
-    def move(carry):
-        count, last, f_last, n, moves = carry
-        n_safe = jnp.maximum(n, floor)
-        f = 1 / _norm_of(_ratios(arrays, reaches, n_safe), axis)
-        rise = f_last - f
-        secant = (last - n_safe) * (1 - f) / jnp.where(rise == 0, 1, rise)
-        near = (n_safe > start / 2) & (n_safe <= start)
-        step = jnp.where(near, secant * f_last - start * (1 - f) * (f_last - 1), secant)
-        zero = (n_safe == floor) & (f >= 1)
-        after = jnp.where(zero, 0, jnp.maximum(n_safe + step, 0))
-        # |f''| <= 3 f' / n, so that the remaining error is the product of the distances to both points over n
-        error = jnp.abs((after - n_safe) * (after - last))
-        goes = ~zero & (error > close * after * jnp.minimum(n_safe, last))
-        return count + 1, n_safe, f, jnp.where(moves, after, n), moves & goes
-
-    return jax.lax.while_loop(goes_on, move, (0, start, f, n, moves))[-2:]
+    eps = jnp.finfo(start.dtype).eps
+    floor = start * eps**2  # in place of 0, where f need not be defined
+    point = jnp.maximum(n, floor)
+    f = 1 / _norm_of(_ratios(arrays, reaches, point), axis)
+    rise = f_last - f
+    secant = (last - point) * (1 - f) / jnp.where(rise == 0, 1, rise)
+    near = (point > start / 2) & (point <= start)
+    step = jnp.where(near, secant * f_last - start * (1 - f) * (f_last - 1), secant)
+    zero = (point == floor) & (f >= 1)
+    after = jnp.where(zero, 0, jnp.maximum(point + step, 0))
+    # |f''| <= 3 f' / n, so the remaining error is about the product of the distances to both points over n
+    error = jnp.abs((after - point) * (after - last))
+    goes_on = ~zero & (error > eps / 4 * after * jnp.minimum(point, last))
+    return point, f, jnp.where(moves, after, n), moves & goes_on
 
 
 def _newton(
@@ -163,15 +159,15 @@ def _newton(
     """Newton's method for f, which ends left of the root after one step and does not pass it from there."""
     eps = jnp.finfo(start.dtype).eps
     floor = start * eps**2  # a lower bound of n; the loop carries the difference to it
-    excess = [jnp.abs(w) - reach for w, reach in zip(arrays, reaches, strict=True)]  # |u| >= |u_i|
-    least = jnp.maximum(reduce(jnp.maximum, [jnp.max(x, axis, keepdims=axis is not None) for x in excess]), 0)
 
     def newton(n):
         sums = [n + reach for reach in reaches]
         ratios = [w / m for w, m in zip(arrays, sums, strict=True)]
         squares = _total([jnp.square(t) for t in ratios], axis)
         slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
-        return n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope)
+        ahead = [(jnp.abs(t) - 1) * m for m, t in zip(sums, ratios, strict=True)]  # |u| >= |u_i|
+        ahead = reduce(jnp.maximum, [jnp.max(x, axis=axis, keepdims=axis is not None) for x in ahead])
+        return jnp.maximum(n * (jnp.sqrt(squares) - 1) * safe_divide(squares, slope), ahead)
 
     def goes_on(carry):
         return (carry[0] < _STEPS) & jnp.any(carry[-1])
@@ -179,11 +175,11 @@ def _newton(
     def move(carry):
         count, above, moves = carry
         n = floor + above
-        step = jnp.where(moves, jnp.maximum(newton(n), least - above), 0)
+        step = jnp.where(moves, jnp.maximum(newton(n), -above), 0)
         # |f''| <= 3 f' / n, so the remaining error relative to n is at most 3/2 of the squared relative step
         return count + 1, above + step, moves & (jnp.square(step / n) > eps / 4)
 
-    return jax.lax.while_loop(goes_on, move, (0, jnp.where(moves, jnp.maximum(n, least), n), moves))[1]
+    return jax.lax.while_loop(goes_on, move, (0, n, moves))[1]
 
 
 def _ratios(arrays: Sequence[jax.Array], reaches: Sequence[jax.Array], n: jax.Array) -> list[jax.Array]:
