@@ -27,7 +27,7 @@ def with_rows(whole: Tree, rows: np.ndarray, some: Tree) -> Tree:
 
     def put(x: Tree, values: Tree) -> Tree:
         if is_key(x):
-            return x.at[rows].set(values)
+            return x.at[rows].set(jax.device_put(values, x.sharding))
         x[rows] = values
         return x
 

@@ -110,6 +110,22 @@ def test_random_keys_in_a_state_come_and_go():
         np.testing.assert_array_equal(a, b)
 
 
+def test_random_keys_on_several_devices_resume(tmp_path):
+    def step(state, batch, key, h):
+        own, used = jax.random.split(state[1])
+        return (state[0] + h["rate"] * jax.random.normal(used), own), {"loss": state[0]}
+
+    task = sweep.Task(
+        lambda key, h: (jnp.zeros(()), key), step, lambda state, data, h: {"validation_loss": state[0] ** 2}
+    )
+    settings = sweep.from_columns({"rate": [0.1, 0.2, 0.3]})
+    whole = sweep.run(task, settings, steps=4, eval_every=1, rest="host")
+    once = iter([signal.SIGINT])
+    options = {"out": tmp_path, "callbacks": [lambda *_: [signal.raise_signal(number) for number in once]]}
+    assert sweep.run(task, settings, steps=4, eval_every=1, rest="host", **options).interrupted
+    same_bits(sweep.run(task, settings, steps=4, eval_every=1, rest="host", out=tmp_path), whole, np.arange(3))
+
+
 def test_wrong_places_are_refused():
     for rest in ("disk", None, jnp.ones(2)):
         with pytest.raises(ValueError, match='rest must be "device" or "host"'):
