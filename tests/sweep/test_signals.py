@@ -18,12 +18,14 @@ from support import killed_sweep
 SECONDS = 2.0  # in which a second SIGINT must end the process
 
 SCRIPT = """
-import os, sys, time
+import os, sys, threading, time
 import jax, jax.numpy as jnp
+from regopt import sweep
 from support import killed_sweep
 
 moment, folder = sys.argv[1:]
 task, compile = killed_sweep.task(), jax.stages.Lowered.compile
+GROUPS = {"a run compiles groups": sweep.run, "a plan compiles groups": sweep.plan}
 
 def say(*_):
     os.write(1, f"{moment}\\n".encode())  # in one piece, also where two devices say it at once
@@ -53,10 +55,16 @@ def step(state, batch, key, h):
 def compile_aloud(self, *args, **options):
     if moment == "compiling":
         say()
+    if moment in GROUPS and threading.current_thread() is not threading.main_thread():
+        say()
+        time.sleep(10**6)  # as XLA does, this hears no signal
     return compile(self, *args, **options)
 
 jax.stages.Lowered.compile = compile_aloud
 killed_sweep.task = lambda: task._replace(step=step)
+if moment in GROUPS:
+    settings = sweep.grid({"rate": sweep.choice([0.1, 0.2]), "kind": sweep.static(["one", "other"])})
+    GROUPS[moment](killed_sweep.task(), settings, killed_sweep.DATA, steps=2, eval_every=1)
 try:
     found = killed_sweep.run(folder or None)
 except KeyboardInterrupt:
@@ -93,6 +101,18 @@ def test_a_second_sigint_ends_the_process_at_once(moment):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert time.monotonic() - began < SECONDS
+
+
+@pytest.mark.parametrize(("moment", "times"), [("a run compiles groups", 2), ("a plan compiles groups", 1)])
+def test_an_interrupted_process_does_not_wait_for_threads_that_compile(moment, times):
+    with started(moment) as process:
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        try:
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,17 +1,18 @@
 """The executables of a sweep: compiled several at a time, equal ones once, and remembered."""
 
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 
+from regopt.sweep.engine._devices import available_cores
 from regopt.sweep.engine._program import Each
+from regopt.sweep.engine._signals import end_with
 
 RECENT = 64  # programs that are remembered in the process
 
@@ -59,25 +60,29 @@ class Begun(NamedTuple):
 class Executables:
     """The programs of one sweep. Inside ``with`` those that are begun compile in threads, as many as there are cores.
 
-    Only XLA works in these threads: what JAX traces depends on options of the calling thread.
+    Only XLA works in these threads: what JAX traces depends on options of the calling thread. They are daemons, so that
+    a process which is interrupted does not wait for XLA at its end.
     """
 
     def __init__(self) -> None:
         self.begun: dict[Hashable, Begun] = {}  # what compiles before it is asked for, by its form
         self._all: dict[Hashable, Future[tuple[jax.stages.Compiled, float]]] = {}
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._cores: threading.Semaphore | None = None
+        self._submitted: list[Future[tuple[jax.stages.Compiled, float]]] = []
 
     def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile")
+        self._cores = threading.Semaphore(available_cores())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._pool is not None
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
+        for done in self._submitted:
+            done.cancel()
+        self._cores, self._submitted = None, []
+        if isinstance(error, KeyboardInterrupt):
+            end_with(error)
 
     def compile(self, lowered: jax.stages.Lowered, digest: str, *, calls_back: bool) -> Compilation:
         """Compile a program, or wait for an equal one; in a thread inside ``with``, else in this thread.
@@ -91,16 +96,30 @@ class Executables:
         with self._lock:
             if name is not None and name in self._all:
                 return Compilation(self._all[name], False)
-            done = self._pool.submit(_timed, lowered) if self._pool is not None else Future()
+            done: Future[tuple[jax.stages.Compiled, float]] = Future()
             if name is not None:
                 self._all[name] = done
-        if self._pool is None:
-            try:
-                done.set_result(_timed(lowered))
-            except BaseException as error:
-                done.set_exception(error)
-                raise
+        if self._cores is None:
+            _fulfil(done, lowered)
+            done.result()
+        else:
+            self._submitted.append(done)
+            threading.Thread(target=_in_turn, args=(self._cores, done, lowered), name="compile", daemon=True).start()
         return Compilation(done, True)
+
+
+def _in_turn(cores: threading.Semaphore, done: Future[tuple[jax.stages.Compiled, float]], lowered: jax.stages.Lowered):
+    """Compile a program once a core is free, unless that is cancelled before."""
+    with cores:
+        if done.set_running_or_notify_cancel():
+            _fulfil(done, lowered)
+
+
+def _fulfil(done: Future[tuple[jax.stages.Compiled, float]], lowered: jax.stages.Lowered) -> None:
+    try:
+        done.set_result(_timed(lowered))
+    except BaseException as error:
+        done.set_exception(error)
 
 
 def _timed(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float]:

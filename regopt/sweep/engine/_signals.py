@@ -80,7 +80,7 @@ def _ending_at_the_second() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        atexit.register(_end_if_last, error)
+        end_with(error)
         raise
     finally:
         left.set()
@@ -88,6 +88,11 @@ def _ending_at_the_second() -> Iterator[None]:
         ours.close()
         listener.join()
         theirs.close()
+
+
+def end_with(error: KeyboardInterrupt) -> None:
+    """Have the process end without waiting for what XLA does in other threads, if it ends by this exception."""
+    atexit.register(_end_if_last, error)
 
 
 def _end_if_last(error: KeyboardInterrupt) -> None:
