@@ -1,7 +1,6 @@
 """The programs of a group: compiled once for each form, at the chunk asked for or at one that fits."""
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -20,6 +19,7 @@ from regopt.sweep.engine._program import (
     build_predict,
     build_segment,
     build_start,
+    calls_back,
     decomposes_batches,
     one_by_one,
 )
@@ -37,7 +37,7 @@ class Programs(NamedTuple):
     digests: dict[str, str]  # SHA-256 of segment and start, before XLA compiled them
     trace_seconds: float  # in which JAX traced and lowered them
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
-    calls_back: bool  # a segment calls Python, which may raise
+    calls_back: bool  # a segment or its evaluation calls Python, which may raise
     segment_seconds: float  # in which the segment was traced and compiled, when it was
     flops: float  # of a segment of one lane, see ``arithmetic``
     evaluation: Evaluation | None  # where validation data stream
@@ -157,7 +157,7 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         digests,
         sum(trace for trace, _ in seconds),
         sum(compiling for _, compiling in seconds),
-        segment.calls_back,
+        segment.calls_back or (evaluation is not None and evaluation.calls_back),
         segment.trace_seconds + segment.compile_seconds,
         segment.flops / chunk,
         evaluation,
@@ -176,7 +176,10 @@ def _evaluation(form: Form, chunk: int, segment: Compiled) -> Evaluation | None:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.spread), segment.program.out_info
     )
     call = Call(buffer, constants, ids, step, form.shared.tree(mesh), outcome)
-    return Evaluation(form.recipe, mesh, segment.each, call, form.batch.tree(mesh))
+    made = Evaluation(form.recipe, mesh, segment.each, call, form.batch.tree(mesh))
+    if made.blocks and segment.each is not one_by_one:
+        made = Evaluation(form.recipe, mesh, one_by_one, call, form.batch.tree(mesh))
+    return made
 
 
 def _room_of(form: Form) -> tuple[int, float, Device, float, bool, bool]:
@@ -233,9 +236,9 @@ def _begun(
         each = one_by_one
         lowered = build(form.recipe, form.layout.mesh, each, form.parts).lower(*arguments)
         text = lowered.as_text()
-    calls_back = re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
     seconds = time.perf_counter() - began
     own = Executables() if executables is None else executables
     digest = digest_json(text)
-    compilation = own.compile(lowered, digest, calls_back=calls_back)
-    return Begun(compilation, digest, each, seconds, calls_back, arithmetic(traced.jaxpr.jaxpr))
+    is_called = calls_back(text)
+    compilation = own.compile(lowered, digest, calls_back=is_called)
+    return Begun(compilation, digest, each, seconds, is_called, arithmetic(traced.jaxpr.jaxpr))

@@ -22,7 +22,16 @@ from regopt._core.training_data import size_of
 from regopt._core.types import Number, Tree
 from regopt.sweep.engine._devices import LANES
 from regopt.sweep.engine._packed import Packed
-from regopt.sweep.engine._program import Each, build_empty, entry_of, lanes_at, put_back, watch
+from regopt.sweep.engine._program import (
+    Each,
+    build_empty,
+    calls_back,
+    decomposes_batches,
+    entry_of,
+    lanes_at,
+    put_back,
+    watch,
+)
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
 from regopt.sweep.results._history import Marks
 
@@ -53,6 +62,8 @@ class Evaluation:
     Attributes:
         metrics: the names of all metrics.
         digest: SHA-256 of the programs, before XLA compiled them.
+        blocks: whether batches of LAPACK calls in them could block each other, see ``decomposes_batches``.
+        calls_back: whether they call Python, which may raise.
     """
 
     def __init__(self, recipe: Recipe, mesh: Mesh, each: Each, call: Call, batch: Tree):
@@ -68,6 +79,8 @@ class Evaluation:
         conclude, other = self._compile("conclude", (call.buffer, call._replace(buffer=()), sums, count))
         self.metrics = list(conclude.out_info[1].names[0])
         self.digest = digest_json([text, other])
+        self.blocks = decomposes_batches(text) or decomposes_batches(other)
+        self.calls_back = calls_back(text) or calls_back(other)
 
     def run(self, call: Call, batches: Iterable[Tree]) -> tuple[Tree, Packed]:
         """Evaluate the lanes of a call.

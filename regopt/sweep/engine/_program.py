@@ -150,6 +150,11 @@ def decomposes_batches(text: str) -> bool:
     return any(math.prod(map(int, shape.split("x")[:-2])) > 1 for shape in shapes)
 
 
+def calls_back(text: str) -> bool:
+    """Whether a program calls Python."""
+    return re.search(r"custom_call @xla_\w*python\w*callback", text) is not None
+
+
 def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Parts = None) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
 

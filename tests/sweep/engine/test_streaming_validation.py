@@ -8,10 +8,12 @@ import pytest
 from regopt import losses, sweep
 from regopt.data import Splits
 from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.engine._evaluation import Evaluation
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, network, optimizer, same_bits
 
 SETTINGS = sweep.from_columns({name: column[:6] for name, column in NUMBERS.items()})
 OPTIONS = SCHEDULE | {"chunk": 2}
+RATES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 IN_BATCHES = [(X[40:48], Y[40:48]), (X[48:56], Y[48:56]), (X[56:], Y[56:])]  # of 8, 8 and 4 examples
 
 
@@ -182,6 +184,29 @@ def test_a_metric_that_needs_all_examples_is_refused():
     task = sweep.supervised(network, losses.cross_entropy, optimizer, metrics={"spread": spread})
     with pytest.raises(ValueError, match=r"losses\.at_once needs all validation examples at once"):
         run(Loader(), task)
+
+
+def decomposed(w, data, h):
+    return {"validation_loss": jnp.sum(jnp.linalg.qr(data.validation[0] + w)[0] ** 2)}
+
+
+def test_matrices_of_several_lanes_are_not_decomposed_at_once(monkeypatch):
+    """On a CPU such calls can wait for each other for ever."""
+    run_one, used = Evaluation.run, []
+
+    def seen(self, call, batches):
+        used.append(self)
+        return run_one(self, call, batches)
+
+    monkeypatch.setattr(Evaluation, "run", seen)
+    task = sweep.Task(lambda key, h: jnp.ones((6, 6)), lambda w, b, k, h: (w * h["rate"], {}), decomposed)
+    matrices, settings = np.random.default_rng(0).normal(size=(24, 6, 6)), sweep.from_columns({"rate": RATES})
+    data = Splits(matrices, lambda number: matrices[number * 8 :][:8])
+    options = {"steps": 2, "eval_every": 1, "eval_batches": 3, "chunk": 3}
+    streamed = sweep.run(task, settings, data, **options)
+    assert used
+    assert not any(evaluation.blocks for evaluation in used)
+    close(streamed, sweep.run(task, settings, data, **options, mapping="map"))
 
 
 def test_folds_take_arrays():
