@@ -21,6 +21,7 @@ from regopt.sweep.engine._memory import temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
+from regopt.sweep.engine._undo import Before, Fails, before_call, undone
 from regopt.sweep.engine._work import price_of
 
 
@@ -93,7 +94,7 @@ class Group:
         self._segments = Segments(self.form, programs, self._executables)
         self.segment, self._start, self._predict = programs.segment, programs.start, programs.predict
         self._evaluation, self.in_flight = programs.evaluation, False
-        self._may_raise = programs.calls_back or self._validation is not None  # a call, once it has consumed the buffer
+        self._fails: Fails = "program" if programs.calls_back else None if self._validation is None else "data"
         self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
         names = self.segment.out_info[1].names
         self.metrics = list(names[0]) if self._evaluation is None else self._evaluation.metrics
@@ -176,24 +177,25 @@ class Group:
         """
         step = jax.device_put(np.int32(first_step), self._layout.same)
         block = None if self._feed is None else self._feed.block(first_step)
-        before: list[tuple[int, Tree]] = []  # of calls that are not reported: the first seat, the buffer they consume
+        before: list[tuple[int, Before | None]] = []  # of calls that are not reported: the first seat, what they change
 
         def launched() -> Iterator[tuple[np.ndarray, Tree]]:
             for ids, owners in self.held.places.calls(lanes, seats):
                 if halt():
                     return
                 first = self.held.places.sizes.first_of(len(ids) // self.devices)
-                before.append((first, jax.tree.map(jnp.copy, self.held.buffer) if self._may_raise else None))
-                yield owners, self._call(ids, step, block)
+                its = self._on_devices(ids)
+                before.append((first, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
+                yield owners, self._call(its, step, block)
 
         self.in_flight = True
         try:
             for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
                 yield trained, before.pop(0)[0] + at, outcome.unpacked()
         except Exception:
-            if self._may_raise and before:
-                self.held = self.held._replace(buffer=before[0][1])
-                self.in_flight = False
+            calls = [kept for _, kept in before if kept is not None]
+            if calls and (buffer := undone(self._layout.mesh, self.held.buffer, calls)) is not None:
+                self.held, self.in_flight = self.held._replace(buffer=buffer), False
             raise
         self.in_flight = False
 
@@ -267,20 +269,25 @@ class Group:
         numbers = {name: as_number(column[lanes]) for name, column in self.numbers.items()}
         return Constants(numbers, jnp.asarray(self.indices[lanes], jnp.int32))
 
-    def _call(self, ids: np.ndarray, step: jax.Array, block: Tree):
+    def _call(self, ids: jax.Array, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
         buffer, outcome = self._trained(buffer, constants, ids, step, block)
+        self.held = Held(buffer, constants, places)  # the evaluation may raise
+        buffer, outcome = self._evaluated(buffer, constants, ids, step, outcome)
         self.held = Held(buffer, constants, places)
         return outcome
 
-    def _trained(self, buffer: Tree, constants: Tree, ids: np.ndarray, step: jax.Array, block: Tree):
+    def _trained(self, buffer: Tree, constants: Tree, ids: jax.Array, step: jax.Array, block: Tree):
         """The buffer after a segment of some of its lanes, which is donated, and their metrics and marks."""
-        program, its = self._segments.of(len(ids) // self.devices), self._on_devices(ids)
-        buffer, outcome = program(buffer, constants, its, step, self._shared, block)
-        if self._evaluation is not None and self._validation is not None:
-            call = Call(buffer, constants, its, step, self._shared, outcome)
-            buffer, outcome = self._evaluation.run(call, self._validation.batches())
-        return buffer, outcome
+        return self._segments.of(len(ids) // self.devices)(buffer, constants, ids, step, self._shared, block)
+
+    def _evaluated(self, buffer: Tree, constants: Tree, ids: jax.Array, step: jax.Array, outcome: Tree):
+        """The same after the evaluation, where validation data stream."""
+        if self._evaluation is None or self._validation is None:
+            return buffer, outcome
+        return self._evaluation.run(
+            Call(buffer, constants, ids, step, self._shared, outcome), self._validation.batches()
+        )
 
     def _on_devices(self, ids: np.ndarray) -> jax.Array:
         name = ids.tobytes()

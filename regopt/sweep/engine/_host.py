@@ -50,7 +50,9 @@ class HostGroup(Group):
             for _, owners in self.held.places.calls(lanes, seats):
                 if halt():
                     return
-                after, outcome = self._trained(*self._sent(owners), self._entries_of(owners), step, block)
+                (buffer, constants), ids = self._sent(owners), self._on_devices(self._entries_of(owners))
+                buffer, outcome = self._trained(buffer, constants, ids, step, block)
+                after, outcome = self._evaluated(buffer, constants, ids, step, outcome)
                 first = self.held.places.sizes.first_of(len(owners) // self.devices)
                 under_way.append((first, owners, after))
                 yield owners, outcome

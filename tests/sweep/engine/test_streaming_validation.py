@@ -8,6 +8,7 @@ import pytest
 from regopt import losses, sweep
 from regopt.data import Splits
 from regopt.sweep.checkpoint import StoreError
+from regopt.sweep.engine import _group
 from regopt.sweep.engine._evaluation import Evaluation
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, network, optimizer, same_bits
 
@@ -141,6 +142,20 @@ def test_a_sweep_whose_data_failed_goes_on_to_the_same_bits(tmp_path):
     for row in range(6):
         for a, b in zip(*(jax.tree.leaves(result.state(row)) for result in (resumed, straight)), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_call_keeps_no_more_than_its_own_lanes(monkeypatch):
+    kept, before = [], _group.before_call
+
+    def seen(*arguments):
+        found = before(*arguments)
+        kept.extend(len(leaf) for leaf in jax.tree.leaves(found.entries))
+        return found
+
+    monkeypatch.setattr(_group, "before_call", seen)
+    assert (run(Loader(), chunk=1).status == "done").all()
+    assert kept
+    assert max(kept) == len(jax.devices())  # a lane of each of the devices
 
 
 def test_a_sweep_of_other_validation_batches_is_refused(tmp_path):
