@@ -13,6 +13,7 @@ from regopt.layers import MLP, BatchNorm
 from regopt.losses import accuracy, cross_entropy
 from regopt.sweep.checkpoint import StoreError
 from regopt.testing import MEAN_DATA, MEAN_TASK
+from support.local_pool import LocalEngine
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, same_bits
 
 SETTINGS = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 3e-2, 4)})
@@ -156,6 +157,21 @@ def test_the_precision_of_products_is_in_the_program_and_nowhere_else():
     before = len(seen)
     sweep.run(task, settings, MEAN_DATA, steps=2, eval_every=1)
     assert set(seen[before:]) == {None}
+
+
+def test_outputs_of_a_sweep_on_workers_have_its_precision_too():
+    seen = []
+
+    def predict(w, inputs, h):
+        seen.append(jax.config.jax_default_matmul_precision)
+        return w * inputs
+
+    task, settings = MEAN_TASK._replace(predict=predict), sweep.from_columns({"rate": [0.1, 0.5]})
+    options = {"steps": 2, "eval_every": 1, "default_matmul_precision": "highest", "executor": LocalEngine()}
+    result = sweep.run(task, settings, MEAN_DATA, **options)
+    before = len(seen)
+    result.predict(jnp.ones(2))
+    assert set(seen[before:]) == {"highest"}
 
 
 def test_a_sweep_resumes_only_with_the_precision_it_has(tmp_path):

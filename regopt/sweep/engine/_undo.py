@@ -26,8 +26,8 @@ Fails: TypeAlias = Literal["program", "data"] | None  # what may raise: a progra
 def before_call(mesh: Mesh, buffer: Tree, ids: jax.Array, fails: Fails) -> Before | None:
     """What a call must leave where it fails.
 
-    A program that fails leaves no buffer, so all of it is kept. A batch that cannot be read leaves the call
-    ahead of what was reported, and only these are kept; each of them lies on one device.
+    A program that fails leaves no buffer, so all of it is kept. A batch that cannot be read leaves the lanes
+    of the call ahead of what was reported, and only these are kept; each of them lies on one device.
     """
     if fails is None:
         return None

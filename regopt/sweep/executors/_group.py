@@ -199,7 +199,7 @@ class ShardedGroup(Group):
 
     def _predict_lane(self, frozen: Tree, inputs: Tree, constants: Constants, lane: Lane) -> jax.Array:
         assert self.recipe.task.predict is not None
-        with self.recipe.holding(frozen):
+        with self.recipe.holding(frozen), self.recipe.multiplying():
             return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
 
     def _rounds(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
