@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -37,6 +37,11 @@ class History:
     parents: np.ndarray  # [settings, evaluations], int: the row whose state a segment began with, -1 if undecided
     used: dict[str, np.ndarray]  # each [settings, evaluations]: the values of the numbers that change in training
     places: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of a mixed fleet, see ``DEVICE``
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read the pickles of earlier versions too."""
+        seats = {"seats": state[SEATS]} if SEATS in state else {}
+        self.__dict__.update({"places": {}} | {name: value for name, value in state.items() if name != SEATS} | seats)
 
     @classmethod
     def empty(

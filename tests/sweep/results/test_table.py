@@ -1,7 +1,10 @@
 """What a person reads off a sweep: the table, the curves, the best."""
 
+import copy
+import pickle
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -103,3 +106,14 @@ def test_errors_say_what_would_be_right():
     outcome.history.first_bad_step[:] = 1
     with pytest.raises(ValueError, match="no setting has a finite validation_loss: all 4 diverged"):
         outcome.best()
+
+
+def test_a_pickle_of_an_earlier_version_has_its_seats():
+    history = result(keeps_best=False).history
+    earlier = copy.copy(history)
+    names = vars(earlier)
+    names["slots"] = names.pop("seats")
+    del names["places"]
+    read = pickle.loads(pickle.dumps(earlier))
+    for name, array in history.to_tree().items():
+        jax.tree.map(np.testing.assert_array_equal, read.to_tree()[name], array)
