@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from regopt import optimizers, sweep
+from regopt._core.io import packages
 from regopt.data import Splits
 from regopt.layers import MLP
 from regopt.losses import squared_error
@@ -88,6 +89,13 @@ def test_the_message_names_what_has_changed_and_no_digest(folder, options, messa
     with pytest.raises(StoreMismatchError, match=message) as raised:
         run(folder, **{"scheduler": sweep.Scheduler(all_train, "mine")} | options)
     assert not re.search(r"[0-9a-f]{16}", str(raised.value).replace(str(folder), ""))
+
+
+def test_the_message_says_that_another_version_wrote_the_folder(folder, monkeypatch):
+    monkeypatch.setattr("regopt._core.io.packages", lambda: packages() | {"regopt": "0.1.0"})
+    message = r"task.loss was .*; the folder was written by another version of regopt"
+    with pytest.raises(StoreMismatchError, match=message):
+        run(folder, loss=steeper, scheduler=sweep.Scheduler(all_train, "mine"))
 
 
 def test_code_that_makes_the_same_program_is_the_same_sweep(folder):

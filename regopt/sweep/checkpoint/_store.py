@@ -158,6 +158,8 @@ class Store:
         if not found:
             return
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        if any(difference.startswith("versions.regopt ") for difference in found):
+            more += "; the folder was written by another version of regopt, whose programs may be others"
         other_sizes = [difference for difference in found if _resizes(difference)]
         if other_sizes and may_differ is None and not allow_different:
             raise StoreMismatchError(
