@@ -1,7 +1,8 @@
 """The programs that evaluate a call of lanes on validation data that stream: batch after batch, after its segment.
 
 The host reads the batches in turn, so a device holds few of them whatever their number. Pure functions of one lane,
-lifted as in ``_program.py``. Not for data that the devices hold: their evaluation is a part of the segment.
+lifted as in ``_program.py``. XLA may sum otherwise for another number of devices, so these metrics may then differ by a
+rounding. Not for data that the devices hold: their evaluation is a part of the segment.
 """
 
 import time
