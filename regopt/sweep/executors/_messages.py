@@ -26,19 +26,26 @@ class KeyArray(NamedTuple):
 
 
 class MappedFile:
-    """A memory-mapped array on its way to another process, which must see the same file.
+    """A memory-mapped array, or a view of one, on its way to another process, which must see the same file.
 
     Args:
-        array: the whole of what is mapped.
+        array: with at least one entry.
+        whole: all of what is mapped.
     """
 
-    def __init__(self, array: np.memmap):
-        self._file, self._offset = str(array.filename), array.offset
-        self._shape, self._dtype = array.shape, array.dtype
+    def __init__(self, array: np.memmap, whole: np.memmap):
+        self._file, self._dtype = str(whole.filename), array.dtype
+        self._shape, self._strides = array.shape, array.strides
+        reach = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
+        self._first = -sum(step for step in reach if step < 0)  # bytes of the view before its first entry
+        self._offset = whole.offset + array.ctypes.data - whole.ctypes.data - self._first
+        self._bytes = sum(map(abs, reach)) + array.itemsize
 
     def read(self) -> np.memmap:
         """The array, of which only what is used is read."""
-        return np.memmap(self._file, self._dtype, "r", self._offset, self._shape)
+        mapped = np.memmap(self._file, np.uint8, "r", self._offset, (self._bytes,))
+        first = mapped[self._first :][: self._dtype.itemsize].view(self._dtype)
+        return np.lib.stride_tricks.as_strided(first, self._shape, self._strides, writeable=False).view(np.memmap)
 
 
 class Job(NamedTuple):
@@ -191,8 +198,11 @@ def portable(data: Splits) -> Splits:
     """The data with NumPy arrays and ``MappedFile`` in place of arrays; what streams otherwise is sent as it is."""
 
     def send(leaf: object) -> object:
-        if isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap) and leaf.flags.c_contiguous:
-            return MappedFile(leaf)
+        if isinstance(leaf, np.memmap):
+            whole = leaf
+            while isinstance(whole.base, np.memmap):
+                whole = whole.base
+            return MappedFile(leaf, whole) if isinstance(whole.base, mmap.mmap) and leaf.size else leaf
         return np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf
 
     return jax.tree.map(send, data)

@@ -1,0 +1,39 @@
+"""What travels between the coordinator of a sweep and its workers."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from regopt.data import Splits
+from regopt.sweep.executors._messages import portable
+
+NUMBERS = np.arange(40_000.0).reshape(200, 200)
+VIEWS = {
+    "whole": lambda x: x,
+    "rows": lambda x: x[3:][:90],
+    "every other row": lambda x: x[1::2],
+    "backwards": lambda x: x[::-1, 5::-2],
+    "a column": lambda x: x[:, 7],
+    "one number": lambda x: x[3:4, 4:5],
+    "transposed": lambda x: x.T,
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_of_mapped_files_stay_mapped(tmp_path, view, order):
+    np.save(tmp_path / "x.npy", np.asarray(NUMBERS, order=order))
+    sent = pickle.dumps(portable(Splits(VIEWS[view](np.load(tmp_path / "x.npy", mmap_mode="r")), None)).train)
+    assert len(sent) < 2000
+    read = pickle.loads(sent).read()
+    assert isinstance(read, np.memmap)
+    np.testing.assert_array_equal(read, VIEWS[view](NUMBERS))
+
+
+def test_a_copy_in_memory_is_still_an_array_that_streams(tmp_path):
+    np.save(tmp_path / "x.npy", NUMBERS)
+    array = np.load(tmp_path / "x.npy", mmap_mode="r").copy()
+    sent = pickle.loads(pickle.dumps(portable(Splits(array, None)).train))
+    assert isinstance(sent, np.memmap)
+    np.testing.assert_array_equal(sent, NUMBERS)
