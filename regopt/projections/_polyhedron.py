@@ -20,7 +20,7 @@ Rows: TypeAlias = tuple[jax.Array, jax.Array]  # a matrix ``[m, n]`` and the rig
 _ROUNDINGS = 4  # a row that fails by more roundings of its terms becomes active
 _DOUBTS = 100  # the set is empty where a row fails by more roundings of its terms at the end
 _STEPS = 20  # per row, plus as many: far more than are ever needed
-_REFINEMENTS = 3  # passes of the last move: each removes the rounding error of the one before
+_REFINEMENTS = 3  # passes of a move: each removes the rounding error of the one before
 
 
 class _Polyhedron(NamedTuple):
@@ -119,10 +119,10 @@ def _project(w: jax.Array, a: jax.Array, b: jax.Array, g: jax.Array, h: jax.Arra
     inverse = jnp.linalg.pinv(a) if len(a) else jnp.zeros((w.size, 0), w.dtype)
     doubt = _DOUBTS * jnp.finfo(w.dtype).eps
     after = w
-    for _ in range(2):  # the second pass removes the rounding error of the first
+    for _ in range(_REFINEMENTS):
         after = after - inverse @ (a @ after - b)
     if not len(g):
-        return after, _holds(a @ after - b, doubt * _terms(a, after, b, w))
+        return after, _holds(jnp.abs(a @ after - b), doubt * _terms(a, after, b, w))
 
     known = _reduce(w, a, b, inverse, g, h)
     fixed = jax.tree.map(jax.lax.stop_gradient, known)

@@ -123,6 +123,12 @@ def test_a_point_that_is_no_number_is_returned_as_such():
     assert jnp.isnan(found[0])
 
 
+def test_a_point_that_equalities_determine_is_found_at_zero():
+    rows = jnp.array([[1.0, 1.0], [1.0, 1.001]])
+    found = projection_polyhedron(jnp.array([3.0, -2.0]), equalities=(rows, jnp.zeros(2)))
+    np.testing.assert_allclose(found, [0, 0], atol=1e-6)
+
+
 def test_second_derivatives_are_those_of_differences(double_precision):
     w, a, b, g, h = (jnp.asarray(array) for array in draw(1))
     turn = jnp.asarray(np.random.default_rng(3).standard_normal(g.shape))
