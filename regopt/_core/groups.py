@@ -21,7 +21,7 @@ from regopt._core.placing import gathered, placed_like
 from regopt._core.types import Number, NumberOrSchedule, Tree
 
 # the axis of the groups, or that axis and the number of the group of each index along it
-Place: TypeAlias = int | tuple[int, Sequence[int]]
+Place: TypeAlias = int | tuple[int, Sequence[int] | np.ndarray | jax.Array]
 Groups: TypeAlias = Mapping[str, Place] | Sequence[Mapping[str, Place]]
 
 
@@ -113,12 +113,14 @@ def _family(places: Mapping[int, Place], leaves: Sequence[ArrayLike], names: Seq
 
 
 def _member(leaf: int, axis: int, ids: np.ndarray, count: int) -> _Member:
-    slots = int(np.bincount(ids, minlength=count).max(initial=0))
-    table, place, filled = np.full((count, slots), -1), np.zeros(len(ids), int), np.zeros(count, int)
-    for index, group in enumerate(ids):
-        table[group, filled[group]] = index
-        place[index] = group * slots + filled[group]
-        filled[group] += 1
+    sizes = np.bincount(ids, minlength=count)
+    slots = int(sizes.max(initial=0))
+    order = np.argsort(ids, kind="stable")  # the indices, group by group
+    groups = ids[order]
+    slot = np.arange(len(ids)) - (np.cumsum(sizes) - sizes)[groups]
+    table, place = np.full((count, slots), -1), np.zeros(len(ids), int)
+    table[groups, slot] = order
+    place[order] = groups * slots + slot
     return _Member(leaf, axis, table, place)
 
 
@@ -223,7 +225,8 @@ def checked_groups(groups: Groups) -> tuple[Mapping[str, Place], ...]:
 
 def _is_place(place: object) -> bool:
     if isinstance(place, tuple) and len(place) == 2:
-        ids = np.asarray(place[1]) if isinstance(place[1], list | tuple | np.ndarray) else np.zeros((0, 0))
+        given = isinstance(place[1], list | tuple | np.ndarray | jax.Array) and not isinstance(place[1], Tracer)
+        ids = np.asarray(place[1]) if given else np.zeros((0, 0))
         return _is_whole(place[0]) and ids.ndim == 1 and ids.dtype.kind in "iu" and ids.size > 0 and ids.min() >= 0
     return _is_whole(place)
 

@@ -17,22 +17,41 @@ from regopt._core.types import Tree
 
 Rows: TypeAlias = tuple[jax.Array, jax.Array]  # a matrix ``[m, n]`` and the right-hand sides ``[m]``
 
-_ROUNDINGS = 100  # by how many roundings of its terms a row may fail
+_ROUNDINGS = 4  # a row that fails by more roundings of its terms becomes active
+_DOUBTS = 100  # the set is empty where a row fails by more roundings of its terms at the end
 _STEPS = 20  # per row, plus as many: far more than are ever needed
+_REFINEMENTS = 3  # passes of a move: each removes the rounding error of the one before
 
 
-class _Reduced(NamedTuple):
-    """The inequalities on the affine set, with rows of length 1."""
+class _Polyhedron(NamedTuple):
+    """The set, and its inequalities on the affine set of its equalities."""
 
-    rows: jax.Array  # [m, n], 0 where a row is constant on the affine set
-    excess: jax.Array  # [m]: of the point of the affine set from which the search starts
-    slack: jax.Array  # [m]: the excess that rounding explains
+    start: jax.Array  # [n]: the point to project
+    a: jax.Array
+    b: jax.Array
+    inverse: jax.Array  # of a, [n, equalities]
+    g: jax.Array
+    h: jax.Array
+    rows: jax.Array  # [m, n]: of g, along the affine set and of length 1; 0 where a row is constant there
+    lengths: jax.Array  # [m]: by which these rows are divided; 1 for a constant one
+    loss: jax.Array  # [m], >= 1: how many roundings of these rows one of g becomes
+
+
+class _Face(NamedTuple):
+    """The active rows and their decomposition: the transpose of those in ``order`` is ``basis @ triangle``."""
+
+    rows: jax.Array  # [m, n]: 0 for a row that is not active
+    active: jax.Array  # [m], bool
+    order: jax.Array  # [k], int32: the active rows come first
+    basis: jax.Array  # [n, k]: orthonormal columns, 0 beyond the active rows
+    triangle: jax.Array  # [k, k]: upper, the identity beyond the active rows
 
 
 class _State(NamedTuple):
+    point: jax.Array  # [n]
     multipliers: jax.Array  # [m], >= 0
     active: jax.Array  # [m], bool: the rows that hold with equality
-    empty: jax.Array  # shape (), bool: whether a row cannot be satisfied
+    blocked: jax.Array  # [m], bool: the rows that the active ones determine
     steps: jax.Array  # shape (), int32
     entering: jax.Array  # shape (), int32: the row that is being satisfied, -1 for none
 
@@ -41,8 +60,12 @@ def projection_polyhedron(params: Tree, *, equalities: Rows | None = None, inequ
     """The nearest point with ``A w = b`` and ``G w <= h``.
 
     Here w is the concatenation of the leaves of the tree. The rows that hold with equality at the nearest point are
-    found one by one; each takes a linear system of the size of the inequalities. The derivative, with respect to the
-    tree and to all four arrays, is that of the projection onto the face that these rows span.
+    found one by one; each takes an orthogonal decomposition. The derivative, with respect to the tree and to all
+    four arrays, is that of the projection onto the face that these rows span.
+
+    Tolerances are relative, so the set and the point may have any scale. An inequality holds with equality if the point
+    without it fails it by more than 4 roundings of its terms ``G_ij w_j`` and ``h_i``. The set counts as empty if the
+    result fails a row by more than 100 roundings of its terms and of those of the rows on which it depends.
 
     Args:
         params: the tree to project, with n entries in total.
@@ -94,94 +117,160 @@ def _arrays(flat: jax.Array, equalities: Rows | None, inequalities: Rows | None)
 def _project(w: jax.Array, a: jax.Array, b: jax.Array, g: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The projection, and whether the set has a point."""
     inverse = jnp.linalg.pinv(a) if len(a) else jnp.zeros((w.size, 0), w.dtype)
-    on_plane = w
-    for _ in range(2):  # the second pass removes the rounding error of the first
-        on_plane = on_plane - inverse @ (a @ on_plane - b)
-    met = jnp.all(jnp.abs(a @ on_plane - b) <= _rounding(a, on_plane, b))
+    doubt = _DOUBTS * jnp.finfo(w.dtype).eps
+    after = w
+    for _ in range(_REFINEMENTS):
+        after = after - inverse @ (a @ after - b)
     if not len(g):
-        return on_plane, met
+        return after, _holds(jnp.abs(a @ after - b), doubt * _terms(a, after, b, w))
 
-    reduced = _reduce(on_plane, a, inverse, g, h)
-    active, found = _active_rows(jax.tree.map(jax.lax.stop_gradient, reduced))
-    gram = reduced.rows @ reduced.rows.T
-    after = on_plane
-    for _ in range(2):
-        excess = reduced.excess + reduced.rows @ (after - on_plane)
-        after = after - reduced.rows.T @ _solve(gram, active, excess)
-    kept = jnp.all(g @ after - h <= _rounding(g, after, h) + _rounding(g, on_plane, h))
-    return after, met & found & kept
-
-
-def _rounding(matrix: jax.Array, point: jax.Array, offset: jax.Array) -> jax.Array:
-    """The error of ``matrix @ point - offset`` that rounding explains, ``[m]``."""
-    eps = _ROUNDINGS * jnp.finfo(point.dtype).eps
-    return eps * (jnp.abs(matrix) @ jnp.abs(point) + jnp.abs(offset) + jnp.linalg.norm(matrix, axis=1))
+    known = _reduce(w, a, b, inverse, g, h)
+    fixed = jax.tree.map(jax.lax.stop_gradient, known)
+    face = _face(known.rows, _active_rows(fixed, jax.lax.stop_gradient(after)))
+    for _ in range(_REFINEMENTS):
+        after = _refined(after, known, face)
+    errors, errors_of_a = _terms(g, after, h, w), _terms(a, after, b, w)
+    inherited = jnp.where(face.active, errors / known.lengths, 0) @ jnp.abs(_shares(face, known.rows))
+    slack = errors + inherited * known.lengths + jnp.abs(g @ inverse) @ errors_of_a
+    feasible = _holds(g @ after - h, doubt * slack) & _holds(jnp.abs(a @ after - b), doubt * errors_of_a)
+    return after, feasible | ~jnp.all(jnp.isfinite(after))  # a point that is not finite tells nothing about the set
 
 
-def _reduce(on_plane: jax.Array, a: jax.Array, inverse: jax.Array, g: jax.Array, h: jax.Array) -> _Reduced:
+def _holds(excess: jax.Array, slack: jax.Array) -> jax.Array:
+    return jnp.all(excess <= slack)
+
+
+def _terms(matrix: jax.Array, point: jax.Array, offset: jax.Array, start: jax.Array) -> jax.Array:
+    """The size of what ``matrix @ point - offset`` adds up, ``[m]``.
+
+    The start counts with the few digits that the refinement of the point leaves of it.
+    """
+    left = _DOUBTS * jnp.finfo(point.dtype).eps
+    return jnp.abs(matrix) @ (jnp.abs(point) + left * jnp.abs(start)) + jnp.abs(offset)
+
+
+def _reduce(w: jax.Array, a: jax.Array, b: jax.Array, inverse: jax.Array, g: jax.Array, h: jax.Array) -> _Polyhedron:
     """The inequalities for moves along the affine set."""
     rows = g - (g @ inverse) @ a
-    square = jnp.sum(rows * rows, 1)
-    constant = square <= (_ROUNDINGS * jnp.finfo(g.dtype).eps) ** 2 * jnp.sum(g * g, 1)
+    square, before = jnp.sum(rows * rows, 1), jnp.sum(g * g, 1)
+    constant = square <= (_DOUBTS * jnp.finfo(g.dtype).eps) ** 2 * before
     lengths = jnp.sqrt(jnp.where(constant, 1, square))
-    excess = jnp.where(constant, -1, (g @ on_plane - h) / lengths)
-    rows = jnp.where(constant[:, None], 0, rows / lengths[:, None])
-    return _Reduced(rows, excess, _rounding(g, on_plane, h) / lengths)
+    loss = jnp.sqrt(jnp.where(constant, 1, before)) / lengths
+    return _Polyhedron(w, a, b, inverse, g, h, jnp.where(constant[:, None], 0, rows / lengths[:, None]), lengths, loss)
 
 
-def _active_rows(reduced: _Reduced) -> tuple[jax.Array, jax.Array]:
-    """The rows that hold with equality at the projection, and whether there is one.
+def _excess(point: jax.Array, known: _Polyhedron) -> jax.Array:
+    """By how far the point fails each inequality, as a length along the affine set, ``[m]``."""
+    return (known.g @ point - known.h) / known.lengths
 
-    The move from the start is ``-rows' multipliers``. The row with the largest excess enters: its multiplier grows, and
-    those of the active rows follow, until it is satisfied. A row whose multiplier becomes 0 on the way leaves.
+
+def _active_rows(known: _Polyhedron, start: jax.Array) -> jax.Array:
+    """The rows that hold with equality at the projection, ``[m]``.
+
+    The row with the largest excess enters: its multiplier grows, and those of the active rows follow, until it is
+    satisfied. A row whose multiplier becomes 0 on the way leaves. A row that the active ones determine, and for which
+    none leaves, cannot be satisfied: it fails by rounding, or the set is empty.
     """
-    gram = reduced.rows @ reduced.rows.T
-    count, limits = len(gram), jnp.finfo(gram.dtype)
-    flat = (10 * _ROUNDINGS * limits.eps) ** 2  # squared length of what the active rows leave of one that they span
+    count, eps = len(known.rows), jnp.finfo(start.dtype).eps
 
-    def excess_of(state: _State) -> jax.Array:
-        return reduced.excess - gram @ state.multipliers
-
-    def violated(state: _State) -> jax.Array:
-        slack = reduced.slack + _ROUNDINGS * limits.eps * jnp.max(state.multipliers)
-        return jnp.where(state.active, -jnp.inf, excess_of(state) - slack)
+    def violated(state: _State, point: jax.Array) -> jax.Array:
+        slack = _ROUNDINGS * eps * _terms(known.g, point, known.h, known.start) / known.lengths
+        constant = ~jnp.any(known.rows != 0, axis=1)
+        return jnp.where(state.active | state.blocked | constant, -jnp.inf, _excess(point, known) - slack)
 
     def unfinished(state: _State) -> jax.Array:
-        more = (state.entering >= 0) | jnp.any(violated(state) > 0)
-        return more & ~state.empty & (state.steps < _STEPS * (count + 1))
+        more = (state.entering >= 0) | jnp.any(violated(state, state.point) > 0)
+        return more & (state.steps < _STEPS * (count + 1))
 
     def step(state: _State) -> _State:
-        row = jnp.where(state.entering >= 0, state.entering, jnp.argmax(violated(state)).astype(jnp.int32))
-        share = _solve(gram, state.active, gram[row])
-        rest = reduced.rows[row] - share @ reduced.rows
-        more = _solve(gram, state.active, reduced.rows @ rest)  # removes the rounding error of the first solution
-        share, rest = share + more, rest - more @ reduced.rows
+        face = _face(known.rows, state.active)
+        point = _refined(state.point, known, face)
+        row = jnp.where(state.entering >= 0, state.entering, jnp.argmax(violated(state, point)).astype(jnp.int32))
+        share, rest = _split(face, known.rows[row])
         square = rest @ rest
-        reach = jnp.where(square > flat, excess_of(state)[row] / jnp.where(square > flat, square, 1), jnp.inf)
-        falls = state.active & (share > 0)
-        limits_of_rows = jnp.where(falls, state.multipliers / jnp.where(falls, share, 1), jnp.inf)
-        leaving = jnp.argmin(limits_of_rows).astype(jnp.int32)
-        length = jnp.maximum(jnp.minimum(reach, limits_of_rows[leaving]), 0)
-        empty = ~jnp.isfinite(length)
-        moved = state.multipliers - length * share
-        moved = jnp.where(state.active, jnp.maximum(moved, 0), 0)
+        lost = jnp.max(jnp.where(state.active, known.loss, known.loss[row]))
+        free = (square > (10 * eps * lost) ** 2) & (jnp.sum(state.active) < len(face.order))
+        reach = jnp.where(free, jnp.maximum(_excess(point, known)[row], 0) / jnp.where(free, square, 1), jnp.inf)
+        falls = state.active & (share > 10 * eps)
+        limits = jnp.where(falls, state.multipliers / jnp.where(falls, share, 1), jnp.inf)
+        leaving = jnp.argmin(limits).astype(jnp.int32)
+        length = jnp.minimum(reach, limits[leaving])
+        satisfied = reach <= limits[leaving]
+        moved = jnp.where(state.active, jnp.maximum(state.multipliers - length * share, 0), 0)
         moved = moved.at[row].set(state.multipliers[row] + length)
-        satisfied = reach <= limits_of_rows[leaving]
         active = jnp.where(satisfied, state.active.at[row].set(True), state.active.at[leaving].set(False))
         moved = jnp.where(active | (jnp.arange(count, dtype=jnp.int32) == row), moved, 0)
-        after = _State(moved, active, empty, state.steps + 1, jnp.where(satisfied, -1, row))
-        return jax.tree.map(lambda a, b: jnp.where(empty, a, b), state._replace(empty=empty), after)
+        point_after = point - jnp.where(free, length * rest, 0)
+        entering = jnp.where(satisfied, -1, row)
+        after = _State(point_after, moved, active, jnp.zeros_like(active), state.steps + 1, entering)
+        stuck = state._replace(
+            point=point,
+            multipliers=jnp.where(state.active, state.multipliers, 0),
+            blocked=state.blocked.at[row].set(True),
+            steps=state.steps + 1,
+            entering=jnp.full_like(state.entering, -1),
+        )
+        return jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(length), a, b), after, stuck)
 
-    none = jnp.zeros(count, bool)
-    start = _State(
-        jnp.zeros(count, gram.dtype), none, jnp.array(False), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
-    )
-    last = jax.lax.while_loop(unfinished, step, start)
-    return last.active, ~last.empty & (last.entering < 0) & ~jnp.any(violated(last) > 0)
+    none, zero = jnp.zeros(count, bool), jnp.zeros((), jnp.int32)
+    first = _State(start, jnp.zeros(count, start.dtype), none, none, zero, jnp.full_like(zero, -1))
+    return jax.lax.while_loop(unfinished, step, first).active
 
 
-def _solve(gram: jax.Array, active: jax.Array, target: jax.Array) -> jax.Array:
-    """The solution of the system of the active rows, 0 for the others, ``[m]``."""
-    both = active[:, None] & active[None]
-    matrix = jnp.where(both, gram, jnp.eye(len(gram), dtype=gram.dtype))
-    return jax.scipy.linalg.solve(matrix, jnp.where(active, target, 0), assume_a="pos")
+def _face(rows: jax.Array, active: jax.Array) -> _Face:
+    """The face on which the active rows, which are linearly independent, hold with equality."""
+    size = min(rows.shape)
+    order = jnp.argsort(~active, stable=True)[:size].astype(jnp.int32)
+    used = active[order]
+    basis, triangle = jnp.linalg.qr(jnp.where(used[None], jax.lax.stop_gradient(rows)[order].T, 0))
+    triangle = jnp.where(used[:, None] & used[None], triangle, jnp.eye(size, dtype=rows.dtype))
+    return _Face(jnp.where(active[:, None], rows, 0), active, order, jnp.where(used[None], basis, 0), triangle)
+
+
+def _refined(point: jax.Array, known: _Polyhedron, face: _Face) -> jax.Array:
+    """The projection of a point onto the equalities and the face; repeated, it removes its own rounding error."""
+    point = point - known.inverse @ (known.a @ point - known.b)
+    return point - _move_to(face, jnp.where(face.active, _excess(point, known), 0))
+
+
+def _move_to(face: _Face, target: jax.Array) -> jax.Array:
+    """The shortest x with ``rows @ x = target`` for the active rows, ``[n]``.
+
+    The decomposition keeps the digits that the Gram matrix of nearly dependent rows loses. The system of x and the
+    multipliers gives the derivatives, of any order.
+    """
+    size = face.rows.shape[1]
+
+    def system(both: jax.Array) -> jax.Array:
+        x, multipliers = both[:size], both[size:]
+        return jnp.concatenate([x + multipliers @ face.rows, jnp.where(face.active, face.rows @ x, multipliers)])
+
+    def solve(_: object, both: jax.Array) -> jax.Array:
+        along, level = both[:size], both[size:]
+        inside = along @ face.basis
+        beyond = _solve(face.triangle, jnp.where(face.active, level, 0)[face.order], trans=1)
+        multipliers = jnp.zeros_like(level).at[face.order].set(_solve(face.triangle, inside - beyond))
+        x = along + face.basis @ (beyond - inside)
+        return jnp.concatenate([x, jnp.where(face.active, multipliers, level)])
+
+    both = jnp.concatenate([jnp.zeros(size, target.dtype), target])
+    return jax.lax.custom_linear_solve(system, both, solve, symmetric=True)[:size]
+
+
+def _split(face: _Face, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What the active rows give of a row, as their shares ``[m]``, and what they leave of it ``[n]``."""
+    inside = row @ face.basis
+    rest = row - face.basis @ inside
+    more = rest @ face.basis  # removes the rounding error of the first difference
+    share = jnp.zeros_like(row, shape=len(face.rows)).at[face.order].set(_solve(face.triangle, inside + more))
+    return share, rest - face.basis @ more
+
+
+def _shares(face: _Face, rows: jax.Array) -> jax.Array:
+    """The shares of the active rows in each row, ``[m, m]``, with a column for each."""
+    shares = _solve(face.triangle, face.basis.T @ rows.T)
+    return jnp.zeros_like(rows, shape=(len(rows), len(rows))).at[face.order].set(shares)
+
+
+def _solve(triangle: jax.Array, target: jax.Array, trans: int = 0) -> jax.Array:
+    return jax.scipy.linalg.solve_triangular(triangle, target, trans=trans)

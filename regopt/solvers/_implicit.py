@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from regopt._core.checks import check_function
 from regopt._core.messages import brief
-from regopt._core.numerics import as_float
+from regopt._core.numerics import as_float, widen
 from regopt._core.types import Tree
 
 Solved = TypeVar("Solved")
@@ -27,7 +27,8 @@ def implicit_root(
 ) -> tuple[Tree, Tree]:
     """The root that ``solve`` finds, with derivatives from ``equation``, in everything that both functions close over.
 
-    ``solve`` may be any program: it is not differentiated. Forward and reverse mode and ``vmap`` work. The derivative
+    ``solve`` may be any JAX program: it is traced, but not differentiated. A solver on the host, such as one of SciPy,
+    works through ``jax.pure_callback``. Forward and reverse mode and ``vmap`` work. The derivative
     with respect to ``start`` is zero. At a root where the equation is not differentiable, as for an l1 penalty on the
     edge of its support, the derivative is that of one side.
 
@@ -179,23 +180,25 @@ def custom_fixed_point(
 
 def _check_like(x: Tree, value: Tree) -> None:
     """Refuse an equation whose value is no tree like x."""
-    if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, value):
+    (leaves, structure), (others, other) = jax.tree.flatten(x), jax.tree.flatten(value)
+    if structure != other or [jnp.shape(leaf) for leaf in leaves] != [jnp.shape(leaf) for leaf in others]:
         raise TypeError(f"the equation must return a tree like x, {brief(x)}, got {brief(value)}")
 
 
 def _solve_linear(function: Callable[[Solved], Solved], target: Solved) -> Solved:
     """The x with ``function(x) = target`` for a linear function of trees."""
-    vector, unflatten = ravel_pytree(target)
+    narrow, unflatten = ravel_pytree(target)
+    (vector,) = widen(narrow)  # no decomposition takes a narrower dtype
 
     def flat(v):
-        return ravel_pytree(function(unflatten(v)))[0]
+        return ravel_pytree(function(unflatten(v.astype(narrow.dtype))))[0].astype(vector.dtype)
 
     if vector.size <= DENSE_UP_TO:
         matrix = jax.vmap(flat, out_axes=1)(jnp.eye(vector.size, dtype=vector.dtype))
-        return unflatten(jnp.linalg.solve(matrix, vector))
+        return unflatten(jnp.linalg.solve(matrix, vector).astype(narrow.dtype))
 
     def gmres(matvec, target):
         rounding = float(jnp.finfo(vector.dtype).eps) ** 0.8
         return jax.scipy.sparse.linalg.gmres(matvec, target, tol=rounding, restart=50, solve_method="incremental")[0]
 
-    return unflatten(jax.lax.custom_linear_solve(flat, vector, gmres, gmres))
+    return unflatten(jax.lax.custom_linear_solve(flat, vector, gmres, gmres).astype(narrow.dtype))

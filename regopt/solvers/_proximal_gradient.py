@@ -20,7 +20,8 @@ _SHORTER = 0.7  # the next step size to try
 _LONGER = 1.5  # ... after a restart and in the first steps, because the curvature may have become smaller
 _HARDLY_LONGER = 1.01  # ... in all other steps, so that a step size that was cut too far recovers
 _FIRST_STEPS = 5
-_HIDDEN = 0.01  # the share of what rounding may hide that counts, as slopes are seldom known better
+_HIDDEN = 0.5  # of a rounding of an entry: what a step may move without a trace
+_LONG = 1000.0  # by how much a step is longer that shows what rounding hides
 
 
 Gap: TypeAlias = Callable[[Tree, jax.Array, Tree], jax.Array]
@@ -41,6 +42,7 @@ class Trial(NamedTuple):
     """A proximal gradient step, with the loss and its gradient where it ends."""
 
     stepsize: jax.Array  # shape ()
+    moved: Tree  # the gradient step, of which ``params`` is the prox
     params: Tree
     value: jax.Array  # shape ()
     grad: Tree
@@ -101,7 +103,7 @@ def proximal_gradient(
         longer = restart | (now.steps < _FIRST_STEPS)
         stepsize = trial.stepsize * jnp.where(longer, _LONGER, _HARDLY_LONGER)
         objective, gap = objective_and_gap(trial.params, trial.value, trial.grad)
-        residual = residual_of(now.ahead, grad, trial)
+        residual = residual_of(penalty, now.ahead, trial)
         return _Iterate(trial.params, ahead, momentum, stepsize, objective, gap, residual, now.steps + 1)
 
     value, grad = value_and_grad(start)
@@ -132,7 +134,7 @@ def backtrack(
         stepsize = last.stepsize * _SHORTER
         moved = trees.lift(lambda w, g, step: w - step * g, ahead, grad, numbers=(stepsize,))
         params = penalty.prox(moved, stepsize)
-        return Trial(stepsize, params, *value_and_grad(params))
+        return Trial(stepsize, moved, params, *value_and_grad(params))
 
     def too_long(trial: Trial) -> jax.Array:
         move = step_between(trial.params, ahead)
@@ -145,27 +147,33 @@ def backtrack(
         # where the loss is not a number, nothing holds, however short the step has become
         return ~((descends | ~told_by_values) & flat_enough) & (trial.stepsize > limits.tiny)
 
-    untried = Trial(stepsize / _SHORTER, ahead, value, grad)
+    untried = Trial(stepsize / _SHORTER, ahead, ahead, value, grad)
     first = jnp.array(True)  # the first attempt is part of the loop, so that the loss is compiled once
     return jax.lax.while_loop(
         lambda carry: carry[1] | too_long(carry[0]), lambda carry: (attempt(carry[0]), ~first), (untried, first)
     )[0]
 
 
-def residual_of(ahead: Tree, grad: Tree, trial: Trial) -> jax.Array:
-    """The norm of a subgradient of the objective at the new point, which the optimality of its prox gives, shape ()."""
+def residual_of(penalty: Penalty, ahead: Tree, trial: Trial) -> jax.Array:
+    """The norm of a subgradient of the objective at the new point, which the optimality of its prox gives, shape ().
+
+    The prox is that of the gradient step as it was rounded, so the subgradient of a leaf without a penalty is its
+    gradient. Where a penalised entry is too large for its step, its slope is rounded away; a longer step shows it.
+    """
+    step = trial.stepsize
     subgradient = trees.lift(
-        lambda w, before, g, g_before, step: (before - w) / step + g - g_before,
-        trial.params,
-        ahead,
-        trial.grad,
-        grad,
-        numbers=(trial.stepsize,),
+        lambda w, moved, g, step: (moved - w) / step + g, trial.params, trial.moved, trial.grad, numbers=(step,)
     )
-    # a step so short that it rounds to nothing says little about the slope
-    hidden = _HIDDEN * jnp.finfo(trial.value.dtype).eps * length(ahead) / trial.stepsize
-    still = length(step_between(trial.params, ahead)) == 0
-    return jnp.where(still, jnp.maximum(length(subgradient), hidden), length(subgradient))
+    still = jax.tree.map(lambda w, before: jnp.any((w == before) & (w != 0)), trial.params, ahead)
+    stuck = jnp.any(jnp.stack([jnp.asarray(False), *jax.tree.leaves(still)]))
+
+    def shown() -> jax.Array:
+        far = trees.lift(lambda w, g, step: w - step * g, trial.params, trial.grad, numbers=(_LONG * step,))
+        move = length(step_between(trial.params, penalty.prox(far, _LONG * step)))
+        return jnp.minimum(move / _LONG, _HIDDEN * jnp.finfo(move.dtype).eps * length(ahead)) / step
+
+    found = length(subgradient)
+    return jax.lax.cond(stuck, lambda: jnp.maximum(found, shown().astype(found.dtype)), lambda: found)
 
 
 def first_stepsize(gradient: Callable[[Tree], Tree], start: Tree, grad: Tree) -> jax.Array:

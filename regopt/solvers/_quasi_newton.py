@@ -98,7 +98,7 @@ def proximal_lbfgs(
         trial = point.trial
         gap = jnp.inf if gap_at is None else gap_at(trial.params, trial.value, trial.grad)
         objective = trial.value + penalty.value(trial.params).astype(trial.value.dtype)
-        residual = residual_of(point.params, point.grad, trial)
+        residual = residual_of(penalty, point.params, trial)
         return _Iterate(point, memory, objective, jnp.asarray(gap, objective.dtype), residual, steps)
 
     def within(now: _Iterate) -> jax.Array:

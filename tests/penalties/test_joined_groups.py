@@ -143,6 +143,19 @@ def test_groups_by_index():
         np.testing.assert_allclose(penalty.value(params), value, rtol=1e-12)
 
 
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_the_groups_of_many_indices_may_be_given_as_an_array(array):
+    rng = np.random.default_rng(5)
+    ids = np.append(rng.integers(0, 7, 40), 8)  # not sorted, of different sizes, and group 7 is empty
+    params = {"w": rng.normal(size=(2, 41))}
+    with jax.enable_x64(True):
+        penalty = penalties.group_lasso(0.8, groups={"w": (1, array(ids))})
+        after = jax.jit(penalty.prox)(params, 0.5)["w"]
+    for group in (0, 1, 2, 3, 4, 5, 6, 8):
+        expected = reference(params["w"][:, ids == group].ravel(), 0.4)
+        np.testing.assert_allclose(after[:, ids == group].ravel(), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_training_in_adams_metric_ends_at_the_solution():
     """The slope of the loss is -strength w_g / |w_g|, or at most the strength where w_g is 0."""
     rng = np.random.default_rng(4)

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, nnls
 
-from regopt.projections import projection_affine, projection_box, projection_polyhedron, projection_sparse_simplex
+from regopt.projections import (
+    projection_affine,
+    projection_box,
+    projection_polyhedron,
+    projection_simplex,
+    projection_sparse_simplex,
+)
 
 
 @pytest.fixture
@@ -79,6 +85,58 @@ def test_an_empty_set_raises_even_where_the_point_is_traced():
     twice = (jnp.array([[1.0, 1.0], [2.0, 2.0]]), jnp.array([1.0, 1.0]))
     with pytest.raises(ValueError, match="no point satisfies"):
         projection_polyhedron(jnp.ones(2), equalities=twice)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e-5, 1.0, 1e6])
+def test_tolerances_scale_with_the_set_and_the_point(scale):
+    positive = (-jnp.eye(3), jnp.zeros(3))
+    found = np.asarray(projection_polyhedron(jnp.array([-1.0, 2.0, -0.5]) * scale, inequalities=positive))
+    np.testing.assert_allclose(found / scale, [0, 2, 0], rtol=1e-6, atol=1e-12)
+    total = (jnp.ones((1, 3)), jnp.full(1, scale))
+    for w in ([0.5, 0.50001, -1e-5], [-1.0, 2.0, -0.5]):
+        point = jnp.array(w) * scale
+        found = np.asarray(projection_polyhedron(point, equalities=total, inequalities=positive), np.float64)
+        expected = np.asarray(projection_simplex(point / scale))
+        np.testing.assert_allclose(found / scale, expected, rtol=1e-6, atol=1e-12)
+    apart = (jnp.array([[1.0], [-1.0]]), jnp.full(2, -5e-6) * scale)
+    with pytest.raises(ValueError, match="no point satisfies"):
+        projection_polyhedron(jnp.ones(1) * scale, inequalities=apart)
+
+
+@pytest.mark.parametrize("angle", [3e-3, 1e-3, 4e-4, 3e-4, 2e-4, 1e-4, 3e-5])
+def test_nearly_parallel_rows_meet_in_their_apex(angle):
+    sine, cosine = np.sin(angle), np.cos(angle)
+    for rows, w in (([[0, 1], [sine, -cosine]], [2, 3]), ([[1, 0], [cosine, sine]], [1, angle / 2])):
+        inequalities = (jnp.array(rows, jnp.float32), jnp.zeros(2))
+        found = projection_polyhedron(jnp.array(w, jnp.float32), inequalities=inequalities)
+        np.testing.assert_allclose(found, [0, 0], atol=1e-7)  # a rounding of w
+
+
+def test_the_derivative_is_zero_where_nearly_parallel_rows_meet():
+    inequalities = (jnp.array([[0, 1], [np.sin(1e-3), -np.cos(1e-3)]], jnp.float32), jnp.zeros(2))
+    slope = jax.jacrev(lambda w: projection_polyhedron(w, inequalities=inequalities))(jnp.array([2.0, 3.0]))
+    np.testing.assert_allclose(slope, np.zeros((2, 2)), atol=1e-3)
+
+
+def test_a_point_that_is_no_number_is_returned_as_such():
+    found = projection_polyhedron(jnp.array([jnp.nan, 1.0]), inequalities=(-jnp.eye(2), jnp.zeros(2)))
+    assert jnp.isnan(found[0])
+
+
+def test_a_point_that_equalities_determine_is_found_at_zero():
+    rows = jnp.array([[1.0, 1.0], [1.0, 1.001]])
+    found = projection_polyhedron(jnp.array([3.0, -2.0]), equalities=(rows, jnp.zeros(2)))
+    np.testing.assert_allclose(found, [0, 0], atol=1e-6)
+
+
+def test_second_derivatives_are_those_of_differences(double_precision):
+    w, a, b, g, h = (jnp.asarray(array) for array in draw(1))
+    turn = jnp.asarray(np.random.default_rng(3).standard_normal(g.shape))
+
+    def slope(t):
+        return jax.grad(lambda t: jnp.sum(project(w, a, b, g + t * turn, h) ** 2))(t)
+
+    np.testing.assert_allclose(jax.grad(slope)(0.0), (slope(1e-6) - slope(-1e-6)) / 2e-6, rtol=1e-5)
 
 
 def test_simple_sets_have_their_own_projections():

@@ -184,3 +184,29 @@ def test_the_check_sees_a_gap_that_is_too_small():
     rough, best = fit(x, y, strength, 1e-2), fit(x, y, strength, 1e-13)
     assert float(rough.objective - best.objective) > 1e-6
     assert jnp.all(jnp.array([rough.gap, best.gap]) >= jnp.array([rough.objective - best.objective, 0.0]) - 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "tolerance"),
+    [
+        (lambda w: 3e-6 * jnp.sum(jnp.logaddexp(w, -w)), [100.0], 1e-6),
+        (lambda w: 0.02 * jax.nn.softplus(w[0]) + w[1] ** 2 / 2, [1e6, 0.0], 1e-2),
+        (lambda w: 0.02 * jax.nn.softplus(w[0]) + w[1] ** 2 / 2, [1e6, 3.0], 1e-2),
+    ],
+)
+@pytest.mark.parametrize("solver", ["proximal_gradient", "lbfgs"])
+def test_a_slope_that_the_rounding_of_a_step_hides_is_in_the_residual(loss, start, tolerance, solver):
+    with jax.enable_x64(False):
+        found = minimize(loss, None, jnp.array(start), tolerance=tolerance, solver=solver, max_steps=20)
+        true = jnp.linalg.norm(jax.grad(loss)(found.params))
+    assert true > tolerance
+    assert found.residual >= 0.99 * true
+    assert not found.converged
+
+
+def test_a_slope_of_the_penalty_that_rounding_hides_is_in_the_residual():
+    with jax.enable_x64(False):
+        options = {"tolerance": 1e-6, "solver": "lbfgs", "max_steps": 20}
+        found = minimize(lambda w: 0 * jnp.sum(w), l1(3e-6, mask=None), jnp.array([100.0, 0.0]), **options)
+    assert float(found.residual) == pytest.approx(3e-6, rel=0.01)
+    assert not found.converged

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import root
 
 from regopt.solvers import custom_fixed_point, custom_root
 
@@ -62,3 +63,51 @@ def test_an_equation_that_is_no_tree_like_x_is_refused():
     solve = custom_root(lambda x: jnp.sum(x))(lambda start: start)
     with pytest.raises(TypeError, match="a tree like x"):
         solve(jnp.ones(2))
+
+
+class Unequal:
+    """A container that is compared by identity."""
+
+    def __init__(self, root):
+        self.root = root
+
+
+jax.tree_util.register_pytree_node(Unequal, lambda node: ((node.root,), None), lambda _, children: Unequal(*children))
+
+
+def test_containers_without_an_equality_are_trees_too():
+    @custom_root(lambda x, a: Unequal(x.root**2 - a))
+    def solve(start, a):
+        return Unequal(jnp.sqrt(a) + 0 * start.root)
+
+    assert jax.grad(lambda a: solve(Unequal(jnp.ones(())), a).root)(4.0) == 0.25
+    wrong = custom_root(lambda x: Unequal(x.root[:1]))(lambda start: start)
+    with pytest.raises(TypeError, match="a tree like x"):
+        wrong(Unequal(jnp.ones(2)))
+
+
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_unknowns_of_half_precision_have_derivatives(dtype, mode):
+    solve = custom_root(lambda x, a: x**2 - a)(lambda start, a: jnp.sqrt(a))
+    slope = mode(solve, argnums=1)(None, jnp.array([4.0, 16.0], dtype))
+    assert slope.dtype == dtype
+    np.testing.assert_array_equal(slope.astype(jnp.float32), [[0.25, 0], [0, 0.125]])
+
+
+def test_a_solver_on_the_host_is_differentiated_through_a_callback():
+    def equation(w, a):
+        return w**3 + w.sum() - a
+
+    @custom_root(equation)
+    def solve(start, a):
+        def on_host(start, a):
+            return root(equation, np.asarray(start), np.asarray(a)).x.astype(start.dtype)
+
+        return jax.pure_callback(on_host, start, start, a)
+
+    a = jnp.array([1.0, 2.0])
+    slope = jax.jit(jax.jacobian(solve, argnums=1))(jnp.ones(2), a)
+    found = solve(jnp.ones(2), a)
+    np.testing.assert_allclose(equation(found, a), np.zeros(2), atol=1e-5)
+    np.testing.assert_allclose(slope, np.linalg.inv(np.diag(3 * found**2) + 1), rtol=1e-4)
