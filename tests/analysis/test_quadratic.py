@@ -225,6 +225,7 @@ def test_an_ill_conditioned_hessian_keeps_its_minimum_in_single_precision():
     np.testing.assert_allclose(quadratic.l2_solution(hessian, w_star, 0.0), w_star, rtol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [(7, 3), (3, 7)], ids=["tall", "wide"])
 @pytest.mark.parametrize("strength", [0.0, 0.5])
 def test_ridge_has_true_first_and_second_derivatives(shape, strength):
@@ -297,6 +298,7 @@ SPECTRAL = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("function", "numbers"), SPECTRAL, ids=lambda x: getattr(x, "__name__", ""))
 def test_spectral_functions_jit_vmap_and_have_finite_slopes(function, numbers):
     eigenvalues = jnp.array([0.0, 1e-6, 0.3, 3.0])
@@ -327,6 +329,7 @@ SOLUTIONS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("function", "numbers"), SOLUTIONS, ids=["l2", "l1", "descent", "flow", "radius", "ridge", "risk"]
 )

@@ -57,6 +57,7 @@ def test_a_projection_is_feasible_idempotent_and_nearest(name):
                 assert np.sum((w - nearest) * (v - nearest)) <= 1e-13 * np.linalg.norm(w)
 
 
+@pytest.mark.sampled(2)
 @each_set
 def test_a_general_solver_finds_no_nearer_point(name):
     """SLSQP on the smooth form of the constraint, from the projection of another point."""
@@ -77,6 +78,7 @@ def test_a_general_solver_finds_no_nearer_point(name):
     assert np.sum((nearest - w) ** 2) <= np.sum((inside - w.ravel()) ** 2)
 
 
+@pytest.mark.sampled(2)
 @each_set
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_zero_and_the_border_are_ordinary_points(name, dtype):

@@ -235,6 +235,7 @@ AROUND = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize(
     "make", [regopt.adam, lambda r: regopt.nesterov(r, 0.9, explicit_point=True)], ids=["adam", "nesterov"]
@@ -444,6 +445,7 @@ def test_what_goes_with_a_proximal_step_is_not_refused(optimizer):
     assert (int(state.count), int(state.zeros)) == (0, 0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (3, 3, 2, 4)])
 def test_parameters_may_be_spread_over_an_explicit_mesh(shape):
     mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
