@@ -83,8 +83,8 @@ def projection_polyhedron(params: Tree, *, equalities: Rows | None = None, inequ
         >>> import jax.numpy as jnp
         >>> from regopt.projections import projection_polyhedron
         >>> total, signs = (jnp.ones((1, 3)), jnp.ones(1)), (-jnp.eye(3), jnp.zeros(3))
-        >>> projection_polyhedron(jnp.array([0.9, 0.5, -1.0]), equalities=total, inequalities=signs).round(4)
-        Array([0.7, 0.3, 0. ], dtype=float32)
+        >>> projection_polyhedron(jnp.array([0.75, 0.5, -1.0]), equalities=total, inequalities=signs).round(4)
+        Array([0.625, 0.375, 0.   ], dtype=float32)
 
     References:
         Goldfarb, D., & Idnani, A. (1983). A numerically stable dual method for solving strictly convex quadratic

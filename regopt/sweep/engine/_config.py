@@ -247,8 +247,10 @@ def configured(make: Callable[P, Config]) -> Callable[[Callable[[Config], Outcom
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:  # which would name the config's class, that nobody has written
+                unknown = next((name for name in kwargs if name not in signature.parameters), None)
+                found = error if unknown is None else f"got an unexpected keyword argument {unknown!r}"
                 hint = misspelt(kwargs, signature.parameters)
-                raise TypeError(f"{function.__name__}(): {error}{hint}") from None
+                raise TypeError(f"{function.__name__}(): {found}{hint}") from None
             return function(make(*args, **kwargs))
 
         signature = inspect.signature(make)
