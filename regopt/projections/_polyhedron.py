@@ -132,7 +132,11 @@ def _project(w: jax.Array, a: jax.Array, b: jax.Array, g: jax.Array, h: jax.Arra
     errors, errors_of_a = _terms(g, after, h, w), _terms(a, after, b, w)
     inherited = jnp.where(face.active, errors / known.lengths, 0) @ jnp.abs(_shares(face, known.rows))
     slack = errors + inherited * known.lengths + jnp.abs(g @ inverse) @ errors_of_a
-    feasible = _holds(g @ after - h, doubt * slack) & _holds(jnp.abs(a @ after - b), doubt * errors_of_a)
+    feasible = (
+        jnp.all(h > -jnp.inf)
+        & _holds(g @ after - h, doubt * slack)
+        & _holds(jnp.abs(a @ after - b), doubt * errors_of_a)
+    )
     return after, feasible | ~jnp.all(jnp.isfinite(after))  # a point that is not finite tells nothing about the set
 
 

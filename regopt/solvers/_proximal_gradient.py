@@ -158,12 +158,16 @@ def residual_of(penalty: Penalty, ahead: Tree, trial: Trial) -> jax.Array:
     """The norm of a subgradient of the objective at the new point, which the optimality of its prox gives, shape ().
 
     The prox is that of the gradient step as it was rounded, so the subgradient of a leaf without a penalty is its
-    gradient. Where a penalised entry is too large for its step, its slope is rounded away; a longer step shows it.
+    gradient. Where a penalised entry is too large for its step, its slope is rounded away; a longer step shows it if
+    the penalty is convex, because only then do steps of all lengths have the same fixed points.
     """
     step = trial.stepsize
     subgradient = trees.lift(
         lambda w, moved, g, step: (moved - w) / step + g, trial.params, trial.moved, trial.grad, numbers=(step,)
     )
+    found = length(subgradient)
+    if not penalty.has_linear_minimum:  # which only convex penalties have
+        return found
     still = jax.tree.map(lambda w, before: jnp.any((w == before) & (w != 0)), trial.params, ahead)
     stuck = jnp.any(jnp.stack([jnp.asarray(False), *jax.tree.leaves(still)]))
 
@@ -172,7 +176,6 @@ def residual_of(penalty: Penalty, ahead: Tree, trial: Trial) -> jax.Array:
         move = length(step_between(trial.params, penalty.prox(far, _LONG * step)))
         return jnp.minimum(move / _LONG, _HIDDEN * jnp.finfo(move.dtype).eps * length(ahead)) / step
 
-    found = length(subgradient)
     return jax.lax.cond(stuck, lambda: jnp.maximum(found, shown().astype(found.dtype)), lambda: found)
 
 

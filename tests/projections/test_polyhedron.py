@@ -87,6 +87,11 @@ def test_an_empty_set_raises_even_where_the_point_is_traced():
         projection_polyhedron(jnp.ones(2), equalities=twice)
 
 
+def test_a_bound_of_minus_infinity_is_an_empty_set():
+    with pytest.raises(ValueError, match="no point satisfies"):
+        projection_polyhedron(jnp.arange(3.0), inequalities=(jnp.eye(3), jnp.array([1.0, -jnp.inf, 1.0])))
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e-5, 1.0, 1e6])
 def test_tolerances_scale_with_the_set_and_the_point(scale):
     positive = (-jnp.eye(3), jnp.zeros(3))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.linalg import hadamard
 from scipy.optimize import nnls
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression
 
@@ -172,3 +173,17 @@ def test_a_large_system_is_solved_without_a_matrix():
         return jnp.sum(implicit_root(lambda x: scale * x - a, lambda _: (a / scale, None), jnp.zeros(size))[0])
 
     np.testing.assert_allclose(jax.grad(measure)(jnp.ones(size)), 1 / scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mcp", "scad", "l0"])
+def test_a_stationary_point_of_a_nonconvex_penalty_is_found_to_be_one_in_single_precision(name):
+    x = hadamard(16)[:, :8].astype(np.float32)  # orthogonal columns, so that all sums are exact
+    x[:, 0] /= 2  # and no step is the last one at once
+    w = np.array([3700, -2500, 4100, -900, 0.125, -0.125, 0.125, 0], np.float32)
+    expected = np.where(np.abs(w) > 1, w, 0)  # where the penalties are flat the slope is 0, elsewhere it is below 0.5
+    with jax.enable_x64(False):
+        x, penalty = jnp.asarray(x), getattr(penalties, name)(0.5)
+        found = minimize(squares, penalty, jnp.zeros(8), x, x @ w, tolerance=1e-4, solver="proximal_gradient")
+    np.testing.assert_allclose(found.params, expected, rtol=1e-7, atol=1e-7)
+    assert found.converged
+    assert found.steps < 100

@@ -1,9 +1,11 @@
 """The executables of a sweep: compiled several at a time, equal ones once, and remembered."""
 
+import atexit
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent import futures
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -78,11 +80,12 @@ class Executables:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for done in self._submitted:
-            done.cancel()
+        compiling = [done for done in self._submitted if not done.cancel() and not done.done()]
         self._cores, self._submitted = None, []
+        if compiling:  # Python aborts at its end where XLA returns to it in a daemon
+            atexit.register(futures.wait, compiling)
         if isinstance(error, KeyboardInterrupt):
-            end_with(error)
+            end_with(error)  # registered last and so called first: who asks twice does not wait
 
     def compile(self, lowered: jax.stages.Lowered, digest: str, *, calls_back: bool) -> Compilation:
         """Compile a program, or wait for an equal one; in a thread inside ``with``, else in this thread.

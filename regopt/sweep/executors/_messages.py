@@ -202,7 +202,9 @@ def portable(data: Splits) -> Splits:
             whole = leaf
             while isinstance(whole.base, np.memmap):
                 whole = whole.base
-            return MappedFile(leaf, whole) if isinstance(whole.base, mmap.mmap) and leaf.size else leaf
+            # what was written to a copy-on-write map is not in its file
+            in_file = isinstance(whole.base, mmap.mmap) and whole.mode != "c"
+            return MappedFile(leaf, whole) if in_file and leaf.size else leaf
         return np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf
 
     return jax.tree.map(send, data)

@@ -1,5 +1,8 @@
 """The programs of groups: compiled several at a time, equal ones once, and the same as those of a group alone."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import jax
@@ -130,3 +133,24 @@ def test_an_error_of_the_compiler_ends_the_sweep(monkeypatch):
     monkeypatch.setattr(executables, "_timed", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
         run(wide(), columns("width", ["narrow", "wide"]))
+
+
+def test_an_error_while_programs_compile_ends_the_process_with_its_own_status():
+    script = """
+import sys, jax, jax.numpy as jnp
+from regopt.sweep.engine._executables import Executables
+
+def step(x):
+    for number in range(60):
+        x = x + jnp.cumsum(jax.lax.sort(x * number))[::-1]
+    return x
+
+try:
+    with Executables() as executables:
+        executables.compile(jax.jit(step).lower(jnp.ones(100)), "digest", calls_back=True)
+        raise ValueError
+except ValueError:
+    sys.exit(3)
+"""
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, timeout=120).returncode == 3

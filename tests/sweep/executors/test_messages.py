@@ -37,3 +37,11 @@ def test_a_copy_in_memory_is_still_an_array_that_streams(tmp_path):
     sent = pickle.loads(pickle.dumps(portable(Splits(array, None)).train))
     assert isinstance(sent, np.memmap)
     np.testing.assert_array_equal(sent, NUMBERS)
+
+
+def test_what_was_written_to_a_copy_on_write_map_is_sent(tmp_path):
+    np.save(tmp_path / "x.npy", NUMBERS)
+    array = np.load(tmp_path / "x.npy", mmap_mode="c")
+    array[0] = -1
+    sent = pickle.loads(pickle.dumps(portable(Splits(array, None)).train))
+    np.testing.assert_array_equal(sent, array)
