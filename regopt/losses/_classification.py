@@ -156,7 +156,9 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         Array(0.5, dtype=float32)
     """
     _check_labels(logits, labels)
-    return jnp.mean((jnp.argmax(logits.T, axis=0) == labels).astype(jnp.float32))
+    labels = jnp.asarray(labels)  # of the width that JAX has
+    predicted = jnp.argmax(logits.T, axis=0).astype(labels.dtype)
+    return jnp.mean((predicted == labels).astype(jnp.float32))
 
 
 def _check_values(part: str, targets: Tree, outputs: Tree) -> None:
