@@ -85,9 +85,7 @@ def proximal_gradient(
         return value + penalty.value(params).astype(value.dtype), jnp.asarray(gap, value.dtype)
 
     def within(now: _Iterate) -> jax.Array:
-        if gap_at is None:
-            return now.residual <= tolerance
-        return now.gap <= tolerance * jnp.maximum(jnp.abs(now.objective), 1)
+        return reached(now.objective, now.gap, now.residual, tolerance, certified=gap_at is not None)
 
     def unfinished(now: _Iterate) -> jax.Array:
         return (now.steps < max_steps) & ~within(now) & ~jnp.isnan(now.objective)
@@ -112,6 +110,15 @@ def proximal_gradient(
     first = _Iterate(start, start, jnp.ones_like(gap), stepsize, objective, gap, unknown, jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(unfinished, step, first)
     return Solution(last.params, last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def reached(
+    objective: jax.Array, gap: jax.Array, residual: jax.Array, tolerance: Number, *, certified: bool
+) -> jax.Array:
+    """Whether the gap, or the residual where there is no gap, is within the tolerance of ``minimize``."""
+    if not certified:
+        return residual <= tolerance
+    return gap <= tolerance * jnp.maximum(jnp.abs(objective), 1)
 
 
 def backtrack(

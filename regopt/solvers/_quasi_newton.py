@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
 from regopt._core.types import Number, Penalty, Tree
-from regopt.solvers._proximal_gradient import Gap, Trial, backtrack, first_stepsize, residual_of
+from regopt.solvers._proximal_gradient import Gap, Trial, backtrack, first_stepsize, reached, residual_of
 from regopt.solvers._solution import Solution, inner, step_between
 
 _MEMORY = 10
@@ -102,9 +102,7 @@ def proximal_lbfgs(
         return _Iterate(point, memory, objective, jnp.asarray(gap, objective.dtype), residual, steps)
 
     def within(now: _Iterate) -> jax.Array:
-        if gap_at is None:
-            return now.residual <= tolerance
-        return now.gap <= tolerance * jnp.maximum(jnp.abs(now.objective), 1)
+        return reached(now.objective, now.gap, now.residual, tolerance, certified=gap_at is not None)
 
     def unfinished(now: _Iterate) -> jax.Array:
         return (now.steps < max_steps) & ~within(now) & ~jnp.isnan(now.objective)

@@ -10,6 +10,7 @@ import pytest
 from regopt import sweep
 from regopt.sweep.checkpoint import StoreError
 from support.divided_sweep import PARTITION, SCHEDULE, SETTINGS, TASK, run
+from support.same_sweeps import same_states
 from support.small_sweep import DATA, X, same_bits
 
 KINDS = {
@@ -35,15 +36,7 @@ def same(ours, theirs):
     same_bits(ours, theirs, rows)
     assert ours.status.tolist() == theirs.status.tolist()
     np.testing.assert_array_equal(ours.history.seats, theirs.history.seats)
-    for row in rows:
-        try:
-            expected = theirs.state(row)
-        except ValueError:  # it gave its place to another
-            with pytest.raises(ValueError, match="not kept"):
-                ours.state(row)
-            continue
-        for a, b in zip(*map(jax.tree.leaves, (ours.state(row), expected)), strict=True):
-            np.testing.assert_array_equal(a, b)
+    same_states(ours, theirs, rows)
 
 
 @pytest.mark.parametrize(
