@@ -7,8 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent import futures
 from concurrent.futures import Future
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 
@@ -17,6 +18,8 @@ from regopt.sweep.engine._program import Each
 from regopt.sweep.engine._signals import end_with
 
 RECENT = 64  # programs that are remembered in the process
+
+_Work: TypeAlias = tuple[Future[tuple[jax.stages.Compiled, float]], jax.stages.Lowered]
 
 
 class Compilation(NamedTuple):
@@ -70,18 +73,22 @@ class Executables:
         self.begun: dict[Hashable, Begun] = {}  # what compiles before it is asked for, by its form
         self._all: dict[Hashable, Future[tuple[jax.stages.Compiled, float]]] = {}
         self._lock = threading.Lock()
-        self._cores: threading.Semaphore | None = None
+        self._waiting: SimpleQueue[_Work | None] | None = None
+        self._threads = 0
         self._submitted: list[Future[tuple[jax.stages.Compiled, float]]] = []
 
     def __enter__(self) -> Self:
-        self._cores = threading.Semaphore(available_cores())
+        self._waiting, self._threads = SimpleQueue(), 0
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         compiling = [done for done in self._submitted if not done.cancel() and not done.done()]
-        self._cores, self._submitted = None, []
+        if self._waiting is not None:
+            for _ in range(self._threads):
+                self._waiting.put(None)
+        self._waiting, self._submitted = None, []
         if compiling:  # Python aborts at its end where XLA returns to it in a daemon
             atexit.register(futures.wait, compiling)
         if isinstance(error, KeyboardInterrupt):
@@ -102,18 +109,22 @@ class Executables:
             done: Future[tuple[jax.stages.Compiled, float]] = Future()
             if name is not None:
                 self._all[name] = done
-        if self._cores is None:
+        if self._waiting is None:
             _fulfil(done, lowered)
             done.result()
         else:
             self._submitted.append(done)
-            threading.Thread(target=_in_turn, args=(self._cores, done, lowered), name="compile", daemon=True).start()
+            self._waiting.put((done, lowered))
+            if self._threads < available_cores():
+                self._threads += 1
+                threading.Thread(target=_in_turn, args=(self._waiting,), name="compile", daemon=True).start()
         return Compilation(done, True)
 
 
-def _in_turn(cores: threading.Semaphore, done: Future[tuple[jax.stages.Compiled, float]], lowered: jax.stages.Lowered):
-    """Compile a program once a core is free, unless that is cancelled before."""
-    with cores:
+def _in_turn(waiting: SimpleQueue[_Work | None]) -> None:
+    """Compile programs as they come, but for those that are cancelled, until None comes."""
+    while (work := waiting.get()) is not None:
+        done, lowered = work
         if done.set_running_or_notify_cancel():
             _fulfil(done, lowered)
 
