@@ -33,6 +33,7 @@ from regopt.sweep._faces import (
 from regopt.sweep._frozen import Frozen
 
 Measure = Callable[..., jax.Array]  # (outputs, targets) -> scalar, or (outputs, targets, h)
+Rule = Callable[[Setting], optax.GradientTransformation]  # h -> optimizer
 Augment = Callable[[Key, Tree, Tree, Setting], tuple[Tree, Tree]]  # (key, x, y, h) -> x, y
 # folded into the key of a step; far from the counts that the random streams of a module fold in
 AUGMENT = np.uint32(zlib.crc32(b"augment"))
@@ -49,7 +50,7 @@ class SupervisedState(NamedTuple):
 def supervised(
     model: NnxModel | LinenModel,
     loss: Measure,
-    optimizer: Callable[[Setting], optax.GradientTransformation],
+    optimizer: Rule,
     *,
     metrics: Mapping[str, Measure] | None = None,
     inputs: Tree = None,
@@ -120,18 +121,11 @@ def supervised(
         in place of stochastic gradient descent.
     """
     _check_functions({"model": model, "loss": loss})
-    if not callable(optimizer):
-        form = 'a function of the setting, as in lambda h: regopt.adam(h["learning_rate"])'
-        raise ValueError(f"optimizer must be {form}, got {brief(optimizer)}")
+    rule = _rule(optimizer)
     given = _measures_of(loss, metrics)
     measures = {name: _with_setting(name, measure) for name, measure in given.items()}
     face = _face_of(model, inputs, trainable, precision)
     frozen = _frozen(face, trainable, pretrained)
-
-    def rule(h: Setting) -> optax.GradientTransformation:
-        given = optimizer(h)
-        check_optimizer("what optimizer returns", given)
-        return given
 
     def whole(params: Tree, h: Setting) -> Tree:
         return params if frozen is None else frozen.join(params, h)
@@ -167,15 +161,26 @@ def supervised(
     def predict(state: SupervisedState, inputs: Tree, h: Setting):
         return face.predict(whole(final_params(state.params, state.opt_state), h), state.rest, inputs, h)
 
-    def parts() -> dict[str, object]:
-        named: dict[str, object] = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment}
-        measured = {f"metrics.{name}": metric for name, metric in given.items() if name != "loss"}
-        return named | {"precision": precision} | measured
-
+    parts = {"model": model, "loss": loss, "optimizer": optimizer, "augment": augment, "precision": precision}
+    parts |= {f"metrics.{name}": metric for name, metric in (metrics or {}).items()}
     in_batches = _measured_in_batches(predict, measures, given)
     evaluate.in_batches = in_batches  # type: ignore[attr-defined]
     check = checked_examples(init, predict, measures["loss"], given)
-    return Task(init, step, evaluate, predict, parts, _modes_of(given), check, frozen)
+    return Task(init, step, evaluate, predict, lambda: parts, _modes_of(given), check, frozen)
+
+
+def _rule(optimizer: Rule) -> Rule:
+    """The function ``optimizer``, checked; what it returns is checked where it is called."""
+    if not callable(optimizer):
+        form = 'a function of the setting, as in lambda h: regopt.adam(h["learning_rate"])'
+        raise ValueError(f"optimizer must be {form}, got {brief(optimizer)}")
+
+    def rule(h: Setting) -> optax.GradientTransformation:
+        given = optimizer(h)
+        check_optimizer("what optimizer returns", given)
+        return given
+
+    return rule
 
 
 def _measures_of(loss: Measure, metrics: Mapping[str, Measure] | None) -> dict[str, Measure]:

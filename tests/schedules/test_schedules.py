@@ -563,67 +563,67 @@ def test_inject_hyperparams_reports_the_schedule():
 # errors
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: schedules.constant(np.inf), "value must lie in (-inf, inf), got inf"),
-        (lambda: schedules.linear(0.1, np.nan, 5), "end_value must lie in (-inf, inf), got nan"),
-        (lambda: schedules.linear(0.1, 0.2, -5), "transition_steps must lie in [0, inf), got -5"),
-        (lambda: schedules.exponential(0.1, -0.5), "decay_rate must lie in [0, inf), got -0.5"),
-        (lambda: schedules.exponential(0.1, 0.5, -1), "transition_steps must lie in [0, inf), got -1"),
-        (
-            lambda: schedules.exponential(0.1, 0.5, end_value=np.inf),
-            "end_value must lie in (-inf, inf), got inf",
-        ),
-        (lambda: schedules.cosine(np.nan, 5), "init_value must lie in (-inf, inf), got nan"),
-        (lambda: schedules.cosine(0.1, np.inf), "decay_steps must lie in [0, inf), got inf"),
-        (lambda: schedules.cosine(100, 0.1), "decay_steps must be 0 or at least 1, a number of steps, got 0.1"),
-        (
-            lambda: schedules.linear(1.0, 0.5, 0.4),
-            "transition_steps must be 0 or at least 1, a number of steps, got 0.4",
-        ),
-        (
-            lambda: schedules.warmup(schedules.constant(0.1), 0.5),
-            "warmup_steps must be 0 or at least 1, a number of steps, got 0.5",
-        ),
-        (lambda: schedules.one_cycle(0.9, 5), "transition_steps must be 0 or at least 1, a number of steps, got 0.9"),
-        (
-            lambda: schedules.warmup_cosine(0, 9, 9, 0.1),
-            "decay_steps must be 0 or at least 1, a number of steps, got 0.1",
-        ),
-        (lambda: schedules.cosine(0.1, 5, alpha=1.5), "alpha must lie in [0, 1], got 1.5"),
-        (lambda: schedules.cosine(0.1, 5, exponent=-2), "exponent must lie in [0, inf), got -2"),
-        (lambda: schedules.warmup_cosine(0, 0.1, -3, 9), "warmup_steps must lie in [0, inf), got -3"),
-        (lambda: schedules.warmup_cosine(0, 0.1, 3, -9), "decay_steps must lie in [0, inf), got -9"),
-        (lambda: schedules.warmup_cosine(0, np.nan, 3, 9), "peak_value must lie in (-inf, inf), got nan"),
-        (lambda: schedules.inverse_time(0.1, -0.5), "decay_rate must lie in [0, inf), got -0.5"),
-        (lambda: schedules.power(0.1, -0.5), "exponent must lie in [0, inf), got -0.5"),
-        (lambda: schedules.power(0.1, 0.5, offset=0), "offset must lie in (0, inf), got 0"),
-        (lambda: schedules.one_cycle(-2, 0.1), "transition_steps must lie in [0, inf), got -2"),
-        (lambda: schedules.one_cycle(9, 0.1, 1.25), "pct_start must lie in [0, 1], got 1.25"),
-        (lambda: schedules.one_cycle(9, 0.1, div_factor=0), "div_factor must lie in (0, inf), got 0"),
-        (
-            lambda: schedules.one_cycle(9, 0.1, final_div_factor=-1),
-            "final_div_factor must lie in (0, inf), got -1",
-        ),
-        (
-            lambda: schedules.piecewise_constant([0.1, np.nan], [5]),
-            "values must lie in (-inf, inf), got nan",
-        ),
-        (
-            lambda: schedules.piecewise_constant([0.1, 0.2], [-5]),
-            "boundaries must lie in [0, inf), got -5",
-        ),
-        (
-            lambda: schedules.piecewise_constant([0.1, 0.2], [5, 7]),
-            "values must be one more than boundaries, got 2 and 2",
-        ),
-        (
-            lambda: schedules.join([schedules.constant(0.1)], [5]),
-            "schedules must be one more than boundaries, got 1 and 1",
-        ),
-    ],
-)
+OUT_OF_RANGE = [
+    (lambda: schedules.constant(np.inf), "value must lie in (-inf, inf), got inf"),
+    (lambda: schedules.linear(0.1, np.nan, 5), "end_value must lie in (-inf, inf), got nan"),
+    (lambda: schedules.linear(0.1, 0.2, -5), "transition_steps must lie in [0, inf), got -5"),
+    (lambda: schedules.exponential(0.1, -0.5), "decay_rate must lie in [0, inf), got -0.5"),
+    (lambda: schedules.exponential(0.1, 0.5, -1), "transition_steps must lie in [0, inf), got -1"),
+    (
+        lambda: schedules.exponential(0.1, 0.5, end_value=np.inf),
+        "end_value must lie in (-inf, inf), got inf",
+    ),
+    (lambda: schedules.cosine(np.nan, 5), "init_value must lie in (-inf, inf), got nan"),
+    (lambda: schedules.cosine(0.1, np.inf), "decay_steps must lie in [0, inf), got inf"),
+    (lambda: schedules.cosine(100, 0.1), "decay_steps must be 0 or at least 1, a number of steps, got 0.1"),
+    (
+        lambda: schedules.linear(1.0, 0.5, 0.4),
+        "transition_steps must be 0 or at least 1, a number of steps, got 0.4",
+    ),
+    (
+        lambda: schedules.warmup(schedules.constant(0.1), 0.5),
+        "warmup_steps must be 0 or at least 1, a number of steps, got 0.5",
+    ),
+    (lambda: schedules.one_cycle(0.9, 5), "transition_steps must be 0 or at least 1, a number of steps, got 0.9"),
+    (
+        lambda: schedules.warmup_cosine(0, 9, 9, 0.1),
+        "decay_steps must be 0 or at least 1, a number of steps, got 0.1",
+    ),
+    (lambda: schedules.cosine(0.1, 5, alpha=1.5), "alpha must lie in [0, 1], got 1.5"),
+    (lambda: schedules.cosine(0.1, 5, exponent=-2), "exponent must lie in [0, inf), got -2"),
+    (lambda: schedules.warmup_cosine(0, 0.1, -3, 9), "warmup_steps must lie in [0, inf), got -3"),
+    (lambda: schedules.warmup_cosine(0, 0.1, 3, -9), "decay_steps must lie in [0, inf), got -9"),
+    (lambda: schedules.warmup_cosine(0, np.nan, 3, 9), "peak_value must lie in (-inf, inf), got nan"),
+    (lambda: schedules.inverse_time(0.1, -0.5), "decay_rate must lie in [0, inf), got -0.5"),
+    (lambda: schedules.power(0.1, -0.5), "exponent must lie in [0, inf), got -0.5"),
+    (lambda: schedules.power(0.1, 0.5, offset=0), "offset must lie in (0, inf), got 0"),
+    (lambda: schedules.one_cycle(-2, 0.1), "transition_steps must lie in [0, inf), got -2"),
+    (lambda: schedules.one_cycle(9, 0.1, 1.25), "pct_start must lie in [0, 1], got 1.25"),
+    (lambda: schedules.one_cycle(9, 0.1, div_factor=0), "div_factor must lie in (0, inf), got 0"),
+    (
+        lambda: schedules.one_cycle(9, 0.1, final_div_factor=-1),
+        "final_div_factor must lie in (0, inf), got -1",
+    ),
+    (
+        lambda: schedules.piecewise_constant([0.1, np.nan], [5]),
+        "values must lie in (-inf, inf), got nan",
+    ),
+    (
+        lambda: schedules.piecewise_constant([0.1, 0.2], [-5]),
+        "boundaries must lie in [0, inf), got -5",
+    ),
+    (
+        lambda: schedules.piecewise_constant([0.1, 0.2], [5, 7]),
+        "values must be one more than boundaries, got 2 and 2",
+    ),
+    (
+        lambda: schedules.join([schedules.constant(0.1)], [5]),
+        "schedules must be one more than boundaries, got 1 and 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), OUT_OF_RANGE)
 def test_an_argument_out_of_range_is_named(make, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         make()
