@@ -14,10 +14,9 @@ from regopt.sweep.accelerators import Cost, Target, target_of
 from regopt.sweep.accelerators._process import answers
 from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
-from regopt.sweep.engine._counting import convolves, counted_flops
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._layout import LANES, check_count, sizes_of
-from regopt.sweep.engine._measure import seconds_of_a_call
+from regopt.sweep.engine._measure import convolves, counted_flops, seconds_of_a_call
 from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._prepare import check_task, devices_of, prepare, share_data
 

@@ -19,8 +19,7 @@ from regopt._core.tasks import check_task
 from regopt._core.training_data import size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
-from regopt.training._evaluation import evaluate
-from regopt.training._segments import checked, first_bad_step, scan_while, train_segment, train_steps
+from regopt.training._segments import checked, evaluate, first_bad_step, scan_while, train_segment, train_steps
 
 _STRIDE = 64  # steps between two checks whether all lanes are done; it changes no result
 
@@ -78,20 +77,12 @@ def retrain(
         ValueError: an argument is out of range, or the two parts of the data do not have the same structure.
 
     Example:
-        >>> import jax
         >>> import jax.numpy as jnp
         >>> from regopt import training
         >>> from regopt.data import Splits
-        >>> from regopt.sweep import Task
-        >>> task = Task(  # w moves towards the mean of the batch
-        ...     init=lambda key, h: jnp.zeros(()),
-        ...     step=lambda w, batch, key, h: (
-        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
-        ...     ),
-        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
-        ... )
+        >>> from regopt.testing import MEAN_TASK  # w moves towards the mean of the batch
         >>> data = Splits(train=jnp.array([1.0, 1.0]), validation=jnp.array([0.5, 0.5]))
-        >>> training.retrain(task, {"rate": 0.5}, data, best_step=2, steps=10).state  # 0.75 (1 - 0.5**2)
+        >>> training.retrain(MEAN_TASK, {"rate": 0.5}, data, best_step=2, steps=10).state  # 0.75 (1 - 0.5**2)
         Array(0.5625, dtype=float32)
 
     References:
@@ -178,21 +169,13 @@ def continue_training(
             evaluated or no loss, or the two parts of the data do not have the same structure.
 
     Example:
-        >>> import jax
         >>> import jax.numpy as jnp
         >>> from regopt import training
         >>> from regopt.data import Splits
-        >>> from regopt.sweep import Task
-        >>> task = Task(  # w moves towards the mean of the batch
-        ...     init=lambda key, h: jnp.zeros(()),
-        ...     step=lambda w, batch, key, h: (
-        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
-        ...     ),
-        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
-        ... )
+        >>> from regopt.testing import MEAN_TASK  # w moves towards the mean of the batch
         >>> data = Splits(train=jnp.array([1.0]), validation=jnp.full(3, 0.75))
         >>> result = training.continue_training(
-        ...     task, {"rate": 0.5}, data, jnp.array(0.9), best_step=4, steps=10, eval_every=1
+        ...     MEAN_TASK, {"rate": 0.5}, data, jnp.array(0.9), best_step=4, steps=10, eval_every=1
         ... )
         >>> round(float(result.threshold), 2), bool(result.converged), int(result.last_step)
         (0.01, True, 6)

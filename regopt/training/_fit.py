@@ -98,20 +98,12 @@ def fit(
             metric of the task.
 
     Example:
-        >>> import jax
         >>> import jax.numpy as jnp
         >>> from regopt import training
         >>> from regopt.data import Splits
-        >>> from regopt.sweep import Task
-        >>> task = Task(  # w moves towards the mean of the batch
-        ...     init=lambda key, h: jnp.zeros(()),
-        ...     step=lambda w, batch, key, h: (
-        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
-        ...     ),
-        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
-        ... )
+        >>> from regopt.testing import MEAN_TASK  # w moves towards the mean of the batch
         >>> data = Splits(train=jnp.array([1.0, 1.0]), validation=jnp.array([0.5]))
-        >>> result = training.fit(task, {"rate": 0.125}, data, steps=20, eval_every=1, patience=2)
+        >>> result = training.fit(MEAN_TASK, {"rate": 0.125}, data, steps=20, eval_every=1, patience=2)
         >>> int(result.best_step), round(float(result.state), 2), int(result.last_step)  # w passes 0.5 on its way to 1
         (5, 0.49, 7)
 

@@ -1,6 +1,8 @@
 """The common part of all kinds of training: equal segments of steps, each followed by an evaluation.
 
-These are pure functions of one run, for ``scan`` and ``vmap``; the caller decides when a run ends.
+These are pure functions of one run, for ``scan`` and ``vmap``; the caller decides when a run ends. In an evaluation in
+batches a metric is the mean over the batches, weighted by their sizes; ``losses.from_means`` and ``losses.at_once``
+declare metrics that are no means over examples.
 """
 
 from collections.abc import Callable
@@ -9,15 +11,17 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from regopt._core import trees
-from regopt._core.metrics import check_scalars, with_evaluation
-from regopt._core.tasks import after_step
+from regopt._core.metrics import as_inexact, check_scalars, with_evaluation
+from regopt._core.numerics import widen
+from regopt._core.tasks import after_step, as_metrics, in_batches
 from regopt._core.training_data import check_batch, check_data, check_steps, size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits, batch_indices
-from regopt.training._evaluation import Metrics, evaluate
 
+Metrics = dict[str, jax.Array]
 Run = TypeVar("Run")  # the carry from segment to segment
 
 
@@ -66,17 +70,10 @@ def train_steps(
         >>> import jax.numpy as jnp
         >>> from regopt import training
         >>> from regopt.data import Splits, batch_indices
-        >>> from regopt.sweep import Task
-        >>> task = Task(  # w moves towards the mean of the batch
-        ...     init=lambda key, h: jnp.zeros(()),
-        ...     step=lambda w, batch, key, h: (
-        ...         w + h["rate"] * jnp.mean(batch - w), {"loss": jnp.mean((batch - w) ** 2)}
-        ...     ),
-        ...     evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w) ** 2)},
-        ... )
+        >>> from regopt.testing import MEAN_TASK  # w moves towards the mean of the batch
         >>> data = Splits(train=jnp.array([1.0, 1.0]), validation=jnp.array([0.5]))
         >>> state, metrics = training.train_steps(
-        ...     task, jnp.array(0.0), data, {"rate": 0.5}, first_step=0, steps=3, batch_size=None,
+        ...     MEAN_TASK, jnp.array(0.0), data, {"rate": 0.5}, first_step=0, steps=3, batch_size=None,
         ...     order_key=jax.random.key(0), noise_key=jax.random.key(1),
         ... )
         >>> state, metrics["loss"]
@@ -105,6 +102,48 @@ def train_steps(
         return after_step(state, task.step(state, batch, jax.random.fold_in(noise_key, number), h))
 
     return jax.lax.scan(step, state, (numbers, indices, block))
+
+
+def evaluate(task: Task, state: Tree, data: Splits, h: Tree, batch_size: int | None = None) -> Metrics:
+    """The metrics of a state on ``data.validation``, as floats.
+
+    Args:
+        task: the task whose ``evaluate`` measures; its metrics are means over examples unless it has ``in_batches``.
+        state: a state of the task.
+        data: the data with the validation examples.
+        h: the setting.
+        batch_size: examples that are evaluated at a time, the last batch may be smaller; None takes all.
+
+    Returns:
+        The metrics.
+    """
+    count = jax.tree.leaves(data.validation)[0].shape[0]
+    if batch_size is None or batch_size >= count:
+        return {name: as_inexact(value) for name, value in as_metrics(task.evaluate(state, data, h)).items()}
+    declared = in_batches(task)
+
+    def measure(start: ArrayLike, size: int) -> tuple[Tree, Tree]:
+        part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), data.validation)
+        means, rows = declared.measure(state, data._replace(validation=part), h)
+        return jax.tree.map(as_inexact, means), rows
+
+    starts = jnp.arange(count // batch_size, dtype=jnp.int32) * batch_size
+    like, _ = jax.eval_shape(lambda start: measure(start, batch_size), starts[0])
+    total = jax.tree.map(lambda mean: widen(jnp.zeros(mean.shape, mean.dtype))[0], like)
+
+    def add(total, start):
+        means, rows = measure(start, batch_size)
+        return jax.tree.map(lambda sum_, mean: sum_ + mean.astype(sum_.dtype), total, means), rows
+
+    total, rows = jax.lax.scan(add, total, starts)
+    total = jax.tree.map(lambda sum_: sum_ * batch_size, total)
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+    if rest := count % batch_size:
+        means, last = measure(count - rest, rest)
+        total = jax.tree.map(lambda sum_, mean: sum_ + rest * mean.astype(sum_.dtype), total, means)
+        rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), rows, last)
+    means = jax.tree.map(lambda sum_, mean: (sum_ / count).astype(mean.dtype), total, like)
+    return {name: as_inexact(value) for name, value in declared.finish(means, rows, data, h).items()}
 
 
 def train_segment(

@@ -1,4 +1,4 @@
-"""The fastest mapping of lanes, measured on the real program: all lanes of a chunk at once, or one by one.
+"""Measurements of a compiled program: its arithmetic and slow operations, and which mapping of lanes is fastest.
 
 One call of the default program tells how long the sweep would take. Candidates are compiled and timed, two segments of
 one call each, as long as they cost no more than a small share of that, so a short sweep measures nothing. The choice is
@@ -17,8 +17,10 @@ import jax
 import numpy as np
 
 from regopt._core.io import JsonObject, digest_json, environment, write_json
-from regopt.sweep.engine._form import Mapped
+from regopt._core.types import Tree
+from regopt.sweep.engine._form import Abstract, Form, Mapped
 from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._recipe import Recipe
 
 SHARE = 0.05  # of the time of a sweep, for measurements
 CACHE_FOLDER = "jax_compilation_cache_dir"  # an option of jax, None by default
@@ -149,3 +151,44 @@ def _write(name: str, choice: Choice) -> None:
             write_json(path, choice._asdict())
         except OSError:  # a cache that cannot be written costs time, not the sweep
             return
+
+
+def counted_flops(form: Form, segment: jax.stages.Compiled, chunk: int) -> float:
+    """The FLOP of one segment of a lane; NaN where they are not counted.
+
+    XLA counts the body of a loop once, so the other steps are added.
+
+    Args:
+        form: what the program is compiled for.
+        segment: the program of a call.
+        chunk: lanes of a device in it, or of the devices that share a lane.
+    """
+    recipe, frozen = form.recipe, _shapes(form.shared).frozen
+    lane, own = _shapes(form.lane)
+
+    def train(state, batch, key, own, frozen):
+        with recipe.holding(frozen):
+            return recipe.task.step(state, batch, key, recipe.setting(own))
+
+    batch = _batch(recipe, _shapes(form.shared).data.train, _shapes(form.block))
+    lowered = jax.jit(train).lower(lane.state, batch, jax.random.key(0), own, frozen)
+    call, one_step = (
+        float((count or {}).get("flops", np.nan)) for count in (segment.cost_analysis(), lowered.cost_analysis())
+    )
+    return call * form.layout.parts / chunk + (recipe.eval_every - 1) * one_step
+
+
+def convolves(segment: jax.stages.Compiled) -> bool:
+    """Whether a program has convolutions that XLA computes by its own operation."""
+    return " convolution(" in (segment.as_text() or "")
+
+
+def _shapes(form: Abstract) -> Tree:
+    return form.structure.unflatten(form.leaves)
+
+
+def _batch(recipe: Recipe, train: Tree, block: Tree) -> Tree:
+    if block is not None:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), block)
+    size = recipe.batch_size
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size or len(x), *x.shape[1:]), x.dtype), train)

@@ -15,14 +15,13 @@ from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._compile import begin
 from regopt.sweep.engine._config import Patience, SweepConfig
-from regopt.sweep.engine._diagnosis import check_examples, warn_of_unused
 from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._host import HostGroup
 from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
-from regopt.sweep.engine._mistakes import explained
+from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_unused
 from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings

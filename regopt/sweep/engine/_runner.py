@@ -12,11 +12,10 @@ from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
-from regopt.sweep.engine._lanes import LanesOnDevices, find
 from regopt.sweep.engine._progress import SweepProgress
 from regopt.sweep.engine._rounds import CallDone, Leaving, Paused, Rounds
 from regopt.sweep.engine._signals import interruptible
-from regopt.sweep.engine._state import SweepState
+from regopt.sweep.engine._state import LanesOnDevices, SweepState, find
 from regopt.sweep.results import Result
 from regopt.sweep.results._history import History
 from regopt.sweep.schedulers import Decision, Scheduler, SchedulerState

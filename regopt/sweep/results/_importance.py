@@ -9,8 +9,7 @@ from regopt._core.metrics import as_loss
 from regopt._core.numerics import check_range
 from regopt._core.types import Mode
 from regopt.report import REPEATED
-from regopt.sweep.results._columns import column_of, numbered, ordinal
-from regopt.sweep.results._statistics import mode_given
+from regopt.sweep.results._statistics import column_of, mode_given, numbered, ordinal
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,7 @@ from regopt._core.messages import brief
 from regopt._core.metrics import as_loss
 from regopt._core.types import Mode
 from regopt.report import front_figure
-from regopt.sweep.results._repeated import repeated
+from regopt.sweep.results._best import repeated
 from regopt.sweep.results._tables import Tables, mode_in
 from regopt.sweep.space._dimensions import Column
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regopt._core.notebook import to_html
 from regopt._core.types import Mode, Tree
 from regopt.report import REPEATED
 from regopt.sweep.results._best import Best, best_of
@@ -112,16 +113,25 @@ class Result(Tables):
 
     def __repr__(self) -> str:
         """The number of settings of each status, and the metric that is monitored."""
-        names, counts = np.unique(self.status, return_counts=True)
-        said = ", ".join(f"{count:,} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
-        interrupted = ", interrupted" if self.interrupted else ""
-        return f"<Result of {len(self.status):,} settings: {said}; monitor {self.monitor} ({self.mode}){interrupted}>"
+        told = f"{self._counts()}; monitor {self.monitor} ({self.mode}){', interrupted' if self.interrupted else ''}"
+        return f"<Result of {len(self.status):,} settings: {told}>"
 
     def _repr_html_(self) -> str | None:
         """The best setting, the number of settings of each status and a small curve, for a notebook."""
-        from regopt.sweep.results._notebook import result_html
+        title, text = f"{len(self.status):,} settings:", self._counts()
+        try:
+            best = self.best()
+        except ValueError as error:  # none has a finite value
+            return to_html(title, [{"best": str(error)}], text=text)
+        row = {"setting": best.index, **best.setting, **best.metrics, "step": best.step}
+        label = f"{self.monitor} of the best setting over {int(self.history.steps[-1])} steps"
+        curve = self.history.curves[self.monitor][best.index]
+        return to_html(title, [row], text=f"{text}; the best:", curve=curve, label=label)
 
-        return result_html(self)
+    def _counts(self) -> str:
+        """The number of settings of each status."""
+        names, counts = np.unique(self.status, return_counts=True)
+        return ", ".join(f"{count:,} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
 
     def params(self, setting: int | Best) -> Tree:
         """The parameters of one setting at its kept step: the field ``params`` of its state, with NumPy leaves.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from regopt.sweep.results._columns import column_of, is_ordered, ordinal
+from regopt.sweep.results._statistics import column_of, is_ordered, ordinal
 
 if TYPE_CHECKING:
     import pandas
