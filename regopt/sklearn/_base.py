@@ -1,7 +1,9 @@
 """The common part of all estimators: checks of the data, the grid of strengths, and the fit alone or along a path."""
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,20 +23,17 @@ def is_number(value: Any) -> bool:
     return bool(np.isscalar(value))
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Linear(BaseEstimator):
-    """A linear model with one strength; the estimators set the class attributes and the arguments."""
+    """A linear model with one strength; the arguments of an estimator are the fields of the classes that it joins."""
 
     _penalty = "l1"
     _family = "gaussian"
     _convex = True
 
-    # what the estimators set in __init__
-    fit_intercept: Any
-    tol: Any
-    max_iter: Any
-    l1_ratio: Any
-    groups: Any
-    gamma: Any
+    fit_intercept: bool = True
+    tol: float = 1e-6
+    max_iter: int = 10_000
 
     def _numbers(self) -> tuple[float, ...]:
         """The numbers of the penalty but the strength, checked."""
@@ -49,11 +48,14 @@ class Linear(BaseEstimator):
 
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The inputs, the targets as the family takes them, and the weights."""
-        if not (is_number(self.tol) and self.tol >= 0):
-            raise ValueError(f"tol must lie in [0, inf), got {self.tol!r}")
+        self._check_tolerance()
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = self._targets(y.astype(np.float64))
         return X, y, _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+    def _check_tolerance(self) -> None:
+        if not (is_number(self.tol) and self.tol >= 0):
+            raise ValueError(f"tol must lie in [0, inf), got {self.tol!r}")
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
         return y
@@ -142,10 +144,11 @@ class Linear(BaseEstimator):
         return validate_data(self, X, reset=False, dtype=np.float64) @ self.coef_.T + self.intercept_
 
 
+@dataclass(eq=False, repr=False)
 class Single(Linear):
     """The fit at one strength."""
 
-    alpha: Any
+    alpha: float = 1.0
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None):
         """Fit the model.
@@ -173,13 +176,14 @@ class Single(Linear):
         return self
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CrossValidated(Linear):
     """The fit at the strength that cross-validation favours."""
 
-    alphas: Any
-    eps: Any
-    cv: Any
-    rule: Any
+    alphas: int | Sequence[float] | np.ndarray | None = 100
+    eps: float = 1e-3
+    cv: Any = 5  # as ``sklearn.model_selection.check_cv`` takes it, which declares no type
+    rule: Literal["best", "one_standard_error"] = "best"
     _classifier = False
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None):
@@ -217,10 +221,10 @@ class CrossValidated(Linear):
         return self
 
     def _grid(self, X, y, weights) -> np.ndarray:
-        if np.ndim(self.alphas) == 0:
-            count = 100 if self.alphas is None else int(self.alphas)
-            return self._largest(X, y, weights) * np.geomspace(1, self.eps, count)
-        alphas = np.sort(np.asarray(self.alphas, float))[::-1]
+        given = np.asarray(100 if self.alphas is None else self.alphas, float)
+        if given.ndim == 0:
+            return self._largest(X, y, weights) * np.geomspace(1, self.eps, int(given))
+        alphas = np.sort(given)[::-1]
         if alphas.ndim != 1 or not (alphas >= 0).all():
             raise ValueError(f"alphas must be a number of strengths or strengths >= 0, got {self.alphas!r}")
         return alphas

@@ -3,24 +3,26 @@
 The objective is ``sum_i c_i loss_i / sum_i c_i`` plus the penalty, with sample weights c. Fits are in float64.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from regopt.sklearn._base import CrossValidated, Linear, Single, is_number
+from regopt.sklearn._base import CrossValidated, Single
+from regopt.sklearn._mixins import Ratio
 
 
-class _Classification(ClassifierMixin, Linear):
+class _Classification(ClassifierMixin, Ratio):
     """The common part of the classifiers."""
 
     _classifier = True
     _always_multinomial = False
 
     def _check(self, X, y, sample_weight):
-        if not (is_number(self.tol) and self.tol >= 0):
-            raise ValueError(f"tol must lie in [0, inf), got {self.tol!r}")
+        self._check_tolerance()
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)
@@ -30,14 +32,6 @@ class _Classification(ClassifierMixin, Linear):
         binary = len(self.classes_) == 2 and not self._always_multinomial
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return X, indices.astype(np.float64) if binary else one_hot, weights
-
-    def _l1_ratio(self) -> float:
-        if not (is_number(self.l1_ratio) and 0 <= self.l1_ratio <= 1):
-            raise ValueError(f"l1_ratio must lie in [0, 1], got {self.l1_ratio!r}")
-        return float(self.l1_ratio)
-
-    def _numbers(self) -> tuple[float, ...]:
-        return (self._l1_ratio(),)
 
     def _set(self, w, intercept):
         self.coef_, self.intercept_ = np.atleast_2d(w.T), np.atleast_1d(intercept)
@@ -69,6 +63,7 @@ class _Classification(ClassifierMixin, Linear):
         return self.classes_[(eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(1)]
 
 
+@dataclass(eq=False, repr=False)
 class LogisticRegression(_Classification, Single):
     """``sum_i log(1 + exp(-s_i eta_i)) / n`` plus the elastic net; multinomial beyond two classes.
 
@@ -97,23 +92,10 @@ class LogisticRegression(_Classification, Single):
 
     _penalty = "elastic_net"
     _family = "logistic"
-
-    def __init__(
-        self,
-        alpha=0.01,
-        *,
-        l1_ratio=0.5,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
+    alpha: float = 0.01
 
 
+@dataclass(eq=False, repr=False)
 class LogisticRegressionCV(_Classification, CrossValidated):
     """LogisticRegression with the strength chosen by cross-validation.
 
@@ -146,28 +128,8 @@ class LogisticRegressionCV(_Classification, CrossValidated):
     _penalty = "elastic_net"
     _family = "logistic"
 
-    def __init__(
-        self,
-        *,
-        l1_ratio=0.5,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.l1_ratio = l1_ratio
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule
 
-
+@dataclass(eq=False, repr=False)
 class MultinomialRegression(_Classification, Single):
     """``-sum_i log softmax(eta_i)[y_i] / n`` plus the elastic net, a predictor for each class.
 
@@ -197,23 +159,10 @@ class MultinomialRegression(_Classification, Single):
     _penalty = "elastic_net"
     _family = "logistic"
     _always_multinomial = True
-
-    def __init__(
-        self,
-        alpha=0.01,
-        *,
-        l1_ratio=0.5,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
+    alpha: float = 0.01
 
 
+@dataclass(eq=False, repr=False)
 class MultinomialRegressionCV(_Classification, CrossValidated):
     """MultinomialRegression with the strength chosen by cross-validation.
 
@@ -246,24 +195,3 @@ class MultinomialRegressionCV(_Classification, CrossValidated):
     _penalty = "elastic_net"
     _family = "logistic"
     _always_multinomial = True
-
-    def __init__(
-        self,
-        *,
-        l1_ratio=0.5,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.l1_ratio = l1_ratio
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule

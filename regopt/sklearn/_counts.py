@@ -3,6 +3,8 @@
 The objective is ``sum_i c_i loss_i / sum_i c_i`` plus the penalty, with sample weights c. Fits are in float64.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from regopt.sklearn._base import CrossValidated, Linear, Single
@@ -32,6 +34,7 @@ class _Counts(Linear):
         return tags
 
 
+@dataclass(eq=False, repr=False)
 class PoissonRegression(_Counts, Ratio, Regression, Single):
     """``sum_i (exp(eta_i) - y_i eta_i) / n`` plus the elastic net, with ``eta = X w + b``.
 
@@ -61,22 +64,8 @@ class PoissonRegression(_Counts, Ratio, Regression, Single):
     _penalty = "elastic_net"
     _family = "poisson"
 
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        l1_ratio=0.5,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
 
-
+@dataclass(eq=False, repr=False)
 class PoissonRegressionCV(_Counts, Ratio, Regression, CrossValidated):
     """PoissonRegression with the strength chosen by cross-validation.
 
@@ -108,24 +97,3 @@ class PoissonRegressionCV(_Counts, Ratio, Regression, CrossValidated):
 
     _penalty = "elastic_net"
     _family = "poisson"
-
-    def __init__(
-        self,
-        *,
-        l1_ratio=0.5,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.l1_ratio = l1_ratio
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule

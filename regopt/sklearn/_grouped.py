@@ -3,10 +3,13 @@
 The objective is ``sum_i c_i loss_i / sum_i c_i`` plus the penalty, with sample weights c. Fits are in float64.
 """
 
+from dataclasses import dataclass
+
 from regopt.sklearn._base import CrossValidated, Single
 from regopt.sklearn._mixins import Grouped, Ratio, Regression
 
 
+@dataclass(eq=False, repr=False)
 class GroupLasso(Grouped, Regression, Single):
     """``|y - X w - b|**2 / (2 n) + alpha sum_g sqrt(p_g) |w_g|_2`` for groups of p_g features.
 
@@ -34,24 +37,9 @@ class GroupLasso(Grouped, Regression, Single):
     """
 
     _penalty = "group_lasso"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        groups=None,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.groups = groups
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
 
 
+@dataclass(eq=False, repr=False)
 class GroupLassoCV(Grouped, Regression, CrossValidated):
     """GroupLasso with the strength chosen by cross-validation.
 
@@ -82,30 +70,9 @@ class GroupLassoCV(Grouped, Regression, CrossValidated):
     """
 
     _penalty = "group_lasso"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        *,
-        groups=None,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.groups = groups
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule
 
 
+@dataclass(eq=False, repr=False)
 class SparseGroupLasso(Ratio, Grouped, Regression, Single):
     """``|y - X w - b|**2 / (2 n) + alpha (r |w|_1 + (1 - r) sum_g |w_g|_2)`` with r = ``l1_ratio``.
 
@@ -134,26 +101,9 @@ class SparseGroupLasso(Ratio, Grouped, Regression, Single):
     """
 
     _penalty = "sparse_group_lasso"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        l1_ratio=0.5,
-        groups=None,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.groups = groups
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
 
 
+@dataclass(eq=False, repr=False)
 class SparseGroupLassoCV(Ratio, Grouped, Regression, CrossValidated):
     """SparseGroupLasso with the strength chosen by cross-validation.
 
@@ -185,27 +135,3 @@ class SparseGroupLassoCV(Ratio, Grouped, Regression, CrossValidated):
     """
 
     _penalty = "sparse_group_lasso"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        *,
-        l1_ratio=0.5,
-        groups=None,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.l1_ratio = l1_ratio
-        self.groups = groups
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule

@@ -1,5 +1,8 @@
 """The common parts of the estimators of one penalty: their numbers, and the checks of these."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.base import RegressorMixin
 
@@ -14,8 +17,11 @@ class Regression(RegressorMixin, Linear):
         return self._eta(X)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Ratio(Linear):
     """The penalties with an ``l1_ratio``."""
+
+    l1_ratio: float = 0.5
 
     def _l1_ratio(self) -> float:
         if not (is_number(self.l1_ratio) and 0 <= self.l1_ratio <= 1):
@@ -26,8 +32,11 @@ class Ratio(Linear):
         return (self._l1_ratio(),)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Grouped(Linear):
     """The penalties with groups of features."""
+
+    groups: Sequence[int] | np.ndarray | None = None
 
     def _groups(self, features: int) -> np.ndarray:
         groups = np.arange(features) if self.groups is None else np.asarray(self.groups)
@@ -36,10 +45,14 @@ class Grouped(Linear):
         return groups
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Concave(Linear):
     """The nonconvex penalties."""
 
+    _convex = False
     _least_gamma = 0.0
+
+    gamma: float = 3.0
 
     def _numbers(self) -> tuple[float, ...]:
         if not (is_number(self.gamma) and self.gamma > self._least_gamma):

@@ -3,10 +3,13 @@
 The objective is ``sum_i c_i loss_i / sum_i c_i`` plus the penalty, with sample weights c. Fits are in float64.
 """
 
+from dataclasses import dataclass, field
+
 from regopt.sklearn._base import CrossValidated, Single
 from regopt.sklearn._mixins import Concave, Regression
 
 
+@dataclass(eq=False, repr=False)
 class MCPRegression(Concave, Regression, Single):
     """``|y - X w - b|**2 / (2 n)`` plus the minimax concave penalty.
 
@@ -37,25 +40,9 @@ class MCPRegression(Concave, Regression, Single):
     """
 
     _penalty = "mcp"
-    _family = "gaussian"
-    _convex = False
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        gamma=3.0,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.gamma = gamma
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
 
 
+@dataclass(eq=False, repr=False)
 class MCPRegressionCV(Concave, Regression, CrossValidated):
     """MCPRegression with the strength chosen by cross-validation.
 
@@ -86,31 +73,9 @@ class MCPRegressionCV(Concave, Regression, CrossValidated):
     """
 
     _penalty = "mcp"
-    _family = "gaussian"
-    _convex = False
-
-    def __init__(
-        self,
-        *,
-        gamma=3.0,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.gamma = gamma
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule
 
 
+@dataclass(eq=False, repr=False)
 class SCADRegression(Concave, Regression, Single):
     """``|y - X w - b|**2 / (2 n)`` plus the smoothly clipped absolute deviation.
 
@@ -142,25 +107,10 @@ class SCADRegression(Concave, Regression, Single):
 
     _penalty = "scad"
     _least_gamma = 1.0
-    _family = "gaussian"
-    _convex = False
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        gamma=3.7,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.gamma = gamma
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
+    gamma: float = field(default=3.7, kw_only=True)
 
 
+@dataclass(eq=False, repr=False)
 class SCADRegressionCV(Concave, Regression, CrossValidated):
     """SCADRegression with the strength chosen by cross-validation.
 
@@ -192,26 +142,4 @@ class SCADRegressionCV(Concave, Regression, CrossValidated):
 
     _penalty = "scad"
     _least_gamma = 1.0
-    _family = "gaussian"
-    _convex = False
-
-    def __init__(
-        self,
-        *,
-        gamma=3.7,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.gamma = gamma
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule
+    gamma: float = field(default=3.7, kw_only=True)

@@ -3,10 +3,13 @@
 The objective is ``sum_i c_i loss_i / sum_i c_i`` plus the penalty, with sample weights c. Fits are in float64.
 """
 
+from dataclasses import dataclass
+
 from regopt.sklearn._base import CrossValidated, Single
 from regopt.sklearn._mixins import Ratio, Regression
 
 
+@dataclass(eq=False, repr=False)
 class Lasso(Regression, Single):
     """``|y - X w - b|**2 / (2 n) + alpha |w|_1``.
 
@@ -33,22 +36,9 @@ class Lasso(Regression, Single):
     """
 
     _penalty = "l1"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
 
 
+@dataclass(eq=False, repr=False)
 class LassoCV(Regression, CrossValidated):
     """Lasso with the strength chosen by cross-validation.
 
@@ -78,28 +68,9 @@ class LassoCV(Regression, CrossValidated):
     """
 
     _penalty = "l1"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        *,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule
 
 
+@dataclass(eq=False, repr=False)
 class ElasticNet(Ratio, Regression, Single):
     """``|y - X w - b|**2 / (2 n) + alpha (r |w|_1 + (1 - r) / 2 |w|**2)`` with r = ``l1_ratio``.
 
@@ -127,24 +98,9 @@ class ElasticNet(Ratio, Regression, Single):
     """
 
     _penalty = "elastic_net"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        l1_ratio=0.5,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-    ):
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
 
 
+@dataclass(eq=False, repr=False)
 class ElasticNetCV(Ratio, Regression, CrossValidated):
     """ElasticNet with the strength chosen by cross-validation.
 
@@ -175,25 +131,3 @@ class ElasticNetCV(Ratio, Regression, CrossValidated):
     """
 
     _penalty = "elastic_net"
-    _family = "gaussian"
-
-    def __init__(
-        self,
-        *,
-        l1_ratio=0.5,
-        alphas=100,
-        eps=1e-3,
-        fit_intercept=True,
-        tol=1e-6,
-        max_iter=10_000,
-        cv=5,
-        rule="best",
-    ):
-        self.l1_ratio = l1_ratio
-        self.alphas = alphas
-        self.eps = eps
-        self.fit_intercept = fit_intercept
-        self.tol = tol
-        self.max_iter = max_iter
-        self.cv = cv
-        self.rule = rule
