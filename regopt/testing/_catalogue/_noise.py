@@ -58,18 +58,23 @@ def rate_row(factory, build, name="rate", ends=(0.0, 1.0)):
     return Row(factory, "noise", {name: (0.4, 0.15)}, {name: ends}, build=build)
 
 
+def drawn(factory, name="rate", ends=(0.0, 1.0)):
+    """The row of a function of a key, an input and one number."""
+    return rate_row(factory, lambda **number: lambda key, x: factory(key, x, **number), name, ends)
+
+
+def layer(factory, name="rate", ends=(0.0, 1.0)):
+    """The row of a layer of one number, which takes its key when it is called."""
+    return rate_row(factory, lambda **number: lambda key, x: factory(**number)(x, rngs=key), name, ends)
+
+
 ROWS = [
     rate_row(noise.weight_scaling, lambda rate: lambda _key, x: noise.weight_scaling(x, rate)),
-    rate_row(noise.spatial_dropout, lambda rate: lambda key, x: noise.spatial_dropout(key, x, rate)),
-    rate_row(noise.stochastic_depth, lambda rate: lambda key, x: noise.stochastic_depth(key, x, rate)),
+    drawn(noise.spatial_dropout),
+    drawn(noise.stochastic_depth),
     rate_row(noise.drop_connect, lambda rate: lambda key, x: noise.drop_connect(key, {"w": x, "bias": x}, rate)),
-    rate_row(noise.gaussian_dropout, lambda rate: lambda key, x: noise.gaussian_dropout(key, x, rate)),
-    rate_row(
-        noise.gaussian_noise,
-        lambda deviation: lambda key, x: noise.gaussian_noise(key, x, deviation),
-        "deviation",
-        (0.0,),
-    ),
+    drawn(noise.gaussian_dropout),
+    drawn(noise.gaussian_noise, "deviation", (0.0,)),
     rate_row(
         noise.label_noise,
         lambda rate: lambda key, x: x * jax.nn.one_hot(noise.label_noise(key, LABELS, rate, 3), 3, dtype=x.dtype),
@@ -98,42 +103,17 @@ ROWS = [
         layers.DropConnect,
         lambda rate: lambda key, x: layers.DropConnect(3, 2, rate, param_dtype=x.dtype, rngs=nnx.Rngs(0))(x, rngs=key),
     ),
-    rate_row(layers.SpatialDropout, lambda rate: lambda key, x: layers.SpatialDropout(rate)(x, rngs=key)),
-    rate_row(layers.StochasticDepth, lambda rate: lambda key, x: layers.StochasticDepth(rate)(x, rngs=key)),
-    rate_row(layers.GaussianDropout, lambda rate: lambda key, x: layers.GaussianDropout(rate)(x, rngs=key)),
+    layer(layers.SpatialDropout),
+    layer(layers.StochasticDepth),
+    layer(layers.GaussianDropout),
+    layer(layers.GaussianNoise, "deviation", (0.0,)),
+    drawn(noise.dropout),
+    layer(layers.Dropout),
     rate_row(
-        layers.GaussianNoise,
-        lambda deviation: lambda key, x: layers.GaussianNoise(deviation)(x, rngs=key),
-        "deviation",
-        (0.0,),
-    ),
-    Row(
-        noise.dropout,
-        "noise",
-        {"rate": (0.4, 0.15)},
-        {"rate": (0.0, 1.0)},
-        build=lambda rate: lambda key, x: noise.dropout(key, x, rate),
-    ),
-    Row(
-        layers.Dropout,
-        "noise",
-        {"rate": (0.4, 0.15)},
-        {"rate": (0.0, 1.0)},
-        build=lambda rate: lambda key, x: layers.Dropout(rate)(x, rngs=key),
-    ),
-    Row(
         layers.MLP,
-        "noise",
-        {"rate": (0.4, 0.15)},
-        {"rate": (0.0, 1.0)},
-        build=lambda rate: lambda key, x: layers.MLP((3, 5, 2), rate=rate, param_dtype=x.dtype, rngs=nnx.Rngs(key))(x),
+        lambda rate: lambda key, x: layers.MLP((3, 5, 2), rate=rate, param_dtype=x.dtype, rngs=nnx.Rngs(key))(x),
     ),
-    Row(
-        layers.MultiTask,
-        "noise",
-        {},
-        build=lambda: lambda _key, x: two_heads(x.dtype)(x),
-    ),
+    Row(layers.MultiTask, "noise", {}, build=lambda: lambda _key, x: two_heads(x.dtype)(x)),
     Row(
         layers.Dense,
         "noise",

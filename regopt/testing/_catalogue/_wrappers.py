@@ -1,6 +1,6 @@
 """Transformations around an optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -36,6 +36,24 @@ PLATEAU_ENDS: Numbers = {
 }
 
 
+GUARDED = {"learning_rate": 1e-1, "max_norm": 10.0}
+SLOW = {"learning_rate": 1e-3}
+AHEAD: Numbers = {"sync_period": (1.0, 2.5), "slow_step_size": (0.0, 1.0)}
+EVERY: Numbers = {"every": (1.0, 2.5)}
+
+
+def around(
+    factory, optimizer, numbers: Numbers, ends: Numbers, variant: str = "", suite: Mapping[str, float] | None = None
+) -> Row:
+    """The row of a transformation around an optimizer, with the optimizer's learning rate among its numbers."""
+
+    def build(learning_rate: Number, **own: Number) -> optax.GradientTransformationExtraArgs:
+        return factory(optimizer(learning_rate), **own)
+
+    numbers, ends = {**numbers, **RATE}, {**ends, **NO_RATE}
+    return Row(factory, "transform", numbers, ends, build, variant=variant, group=AROUND, suite=suite)
+
+
 def fed(transform: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """The transformation with a metric that falls, stays and falls again, eight values for each update."""
 
@@ -68,90 +86,35 @@ def elastic_net(strength: Number) -> Penalty:
 
 
 ROWS = [
-    Row(
-        transforms.guard,
-        "transform",
-        {"max_norm": (0.7, 1.5), **RATE},
-        {"max_norm": (0.0,), **NO_RATE},
-        build=lambda max_norm, learning_rate: transforms.guard(optimizers.adam(learning_rate), max_norm),
-        group=AROUND,
-        suite={"learning_rate": 1e-1, "max_norm": 10.0},
-    ),
-    Row(
-        transforms.sam,
-        "transform",
-        {"rho": (0.05, 0.3), **RATE},
-        {"rho": (0.0,), **NO_RATE},
-        build=lambda rho, learning_rate: transforms.sam(optimizers.sgd(learning_rate), rho),
-        group=AROUND,
-        suite={"learning_rate": 1e-3, "rho": 1e-3},
-    ),
-    Row(
-        transforms.sam,
-        "transform",
-        {"rho": (0.05, 0.3), **RATE},
-        {"rho": (0.0,), **NO_RATE},
-        build=lambda rho, learning_rate: transforms.sam(optimizers.adam(learning_rate), rho),
-        variant="of adam",
-        group=AROUND,
-    ),
-    Row(
+    around(transforms.guard, optimizers.adam, {"max_norm": (0.7, 1.5)}, {"max_norm": (0.0,)}, suite=GUARDED),
+    around(transforms.sam, optimizers.sgd, {"rho": (0.05, 0.3)}, {"rho": (0.0,)}, suite={**SLOW, "rho": 1e-3}),
+    around(transforms.sam, optimizers.adam, {"rho": (0.05, 0.3)}, {"rho": (0.0,)}, variant="of adam"),
+    around(transforms.lookahead, optimizers.adam, {"sync_period": (2.0, 3.0), "slow_step_size": (0.4, 0.7)}, AHEAD),
+    around(
         transforms.lookahead,
-        "transform",
-        {"sync_period": (2.0, 3.0), "slow_step_size": (0.4, 0.7), **RATE},
-        {"sync_period": (1.0, 2.5), "slow_step_size": (0.0, 1.0), **NO_RATE},
-        build=lambda sync_period, slow_step_size, learning_rate: transforms.lookahead(
-            optimizers.adam(learning_rate), sync_period, slow_step_size
-        ),
-        group=AROUND,
-    ),
-    Row(
-        transforms.lookahead,
-        "transform",
-        {"sync_period": (2.0, 3.0), "slow_step_size": (0.5, 0.7), **RATE},
-        {"sync_period": (1.0, 2.5), "slow_step_size": (0.0, 1.0), **NO_RATE},
-        build=lambda sync_period, slow_step_size, learning_rate: transforms.lookahead(
-            optimizers.sgd(learning_rate), sync_period, slow_step_size
-        ),
+        optimizers.sgd,
+        {"sync_period": (2.0, 3.0), "slow_step_size": (0.5, 0.7)},
+        AHEAD,
         variant="of sgd",
-        group=AROUND,
-        suite={"learning_rate": 1e-3, "sync_period": 5, "slow_step_size": 0.5},
+        suite={**SLOW, "sync_period": 5, "slow_step_size": 0.5},
     ),
-    Row(
+    around(transforms.average_params, optimizers.adam, {}, {}),
+    around(
         transforms.average_params,
-        "transform",
-        RATE,
-        NO_RATE,
-        build=lambda learning_rate: transforms.average_params(optimizers.adam(learning_rate)),
-        group=AROUND,
-    ),
-    Row(
-        transforms.average_params,
-        "transform",
-        {"decay": (0.8, 0.99), **RATE},
-        {"decay": (0.0,), **NO_RATE},
-        build=lambda decay, learning_rate: transforms.average_params(optimizers.adam(learning_rate), decay),
+        optimizers.adam,
+        {"decay": (0.8, 0.99)},
+        {"decay": (0.0,)},
         variant="exponential",
-        group=AROUND,
         suite={"learning_rate": 1e-1, "decay": 0.9},
     ),
-    Row(
+    around(transforms.accumulate, optimizers.adam, {"every": (2.0, 3.0)}, EVERY),
+    around(
         transforms.accumulate,
-        "transform",
-        {"every": (2.0, 3.0), **RATE},
-        {"every": (1.0, 2.5), **NO_RATE},
-        build=lambda every, learning_rate: transforms.accumulate(optimizers.adam(learning_rate), every),
-        group=AROUND,
-    ),
-    Row(
-        transforms.accumulate,
-        "transform",
-        {"every": (2.0, 3.0), **RATE},
-        {"every": (1.0, 2.5), **NO_RATE},
-        build=lambda every, learning_rate: transforms.accumulate(optimizers.sgd(learning_rate), every),
+        optimizers.sgd,
+        {"every": (2.0, 3.0)},
+        EVERY,
         variant="of sgd",
-        group=AROUND,
-        suite={"learning_rate": 1e-3, "every": 2},
+        suite={**SLOW, "every": 2},
     ),
     Row(
         regularization.regularize,
