@@ -8,7 +8,7 @@ import jax
 from regopt._core.io import JsonObject
 from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._callbacks import Callbacks
-from regopt.sweep.engine._checkpointing import Checkpointing
+from regopt.sweep.engine._checkpointing import Checkpointing, Reading
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._extending import may_differ
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
@@ -50,7 +50,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. A task by hand that needs
             no data, such as one that plays a game, goes without. Training data may stream:
             ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
-            ``grain.MapDataset``), or a function from the step to its batch. All settings then train on the same
+            ``grain.MapDataset``), a function from the step to its batch, or what can only be iterated over, where all
+            settings are at the same step (no fewer ``slots``, no ``executor``). All settings then train on the same
             batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
             an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data set
             of batches, or a function from the number of a batch, counted from 0, to it. Each call of settings then
@@ -197,7 +198,10 @@ def _follow(
         return runner.train(halt=halt, progress=config.progress, callbacks=callbacks)
     differ = may_differ if config.extend else None
     with opened(out, identity(), allow_different=config.allow_different, may_differ=differ) as store:
-        checkpointing = Checkpointing(store, out, config.save_every)
+        reading = None
+        if config.iterated is not None:
+            reading = Reading(config.iterated, config.eval_every, not config.allow_different)
+        checkpointing = Checkpointing(store, out, config.save_every, reading)
         return runner.train(checkpointing, halt=halt, progress=config.progress, callbacks=callbacks)
 
 

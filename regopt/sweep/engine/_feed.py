@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import jax
 
 from regopt._core.types import Tree
+from regopt.sweep.engine._iterated import Iterated
 from regopt.sweep.engine._streams import Evaluated, Stream
 
 
@@ -22,11 +23,11 @@ class Feed:
         put: puts a block on the devices.
     """
 
-    def __init__(self, stream: Stream, steps: int, end: int, put: Callable[[Tree], Tree]):
+    def __init__(self, stream: Stream | Iterated, steps: int, end: int, put: Callable[[Tree], Tree]):
         self._stream, self._steps, self._end, self._put = stream, steps, end, put
         self._reader = ThreadPoolExecutor(1, "regopt-feed")
         self._blocks: dict[int, Future[Tree]] = {}
-        first = stream.read(0, 1)
+        first = stream.sample()
         self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((steps, *x.shape[1:]), x.dtype), first)
 
     def block(self, first_step: int) -> Tree:

@@ -20,6 +20,7 @@ from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._host import HostGroup
+from regopt.sweep.engine._iterated import check_together
 from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._mistakes import explained
@@ -116,7 +117,7 @@ def prepare(
         own = shared
         if frozen is not None:
             own = shared._replace(frozen=frozen_on(config, recipe, indices))
-        return kind(
+        group = kind(
             recipe,
             settings.numbers,
             indices,
@@ -131,6 +132,9 @@ def prepare(
             feed=feed,
             validation=validation,
         )
+        if config.iterated is not None:
+            check_together(group.size, len(indices))
+        return group
 
     executables = Executables()
     each = recipes(config, settings)
