@@ -131,7 +131,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
             ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
             as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
-        progress: show progress on standard error: a bar on a terminal and in a notebook, elsewhere one line a minute.
+        progress: show progress on standard error: a bar on a terminal and in a notebook with ``ipywidgets``; elsewhere
+            a line when programs compile and when they are compiled, one a minute, and one at the end.
 
     Returns:
         The table, the learning curves, and the trained states.

@@ -133,6 +133,8 @@ class Runner:
                     self._show(bar, state, asked)
 
                 self._follow(state, rounds, checkpointing, lambda: halt() or callbacks.error is not None, seen)
+                bar.ends()
+                self._show(bar, state, asked)
                 callbacks.check()
         for group in self.groups:
             group.settle()
