@@ -55,8 +55,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
             an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data set
             of batches, or a function from the number of a batch, counted from 0, to it. Each call of settings then
-            reads all its batches in every evaluation, and the metrics are means over the examples of all batches, as
-            with an ``eval_batch_size``.
+            is evaluated on all batches, which are read again where ``eval_cache_bytes`` has no room for them, and the
+            metrics are means over the examples of all batches, as with an ``eval_batch_size``.
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
@@ -68,6 +68,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             others; static. None evaluates all at once.
         eval_batches: batches that an evaluation takes from validation data that are given in batches; needed where
             these have no end, as a function has not. None takes all of them.
+        eval_cache_bytes: bytes of validation batches that stay in the memory of the host, where these are given in
+            batches, so that calls and evaluations do not read them again; 0 keeps none.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and keep
             its best state; a number >= 0, or a function of ``h``, as in ``lambda h: h["patience"]``. None trains to the

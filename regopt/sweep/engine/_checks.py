@@ -138,6 +138,11 @@ def check_save_every(seconds: object) -> None:
     check_number("save_every", seconds, "[0, inf)")
 
 
+def check_cache(size: object) -> None:
+    """Check that the argument is a number of bytes >= 0."""
+    check_number("eval_cache_bytes", size, "[0, inf)")
+
+
 def check_folder(out: object) -> None:
     """Check that the argument is None, or the path of a folder that exists or may be made."""
     if out is None:

@@ -111,7 +111,7 @@ def prepare(
     if config.stream is not None:
         feed = Feed(config.stream, config.eval_every, config.steps, put)
     batches = config.evaluated_batches
-    validation = None if batches is None else ValidationFeed(batches, put)
+    validation = None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared

@@ -42,6 +42,7 @@ class Evaluated(NamedTuple):
     count: int  # batches of an evaluation
     size: int  # as of a ``Stream``
     code: Callable[[int], Tree] | None  # likewise
+    is_mapped: bool = False  # whether the system keeps what was read of a file
 
 
 class _Given(NamedTuple):
@@ -164,7 +165,7 @@ def _rows_in_turn(arrays: Tree, batch_size: int) -> Evaluated | None:
         rows = slice(number * batch_size, (number + 1) * batch_size)
         return jax.tree.map(lambda x: as_jax(np.array(x[rows])), arrays)
 
-    return Evaluated(read, -(-examples // batch_size), examples, None)
+    return Evaluated(read, -(-examples // batch_size), examples, None, is_mapped=True)
 
 
 def _rows(arrays: Tree, batch_size: int, key: Key) -> Stream:

@@ -85,6 +85,15 @@ def test_a_grain_data_set(in_memory):
     close(run(endless, eval_batches=5), run((np.tile(X[40:], (2, 1)), np.tile(Y[40:], 2))))
 
 
+@pytest.mark.parametrize(("batches", "second", "third"), [(0, True, True), (1, False, True), (2, False, False)])
+def test_batches_stay_in_memory_as_far_as_there_is_room(in_memory, batches, second, third):
+    loader, calls = Loader(), 3 * -(-6 // (2 * len(jax.devices())))  # of 3 evaluations of 6 settings
+    found = run(loader, eval_cache_bytes=batches * (X[:8].nbytes + Y[:8].nbytes))
+    assert loader.read.count(1) == (calls if second else 1)
+    assert loader.read.count(2) == (calls if third else 1)
+    close(found, in_memory)
+
+
 def test_training_data_may_stream_too(in_memory):
     train = Loader([(DATA.train[0][at : at + 10], DATA.train[1][at : at + 10]) for at in range(0, 40, 10)])
     both = run(Loader(), train=train, batch_size=None)
@@ -132,12 +141,12 @@ def test_a_sweep_whose_data_failed_goes_on_to_the_same_bits(tmp_path):
     straight, failing = run(Loader()), Loader()
     failing.fails_at = 14  # in the second segment
     with pytest.raises(OSError, match="the disk is gone") as error:
-        run(failing, out=tmp_path)
+        run(failing, out=tmp_path, eval_cache_bytes=0)
     done = error.value.partial_result.history.segments.sum()
     assert 0 < done < 18
     assert f"all are saved in {tmp_path}" in error.value.__notes__[0]
     failing.fails_at = None
-    resumed = run(failing, out=tmp_path)
+    resumed = run(failing, out=tmp_path)  # with a cache
     same_bits(resumed, straight, slice(None))
     for row in range(6):
         for a, b in zip(*(jax.tree.leaves(result.state(row)) for result in (resumed, straight)), strict=True):
