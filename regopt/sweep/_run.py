@@ -54,7 +54,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             settings are at the same step (no fewer ``slots``, no ``executor``). All settings then train on the same
             batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
             an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data set
-            of batches, or a function from the number of a batch, counted from 0, to it. Each call of settings then
+            of batches, a function from the number of a batch, counted from 0, to it, or what can be iterated over again
+            in each evaluation. Each call of settings then
             is evaluated on all batches, which are read again where ``eval_cache_bytes`` has no room for them, and the
             metrics are means over the examples of all batches, as with an ``eval_batch_size``.
         steps: training steps of each setting, a multiple of ``eval_every``; static.

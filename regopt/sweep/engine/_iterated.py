@@ -1,9 +1,9 @@
-"""Training data that can only be iterated over: batches in the order in which they come.
+"""Data that can only be iterated over: batches in the order in which they come.
 
-All settings must be at the same step, as a batch that has gone by cannot be asked for again. What can be iterated over
-anew begins again at its end. Where the iterator has ``get_state`` and ``set_state``, as those of grain have, a sweep
-that goes on puts it to where it was; elsewhere the batches before are read and dropped, and the last of them is
-compared with the one that was trained on. Not for data with random access (``_streams.py``).
+For training all settings must be at the same step, as a batch that has gone by cannot be asked for again. What can be
+iterated over anew begins again at its end. Where the iterator has ``get_state`` and ``set_state``, as those of grain
+have, a sweep that goes on puts it to where it was; elsewhere the batches before are read and dropped, and the last of
+them is compared with the one that was trained on. Not for data with random access (``_streams.py``).
 """
 
 import base64
@@ -187,6 +187,39 @@ class Iterated:
             self._iterator = iter(self._data)
         assert isinstance(self._iterator, HasState)
         self._iterator.set_state(base64.b64decode(state["bytes"]) if "bytes" in state else state["json"])
+
+
+class InTurn:
+    """Validation batches by their number, of data that are iterated over again in each evaluation.
+
+    Args:
+        data: gives an iterator each time.
+    """
+
+    def __init__(self, data: Iterable[Tree]):
+        self._data, self._iterator, self._at = data, iter(data), 0
+        self._first: str | None = None  # the digest of the first batch
+
+    def at(self, number: int) -> Tree:
+        """The batch of a number; those that follow each other are read in one pass.
+
+        Raises:
+            ValueError: there are fewer batches, or a new pass begins with another one.
+        """
+        if number < self._at:
+            self._iterator, self._at = iter(self._data), 0
+        for batch in self._iterator:
+            self._at += 1
+            if self._at == 1:
+                self._compare(digest(jax.tree.map(as_jax, batch)))
+            if self._at > number:
+                return batch
+        raise ValueError(f"data.validation must have {number + 1} batches at least, got {self._at}")
+
+    def _compare(self, found: str) -> None:
+        if self._first not in (None, found):
+            raise ValueError("data.validation must give the same batches in each evaluation, got others")
+        self._first = found
 
 
 def check_iterated(*, executor: object, extend: bool, mapping: object, begins_again: bool) -> None:

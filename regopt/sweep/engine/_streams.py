@@ -18,7 +18,7 @@ from regopt._core.training_data import check_batch
 from regopt._core.types import Key, Tree
 from regopt.data import batch_indices
 from regopt.sweep.engine._blocks import Block, as_jax, stacked
-from regopt.sweep.engine._iterated import Iterated
+from regopt.sweep.engine._iterated import InTurn, Iterated
 
 MOST_BATCHES = 2**31 - 1  # what has more, as grain's data sets that repeat themselves, has no end
 
@@ -97,11 +97,7 @@ def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: in
     mapped = _are_mapped(validation)
     given = None if mapped else _whole_batches("data.validation", validation)
     if given is None and _is_iterated(validation):
-        raise ValueError(
-            "data.validation must give the batch of any number: have __getitem__ and __len__ over batches, as a "
-            f"grain.MapDataset has, or be a function of the number; got {brief(validation)}, which can only be "
-            "iterated over"
-        )
+        given = _in_turn(validation)
     if given is None:
         if eval_batches is not None:
             raise ValueError(f"eval_batches must be None where data.validation holds arrays, got {eval_batches}")
@@ -143,6 +139,16 @@ def _whole_batches(name: str, part: Tree) -> _Given | None:
             raise ValueError(f"{name} must have at least one batch, got none")
         return _Given(lambda number: data_set[number], len(data_set), None)
     return None
+
+
+def _in_turn(validation: Tree) -> _Given:
+    """The reader of batches that are iterated over in each evaluation; without a length they have no known end."""
+    if iter(validation) is validation:
+        raise ValueError(
+            f"data.validation must be something that each evaluation can iterate over again, got {brief(validation)}, "
+            "which can be iterated over only once"
+        )
+    return _Given(InTurn(validation).at, len(validation) if hasattr(validation, "__len__") else 0, None)
 
 
 def _is_source(part: Tree) -> bool:

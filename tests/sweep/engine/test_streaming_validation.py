@@ -34,6 +34,24 @@ class Loader:
         return self.batches[number % len(self.batches)]
 
 
+class Again:
+    """Batches that can be iterated over again, perhaps in another order each time."""
+
+    def __init__(self, shuffles=False):
+        self.shuffles, self.passes = shuffles, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(IN_BATCHES[::-1] if self.shuffles and self.passes % 2 else IN_BATCHES)
+
+
+class Sized(Again):
+    """Such batches of a known number."""
+
+    def __len__(self):
+        return len(IN_BATCHES)
+
+
 def run(validation, task=TASK, settings=SETTINGS, train=DATA.train, **options):
     return sweep.run(task, settings, Splits(train, validation), **(OPTIONS | options))
 
@@ -67,6 +85,13 @@ def test_memory_mapped_rows_are_read_in_batches(in_memory, tmp_path):
     same_bits(found, run(Loader()), slice(None))
     close(found, in_memory)
     close(run(validation, eval_batch_size=100), in_memory)
+
+
+@pytest.mark.parametrize("room", [0, 2**20])
+def test_batches_that_are_iterated_over_again_in_each_evaluation(in_memory, room):
+    found = run(Sized(), eval_cache_bytes=room)
+    same_bits(found, run(Again(), eval_batches=3), slice(None))
+    close(found, in_memory)
 
 
 def test_a_function_needs_a_number_of_batches(in_memory):
@@ -184,7 +209,10 @@ def test_a_setting_is_trained_again_and_a_plan_is_made():
 @pytest.mark.parametrize(
     ("validation", "options", "message"),
     [
-        (iter(IN_BATCHES), {}, "data.validation must give the batch of any number: .* can only be iterated over"),
+        (iter(IN_BATCHES), {}, "data.validation must be something that each evaluation can iterate over again"),
+        (Again(), {"eval_batches": 4}, "data.validation must have 4 batches at least, got 3"),
+        (Again(), {}, "eval_batches must say how many batches an evaluation takes"),
+        (Again(shuffles=True), {"eval_batches": 3}, "data.validation must give the same batches in each evaluation"),
         (lambda number: IN_BATCHES[0], {}, "eval_batches must say how many batches an evaluation takes"),
         (Loader(size=2**40), {}, "eval_batches must say how many batches an evaluation takes"),
         (Loader(), {"eval_batches": 4}, "eval_batches must be at most 3, the batches of data.validation, got 4"),
