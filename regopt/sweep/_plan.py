@@ -133,6 +133,11 @@ class PlanConfig(SweepConfig):
         if self.on is not None and self.devices is not None:
             raise ValueError("devices must be None with on, which names the devices to compile for")
         super().__post_init__()
+        if self.iterated is not None and not self.iterated.can_begin_again:
+            raise ValueError(
+                "a plan takes batches from data.train, which can be iterated over only once: pass what can be iterated "
+                "over again"
+            )
 
     def _devices(self) -> tuple[Device, ...]:
         if self.on is not None and self.mesh is not None:
@@ -176,8 +181,14 @@ def plan(config: PlanConfig) -> Plan:
         >>> plan.segments, plan.groups[0].settings, plan.groups[0].lane_bytes  # a state, a mark, a rate and an index
         (4, 4, 16)
     """
-    if config.on is not None:
-        return _compiled(config, target_of(config.on))
+    found = _measured(config) if config.on is None else _compiled(config, target_of(config.on))
+    if config.iterated is not None:
+        config.iterated.give_back()
+    return found
+
+
+def _measured(config: PlanConfig) -> Plan:
+    """The plan from a segment of each group."""
     runner = prepare(config, share_data(config))
     segments = len(config.evaluated)
     groups = tuple(_plan(group, segments) for group in runner.groups)

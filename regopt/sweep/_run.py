@@ -8,7 +8,7 @@ import jax
 from regopt._core.io import JsonObject
 from regopt.sweep.checkpoint import StoreError, opened, read
 from regopt.sweep.engine._callbacks import Callbacks
-from regopt.sweep.engine._checkpointing import Checkpointing
+from regopt.sweep.engine._checkpointing import Checkpointing, Reading
 from regopt.sweep.engine._config import SweepConfig, configured
 from regopt.sweep.engine._extending import may_differ
 from regopt.sweep.engine._prepare import fingerprint, prepare, share_data
@@ -50,12 +50,14 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. A task by hand that needs
             no data, such as one that plays a game, goes without. Training data may stream:
             ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
-            ``grain.MapDataset``), or a function from the step to its batch. All settings then train on the same
+            ``grain.MapDataset``), a function from the step to its batch, or what can only be iterated over, where all
+            settings are at the same step (no fewer ``slots``, no ``executor``). All settings then train on the same
             batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
             an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data set
-            of batches, or a function from the number of a batch, counted from 0, to it. Each call of settings then
-            reads all its batches in every evaluation, and the metrics are means over the examples of all batches, as
-            with an ``eval_batch_size``.
+            of batches, a function from the number of a batch, counted from 0, to it, or what can be iterated over again
+            in each evaluation. Each call of settings then
+            is evaluated on all batches, which are read again where ``eval_cache_bytes`` has no room for them, and the
+            metrics are means over the examples of all batches, as with an ``eval_batch_size``.
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
@@ -67,6 +69,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             others; static. None evaluates all at once.
         eval_batches: batches that an evaluation takes from validation data that are given in batches; needed where
             these have no end, as a function has not. None takes all of them.
+        eval_cache_bytes: bytes of validation batches that stay in the memory of the host, where these are given in
+            batches, so that calls and evaluations do not read them again; 0 keeps none.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         patience: end a setting after this many evaluations in a row without strict improvement of ``monitor``, and keep
             its best state; a number >= 0, or a function of ``h``, as in ``lambda h: h["patience"]``. None trains to the
@@ -130,7 +134,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
             ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
             as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
-        progress: show progress on standard error: a bar on a terminal and in a notebook, elsewhere one line a minute.
+        progress: show progress on standard error: a bar on a terminal and in a notebook with ``ipywidgets``; elsewhere
+            a line when programs compile and when they are compiled, one a minute, and one at the end.
 
     Returns:
         The table, the learning curves, and the trained states.
@@ -197,7 +202,10 @@ def _follow(
         return runner.train(halt=halt, progress=config.progress, callbacks=callbacks)
     differ = may_differ if config.extend else None
     with opened(out, identity(), allow_different=config.allow_different, may_differ=differ) as store:
-        checkpointing = Checkpointing(store, out, config.save_every)
+        reading = None
+        if config.iterated is not None:
+            reading = Reading(config.iterated, config.eval_every, not config.allow_different)
+        checkpointing = Checkpointing(store, out, config.save_every, reading)
         return runner.train(checkpointing, halt=halt, progress=config.progress, callbacks=callbacks)
 
 

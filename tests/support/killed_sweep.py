@@ -42,7 +42,14 @@ def held_out_at(number):
     return (np.ones(2 - number, np.float32),)
 
 
-def run(out=None, *, streams=False, **options):
+def iterated():
+    """The same batches from an iterator of grain, which has a state."""
+    import grain
+
+    return grain.MapDataset.range(10**6).map(batch_at).to_iter_dataset()
+
+
+def run(out=None, *, streams=False, iterates=False, **options):
     """Halving, patience and few slots together: the most that a sweep has to remember."""
     columns = {"rate": np.linspace(0.01, 0.95, SETTINGS), "seed": np.arange(SETTINGS) % 5}
     options = {
@@ -59,10 +66,12 @@ def run(out=None, *, streams=False, **options):
     data = DATA
     if streams:
         data, options = Splits(batch_at, held_out_at), options | {"batch_size": None, "eval_batches": 2}
+    if iterates:
+        data, options = Splits(iterated(), DATA.validation), options | {"batch_size": None, "slots": None, "chunk": 8}
     return sweep.run(task(), sweep.from_columns(columns), data, out=out, **options)
 
 
 if __name__ == "__main__":
     print("go", flush=True)
-    outcome = run(sys.argv[1], streams="streams" in sys.argv)
+    outcome = run(sys.argv[1], streams="streams" in sys.argv, iterates="iterates" in sys.argv)
     raise SystemExit(143 if outcome.interrupted else 0)

@@ -66,7 +66,7 @@ def requests(config: SweepConfig) -> list[Request]:
     settings, frozen = config.settings, getattr(config.task, "frozen", None)
     block = None
     if config.stream is not None:
-        first = config.stream.read(0, 1)
+        first = config.stream.sample()
         block = jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.eval_every, *x.shape[1:]), x.dtype), first)
     assert config.key is not None
     resamples = None if config.resamples is None else np.asarray(config.resamples)

@@ -33,6 +33,7 @@ class Snapshot(NamedTuple):
     identity: JsonObject  # what its bits depend on
     files: dict[str, FileRecord]  # by their names in the state's folder
     leaves: list[LeafRecord]
+    position: JsonObject | None = None  # where an iterator over the data was; None without one
 
 
 def read(folder: Path | str) -> Snapshot | None:
@@ -72,7 +73,10 @@ def state_folders(folder: Path) -> list[Path]:
 
 def write(path: Path, found: Snapshot) -> None:
     """Write a manifest with its own SHA-256 into a state's folder that has its temporary name."""
-    content = {"format": FORMAT, **{name: value for name, value in found._asdict().items() if name != "path"}}
+    fields = {name: value for name, value in found._asdict().items() if name != "path"}
+    if found.position is None:
+        del fields["position"]
+    content = {"format": FORMAT, **fields}
     text = json.dumps({"sha256": digest_json(content), "content": content}, allow_nan=False)
     (path / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -102,13 +106,23 @@ def damage(found: Snapshot) -> str | None:
 
 
 def _parsed(
-    path: Path, *, number: object, done: object, saved: object, identity: object, files: object, leaves: object
+    path: Path,
+    *,
+    number: object,
+    done: object,
+    saved: object,
+    identity: object,
+    files: object,
+    leaves: object,
+    position: object = None,
 ) -> Snapshot:
     """The content of a manifest with the types that it must have; TypeError and its like where it has others."""
     if not (type(number) is int and isinstance(done, bool) and isinstance(saved, str)):
         raise TypeError("a manifest has numbers and texts of other types")
     if not (isinstance(identity, dict) and isinstance(files, dict) and isinstance(leaves, list)):
         raise TypeError("a manifest has collections of other types")
+    if not (position is None or isinstance(position, dict)):
+        raise TypeError("a manifest has a position of another type")
     records = {name: FileRecord(size, sha256) for name, (size, sha256) in files.items()}
     forms = [(name, dtype, tuple(shape)) for name, dtype, shape in leaves]
     if SMALL not in records or not all(
@@ -121,4 +135,4 @@ def _parsed(
         for name, dtype, shape in forms
     ):
         raise TypeError("a manifest has leaves that no state has")
-    return Snapshot(path, number, done, saved, identity, records, forms)
+    return Snapshot(path, number, done, saved, identity, records, forms, position)

@@ -88,6 +88,11 @@ class Store:
         """Whether the newest state was saved as the last one."""
         return self._newest is not None and self._newest.done
 
+    @property
+    def position(self) -> JsonObject | None:
+        """Where an iterator over the data was in that state; None without one."""
+        return None if self._newest is None else self._newest.position
+
     def load(self, like: Tree) -> Tree | None:
         """The newest intact state.
 
@@ -111,13 +116,14 @@ class Store:
         except OSError as error:
             raise StoreDamagedError(f"{path} cannot be read: {reason(error)}") from error
 
-    def save(self, number: int, tree: Tree, *, done: bool = False) -> None:
+    def save(self, number: int, tree: Tree, *, done: bool = False, position: JsonObject | None = None) -> None:
         """Save a state. Once this returns, the state survives a crash; until then the one before it does.
 
         Args:
             number: how far the run is, such as segments done.
             tree: a tree of NumPy or JAX arrays, numbers, or random keys.
             done: nothing is left to do.
+            position: where an iterator over the data is.
 
         Raises:
             StoreAccessError: the state could not be written; those before are as they were.
@@ -130,7 +136,7 @@ class Store:
             with replacing(path) as temporary:
                 temporary.mkdir()
                 files = arrays.write(temporary, tree)
-                saved = Snapshot(path, int(number), done, now, self._identity, files, form)
+                saved = Snapshot(path, int(number), done, now, self._identity, files, form, position)
                 manifest.write(temporary, saved)
                 self._check_ours()
         except OSError as error:

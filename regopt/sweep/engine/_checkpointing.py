@@ -2,16 +2,40 @@
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from regopt._core.io import free_bytes
+from regopt._core.io import JsonObject, free_bytes
 from regopt._core.messages import reason
-from regopt.sweep.checkpoint import Store, StoreAccessError, StoreError, alive
+from regopt.sweep.checkpoint import Store, StoreAccessError, StoreError, StoreMismatchError, alive
 from regopt.sweep.engine._extending import take_over_folder
+from regopt.sweep.engine._iterated import Iterated
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.results import Result
+from regopt.sweep.results._history import History
+
+
+class Reading(NamedTuple):
+    """Where a sweep is in data that can only be iterated over."""
+
+    data: Iterated
+    steps: int  # in a segment
+    compares: bool  # whether the batches must be those that were trained on
+
+    def position(self, history: History) -> JsonObject | None:
+        """What to save; None where nothing is left to train."""
+        if not history.training.any():
+            return None
+        return self.data.position(int(history.segments[history.training].min()) * self.steps)
+
+    def go_on(self, position: JsonObject) -> None:
+        """Go on from what was saved."""
+        try:
+            self.data.go_on(position, compares=self.compares)
+        except ValueError as error:
+            raise StoreMismatchError(str(error)) from error
 
 
 class Checkpointing:
@@ -21,9 +45,11 @@ class Checkpointing:
         store: the open store.
         folder: the folder of the store.
         seconds: seconds between saves of the state.
+        reading: where the settings are in data that can only be iterated over; None for other data.
     """
 
-    def __init__(self, store: Store, folder: Path, seconds: float):
+    def __init__(self, store: Store, folder: Path, seconds: float, reading: Reading | None = None):
+        self._reading = reading
         self._store, self._folder, self._seconds = store, folder, seconds
         self._saved = self._seen = time.monotonic()
 
@@ -39,7 +65,8 @@ class Checkpointing:
 
     def save(self, state: SweepState, *, done: bool) -> None:
         """Save the whole state of the sweep."""
-        self._store.save(int(state.history.segments.sum()), state.to_tree(), done=done)
+        position = None if self._reading is None else self._reading.position(state.history)
+        self._store.save(int(state.history.segments.sum()), state.to_tree(), done=done, position=position)
         self._saved = time.monotonic()
 
     def save_table(self, result: Result) -> None:
@@ -80,4 +107,6 @@ class Checkpointing:
         tree = self._store.load(form)
         assert tree is not None
         state.restore(tree, done=self._store.done)
+        if self._reading is not None and self._store.position is not None:
+            self._reading.go_on(self._store.position)
         return self._store.done

@@ -14,7 +14,8 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.training_data import check_data
 from regopt._core.types import Task, Tree
 from regopt.data import Splits
-from regopt.sweep.engine._streams import Evaluated, Stream, check_no_iterator
+from regopt.sweep.engine._iterated import Iterated
+from regopt.sweep.engine._streams import Evaluated, Stream
 from regopt.sweep.schedulers import Decision, Scheduler
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE, RESERVED
@@ -137,6 +138,11 @@ def check_save_every(seconds: object) -> None:
     check_number("save_every", seconds, "[0, inf)")
 
 
+def check_cache(size: object) -> None:
+    """Check that the argument is a number of bytes >= 0."""
+    check_number("eval_cache_bytes", size, "[0, inf)")
+
+
 def check_folder(out: object) -> None:
     """Check that the argument is None, or the path of a folder that exists or may be made."""
     if out is None:
@@ -226,12 +232,10 @@ def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
 
 def check_parts(data: object) -> None:
     """Require a training and a validation part, which may be no arrays: both may stream."""
-    for name in ("train", "validation"):
-        check_no_iterator(f"data.{name}", getattr(data, name, None))
     check_data(data, tuple(name for name in ("train", "validation") if getattr(data, name, None) is None))
 
 
-def check_stream(stream: Stream | None, resamples: object) -> None:
+def check_stream(stream: Stream | Iterated | None, resamples: object) -> None:
     """Check that nothing asks for single rows of data that stream."""
     if stream is not None and resamples is not None:
         raise ValueError("resamples need data.train as arrays in memory, got data that stream")

@@ -31,8 +31,9 @@ from regopt.sweep.engine import _checks as checks
 from regopt.sweep.engine._callbacks import Callback
 from regopt.sweep.engine._code import code_digest
 from regopt.sweep.engine._form import Rest
+from regopt.sweep.engine._iterated import Iterated, check_iterated
 from regopt.sweep.engine._layout import check_count, check_mesh, check_partition
-from regopt.sweep.engine._streams import Evaluated, Stream, as_evaluated, as_stream, sample_digest
+from regopt.sweep.engine._streams import Evaluated, Stream, as_evaluated, as_stream, leaves_of, sample_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings
 
@@ -82,6 +83,7 @@ class SweepConfig:
     batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size"), optional=True))
     eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size"), optional=True))
     eval_batches: int | None = field(default=None, metadata=_checked(checks.whole("eval_batches"), optional=True))
+    eval_cache_bytes: float = field(default=2.0**28, metadata=_checked(checks.check_cache))
     key: Key | None = field(default=None, metadata=_checked(functools.partial(check_key, "key"), optional=True))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
@@ -129,6 +131,13 @@ class SweepConfig:
         checks.check_batch_sizes(self.settings, self.batch_size)
         resolved: dict[str, Any] = {}
         checks.check_stream(self.stream, self.resamples)
+        if (iterated := self.iterated) is not None:
+            check_iterated(
+                executor=self.executor,
+                extend=self.extend,
+                mapping=self.mapping,
+                begins_again=iterated.can_begin_again,
+            )
         checks.check_evaluated(self.evaluated_batches, self.settings)
         if self.partition and self.evaluated_batches is not None:
             raise ValueError("partition needs data.validation as arrays in memory, got data that stream")
@@ -162,9 +171,9 @@ class SweepConfig:
         return first_metrics(self.task, self.sample, key, self.settings.row(0))
 
     @functools.cached_property
-    def stream(self) -> Stream | None:
+    def stream(self) -> Stream | Iterated | None:
         """The stream of the training batches; None for arrays in memory."""
-        if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.train)):
+        if all(hasattr(leaf, "dtype") for leaf in leaves_of(self.data.train)):
             check_data(self.data, ("train",))
         key = jax.random.key(0) if self.key is None else self.key
         stream = as_stream(self.data.train, self.batch_size, split_key(key).order)
@@ -172,10 +181,15 @@ class SweepConfig:
             check_data(self.data, ("train",))
         return stream
 
+    @property
+    def iterated(self) -> Iterated | None:
+        """The stream of training batches that can only be iterated over; None for others."""
+        return self.stream if isinstance(self.stream, Iterated) else None
+
     @functools.cached_property
     def evaluated_batches(self) -> Evaluated | None:
         """The batches of validation data that stream; None for arrays in memory."""
-        if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(self.data.validation)):
+        if all(hasattr(leaf, "dtype") for leaf in leaves_of(self.data.validation)):
             check_data(self.data, ("validation",))
         batches = as_evaluated(self.data.validation, self.eval_batch_size, self.eval_batches)
         if batches is None:
@@ -195,7 +209,7 @@ class SweepConfig:
         """The data, with the first batch in place of what streams."""
         data = self.data
         if self.stream is not None:
-            data = data._replace(train=jax.tree.map(lambda x: x[0], self.stream.read(0, 1)))
+            data = data._replace(train=jax.tree.map(lambda x: x[0], self.stream.sample()))
         if self.evaluated_batches is not None:
             data = data._replace(validation=self.evaluated_batches.read(0))
         return data

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
+import numpy as np
 
 from regopt._core.types import Tree
+from regopt.sweep.engine._iterated import Iterated
 from regopt.sweep.engine._streams import Evaluated, Stream
 
 
@@ -22,11 +24,11 @@ class Feed:
         put: puts a block on the devices.
     """
 
-    def __init__(self, stream: Stream, steps: int, end: int, put: Callable[[Tree], Tree]):
+    def __init__(self, stream: Stream | Iterated, steps: int, end: int, put: Callable[[Tree], Tree]):
         self._stream, self._steps, self._end, self._put = stream, steps, end, put
         self._reader = ThreadPoolExecutor(1, "regopt-feed")
         self._blocks: dict[int, Future[Tree]] = {}
-        first = stream.read(0, 1)
+        first = stream.sample()
         self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((steps, *x.shape[1:]), x.dtype), first)
 
     def block(self, first_step: int) -> Tree:
@@ -49,13 +51,19 @@ class Feed:
 class ValidationFeed:
     """The validation batches of an evaluation; the first one stays on the devices.
 
+    The first of those that are given whole stay in memory as far as there is room, so all calls and evaluations read
+    them once.
+
     Args:
         evaluated: where the batches come from.
         put: puts a batch on the devices.
+        room: bytes of batches that stay in memory.
     """
 
-    def __init__(self, evaluated: Evaluated, put: Callable[[Tree], Tree]):
+    def __init__(self, evaluated: Evaluated, put: Callable[[Tree], Tree], room: float):
         self._evaluated, self._put = evaluated, put
+        self._kept: dict[int, Tree] = {}
+        self._room = 0.0 if evaluated.is_mapped else room
         self._reader = ThreadPoolExecutor(1, "regopt-validation")
         self._first = put(evaluated.read(0))
         self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self._first)
@@ -70,4 +78,11 @@ class ValidationFeed:
         yield batch
 
     def _read(self, number: int) -> Tree:
-        return self._put(self._evaluated.read(number))
+        if number in self._kept:
+            return self._put(self._kept[number])
+        batch = self._evaluated.read(number)
+        size = sum(x.nbytes for x in jax.tree.leaves(batch))
+        if size <= self._room:
+            self._room -= size
+            batch = self._kept[number] = jax.tree.map(np.array, batch)  # a loader may use its arrays again
+        return self._put(batch)

@@ -19,6 +19,7 @@ from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._host import HostGroup
+from regopt.sweep.engine._iterated import check_together
 from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_unused
@@ -109,13 +110,13 @@ def prepare(
     if config.stream is not None:
         feed = Feed(config.stream, config.eval_every, config.steps, put)
     batches = config.evaluated_batches
-    validation = None if batches is None else ValidationFeed(batches, put)
+    validation = None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared
         if frozen is not None:
             own = shared._replace(frozen=frozen_on(config, recipe, indices))
-        return kind(
+        group = kind(
             recipe,
             settings.numbers,
             indices,
@@ -130,6 +131,9 @@ def prepare(
             feed=feed,
             validation=validation,
         )
+        if config.iterated is not None:
+            check_together(group.size, len(indices))
+        return group
 
     executables = Executables()
     each = recipes(config, settings)

@@ -1,9 +1,11 @@
 """Progress on the terminal: settings done, running, pruned and diverged, the best so far, throughput, time left.
 
-Where standard error is neither a terminal nor a notebook, as in the log of a job, one line a minute takes its place.
+Where standard error is neither a terminal nor a notebook with widgets, as in the log of a job, lines take its place: at
+the begin and at the end of compilation, each minute, and at the end of the sweep.
 """
 
 import contextlib
+import importlib.util
 import math
 import threading
 import time
@@ -19,12 +21,15 @@ MINUTE = 60.0  # seconds between the lines of a log
 
 
 def _is_looked_at(console: Console) -> bool:
-    return console.is_terminal or console.is_jupyter
+    # without widgets rich shows nothing in a notebook but a warning
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 @contextlib.contextmanager
 def compiling(enabled: bool, settings: int) -> Iterator[None]:
-    """Show that programs are being compiled: a line that goes away, or in a log one line for each minute that it takes.
+    """Show that programs are being compiled: a line that goes away, or in a log lines at the begin and at the end.
+
+    A log also has a line for each minute that it takes.
 
     Args:
         enabled: whether to show anything, on standard error.
@@ -40,10 +45,11 @@ def compiling(enabled: bool, settings: int) -> Iterator[None]:
             yield
         return
     ended, began = threading.Event(), time.monotonic()
+    console.print(text, soft_wrap=True)
 
     def write() -> None:
         while not ended.wait(MINUTE):
-            console.print(f"{text}: {(time.monotonic() - began) / 60:.0f} min", soft_wrap=True)
+            console.print(f"{text}: {_duration(time.monotonic() - began)}", soft_wrap=True)
 
     thread = threading.Thread(target=write, daemon=True)
     thread.start()
@@ -52,6 +58,7 @@ def compiling(enabled: bool, settings: int) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    console.print(f"compiled in {_duration(time.monotonic() - began)}", soft_wrap=True)
 
 
 class SweepProgress:
@@ -77,15 +84,20 @@ class SweepProgress:
         )
         self._log = console if enabled and not _is_looked_at(console) else None
         self._begun = self._written = time.monotonic()
+        self._is_last = False
         self._task = self._progress.add_task(
             "sweep", total=segments, done=0, settings=settings, monitor=monitor, best=math.nan, counts={}
         )
 
     @property
     def shown(self) -> bool:
-        """Whether the next update is visible: in the bar, or as the line of this minute."""
-        due = self._log is not None and time.monotonic() - self._written >= MINUTE
+        """Whether the next update is visible: in the bar, or as the line of this minute or the last one."""
+        due = self._log is not None and (self._is_last or time.monotonic() - self._written >= MINUTE)
         return due or not self._progress.disable
+
+    def ends(self) -> None:
+        """The next update is the last one, which a log shows whatever the time."""
+        self._is_last = True
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -120,9 +132,9 @@ class SweepProgress:
         """Write one line for a log."""
         task = self._progress.tasks[self._task]
         total, took = max(task.total or 0, 1), self._written - self._begun
-        parts = [f"{done}/{task.fields['settings']} settings, {100 * completed / total:.0f} % in {took / 60:.0f} min"]
-        if completed:
-            parts.append(f"{took * (total / completed - 1) / 60:.0f} min left")
+        parts = [f"{done}/{task.fields['settings']} settings, {100 * completed / total:.0f} % in {_duration(took)}"]
+        if 0 < completed < total:
+            parts.append(f"{_duration(took * (total / completed - 1))} left")
         parts += [f"{count:,} {name}" for name, count in counts.items() if count]
         if math.isfinite(best):
             parts.append(f"best {task.fields['monitor']} {best:.4g}")
@@ -143,6 +155,10 @@ class _TwoLines(Progress):
                 speed = task.speed * task.fields["settings"] / task.total
                 parts.append(f"{_short(speed)} settings/s")
             yield Text(", ".join(parts), no_wrap=True, overflow="ellipsis")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < MINUTE else f"{seconds / 60:.0f} min"
 
 
 def _short(speed: float) -> str:

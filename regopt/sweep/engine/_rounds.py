@@ -47,6 +47,7 @@ class Rounds:
         state: the state of the sweep, which the rounds continue and change.
         scheduler: the rule that decides; None lets all settings train to the end.
         seats: ``[settings, evaluations]``: the seat in which to train each segment; by default as ``Places`` plans.
+        together: whether all settings that train must be at the same segment, and so rounds have one.
     """
 
     def __init__(
@@ -54,7 +55,10 @@ class Rounds:
         state: SweepState,
         scheduler: Scheduler | None,
         seats: np.ndarray | None = None,
+        *,
+        together: bool = False,
     ):
+        self._together = together
         self._state, self._scheduler, self._seats = state, scheduler, seats
         size = len(state.history.settings)
         self._group, self._wave = np.zeros(size, int), np.zeros(size, int)
@@ -97,6 +101,11 @@ class Rounds:
             state.owed[rows] = places.ready(segments[rows], training[rows], wait[rows])
         if training.any() and not state.owed.any():
             raise ValueError("the scheduler lets none of the settings train that have not ended")
+        if self._together and not np.array_equal(state.owed, training):
+            raise ValueError(
+                "the scheduler must let all settings train that have not ended where data.train can only be iterated "
+                "over, as they need the same batches at the same time"
+            )
         if self._seats is None and state.owed.any():
             until = self._end_of_round()
             for group in state.groups:
@@ -172,7 +181,7 @@ class Rounds:
         It follows from the table, so a process that goes on within a round finds the same end.
         """
         state, history = self._state, self._state.history
-        if self._seats is not None or not all(_keeps_slots(group) for group in state.groups):
+        if self._together or self._seats is not None or not all(_keeps_slots(group) for group in state.groups):
             return None
         segments = history.segments
         behind = int(segments[state.owed].min())

@@ -56,7 +56,7 @@ class Runner:
             The result; interrupted where a signal ended the sweep before all settings were done.
         """
         state = self._new_state()
-        rounds = Rounds(state, self._config.scheduler)
+        rounds = Rounds(state, self._config.scheduler, together=self._config.iterated is not None)
         with interruptible() if halt is None else contextlib.nullcontext(halt) as halt:
             return self._run(state, rounds, checkpointing, halt, progress=progress, callbacks=callbacks or Callbacks())
 
@@ -132,6 +132,8 @@ class Runner:
                     self._show(bar, state, asked)
 
                 self._follow(state, rounds, checkpointing, lambda: halt() or callbacks.error is not None, seen)
+                bar.ends()
+                self._show(bar, state, asked)
                 callbacks.check()
         for group in self.groups:
             group.settle()

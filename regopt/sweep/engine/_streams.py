@@ -2,7 +2,7 @@
 
 The batch of a step depends on nothing but the number of the step. So a sweep that resumes knows its position in the
 data, and a setting that starts late reads its own batches from the beginning. An evaluation reads its batches from the
-first to the last. Not for what can only be iterated over.
+first to the last. Not for what can only be iterated over (``_iterated.py``).
 """
 
 import functools
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from regopt._core.io import digest
 from regopt._core.messages import brief
 from regopt._core.training_data import check_batch
 from regopt._core.types import Key, Tree
 from regopt.data import batch_indices
+from regopt.sweep.engine._blocks import Block, as_jax, stacked
+from regopt.sweep.engine._iterated import InTurn, Iterated
 
 MOST_BATCHES = 2**31 - 1  # what has more, as grain's data sets that repeat themselves, has no end
-Block = Callable[[], Tree]  # reads the batches of some steps: NumPy arrays [steps, batch, ...]
 
 
 class Stream(NamedTuple):
@@ -30,9 +30,9 @@ class Stream(NamedTuple):
     size: int  # rows of memory-mapped arrays, batches of a data set with a length, 0 for a function
     code: Callable[[int], Tree] | None  # a function that gives the batches, whose code counts; None without one
 
-    def read(self, first_step: int, steps: int) -> Tree:
-        """The batches of some steps, ``[steps, batch, ...]``."""
-        return self.block(first_step, steps)()
+    def sample(self) -> Tree:
+        """The first batch, ``[1, batch, ...]``."""
+        return self.block(0, 1)()
 
 
 class Evaluated(NamedTuple):
@@ -42,6 +42,7 @@ class Evaluated(NamedTuple):
     count: int  # batches of an evaluation
     size: int  # as of a ``Stream``
     code: Callable[[int], Tree] | None  # likewise
+    is_mapped: bool = False  # whether the system keeps what was read of a file
 
 
 class _Given(NamedTuple):
@@ -52,11 +53,12 @@ class _Given(NamedTuple):
     code: Callable[[int], Tree] | None
 
 
-def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
+def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | Iterated | None:
     """The stream of a training part that is not held in memory; None for arrays that are.
 
     Args:
-        train: arrays, memory-mapped arrays, a function from step to batch, or a data set of batches.
+        train: arrays, memory-mapped arrays, a function from step to batch, a data set of batches, or what can only be
+            iterated over.
         batch_size: rows in a batch, for memory-mapped arrays.
         key: the key of the order of the rows.
 
@@ -64,15 +66,16 @@ def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | None:
         The stream.
 
     Raises:
-        ValueError: there is no random access to batches, or the batch size does not go with the data.
+        ValueError: there are no batches, or the batch size does not go with the data.
     """
     if _are_mapped(train):
         return None if batch_size is None else _rows(train, batch_size, key)
     given = _whole_batches("data.train", train)
-    if given is None:
-        return None
-    if batch_size is not None:
+    is_iterated = given is None and _is_iterated(train)
+    if batch_size is not None and (given or is_iterated):
         raise ValueError(f"batch_size must be None where data.train gives whole batches, got {batch_size}")
+    if given is None:
+        return Iterated(train) if is_iterated else None
     return _batches((lambda step: given.at(step % given.size)) if given.size else given.at, given.size, given.code)
 
 
@@ -93,6 +96,8 @@ def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: in
     """
     mapped = _are_mapped(validation)
     given = None if mapped else _whole_batches("data.validation", validation)
+    if given is None and _is_iterated(validation):
+        given = _in_turn(validation)
     if given is None:
         if eval_batches is not None:
             raise ValueError(f"eval_batches must be None where data.validation holds arrays, got {eval_batches}")
@@ -110,17 +115,21 @@ def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: in
             f"eval_batches must be at most {given.size}, the batches of data.validation, got {eval_batches}"
         )
     count = given.size if eval_batches is None else eval_batches
-    return Evaluated(lambda number: jax.tree.map(_as_jax, given.at(number)), count, count, given.code)
+    return Evaluated(lambda number: jax.tree.map(as_jax, given.at(number)), count, count, given.code)
+
+
+def leaves_of(part: Tree) -> list[Tree]:
+    """The leaves of a part of the data; of an iterator, which JAX refuses as a leaf, the iterator itself."""
+    return [part] if hasattr(part, "__next__") else jax.tree.leaves(part)
 
 
 def _are_mapped(part: Tree) -> bool:
-    return any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(part))
+    return any(isinstance(leaf, np.memmap) for leaf in leaves_of(part))
 
 
 def _whole_batches(name: str, part: Tree) -> _Given | None:
     """The reader of batches that are given whole; None for arrays."""
-    leaves = jax.tree.leaves(part)
-    if len(leaves) != 1 or leaves[0] is not part or hasattr(part, "dtype") or isinstance(part, str | bytes):
+    if not _is_source(part):
         return None
     data_set: Tree = part
     if callable(part) and not hasattr(part, "__getitem__"):
@@ -129,23 +138,27 @@ def _whole_batches(name: str, part: Tree) -> _Given | None:
         if not len(data_set):
             raise ValueError(f"{name} must have at least one batch, got none")
         return _Given(lambda number: data_set[number], len(data_set), None)
-    if hasattr(part, "__iter__"):
-        raise ValueError(_only_iterated(name, part))
     return None
 
 
-def check_no_iterator(name: str, part: object) -> None:
-    """Refuse an iterator, such as a generator, before JAX looks for arrays in it."""
-    if hasattr(part, "__next__"):
-        raise ValueError(_only_iterated(name, part))
+def _in_turn(validation: Tree) -> _Given:
+    """The reader of batches that are iterated over in each evaluation; without a length they have no known end."""
+    if iter(validation) is validation:
+        raise ValueError(
+            f"data.validation must be something that each evaluation can iterate over again, got {brief(validation)}, "
+            "which can be iterated over only once"
+        )
+    return _Given(InTurn(validation).at, len(validation) if hasattr(validation, "__len__") else 0, None)
 
 
-def _only_iterated(name: str, part: object) -> str:
-    number = "step" if name == "data.train" else "number"
-    return (
-        f"{name} must give the batch of any {number}: have __getitem__ and __len__ over batches, as a grain.MapDataset "
-        f"has, or be a function of the {number}; got {brief(part)}, which can only be iterated over"
-    )
+def _is_source(part: Tree) -> bool:
+    """Whether a part of the data is one object that is no array."""
+    leaves = leaves_of(part)
+    return len(leaves) == 1 and leaves[0] is part and not hasattr(part, "dtype") and not isinstance(part, str | bytes)
+
+
+def _is_iterated(part: Tree) -> bool:
+    return _is_source(part) and hasattr(part, "__iter__")
 
 
 def _rows_in_turn(arrays: Tree, batch_size: int) -> Evaluated | None:
@@ -156,9 +169,9 @@ def _rows_in_turn(arrays: Tree, batch_size: int) -> Evaluated | None:
 
     def read(number: int) -> Tree:
         rows = slice(number * batch_size, (number + 1) * batch_size)
-        return jax.tree.map(lambda x: _as_jax(np.array(x[rows])), arrays)
+        return jax.tree.map(lambda x: as_jax(np.array(x[rows])), arrays)
 
-    return Evaluated(read, -(-examples // batch_size), examples, None)
+    return Evaluated(read, -(-examples // batch_size), examples, None, is_mapped=True)
 
 
 def _rows(arrays: Tree, batch_size: int, key: Key) -> Stream:
@@ -168,7 +181,7 @@ def _rows(arrays: Tree, batch_size: int, key: Key) -> Stream:
 
     def block(first_step: int, steps: int) -> Block:
         rows = np.asarray(_compiled_indices(key, first_step, steps, examples=examples, batch_size=batch_size))
-        return lambda: jax.tree.map(lambda x: _as_jax(np.asarray(x)[rows]), arrays)
+        return lambda: jax.tree.map(lambda x: as_jax(np.asarray(x)[rows]), arrays)
 
     return Stream(block, examples, None)
 
@@ -180,39 +193,18 @@ def _compiled_indices(key: Key, first_step: int, steps: int, *, examples: int, b
 
 def _batches(batch_at: Callable[[int], Tree], size: int, code: Callable[[int], Tree] | None) -> Stream:
     """Batches that are given whole, each of the form of the first."""
-    like = jax.tree.map(_as_jax, batch_at(0))
+    like = jax.tree.map(as_jax, batch_at(0))
 
     def block(first_step: int, steps: int) -> Block:
-        def read() -> Tree:
-            filled = jax.tree.map(lambda x: np.empty((steps, *x.shape), x.dtype), like)
-            for number in range(steps):
-                batch = jax.tree.map(_as_jax, batch_at(first_step + number))
-                if _form(batch) != _form(like):
-                    raise ValueError(
-                        f"data.train must give batches of one form, {_form(like)[0]} at step 0, "
-                        f"got {_form(batch)[0]} at step {first_step + number}"
-                    )
-                for whole, part in zip(jax.tree.leaves(filled), jax.tree.leaves(batch), strict=True):
-                    whole[number] = part
-            return filled
-
-        return read
+        return lambda: stacked(like, first_step, steps, batch_at)
 
     return Stream(block, size, code)
 
 
-def sample_digest(stream: Stream | Evaluated) -> str:
+def sample_digest(stream: Stream | Iterated | Evaluated) -> str:
     """The SHA-256 of the first batches, which stand for data that are too many to be read."""
+    if isinstance(stream, Iterated):
+        return digest(stream.sample())
     if isinstance(stream, Stream):
-        return digest(stream.read(0, 2))
+        return digest(stream.block(0, 2)())
     return digest([stream.read(number) for number in range(min(2, stream.count))])
-
-
-def _form(batch: Tree) -> tuple[list[str], object]:
-    return [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(batch)], jax.tree.structure(batch)
-
-
-def _as_jax(x: ArrayLike) -> np.ndarray:
-    """An array of the dtype that it has on a device, float32 in place of float64."""
-    x = np.asarray(x)
-    return x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)

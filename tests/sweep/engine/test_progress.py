@@ -49,13 +49,13 @@ def test_what_is_not_known_is_not_shown(monkeypatch):
     assert "pruned" not in last
 
 
-@pytest.mark.parametrize(("terminal", "enabled"), [(False, True), (True, False)])
-def test_it_is_silent_where_nobody_looks(monkeypatch, terminal, enabled):
+@pytest.mark.parametrize("terminal", [False, True])
+def test_it_is_silent_where_nobody_asks(monkeypatch, terminal):
     update = {"completed": 10, "done": 4, "best": 0.5}
-    assert shown(monkeypatch, update, terminal=terminal, enabled=enabled) == []
+    assert shown(monkeypatch, update, terminal=terminal, enabled=False) == []
 
 
-def test_a_log_has_one_line_a_minute(monkeypatch):
+def test_a_log_has_one_line_a_minute_and_one_at_the_end(monkeypatch):
     now = [0.0]
 
     def monotonic():
@@ -70,9 +70,13 @@ def test_a_log_has_one_line_a_minute(monkeypatch):
             now[0] = float(seconds)
             if bar.shown:
                 bar.update(completed=completed, done=5, best=0.5, running=30, diverged=5)
+        now[0] = 130.0
+        bar.ends()
+        bar.update(completed=400, done=40, best=0.25, running=0, diverged=5)
     assert stream.getvalue().splitlines() == [
         "5/40 settings, 25 % in 1 min, 3 min left, 30 running, 5 diverged, best validation_loss 0.5",
         "5/40 settings, 50 % in 2 min, 2 min left, 30 running, 5 diverged, best validation_loss 0.5",
+        "40/40 settings, 100 % in 2 min, 5 diverged, best validation_loss 0.25",
     ]
 
 
@@ -89,9 +93,12 @@ def test_compilation_is_shown(monkeypatch):
     monkeypatch.setattr(progress, "MINUTE", 0.05)
     with progress.compiling(True, 12):
         deadline = time.monotonic() + 10
-        while not stream.getvalue() and time.monotonic() < deadline:
+        while stream.getvalue().count("\n") < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert stream.getvalue().startswith("compiling the programs of 12 settings: 0 min")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "compiling the programs of 12 settings"
+    assert lines[1].startswith("compiling the programs of 12 settings: ")
+    assert lines[-1].startswith("compiled in ")
     with progress.compiling(False, 12):
         pass
 
@@ -123,3 +130,21 @@ def test_a_sweep_shows_what_its_result_says(monkeypatch, monitor):
     assert [counts["completed"] for counts in seen] == sorted(counts["completed"] for counts in seen)
     assert seen[0]["done"] < 4
     assert seen[0]["running"] > 0
+
+
+def test_a_short_sweep_in_a_log_says_what_it_does(capfd):
+    settings = sweep.from_columns({"learning_rate": [0.01, 0.1, 1e30]})
+    sweep.run(TASK, settings, DATA, progress=True, **SCHEDULE)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "compiling the programs of 3 settings"
+    assert re.fullmatch(r"compiled in \d+ s", lines[1])
+    assert re.fullmatch(r"3/3 settings, 100 % in \d+ s, 1 diverged, best validation_loss [\d.]+", lines[2])
+    assert len(lines) == 3
+
+
+def test_a_notebook_without_widgets_has_lines(monkeypatch):
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    assert console.is_jupyter
+    for found, looked_at in ((None, False), (object(), True)):
+        monkeypatch.setattr(progress.importlib.util, "find_spec", lambda _, found=found: found)
+        assert progress._is_looked_at(console) == looked_at

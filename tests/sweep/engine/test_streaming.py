@@ -132,20 +132,9 @@ def test_a_plan_of_a_stream():
     assert plan.groups[0].flops > 0
 
 
-class OnlyIterated:
-    def __iter__(self):
-        return iter([at_step(0)])
-
-
 @pytest.mark.parametrize(
     ("train", "options", "message"),
     [
-        (OnlyIterated(), {}, r"data.train must give the batch of any step: .* can only be iterated over"),
-        (
-            (at_step(step) for step in range(3)),
-            {},
-            "data.train must give the batch of any step: .* only be iterated",
-        ),
         (at_step, {"batch_size": 8}, "batch_size must be None where data.train gives whole batches, got 8"),
         (Loader(0), {}, "data.train must have at least one batch, got none"),
         (

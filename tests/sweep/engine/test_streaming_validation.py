@@ -34,6 +34,24 @@ class Loader:
         return self.batches[number % len(self.batches)]
 
 
+class Again:
+    """Batches that can be iterated over again, perhaps in another order each time."""
+
+    def __init__(self, shuffles=False):
+        self.shuffles, self.passes = shuffles, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(IN_BATCHES[::-1] if self.shuffles and self.passes % 2 else IN_BATCHES)
+
+
+class Sized(Again):
+    """Such batches of a known number."""
+
+    def __len__(self):
+        return len(IN_BATCHES)
+
+
 def run(validation, task=TASK, settings=SETTINGS, train=DATA.train, **options):
     return sweep.run(task, settings, Splits(train, validation), **(OPTIONS | options))
 
@@ -69,6 +87,13 @@ def test_memory_mapped_rows_are_read_in_batches(in_memory, tmp_path):
     close(run(validation, eval_batch_size=100), in_memory)
 
 
+@pytest.mark.parametrize("room", [0, 2**20])
+def test_batches_that_are_iterated_over_again_in_each_evaluation(in_memory, room):
+    found = run(Sized(), eval_cache_bytes=room)
+    same_bits(found, run(Again(), eval_batches=3), slice(None))
+    close(found, in_memory)
+
+
 def test_a_function_needs_a_number_of_batches(in_memory):
     found = run(lambda number: IN_BATCHES[number], eval_batches=3)
     same_bits(found, run(Loader()), slice(None))
@@ -83,6 +108,15 @@ def test_a_grain_data_set(in_memory):
     close(run(rows.batch(8)), in_memory)
     endless = rows.repeat().batch(8)
     close(run(endless, eval_batches=5), run((np.tile(X[40:], (2, 1)), np.tile(Y[40:], 2))))
+
+
+@pytest.mark.parametrize(("batches", "second", "third"), [(0, True, True), (1, False, True), (2, False, False)])
+def test_batches_stay_in_memory_as_far_as_there_is_room(in_memory, batches, second, third):
+    loader, calls = Loader(), 3 * -(-6 // (2 * len(jax.devices())))  # of 3 evaluations of 6 settings
+    found = run(loader, eval_cache_bytes=batches * (X[:8].nbytes + Y[:8].nbytes))
+    assert loader.read.count(1) == (calls if second else 1)
+    assert loader.read.count(2) == (calls if third else 1)
+    close(found, in_memory)
 
 
 def test_training_data_may_stream_too(in_memory):
@@ -132,12 +166,12 @@ def test_a_sweep_whose_data_failed_goes_on_to_the_same_bits(tmp_path):
     straight, failing = run(Loader()), Loader()
     failing.fails_at = 14  # in the second segment
     with pytest.raises(OSError, match="the disk is gone") as error:
-        run(failing, out=tmp_path)
+        run(failing, out=tmp_path, eval_cache_bytes=0)
     done = error.value.partial_result.history.segments.sum()
     assert 0 < done < 18
     assert f"all are saved in {tmp_path}" in error.value.__notes__[0]
     failing.fails_at = None
-    resumed = run(failing, out=tmp_path)
+    resumed = run(failing, out=tmp_path)  # with a cache
     same_bits(resumed, straight, slice(None))
     for row in range(6):
         for a, b in zip(*(jax.tree.leaves(result.state(row)) for result in (resumed, straight)), strict=True):
@@ -175,7 +209,10 @@ def test_a_setting_is_trained_again_and_a_plan_is_made():
 @pytest.mark.parametrize(
     ("validation", "options", "message"),
     [
-        (iter(IN_BATCHES), {}, "data.validation must give the batch of any number: .* can only be iterated over"),
+        (iter(IN_BATCHES), {}, "data.validation must be something that each evaluation can iterate over again"),
+        (Again(), {"eval_batches": 4}, "data.validation must have 4 batches at least, got 3"),
+        (Again(), {}, "eval_batches must say how many batches an evaluation takes"),
+        (Again(shuffles=True), {"eval_batches": 3}, "data.validation must give the same batches in each evaluation"),
         (lambda number: IN_BATCHES[0], {}, "eval_batches must say how many batches an evaluation takes"),
         (Loader(size=2**40), {}, "eval_batches must say how many batches an evaluation takes"),
         (Loader(), {"eval_batches": 4}, "eval_batches must be at most 3, the batches of data.validation, got 4"),
