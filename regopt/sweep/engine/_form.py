@@ -62,6 +62,7 @@ class Form:
         share: of the sweep's settings, those of this group: so much of the memory is for it.
         rest: where the lanes lie that do not train.
         batch: shapes of the first validation batch, where they stream; None elsewhere.
+        going: of the lanes, the share that trains each segment, where a scheduler tells and all lanes are held.
     """
 
     recipe: Recipe
@@ -75,6 +76,7 @@ class Form:
     share: float
     rest: Rest = "device"
     batch: Abstract | None = None
+    going: tuple[float, ...] = ()
 
     def entries(self, chunk: int) -> int:
         """The lanes in the buffer that a program takes, on each row of devices, if it trains so many."""
@@ -104,6 +106,7 @@ def form_of(
     share: float,
     rest: Rest = "device",
     batch: Tree = None,
+    going: tuple[float, ...] = (),
 ) -> Form:
     """What the programs of a group are compiled for.
 
@@ -120,6 +123,7 @@ def form_of(
         share: of the sweep's settings, those of this group: so much of the memory is for it.
         rest: where the lanes lie that do not train.
         batch: the first validation batch, where they stream, or its shapes.
+        going: of the lanes, the share that trains each segment, where a scheduler tells.
 
     Returns:
         The form.
@@ -134,4 +138,5 @@ def form_of(
     capacity = lanes_at_rest(settings, slots, lane_bytes, share * room, layout.rows)
     forms = abstract(shared, shared_specs), abstract(block), form
     first = None if batch is None else abstract(batch)
-    return Form(recipe, layout, *forms, capacity, chunk, mapping, share, rest, first)
+    going = going if capacity * layout.rows >= settings else ()  # lanes that come later fill the calls
+    return Form(recipe, layout, *forms, capacity, chunk, mapping, share, rest, first, going)

@@ -43,6 +43,7 @@ class Group:
             program.
         feed: the batches of data that stream; None where they are in ``shared``.
         validation: the validation batches that stream; None where they are in ``shared``.
+        going: of the lanes, the share that trains each segment, where a scheduler tells.
     """
 
     hears_signals = True  # see ``one_behind``
@@ -63,6 +64,7 @@ class Group:
         mapping: Mapped | None = None,
         feed: Feed | None = None,
         validation: ValidationFeed | None = None,
+        going: tuple[float, ...] = (),
     ):
         self._packed, self.indices = packed, indices
         self._layout, self.used, self.devices = layout, layout.devices, layout.rows
@@ -78,7 +80,7 @@ class Group:
         self.lane_bytes = bytes_of(self._shapes)
         arrays = shared, None if feed is None else feed.form, self._shapes, len(indices)
         batch = None if validation is None else validation.form
-        self.form = form_of(recipe, layout, *arrays, slots, chunk, mapping, share, self.rest, batch)
+        self.form = form_of(recipe, layout, *arrays, slots, chunk, mapping, share, self.rest, batch, going)
         self.capacity, self.device_bytes = self.form.capacity, self.form.lane_bytes
         at_rest = self.form.shared.shardings(layout.mesh).frozen
         self._shared = shared._replace(frozen=jax.device_put(shared.frozen, at_rest))

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 from regopt._core.types import Device
 
+CALL = 1 / 8  # of the lanes of a full call, those that train in the time of the operations of a call by themselves
 CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the control group of a container
 OF_A_KIND = {  # bytes that JAX may use of devices that are only compiled for, which cannot be asked
     "TPU v5 lite": 15.75 * 2**30,
@@ -26,12 +28,13 @@ def fit_chunk(
     at_rest: bool = True,
     *,
     one_by_one: Callable[[], bool] = lambda: False,
+    going: Sequence[float] = (),
 ) -> tuple[int, jax.stages.Compiled]:
     """The number of lanes to train at once, and the program compiled for it.
 
-    On a CPU 16 lanes for a core (32 of small ones), or as many as keep their temporaries in its share of the cache,
-    down to one; elsewhere all of them, or as many as fit in the device's memory. Lanes that run one after the other
-    need the temporaries of one.
+    On a CPU 16 lanes for a core (32 of small ones), fewer where few of them train to the end, or as many as keep their
+    temporaries in its share of the cache, down to one; elsewhere all of them, or as many as fit in the device's memory.
+    Lanes that run one after the other need the temporaries of one.
 
     Args:
         compile_at: compiles the program for a number of lanes.
@@ -41,6 +44,7 @@ def fit_chunk(
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
         one_by_one: tells whether the lanes of a call run one after the other, which may be known only once a program is
             compiled.
+        going: of the lanes, the share that trains each segment, where a scheduler tells; see ``least_padded``.
         at_rest: whether the lanes lie on the device between calls; else those of two calls do, while one comes and the
             other goes.
 
@@ -48,7 +52,7 @@ def fit_chunk(
         The chunk and its program.
     """
     how = capacity, lane_bytes, device, taken, at_rest
-    guess, program = _first(compile_at, capacity, _at_most(*how, one_by_one()))
+    guess, program = _first(compile_at, capacity, _at_most(*how, one_by_one(), going))
     if one_by_one():
         return guess, program
     room = _room(device, (capacity * lane_bytes if at_rest else 0) + taken)
@@ -59,15 +63,53 @@ def fit_chunk(
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
 
 
-def first_chunk(capacity: int, lane_bytes: float, device: Device, taken: float, at_rest: bool, one_by_one: bool) -> int:
+def first_chunk(
+    capacity: int,
+    lane_bytes: float,
+    device: Device,
+    taken: float,
+    at_rest: bool,
+    one_by_one: bool,
+    going: Sequence[float] = (),
+) -> int:
     """The number of lanes at which ``fit_chunk`` compiles first."""
-    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, at_rest, one_by_one))
+    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, at_rest, one_by_one, going))
 
 
-def _at_most(capacity: int, lane_bytes: float, device: Device, taken: float, at_rest: bool, one_by_one: bool) -> int:
+def least_padded(capacity: int, going: Sequence[float], at_most: int) -> int:
+    """The largest call of lanes of which ever fewer train, so that padding and calls together take the least time.
+
+    Args:
+        capacity: lanes of a device.
+        going: the share of them that trains each segment.
+        at_most: lanes of a call where all of them train.
+
+    Returns:
+        The number of lanes of a call: the largest that takes little more than the least time, and ``at_most`` where
+        nothing saves a tenth of the time.
+    """
+    chunks = np.arange(1, min(at_most, capacity) + 1)
+    lanes = np.maximum(np.ceil(capacity * np.array(going) - 1e-9), 1)
+    seconds = np.ceil(lanes / chunks[:, None]).sum(1) * (chunks + CALL * at_most)
+    best = int(np.flatnonzero(seconds <= 1.05 * seconds.min())[-1])
+    return int(chunks[best]) if seconds[best] < 0.9 * seconds[-1] else at_most
+
+
+def _at_most(
+    capacity: int,
+    lane_bytes: float,
+    device: Device,
+    taken: float,
+    at_rest: bool,
+    one_by_one: bool,
+    going: Sequence[float],
+) -> int:
     if device.platform != "cpu":
         return capacity
-    at_most = 32 if lane_bytes < 32 * 1024 else 16
+    small = lane_bytes < 32 * 1024  # their padding costs less than further calls would
+    at_most = 32 if small else 16
+    if going and not small:
+        at_most = least_padded(capacity, going, at_most)
     if one_by_one:
         return at_most
     # a lane in training takes its state at least: nothing is compiled that cannot fit

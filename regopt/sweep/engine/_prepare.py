@@ -112,6 +112,9 @@ def prepare(
     batches = config.evaluated_batches
     validation = None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
 
+    tells = None if scheduler is None else scheduler.going
+    going = () if tells is None else tuple(tells(len(config.evaluated)))
+
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared
         if frozen is not None:
@@ -130,6 +133,7 @@ def prepare(
             mapping=choice.mapping,
             feed=feed,
             validation=validation,
+            going=going,
         )
         if config.iterated is not None:
             check_together(group.size, len(indices))

@@ -139,20 +139,32 @@ def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bo
     Yields:
         The report of each call.
     """
-    waiting = None
+    waiting, waited = None, 0.0
+
+    def read(owners: np.ndarray, outcome: Tree) -> Report:
+        nonlocal waited
+        if hears_signals:
+            waited = _wait(jax.tree.leaves(outcome), waited)
+        real = owners >= 0
+        return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)
+
     for call in launched:
         if waiting is not None:
-            yield _read(*waiting, hears_signals)
+            yield read(*waiting)
         waiting = call
     if waiting is not None:
-        yield _read(*waiting, hears_signals)
+        yield read(*waiting)
 
 
-def _read(owners: np.ndarray, outcome: Tree, hears_signals: bool) -> Report:
-    pause = 5e-5
-    # where JAX waits, Python hears no signal
-    while hears_signals and not all(leaf.is_ready() for leaf in jax.tree.leaves(outcome)):
-        time.sleep(pause)
-        pause = min(2 * pause, 5e-3)
-    real = owners >= 0
-    return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: x[real], jax.device_get(outcome))
+def _wait(arrays: list[jax.Array], expected: float) -> float:
+    """Wait until arrays are there, so that handlers of signals run, and return the seconds that it took.
+
+    Where JAX waits, Python hears no signal. Each look takes time from the devices of a CPU, so there are few of them if
+    it takes about as long as expected.
+    """
+    began = time.perf_counter()
+    pause = 0.8 * expected
+    while not all(array.is_ready() for array in arrays):
+        time.sleep(max(pause, 5e-5))
+        pause = min((time.perf_counter() - began) / 8, 5e-3)
+    return time.perf_counter() - began

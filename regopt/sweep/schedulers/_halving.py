@@ -53,7 +53,12 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequenc
         return _halve(state, state.wave, dict.fromkeys(set(state.wave), rungs), eta)
 
     name = f"successive_halving(eta={eta}, min_resource={min_resource}{words(over)})"
-    return Scheduler(by_mean(decide, over), name, rungs=lambda total: _rungs(total, eta, min_resource))
+    return Scheduler(
+        by_mean(decide, over),
+        name,
+        rungs=lambda total: _rungs(total, eta, min_resource),
+        going=lambda total: _going(total, _rungs(total, eta, min_resource), eta).tolist(),
+    )
 
 
 def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
@@ -95,6 +100,11 @@ def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
         brackets = np.arange(int(np.log(total) / np.log(eta) + 1e-9), -1, -1)
         return brackets, [_rungs(total, eta, total / eta**bracket) for bracket in brackets[::-1]]
 
+    def going(total):
+        brackets, of_each = rungs_of(total)
+        each = [_going(total, of_each[bracket], eta) for bracket in brackets]
+        return np.average(each, axis=0, weights=eta**brackets / (brackets + 1.0)).tolist()
+
     def decide(state):
         size, total = state.scores.shape
         brackets, of_each = rungs_of(total)
@@ -105,7 +115,7 @@ def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
         return _halve(state, cohort, {c: of_each[c % len(brackets)] for c in set(cohort.tolist())}, eta)
 
     name = f"hyperband(eta={eta}{words(over)})"
-    return Scheduler(by_mean(decide, over), name, rungs=lambda total: set().union(*rungs_of(total)[1]))
+    return Scheduler(by_mean(decide, over), name, rungs=lambda total: set().union(*rungs_of(total)[1]), going=going)
 
 
 def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequence[str] = REPEATED) -> Scheduler:
@@ -157,7 +167,12 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Seque
         return Decision(nobody, prune)
 
     name = f"asynchronous_halving(eta={eta}, min_resource={min_resource}{words(over)})"
-    return Scheduler(by_mean(decide, over), name, rungs=lambda total: _rungs(total, eta, min_resource))
+    return Scheduler(
+        by_mean(decide, over),
+        name,
+        rungs=lambda total: _rungs(total, eta, min_resource),
+        going=lambda total: _going(total, _rungs(total, eta, min_resource), eta).tolist(),
+    )
 
 
 def _check_halving(eta: float, min_resource: int) -> None:
@@ -170,6 +185,11 @@ def _rungs(total: int, eta: float, min_resource: float) -> list[int]:
     count = int(np.ceil(np.log(total / min_resource) / np.log(eta))) if min_resource < total else 0
     rungs = sorted({max(round(min_resource * eta**k), 1) for k in range(count)})
     return [rung for rung in rungs if rung < total]
+
+
+def _going(total: int, rungs: list[int], eta: float) -> np.ndarray:
+    """[total]: the share of the settings that train each segment."""
+    return eta ** -np.searchsorted(rungs, np.arange(total), "right").astype(float)
 
 
 def _halve(state: SchedulerState, cohort: np.ndarray, rungs: Mapping[int, list[int]], eta: float) -> Decision:

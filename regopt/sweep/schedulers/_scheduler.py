@@ -4,7 +4,7 @@ It sees nothing but the table and is asked between rounds of calls, so the same 
 after an interruption. A diverged setting has an infinite score, so it never outlives another one.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +48,9 @@ class Scheduler(NamedTuple):
     ['done', 'pruned']
 
     ``rungs(total)`` may tell after which numbers of segments, of a total, the rule decides on settings that have all
-    come equally far. In between the workers of an executor train without waiting for each other.
+    come equally far. In between the workers of an executor train without waiting for each other. ``going(total)`` may
+    tell the share of the settings that train each of the segments, 1 of the first; where few train the last ones, a CPU
+    trains them in smaller calls from the start.
     """
 
     decide: Callable[[SchedulerState], Decision]
@@ -56,6 +58,7 @@ class Scheduler(NamedTuple):
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
     draws_fractions: tuple[str, ...] = ()  # those of ``changes`` whose new values may be fractions
     rungs: Callable[[int], Collection[int]] | None = None  # see below; None asks after each segment
+    going: Callable[[int], Sequence[float]] | None = None  # see below; None where it is not known
 
     def next_rung(self, segments: int, total: int) -> int:
         """The number of segments, of the total, at which settings that have all done ``segments`` are decided on."""

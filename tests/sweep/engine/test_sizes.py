@@ -146,6 +146,19 @@ def test_a_sweep_that_was_interrupted_goes_on_in_the_same_calls(cheap, segments,
     np.testing.assert_array_equal(again.history.seats, whole.history.seats)
 
 
+def test_a_halving_sweep_trains_in_small_calls_from_the_start():
+    """The chunk that the scheduler leads to is one like any other: asked for by number, it gives the same bits."""
+    wide = TASK._replace(
+        init=lambda key, h: (jax.random.normal(key, (6,)), jnp.zeros(2**13)),
+        step=lambda state, batch, key, h: ((TASK.step(state[0], batch, key, h)[0], state[1]), {}),
+        evaluate=lambda state, data, h: TASK.evaluate(state[0], data, h),
+    )
+    settings, few = sweep.from_columns(COLUMNS), OPTIONS | {"chunk": None}
+    result = sweep.run(wide, settings, DATA, **few)
+    assert result.chunk < sweep.run(wide, settings, DATA, **(few | {"scheduler": None, "steps": 1})).chunk == 10
+    same_bits(sweep.run(wide, settings, DATA, **(few | {"chunk": result.chunk})), result, np.arange(20))
+
+
 def test_workers_take_the_same_calls(cheap):
     whole, found = run(), run(executor=LocalEngine(deaths=[9, 17]))
     same_bits(found, whole, np.arange(20))

@@ -9,6 +9,7 @@ from regopt import sweep
 from regopt._core.types import Task
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.schedulers import SchedulerState
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, same_bits
 
 TOTAL = 9
@@ -124,6 +125,21 @@ def test_hyperband_has_the_brackets_of_the_paper():
     assert counts[3] == pytest.approx(members[0] * 2 / 9 + members[1] * 2 / 3, abs=2)
     assert set(counts) == {1, 3, 9}
     assert segments[np.argmin(scores[:, 0])] == 9
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "settings", "tolerance"),  # of brackets with whole numbers of settings
+    [
+        (sweep.successive_halving(3), 27, 1e-12),
+        (sweep.successive_halving(2, 2), 32, 1e-12),
+        (sweep.hyperband(3), 60, 0.04),
+    ],
+)
+def test_halving_tells_how_many_settings_train_each_segment(scheduler, settings, tolerance):
+    rates = sweep.from_columns({"rate": np.linspace(0.1, 0.9, settings)})
+    result = sweep.run(MEAN_TASK, rates, MEAN_DATA, steps=TOTAL, eval_every=1, scheduler=scheduler)
+    found = [np.mean(result.history.segments > segment) for segment in range(TOTAL)]
+    np.testing.assert_allclose(scheduler.going(TOTAL), found, atol=tolerance)
 
 
 def test_the_median_rule_compares_the_best_with_the_mean_so_far():
