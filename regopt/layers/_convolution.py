@@ -1,4 +1,4 @@
-"""A convolution as one matrix product of patches, for many settings side by side on a CPU."""
+"""A convolution for many settings side by side: one matrix product of patches, and XLA's own operation on a TPU."""
 
 from collections.abc import Sequence
 from math import prod
@@ -6,6 +6,8 @@ from math import prod
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from regopt.layers._lane_convolution import lane_convolution
 
 
 def convolution_by_product(
@@ -30,7 +32,8 @@ def convolution_by_product(
 
     When settings have their own kernels, ``vmap`` turns a convolution into a grouped one, for which XLA's CPU backend
     has only slow loops; a product of matrices remains a product. The patches take the memory of the input times the
-    size of the window.
+    size of the window. On a TPU, without groups of features, it is XLA's own operation, with the settings as a further
+    axis of space in place of groups: that needs no transposes between the convolution and dense layers.
 
     Args:
         lhs: the input, ``[batch, features, *space]`` unless ``dimension_numbers`` say otherwise.
@@ -70,23 +73,47 @@ def convolution_by_product(
     if out_sharding is not None:
         raise ValueError(f"out_sharding must be None, got {out_sharding}")
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    _check_features(lhs.shape, rhs.shape, numbers, feature_group_count)
     ones = (1,) * (lhs.ndim - 2)
+    lhs_dilation, rhs_dilation = tuple(lhs_dilation or ones), tuple(rhs_dilation or ones)
+    if isinstance(padding, str):
+        space = _reach([lhs.shape[axis] for axis in numbers.lhs_spec[2:]], lhs_dilation)
+        window = _reach([rhs.shape[axis] for axis in numbers.rhs_spec[2:]], rhs_dilation)
+        padding = jax.lax.padtype_to_pads(space, window, window_strides, padding)
+    how = window_strides, padding, lhs_dilation, rhs_dilation, numbers, precision, preferred_element_type
+    if feature_group_count > 1:
+        return _product(lhs, rhs, *how, feature_group_count)
+    return jax.lax.platform_dependent(
+        lhs,
+        rhs,
+        tpu=lambda lhs, rhs: lane_convolution(lhs, rhs, *how),
+        default=lambda lhs, rhs: _product(lhs, rhs, *how, 1),
+    )
+
+
+def _check_features(lhs, rhs, numbers, groups):
+    """The features of the input and of the kernel fit together."""
+    features, inputs, outputs = lhs[numbers.lhs_spec[1]], rhs[numbers.rhs_spec[1]], rhs[numbers.rhs_spec[0]]
+    if features != inputs * groups or outputs % groups:
+        raise ValueError(
+            f"lhs must have {inputs} x {groups} features, and rhs a multiple of {groups} output features, "
+            f"got {features} and {outputs}"
+        )
+
+
+def _product(lhs, rhs, strides, padding, lhs_dilation, rhs_dilation, numbers, precision, dtype, groups):
+    """The product of the kernel with patches of the input."""
     x = lhs.transpose(numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
     kernel = rhs.transpose(*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
     *window, inputs, outputs = kernel.shape
-    if x.shape[-1] != inputs * feature_group_count or outputs % feature_group_count:
-        raise ValueError(
-            f"lhs must have {inputs} x {feature_group_count} features, and rhs a multiple of {feature_group_count} "
-            f"output features, got {x.shape[-1]} and {outputs}"
-        )
-    patches = _patches(x, window, window_strides, padding, lhs_dilation or ones, rhs_dilation or ones)
-    product = {"precision": precision, "preferred_element_type": preferred_element_type}
-    if feature_group_count == 1:
+    patches = _patches(x, window, strides, padding, lhs_dilation, rhs_dilation)
+    product = {"precision": precision, "preferred_element_type": dtype}
+    if groups == 1:
         y = jnp.matmul(patches.reshape(*patches.shape[:-2], -1), kernel.reshape(-1, outputs), **product)
     else:
-        groups = patches.reshape(*patches.shape[:-1], feature_group_count, inputs)
-        kernels = kernel.reshape(prod(window), inputs, feature_group_count, -1)
-        y = jnp.einsum("...kgi,kigo->...go", groups, kernels, **product)
+        parts = patches.reshape(*patches.shape[:-1], groups, inputs)
+        kernels = kernel.reshape(prod(window), inputs, groups, -1)
+        y = jnp.einsum("...kgi,kigo->...go", parts, kernels, **product)
         y = y.reshape(*patches.shape[:-2], outputs)
     order = np.argsort([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
     return y.transpose(*order.tolist())
@@ -94,10 +121,7 @@ def convolution_by_product(
 
 def _patches(x, window, strides, padding, lhs_dilation, rhs_dilation):
     """``[batch, *space, features] -> [batch, *places, window, features]``: the content of the window at each place."""
-    reach = [(size - 1) * spacing + 1 for size, spacing in zip(window, rhs_dilation, strict=True)]
-    if isinstance(padding, str):
-        space = [(size - 1) * spacing + 1 for size, spacing in zip(x.shape[1:-1], lhs_dilation, strict=True)]
-        padding = jax.lax.padtype_to_pads(space, reach, strides, padding)
+    reach = _reach(window, rhs_dilation)
     margins = [(before, after, spacing - 1) for (before, after), spacing in zip(padding, lhs_dilation, strict=True)]
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
     space = zip(x.shape[1:-1], reach, strides, strict=True)
@@ -110,3 +134,8 @@ def _patches(x, window, strides, padding, lhs_dilation, rhs_dilation):
         end = [start + far + 1 for start, far in zip(first, last, strict=True)]
         seen.append(jax.lax.slice(x, (0, *first, 0), (x.shape[0], *end, x.shape[-1]), (1, *strides, 1)))
     return jnp.stack(seen, axis=-2)
+
+
+def _reach(sizes: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """The sizes with the gaps of a dilation."""
+    return [(size - 1) * spacing + 1 for size, spacing in zip(sizes, dilation, strict=True)]

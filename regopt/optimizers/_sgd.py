@@ -9,13 +9,13 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_range
-from regopt._core.types import Number, NumberOrSchedule
+from regopt._core.types import NumberOrSchedule, Tree
 
 
 class ScaleByLearningRateState(NamedTuple):
     """State of ``scale_by_learning_rate``."""
 
-    count: Number  # shape (), int32: updates so far
+    count: Tree  # shape (), int32: updates so far; None where no schedule asks for it
 
 
 def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:
@@ -47,10 +47,11 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 8.1.
     """
     check_range("learning_rate", learning_rate, "[0, inf)")
+    scheduled = any(map(callable, jax.tree.leaves(learning_rate)))
 
     def init(params):
         del params
-        return ScaleByLearningRateState(jnp.zeros((), jnp.int32))
+        return ScaleByLearningRateState(jnp.zeros((), jnp.int32) if scheduled else None)
 
     def update(updates, state, params=None, **extra_args):
         del extra_args
@@ -59,7 +60,7 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
         updates = trees.lift(
             lambda _, d, minus_rate: minus_rate * d, leading, updates, numbers={"learning_rate": minus_rate}
         )
-        return updates, ScaleByLearningRateState(optax.safe_increment(state.count))
+        return updates, ScaleByLearningRateState(optax.safe_increment(state.count) if scheduled else None)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

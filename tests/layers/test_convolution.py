@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from regopt.layers import convolution_by_product
+from regopt.layers._lane_convolution import lane_convolution
 
 CASES = {
     "plain": {"padding": "VALID"},
@@ -44,6 +45,59 @@ def test_it_is_the_convolution_of_xla_with_its_slopes(case):
         weights = jnp.asarray(np.random.default_rng(1).normal(size=ours.shape))
         for a, b in zip(backward(weights), their_backward(weights), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def on_a_tpu(lhs, rhs, window_strides, padding, lhs_dilation=(1, 1), rhs_dilation=(1, 1), dimension_numbers=None):
+    """What the product becomes on a TPU; it runs on a CPU too, only slowly."""
+    numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    if isinstance(padding, str):
+        spreads = (lhs, numbers.lhs_spec, lhs_dilation), (rhs, numbers.rhs_spec, rhs_dilation)
+        sizes = [
+            [(x.shape[axis] - 1) * by + 1 for axis, by in zip(spec[2:], spread, strict=True)]
+            for x, spec, spread in spreads
+        ]
+        padding = jax.lax.padtype_to_pads(*sizes, window_strides, padding)
+    return lane_convolution(lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, numbers, None, None)
+
+
+def slopes(convolution, options):
+    """``x, kernel -> the convolution, and the slopes of a loss``."""
+
+    def loss(x, kernel):
+        y = convolution(x, kernel, **options)
+        return jnp.sum(jnp.sin(y)), y
+
+    return jax.grad(loss, (0, 1), has_aux=True)
+
+
+def same_in_lanes(options, given, lift):
+    ours, theirs = (jax.jit(lift(slopes(f, options)))(*given) for f in (on_a_tpu, jax.lax.conv_general_dilated))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), ours, theirs)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES.values() if "feature_group_count" not in case])
+def test_its_form_for_a_tpu_is_the_convolution_of_xla_in_lanes(case):
+    with jax.enable_x64(True):
+        given = [jnp.stack([each, each[::-1], each + 1]) for each in arrays(case, jnp.float64)]
+        same_in_lanes({"window_strides": (1, 1)} | case, given, jax.vmap)
+
+
+@pytest.mark.parametrize(
+    "lift",
+    [
+        lambda f: jax.vmap(lambda x, kernel: f(x, kernel[0]), (1, None)),
+        lambda f: jax.vmap(lambda x, kernel: f(x[:, 0], kernel), (None, 0)),
+        lambda f: jax.vmap(lambda x, kernel: jax.vmap(f)(x[None], kernel[None]), (1, 0)),
+        lambda f: jax.vmap(lambda *given: jax.jvp(f, given, given), (1, 0)),
+        lambda f: lambda x, kernel: f(x[:, 0], kernel[0]),
+    ],
+    ids=["inputs", "kernels", "lanes of lanes", "second slopes", "no lanes"],
+)
+def test_its_form_for_a_tpu_takes_lanes_of_any_kind(lift):
+    case = CASES["same, strides"]
+    with jax.enable_x64(True):
+        x, kernel = arrays(case, jnp.float64)
+        same_in_lanes(case, (jnp.stack([x, x + 1], 1), jnp.stack([kernel, kernel[::-1]])), lift)
 
 
 @pytest.mark.parametrize("space", [(9,), (4, 5, 6)])

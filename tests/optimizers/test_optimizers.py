@@ -56,6 +56,15 @@ def test_sgd_is_algorithm_8_1():
     np.testing.assert_allclose(trajectory(regopt.sgd(DECAYING)), path, rtol=1e-13)
 
 
+def test_only_a_schedule_makes_gradient_descent_count_its_updates():
+    """A count for each lane of a sweep would be a kernel of its own."""
+    assert not jax.tree.leaves(regopt.sgd(0.1).init(jnp.ones(2)))
+    optimizer = regopt.sgd({"w": DECAYING, "b": 0.1})
+    params = {"w": jnp.ones(2), "b": jnp.ones(1)}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    assert state.count == 1
+
+
 def test_heavy_ball_is_algorithm_8_2_and_a_schedule_does_not_rescale_old_steps():
     def rule(w, g, v, t):
         v = 0.9 * (0 if v is None else v) - decaying(t) * g
