@@ -1,12 +1,14 @@
 """How many workers can one coordinator of a sweep keep busy?
 
 The coordinator is the real one: table, scheduler, places, shards. The workers are simulated: a call takes a time that
-is drawn, in a clock of its own to which the coordinator's time of a processor is added, and workers die at random and
-come back. So one machine shows what a thousand would ask of the coordinator.
+is drawn, in a clock of its own to which the coordinator's time of a processor is added, without that of the simulation,
+and workers die at random and come back. The messages of an engine are not simulated. So one machine shows what a
+thousand would ask of the coordinator.
 
     python experiments/benchmarks/coordinator.py configs/coordinator/default.toml
 """
 
+import functools
 import heapq
 import itertools
 import sys
@@ -62,6 +64,20 @@ class Config:
     seed: int = 0
 
 
+def simulated(method):
+    """Stop the clock of the coordinator while a method of the simulation computes."""
+
+    @functools.wraps(method)
+    def stopped(self, *arguments):
+        self.tick()
+        try:
+            return method(self, *arguments)
+        finally:
+            self.used = time.process_time()
+
+    return stopped
+
+
 class SimulatedWorkers:
     """An engine and its pool: leases end at drawn times of a clock that is never waited for."""
 
@@ -74,7 +90,7 @@ class SimulatedWorkers:
         self._config, self._random = config, np.random.default_rng(config.seed)
         self._quality = self._random.uniform(size=config.settings)
         self._numbers = itertools.count()
-        self._now, self._used = 0.0, time.process_time()
+        self._now, self.used, self.own = 0.0, time.process_time(), 0.0
         self._free = defaultdict(float)  # by worker: when it has done what it was given
         self._dies = {str(worker): self._lifetime() for worker in range(config.workers)}
         self._starts = defaultdict(float)  # by worker: when it is ready
@@ -102,13 +118,14 @@ class SimulatedWorkers:
     def join(self, job, like):
         """All are there."""
 
+    @simulated
     def workers(self):
         """Those that live."""
         return [worker for worker in self._dies if self._starts[worker] <= self._now]
 
+    @simulated
     def submit(self, worker, lease):
         """Draw when the lease ends, after those before it."""
-        self._tick()
         handle = next(self._numbers)
         calls = sum(its.end - its.begin for its in lease.operations if isinstance(its, Train))
         draws = np.exp(self._config.spread * self._random.standard_normal(calls))
@@ -124,10 +141,10 @@ class SimulatedWorkers:
         """Seconds of the simulated clock."""
         return self._now
 
+    @simulated
     def wait(self, handles, seconds):
         """The lease that ends first; the clock goes on to its end."""
         del seconds
-        self._tick()
         while True:
             end, handle = heapq.heappop(self._ends)
             if handle in handles:
@@ -137,6 +154,7 @@ class SimulatedWorkers:
         self._now = max(self._now, end)
         return handle
 
+    @simulated
     def result(self, handle):
         """What the workers would have said."""
         _, lease, seconds, lived = self._leases.pop(handle)
@@ -145,6 +163,7 @@ class SimulatedWorkers:
         self.busy += seconds
         return [self._answer(operation) for operation in lease.operations]
 
+    @simulated
     def drop(self, worker):
         """Another one takes its place after a while."""
         del self._dies[worker]
@@ -159,10 +178,12 @@ class SimulatedWorkers:
     def _lifetime(self):
         return float(self._random.exponential(3600 * self._config.failure_hours))
 
-    def _tick(self):
-        used = time.process_time()
-        self._now += used - self._used
-        self._used = used
+    def tick(self):
+        """Let the clock of the coordinator go on by the time of a processor that it has used."""
+        used = time.process_time() - self.used
+        self._now += used
+        self.own += used
+        self.used += used
 
     def _trained(self, course: Train):
         for number in range(course.begin, course.end):
@@ -189,7 +210,6 @@ class SimulatedWorkers:
 def run(config, key):
     """One sweep on the simulated workers."""
     workers = SimulatedWorkers(config)
-    began = time.process_time()
     result = sweep.run(
         MEAN_TASK,
         sweep.random({"rate": sweep.uniform(0.0, 1.0)}, config.settings, seed=config.seed),
@@ -199,9 +219,9 @@ def run(config, key):
         scheduler=sweep.asynchronous_halving(config.eta),
         executor=workers,
     )
-    own = time.process_time() - began
+    workers.tick()
     return {
-        "own_seconds": np.array(own),
+        "own_seconds": np.array(workers.own),
         "simulated_seconds": np.array(workers.clock()),
         "calls": np.array(workers.calls),
         "repeated": np.array(workers.repeated),

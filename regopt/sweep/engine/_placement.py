@@ -11,6 +11,7 @@ the device in it, so the table of seats says all that a lane's bits depend on. S
 device come first, device after device, then those of smaller calls.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
@@ -44,6 +45,8 @@ class Sizes:
             found.append(max(found[-1] // 4, 1))
         self.chunks = np.array(found)  # seats of a device, largest first
         self.firsts = devices * (np.cumsum(found) - found)  # the number of the first seat of each size
+        self._firsts, self._chunks = self.firsts.tolist(), found  # for single seats, which Python finds faster
+        self._first_of = dict(zip(found, self._firsts, strict=True))
 
     def device_of(self, seat: int) -> int:
         """The device of a seat."""
@@ -56,11 +59,11 @@ class Sizes:
 
     def first_of(self, chunk: int) -> int:
         """The number of the first seat in calls with so many seats of a device."""
-        return int(self.firsts[np.flatnonzero(self.chunks == chunk)[0]])
+        return self._first_of[chunk]
 
     def chunk_of(self, seats: np.ndarray) -> int:
         """The number of seats of a device in the call that has these seats."""
-        return int(self.chunks[self.of(seats[0])])
+        return self._chunks[bisect_right(self._firsts, seats[0]) - 1]
 
     def divided(self, count: int, price: float, compiled: set[int]) -> list[int]:
         """The sizes of calls, counted from the largest, in which a device trains so many lanes.
@@ -231,6 +234,11 @@ class Places:
         if name != self._last[0]:  # the same lanes come back segment after segment
             self._last = name, list(self._calls(lanes, seats))
         yield from self._last[1]
+
+    def count_calls(self, seats: np.ndarray) -> int:
+        """The number of calls that train lanes with these seats."""
+        sizes, turns = self.sizes.of(seats), _rank(seats)
+        return len(np.unique(sizes * len(seats) + turns))
 
     def _calls(self, lanes: np.ndarray, seats: np.ndarray) -> Iterator[Call]:
         sizes, turns = self.sizes.of(seats), _rank(seats)

@@ -1,13 +1,32 @@
 """The shards that should go to other workers, so that none waits for one that has more to do."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from heapq import heapify, heapreplace
+
+
+def fewest_first(workers: Iterable[str], load: Mapping[str, int]) -> Iterator[str]:
+    """The workers that take shards one after the other, each time the one that has the fewest; of equals the first.
+
+    Args:
+        workers: those that take shards, at least one.
+        load: by worker: the shards that it has.
+
+    Yields:
+        A worker, without an end.
+    """
+    queue = [(load.get(worker, 0), number, worker) for number, worker in enumerate(workers)]
+    heapify(queue)
+    while True:
+        count, number, worker = queue[0]
+        heapreplace(queue, (count + 1, number, worker))
+        yield worker
 
 
 def moves(
     workers: Collection[str],
     holder: Mapping[int, str],
-    seconds: Mapping[int, float],
+    seconds: Callable[[int], float],
     moving: Collection[int],
     worth: float,
 ) -> Iterator[tuple[int, str]]:
@@ -15,24 +34,36 @@ def moves(
 
     Args:
         workers: those that take shards.
-        holder: by shard: the worker that it is with, or goes to.
-        seconds: by shard that has work: how much of it is not begun.
+        holder: by shard that has work: the worker that it is with, or goes to.
+        seconds: how much of the work of a shard is not begun.
         moving: shards that are on their way.
         worth: seconds of work without which a shard stays.
 
     Yields:
         A shard and the worker that should take it.
     """
-    load, free = Counter(dict.fromkeys(workers, 0)), defaultdict(list)
-    for shard in sorted(seconds, key=seconds.__getitem__):
-        worker = holder[shard]
-        load[worker] += 1
-        if shard not in moving and seconds[shard] >= worth:
-            free[worker].append(shard)
+    load = Counter(dict.fromkeys(workers, 0))
+    load.update(holder.values())
+    free: dict[str, list[int]] | None = None  # found only where a worker has too many, for it asks each shard
     while load:
         most, least = max(load, key=load.__getitem__), min(load, key=load.__getitem__)
-        if load[most] - load[least] < 2 or not free[most]:
+        if load[most] - load[least] < 2:
+            return
+        free = _free(holder, seconds, moving, worth) if free is None else free
+        if not free[most]:
             return
         load[most] -= 1
         load[least] += 1
         yield free[most].pop(), least
+
+
+def _free(
+    holder: Mapping[int, str], seconds: Callable[[int], float], moving: Collection[int], worth: float
+) -> dict[str, list[int]]:
+    """By worker: the shards that may move, those with the least work first."""
+    work = {shard: seconds(shard) for shard in holder if shard not in moving}
+    found = defaultdict(list)
+    for shard in sorted(work, key=work.__getitem__):
+        if work[shard] >= worth:
+            found[holder[shard]].append(shard)
+    return found

@@ -12,6 +12,8 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import jax
+
 from regopt._core.io import JsonObject
 from regopt._core.keys import split_key
 from regopt._core.messages import brief
@@ -25,7 +27,7 @@ from regopt.sweep.executors._carried import CarriedShards
 from regopt.sweep.executors._fleet import recorded_device
 from regopt.sweep.executors._futures import Futures
 from regopt.sweep.executors._group import ShardedGroup
-from regopt.sweep.executors._messages import Facts, Job, encoded, portable
+from regopt.sweep.executors._messages import CACHE, Facts, Job, encoded, portable
 from regopt.sweep.executors._pool import Engine, Pool
 from regopt.sweep.executors._ray import Ray
 from regopt.sweep.executors._shards import Shards
@@ -127,7 +129,8 @@ def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: JsonObject
     known = config.chunk is None and recorded(stored, groups) is not None
     choices = {"config": dict(saved["config"])} if known else None
     arguments["key"] = encoded(config.key)
-    return Job(uuid.uuid4().hex, arguments, count, workers, capacities, choices)
+    cache = () if getattr(jax.config, CACHE[0]) is None else tuple((name, getattr(jax.config, name)) for name in CACHE)
+    return Job(uuid.uuid4().hex, arguments, count, workers, capacities, choices, cache)
 
 
 def _shards_for(settings: int, workers: int) -> int:

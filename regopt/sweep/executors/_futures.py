@@ -1,5 +1,6 @@
 """Any executor of ``concurrent.futures`` as the engine of a sweep: leases without a memory."""
 
+import importlib
 import time
 from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import BrokenExecutor
@@ -34,7 +35,8 @@ class Futures:
     Every lease of work carries the lanes of one call there and back and trains one segment of them, so any worker can
     take any lease, and a lease that is lost is given to another one. The workers read the data from the folder of the
     sweep. The executor must be able to send the functions of the task to its workers: loky, Dask and submitit send any
-    function, the process pool of the standard library those that are defined in a module.
+    function, the process pool of the standard library those that are defined in a module. A job of submitit that is
+    preempted or runs out of time is requeued and does its lease again.
 
     Args:
         executor: an object with ``submit(function, *arguments)``, or a function without arguments that makes one, which
@@ -107,7 +109,7 @@ class FuturesPool:
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
         """The report of a worker that is ready, or of one in its place."""
         try:
-            return self._get(self._submit(_prepare, job, self._where))
+            return self._get(self._submit(Requeued(_prepare), job, self._where))
         except LostError as error:
             if attempts == 1:
                 raise ValueError(f"no worker of the executor starts: {error}") from error
@@ -124,7 +126,7 @@ class FuturesPool:
     def submit(self, worker: str, lease: Lease) -> Hashable:
         """See ``Pool``."""
         del worker
-        return self._submit(_run, self._job, self._where, lease, self._expected, self._options.mixed)
+        return self._submit(Requeued(_run), self._job, self._where, lease, self._expected, self._options.mixed)
 
     def clock(self) -> float:
         """See ``Pool``."""
@@ -214,6 +216,28 @@ def _built(job: Job, where: Tree) -> Worker:
     if not place:
         place.append(Worker(job, jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, _File) else leaf, where)))
     return place[0]
+
+
+class Requeued:
+    """A function that submitit does again from its beginning where its job is preempted or runs out of time.
+
+    Args:
+        function: it must keep nothing between calls.
+    """
+
+    def __init__(self, function: Callable[..., object]):
+        self._function = function
+
+    def __call__(self, *arguments: object) -> object:
+        """Call the function; what submitit raises in the midst of it is no error of the task."""
+        answer = self._function(*arguments)
+        if isinstance(answer, Failure) and type(answer.error).__module__.startswith("submitit."):
+            raise answer.error
+        return answer
+
+    def checkpoint(self, *arguments: object) -> object:
+        """The same call again, as submitit asks for it when it requeues the job."""
+        return importlib.import_module("submitit.helpers").DelayedSubmission(self, *arguments)
 
 
 def _prepare(job: Job, where: Tree) -> Prepared | Failure:

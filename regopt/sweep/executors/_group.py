@@ -5,6 +5,7 @@ group in one process tells its devices.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from regopt._core.types import Tree
 from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._entries import rows_of, with_rows, zeros
 from regopt.sweep.engine._group import Group
-from regopt.sweep.engine._placement import Places, Sizes
+from regopt.sweep.engine._placement import NONE, Places, Sizes
 from regopt.sweep.engine._program import entry_of, lane_shapes
 from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared
 from regopt.sweep.executors._leases import Task
@@ -113,7 +114,12 @@ class ShardedGroup(Group):
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._training = True
         tasks = self._rounds if self._shards.keeps_lanes else self._calls
-        for task, answers in self._shards.run(tasks(lanes, segments, until, seats), halt, self._refresh):
+        held = cache(lambda: dict(self._by_shard(np.flatnonzero(self.held.places.place >= 0))))  # the same meanwhile
+
+        def refresh(shard: int) -> Task:
+            return Task(self._number, shard, Read(held().get(shard, NONE)))
+
+        for task, answers in self._shards.run(tasks(lanes, segments, until, seats), halt, refresh):
             if isinstance(task.operation, Read):
                 self._settle(task, answers)
                 continue
@@ -208,7 +214,7 @@ class ShardedGroup(Group):
         row_of[lanes] = np.arange(len(lanes))
         for shard, its in self._by_shard(lanes):
             done, own = segments[row_of[its]], seats[row_of[its]]
-            most = sum(1 for _ in self.held.places.calls(its, own))
+            most = self.held.places.count_calls(own)
             calls = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
@@ -228,18 +234,13 @@ class ShardedGroup(Group):
     def _of_all(self, shard: int, seats: np.ndarray) -> np.ndarray:
         """The seats of a call of one shard as seats of the sweep."""
         chunk = self._sizes.chunk_of(seats)
-        return seats - self._sizes.first_of(chunk) + self.held.places.sizes.first_of(chunk) + shard * chunk
+        return seats + (self.held.places.sizes.first_of(chunk) + shard * chunk - self._sizes.first_of(chunk))
 
     def _of_shard(self, shard: int, seats: np.ndarray) -> np.ndarray:
         """The inverse of ``_of_all``, for seats of any calls."""
         sizes = self.held.places.sizes
         size = sizes.of(seats)
         return seats - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
-
-    def _refresh(self, shard: int) -> Task:
-        """Read all lanes of a shard."""
-        places = self.held.places
-        return Task(self._number, shard, Read(np.flatnonzero((places.place >= 0) & (places.device == shard))))
 
     def _settle(self, task: Task, entries: Tree) -> None:
         """From here on a lost shard is restored from these entries, which are all of its lanes."""

@@ -2,43 +2,49 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from regopt.sweep.executors._messages import Operation, Write
+
+
+@dataclass
+class _Course:
+    """What a shard of a group has done since its lanes were last read."""
+
+    base: Write | None = None
+    log: list[Operation] = field(default_factory=list)
+    since: float | None = None  # when the first operation of the log was done
 
 
 class Journal:
     """The base of every shard of every group, and a log of what it has done since."""
 
     def __init__(self) -> None:
-        self._base: dict[tuple[int, int], Write] = {}
-        self._log: dict[tuple[int, int], list[Operation]] = defaultdict(list)
-        self._since: dict[tuple[int, int], float] = {}  # when the first operation of a log was done
+        self._courses: dict[int, dict[int, _Course]] = defaultdict(lambda: defaultdict(_Course))  # by shard and group
 
     def forget(self, group: int) -> None:
         """Begin a group anew: nothing of what its lanes did counts any more."""
-        for part in (self._base, self._log, self._since):
-            for key in [key for key in part if key[0] == group]:
-                del part[key]
+        for courses in self._courses.values():
+            courses.pop(group, None)
 
     def settle(self, group: int, shard: int, base: Write) -> None:
         """From here on a shard is restored from these lanes."""
-        self._base[group, shard] = base
-        self._log.pop((group, shard), None)
-        self._since.pop((group, shard), None)
+        self._courses[shard][group] = _Course(base)
 
     def note(self, group: int, shard: int, operation: Operation, now: float) -> None:
         """Note that a shard has done an operation."""
-        self._log[group, shard].append(operation)
-        self._since.setdefault((group, shard), now)
+        course = self._courses[shard][group]
+        course.log.append(operation)
+        if course.since is None:
+            course.since = now
 
     def since(self, group: int, shard: int) -> float | None:
         """When a shard did the first operation that would be repeated; None where there is none."""
-        return self._since.get((group, shard))
+        return self._courses[shard][group].since
 
     def restoring(self, shard: int) -> Iterator[tuple[int, tuple[Operation, ...]]]:
         """For each group the operations that bring a shard to where it is."""
-        for group in sorted({group for group, its in [*self._base, *self._log] if its == shard}):
-            base = self._base.get((group, shard))
-            operations = (*([] if base is None else [base]), *self._log[group, shard])
+        for group, course in sorted(self._courses[shard].items()):
+            operations = (*([] if course.base is None else [course.base]), *course.log)
             if operations:
                 yield group, operations

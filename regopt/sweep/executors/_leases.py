@@ -7,6 +7,7 @@ from typing import NamedTuple
 from regopt.sweep.executors._messages import Operation, Read, Train
 
 _SECONDS = 0.5  # that a lease should take
+_LEASES_A_SECOND = 400  # of all workers, which many workers keep to by longer leases
 
 
 class Task(NamedTuple):
@@ -41,6 +42,7 @@ class Leases:
         self._of_shard: dict[int, deque[Hashable]] = defaultdict(deque)  # in their order
         self._firsts: dict[Hashable, None] = {}  # of each shard, kept up to date: they are asked for at each answer
         self._owing: Counter[str] = Counter()  # by worker
+        self._busy = 0  # workers that owe an answer
         self._answered: dict[str, float] = {}  # by worker: its last answer, or when it began to owe one
         self._latest = float("-inf")  # when the last given out of those that have an answer was given out
         self._overtaken: dict[Hashable, float] = {}  # when it was seen that a lease given out later has an answer
@@ -56,6 +58,10 @@ class Leases:
     def of(self, shard: int) -> list[UnderWay]:
         """The leases of a shard."""
         return [self._all[handle] for handle in self._of_shard[shard]]
+
+    def count(self, shard: int) -> int:
+        """How many leases of a shard are under way."""
+        return len(self._of_shard[shard])
 
     def owed_by(self, worker: str) -> list[Hashable]:
         """The leases that a worker has to answer."""
@@ -82,6 +88,7 @@ class Leases:
         """Note that a lease is under way."""
         if not self._owing[its.worker]:
             self._answered[its.worker] = its.since  # it owed nothing until now
+            self._busy += 1
         self._all[handle] = its
         if not self._of_shard[its.shard]:
             self._firsts[handle] = None
@@ -97,6 +104,7 @@ class Leases:
             del self._firsts[handle]
             self._firsts.update(dict.fromkeys([*others][:1]))
         self._owing[done.worker] -= 1
+        self._busy -= not self._owing[done.worker]
         self._overtaken.pop(handle, None)
         return done
 
@@ -106,7 +114,8 @@ class Leases:
             calls = done.task.operation.end - done.task.operation.begin
             seconds = max(now - max(done.since, self._answered[done.worker]), 1e-6)
             self._pace[done.worker] = seconds / calls
-            self._calls[done.worker] = min(max(int(_SECONDS * calls / seconds), 1), 2 * calls)
+            wanted = max(_SECONDS, self._busy / _LEASES_A_SECOND)
+            self._calls[done.worker] = min(max(int(wanted * calls / seconds), 1), 2 * calls)
         self._answered[done.worker] = now
         self._latest = max(self._latest, done.since)
 
@@ -137,7 +146,7 @@ class Leases:
         if end >= calls.end:
             return task, None
         first, rest = calls._replace(end=end), calls._replace(begin=end)
-        return task._replace(operation=first), task._replace(operation=rest)
+        return Task(task.group, task.shard, first), Task(task.group, task.shard, rest)
 
     def is_read(self, shard: int) -> bool:
         """Whether the lanes of a shard are being read."""

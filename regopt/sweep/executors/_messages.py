@@ -17,6 +17,12 @@ from regopt.sweep.engine._form import Mapped
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.results._history import Marks
 
+CACHE = (  # options of JAX, the folder first
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+
 
 class KeyArray(NamedTuple):
     """An array of random keys on its way to another process."""
@@ -57,6 +63,7 @@ class Job(NamedTuple):
     workers: int  # that hold them at the start
     capacities: tuple[int, ...] | None  # places of a shard in each group; None for as many as are needed or fit
     choices: JsonObject | None  # chunks and mappings as another worker has chosen them; None to choose
+    cache: tuple[tuple[str, object], ...] = ()  # options of JAX: where compiled programs are kept, if anywhere
 
 
 class Facts(NamedTuple):
@@ -153,6 +160,7 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
 
 
 NEVER = np.iinfo(np.int32).max  # the segment in which a lane ends that goes on
+_NOBODY = np.zeros(0, int), np.zeros(0, int)
 
 
 class Lease(NamedTuple):
@@ -189,8 +197,10 @@ def again(operation: Operation, answer: Tree) -> Operation:
     """The operation that repeats one that was done; lanes end where they ended, also on another kind of device."""
     if not isinstance(operation, Train):
         return operation
-    over = [(done.lanes[ends(done.outcome[1])], done.segment) for done in answer]
-    lanes = np.concatenate([np.zeros(0, int), *(its for its, _ in over)]).astype(int)
+    over = [(done.lanes[ended], done.segment) for done in answer if (ended := ends(done.outcome[1])).any()]
+    if not over:
+        return operation._replace(ended=_NOBODY)
+    lanes = np.concatenate([its for its, _ in over]).astype(int)
     return operation._replace(ended=(lanes, np.repeat([when for _, when in over], [len(its) for its, _ in over])))
 
 

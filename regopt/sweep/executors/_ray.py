@@ -3,17 +3,12 @@
 import importlib
 import logging
 import math
-import signal
 import time
-import warnings
-from collections.abc import Collection, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from regopt._core.checks import check_switch
-from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
@@ -21,9 +16,9 @@ from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._ray_cluster import Actor, Starting, connect, counted, ends_of
 from regopt.sweep.executors._worker import ActingWorker
 
-Actor: TypeAlias = Any  # the handle of a ``Worker`` in another process, with ``remote`` on each method
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 60.0  # to wait for the workers of the start
 _STARTS = 3  # of the first worker, before the sweep gives up
@@ -44,14 +39,14 @@ class Ray:
             ``ray.init`` has connected to, or starts a cluster on this machine.
         workers: the number of workers, >= 1; None takes as many as the cluster has room for.
         num_cpus: CPUs of a worker, > 0.
-        num_gpus: GPUs of a worker, >= 0.
+        num_gpus: GPUs of a worker, >= 0; None gives each one where the cluster has any.
         resources: other resources of a worker, such as ``{"TPU": 4}``.
         shards: pieces that the lanes are divided into, >= 1; each is held by one worker, and they move to workers that
             join. A shard has the bits of one device: the result is that of one process with as many devices. None takes
             up to four for each worker that there is room for at the start, while each has 64 settings; a later sweep on
             the same object counts workers that were lost since.
         lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than one call,
-            and than what is done again when a worker is lost.
+            than what is done again when a worker is lost, and than the compilation of the programs.
         runtime_env: the environment of the workers, as Ray takes it.
         mixed: whether workers may have different kinds of devices of one platform, with the chunk of the first one. The
             bits then depend on which worker trains what, and the table says in a column ``device`` where a setting was
@@ -73,7 +68,7 @@ class Ray:
     address: str | None = None
     workers: int | None = None
     num_cpus: float = 1
-    num_gpus: float = 0
+    num_gpus: float | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     shards: int | None = None
     lost_after: float = 600.0
@@ -87,7 +82,8 @@ class Ray:
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), "[1, inf)")
         check_number("num_cpus", self.num_cpus, "(0, inf)")
-        check_number("num_gpus", self.num_gpus, "[0, inf)")
+        if self.num_gpus is not None:
+            check_number("num_gpus", self.num_gpus, "[0, inf)")
         check_number("lost_after", self.lost_after, "(0, inf)")
         check_switch("mixed", self.mixed)
 
@@ -109,21 +105,14 @@ class RayPool:
             raise ValueError('executor="ray" needs Ray: pip install "regopt[ray]"') from error
         self._options, self.lost_after = options, options.lost_after
         self._actors: dict[str, Actor] = {}
-        self._starting: dict[Hashable, tuple[str, Actor]] = {}  # by the handle of ``prepare``
+        self._starting: dict[Hashable, Starting] = {}  # by the handle of ``prepare``
+        self._answered: dict[Hashable, None] = {}  # handles that have an answer, which nobody has asked for
+        self._gpus: float | None = None  # of a worker, once the cluster is known
         self._count, self._looked = 0, 0.0
         self._job: Job | None = None
         self._expected: Prepared | None = None
         self._examples: Splits | None = None
         self._data: object = None  # the examples in the object store
-
-    def connect(self) -> None:
-        """Connect to the cluster, unless the process is connected."""
-        if not self._ray.is_initialized():
-            with _same_handlers(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # Ray starts its own processes by it
-                self._ray.init(
-                    address=self._options.address, log_to_driver=False, include_dashboard=False, logging_level="warning"
-                )
 
     def size(self) -> int:
         """See ``Pool``; no fewer than for earlier sweeps, whose bits a later one should have after a loss."""
@@ -131,9 +120,11 @@ class RayPool:
         return max(self._options._sizes)
 
     def _room(self) -> int:
-        self.connect()
+        connect(self._ray, self._options.address)
         options, all_of_it = self._options, self._ray.cluster_resources()
-        needs = {"CPU": options.num_cpus, "GPU": options.num_gpus, **options.resources}
+        if self._gpus is None:
+            self._gpus = min(all_of_it.get("GPU", 0), 1) if options.num_gpus is None else options.num_gpus
+        needs = {"CPU": options.num_cpus, "GPU": self._gpus, **options.resources}
         room = min(math.floor(all_of_it.get(name, 0) / need) for name, need in needs.items() if need)
         return room if options.workers is None else min(room, options.workers)
 
@@ -142,8 +133,8 @@ class RayPool:
         if self._room() < 1:
             raise ValueError(
                 f"the Ray cluster has no room for a worker with num_cpus={self._options.num_cpus:g}, "
-                f"num_gpus={self._options.num_gpus:g}, resources={dict(self._options.resources)}; "
-                f"it has {_counted(self._ray.cluster_resources())}"
+                f"num_gpus={self._gpus or 0:g}, resources={dict(self._options.resources)}; "
+                f"it has {counted(self._ray.cluster_resources())}"
             )
         self._examples, self._job = data, job
         for module in own_modules():
@@ -155,19 +146,23 @@ class RayPool:
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
         """The report of the first worker that is ready, or of one in its place."""
-        name, actor = self._starting.pop(handle := self._start(job))
-        self._actors[name] = actor
+        its = self._starting[handle := self._start(job)]
         try:
-            while not self._ray.wait([handle], timeout=_START_SECONDS)[0]:
-                _LOG.warning(
-                    "no worker of Ray is ready; the cluster has free: %s", _counted(self._ray.available_resources())
-                )
+            while not self._ray.wait([handle], timeout=min(_START_SECONDS, self.lost_after))[0]:
+                self._give_up_late()
+                if handle not in self._starting:
+                    raise LostError(self._too_late)
+                if not its.runs:
+                    free = counted(self._ray.available_resources())
+                    _LOG.warning("no worker of Ray is ready; the cluster has free: %s", free)
+            self._actors[its.name] = self._starting.pop(handle).actor
             return self._get(handle)
         except LostError as error:
-            self.drop(name)
-            if attempts == 1:
+            attempts -= its.runs or its.name in self._actors  # one that had no room so far does not count
+            self.drop(its.name)
+            if attempts == 0:
                 raise ValueError(f"no worker of Ray starts: {error}") from error
-        return self._first(job, attempts - 1)
+        return self._first(job, attempts)
 
     def join(self, job: Job, like: Prepared) -> None:
         """See ``Pool``."""
@@ -198,8 +193,19 @@ class RayPool:
 
     def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
         """See ``Pool``."""
-        ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
-        return ready[0] if ready else None
+        found = next((handle for handle in self._answered if handle in handles), None)
+        if found is None:
+            self._answered = dict.fromkeys(self._found(list(handles), seconds))
+            found = next(iter(self._answered), None)
+        self._answered.pop(found, None)
+        return found
+
+    def _found(self, handles: list[Hashable], seconds: float) -> list[Hashable]:
+        """All handles that have an answer, for Ray looks at each of them every time, or none after some seconds."""
+        ready, _ = self._ray.wait(handles, num_returns=1, timeout=seconds)
+        if ready and len(handles) > 1:
+            ready, _ = self._ray.wait(handles, num_returns=len(handles), timeout=0)
+        return ready
 
     def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """See ``Pool``."""
@@ -211,7 +217,7 @@ class RayPool:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            raise LostError(_ends_of(str(error))) from error
+            raise LostError(ends_of(str(error))) from error
 
     def drop(self, worker: str) -> None:
         """See ``Pool``."""
@@ -222,7 +228,7 @@ class RayPool:
 
     def close(self) -> None:
         """See ``Pool``."""
-        for actor in [*self._actors.values(), *(actor for _, actor in self._starting.values())]:
+        for actor in [*self._actors.values(), *(its.actor for its in self._starting.values())]:
             self._ray.kill(actor)
         self._looked = 0.0
         self._actors, self._starting, self._data = {}, {}, None
@@ -231,7 +237,7 @@ class RayPool:
         options = self._options
         remote = self._ray.remote(
             num_cpus=options.num_cpus,
-            num_gpus=options.num_gpus,
+            num_gpus=self._gpus or 0,
             resources=dict(options.resources) or None,
             runtime_env=dict(options.runtime_env) or None,
             max_restarts=0,
@@ -239,9 +245,9 @@ class RayPool:
         if self._data is None:
             self._data = self._ray.put(self._examples)
         actor = remote.remote(job, self._data)
-        handle = actor.prepare.remote()
+        process, handle = actor.__ray_ready__.remote(), actor.prepare.remote()
         self._count += 1
-        self._starting[handle] = f"{self._count}", actor
+        self._starting[handle] = Starting(f"{self._count}", actor, process, time.monotonic())
         return handle
 
     def _look(self) -> None:
@@ -258,39 +264,28 @@ class RayPool:
             return
         ready, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
         for handle in ready:
-            name, actor = self._starting.pop(handle)
+            its = self._starting.pop(handle)
             try:
                 prepared = self._get(handle)
             except LostError as error:
-                _LOG.warning("worker %s is lost while it starts: %s", name, error)
+                _LOG.warning("worker %s is lost while it starts: %s", its.name, error)
                 continue
             if isinstance(prepared, Failure):
                 raise prepared.error
-            self._actors[name] = actor
+            self._actors[its.name] = its.actor
             if self._expected is not None:
                 check_alike(self._expected.environment, prepared.environment, mixed=self._options.mixed)
+        self._give_up_late()
 
+    @property
+    def _too_late(self) -> str:
+        return f"no answer in {self.lost_after:g} s; pass a larger lost_after if its programs take longer to compile"
 
-def _counted(resources: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {count:g}" for name, count in sorted(resources.items()) if "node:" not in name) or "none"
-
-
-def _ends_of(text: str) -> str:
-    """The first and the last words of a long message, of which Ray's say the reason at the end."""
-    text = one_line(text)
-    return text if len(text) <= 240 else f"{text[:100]} ... {text[-130:]}"
-
-
-@contextmanager
-def _same_handlers() -> Iterator[None]:
-    """Keep the handlers of signals, which ``ray.init`` replaces."""
-    try:
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:
-        before = {}
-    yield
-    for number, handler in before.items():
-        try:
-            signal.signal(number, handler)
-        except (ValueError, TypeError):  # not in the main thread, or not set from Python
-            continue
+    def _give_up_late(self) -> None:
+        """Give up workers that hang while they start; the next look at the cluster finds their room."""
+        for handle, its in list(self._starting.items()):
+            if not its.runs and self._ray.wait([its.process], timeout=0)[0]:
+                its.runs, its.since = True, time.monotonic()
+            if time.monotonic() - its.since > self.lost_after:
+                _LOG.warning("worker %s is lost while it starts: %s", its.name, self._too_late)
+                self._ray.kill(self._starting.pop(handle).actor)

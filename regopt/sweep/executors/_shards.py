@@ -4,8 +4,8 @@ Every shard has a base, its lanes as they were when they were last read, and a l
 worker is lost, another one is given the base and repeats the log, which gives the same bits. Where a worker keeps
 nothing between leases, every lease carries the lanes there and back, and there is nothing to repeat.
 
-A lease is some calls of a shard in a round, so many that they take about half a second: each costs a worker a message
-there and back, and an end that is asked for waits for those that are under way.
+A lease is some calls of a shard in a round, that take about half a second, or longer with more than 200 workers: each
+costs the coordinator a message there and back, and an end that is asked for waits for those that are under way.
 """
 
 import logging
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from regopt._core.messages import one_line
 from regopt._core.types import Tree
-from regopt.sweep.executors._balance import moves
+from regopt.sweep.executors._balance import fewest_first, moves
 from regopt.sweep.executors._journal import Journal
 from regopt.sweep.executors._leases import Leases, Task, UnderWay
 from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write, again
@@ -88,16 +88,18 @@ class Shards:
 
     def _balance(self, refresh: Refresh, worth: float = 0.0) -> None:
         """Let shards go to workers that have less to do, once their lanes have been read."""
-        for shard in range(self.count):
-            if shard not in self._worker:
-                self._give(shard)
         workers = dict.fromkeys(self._staying())
-        work = {
-            shard: self._leases.seconds(self._worker[shard], queue)
+        goes_to = self._worker | self._moving
+        holder = {
+            shard: worker
             for shard, queue in self._waiting.items()
-            if (queue or self._leases.of(shard)) and self._moving.get(shard, self._worker[shard]) in workers
+            if (queue or self._leases.count(shard)) and (worker := goes_to[shard]) in workers
         }
-        for shard, worker in list(moves(workers, self._worker | self._moving, work, self._moving, worth)):
+
+        def seconds(shard: int) -> float:
+            return self._leases.seconds(self._worker[shard], self._waiting[shard])
+
+        for shard, worker in list(moves(workers, holder, seconds, self._moving, worth)):
             self._moving[shard] = worker
             self._submit(refresh(shard))
 
@@ -130,11 +132,12 @@ class Shards:
 
     def _answers(self, halt: Callable[[], bool], refresh: Refresh | None) -> Iterator[tuple[Task, Tree]]:
         """Submit what waits, and give the answers as they come."""
+        self._give_all([shard for shard in self._waiting if shard not in self._worker])
         if refresh is not None:
             self._balance(refresh)
         halted = self._submit_waiting(list(self._waiting), halt, refresh)
         while len(self._leases):
-            again = list(self._waiting)
+            again: Collection[int] = self._waiting  # the shards of which more may be submitted
             handle = self._pool.wait(self._awaited(), 1.0)
             if handle is not None:
                 try:
@@ -155,11 +158,11 @@ class Shards:
                             yield done.task, self._accept(done.task, answer)
             if self._pool.clock() - self._listened >= min(_LISTEN_SECONDS, self._pool.lost_after):
                 self._listened = self._pool.clock()
-                again = list(self._waiting) if self._look_for_silence() else again
+                again = self._waiting if self._look_for_silence() else again
             if refresh is not None and self._pool.clock() - self._balanced > _BALANCE_SECONDS and not halted:
                 self._balanced = self._pool.clock()
                 self._balance(refresh, _WORTH_SECONDS)
-            halted = halted or self._submit_waiting(again, halt, refresh)
+            halted = halted or self._submit_waiting(list(again), halt, refresh)
         self._moving.clear()
 
     def _awaited(self) -> Collection[Hashable]:
@@ -180,7 +183,7 @@ class Shards:
         """Submit what there is room for of some shards; returns whether an end was asked for."""
         for shard in shards:
             queue = self._waiting[shard]
-            if shard in self._moving and not self._leases.of(shard):
+            if shard in self._moving and not self._leases.count(shard):
                 self._move(shard)
             while queue and self._has_room(shard):
                 if halt():
@@ -196,7 +199,7 @@ class Shards:
 
     def _has_room(self, shard: int) -> bool:
         stays = shard not in self._moving and self._worker.get(shard) not in self._leaving
-        return stays and (not self._leases.of(shard) or self._leases.owed(self._worker.get(shard)) < AHEAD)
+        return stays and (not self._leases.count(shard) or self._leases.owed(self._worker.get(shard)) < AHEAD)
 
     def _is_old(self, group: int, shard: int) -> bool:
         """Whether a lost shard would repeat more than ``every`` seconds of work, and its lanes are not being read."""
@@ -209,8 +212,6 @@ class Shards:
         self._leases.begin(handle, UnderWay(task, worker, shard, self._pool.clock()))
 
     def _submit(self, task: Task) -> None:
-        if task.shard not in self._worker:
-            self._give(task.shard)
         self._begin(task, task.shard, Lease(task.group, task.shard, self._operations(task)))
 
     def _staying(self) -> list[str]:
@@ -218,12 +219,15 @@ class Shards:
         workers = self._pool.workers()
         return [worker for worker in workers if worker not in self._leaving] or workers
 
-    def _give(self, shard: int, worker: str | None = None) -> None:
-        """Let a worker, by default the one that has the fewest, bring a shard to where it is, and go on with it."""
-        workers = self._staying()
-        if worker not in workers:
-            load = Counter(self._worker.values())
-            worker = min(workers, key=load.__getitem__)
+    def _give_all(self, shards: Collection[int]) -> None:
+        """Give shards to the workers that have the fewest."""
+        if shards:
+            workers = fewest_first(self._staying(), Counter(self._worker.values()))
+            for shard, worker in zip(shards, workers, strict=False):
+                self._give(shard, worker)
+
+    def _give(self, shard: int, worker: str) -> None:
+        """Let a worker bring a shard to where it is, and go on with it."""
         self._worker[shard] = worker
         for group, operations in self._journal.restoring(shard):
             self._begin(None, shard, Lease(group, shard, operations))
@@ -231,7 +235,11 @@ class Shards:
     def _move(self, shard: int) -> None:
         """Let a shard, of which no lease is under way, go on with the worker that it is meant for."""
         self._waiting[shard].extendleft(reversed(self._returned.pop(shard, [])))  # its worker leaves at the same time
-        self._give(shard, self._moving.pop(shard))
+        worker = self._moving.pop(shard)
+        if worker in self._staying():
+            self._give(shard, worker)
+        else:
+            self._give_all([shard])
 
     def _lose(self, handle: Hashable, error: LostError) -> None:
         """Give up the worker that lost a lease."""
@@ -268,12 +276,13 @@ class Shards:
             self._leaving.discard(worker)
         for worker in workers:
             owed = [self._leases.end(handle) for handle in self._leases.owed_by(worker)]
-            for shard in self._shards_of(worker):
+            shards = self._shards_of(worker)
+            for shard in shards:
                 again = self._returned.pop(shard, [])
                 again += [each.task for each in owed if each.shard == shard and each.task is not None]
                 self._waiting[shard].extendleft(reversed(again))
                 self._moving.pop(shard, None)
-                self._give(shard)
+            self._give_all(shards)
 
     def _shards_of(self, worker: str) -> list[int]:
         return [shard for shard, its in self._worker.items() if its == worker]

@@ -26,6 +26,7 @@ from regopt.sweep.engine._prepare import prepare, recipes, share_data
 from regopt.sweep.engine._program import lane_shapes
 from regopt.sweep.engine._recipe import Constants, Held, Recipe, Shared, as_number
 from regopt.sweep.executors._messages import (
+    CACHE,
     NEVER,
     Facts,
     Failure,
@@ -60,6 +61,9 @@ class Worker:
 
     def __init__(self, job: Job, data: Splits):
         self._job = job
+        if getattr(jax.config, CACHE[0]) is None:  # a worker in place of a lost one then compiles nothing anew
+            for name, value in job.cache:
+                jax.config.update(name, value)
         self._data = jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, MappedFile) else leaf, data)
         self._groups: dict[int, list[Group]] = {}
         self._ended: dict[int, list[np.ndarray]] = {}  # of each shard, by group and lane; see ``pieces``

@@ -97,6 +97,9 @@ class Settings:
 
     def groups(self) -> Iterator[tuple[Setting, np.ndarray]]:
         """The static values of each group and the indices of its settings, in order of first appearance."""
+        if not self.static and len(self):
+            yield {}, np.arange(len(self))
+            return
         members: dict[tuple[tuple[type, object], ...], list[int]] = {}
         for index in range(len(self)):
             values = tuple(column[index] for column in self.static.values())

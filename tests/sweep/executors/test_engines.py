@@ -37,9 +37,22 @@ def test_an_engine_gives_the_bits_of_one_process(engine, tmp_path):
 
 
 @pytest.mark.long
+def test_jobs_of_submitit_that_are_requeued_change_no_bit(tmp_path):
+    pytest.importorskip("submitit")
+    assert "the same to the bit" in ran("submitit_requeue.py", tmp_path)
+
+
+@pytest.mark.long
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
     pytest.importorskip("ray")
     assert "the same to the bit" in ran("ray_kills.py", tmp_path, "20", "0", seconds=1800)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["loky", "distributed"])
+def test_twenty_kills_of_workers_that_keep_nothing_change_no_bit(engine, tmp_path):
+    pytest.importorskip(engine)
+    assert "the same to the bit" in ran("futures_kills.py", tmp_path, engine, "20", "0", seconds=1800)
 
 
 @pytest.mark.long

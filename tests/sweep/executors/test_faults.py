@@ -10,8 +10,9 @@ import pytest
 
 from regopt import sweep
 from regopt.sweep.executors._carried import CarriedShards
+from regopt.sweep.executors._futures import Requeued
 from regopt.sweep.executors._leases import Task
-from regopt.sweep.executors._messages import Read, Start, Write
+from regopt.sweep.executors._messages import Failure, Read, Start, Write
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._shards import Shards
 from regopt.testing import MEAN_DATA, MEAN_TASK
@@ -94,6 +95,21 @@ def test_an_executor_that_breaks_while_it_starts_is_made_anew_twice(kinds, tmp_p
     else:
         with pytest.raises(ValueError, match="no worker of the executor starts: BrokenExecutor: it broke"):
             run(executor=engine, out=tmp_path)
+
+
+def test_a_lease_that_submitit_interrupts_is_its_next_order(tmp_path):
+    submission = pytest.importorskip("submitit.core.utils").DelayedSubmission(Requeued(divmod), 7, 3)
+    again = submission._checkpoint_function()
+    again.dump(tmp_path / "order")
+    assert type(submission).load(tmp_path / "order").result() == (2, 1)
+
+
+def test_what_submitit_raises_is_no_error_of_the_task():
+    utils = pytest.importorskip("submitit.core.utils")
+    with pytest.raises(utils.UncompletedJobError, match="timed-out too many times"):
+        Requeued(lambda: Failure(utils.UncompletedJobError("timed-out too many times")))()
+    answer = Failure(ValueError("the task is wrong"))
+    assert Requeued(lambda: answer)() is answer
 
 
 def test_lanes_that_are_carried_are_kept_once():

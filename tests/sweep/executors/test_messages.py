@@ -2,11 +2,13 @@
 
 import pickle
 
+import jax
 import numpy as np
 import pytest
 
 from regopt.data import Splits
-from regopt.sweep.executors._messages import portable
+from regopt.sweep.executors._messages import CACHE, Job, portable
+from regopt.sweep.executors._worker import Worker
 
 NUMBERS = np.arange(40_000.0).reshape(200, 200)
 VIEWS = {
@@ -29,6 +31,17 @@ def test_views_of_mapped_files_stay_mapped(tmp_path, view, order):
     read = pickle.loads(sent).read()
     assert isinstance(read, np.memmap)
     np.testing.assert_array_equal(read, VIEWS[view](NUMBERS))
+
+
+@pytest.mark.parametrize("own", [None, "its own"])
+def test_a_worker_keeps_its_programs_where_the_coordinator_does_unless_it_has_a_folder(own):
+    before = getattr(jax.config, CACHE[0])
+    try:
+        jax.config.update(CACHE[0], own)
+        Worker(Job("token", {}, 1, 1, None, None, ((CACHE[0], "shared"),)), Splits(None, None))
+        assert getattr(jax.config, CACHE[0]) == (own or "shared")
+    finally:
+        jax.config.update(CACHE[0], before)
 
 
 def test_a_copy_in_memory_is_still_an_array_that_streams(tmp_path):

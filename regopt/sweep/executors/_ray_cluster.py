@@ -1,0 +1,57 @@
+"""What the workers of Ray need of its cluster: the connection, those that start, and its messages on one line."""
+
+import signal
+import warnings
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from regopt._core.messages import one_line
+
+Actor: TypeAlias = Any  # the handle of a ``Worker`` in another process, with ``remote`` on each method
+
+
+@dataclass
+class Starting:
+    """A worker that starts."""
+
+    name: str
+    actor: Actor
+    process: Hashable  # has an answer once its process runs, which may have to wait for room in the cluster
+    since: float  # when it was asked for, or when its process was first seen to run
+    runs: bool = False
+
+
+def connect(ray: Any, address: str | None) -> None:
+    """Connect to a cluster by the module of Ray, unless the process is connected."""
+    if not ray.is_initialized():
+        with _same_handlers(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # Ray starts its own processes by it
+            ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="warning")
+
+
+def counted(resources: Mapping[str, float]) -> str:
+    """The resources of a cluster in words."""
+    return ", ".join(f"{name} {count:g}" for name, count in sorted(resources.items()) if "node:" not in name) or "none"
+
+
+def ends_of(text: str) -> str:
+    """The first and the last words of a long message, of which Ray's say the reason at the end."""
+    text = one_line(text)
+    return text if len(text) <= 240 else f"{text[:100]} ... {text[-130:]}"
+
+
+@contextmanager
+def _same_handlers() -> Iterator[None]:
+    """Keep the handlers of signals, which ``ray.init`` replaces."""
+    try:
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:
+        before = {}
+    yield
+    for number, handler in before.items():
+        try:
+            signal.signal(number, handler)
+        except (ValueError, TypeError):  # not in the main thread, or not set from Python
+            continue

@@ -1,0 +1,137 @@
+"""The workers of Ray that hang while they start, and answers that are found together, on a Ray that is made up."""
+
+import itertools
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from regopt import sweep
+from regopt._core.io import environment
+from regopt.data import Splits
+from regopt.sweep.executors._messages import Job, Prepared
+from regopt.sweep.executors._ray import RayPool
+
+pytest.importorskip("ray")
+JOB = Job("token", {}, 1, 1, None, None)
+
+
+class MadeUpRay:
+    """A cluster with room for some workers, of which those with these numbers never answer.
+
+    Args:
+        room: for how many workers there is room.
+        hang: the numbers of workers, counted from 0, that run and never are ready.
+        pending: the numbers of workers whose process never runs.
+    """
+
+    exceptions = SimpleNamespace(RayTaskError=KeyError, RayError=OSError)
+    cloudpickle = SimpleNamespace(register_pickle_by_value=lambda module: None)
+
+    def __init__(self, room, hang=(), pending=()):
+        self.room, self.gpus, self.killed, self.waits = room, 0, [], 0
+        self.asked = {}  # the resources of the last worker
+        self._silent = {(what, number) for what in ("prepare", "process") for number in pending}
+        self._silent |= {("prepare", number) for number in hang}
+        self._numbers = itertools.count()
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return {"CPU": self.room, "GPU": self.gpus}
+
+    available_resources = cluster_resources
+
+    def remote(self, **options):
+        self.asked = options
+        return lambda kind: SimpleNamespace(remote=self._actor)
+
+    def _actor(self, job, data):
+        number = next(self._numbers)
+        process, prepare = (SimpleNamespace(remote=lambda name=name: (name, number)) for name in ("process", "prepare"))
+        return SimpleNamespace(number=number, prepare=prepare, __ray_ready__=process)
+
+    def put(self, data):
+        return data
+
+    def wait(self, handles, num_returns=1, timeout=None):
+        self.waits += 1
+        ready = [handle for handle in handles if handle not in self._silent][:num_returns]
+        return ready, [handle for handle in handles if handle not in ready]
+
+    def get(self, handle):
+        return Prepared(environment(), [])
+
+    def kill(self, actor):
+        self.killed.append(actor.number)
+
+
+def pool(ray, lost_after):
+    """The workers of that Ray, given up at once or never."""
+    made = RayPool(sweep.Ray(lost_after=lost_after))
+    made._ray = ray
+    return made
+
+
+def test_a_worker_that_hangs_at_its_start_is_given_up_and_started_anew(caplog):
+    ray = MadeUpRay(2, hang=[1])
+    workers = pool(ray, 1e-9)
+    prepared = workers.open(JOB, Splits(None, None))
+    with caplog.at_level(logging.WARNING):
+        workers.join(JOB, prepared)
+    assert (workers.workers(), ray.killed) == (["1"], [1])
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("worker 2 is lost while it starts: no answer in 1e-09 s; pass a larger lost_after")
+    workers._looked = -1e9
+    assert workers.workers() == ["1", "3"]
+
+
+def test_a_worker_that_is_in_time_is_not_given_up():
+    ray = MadeUpRay(2, hang=[1])
+    workers = pool(ray, 1e9)
+    workers.join(JOB, workers.open(JOB, Splits(None, None)))
+    assert (workers.workers(), ray.killed) == (["1"], [])
+
+
+@pytest.mark.parametrize("hang", [1, 2, 3])
+def test_a_first_worker_that_hangs_is_started_three_times(hang):
+    ray = MadeUpRay(1, hang=range(hang))
+    workers = pool(ray, 1e-9)
+    if hang == 3:
+        with pytest.raises(ValueError, match="no worker of Ray starts: no answer in 1e-09 s"):
+            workers.open(JOB, Splits(None, None))
+    else:
+        workers.open(JOB, Splits(None, None))
+        assert workers.workers() == [f"{hang + 1}"]
+    assert ray.killed == list(range(hang))
+
+
+def test_a_first_worker_that_waits_for_room_goes_on_waiting():
+    ray = MadeUpRay(1, pending=range(9))
+    workers = pool(ray, 1e-9)
+    workers.open(JOB, Splits(None, None))
+    assert (workers.workers(), ray.killed) == (["10"], list(range(9)))
+
+
+@pytest.mark.parametrize(("there", "asked", "given"), [(0, None, 0), (2, None, 1), (2, 0, 0), (2, 0.5, 0.5)])
+def test_a_worker_has_a_gpu_where_there_are_any(there, asked, given):
+    ray = MadeUpRay(8)
+    ray.gpus = there
+    workers = RayPool(sweep.Ray(num_gpus=asked))
+    workers._ray = ray
+    assert workers.size() == (min(8, int(there / given)) if given else 8)
+    workers.open(JOB, Splits(None, None))
+    assert ray.asked["num_gpus"] == given
+
+
+def test_answers_that_came_together_are_looked_for_once():
+    ray = MadeUpRay(1)
+    workers = pool(ray, 1.0)
+    handles = {("run", number): None for number in range(100)}
+    for _ in range(100):
+        del handles[workers.wait(handles.keys(), 1.0)]
+    assert not handles
+    assert ray.waits == 2
+    ray._silent.add(("run", 0))
+    assert workers.wait([("run", 0)], 0.0) is None
