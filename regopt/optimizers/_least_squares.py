@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regopt._core.numerics import check_number, like, safe_divide
+from regopt._core.numerics import at_count, check_number, check_schedulable, like, safe_divide
 from regopt._core.scheduled import takes_schedules
 from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber
 from regopt.optimizers._flat import Link, on_vector
@@ -71,23 +71,26 @@ class LevenbergMarquardtState(NamedTuple):
     """State of ``levenberg_marquardt``; its numbers have shape () and are at least float32."""
 
     count: Number  # shape (), int32: updates so far
-    damping: jax.Array  # mu of the next step, absolute; 0 before the first step
+    damping: jax.Array  # mu of the next step, absolute; 0 where the argument says it, as before the first step
     growth: jax.Array  # nu, the factor of mu at the next rejection
     gain_ratio: jax.Array  # decrease of F over that of its model in the last step; 0 if neither decreased
 
 
-def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationExtraArgs:
+def levenberg_marquardt(damping: ScheduledNumber = 1e-3) -> optax.GradientTransformationExtraArgs:
     """The Levenberg-Marquardt method, ``h = -(J'J + mu I)^-1 J'r``, with Nielsen's rule for mu.
 
     Let ``F = |r|^2 / 2`` and let the gain ratio be ``rho = (F(w) - F(w + h)) / (h'(mu h - J'r) / 2)``. Where rho > 0
     the step is taken, ``mu <- mu max(1/3, 1 - (2 rho - 1)^3)`` and ``nu <- 2``. Elsewhere the update is 0,
     ``mu <- nu mu`` and ``nu <- 2 nu``. So F never increases. At the start ``mu = damping * max(diag(J'J))``.
 
+    A schedule takes the place of the rule for mu after a step that is taken: then ``mu = damping_t * max(diag(J'J))``
+    with the damping at the number of calls. After a step that is not taken mu grows by the rule.
+
     Call ``update(grads, state, params, residual_fn=...)`` as for ``gauss_newton``; each call is one trial step.
 
     Args:
         damping: initial damping relative to the largest diagonal entry of J'J, > 0, dimensionless, from 1e-6 near a
-            solution to 1 far from it; may be traced.
+            solution to 1 far from it; may be traced. A schedule gives the damping of every step.
 
     Returns:
         The optimizer.
@@ -115,7 +118,8 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
 
         Nielsen, H. B. (1999). Damping parameter in Marquardt's method. Technical University of Denmark.
     """
-    check_number("damping", damping, "(0, inf)")
+    check_schedulable("damping", damping, "(0, inf)")
+    scheduled = callable(damping)
 
     def init(x):
         zero = jnp.zeros((), x.dtype)
@@ -126,14 +130,15 @@ def levenberg_marquardt(damping: Number = 1e-3) -> optax.GradientTransformationE
         residual, jacobian = residual_fn(x), jax.jacobian(residual_fn)(x)
         square, slope = jacobian.T @ jacobian, jacobian.T @ residual
         largest = jnp.max(jnp.diagonal(square))
-        mu = jnp.where(state.count == 0, like(damping, x) * largest, state.damping)
+        mu = jnp.where(state.damping == 0, like(at_count(damping, state.count), x) * largest, state.damping)
         # outside of these bounds mu has no effect to rounding; without them it may reach 0, where it stays, or infinity
         eps = jnp.finfo(x.dtype).eps
         mu = jnp.clip(mu, eps * largest, largest / eps)
         step = -solve_symmetric(square, slope, mu, False)[0]
         ratio = _gain_ratio(residual, residual_fn(x + step), step, slope, mu)
         accepted, gain = ratio > 0, jnp.clip(2 * ratio - 1, -1, 1)
-        after = mu * jnp.where(accepted, jnp.maximum(1 / 3, 1 - gain**3), state.growth)
+        factor = 0 if scheduled else jnp.maximum(1 / 3, 1 - gain**3)
+        after = mu * jnp.where(accepted, factor, state.growth)
         growth = jnp.where(accepted, 2, jnp.minimum(2 * state.growth, 1 / eps))
         state = LevenbergMarquardtState(optax.safe_increment(state.count), after, growth, ratio)
         return jnp.where(accepted, step, 0), state

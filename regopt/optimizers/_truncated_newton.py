@@ -10,7 +10,7 @@ import optax
 from regopt._core.checks import check_count
 from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_norm, safe_sqrt
 from regopt._core.scheduled import takes_schedules
-from regopt._core.types import Number, ScheduledNumber
+from regopt._core.types import ScheduledNumber
 from regopt.curvature import hessian_product
 from regopt.optimizers._flat import Link, descending, on_vector
 from regopt.optimizers._linesearch import LineSearch, line_search
@@ -25,7 +25,7 @@ class NewtonCGState(NamedTuple):
 
 @takes_schedules()
 def newton_cg(
-    max_iterations: Number = 100, forcing: ScheduledNumber = 0.5, *, linesearch: LineSearch = "zoom"
+    max_iterations: ScheduledNumber = 100, forcing: ScheduledNumber = 0.5, *, linesearch: LineSearch = "zoom"
 ) -> optax.GradientTransformationExtraArgs:
     """Truncated Newton: ``H d = -g`` solved to ``|H d + g| <= min(forcing, sqrt|g|) |g|`` by conjugate gradients.
 
@@ -36,7 +36,7 @@ def newton_cg(
     Call ``update(grads, state, params, value_fn=...)``, as for ``newton``.
 
     Args:
-        max_iterations: largest number of Hessian-vector products in an update, >= 1; may be traced.
+        max_iterations: largest number of Hessian-vector products in an update, >= 1; may be traced or scheduled.
         forcing: largest residual of the linear system relative to the gradient, in [0, 1), dimensionless; may be
             traced or scheduled.
         linesearch: ``"zoom"`` (strong Wolfe conditions with ``c2 = 0.9``), ``"backtracking"``,

@@ -252,11 +252,12 @@ def _strength(number: Number, library: Library, examples: Number | None, penalty
     if factor is None:
         raise ValueError(f"the library {library!r} has no {penalty} penalty")
     check_number("number", number, "(0, inf)" if convention.inverse else "[0, inf)")
+    if examples is not None:
+        check_number("examples", examples, "[1, inf)")
     if not convention.by_examples:
         return factor * as_float(number)
     if examples is None:
         raise ValueError(f"the library {library!r} needs the number of examples")
-    check_number("examples", examples, "[1, inf)")
     if convention.inverse:
         return factor / (as_float(number) * as_float(examples))
     return factor * as_float(number) / as_float(examples)

@@ -6,12 +6,21 @@ at least float32. These wrappers belong outermost, around everything that moves 
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float, check_number, one_minus, one_minus_power
+from regopt._core.numerics import (
+    as_float,
+    at_count,
+    check_number,
+    check_schedulable,
+    one_minus,
+    one_minus_power,
+    safe_divide,
+)
 from regopt._core.protocols import unshifted
 from regopt._core.scheduled import takes_schedules
 from regopt._core.types import Number, ScheduledNumber, Tree
@@ -23,6 +32,7 @@ class AverageParamsState(NamedTuple):
     inner: Tree  # state of the wrapped optimizer
     count: Number  # shape (), int32: updates so far
     mean: Tree  # shapes of the parameters, at least float32
+    total: jax.Array  # shape (), default float dtype: the sum of the weights of all iterates, before the correction
 
     def final_params(self, params: Tree) -> Tree:
         """The average, in the dtypes of ``params``."""
@@ -30,20 +40,23 @@ class AverageParamsState(NamedTuple):
 
 
 def average_params(
-    optimizer: optax.GradientTransformation, decay: Number | None = None
+    optimizer: optax.GradientTransformation, decay: ScheduledNumber | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """A running average of the optimizer's iterates beside it, ``a_t = a_{t-1} + c_t (w_t - a_{t-1})``.
 
     * Without ``decay``: ``c_t = 1 / t``, the mean of all iterates after the start (Polyak-Ruppert).
     * With ``decay``: ``c_t = (1 - decay) / (1 - decay**t)``, the exponential moving average with bias correction,
       ``sum_i decay**(t-i) w_i / sum_i decay**(t-i)``.
+    * With a schedule: ``c_t = (1 - decay_t) / s_t`` with ``s_t = decay_t s_{t-1} + 1 - decay_t`` and ``s_0 = 0``, the
+      same for a decay that changes: the weights of all iterates sum to 1.
 
     The initial parameters have no weight. The updates are those of the optimizer. Where the parameters are a point
     beside the iterate, as for ``nesterov`` and ``sam``, the average is that of the iterates.
 
     Args:
         optimizer: any optax or regopt transformation.
-        decay: decay rate of the average, in [0, 1), dimensionless; may be traced. None gives all iterates equal weight.
+        decay: decay rate of the average, in [0, 1), dimensionless; may be traced or scheduled, by the number of updates
+            so far. None gives all iterates equal weight.
 
     Returns:
         The optimizer; its ``update`` requires ``params``. ``regopt.final_params`` returns the average.
@@ -71,22 +84,35 @@ def average_params(
     """
     check_optimizer("optimizer", optimizer)
     if decay is not None:
-        check_number("decay", decay, "[0, 1)")
+        check_schedulable("decay", decay, "[0, 1)")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params):
-        return AverageParamsState(optimizer.init(params), jnp.zeros((), jnp.int32), trees.copy_wide(params))
+        count = jnp.zeros((), jnp.int32)
+        return AverageParamsState(optimizer.init(params), count, trees.copy_wide(params), as_float(0))
 
     def update(updates, state, params=None, **extra_args):
         moves, inner = optimizer.update(updates, state.inner, params, **extra_args)
         moved = applied("average_params", params, moves)
         model = unshifted(moved, inner)
-        t = optax.safe_increment(state.count)
-        weight = 1 / as_float(t) if decay is None else as_float(one_minus(decay)) / one_minus_power(decay, t)
+        count = optax.safe_increment(state.count)
+        own, total = _weights(decay, state)
+        weight = safe_divide(own, total)
         mean = trees.lift(lambda a, w, c: a + c * (w - a), state.mean, model, numbers=(weight,))
-        return moves, AverageParamsState(trees.cast_like(inner, state.inner), t, mean)
+        return moves, AverageParamsState(trees.cast_like(inner, state.inner), count, mean, total)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _weights(decay: ScheduledNumber | None, state: AverageParamsState) -> tuple[jax.Array, jax.Array]:
+    """The weight of the next iterate, and the sum of the weights with it."""
+    after = optax.safe_increment(state.count)
+    if decay is None:
+        return as_float(1), as_float(after)
+    own = as_float(one_minus(at_count(decay, state.count)))
+    if callable(decay):
+        return own, state.total + own * (1 - state.total)
+    return own, one_minus_power(decay, after)
 
 
 class LookaheadState(NamedTuple):
@@ -103,7 +129,7 @@ class LookaheadState(NamedTuple):
 
 @takes_schedules()
 def lookahead(
-    optimizer: optax.GradientTransformation, sync_period: Number = 5, slow_step_size: ScheduledNumber = 0.5
+    optimizer: optax.GradientTransformation, sync_period: ScheduledNumber = 5, slow_step_size: ScheduledNumber = 0.5
 ) -> optax.GradientTransformationExtraArgs:
     """``sync_period`` steps of the optimizer, then ``s <- s + slow_step_size (w - s)`` and ``w <- s``.
 
@@ -113,7 +139,8 @@ def lookahead(
 
     Args:
         optimizer: any optax or regopt transformation, for the fast weights.
-        sync_period: steps between synchronisations, >= 1; may be traced.
+        sync_period: steps between synchronisations, >= 1; may be traced or scheduled, by the number of calls. The slow
+            weights move as soon as at least this many steps are taken.
         slow_step_size: step of the slow weights, in [0, 1], dimensionless; may be traced or scheduled, by the number of
             calls.
 

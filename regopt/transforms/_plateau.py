@@ -10,7 +10,8 @@ from regopt._core import trees
 from regopt._core.checks import check_count
 from regopt._core.metrics import as_loss, check_mode
 from regopt._core.numerics import as_float, check_number
-from regopt._core.types import Mode, Number
+from regopt._core.scheduled import takes_schedules
+from regopt._core.types import Mode, ScheduledNumber
 
 
 class ReduceOnPlateauState(NamedTuple):
@@ -24,14 +25,15 @@ class ReduceOnPlateauState(NamedTuple):
     total: jax.Array  # shape (), default float dtype: their sum
 
 
+@takes_schedules()
 def reduce_on_plateau(
-    factor: Number = 0.1,
-    patience: Number = 10,
-    rtol: Number = 1e-4,
-    atol: Number = 0.0,
-    cooldown: Number = 0,
-    accumulation_size: Number = 1,
-    min_scale: Number = 0.0,
+    factor: ScheduledNumber = 0.1,
+    patience: ScheduledNumber = 10,
+    rtol: ScheduledNumber = 1e-4,
+    atol: ScheduledNumber = 0.0,
+    cooldown: ScheduledNumber = 0,
+    accumulation_size: ScheduledNumber = 1,
+    min_scale: ScheduledNumber = 0.0,
     *,
     mode: Mode = "min",
 ) -> optax.GradientTransformationExtraArgs:
@@ -42,16 +44,18 @@ def reduce_on_plateau(
     count as bad, but they still update the best value. Chain this behind an optimizer and pass the metric to the
     update: ``update(grads, state, params, value=loss)``.
 
+    Each number may be traced, or a schedule of the number of calls: then a call goes by the values at its count.
+
     A patience of p in PyTorch is p + 1 here: PyTorch reduces the rate at the evaluation after p bad ones.
 
     Args:
-        factor: factor of the scale at a fall, in (0, 1], dimensionless; may be traced.
-        patience: consecutive bad evaluations before a fall, >= 1; may be traced.
-        rtol: required improvement relative to the best value, in [0, 1], dimensionless; may be traced.
-        atol: required improvement, >= 0, in units of the metric; may be traced.
-        cooldown: evaluations after a fall that do not count as bad, >= 0; may be traced.
-        accumulation_size: values in an evaluation, >= 1; may be traced.
-        min_scale: lower bound of the scale, in [0, 1], dimensionless; may be traced.
+        factor: factor of the scale at a fall, in (0, 1], dimensionless.
+        patience: consecutive bad evaluations before a fall, >= 1.
+        rtol: required improvement relative to the best value, in [0, 1], dimensionless.
+        atol: required improvement, >= 0, in units of the metric.
+        cooldown: evaluations after a fall that do not count as bad, >= 0.
+        accumulation_size: values in an evaluation, >= 1.
+        min_scale: lower bound of the scale, in [0, 1], dimensionless.
         mode: whether a smaller ("min") or a larger ("max") value is better; static.
 
     Returns:

@@ -155,6 +155,7 @@ def test_decay_beside_the_gradient():
         (lambda: penalties.kl_sparsity(jnp.ones((2, 2)), 1.0), r"target must lie in \(0, 1\), got 1.0"),
         (lambda: penalties.activity_l1(1.0), r"activations must be of shape \[examples, ...\]"),
         (lambda: penalties.l2_strength(1.0, "sklearn.Ridge"), "library 'sklearn.Ridge' needs the number of examples"),
+        (lambda: penalties.l2_strength(1.0, examples="ten"), r"examples must be a number in \[1, inf\), got 'ten'"),
         (lambda: penalties.l1_strength(1.0, "sklearn.Ridge", examples=3), "'sklearn.Ridge' has no l1 penalty"),
         (lambda: penalties.l2_number(1.0, "sklearn.Lasso"), "'sklearn.Lasso' has no l2 penalty"),
         (lambda: penalties.l2_strength(1.0, "C"), "library must be one of 'regopt', 'glmnet', .*got 'C'"),

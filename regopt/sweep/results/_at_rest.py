@@ -19,6 +19,8 @@ from regopt.sweep import checkpoint
 Key = tuple[str, str | int]  # "field" of a class, "key" of a dict, "index" of a sequence
 KeyPath = tuple[Key, ...]
 
+TABLE_OF_ANOTHER = "{} has the table of another sweep: run its own again, which writes it anew"
+
 
 class Record(dict[str, Tree]):
     """The fields of a state whose class is not known here, as a dict and as attributes.
@@ -138,7 +140,7 @@ class StatesInFolder(StatesAtRest):
             )
         if not all(_agree(leaves.get(f"history.curves.{name}"), curve) for name, curve in self._curves.items()):
             self._groups = []
-            raise ValueError(f"{self._folder} has the table of another sweep: run its own again, which writes it anew")
+            raise ValueError(TABLE_OF_ANOTHER.format(self._folder))
         self._saved_step = saved
 
 

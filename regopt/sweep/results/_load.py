@@ -15,7 +15,7 @@ from regopt._core.messages import one_line
 from regopt._core.types import Tree
 from regopt.sweep import checkpoint
 from regopt.sweep.results import _io
-from regopt.sweep.results._at_rest import StatesInFolder
+from regopt.sweep.results._at_rest import TABLE_OF_ANOTHER, StatesInFolder
 from regopt.sweep.results._history import SEATS, History
 from regopt.sweep.results._result import Result
 from regopt.sweep.space import Settings
@@ -63,7 +63,7 @@ def load(folder: str | Path) -> Result:
 
     Raises:
         FileNotFoundError: nothing was saved in the folder.
-        ValueError: the saved files are damaged, or of another version.
+        ValueError: the saved files are damaged or of another version, or the states beside them are of other settings.
 
     Example:
         >>> import tempfile
@@ -104,6 +104,8 @@ def load(folder: str | Path) -> Result:
         ) from error
 
     identity = _identity(folder)
+    if not _has_columns(identity.get("settings", {}), history.settings):
+        raise ValueError(TABLE_OF_ANOTHER.format(folder))
     config = identity.get("config", {}) | about["config"]
     packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
     found = Result(history=history, config=config, versions=packages, states=NoStates(folder), **facts)
@@ -111,6 +113,19 @@ def load(folder: str | Path) -> Result:
         return found
     states = StatesInFolder(Path(folder), about["states"], found.kept_step, history.curves, keeps_best=found.keeps_best)
     return dataclasses.replace(found, states=states)
+
+
+def _has_columns(digested: Mapping[str, JsonObject], settings: Settings) -> bool:
+    """Whether columns of as many settings are those of which the identity of the states has a digest.
+
+    A sweep that is being extended may have a table of more settings than its states, or of fewer.
+    """
+    columns = {name: np.asarray(column) for name, column in settings.numbers.items()}
+    known = {name: digested.get(name, {}) for name in columns}
+    return all(
+        known[name].get("kind") != f"{column.dtype}{list(column.shape)}" or known[name].get("sha256") == digest(column)
+        for name, column in columns.items()
+    )
 
 
 def _check_sizes(file: IO[bytes]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from regopt import sweep
+from regopt.experiment import main
 from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.local_pool import LocalEngine
 from support.small_sweep import DATA, SCHEDULE, TASK
@@ -123,6 +124,18 @@ def test_the_table_of_another_sweep_is_refused(tmp_path):
     shutil.copy(tmp_path / "other" / "sweep.npz", tmp_path / "one" / "sweep.npz")
     with pytest.raises(ValueError, match="one has the table of another sweep: run its own again"):
         sweep.load(tmp_path / "one").state(0)
+
+
+def test_the_table_of_other_settings_is_not_even_read(tmp_path, capsys):
+    for name, rates in (("one", [0.1, 0.5]), ("other", [0.1, 0.4])):
+        settings = sweep.from_columns({"rate": rates})
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=2, eval_every=2, out=tmp_path / name)
+    assert sweep.load(tmp_path / "one").best().setting == {"rate": 0.5}
+    shutil.copy(tmp_path / "other" / "sweep.npz", tmp_path / "one" / "sweep.npz")
+    with pytest.raises(ValueError, match="one has the table of another sweep: run its own again"):
+        sweep.load(tmp_path / "one")
+    assert main(["sweep", "show", str(tmp_path / "one")]) == 2
+    assert "has the table of another sweep" in capsys.readouterr().err
 
 
 def test_a_damaged_state_is_said_in_one_line(tmp_path):
