@@ -33,7 +33,7 @@ PRINTED = {"tree": (0.0255, 0.0003, 0.0152, 0.0098), "bagging": (0.0196, 0.0004,
 PARTS = ("error", "squared bias", "variance", "noise")
 METHODS = ("one network", "snapshots", "dropout's masks", "bagging", "other starts")
 MEMBERS = (1, 2, 4, 8, 16, 32)
-SIZES = (1, 2, 3, 5, 10, 20, 50, 100, 200)
+SIZES = (1, 2, 5, 10, 50, 200)
 CORRELATIONS = (0.0, 0.3, 0.7, 1.0)
 
 
@@ -132,22 +132,36 @@ def _networks(config, key):
     x, y = (jnp.asarray(each) for each in data.train)
     test_x, test_y = (jnp.asarray(each) for each in data.test)
 
+    @jax.vmap  # not under jit: in one program XLA compiles random numbers again for each of their uses
+    def draw(key):
+        row_key, key = jax.random.split(key)
+        return jax.random.permutation(row_key, len(x))[: config.examples], _draws(config, key)
+
     @jax.jit
     @jax.vmap
-    def repeat(key):
-        row_key, key = jax.random.split(key)
-        rows = jax.random.permutation(row_key, len(x))[: config.examples]
-        return _methods(config, key, x[rows], y[rows], test_x, test_y)
+    def errors(drawn):
+        rows, draws = drawn
+        return _methods(config, draws, x[rows], y[rows], test_x, test_y)
 
-    return {"network_errors": np.asarray(repeat(jax.random.split(key, config.repeats)), float)}
+    drawn = draw(jax.random.split(key, config.repeats))
+    return {"network_errors": np.asarray(errors(drawn), float)}
 
 
-def _methods(config, key, x, y, test_x, test_y):
-    steps = config.members * config.cycle
+def _draws(config, key):
+    """Keys ``[2 + members]`` of dropout, of the single network and of the others, their starts, and weights of bags."""
     start_key, bag_key, mask_key, test_key, own_key = jax.random.split(key, 5)
+    keys = jnp.concatenate([mask_key[None], start_key[None], jax.random.split(own_key, config.members)])
+    starts = jax.vmap(lambda key: _start(config, jax.random.fold_in(key, config.members * config.cycle)))(keys)
+    bags = bootstrap(bag_key, config.members, config.examples)
+    counts = jax.vmap(lambda row: jnp.zeros(config.examples).at[row].add(1 / config.examples))(bags)
+    return keys, starts, counts, test_key
+
+
+def _methods(config, draws, x, y, test_x, test_y):
+    keys, starts, counts, test_key = draws
     even = jnp.full(len(x), 1 / len(x))
 
-    def train(key, schedule, weights, rate=0.0):
+    def train(place, schedule, weights, rate=0.0):
         """The parameters at the end of each cycle."""
         optimizer = regopt.heavy_ball(schedule, 0.9)
 
@@ -155,16 +169,15 @@ def _methods(config, key, x, y, test_x, test_y):
             params, state = carry
 
             def loss(params):
-                log_p = jax.nn.log_softmax(_logits(params, x, rate, jax.random.fold_in(key, count)))
+                log_p = jax.nn.log_softmax(_logits(params, x, rate, jax.random.fold_in(keys[place], count)))
                 return -jnp.sum(weights * jnp.take_along_axis(log_p, y[:, None], axis=1)[:, 0])
 
             updates, state = optimizer.update(jax.grad(loss)(params), state, params)
             return jax.tree.map(jnp.add, params, updates), state
 
-        params = _start(config, jax.random.fold_in(key, steps))
-        return ensembles.snapshots(step, (params, optimizer.init(params)), cycle=config.cycle, members=config.members)[
-            0
-        ]
+        start = jax.tree.map(lambda leaf: leaf[place], starts)
+        ends, _ = ensembles.snapshots(step, (start, optimizer.init(start)), cycle=config.cycle, members=config.members)
+        return ends
 
     def probabilities(params):
         return jax.nn.softmax(_logits(params, test_x))
@@ -175,18 +188,16 @@ def _methods(config, key, x, y, test_x, test_y):
     def last(params):
         return jax.tree.map(lambda leaf: leaf[-1], params)
 
-    one_cycle = regopt.schedules.cosine(0.2, steps)
-    cycles = train(start_key, ensembles.snapshot_schedule(0.2, config.cycle), even)
-    dropped = last(train(mask_key, one_cycle, even, config.rate))
+    one_cycle = regopt.schedules.cosine(0.2, config.members * config.cycle)
+    cycles = train(1, ensembles.snapshot_schedule(0.2, config.cycle), even)
+    dropped = last(train(0, one_cycle, even, config.rate))
     masks, _ = noise.monte_carlo(
         lambda key: jax.nn.softmax(_logits(dropped, test_x, config.rate, key)), test_key, samples=20
     )
-    counts = jax.vmap(lambda row: jnp.zeros(len(x)).at[row].add(1 / len(x)))(bootstrap(bag_key, config.members, len(x)))
-    keys = jax.random.split(own_key, config.members)
-    # one program for all that differ in a key and in weights
-    starts = jnp.concatenate([start_key[None], keys, keys])
+    # one program for all that differ in a start and in weights
+    places = np.r_[1, np.tile(np.arange(2, config.members + 2), 2)]
     weights = jnp.concatenate([even[None], counts, jnp.tile(even, (config.members, 1))])
-    ends = jax.vmap(lambda key, weights: probabilities(last(train(key, one_cycle, weights))))(starts, weights)
+    ends = jax.vmap(lambda place, weights: probabilities(last(train(place, one_cycle, weights))))(places, weights)
     single, bags, others = ends[0], ends[1 : config.members + 1], ends[config.members + 1 :]
     mean = ensembles.arithmetic_mean
     found = (single, mean(jax.vmap(probabilities)(cycles)), masks, mean(bags), mean(others))

@@ -78,12 +78,14 @@ def run(config, key):
 def _trainings(config, key, *, normalised):
     x, y = (jnp.asarray(each) for each in digits().train)
     test = tuple(jnp.asarray(each) for each in digits().test)
-    structure = nnx.split(Network(normalised=normalised, rngs=nnx.Rngs(0)), nnx.Param, ...)[0]
+    keys = [jax.random.split(each) for each in jax.random.split(key, config.seeds)]
+    networks = [Network(normalised=normalised, rngs=nnx.Rngs(start_key)) for start_key, _ in keys]
+    structure = nnx.split(networks[0], nnx.Param, ...)[0]
+    starts = jax.tree.map(lambda *each: jnp.stack(each), *[nnx.split(each, nnx.Param, ...)[1:] for each in networks])
     every = config.steps // (config.evaluations - 1)
 
-    def train(key, rate):
-        start_key, batch_key = jax.random.split(key)
-        _, params, rest = nnx.split(Network(normalised=normalised, rngs=nnx.Rngs(start_key)), nnx.Param, ...)
+    def train(start, batch_key, rate):
+        params, rest = start
         optimizer = regopt.sgd(rate)
 
         def step(carry, key):
@@ -116,16 +118,15 @@ def _trainings(config, key, *, normalised):
 
         def segment(carry, keys):
             carry, _ = jax.lax.scan(step, carry, keys)
-            return carry, measured(*carry[:2])
+            return carry, carry[:2]
 
         keys = jax.random.split(batch_key, (config.evaluations - 1, every))
-        _, found = jax.lax.scan(segment, (params, rest, optimizer.init(params)), keys)
-        start = measured(params, rest)
-        return jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), start, found)
+        _, later = jax.lax.scan(segment, (params, rest, optimizer.init(params)), keys)
+        kept = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), (params, rest), later)
+        return jax.lax.map(lambda each: measured(*each), kept)
 
-    keys = jax.random.split(key, config.seeds)
-    sweep = jax.vmap(jax.vmap(train, in_axes=(0, None)), in_axes=(None, 0))
-    found = jax.jit(sweep)(keys, jnp.array(config.learning_rates))
+    sweep = jax.vmap(jax.vmap(train, in_axes=(0, 0, None)), in_axes=(None, None, 0))
+    found = jax.jit(sweep)(starts, jnp.stack([batch_key for _, batch_key in keys]), jnp.array(config.learning_rates))
     means, spreads = found.pop("means"), found.pop("spreads")
     moved = jnp.abs(means[:, :, 1:] - means[:, :, :-1]) / spreads[:, :, :-1]
     drifts = jnp.mean(moved, axis=-1)  # [rates, seeds, evaluations - 1, before and after]

@@ -119,8 +119,11 @@ def study(config, apply, start, data, solution=None):
     rule = 1 / (rate * np.asarray(stops))
     grid = np.geomspace(0.1 * rule[-1], 3 * rule[0], config.strengths)
     count = len(stops)
-    stopped, _ = train(np.zeros(count), config.stops)
-    penalised, slopes = train(np.concatenate([predicted, rule, grid]), [FOREVER] * (2 * count + len(grid)))
+    strengths = np.concatenate(
+        [np.zeros(count), predicted, rule, grid]
+    )  # one program for those that stop and the others
+    params, slopes = train(strengths, [*config.stops, *[FOREVER] * (len(strengths) - count)])
+    stopped, penalised, slopes = params[:count], params[count:], slopes[count:]
     outputs = jax.jit(jax.vmap(lambda params, x: (apply(params, x) - apply(start, x)).ravel(), in_axes=(0, None)))
     result = {"start": start, "solution": solution, "rate": rate, "predicted": predicted, "predicted_gap": gap}
     for where, inputs in (("train", x), ("held_out", held_out)):

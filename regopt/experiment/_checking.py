@@ -97,7 +97,7 @@ def _check_side_by_side(
         while busy or (waiting and not noted):
             while waiting and not noted and len(busy) < jobs:
                 number = waiting.popleft()
-                busy[number] = idle.pop() if idle else _start()
+                busy[number] = idle.pop() if idle else _start(jobs)
                 busy[number].pipe.send((listings[number], config_name, out))
             ready = connection.wait([worker.pipe for worker in busy.values()], POLL)
             for number in [number for number, worker in busy.items() if worker.pipe in ready]:
@@ -115,22 +115,22 @@ def _check_side_by_side(
     return found, bool(noted) or any(each.interrupted for each in found)
 
 
-def _start() -> _Worker:
+def _start(jobs: int) -> _Worker:
     context = multiprocessing.get_context("spawn")  # a fork of a process in which JAX has run may hang
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,))
+    process = context.Process(target=_serve, args=(theirs, jobs))
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     return _Worker(process, ours)
 
 
-def _serve(pipe: connection.Connection) -> None:
-    """Check the experiments that come through a pipe, until it is closed."""
-    from regopt.sweep.engine import use_all_cores
+def _serve(pipe: connection.Connection, jobs: int) -> None:
+    """Check the experiments that come through a pipe, until it is closed; on one of ``jobs`` shares of the cores."""
+    from regopt.sweep.engine import available_cores, use_all_cores
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is work
     os.setpgrp()  # Ctrl-C of a terminal reaches the parent, which tells its processes
-    use_all_cores()
+    use_all_cores(max(1, available_cores() // jobs))  # each device compiles programs of its own
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             work = pipe.recv()

@@ -51,7 +51,14 @@ def use_all_cores(count: int | None = None) -> int:
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use: those of its affinity mask where the system has one.
+
+    Returns:
+        A number of cores, >= 1.
+
+    >>> available_cores() >= 1
+    True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
