@@ -94,7 +94,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
             evaluations.
         chunk: the largest number of settings that a device trains in one call; by default as many as fit cache and
-            memory.
+            memory, and fewer on a CPU where the scheduler tells that few of them train to the end.
         mapping: how a device trains these: "vmap" all at once, "map" one after the other. By default "vmap", except on
             a CPU for a task whose matrix products keep a core busy for long, or that has convolutions: "map" is faster
             there. "measured" times both, and smaller chunks, on two segments of the real program, takes the fastest,

@@ -52,7 +52,7 @@ def begin(form: Form, executables: Executables) -> None:
     """Begin to compile the program that a form needs first, unless it is remembered."""
     name = _name(compile_programs, form)
     if name is not None and name not in _RECENT:
-        chunk = first_chunk(*_room_of(form), form.going) if form.chunk is None else _within(form)
+        chunk = first_chunk(*_room_of(form), form.most) if form.chunk is None else _within(form)
         first = dataclasses.replace(form, chunk=chunk)
         executables.begun[first] = _begun_segment(first, executables)
 
@@ -132,7 +132,7 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         chunk, _ = fit_chunk(
             compile_at,
             *_room_of(form)[:-1],
-            going=form.going,
+            most=form.most,
             one_by_one=lambda: in_turn or any(each.each is one_by_one for each in made.values()),
         )
     else:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from regopt._core.types import PyTreeDef, Tree
 from regopt.sweep.engine._devices import LANES, bytes_of
 from regopt.sweep.engine._layout import WHOLE, Layout
-from regopt.sweep.engine._memory import host_room, lanes_at_rest, resting_room
+from regopt.sweep.engine._memory import host_room, lanes_at_rest, least_padded, resting_room
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared, parameters_of
 
 Mapped: TypeAlias = Literal["vmap", "map"]
@@ -62,7 +62,7 @@ class Form:
         share: of the sweep's settings, those of this group: so much of the memory is for it.
         rest: where the lanes lie that do not train.
         batch: shapes of the first validation batch, where they stream; None elsewhere.
-        going: of the lanes, the share that trains each segment, where a scheduler tells and all lanes are held.
+        most: lanes of a call, where a scheduler lets few of them train to the end and the chunk is None.
     """
 
     recipe: Recipe
@@ -76,7 +76,7 @@ class Form:
     share: float
     rest: Rest = "device"
     batch: Abstract | None = None
-    going: tuple[float, ...] = ()
+    most: int | None = None
 
     def entries(self, chunk: int) -> int:
         """The lanes in the buffer that a program takes, on each row of devices, if it trains so many."""
@@ -131,12 +131,12 @@ def form_of(
     lane_specs, frozen_specs = layout.specs(lane[0], parameters_of(lane[0]), shared.frozen)
     shared_specs = [*[WHOLE] * len(jax.tree.leaves(shared._replace(frozen=None))), *frozen_specs]
     form = abstract(lane, [*lane_specs, *[WHOLE] * len(jax.tree.leaves(lane[1]))])
+    on_device = layout.bytes_on_device(form.leaves, form.specs)
     lane_bytes, room = bytes_of(lane), host_room()
     if rest == "device":
-        lane_bytes = layout.bytes_on_device(form.leaves, form.specs) * layout.parts
-        room = resting_room(list(layout.devices))
+        lane_bytes, room = on_device * layout.parts, resting_room(list(layout.devices))
     capacity = lanes_at_rest(settings, slots, lane_bytes, share * room, layout.rows)
     forms = abstract(shared, shared_specs), abstract(block), form
     first = None if batch is None else abstract(batch)
-    going = going if capacity * layout.rows >= settings else ()  # lanes that come later fill the calls
-    return Form(recipe, layout, *forms, capacity, chunk, mapping, share, rest, first, going)
+    most = None if chunk is not None else least_padded(capacity, on_device, layout.devices[0], going)
+    return Form(recipe, layout, *forms, capacity, chunk, mapping, share, rest, first, most)

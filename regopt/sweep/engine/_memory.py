@@ -9,7 +9,9 @@ import numpy as np
 
 from regopt._core.types import Device
 
-CALL = 1 / 8  # of the lanes of a full call, those that train in the time of the operations of a call by themselves
+SMALL = 32 * 1024  # bytes; of lanes below this size a core of a CPU trains twice as many at once
+LANES_OF_A_CALL = 16  # of a core of a CPU
+CALL = 2  # lanes that train in the time that a call takes beside its lanes
 CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the control group of a container
 OF_A_KIND = {  # bytes that JAX may use of devices that are only compiled for, which cannot be asked
     "TPU v5 lite": 15.75 * 2**30,
@@ -28,7 +30,7 @@ def fit_chunk(
     at_rest: bool = True,
     *,
     one_by_one: Callable[[], bool] = lambda: False,
-    going: Sequence[float] = (),
+    most: int | None = None,
 ) -> tuple[int, jax.stages.Compiled]:
     """The number of lanes to train at once, and the program compiled for it.
 
@@ -44,7 +46,7 @@ def fit_chunk(
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
         one_by_one: tells whether the lanes of a call run one after the other, which may be known only once a program is
             compiled.
-        going: of the lanes, the share that trains each segment, where a scheduler tells; see ``least_padded``.
+        most: lanes to train at once, from ``least_padded``; None where nothing is pruned.
         at_rest: whether the lanes lie on the device between calls; else those of two calls do, while one comes and the
             other goes.
 
@@ -52,7 +54,7 @@ def fit_chunk(
         The chunk and its program.
     """
     how = capacity, lane_bytes, device, taken, at_rest
-    guess, program = _first(compile_at, capacity, _at_most(*how, one_by_one(), going))
+    guess, program = _first(compile_at, capacity, _at_most(*how, one_by_one(), most))
     if one_by_one():
         return guess, program
     room = _room(device, (capacity * lane_bytes if at_rest else 0) + taken)
@@ -70,29 +72,32 @@ def first_chunk(
     taken: float,
     at_rest: bool,
     one_by_one: bool,
-    going: Sequence[float] = (),
+    most: int | None = None,
 ) -> int:
     """The number of lanes at which ``fit_chunk`` compiles first."""
-    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, at_rest, one_by_one, going))
+    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, at_rest, one_by_one, most))
 
 
-def least_padded(capacity: int, going: Sequence[float], at_most: int) -> int:
+def least_padded(capacity: int, lane_bytes: float, device: Device, going: Sequence[float]) -> int | None:
     """The largest call of lanes of which ever fewer train, so that padding and calls together take the least time.
 
     Args:
         capacity: lanes of a device.
-        going: the share of them that trains each segment.
-        at_most: lanes of a call where all of them train.
+        lane_bytes: size of a lane at rest.
+        device: the first of the devices, which are alike.
+        going: the share of the lanes that trains each segment; empty where that is not known.
 
     Returns:
-        The number of lanes of a call: the largest that takes little more than the least time, and ``at_most`` where
-        nothing saves a tenth of the time.
+        The number of lanes of a call, the largest that takes little more than the least time; None where no call of
+        fewer lanes than usual saves a tenth of the time.
     """
-    chunks = np.arange(1, min(at_most, capacity) + 1)
+    if not going or device.platform != "cpu" or lane_bytes < SMALL:  # the padding of small lanes costs little
+        return None
+    chunks = np.arange(1, min(LANES_OF_A_CALL, capacity) + 1)
     lanes = np.maximum(np.ceil(capacity * np.array(going) - 1e-9), 1)
-    seconds = np.ceil(lanes / chunks[:, None]).sum(1) * (chunks + CALL * at_most)
+    seconds = np.ceil(lanes / chunks[:, None]).sum(1) * (chunks + CALL)
     best = int(np.flatnonzero(seconds <= 1.05 * seconds.min())[-1])
-    return int(chunks[best]) if seconds[best] < 0.9 * seconds[-1] else at_most
+    return int(chunks[best]) if seconds[best] < 0.9 * seconds[-1] else None
 
 
 def _at_most(
@@ -102,14 +107,11 @@ def _at_most(
     taken: float,
     at_rest: bool,
     one_by_one: bool,
-    going: Sequence[float],
+    most: int | None,
 ) -> int:
     if device.platform != "cpu":
         return capacity
-    small = lane_bytes < 32 * 1024  # their padding costs less than further calls would
-    at_most = 32 if small else 16
-    if going and not small:
-        at_most = least_padded(capacity, going, at_most)
+    at_most = 2 * LANES_OF_A_CALL if lane_bytes < SMALL else most or LANES_OF_A_CALL
     if one_by_one:
         return at_most
     # a lane in training takes its state at least: nothing is compiled that cannot fit

@@ -113,7 +113,8 @@ def prepare(
     validation = None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
 
     tells = None if scheduler is None else scheduler.going
-    going = () if tells is None else tuple(tells(len(config.evaluated)))
+    streams = config.slots is not None and config.slots < len(settings)  # lanes that come later fill the calls
+    going = () if tells is None or streams else tuple(tells(len(config.evaluated)))
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared

@@ -162,9 +162,10 @@ def _wait(arrays: list[jax.Array], expected: float) -> float:
     Where JAX waits, Python hears no signal. Each look takes time from the devices of a CPU, so there are few of them if
     it takes about as long as expected.
     """
-    began = time.perf_counter()
-    pause = 0.8 * expected
+    began, waited = time.perf_counter(), 0.0
+    pause = min(0.8 * expected, 0.05)
     while not all(array.is_ready() for array in arrays):
         time.sleep(max(pause, 5e-5))
-        pause = min((time.perf_counter() - began) / 8, 5e-3)
-    return time.perf_counter() - began
+        waited = time.perf_counter() - began
+        pause = min(waited / 2, max(5e-3, waited / 32))
+    return waited
