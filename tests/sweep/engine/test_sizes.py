@@ -157,6 +157,9 @@ def test_a_halving_sweep_trains_in_small_calls_from_the_start():
     result = sweep.run(wide, settings, DATA, **few)
     assert result.chunk < sweep.run(wide, settings, DATA, **(few | {"scheduler": None, "steps": 1})).chunk == 10
     same_bits(sweep.run(wide, settings, DATA, **(few | {"chunk": result.chunk})), result, np.arange(20))
+    workers = sweep.run(wide, settings, DATA, **few, executor=LocalEngine())
+    assert workers.chunk == result.chunk
+    same_bits(workers, result, np.arange(20))
 
 
 def test_workers_take_the_same_calls(cheap):
