@@ -144,7 +144,7 @@ def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bo
     def read(owners: np.ndarray, outcome: Tree) -> Report:
         nonlocal waited
         if hears_signals:
-            waited = _wait(jax.tree.leaves(outcome), waited)
+            waited = _wait(outcome, waited)
         real = owners >= 0
         return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)
 
@@ -156,15 +156,15 @@ def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bo
         yield read(*waiting)
 
 
-def _wait(arrays: list[jax.Array], expected: float) -> float:
-    """Wait until arrays are there, so that handlers of signals run, and return the seconds that it took.
+def _wait(outcome: Tree, expected: float) -> float:
+    """Wait until the arrays of a tree are there, so that handlers of signals run, and return the seconds that it took.
 
     Where JAX waits, Python hears no signal. Each look takes time from the devices of a CPU, so there are few of them if
     it takes about as long as expected.
     """
     began, waited = time.perf_counter(), 0.0
-    pause = min(0.8 * expected, 0.05)
-    while not all(array.is_ready() for array in arrays):
+    pause, leaves = min(0.8 * expected, 0.05), jax.tree.leaves(outcome)
+    while not all(leaf.is_ready() for leaf in leaves):
         time.sleep(max(pause, 5e-5))
         waited = time.perf_counter() - began
         pause = min(waited / 2, max(5e-3, waited / 32))
