@@ -109,7 +109,7 @@ def kl_projection_transport(scores: jax.Array, rows: jax.Array, columns: jax.Arr
     References:
         Cuturi, M. (2013). Sinkhorn distances: lightspeed computation of optimal transport. NeurIPS. Algorithm 1.
     """
-    wide, rows, columns = _checked(scores, rows, columns, cycles)
+    wide, rows, columns = _checked(scores, rows, columns, cycles, "scores")
 
     def cycle(f, _):
         g = jnp.log(columns) - jax.nn.logsumexp(wide + f[:, None], 0)
@@ -143,26 +143,27 @@ def kl_projection_birkhoff(scores: jax.Array, *, cycles: int = 500) -> jax.Array
         Sinkhorn, R. (1964). A relationship between arbitrary positive matrices and doubly stochastic matrices. Annals
         of Mathematical Statistics, 35(2), 876-879.
     """
-    return kl_projection_transport(scores, *_ones(scores), cycles=cycles)
+    return kl_projection_transport(scores, *_ones(scores, "scores"), cycles=cycles)
 
 
-def _ones(plan: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _ones(plan: jax.Array, name: str = "plan") -> tuple[jax.Array, jax.Array]:
+    check_array(name, plan)
     if plan.ndim != 2 or plan.shape[0] != plan.shape[1]:
-        raise ValueError(f"plan must be a square matrix, got shape {plan.shape}")
+        raise ValueError(f"{name} must be a square matrix, got shape {plan.shape}")
     ones = jnp.ones(len(plan), widen(plan)[0].dtype)
     return ones, ones
 
 
 def _checked(
-    plan: jax.Array, rows: jax.Array, columns: jax.Array, cycles: int
+    plan: jax.Array, rows: jax.Array, columns: jax.Array, cycles: int, name: str = "plan"
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The matrix and the sums in one dtype; what does not fit is refused."""
     check_whole("cycles", cycles, "[1, inf)")
-    for name, array in (("plan", plan), ("rows", rows), ("columns", columns)):
-        check_array(name, array)
+    for each, array in ((name, plan), ("rows", rows), ("columns", columns)):
+        check_array(each, array)
     if plan.ndim != 2 or rows.shape != plan.shape[:1] or columns.shape != plan.shape[1:]:
         raise ValueError(
-            f"plan must be [n, m], rows [n] and columns [m], got {plan.shape}, {rows.shape} and {columns.shape}"
+            f"{name} must be [n, m], rows [n] and columns [m], got {plan.shape}, {rows.shape} and {columns.shape}"
         )
     if not isinstance(rows, Tracer) and not isinstance(columns, Tracer):
         first, second = np.asarray(rows, np.float64), np.asarray(columns, np.float64)

@@ -126,11 +126,14 @@ def test_sums_without_a_plan_are_refused(project):
         project(jnp.zeros((2, 2)), jnp.array([1.0, 1.0]), jnp.array([1.0, 2.0]))
     with pytest.raises(ValueError, match="negative"):
         project(jnp.zeros((2, 2)), jnp.array([2.0, -1.0]), jnp.array([0.5, 0.5]))
-    with pytest.raises(ValueError, match="must be"):
+    name = "plan" if project is projection_transport else "scores"
+    with pytest.raises(ValueError, match=rf"{name} must be \[n, m\], rows \[n\] and columns \[m\], got"):
         project(jnp.zeros((2, 2)), jnp.ones(3), jnp.ones(2))
 
 
 def test_a_plan_of_a_matrix_that_is_not_square_is_refused():
-    for project in (projection_birkhoff, kl_projection_birkhoff):
-        with pytest.raises(ValueError, match="square"):
+    for project, name in ((projection_birkhoff, "plan"), (kl_projection_birkhoff, "scores")):
+        with pytest.raises(ValueError, match=f"{name} must be a square matrix"):
             project(jnp.zeros((2, 3)))
+        with pytest.raises(ValueError, match=f"{name} must be an array of numbers, got 3"):
+            project(3)
