@@ -12,7 +12,7 @@ import optax
 from regopt._core import trees
 from regopt._core.numerics import check_number
 from regopt._core.scheduled import takes_schedules
-from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
+from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
 
@@ -25,7 +25,7 @@ class ScaleByAdagradState(NamedTuple):
 
 @takes_schedules()
 def scale_by_adagrad(
-    eps: ScheduledNumber = 1e-7, eps_root: ScheduledNumber = 0.0, initial_accumulator: ScheduledNumber = 0.0
+    eps: ScheduledNumber = 1e-7, eps_root: ScheduledNumber = 0.0, initial_accumulator: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad's direction, ``g / (sqrt(r + eps_root) + eps)`` with ``r <- r + g**2``, elementwise.
 
@@ -36,7 +36,8 @@ def scale_by_adagrad(
     Args:
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
-        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced or scheduled.
+        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced. It belongs to no
+            step, so it takes no schedule.
 
     Returns:
         The transformation.
@@ -81,7 +82,7 @@ def adagrad(
     learning_rate: NumberOrSchedule,
     eps: ScheduledNumber = 1e-7,
     eps_root: ScheduledNumber = 0.0,
-    initial_accumulator: ScheduledNumber = 0.0,
+    initial_accumulator: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad, ``w <- w - learning_rate * g / (sqrt(r + eps_root) + eps)`` with ``r <- r + g**2``.
 
@@ -90,7 +91,8 @@ def adagrad(
             these with, for example, one entry for each layer.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
         eps_root: constant added inside the root, >= 0, in squared gradient units; may be traced or scheduled.
-        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced or scheduled.
+        initial_accumulator: r before the first step, >= 0, in squared gradient units; may be traced. It belongs to no
+            step, so it takes no schedule.
 
     Returns:
         The optimizer.

@@ -25,6 +25,17 @@ SCHEDULABLE = [
 ]
 IDS = [f"{row.name}-{name}" for row, name in SCHEDULABLE]
 STEPS = 4
+PULLS = (0.1, -0.9, 0.4, -0.2)  # of the gradient in each step: its signs change
+WITHOUT_EFFECT = {  # what the second value does not change in these steps; in all others a schedule is seen to act
+    ("accumulate", "every"),  # its count is that of the steps
+    ("box", "upper"),
+    ("lion", "b2"),  # only signs of the moment show; a longer run by hand is in test_schedules_by_hand.py
+    ("scale_by_lion", "b2"),
+    ("reduce_on_plateau", "factor"),  # the scale is at its smallest before
+    ("reduce_on_plateau", "rtol"),
+    ("reduce_on_plateau", "atol"),
+    ("reduce_on_plateau", "cooldown"),
+}
 
 
 def falling(first, second, calls=1):
@@ -43,8 +54,8 @@ def path(optimizers):
     """The parameters after each step; step k is taken by the k-th optimizer, and all have one form of state."""
     params = jax.tree.map(lambda x: jnp.asarray(x, float), PARAMS)
     state, found = optimizers[0].init(params), []
-    for optimizer in optimizers:
-        grads = jax.tree.map(lambda w: 0.3 * w + 0.1, params)
+    for optimizer, pull in zip(optimizers, PULLS, strict=True):
+        grads = jax.tree.map(lambda w, pull=pull: 0.3 * w + pull, params)
         updates, state = optimizer.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         found.append(regopt.final_params(params, state))
@@ -53,6 +64,11 @@ def path(optimizers):
 
 def assert_same(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), found, expected)
+
+
+def differ(found, others):
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(others), strict=True)
+    return any(not np.allclose(a, b, rtol=1e-8, atol=1e-10) for a, b in pairs)
 
 
 @pytest.mark.sampled(6)
@@ -71,6 +87,7 @@ def test_each_step_has_the_value_at_its_count(row, name):
         assert_same(constant, path([usual] * STEPS))
         changing = path([optimizer_of(row, **{name: falling(first, second, calls)})] * STEPS)
         assert_same(changing, path([optimizer_of(row, **{name: number}) for number in numbers]))
+    assert differ(changing, constant) == ((row.factory.__name__, name) not in WITHOUT_EFFECT)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +118,12 @@ def test_a_number_of_a_second_order_optimizer_has_the_value_at_its_count(make):
         constants = [make(lambda _, number=number: jnp.float64(number)) for number in (0.9, 0.9, 0.1, 0.1)]
         np.testing.assert_allclose(changing, run(constants), rtol=1e-12)
         assert not np.allclose(changing, run([make(0.9)] * STEPS), rtol=1e-6)
+
+
+def test_a_number_that_belongs_to_no_step_takes_no_schedule():
+    for make in (lambda **numbers: regopt.adagrad(0.1, **numbers), regopt.optimizers.scale_by_adagrad):
+        with pytest.raises(ValueError, match=r"^initial_accumulator must be a number in \[0, inf\)[^\n]*$"):
+            make(eps=lambda _: 0.1, initial_accumulator=lambda count: 0.1 * count)
 
 
 def test_most_numbers_may_be_schedules():

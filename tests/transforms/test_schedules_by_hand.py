@@ -1,4 +1,4 @@
-"""Schedules for numbers that no step of the rule is a function of alone: loops written by hand in float64 NumPy."""
+"""Schedules of numbers that act over several steps, against loops written by hand in float64 NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,22 @@ def test_lookahead_synchronises_after_the_period_at_the_number_of_calls():
             since = 0
         expected.append(slow)
     found, _ = path(regopt.lookahead(regopt.sgd(0.1), lambda count: 1 + count // 4, 0.3), model=regopt.final_params)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def lion(b2):
+    """The iterates of Lion with b1 = 0.6 in NumPy."""
+    w, moment = START, np.zeros(3)
+    for count, grad in enumerate(GRADS):
+        w = w - 0.1 * np.sign(0.6 * moment + 0.4 * grad)
+        moment = b2(count) * moment + (1 - b2(count)) * grad
+        yield w
+
+
+def test_the_moment_of_lion_decays_by_the_schedule():
+    expected = list(lion(lambda count: 0.95 - 0.03 * count))
+    assert np.any(np.abs(np.subtract(expected, list(lion(lambda count: 0.95)))) > 0.1)
+    found, _ = path(regopt.lion(0.1, 0.6, lambda count: 0.95 - 0.03 * count, weight_decay=0.0))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
