@@ -130,10 +130,12 @@ def count_not_finite(tree: Tree) -> jax.Array:
 
 def count_true_in_leaf(*conditions: jax.Array) -> jax.Array:
     """The number of true entries of arrays of one shape; shape (), in float32 where that is exact."""
-    # XLA sums floats four times as fast as integers on a CPU; they are exact up to 2**24
+    # XLA sums floats four times as fast as integers on a CPU, and writes them first; they are exact up to 2**24, and
+    # as flags also in 16 bits
     exact = len(conditions) * conditions[0].size <= 2**24
-    flags = [x.astype(jnp.float32 if exact else jnp.int32) for x in conditions]
-    return jnp.sum(reduce(jnp.add, flags))
+    small = jnp.bfloat16 if len(conditions) <= 2**8 else jnp.float32
+    flags = reduce(jnp.add, [x.astype(small if exact else jnp.int32) for x in conditions])
+    return jnp.sum(flags, dtype=jnp.float32 if exact else jnp.int32)
 
 
 def total_count(counts: list[jax.Array]) -> jax.Array:

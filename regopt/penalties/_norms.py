@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from regopt._core.numerics import direction_and_norm, safe_divide, safe_sqrt
 
+_INTERPOLATIONS = 3  # each takes one pass over the arrays
 _STEPS = 24  # upper bound of Newton's method, where interpolation has not converged
 
 
@@ -65,51 +66,79 @@ def shrink_by_coordinate(
     Returns:
         Arrays of the same shapes and dtype.
     """
-    n = _norm_after(tuple(arrays), tuple(reaches), axis)
+    arrays = tuple(arrays)
+    unit = jax.lax.stop_gradient(_norm_of(arrays, axis))
+    reaches = tuple(_in_units(reach, unit) for reach in reaches)
+    n = _norm_after(arrays, reaches, 1 / unit, axis)
     positive = jnp.where(n > 0, n, 1)
     return [w * (n / (positive + reach)) for w, reach in zip(arrays, reaches, strict=True)]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _norm_after(
-    arrays: tuple[jax.Array, ...], reaches: tuple[jax.Array, ...], axis: tuple[int, ...] | None
-) -> jax.Array:
-    """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``.
+def _in_units(reach: jax.Array, unit: jax.Array) -> jax.Array:
+    """``reach / unit``, and at most a number so large that it is as good as infinite.
 
-    f is increasing and concave, with a slope between ``1 / |w|`` and ``f(n) / n``. A step with the former slope from
-    ``|w|`` ends left of the root. Up to three interpolations follow, and Newton's method for norms that have not
-    converged by then. The first interpolation is not in a loop, because it costs less than entering one.
+    The bound depends on the entry, and so does the divisor. XLA keeps such a division, and computes it once together
+    with what a reach takes, such as a root and a division in Adam's metric. A product it would compute for each use,
+    from a quotient that it writes first.
     """
-    close = jnp.finfo(arrays[0].dtype).eps / 4
+    limits = jnp.finfo(unit.dtype)
+    reach = jnp.minimum(reach, limits.max)
+    return reach / jnp.maximum(unit, limits.eps**4 * reach)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _norm_after(
+    arrays: tuple[jax.Array, ...], reaches: tuple[jax.Array, ...], scale: jax.Array, axis: tuple[int, ...] | None
+) -> jax.Array:
+    """The root n >= 0 of ``f(n) = 1 / |w / (n + reach)| = 1``, or 0 where ``f(0) >= 1``, in units of |w|.
+
+    f is increasing and concave, with a slope between 1 and ``f(n) / n``. A step with the former slope from 1, which is
+    the norm of w, ends left of the root. Interpolations follow for norms that have not converged, and Newton's method
+    for those that still have not.
+
+    Args:
+        arrays: w, not in units of its norm.
+        reaches: >= 0, in units of the norm.
+        scale: 1 over the norm of w.
+        axis: of the norm.
+
+    Returns:
+        The root, in units of the norm.
+    """
     if not all(w.size for w in arrays):
         kept = [(w, reach) for w, reach in zip(arrays, reaches, strict=True) if w.size]
-        return _norm_after(*map(tuple, zip(*kept, strict=True)), axis) if kept else _total(arrays, axis)
+        return _norm_after(*map(tuple, zip(*kept, strict=True)), scale, axis) if kept else _total(arrays, axis)
 
-    start = _norm_of(arrays, axis)
-    f = 1 / _norm_of(_ratios(arrays, reaches, start), axis)
-    infinite = f <= (1 + 16 * close) / jnp.sqrt(jnp.finfo(f.dtype).max)  # as is an entry of w
-    n = jnp.where(infinite, jnp.inf, jnp.maximum(start * (2 - f), 0))
-    # the norm of a group that is zero already does not move
-    moves = ((f - 1) * (start - n) > close * n) & (f < 1 / jnp.sqrt(jnp.finfo(f.dtype).tiny))
-    step = partial(_interpolate, arrays, reaches, axis, start)
+    limits = jnp.finfo(scale.dtype)
+    start = jnp.ones_like(scale)
+    f = _f(arrays, reaches, scale, axis, start)
+    infinite = f <= (1 + 4 * limits.eps) / jnp.sqrt(limits.max)  # as is an entry of w
+    n = jnp.where(infinite, jnp.inf, jnp.maximum(2 - f, 0))
+    # the root is at most 1 / f; the norm of a group that is zero already does not move
+    moves = _matters(jnp.square(f - 1), n) & (f < 1 / jnp.sqrt(limits.tiny))
 
-    def goes_on(carry):
-        return (carry[0] < 1) & jnp.any(carry[-1])
+    def move(carry):
+        count, last, f_last, n, moves = carry
+        last, f_last, n, moves = _interpolate(arrays, reaches, scale, axis, last, f_last, n, moves)
+        rest = moves & (count == _INTERPOLATIONS - 1)
+        return count + 1, last, f_last, _newton(arrays, reaches, scale, axis, n, rest), moves & ~rest
 
-    def solve(carry):
-        count, *points = carry
-        *points, n, moves = step(*step(*points))
-        return count + 1, *points, _newton(arrays, reaches, axis, start, n, moves), moves
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[-1]), move, (0, start, f, n, moves))[-2]
 
-    # a loop of at most one turn in place of a condition, which would compute both cases under vmap
-    return jax.lax.while_loop(goes_on, solve, (0, *step(start, f, n, moves)))[-2]
+
+def _matters(error: jax.Array, n: jax.Array) -> jax.Array:
+    """Whether an error of n changes the result of the prox by more than a rounding error of its norm.
+
+    An error e of n moves ``u = w n / (n + reach)`` by at most ``e sqrt(1 - n)``, in units of the norm of w.
+    """
+    return error * jnp.sqrt(jnp.maximum(1 - n, 0)) > jnp.finfo(n.dtype).eps / 4 * n
 
 
 def _interpolate(
     arrays: tuple[jax.Array, ...],
     reaches: tuple[jax.Array, ...],
+    scale: jax.Array,
     axis: tuple[int, ...] | None,
-    start: jax.Array,
     last: jax.Array,
     f_last: jax.Array,
     n: jax.Array,
@@ -117,13 +146,14 @@ def _interpolate(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """A step to the root by interpolation between two points, from one sum over the arrays.
 
-    Near ``|w|`` the difference of ``|w| f(n)`` and n is almost linear in ``1 / f``. Elsewhere f is interpolated.
+    Near 1 the difference of ``f(n)`` and n is almost linear in ``1 / f``, and convex: its interpolation and that of the
+    concave f have the root between them. Elsewhere f is interpolated.
 
     Args:
         arrays: w.
         reaches: >= 0.
+        scale: 1 over the norm of w.
         axis: of the norm.
-        start: the norm of w.
         last: the point before the last one.
         f_last: its value.
         n: the last point.
@@ -132,37 +162,36 @@ def _interpolate(
     Returns:
         The last point, its value, the next point, and whether the norm has not converged.
     """
-    eps = jnp.finfo(start.dtype).eps
-    floor = start * eps**2  # in place of 0, where f need not be defined
+    floor = jnp.finfo(n.dtype).eps ** 2  # in place of 0, where f need not be defined
     point = jnp.maximum(n, floor)
-    f = 1 / _norm_of(_ratios(arrays, reaches, point), axis)
+    f = _f(arrays, reaches, scale, axis, point)
     rise = f_last - f
     secant = (last - point) * (1 - f) / jnp.where(rise == 0, 1, rise)
-    near = (point > start / 2) & (point <= start)
-    step = jnp.where(near, secant * f_last - start * (1 - f) * (f_last - 1), secant)
+    near = (point > 0.5) & (point <= 1)
+    step = jnp.where(near, secant * f_last - (1 - f) * (f_last - 1), secant)
     zero = (point == floor) & (f >= 1)
     after = jnp.where(zero, 0, jnp.maximum(point + step, 0))
-    # |f''| <= 3 f' / n, so the remaining error is about the product of the distances to both points over n
-    error = jnp.abs((after - point) * (after - last))
-    goes_on = ~zero & (error > eps / 4 * after * jnp.minimum(point, last))
+    # |f''| <= 3 f' / n, so the error of the secant is about the product of the distances to both points over n
+    error = jnp.where(near, step - secant, (after - point) * (after - last) / jnp.minimum(point, last))
+    goes_on = ~zero & _matters(jnp.abs(error), after)
     return point, f, jnp.where(moves, after, n), moves & goes_on
 
 
 def _newton(
     arrays: tuple[jax.Array, ...],
     reaches: tuple[jax.Array, ...],
+    scale: jax.Array,
     axis: tuple[int, ...] | None,
-    start: jax.Array,
     n: jax.Array,
     moves: jax.Array,
 ) -> jax.Array:
     """Newton's method for f, which ends left of the root after one step and does not pass it from there."""
-    eps = jnp.finfo(start.dtype).eps
-    floor = start * eps**2  # a lower bound of n; the loop carries the difference to it
+    eps = jnp.finfo(n.dtype).eps
+    floor = eps**2  # a lower bound of n; the loop carries the difference to it
 
     def newton(n):
         sums = [n + reach for reach in reaches]
-        ratios = [w / m for w, m in zip(arrays, sums, strict=True)]
+        ratios = [w * scale / m for w, m in zip(arrays, sums, strict=True)]
         squares = _total([jnp.square(t) for t in ratios], axis)
         slope = _total([jnp.square(t) * (n / m) for m, t in zip(sums, ratios, strict=True)], axis)
         ahead = [(jnp.abs(t) - 1) * m for m, t in zip(sums, ratios, strict=True)]  # |u| >= |u_i|
@@ -182,8 +211,15 @@ def _newton(
     return jax.lax.while_loop(goes_on, move, (0, n, moves))[1]
 
 
-def _ratios(arrays: Sequence[jax.Array], reaches: Sequence[jax.Array], n: jax.Array) -> list[jax.Array]:
-    return [w / (n + reach) for w, reach in zip(arrays, reaches, strict=True)]
+def _f(
+    arrays: Sequence[jax.Array],
+    reaches: Sequence[jax.Array],
+    scale: jax.Array,
+    axis: tuple[int, ...] | None,
+    n: jax.Array,
+) -> jax.Array:
+    """The f of ``_norm_after``."""
+    return 1 / _norm_of([w * scale / (n + reach) for w, reach in zip(arrays, reaches, strict=True)], axis)
 
 
 def _norm_of(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.Array:
@@ -193,14 +229,14 @@ def _norm_of(arrays: Sequence[jax.Array], axis: tuple[int, ...] | None) -> jax.A
 
 @_norm_after.defjvp
 def _norm_after_jvp(axis, primals, tangents):
-    (arrays, reaches), (arrays_dot, reaches_dot) = primals, tangents
-    n = _norm_after(arrays, reaches, axis)
+    (arrays, reaches, scale), (arrays_dot, reaches_dot, _) = primals, tangents  # the scale counts as a constant
+    n = _norm_after(arrays, reaches, scale, axis)
     positive = jnp.where(n > 0, n, 1)
     moves, weights = [], []
     for w, reach, w_dot, reach_dot in zip(arrays, reaches, arrays_dot, reaches_dot, strict=True):
         m = positive + reach
-        t = w / m
-        moves.append(t * (w_dot - t * reach_dot) / m)
+        t = w * scale / m
+        moves.append(t * (w_dot * scale - t * reach_dot) / m)
         weights.append(t * t / m)
     return n, jnp.where(n > 0, safe_divide(_total(moves, axis), _total(weights, axis)), 0)
 

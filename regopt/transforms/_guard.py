@@ -14,7 +14,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.checks import check_optimizer
-from regopt._core.numerics import as_float, check_number, like, safe_divide, safe_sqrt, widen
+from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
 from regopt._core.scheduled import takes_schedules
 from regopt._core.sums import largest_of_vector, sum_of_squares, sum_vector
 from regopt._core.types import Number, ScheduledNumber, Tree
@@ -139,8 +139,8 @@ def guard(
             return moves, trees.cast_like(after, inner)
 
         (moves, inner), keep = attempt(step, grads, state.inner, params)
-        seen = _seen(updates, moves, params, state.inner, inner)
-        good = wanted & (seen.move < jnp.inf)
+        seen = _seen(wanted, updates, moves, params, state.inner, inner)
+        good = seen.move < jnp.inf
         still = (seen.move <= seen.negligible) & nonzero
         moves, inner = keep(good)
         return moves, GuardState(
@@ -182,11 +182,11 @@ def _cleaned(
     smallest = 2 * limits.tiny
     unit = jnp.where(bound > 0, jnp.clip(bound, smallest, 1 / smallest), 1)
     square = sum_vector(jnp.stack([sum_of_squares(g, 1 / unit) for g in wide]))
-    finite = square <= limits.max
-    length, longest = safe_sqrt(jnp.where(finite, square, 0)), bound / unit
+    length, longest = safe_sqrt(jnp.where(square <= limits.max, square, 0)), bound / unit
     shrink = jnp.minimum(like(max_shrink, bound), math.sqrt(limits.max) / 16)
-    kept = finite & ((length <= longest * shrink) | (bound == 0))
-    factor = jnp.where(kept, jnp.where(length > longest, safe_divide(longest, length), 1), 0)
+    kept = (square <= limits.max) & ((length <= longest * shrink) | (bound == 0))
+    # its last operation is the division: XLA computes that once, but what follows on it in the program of every leaf
+    factor = jnp.where(kept, longest, 0) / jnp.maximum(jnp.maximum(length, longest), limits.tiny)
 
     def clipped(g, wide):
         return (factor * jnp.where(factor > 0, wide, 0)).astype(g.dtype)
@@ -197,12 +197,12 @@ def _cleaned(
 class _Seen(NamedTuple):
     """The numbers that decide on a step, and those that are reported; each array has the shape ()."""
 
-    move: jax.Array  # largest magnitude of a move; infinite if the step is bad
+    move: jax.Array  # largest magnitude of a move; infinite if the step is bad or not wanted
     negligible: jax.Array  # a millionth of the rounding error of a parameter of mean size; 0 without parameters
     not_finite: jax.Array  # int32: as ``GuardState.infinite``, before the step
 
 
-def _seen(grads: Tree, moves: Tree, params: Tree, before: Tree, after: Tree) -> _Seen:
+def _seen(wanted: jax.Array, grads: Tree, moves: Tree, params: Tree, before: Tree, after: Tree) -> _Seen:
     """The numbers of a step, from one pass over the leaves of its trees.
 
     All of it goes through one sort, so that the decision waits for all of it. XLA can then write the new parameters and
@@ -211,11 +211,11 @@ def _seen(grads: Tree, moves: Tree, params: Tree, before: Tree, after: Tree) -> 
     moves, params, before, after = jax.lax.stop_gradient((moves, params, before, after))
     alike, others = _pairs(grads, before, after)
     looks = [_look(*each) for each in zip(jax.tree.leaves(moves), _starts(params, alike), alike, strict=True)]
-    rows = [as_float(each) for row in zip(*looks, strict=True) for each in row] or [as_float(0.0)] * 2
-    by_size = jnp.sort(jnp.stack(rows).reshape(2, -1), axis=1)
     old, new = (trees.count_not_finite([pair[when] for pair in others]) for when in (0, 1))
+    looks.append((jnp.where(wanted & (new <= old), 0.0, jnp.inf), jnp.zeros(())))
+    by_size = jnp.sort(jnp.stack([as_float(each) for row in zip(*looks, strict=True) for each in row]).reshape(2, -1))
     return _Seen(
-        move=jnp.where(new > old, jnp.inf, by_size[0, -1]),
+        move=by_size[0, -1],
         negligible=1e-6 * _rounding(params) * largest_of_vector(jnp.where(jnp.isfinite(by_size[1]), by_size[1], 0)),
         not_finite=_count_not_finite(by_size[1]) + old,
     )
@@ -265,13 +265,13 @@ def _look(u: jax.Array, w: jax.Array | None, moments: list[Pair]) -> tuple[jax.A
     before = jnp.broadcast_to(_size_before(w, moments), move.shape)
     if move.size > _SMALL:
         return jnp.max(move), jnp.sum(before)
-    zero = jnp.zeros((), move.dtype)
 
     def both(one, other):
         return jax.lax.max(one[0], other[0]), jax.lax.add(one[1], other[1])
 
     # one kernel for a small leaf instead of six, which take their time to compile
-    return jax.lax.reduce((move, before.astype(move.dtype)), (zero, zero), both, tuple(range(move.ndim)))
+    zeros = (jnp.zeros((), move.dtype),) * 2
+    return jax.lax.reduce((move, before.astype(move.dtype)), zeros, both, tuple(range(move.ndim)))
 
 
 def _size_before(w: jax.Array | None, moments: list[Pair]) -> jax.Array:
