@@ -19,6 +19,7 @@ from support.same_sweeps import same
 
 OPTIONS = {"steps": 120, "slots": None, "patience": 20, "scheduler": sweep.asynchronous_halving(3, 20)}
 VICTIMS = ("coordinator", "worker", "worker", "worker that leaves")  # the first three by SIGKILL, which are counted
+IDLE = 2  # kills in a row before something has trained; the third loss of the first worker would end the sweep
 LONGEST = 300.0  # seconds that the sweep may take between two kills, and after the last
 
 
@@ -26,11 +27,17 @@ def coordinate(folder: Path, address: str) -> None:
     """Train, slowly, until all is done, and compare with a sweep in this process."""
 
     def slowly(step, settings, metrics):
+        trained(folder).touch()
         time.sleep(0.02)
 
-    engine = sweep.Ray(address=address, shards=2, lost_after=60.0)
+    engine = sweep.Ray(address=address, shards=2, lost_after=120.0)
     result = killed_sweep.run(folder, executor=engine, callbacks=[slowly], save_every=1.0, **OPTIONS)
     same(result, killed_sweep.run(**OPTIONS))
+
+
+def trained(folder: Path) -> Path:
+    """The file that a coordinator touches whenever lanes have trained."""
+    return folder.with_suffix(".trained")
 
 
 def started(folder: Path, address: str) -> subprocess.Popen[bytes]:
@@ -53,10 +60,14 @@ def workers() -> list[psutil.Process]:
 def killed(folder: Path, address: str, kills: int, random: np.random.Generator) -> int:
     """Train one sweep to its end, and kill at random moments meanwhile; how often, at most ``kills`` times."""
     done, coordinator, began = 0, started(folder, address), time.monotonic()
+    idle = 0
     while coordinator.poll() is None and time.monotonic() - began < LONGEST:
         time.sleep(random.uniform(0.5, 10.0))
         victim = VICTIMS[random.integers(len(VICTIMS))]
-        if done == kills or coordinator.poll() is not None:
+        if trained(folder).exists():
+            trained(folder).unlink()
+            idle = 0
+        if done == kills or idle == IDLE or coordinator.poll() is not None:
             continue
         alive = workers()
         if victim == "coordinator":
@@ -69,6 +80,7 @@ def killed(folder: Path, address: str, kills: int, random: np.random.Generator) 
         else:
             continue
         done += victim != "worker that leaves"
+        idle += 1
         print(f"{folder.name} kill {done} after {time.monotonic() - began:.1f} s: {victim}", flush=True)
         began = time.monotonic()
     if coordinator.poll() is None:

@@ -16,7 +16,7 @@ from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._ray_cluster import Actor, Starting, connect, counted, ends_of
+from regopt.sweep.executors._ray_cluster import Actor, Starting, accelerator, connect, counted, ends_of
 from regopt.sweep.executors._worker import ActingWorker
 
 _LOG = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ class Ray:
             ``ray.init`` has connected to, or starts a cluster on this machine.
         workers: the number of workers, >= 1; None takes as many as the cluster has room for.
         num_cpus: CPUs of a worker, > 0.
-        num_gpus: GPUs of a worker, >= 0; None gives each one where the cluster has any.
-        resources: other resources of a worker, such as ``{"TPU": 4}``.
+        num_gpus: GPUs of a worker, >= 0; None gives each one GPU, or else one TPU chip, where the cluster has any.
+        resources: other resources of a worker, such as ``{"TPU": 1}``.
         shards: pieces that the lanes are divided into, >= 1; each is held by one worker, and they move to workers that
             join. A shard has the bits of one device: the result is that of one process with as many devices. None takes
             up to four for each worker that there is room for at the start, while each has 64 settings; a later sweep on
@@ -107,7 +107,7 @@ class RayPool:
         self._actors: dict[str, Actor] = {}
         self._starting: dict[Hashable, Starting] = {}  # by the handle of ``prepare``
         self._answered: dict[Hashable, None] = {}  # handles that have an answer, which nobody has asked for
-        self._gpus: float | None = None  # of a worker, once the cluster is known
+        self._needs: dict[str, float] = {}  # the resources of a worker, once the cluster is known
         self._count, self._looked = 0, 0.0
         self._job: Job | None = None
         self._expected: Prepared | None = None
@@ -122,18 +122,17 @@ class RayPool:
     def _room(self) -> int:
         connect(self._ray, self._options.address)
         options, all_of_it = self._options, self._ray.cluster_resources()
-        if self._gpus is None:
-            self._gpus = min(all_of_it.get("GPU", 0), 1) if options.num_gpus is None else options.num_gpus
-        needs = {"CPU": options.num_cpus, "GPU": self._gpus, **options.resources}
-        room = min(math.floor(all_of_it.get(name, 0) / need) for name, need in needs.items() if need)
+        if not self._needs:
+            one = accelerator(all_of_it) if options.num_gpus is None else {"GPU": options.num_gpus}
+            self._needs = {"CPU": options.num_cpus, "GPU": 0, **one, **options.resources}
+        room = min(math.floor(all_of_it.get(name, 0) / need) for name, need in self._needs.items() if need)
         return room if options.workers is None else min(room, options.workers)
 
     def open(self, job: Job, data: Splits) -> Prepared:
         """See ``Pool``."""
         if self._room() < 1:
             raise ValueError(
-                f"the Ray cluster has no room for a worker with num_cpus={self._options.num_cpus:g}, "
-                f"num_gpus={self._gpus or 0:g}, resources={dict(self._options.resources)}; "
+                f"the Ray cluster has no room for a worker with {counted(self._needs)}; "
                 f"it has {counted(self._ray.cluster_resources())}"
             )
         self._examples, self._job = data, job
@@ -236,9 +235,9 @@ class RayPool:
     def _start(self, job: Job) -> Hashable:
         options = self._options
         remote = self._ray.remote(
-            num_cpus=options.num_cpus,
-            num_gpus=self._gpus or 0,
-            resources=dict(options.resources) or None,
+            num_cpus=self._needs["CPU"],
+            num_gpus=self._needs["GPU"],
+            resources={name: need for name, need in self._needs.items() if name not in ("CPU", "GPU")} or None,
             runtime_env=dict(options.runtime_env) or None,
             max_restarts=0,
         )(ActingWorker)

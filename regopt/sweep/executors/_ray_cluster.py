@@ -31,6 +31,11 @@ def connect(ray: Any, address: str | None) -> None:
             ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="warning")
 
 
+def accelerator(there: Mapping[str, float]) -> dict[str, float]:
+    """One accelerator of a kind that a cluster has, as resources; none where it has none."""
+    return next(({name: 1} for name in ("GPU", "TPU") if there.get(name, 0) >= 1), {})
+
+
 def counted(resources: Mapping[str, float]) -> str:
     """The resources of a cluster in words."""
     return ", ".join(f"{name} {count:g}" for name, count in sorted(resources.items()) if "node:" not in name) or "none"

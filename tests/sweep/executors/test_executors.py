@@ -196,6 +196,31 @@ def test_static_groups_and_outputs(tmp_path):
     np.testing.assert_array_equal(two.predict(inputs), one.predict(inputs))
 
 
+@pytest.mark.parametrize("column", [{"fold": sweep.folds(4)}, {"replica": sweep.choice(range(3))}])
+def test_settings_train_on_their_own_examples_on_workers(column):
+    settings = sweep.grid({"rate": sweep.choice([0.1, 0.5, 0.9, 1.8]), **column})
+    options = {"steps": 12, "eval_every": 2, "scheduler": sweep.successive_halving(2, 2, over=tuple(column))}
+    if "replica" in column:
+        options["resamples"] = [[0, 1], [1, 2], [2, 3]]
+    data = Splits(np.arange(8.0, dtype=np.float32), MEAN_DATA.validation)
+    found, whole = (sweep.run(MEAN_TASK, settings, data, executor=its, **options) for its in (LocalEngine(), None))
+    assert found.status.tolist() == whole.status.tolist()
+    jax.tree.map(np.testing.assert_array_equal, dict(found.history.curves), dict(whole.history.curves))
+
+
+def test_optuna_is_told_the_same_of_workers():
+    optuna = pytest.importorskip("optuna")
+    values = []
+    for executor in (LocalEngine(), None):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for _ in range(2):
+            trials, settings = sweep.ask(study, {"rate": sweep.uniform(0.1, 0.9)}, 4)
+            result = sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=2, executor=executor)
+            sweep.tell(study, trials, result)
+        values.append([trial.value for trial in study.trials])
+    assert values[0] == values[1]
+
+
 def test_an_error_of_the_task_is_raised_as_it_is():
     def step(w, batch, key, h):
         raise ValueError("the task is wrong")

@@ -1,5 +1,6 @@
 """A fleet of several kinds of devices is refused unless asked for, and then the table says where a setting trained."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from regopt.sweep.engine._placement import Places
 from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import NEVER, Prepared, Train, again
 from regopt.sweep.executors._ray import RayPool
+from regopt.sweep.executors._ray_cluster import Starting
 from regopt.sweep.executors._worker import Worker, _trained
 from regopt.sweep.results._history import Marks
 from support import killed_sweep
@@ -107,7 +109,10 @@ def test_ray_greets_another_kind_only_if_asked(mixed):
         get=lambda handle: Prepared(like("new"), []),
         exceptions=SimpleNamespace(RayTaskError=RuntimeError, RayError=RuntimeError),
     )
-    pool._expected, pool._starting = Prepared(like("old"), []), {"ready": ("1", "actor")}
+    pool._expected, pool._starting = (
+        Prepared(like("old"), []),
+        {"ready": Starting("1", "actor", "ready", time.monotonic())},
+    )
     if mixed:
         pool._greet()
         assert pool._actors == {"1": "actor"}

@@ -29,7 +29,7 @@ class MadeUpRay:
     cloudpickle = SimpleNamespace(register_pickle_by_value=lambda module: None)
 
     def __init__(self, room, hang=(), pending=()):
-        self.room, self.gpus, self.killed, self.waits = room, 0, [], 0
+        self.room, self.accelerators, self.killed, self.waits = room, {}, [], 0
         self.asked = {}  # the resources of the last worker
         self._silent = {(what, number) for what in ("prepare", "process") for number in pending}
         self._silent |= {("prepare", number) for number in hang}
@@ -39,7 +39,7 @@ class MadeUpRay:
         return True
 
     def cluster_resources(self):
-        return {"CPU": self.room, "GPU": self.gpus}
+        return {"CPU": self.room, **self.accelerators}
 
     available_resources = cluster_resources
 
@@ -114,15 +114,32 @@ def test_a_first_worker_that_waits_for_room_goes_on_waiting():
     assert (workers.workers(), ray.killed) == (["10"], list(range(9)))
 
 
-@pytest.mark.parametrize(("there", "asked", "given"), [(0, None, 0), (2, None, 1), (2, 0, 0), (2, 0.5, 0.5)])
-def test_a_worker_has_a_gpu_where_there_are_any(there, asked, given):
+@pytest.mark.parametrize(
+    ("there", "asked", "gpus", "others", "room"),
+    [
+        ({}, {}, 0, None, 8),
+        ({"GPU": 2}, {}, 1, None, 2),
+        ({"GPU": 2}, {"num_gpus": 0}, 0, None, 8),
+        ({"GPU": 2}, {"num_gpus": 0.5}, 0.5, None, 4),
+        ({"TPU": 4}, {}, 0, {"TPU": 1}, 4),
+        ({"TPU": 4}, {"resources": {"TPU": 2}}, 0, {"TPU": 2}, 2),
+    ],
+)
+def test_a_worker_has_an_accelerator_where_there_are_any(there, asked, gpus, others, room):
     ray = MadeUpRay(8)
-    ray.gpus = there
-    workers = RayPool(sweep.Ray(num_gpus=asked))
+    ray.accelerators = there
+    workers = RayPool(sweep.Ray(**asked))
     workers._ray = ray
-    assert workers.size() == (min(8, int(there / given)) if given else 8)
+    assert workers.size() == room
     workers.open(JOB, Splits(None, None))
-    assert ray.asked["num_gpus"] == given
+    assert (ray.asked["num_cpus"], ray.asked["num_gpus"], ray.asked["resources"]) == (1, gpus, others)
+
+
+def test_a_cluster_without_room_says_what_a_worker_needs():
+    workers = RayPool(sweep.Ray(num_gpus=2))
+    workers._ray = MadeUpRay(8)
+    with pytest.raises(ValueError, match="no room for a worker with CPU 1, GPU 2; it has CPU 8"):
+        workers.open(JOB, Splits(None, None))
 
 
 def test_answers_that_came_together_are_looked_for_once():
