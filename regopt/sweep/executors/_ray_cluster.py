@@ -33,7 +33,7 @@ def connect(ray: Any, address: str | None) -> None:
 
 def accelerator(there: Mapping[str, float]) -> dict[str, float]:
     """One accelerator of a kind that a cluster has, as resources; none where it has none."""
-    return next(({name: 1} for name in ("GPU", "TPU") if there.get(name, 0) >= 1), {})
+    return next(({name: 1.0} for name in ("GPU", "TPU") if there.get(name, 0) >= 1), {})
 
 
 def counted(resources: Mapping[str, float]) -> str:
