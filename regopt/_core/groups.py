@@ -150,7 +150,7 @@ def check_alone(**unused: bool) -> None:
     """
     for name, left_out in unused.items():
         if not left_out:
-            raise ValueError(f"groups names the leaves and their axes, so it takes no {name}: leave that out")
+            raise ValueError(f"groups names the leaves and their axes, so {name} must be left out")
 
 
 def number_of(family: Family, number: NumberOrSchedule, params: Tree, name: str, matrix: jax.Array) -> jax.Array:

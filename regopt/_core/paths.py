@@ -86,7 +86,7 @@ def _below(prefix: Tree, node: Tree, path: str, name: str, default: object) -> l
     for key in given:
         if key not in wanted:
             raise ValueError(
-                f"{name} has an entry {_joined(path, key)!r} without parameters; {suggestion(key, wanted)}"
+                f"{name} has an entry {_joined(path, key)!r}, where there are no parameters; {suggestion(key, wanted)}"
             )
     found = []
     for key, child in wanted.items():

@@ -206,7 +206,7 @@ def check_fits(name: str, number: Number, w: jax.Array, within: tuple[int, ...] 
         ValueError: it is an array of another shape, or must not be one, or it is a schedule.
     """
     if callable(number):
-        raise ValueError(f"{name} must be a number, got a schedule, and nothing counts steps here: give its value")
+        raise ValueError(f"{name} must be a number, got a schedule, but no steps are counted here: give a number")
     shape = jnp.shape(number)
     allowed = tuple(1 if axis in within else size for axis, size in enumerate(jnp.shape(w)))
     if shape and (not by_entry or shape != allowed):

@@ -64,8 +64,7 @@ def move(moves: Sequence[tuple[Key, Affine]], images: jax.Array, fused: bool = T
     amounts = [like(each.strength, wide) for _, each in moves]
     maps = [each.rule(key, wide, amount) for (key, each), amount in zip(moves, amounts, strict=True)]
     resting = reduce(jnp.logical_and, [amount == 0 for amount in amounts])
-    changed = read(wide, reduce(_then, maps), moves[0][1].mode, fused)
-    return unless(resting, wide, changed).astype(images.dtype)
+    return unless(resting, wide, read(wide, reduce(_then, maps), moves[0][1].mode, fused)).astype(images.dtype)
 
 
 def read(images: jax.Array, where: Map, mode: Mode, fused: bool = True) -> jax.Array:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_choice
 from regopt._core.numerics import as_float, check_number
 from regopt._core.types import Number
 from regopt.augment._affine import Affine, Map, Mode
@@ -224,8 +225,7 @@ def shear(strength: Number, *, along: Literal["width", "height"] = "width", mode
         Data, 6, 60. Geometric transformations.
     """
     check_number("strength", strength, "[0, inf)")
-    if along not in ("width", "height"):
-        raise ValueError(f'along must be "width" or "height", got {along!r}')
+    check_choice("along", along, ("width", "height"))
 
     def rule(key, images, reach):
         slope = reach * uniform(key, images)
@@ -272,14 +272,12 @@ def crop_and_scale(strength: Number) -> Transform:
         top, left = (cut * place * (size - 1) / 2 for place, size in zip(places, images.shape[1:3], strict=True))
         return Map(((1 - cut, 0), (0, 1 - cut)), (top, left))
 
-    return Affine(
-        rule, strength, "constant"
-    )  # on its own it reads nothing outside the image, so it can be composed with maps of this mode
+    # on its own it reads nothing outside the image, so it can be composed with maps of this mode
+    return Affine(rule, strength, "constant")
 
 
 def _affine(rule, strength: Number, mode: Mode) -> Transform:
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode must be one of {list(get_args(Mode))}, got {mode!r}")
+    check_choice("mode", mode, get_args(Mode))
     return Affine(rule, strength, mode)
 
 

@@ -117,7 +117,7 @@ def adaboost(learner: Learner, rounds: int = 50, *, variant: Literal["discrete",
 
     def coefficient(signs, scores, step, weights, error):
         del signs, scores, weights
-        return _half_log_odds_of(1 - error) if variant == "discrete" else jnp.ones((), step.dtype)
+        return _half_log_odds(1 - error) if variant == "discrete" else jnp.ones((), step.dtype)
 
     return _boosting(learner, rounds, exponential_loss, direction, coefficient)
 
@@ -160,7 +160,7 @@ def gradient_boosting(learner: Learner, rounds: int = 50, *, loss: MarginLoss = 
 
     def coefficient(signs, scores, step, weights, error):
         del weights
-        cap = _half_log_odds_of(jnp.ones_like(error))
+        cap = _half_log_odds(jnp.ones_like(error))
 
         def newton(a, _):
             slope = jax.grad(lambda a: jnp.sum(loss(signs * (scores + a * step))))
@@ -209,10 +209,6 @@ def _sign_of(step: jax.Array) -> jax.Array:
 
 
 def _half_log_odds(p: jax.Array) -> jax.Array:
-    return _half_log_odds_of(p)
-
-
-def _half_log_odds_of(p: jax.Array) -> jax.Array:
     """``log(p / (1 - p)) / 2`` with p kept within rounding of 0 and 1."""
     rounding = jnp.finfo(p.dtype).eps
     p = jnp.clip(p, rounding, 1 - rounding)

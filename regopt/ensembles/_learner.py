@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn.base import clone
 
 from regopt._core.types import Key, Tree
 
@@ -91,8 +92,6 @@ def from_estimator(estimator: Estimator, *, classes: int | None = None) -> Learn
         raise ValueError(f"estimator must take sample_weight in fit, got {type(estimator).__name__}")
 
     def fit(key, x, y, weights):
-        from sklearn.base import clone
-
         member = cast(Estimator, clone(estimator))
         if "random_state" in member.get_params(deep=False):
             member.set_params(random_state=int(jax.random.bits(key, (), "uint32") >> 1))
@@ -101,8 +100,7 @@ def from_estimator(estimator: Estimator, *, classes: int | None = None) -> Learn
     def predict(model, x):
         if classes is None:
             return jnp.asarray(model.predict(np.asarray(x)), jnp.result_type(float))
-        found = np.zeros((len(x), classes))
-        found[:, np.asarray(model.classes_, int)] = model.predict_proba(np.asarray(x))
+        found = model.predict_proba(np.asarray(x)) @ np.eye(classes)[np.asarray(model.classes_, int)]
         return jnp.asarray(found, jnp.result_type(float))
 
     return Learner(fit, predict, traced=False)

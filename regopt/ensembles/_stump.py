@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_choice
 from regopt._core.numerics import check_whole, safe_divide
 from regopt.ensembles._learner import Learner
 
@@ -50,8 +51,7 @@ def stump(classes: int = 2, *, criterion: Literal["gini", "error"] = "gini") -> 
         Wadsworth. Section 4.3.1.
     """
     check_whole("classes", classes, "[2, inf)")
-    if criterion not in ("gini", "error"):
-        raise ValueError(f"criterion must be 'gini' or 'error', got {criterion!r}")
+    check_choice("criterion", criterion, ("gini", "error"))
 
     def impurity(mass):
         total = jnp.sum(mass, axis=0)

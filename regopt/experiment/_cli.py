@@ -253,7 +253,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 def _experiments() -> list[Listing]:
     found = discover(Path())
     if not found:
-        raise ConfigError("experiments", "", f"there are none here; {CHECKOUT}")
+        raise ConfigError("experiments", "", f"this folder has no experiments; {CHECKOUT}")
     return found
 
 

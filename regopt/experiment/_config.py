@@ -1,4 +1,4 @@
-"""Configs: a TOML file and command line overrides in, a checked frozen dataclass out.
+"""Configs: read from a TOML file and overrides of the command line into a checked frozen dataclass.
 
 The dataclass is the schema, and pydantic checks both sources against it. A person writes them, so whatever is wrong
 becomes one `ConfigError` line with the file, the key, the value and what would be right. No slow imports, such as jax.
@@ -100,7 +100,7 @@ def read_toml(path: Path) -> dict[str, object]:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ConfigError(path, "", f"is larger than {MAX_BYTES} bytes, so it is no config")
+            raise ConfigError(path, "", f"is larger than {MAX_BYTES} bytes, the most that a config may have")
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(path, "", f"cannot be read: {error.strerror}") from error
@@ -113,7 +113,7 @@ def read_toml(path: Path) -> dict[str, object]:
     except RecursionError as error:
         raise ConfigError(path, "", "is nested too deeply; a config holds scalars and lists of them") from error
     except ValueError as error:  # the limit on the digits of an integer
-        raise ConfigError(path, "", "holds a number that is too long; integers must fit in 64 bits") from error
+        raise ConfigError(path, "", "holds an integer with too many digits; integers must fit in 64 bits") from error
 
 
 def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()) -> C:
@@ -177,10 +177,10 @@ def check_fields(config_class: object, file: str | Path) -> None:
     try:
         hints = get_type_hints(config_class, include_extras=True)
     except Exception as error:
-        raise ConfigError(file, "Config", f"has an annotation that means nothing: {error}") from error
+        raise ConfigError(file, "Config", f"has an annotation that cannot be resolved: {error}") from error
     for field in _fields(config_class):
         if field.name in RESERVED:
-            raise ConfigError(file, f"Config.{field.name}", f"the command line takes --{field.name} for itself")
+            raise ConfigError(file, f"Config.{field.name}", f"is an option, --{field.name}, of every run: rename it")
         if not _supported(hints[field.name]):
             kinds = "bool, int, float, str, Literal of strings or tuples of them"
             raise ConfigError(file, f"Config.{field.name}", f"must be {kinds}, got {hints[field.name]}")

@@ -222,7 +222,7 @@ def _import(path: Path) -> ModuleType:
         sys.modules.pop(name, None)
         if isinstance(error, SyntaxError):
             line = f"line {error.lineno}" if error.lineno else ""
-            raise ConfigError(path, line, f"is no Python: {error.msg}") from error
+            raise ConfigError(path, line, f"is not valid Python: {error.msg}") from error
         mend = "; pip install 'regopt[experiments]'" if isinstance(error, ModuleNotFoundError) else ""
         raise ConfigError(path, "", f"does not import: {type(error).__name__}: {error}{mend}") from error
     finally:

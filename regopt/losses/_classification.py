@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from regopt._core.checks import check_choice
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number, Tree
 from regopt.losses._metric import metric
@@ -88,8 +89,7 @@ def smooth_labels(
     check_range("smoothing", smoothing, "[0, 1]")
     if classes < 2:
         raise ValueError(f"classes must be at least 2, got {classes}")
-    if spread not in ("all", "others"):
-        raise ValueError(f'spread must be "all" or "others", got {spread!r}')
+    check_choice("spread", spread, ("all", "others"))
     one_hot = jax.nn.one_hot(labels, classes, dtype=jnp.result_type(float), axis=axis)
     share = like(smoothing, one_hot)
     if spread == "all":

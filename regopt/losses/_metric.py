@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import TypeVar
 
+from regopt._core.metrics import check_mode
 from regopt._core.types import Mode
 
 Measured = TypeVar("Measured", bound=Callable[..., object])
@@ -33,8 +34,7 @@ def metric(*, mode: Mode) -> Callable[[Measured], Measured]:
         >>> r2.mode, losses.accuracy.mode, losses.metric(mode="min")(max).mode
         ('max', 'max', 'min')
     """
-    if mode not in ("min", "max"):
-        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+    check_mode(mode)
 
     def declare(function: Measured) -> Measured:
         if not callable(function):

@@ -9,7 +9,7 @@ from typing import Literal
 
 import optax
 
-from regopt._core.checks import check_function, check_optimizer, check_penalty
+from regopt._core.checks import check_choice, check_function, check_optimizer, check_penalty
 from regopt._core.numerics import check_range, check_schedulable
 from regopt._core.protocols import explicit_form
 from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber, Tree
@@ -102,8 +102,7 @@ def regularize(
         Ochs, P., Chen, Y., Brox, T., & Pock, T. (2014). iPiano: Inertial proximal algorithm for nonconvex optimization.
         SIAM Journal on Imaging Sciences, 7(2), 1388-1419. Its iteration, for the velocity of heavy ball.
     """
-    if how not in ("gradient", "decoupled", "proximal", "constraint"):
-        raise ValueError(f'how must be "gradient", "decoupled", "proximal" or "constraint", got {how!r}')
+    check_choice("how", how, ("gradient", "decoupled", "proximal", "constraint"))
     check_optimizer("optimizer", optimizer)
     if penalty is not None:
         check_penalty("penalty", penalty)

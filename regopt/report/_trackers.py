@@ -25,7 +25,7 @@ Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics the
 
 
 class Tracker(NamedTuple):
-    """A callback of ``sweep.run``; one of your own is such a pair of functions, or any object with these methods.
+    """A callback of ``sweep.run``; a custom one is such a pair of functions, or any object with these methods.
 
     ``on_segment(step, settings, metrics)`` is called in the host process after some settings have trained a segment:
     ``settings`` is a dict from the row of each to its numbers and static values, and ``metrics`` has for each name an

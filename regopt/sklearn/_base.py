@@ -127,7 +127,7 @@ class Linear(BaseEstimator):
             certificate = "gap" if np.isfinite(self.dual_gap_) else "residual"
             value = getattr(solution, certificate)[lane, index]
             warnings.warn(
-                f"the {certificate} is {value:.1e} after {self.n_iter_} steps, above tol: raise max_iter, or scale "
+                f"the {certificate} is {value:.1e} after {self.n_iter_} steps, above tol: increase max_iter, or scale "
                 "the features",
                 ConvergenceWarning,
                 stacklevel=3,

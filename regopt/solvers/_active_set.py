@@ -96,7 +96,7 @@ def _joins(problem: Quadratic, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _along(problem: Quadratic, w: np.ndarray, end: np.ndarray, against: np.ndarray) -> np.ndarray:
-    """The best of the points between the point and the end where a coefficient becomes 0."""
+    """The best of the points, on the way to the end, at which a coefficient becomes 0."""
     turn, crossing = end - w, np.flatnonzero(against)
     times = w[crossing] / (w[crossing] - end[crossing])
     turned = problem.gram @ turn + problem.square * turn

@@ -179,7 +179,7 @@ def custom_fixed_point(
 
 
 def _check_like(x: Tree, value: Tree) -> None:
-    """Refuse an equation whose value is no tree like x."""
+    """Refuse an equation whose value does not have the structure and shapes of x."""
     (leaves, structure), (others, other) = jax.tree.flatten(x), jax.tree.flatten(value)
     if structure != other or [jnp.shape(leaf) for leaf in leaves] != [jnp.shape(leaf) for leaf in others]:
         raise TypeError(f"the equation must return a tree like x, {brief(x)}, got {brief(value)}")

@@ -200,7 +200,7 @@ class LinearModel(NamedTuple):
 
 
 def _outputs_of(family: object) -> tuple[int, ...]:
-    """The shape of what a model of a family puts out for an example."""
+    """The shape of the output of a model of a family for one example."""
     if not isinstance(family, Family):
         raise ValueError(
             f"the family of a LinearModel must be one of regopt.solvers, such as gaussian(), got {brief(family)}"

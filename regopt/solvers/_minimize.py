@@ -183,7 +183,7 @@ def _gap(
         return lambda params, value, grad: duality_gap(params, value, grad, penalty, 0.0)
     if isinstance(loss, CertifiedLoss):
         if lower_bound is not None:
-            raise ValueError("this loss brings a duality gap of its own: leave lower_bound out")
+            raise ValueError("this loss has a duality gap of its own: leave lower_bound out")
         if not penalty.has_linear_minimum:
             return None
         return lambda params, *_: loss.duality_gap(penalty, params, *data)
@@ -191,12 +191,12 @@ def _gap(
         return None
     if not penalty.has_linear_minimum:
         raise ValueError(
-            "no duality gap is known for this penalty, so lower_bound has no use: leave it out, and the solver goes by "
-            "its residual, or take a penalty with has_linear_minimum"
+            "no duality gap is known for this penalty, so lower_bound is not used: leave it out, and the solver stops "
+            "by its residual, or take a penalty with has_linear_minimum"
         )
     if not all(jax.tree.leaves(penalty.mask(start))):
         raise ValueError(
             "a duality gap needs a penalty on every leaf: give the penalty mask=None, or leave lower_bound out, and "
-            "the solver goes by its residual"
+            "the solver stops by its residual"
         )
     return lambda params, value, grad: duality_gap(params, value, grad, penalty, lower_bound)

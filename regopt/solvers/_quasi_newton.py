@@ -122,7 +122,7 @@ def proximal_lbfgs(
 
 
 def _room(point: _Point) -> jax.Array:
-    """By how much the step size may grow, as far as the last step tells; 1 where it is nearly right."""
+    """The factor by which the step size may grow, estimated from the last step; 1 where it is nearly right."""
     move = step_between(point.trial.params, point.params)
     square = _SHARE * inner(move, move) / point.trial.stepsize
     bend = 2 * inner(step_between(point.trial.grad, point.grad), move)

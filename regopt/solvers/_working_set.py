@@ -202,7 +202,7 @@ def _one_thread() -> AbstractContextManager[object]:
 
 
 def _slopes(x: jax.Array, lanes: Sequence[_Lane], most: int) -> np.ndarray:
-    """The slopes of the losses for all columns, ``[lanes, features]``; there may be as many lanes as ``most``.
+    """The slopes of the losses for all columns, ``[lanes, features]``; ``most`` is the largest number of lanes.
 
     The product is compiled for 1, 2, 4, ... and for the most lanes.
     """

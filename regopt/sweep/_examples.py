@@ -151,7 +151,7 @@ def first_not_finite(tree: Tree) -> tuple[str, np.ndarray, str] | None:
 
 
 def check_finite(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
-    """Refuse examples with NaN or infinities that the loss has from them; a task that masks such values may have them.
+    """Refuse examples whose NaN or infinities make the loss NaN or infinite; a task may mask such values.
 
     Args:
         part: the name of the examples, for the message.

@@ -134,10 +134,7 @@ class PlanConfig(SweepConfig):
             raise ValueError("devices must be None with on, which names the devices to compile for")
         super().__post_init__()
         if self.iterated is not None and not self.iterated.can_begin_again:
-            raise ValueError(
-                "a plan takes batches from data.train, which can be iterated over only once: pass what can be iterated "
-                "over again"
-            )
+            raise ValueError("a plan takes batches from data.train: pass what can be iterated over more than once")
 
     def _devices(self) -> tuple[Device, ...]:
         if self.on is not None and self.mesh is not None:
@@ -189,8 +186,7 @@ def plan(config: PlanConfig) -> Plan:
 
 def _measured(config: PlanConfig) -> Plan:
     """The plan from a segment of each group."""
-    runner = prepare(config, share_data(config))
-    segments = len(config.evaluated)
+    runner, segments = prepare(config, share_data(config)), len(config.evaluated)
     groups = tuple(_plan(group, segments) for group in runner.groups)
     seconds = sum(group.trace_seconds + group.compile_seconds for group in runner.groups)
     return Plan(groups, len(devices_of(config)), segments, seconds, None, *_division(config))
@@ -262,10 +258,11 @@ def _counted(group: GroupPlan) -> dict[str, str]:
     if cost is None:
         return {}
     lanes = group.chunk if group.mapping == "vmap" else 1
+    exchanges = f", {cost.collectives} exchanges between devices" if cost.collectives else ""
     told = {
         "fit": f"{group.fits} settings at the same time",
         "a step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products and "
-        f"{cost.copies} copies, {len(cost.transposes)} transposes{_exchanges(cost)}",
+        f"{cost.copies} copies, {len(cost.transposes)} transposes{exchanges}",
         "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.intensity:.3g} FLOP/B",
     }
     if cost.bounds:
@@ -277,10 +274,6 @@ def _counted(group: GroupPlan) -> dict[str, str]:
             "products; by the compiler, not measured"
         )
     return told
-
-
-def _exchanges(cost: Cost) -> str:
-    return f", {cost.collectives} exchanges between devices" if cost.collectives else ""
 
 
 def _brief_time(seconds: float) -> str:

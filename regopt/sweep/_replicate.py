@@ -70,7 +70,9 @@ def replicate(
     check_whole("seeds", seeds, "[1, inf)")
     listed = settings if isinstance(settings, Settings) else grid(settings)
     if taken := {"replica", "seed"} & set(listed.columns):
-        raise ValueError(f"settings must have no column {min(taken)}: replicate makes the replicas and the seeds")
+        raise ValueError(
+            f"settings must have no column {min(taken)}: replicate adds the columns replica and seed itself"
+        )
     check_predicts(task)
     places = as_resamples(resamples, data)
     result = run(task, _crossed(listed, len(places), seeds), data, resamples=places, **run_options)

@@ -181,8 +181,8 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
             return _follow(runner, identity, config, out, halt)
     if jax.process_count() > 1:
         raise ValueError(
-            "a sweep is asked for by one process, and jax.distributed has started several: ask in one of them with "
-            'executor="ray"'
+            f"sweep.run must be called in a single process, but jax.distributed has started {jax.process_count()}: "
+            'call it in one process, with executor="ray"'
         )
     with compiling(config.progress, len(config.settings)):
         runner = prepare(config, share_data(config), stored)

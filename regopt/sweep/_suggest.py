@@ -68,7 +68,7 @@ def ask(study: "optuna.Study", space: Space, count: int) -> tuple[list["optuna.T
     check_space(space)
     drawn = {name: dimension for name, dimension in space.items() if not dimension.crossed}
     if not drawn:
-        raise ValueError("space must have a dimension to suggest beside the seeds and replicas")
+        raise ValueError("space must have at least one dimension other than seeds and replicas")
     _require_optuna()
     labels = {name: _labels(dimension.levels(None)) for name, dimension in drawn.items() if dimension.listed}
     trials = [study.ask() for _ in range(count)]
@@ -137,7 +137,9 @@ def tell(
     metrics = _told_metrics(study, result, metric)
     kept, status = result.kept_metrics(), result.status
     if not trials or len(status) % len(trials):
-        raise ValueError(f"result must have the same repeats of {len(trials)} trials, got {len(status)} settings")
+        raise ValueError(
+            f"result must have equally many repeats of each of the {len(trials)} trials, got {len(status)} settings"
+        )
     if constraints is not None and not callable(constraints):
         raise ValueError(f"constraints must be a function of a row, got {brief(constraints)}")
     times = len(status) // len(trials)
@@ -201,10 +203,14 @@ def _tell_one(
 def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[str] | None) -> list[str]:
     """The metric of each objective of the study, after a check of its direction."""
     if metric is None and len(study.directions) > 1:
-        raise ValueError(f"metric must name one metric for each of the study's {len(study.directions)} objectives")
+        raise ValueError(
+            f"metric must name one metric for each of the study's {len(study.directions)} objectives, got None"
+        )
     metrics = [result.monitor] if metric is None else [metric] if isinstance(metric, str) else list(metric)
     if len(metrics) != len(study.directions):
-        raise ValueError(f"metric must name one metric for each of {len(study.directions)} objectives, got {metrics}")
+        raise ValueError(
+            f"metric must name one metric for each of the study's {len(study.directions)} objectives, got {metrics}"
+        )
     for name, direction in zip(metrics, study.directions, strict=True):
         if name not in result.history.curves:
             raise ValueError(f"metric must be one of {list(result.history.curves)}, got {name!r}")
@@ -212,7 +218,7 @@ def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[
         if _DIRECTIONS.get(direction.name) != mode:
             better, makes = ("smaller", "minimize") if mode == "min" else ("larger", "maximize")
             raise ValueError(
-                f"the study goes to {direction.name.lower()} {name}, of which a {better} value is better: make it with "
+                f"the study is to {direction.name.lower()} {name}, but a {better} value of it is better: make it with "
                 f'optuna.create_study(direction="{makes}")'
             )
     return metrics

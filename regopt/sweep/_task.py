@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from regopt._core.checks import check_optimizer, takes
+from regopt._core.checks import check_choice, check_optimizer, takes
 from regopt._core.messages import brief
 from regopt._core.metrics import mode_of
 from regopt._core.protocols import evaluation_params, final_params
@@ -201,8 +201,7 @@ def _modes_of(measures: Mapping[str, Measure]) -> dict[str, Mode]:
 def _face_of(model: NnxModel | LinenModel, inputs: Tree, trainable: Trainable, precision: str) -> Face:
     """The functions of a model, computed in a precision."""
     check_model(model)
-    if not (isinstance(precision, str) and precision in ("float32", "bfloat16")):
-        raise ValueError(f'precision must be "float32" or "bfloat16", got {brief(precision)}')
+    check_choice("precision", precision, ("float32", "bfloat16"))
     if is_linen(model):
         face = linen_face(model, inputs, trainable)
     else:

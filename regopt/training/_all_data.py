@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core import trees
+from regopt._core.checks import check_choice
 from regopt._core.keys import keys_of
 from regopt._core.metrics import check_monitor, direction_of
 from regopt._core.numerics import check_number
@@ -234,8 +235,7 @@ def _together(data: Splits) -> Splits:
 
 def _updates(data: Splits, steps: int, by: str, batch_size: int | None) -> np.ndarray:
     """The number of updates for each best step from 0 to ``steps``, as a table because the product may exceed 2**31."""
-    if by not in ("updates", "epochs"):
-        raise ValueError(f'by must be "updates" or "epochs", got {by!r}')
+    check_choice("by", by, ("updates", "epochs"))
     best_steps = np.arange(steps + 1)
     if by == "updates" or batch_size is None:
         return best_steps

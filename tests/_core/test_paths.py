@@ -88,13 +88,13 @@ def test_what_a_pattern_matches(pattern, matched):
         ({"**/attn/**": 1.0, "**/bias": 0.0, "**": 1.0}, "two equally long patterns for 'block/attn/q/bias', "),
         ({"**": {"kernel": 1.0}}, "must have one entry for the pattern '**', got {'kernel': 1.0}"),
         ({"block": 1.0}, "has no entry for 'embed': add it, or give patterns such as "),
-        ({"block": 1.0, "embedd": 1.0}, "has an entry 'embedd' without parameters; did you mean 'embed'?"),
+        ({"block": 1.0, "embedd": 1.0}, "has an entry 'embedd', where there are no parameters; did you mean 'embed'?"),
         (
             {"block": 1.0, "embed": {"embedding": {"w": 1.0}}},
             "must have one entry for 'embed/embedding', got {'w': 1.0}",
         ),
         ({"block": {"attn": 1.0, "mlp": [1.0]}, "embed": 1.0}, "has no entry for 'block/mlp/1': add it, "),
-        ([1.0, 2.0], "has an entry '0' without parameters; valid: block, embed"),
+        ([1.0, 2.0], "has an entry '0', where there are no parameters; valid: block, embed"),
         (None, "has no entry for 'block': add it, "),
     ],
 )

@@ -257,7 +257,7 @@ TWO, ONE = np.zeros((2, 3)), np.zeros(3)
         (lambda: decompose(TWO * np.nan, ONE), "predictions must be finite, got 6 that are not"),
         (lambda: decompose(TWO, np.zeros(4)), r"targets must have shape \(3,\), .* got \(4,\)"),
         (lambda: decompose(TWO, ONE, -1.0), r"noise must lie in \[0, inf\), got -1.0"),
-        (lambda: decompose(TWO, ONE, of="data"), "of must be 'truth' or 'observations', got 'data'"),
+        (lambda: decompose(TWO, ONE, of="data"), 'of must be "truth" or "observations", got .data.'),
         (lambda: decompose_cross_entropy(np.zeros((2, 3, 4)), np.zeros(3)), r"targets must have shape \(3, 4\)"),
         (
             lambda: decompose_cross_entropy(np.zeros((2, 3, 4)), np.full(3, 4)),
@@ -271,7 +271,7 @@ TWO, ONE = np.zeros((2, 3)), np.zeros(3)
         (lambda: bias_variance.ridge_error(ONE, ONE, -1.0, 1.0), r"alpha must lie in \[0, inf\), got -1.0"),
         (
             lambda: bias_variance.ridge_error(ONE, ONE, 1.0, 1.0, of="risk"),
-            "of must be 'coefficients' or 'predictions'",
+            'of must be "coefficients" or "predictions"',
         ),
         (lambda: bias_variance.min_norm_error(0.0, 1.0, 1.0), r"gamma must lie in \(0, inf\), got 0.0"),
         (lambda: bias_variance.stieltjes(1.0, 0.0), r"strength must lie in \(0, inf\), got 0.0"),

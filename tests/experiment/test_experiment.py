@@ -234,9 +234,9 @@ def test_a_nan_is_measured_as_a_failed_claim_in_strict_json(tmp_path):
     [
         ("", ["lacks a docstring"]),
         ('"""Question?"""\n', ["Config", "is missing"]),
-        ("this is no python", ["line 1", "is no Python"]),
+        ("this is no python", ["line 1", "is not valid Python"]),
         ("\x00", ["Python", "null bytes"]),
-        (f"import sys\n{'(' * 5000}", ["is no Python"]),
+        (f"import sys\n{'(' * 5000}", ["is not valid Python"]),
         ("import unheard_of", ["does not import", "No module named 'unheard_of'"]),
         ("raise ValueError('two\\nlines')", ["does not import", "two lines"]),
         ("raise SystemExit(3)", ["does not import", "SystemExit: 3"]),
@@ -274,7 +274,7 @@ def test_an_experiment_imports_what_lies_beside_it(tmp_path):
 def test_bytes_and_other_suffixes_are_no_python(tmp_path):
     binary = write(tmp_path)
     binary.write_bytes(b"\xff\xfe\x01")
-    with pytest.raises(ConfigError, match="is no Python"):
+    with pytest.raises(ConfigError, match="is not valid Python"):
         load_experiment(binary)
     with pytest.raises(ConfigError, match=r"must end in \.py"):
         load_experiment(write(tmp_path, TOY, "toy.txt"))

@@ -241,7 +241,7 @@ def test_wrong_kinds_of_groups_are_refused_at_once(groups):
 
 def test_what_groups_leaves_no_room_for():
     for given in ({"axis": 0}, {"unit_axis": 1}, {"mask": None}):
-        with pytest.raises(ValueError, match=f"so it takes no {next(iter(given))}: leave that out"):
+        with pytest.raises(ValueError, match=f"so {next(iter(given))} must be left out"):
             penalties.group_lasso(0.5, groups=HEADS, **given)
     with pytest.raises(ValueError, match="strength must be one number for the leaves of one group, b0/q, b0/k"):
         penalties.group_lasso({"*/q": 0.5, "**": 1.0}, groups=HEADS).value(attention())

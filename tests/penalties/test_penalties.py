@@ -42,7 +42,7 @@ def test_one_strength_for_each_layer():
 
 
 def test_a_strength_tree_that_does_not_fit_is_an_error():
-    with pytest.raises(ValueError, match=r"^strength has an entry 'middle' without parameters"):
+    with pytest.raises(ValueError, match=r"^strength has an entry 'middle', where there are no parameters"):
         penalties.l2({"middle": 0.5}).value(PARAMS)
 
 

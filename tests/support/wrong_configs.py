@@ -169,7 +169,7 @@ def _of_paths(folder: Path, draw: random.Random) -> Iterator[WrongCommand]:
     for number, (path, words) in enumerate(configs.items()):
         yield WrongCommand(f"config {number}", ("run", good, str(folder / path)), (words,))
     experiments = {
-        "no.py": "is no Python",
+        "no.py": "is not valid Python",
         "bytes.py": "",
         "question.py": "docstring",
         "empty": "is a folder",

@@ -100,8 +100,8 @@ def test_an_extension_that_is_interrupted_goes_on(tmp_path):
 def test_what_cannot_be_extended_is_said(tmp_path):
     run(settings(0.01, 0.02), 8, out=tmp_path)
     for which, steps, options, line in [
-        (settings(0.01), 8, {}, "has trained {'learning_rate': 0.02}, which the settings to extend it lack"),
-        (settings(0.01, 0.02), 4, {}, "has trained 8 steps: an extended sweep must have at least as many"),
+        (settings(0.01), 8, {}, "has trained {'learning_rate': 0.02}, which is missing from the settings of the sweep"),
+        (settings(0.01, 0.02), 4, {}, "was trained for 8 steps: a sweep that extends it must have at least as many"),
         (settings(0.01, 0.02, 0.03), 8, {"batch_size": 20}, "config.batch_size was 10, is 20"),
         (settings(0.01, 0.02, 0.03), 8, {"slots": 2}, "must have all settings on the devices: leave slots out"),
     ]:

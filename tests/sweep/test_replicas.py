@@ -224,13 +224,13 @@ def test_integer_outputs_leave_room_for_nan():
 
 def test_a_task_that_cannot_predict_says_so():
     outcome = replicated(task=TASK._replace(predict=None))
-    with pytest.raises(ValueError, match="the task has no predict; give it one"):
+    with pytest.raises(ValueError, match="the task has no predict: give it a function"):
         outcome.predict(POINTS)
     two = TASK._replace(predict=lambda state, inputs, h: {"mean": inputs, "spread": inputs})
     with pytest.raises(ValueError, match=r"task\.predict must return one array, got PyTreeDef"):
         replicated(task=two).predict(POINTS)
     wide = TASK._replace(predict=lambda state, inputs, h: inputs[:, : 2 if h["width"] == "wide" else 3])
-    with pytest.raises(ValueError, match=r"one shape, got \[\(7, 3\), \(7, 2\)\]"):
+    with pytest.raises(ValueError, match=r"one shape for all settings, got \[\(7, 3\), \(7, 2\)\]"):
         replicated({"width": ["narrow", "wide"] * 5 + ["wide"]}, task=wide).predict(POINTS)
 
 
@@ -294,7 +294,7 @@ WHOLE = r"resamples must be whole numbers \[replicas, examples\], got "
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({}, {"resamples": None}, r"a column replica needs resamples \[replicas, examples\]"),
+        ({}, {"resamples": None}, r"the column replica needs resamples, \[replicas, examples\]"),
         ({}, {"resamples": RESAMPLES[0]}, WHOLE + r"int64 of shape \(25,\)"),
         ({}, {"resamples": RESAMPLES * 1.0}, WHOLE + r"float64 of shape \(3, 25\)"),
         ({}, {"resamples": RESAMPLES > 3}, WHOLE + r"bool of shape \(3, 25\)"),

@@ -86,14 +86,16 @@ def test_errors_are_named():
             sweep.ask(study(), SPACE, count)
     with pytest.raises(ValueError, match="the dimension learning_rate must come from uniform, choice or the like"):
         sweep.ask(study(), {"learning_rate": 0.1}, 1)
-    with pytest.raises(ValueError, match="space must have a dimension to suggest"):
+    with pytest.raises(ValueError, match="space must have at least one dimension other than seeds and replicas"):
         sweep.ask(study(), {"seed": sweep.seeds(2)}, 1)
     ours = study()
     trials, settings = sweep.ask(ours, {"learning_rate": sweep.uniform(0.01, 0.02)}, 2)
     result = train(settings)
     with pytest.raises(ValueError, match="metric must be one of"):
         sweep.tell(ours, trials, result, "loss")
-    with pytest.raises(ValueError, match="result must have the same repeats of 3 trials, got 2 settings"):
+    with pytest.raises(
+        ValueError, match="result must have equally many repeats of each of the 3 trials, got 2 settings"
+    ):
         sweep.tell(ours, [*trials, trials[0]], result)
 
 
@@ -202,9 +204,7 @@ def test_the_study_must_go_where_the_metric_does():
     ours = study(direction="maximize")
     trials, settings = sweep.ask(ours, {"learning_rate": sweep.uniform(0.01, 0.02)}, 2)
     result = train(settings)
-    line = (
-        r"the study goes to maximize validation_loss, of which a smaller value is better: make it with .*\"minimize\""
-    )
+    line = r"the study is to maximize validation_loss, but a smaller value of it is better: make it with .*\"minimize\""
     with pytest.raises(ValueError, match=line):
         sweep.tell(ours, trials, result)
     assert {trial.state.name for trial in ours.trials} == {"RUNNING"}

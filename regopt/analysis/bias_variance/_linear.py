@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_choice
 from regopt._core.numerics import as_float, check_range, like, safe_divide, widen
 from regopt._core.types import Number
 
@@ -101,8 +102,7 @@ def ridge_error(
         Hoerl, A. E., & Kennard, R. W. (1970). Ridge regression: Biased estimation for nonorthogonal problems.
         Technometrics, 12(1), 55-67. Equations (4.4)-(4.5) and Theorem 4.3.
     """
-    if of not in ("coefficients", "predictions"):
-        raise ValueError(f"of must be 'coefficients' or 'predictions', got {of!r}")
+    check_choice("of", of, ("coefficients", "predictions"))
     check_range("eigenvalues", eigenvalues, "[0, inf)")
     check_range("alpha", alpha, "[0, inf)")
     check_range("noise", noise, "[0, inf)")

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regopt._core.checks import check_choice
 from regopt._core.numerics import check_range, like, widen
 from regopt._core.types import Number
 from regopt.analysis.bias_variance._parts import (
@@ -66,8 +67,7 @@ def decompose(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (5.54).
     """
-    if of not in ("truth", "observations"):
-        raise ValueError(f"of must be 'truth' or 'observations', got {of!r}")
+    check_choice("of", of, ("truth", "observations"))
     check_range("noise", noise, "[0, inf)")
     predictions, targets = widen(predictions, targets)
     check_predictions(predictions)

@@ -103,7 +103,10 @@ def cost_of(
 
 
 def training_loop(module: Module, steps: int, *, inner: bool = False) -> str:
-    """The body of the training loop: of the loops of so many turns, the one that moves most; else the entry."""
+    """The body of the training loop: of the loops with this number of turns, the one that moves most bytes.
+
+    It is the entry computation where there is no such loop.
+    """
     bodies = [_body(loop) for _, loop in module.loops() if module.turns(loop) == steps]
     if inner:  # the loop over lanes may have as many turns
         bodies = [each for each in bodies if not any(_body(loop) in bodies for _, loop in module.loops(each))] or bodies
@@ -168,7 +171,7 @@ def transposes(module: Module, within: str) -> Iterator[str]:
 
 
 def _permutation(instruction: Instruction, axes: int) -> list[int]:
-    """For each axis of the result, which of the operand it is."""
+    """For each axis of the result, the axis of the operand that it comes from."""
     told = re.search(r"dimensions=\{([\d,]*)\}", instruction.rest) if instruction.opcode == "transpose" else None
     return [int(axis) for axis in told[1].split(",") if axis] if told else list(range(axes))
 

@@ -51,7 +51,8 @@ def check_alike(stored: list[LeafRecord], like: Tree, where: Path) -> None:
     path = next((path for path in [*before, *now] if before.get(path) != now.get(path)), "")
     raise StoreMismatchError(
         f"the state in {where} is of another run: leaf {path!r} was {before.get(path, 'not there')}, "
-        f"is {now.get(path, 'not there')}; extend=True takes other settings, more steps or another scheduler"
+        f"is {now.get(path, 'not there')}: pass extend=True to go on with other settings, more steps or another "
+        "scheduler"
     )
 
 
@@ -112,7 +113,7 @@ def read(folder: Path, files: Mapping[str, FileRecord], like: Tree) -> Tree:
                     at += read_array(file, array.dtype, room[at:])
             at = at or read_array(small, array.dtype, room)
             if at != room.size:
-                raise StoreDamagedError(f"{folder} holds {at:,} bytes of a leaf that has {room.size:,}")
+                raise StoreDamagedError(f"{folder} holds only {at:,} of the {room.size:,} bytes of a leaf")
             found.append(_placed(array, wanted))
     return jax.tree.unflatten(structure, found)
 

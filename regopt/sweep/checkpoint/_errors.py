@@ -15,7 +15,7 @@ class StoreInUseError(StoreError):
 
 
 class StoreTakenOverError(StoreError):
-    """Another process took this one for gone and now writes into the folder."""
+    """Another process assumed that this one had ended, and now writes into the folder."""
 
 
 class StoreDamagedError(StoreError):

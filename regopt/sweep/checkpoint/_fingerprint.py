@@ -36,7 +36,7 @@ def digested(sha256: str, kind: str, parts: Mapping[str, JsonObject] | None = No
 
 
 def digested_arrays(tree: Tree) -> JsonObject | None:
-    """Digests of the leaves of a tree of arrays, by their paths; of an array its own, and None for None."""
+    """Digests of the leaves of a tree of arrays by their paths; a single array has one digest, and None has None."""
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)

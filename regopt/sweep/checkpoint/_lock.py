@@ -124,7 +124,7 @@ def alive(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _system_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the operating system; nothing where the file system has none."""
+    """Hold the lock of the operating system; on a file system without locks this does nothing."""
     lock = FileLock(folder / LOCK, timeout=PATIENCE, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -148,7 +148,8 @@ def _one_by_one(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise StoreInUseError(
-            f"{folder} is being opened by another process: try again, or remove {folder / SOFT_LOCK} if there is none"
+            f"{folder} is being opened by another process: try again, or remove {folder / SOFT_LOCK} if there is "
+            "no such process"
         ) from None
     try:
         yield
@@ -169,7 +170,8 @@ def _check(folder: Path, say: Callable[[str], object], abandoned_after: float) -
     if not before.is_here and time.time() - (folder / RECORD).stat().st_mtime <= abandoned_after:
         raise StoreInUseError(
             f"{folder} is in use by {before}, which cannot be checked from {socket.gethostname()}: "
-            f"once that process has ended, remove {folder / RECORD}, or wait for an hour without a sign of it"
+            f"once that process has ended, remove {folder / RECORD}, or wait until it has shown no sign of life for an "
+            "hour"
         )
     say(f"{folder} was left by {before}, which is gone: taking over")
 

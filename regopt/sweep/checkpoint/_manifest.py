@@ -97,7 +97,9 @@ def snapshot(path: Path) -> Snapshot | None:
             return _parsed(path, **content)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    raise StoreMismatchError(f"{path} has format {brief(version)}, of another version of regopt: use that one")
+    raise StoreMismatchError(
+        f"{path} has format {brief(version)}, of another version of regopt: use the version that wrote it"
+    )
 
 
 def damage(found: Snapshot) -> str | None:
@@ -118,21 +120,21 @@ def _parsed(
 ) -> Snapshot:
     """The content of a manifest with the types that it must have; TypeError and its like where it has others."""
     if not (type(number) is int and isinstance(done, bool) and isinstance(saved, str)):
-        raise TypeError("a manifest has numbers and texts of other types")
+        raise TypeError("number, done or saved of a manifest has another type than int, bool and str")
     if not (isinstance(identity, dict) and isinstance(files, dict) and isinstance(leaves, list)):
-        raise TypeError("a manifest has collections of other types")
+        raise TypeError("identity, files or leaves of a manifest has another type than dict, dict and list")
     if not (position is None or isinstance(position, dict)):
-        raise TypeError("a manifest has a position of another type")
+        raise TypeError("position of a manifest has another type than dict")
     records = {name: FileRecord(size, sha256) for name, (size, sha256) in files.items()}
     forms = [(name, dtype, tuple(shape)) for name, dtype, shape in leaves]
     if SMALL not in records or not all(
         re.fullmatch(r"[\w-]+\.npy", name) and type(size) is int and isinstance(sha256, str)
         for name, (size, sha256) in records.items()
     ):
-        raise TypeError("a manifest names files that no state has")
+        raise TypeError("a manifest names a file that cannot belong to a state")
     if not all(
         isinstance(name, str) and isinstance(dtype, str) and all(type(size) is int for size in shape)
         for name, dtype, shape in forms
     ):
-        raise TypeError("a manifest has leaves that no state has")
+        raise TypeError("a manifest describes a leaf by another form than (name, dtype, shape)")
     return Snapshot(path, number, done, saved, identity, records, forms, position)

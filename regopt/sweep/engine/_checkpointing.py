@@ -81,7 +81,7 @@ class Checkpointing:
             ) from error
 
     def keep(self, state: SweepState, result: Result) -> str:
-        """Save what can be saved after an error; returns what was, in words that go on from those of a line."""
+        """Save what can be saved after an error; returns the end of a sentence, which says what was saved."""
         try:
             if state.is_whole:
                 self.save(state, done=False)

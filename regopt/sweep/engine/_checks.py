@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from regopt._core.checks import check_switch
+from regopt._core.checks import check_choice, check_switch
 from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.training_data import check_data
@@ -26,44 +26,23 @@ _FOLDS = np.uint32(zlib.crc32(b"folds"))  # folded into the key; far from the pu
 
 def whole(name: str) -> Callable[[object], None]:
     """A check that an argument is a whole number >= 1."""
-
-    def check(value: object) -> None:
-        check_whole(name, value, "[1, inf)")
-
-    return check
+    return lambda value: check_whole(name, value, "[1, inf)")
 
 
 def switch(name: str) -> Callable[[object], None]:
     """A check that an argument is True or False."""
+    return lambda value: check_switch(name, value)
 
-    def check(value: object) -> None:
-        check_switch(name, value)
 
-    return check
+def one_of(name: str, *words: str) -> Callable[[object], None]:
+    """A check that an argument is one of these words."""
+    return lambda value: check_choice(name, value, words)
 
 
 def check_patience(patience: object) -> None:
     """Check that the patience is None, a number >= 0, or a function of the setting."""
     if not (patience is None or callable(patience)):
         check_number("patience", patience, "[0, inf)")
-
-
-def check_noise(noise: object) -> None:
-    """Check that the noise is one of the two ways in which lanes draw it."""
-    if not (isinstance(noise, str) and noise in ("shared", "per lane")):
-        raise ValueError(f'noise must be "shared" or "per lane", got {brief(noise)}')
-
-
-def check_mapping(mapping: object) -> None:
-    """Check that the mapping is None, or one of the ways in which the lanes of a chunk run."""
-    if not (mapping is None or (isinstance(mapping, str) and mapping in ("vmap", "map", "measured"))):
-        raise ValueError(f'mapping must be "vmap", "map" or "measured", got {brief(mapping)}')
-
-
-def check_rest(rest: object) -> None:
-    """It is one of the places where settings lie that do not train."""
-    if not (isinstance(rest, str) and rest in ("device", "host")):
-        raise ValueError(f'rest must be "device" or "host", got {brief(rest)}')
 
 
 def check_precision(precision: object) -> None:
@@ -99,12 +78,18 @@ def check_changes(scheduler: Scheduler | None, settings: Settings, patience: obj
         return
     if unknown := set(scheduler.changes) - set(settings.numbers):
         known = suggestion(min(unknown), settings.numbers)
-        raise ValueError(f"the scheduler changes {min(unknown)}, which is no number of the settings; {known}")
+        raise ValueError(
+            f"the scheduler changes {min(unknown)}, which is not a column of numbers of the settings; {known}"
+        )
     for name in scheduler.draws_fractions:
         if settings.numbers[name].dtype.kind in "iu":
-            raise ValueError(f"the column {name} must hold floats, as the scheduler draws fractions, got whole numbers")
+            raise ValueError(
+                f"the column {name} must hold floats, because the scheduler draws fractions for it, got whole numbers"
+            )
     if scheduler.changes and patience is not None:
-        raise ValueError(f"patience must be None where states go from one setting to another, got {brief(patience)}")
+        raise ValueError(
+            f"patience must be None with a scheduler that copies states between settings, got {brief(patience)}"
+        )
 
 
 def check_batch_sizes(settings: Settings, batch_size: int | None) -> None:
@@ -113,7 +98,7 @@ def check_batch_sizes(settings: Settings, batch_size: int | None) -> None:
     if sizes is None:
         return
     if batch_size is not None:
-        raise ValueError(f"batch_size must be left out where the settings have a column of it, got {batch_size}")
+        raise ValueError(f"batch_size must be None where the settings have a column batch_size, got {batch_size}")
     for size in set(sizes):
         if size is not None:
             check_whole("the column batch_size", size, "[1, inf)")
@@ -157,7 +142,7 @@ def check_folder(out: object) -> None:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"out must be the path of a folder, got {brief(out)}: {reason}") from error
     if not is_folder:
-        raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is none")
+        raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is not a folder")
 
 
 def check_devices(devices: object) -> None:
@@ -210,8 +195,8 @@ def check_held(held: int, settings: int) -> None:
     """Check that all settings of a group are on the devices, which a scheduler that copies states needs."""
     if held < settings:
         raise ValueError(
-            f"slots must be at least the {settings} settings of a program where states go from one setting to another, "
-            f"got room for {held}"
+            f"slots must be at least {settings}, the number of settings that share a program, with a scheduler that "
+            f"copies states between settings, got room for {held}"
         )
 
 
@@ -221,11 +206,13 @@ def check_replicas(settings: Settings, places: np.ndarray | None) -> None:
     if FOLD in settings.columns:
         return
     if places is None and column is not None:
-        raise ValueError("a column replica needs resamples [replicas, examples], as regopt.data.bootstrap makes")
+        raise ValueError(
+            "the column replica needs resamples, [replicas, examples], as regopt.data.bootstrap returns them"
+        )
     if places is None:
         return
     if column is None:
-        raise ValueError("resamples need a column replica in the settings, as sweep.replicas(count) makes")
+        raise ValueError("resamples need a column replica in the settings, as sweep.replicas(count) gives it")
     _check_whole(settings, "replica")
     _check_within("the column replica", np.asarray(column), len(places), "the rows of resamples")
 
@@ -238,13 +225,16 @@ def check_parts(data: object) -> None:
 def check_stream(stream: Stream | Iterated | None, resamples: object) -> None:
     """Check that nothing asks for single rows of data that stream."""
     if stream is not None and resamples is not None:
-        raise ValueError("resamples need data.train as arrays in memory, got data that stream")
+        raise ValueError("data.train must be arrays in memory with resamples, got data that stream")
 
 
 def check_evaluated(batches: Evaluated | None, settings: Settings) -> None:
     """Check that nothing else is evaluated than validation data that stream."""
     if batches is not None and FOLD in settings.columns:
-        raise ValueError("a column fold needs data.validation as arrays, which it does not use, got data that stream")
+        raise ValueError(
+            "data.validation must be arrays with a column fold, which evaluates on parts of data.train, got data that "
+            "stream"
+        )
 
 
 def as_resamples(resamples: object, data: Splits) -> np.ndarray:
@@ -266,13 +256,14 @@ def as_folds(settings: Settings, data: Splits, key: jax.Array, resamples: object
     """The places of ``data.train`` on which each fold trains and is evaluated, ``[folds, examples]`` int32 each."""
     check_data(data)
     if resamples is not None or "replica" in settings.columns:
-        raise ValueError("a column fold takes the place of resamples and a column replica: leave these out")
+        raise ValueError("the column fold cannot be combined with resamples or a column replica: leave these out")
     _check_whole(settings, FOLD)
     column = np.asarray(settings.columns[FOLD])
     count = int(column.max()) + 1
     if sorted(set(column.tolist())) != list(range(count)) or count < 2:
         raise ValueError(
-            f"the column fold must hold all folds from 0 on, at least 2, got {sorted(set(column.tolist()))}"
+            "the column fold must hold every whole number from 0 to the number of folds - 1, with at least 2 folds, "
+            f"got {sorted(set(column.tolist()))}"
         )
     examples = len(jax.tree.leaves(data.train)[0])
     if examples < count:
@@ -287,7 +278,9 @@ def as_folds(settings: Settings, data: Splits, key: jax.Array, resamples: object
 def check_predicts(task: Task) -> None:
     """Check that the task has a ``predict``."""
     if task.predict is None:
-        raise ValueError("the task has no predict; give it one: task._replace(predict=...) of (state, inputs, h)")
+        raise ValueError(
+            "the task has no predict: give it a function of (state, inputs, h), by task._replace(predict=...)"
+        )
 
 
 def _check_within(name: str, values: np.ndarray, size: int, of: str) -> None:

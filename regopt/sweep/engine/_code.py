@@ -103,9 +103,7 @@ def _function(function: types.FunctionType, seen: dict[int, object]) -> Iterator
             yield "nothing"
     for name in _names(code):
         value = function.__globals__.get(name)
-        is_own = getattr(value, "__module__", None) == function.__module__ and isinstance(
-            value, type | types.FunctionType
-        )
+        is_own = isinstance(value, type | types.FunctionType) and value.__module__ == function.__module__
         if is_own or (name in function.__globals__ and isinstance(value, PLAIN)):
             yield name
             yield from _words(value, seen)

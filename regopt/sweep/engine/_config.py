@@ -57,7 +57,7 @@ class HasPool(Protocol):
     """An engine, such as ``sweep.Ray`` or ``sweep.Futures``; see ``regopt.sweep.executors``."""
 
     def pool(self, folder: Path | None) -> object:
-        """Its workers, for a sweep that is saved in this folder."""
+        """The workers of the engine, for a sweep that is saved in this folder."""
         ...
 
 
@@ -88,18 +88,22 @@ class SweepConfig:
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))
     mode: Mode | None = field(default=None, metadata=_checked(check_mode, optional=True))
-    noise: Literal["shared", "per lane"] = field(default="shared", metadata=_checked(checks.check_noise))
+    noise: Literal["shared", "per lane"] = field(
+        default="shared", metadata=_checked(checks.one_of("noise", "shared", "per lane"))
+    )
     held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows that it is evaluated on
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots"), optional=True))
     chunk: int | None = field(default=None, metadata=_checked(checks.whole("chunk"), optional=True))
-    mapping: Literal["vmap", "map", "measured"] | None = field(default=None, metadata=_checked(checks.check_mapping))
+    mapping: Literal["vmap", "map", "measured"] | None = field(
+        default=None, metadata=_checked(checks.one_of("mapping", "vmap", "map", "measured"), optional=True)
+    )
     default_matmul_precision: str | None = field(default=None, metadata=_checked(checks.check_precision))
     devices: Sequence[Device] | None = field(default=None, metadata=_checked(checks.check_devices))
     mesh: Mesh | Mapping[str, int] | None = field(default=None, metadata=_checked(check_mesh))
     partition: Mapping[str, PartitionSpec] | None = None
-    rest: Rest = field(default="device", metadata=_checked(checks.check_rest))
+    rest: Rest = field(default="device", metadata=_checked(checks.one_of("rest", "device", "host")))
     executor: Literal["ray"] | HasPool | Submits | None = None
     out: str | os.PathLike[str] | None = field(default=None, metadata=_checked(checks.check_folder))
     save_every: float = field(default=60.0, metadata=_checked(checks.check_save_every))

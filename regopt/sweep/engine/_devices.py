@@ -1,4 +1,4 @@
-"""One CPU device for each core, and what the files on the placement of arrays share."""
+"""CPU devices, one for each core, and the helpers that the files on the placement of arrays share."""
 
 import os
 

@@ -30,7 +30,7 @@ _PROGRAM = "task (compiled program) has changed"  # where none of its parts has,
 
 
 def may_differ(difference: str) -> bool:
-    """Whether an extended sweep may differ so from the one in its folder."""
+    """Whether a sweep may differ in this way from the one in the folder that it extends."""
     return difference.startswith(_MAY_DIFFER) or difference == _PROGRAM
 
 
@@ -51,17 +51,21 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
     leaves = read_leaves(folder)
     about = getattr(old.states, "about", None)
     if about is None:
-        raise StoreMismatchError(f"{folder} cannot be extended: it is of another version")
+        raise StoreMismatchError(f"{folder} cannot be extended: it was saved by another version of regopt")
     rows = _rows(old.history.settings, state.history.settings, folder)
     if len(old.history.steps) > len(state.history.steps):
         steps = int(old.history.steps[-1])
-        raise StoreMismatchError(f"{folder} has trained {steps} steps: an extended sweep must have at least as many")
+        raise StoreMismatchError(
+            f"{folder} was trained for {steps} steps: a sweep that extends it must have at least as many"
+        )
     _take_history(state.history, leaves, rows, old)
     for group in state.groups:
         places = group.held.places
         group.start(places.admit(np.zeros(0, int)))
         if np.any(places.place < 0):
-            raise StoreMismatchError("an extended sweep must have all settings on the devices: leave slots out")
+            raise StoreMismatchError(
+                "a sweep that extends another one must have all settings on the devices: leave slots out"
+            )
     for number, part in enumerate(about):
         _take_lanes(state, leaves, f"groups.{number}", part, rows, folder)
 
@@ -75,13 +79,15 @@ def _rows(old: Settings, new: Settings, folder: Path) -> np.ndarray:
     for row in range(len(old)):
         rows = free.get(_named(old, row))
         if not rows:
-            raise StoreMismatchError(f"{folder} has trained {old.row(row)}, which the settings to extend it lack")
+            raise StoreMismatchError(
+                f"{folder} has trained {old.row(row)}, which is missing from the settings of the sweep that extends it"
+            )
         found.append(rows.pop(0))
     return np.array(found)
 
 
 def _named(settings: Settings, row: int) -> Hashable:
-    """A setting as it stands in a folder, where a function has its name alone."""
+    """A setting as a folder records it, in which a function is known by its name alone."""
     return tuple(sorted((name, repr(word(value))) for name, value in settings.row(row).items()))
 
 
@@ -114,7 +120,9 @@ def _take_lanes(
     wanted = rows[np.array(about["indices"], int)]
     lost = wanted[(place < 0) & state.history.training[wanted]]
     if len(lost):
-        raise StoreMismatchError(f"{folder} did not keep the state of setting {lost[0]}, which is to train further")
+        raise StoreMismatchError(
+            f"{folder} does not have the state of setting {lost[0]}, which has yet to train: start in another folder"
+        )
     entries = device * about["capacity"] + place
     for group in state.groups:
         lane_of = {int(row): lane for lane, row in enumerate(group.indices)}
@@ -128,7 +136,10 @@ def _put(group: Group, lanes: np.ndarray, arrays: list[np.ndarray], folder: Path
     buffer, constants = group.collect()
     leaves, structure = jax.tree.flatten(buffer)
     if len(leaves) != len(arrays):
-        raise StoreMismatchError(f"{folder} holds states of other parts: an extended sweep must have the same task")
+        raise StoreMismatchError(
+            f"the states in {folder} have {len(arrays)} arrays, those of the sweep {len(leaves)}: extend with the same "
+            "task"
+        )
     places = group.held.places
     at = places.device[lanes] * group.capacity + places.place[lanes]
     placed = [_placed(leaf, at, array, folder) for leaf, array in zip(leaves, arrays, strict=True)]
@@ -142,7 +153,10 @@ def _placed(leaf: jax.Array | np.ndarray, at: np.ndarray, array: np.ndarray, fol
         values = jnp.asarray(array)
     if values.shape[1:] != leaf.shape[1:] or values.dtype != leaf.dtype:
         had, has = f"{values.dtype}{list(values.shape[1:])}", f"{leaf.dtype}{list(leaf.shape[1:])}"
-        raise StoreMismatchError(f"{folder} holds a state of {had}, where the sweep that extends it has {has}")
+        raise StoreMismatchError(
+            f"an array of the states in {folder} is {had}, in the sweep that extends it {has}: extend with the same "
+            "task"
+        )
     if isinstance(leaf, jax.Array):
         return jax.device_put(leaf.at[at].set(values), leaf.sharding)
     leaf[at] = values

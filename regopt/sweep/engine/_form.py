@@ -25,7 +25,7 @@ class Abstract(NamedTuple):
     specs: tuple[PartitionSpec, ...]  # without the axis of the lanes
 
     def tree(self, mesh: Mesh, *lanes: int) -> Tree:
-        """The tree of shapes on devices, with an axis of so many lanes before them, if a number is given."""
+        """The tree of shapes on the devices, with a leading axis of ``lanes`` entries if a number is given."""
         axes = (LANES,) * len(lanes)
         return self.structure.unflatten(
             jax.ShapeDtypeStruct(
@@ -79,12 +79,12 @@ class Form:
     most: int | None = None
 
     def entries(self, chunk: int) -> int:
-        """The lanes in the buffer that a program takes, on each row of devices, if it trains so many."""
+        """The number of lanes in the buffer of a program that trains ``chunk`` lanes, on each row of devices."""
         return self.capacity if self.rest == "device" else chunk
 
     @property
     def lane_bytes(self) -> int:
-        """The bytes of a lane at rest, on one device of those that it lies on."""
+        """The bytes that a lane at rest takes on each of the devices that it lies on."""
         return self.layout.bytes_on_device(self.lane.leaves, self.lane.specs)
 
     @property

@@ -1,4 +1,4 @@
-"""A group whose lanes lie in the memory of the host between calls, so that its size bounds how many are held.
+"""A group whose lanes lie in the memory of the host between calls; the size of that memory bounds their number.
 
 Each call takes its lanes to the devices and back: the next one's go there while this one trains. The programs are those
 of lanes that stay on the devices, with a buffer of one call's lanes.
@@ -81,7 +81,7 @@ class HostGroup(Group):
             yield from one_behind([(owners, outputs)])
 
     def _entries_of(self, owners: np.ndarray) -> np.ndarray:
-        """Where the lanes of a call lie in its own buffer, on each device; beyond its end for padding."""
+        """The places of the lanes of a call in its own buffer, on each device; padding has places beyond its end."""
         chunk = len(owners) // self.devices
         return np.where(owners < 0, chunk, np.arange(len(owners)) % chunk).astype(np.int32)
 

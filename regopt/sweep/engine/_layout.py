@@ -1,4 +1,4 @@
-"""How lanes lie on the devices: over the axis "lanes" of a mesh, and where one is larger than a device, over others.
+"""The layout of lanes on the devices: spread over the mesh axis "lanes", and each divided over the other axes.
 
 The partition of a lane is told by patterns of the paths of its parameters. What else has a parameter's path at its end
 and its shape, as the moments of an optimizer and the best parameters of early stopping have, lies as the parameter
@@ -42,7 +42,7 @@ class Layout:
 
     @property
     def rows(self) -> int:
-        """The number of places on which lanes lie beside each other: of devices, if a lane lies on one."""
+        """The number of rows over which lanes are spread; a row is one device where lanes are not divided."""
         return self.mesh.shape[LANES]
 
     @property
@@ -52,12 +52,12 @@ class Layout:
 
     @property
     def spread(self) -> NamedSharding:
-        """The first axis over the rows."""
+        """The sharding that spreads the first axis over the rows."""
         return NamedSharding(self.mesh, PartitionSpec(LANES))
 
     @property
     def same(self) -> NamedSharding:
-        """The whole on each device."""
+        """The sharding that puts the whole array on each device."""
         return NamedSharding(self.mesh, WHOLE)
 
     def on_each(self, tree: Tree) -> Tree:
@@ -111,7 +111,7 @@ class Layout:
 def arranged(
     devices: Sequence[Device], mesh: Mesh | Mapping[str, int] | None, partition: Mapping[str, PartitionSpec] | None
 ) -> Layout:
-    """The layout on these devices; a mesh of one's own has its devices already."""
+    """The layout on these devices; a ``jax.sharding.Mesh`` has its own devices."""
     if mesh is None:
         return Layout(Mesh(np.array(devices), (LANES,)))
     rules = tuple(sorted((partition or {}).items()))
@@ -134,7 +134,7 @@ def check_count(mesh: Mapping[str, int], devices: int) -> None:
 
 
 def check_mesh(mesh: object) -> None:
-    """It is None, or a mesh with an axis for the lanes."""
+    """Check that the mesh is None, or has an axis for the lanes."""
     if mesh is None:
         return
     if not isinstance(mesh, Mesh | Mapping):
@@ -147,20 +147,21 @@ def check_mesh(mesh: object) -> None:
 
 
 def check_partition(mesh: Mesh | Mapping[str, int] | None, partition: object) -> None:
-    """It is None, or specs by path pattern that use the axes of the mesh, each of them at least once."""
+    """Check that the partition is None, or has specs by path pattern that use each axis of the mesh at least once."""
     if partition is None:
         partition = {}
     if not isinstance(partition, Mapping) or not all(isinstance(pattern, str) for pattern in partition):
         fix = '{"**/kernel": PartitionSpec(None, "model")}'
         raise ValueError(f"partition must map path patterns to a PartitionSpec, such as {fix}, got {brief(partition)}")
     if partition and mesh is None:
-        raise ValueError(f"partition needs mesh: {_FORM}")
+        raise ValueError(f"partition needs a mesh, which must be {_FORM}")
     sizes = {} if mesh is None else sizes_of(mesh)
     used = {name for pattern, spec in partition.items() for name in _checked_axes(pattern, spec, sizes)}
     for name, size in sizes.items():
         if name not in {LANES, *used} and size > 1:
             raise ValueError(
-                f"mesh has an axis {name!r} that partition does not use: its devices would all do the same"
+                f"mesh has an axis {name!r} that partition does not use, so its devices would all compute the same: "
+                "use it or leave it out"
             )
 
 
@@ -173,7 +174,9 @@ def _checked_axes(pattern: str, spec: object, sizes: Mapping[str, int]) -> list[
         if name == LANES:
             raise ValueError(f'partition must leave the axis "lanes" to the settings, got {spec} for {pattern!r}')
         if name not in others:
-            raise ValueError(f"partition has an axis {brief(name)}, which the mesh has not; {suggestion(name, others)}")
+            raise ValueError(
+                f"partition has an axis {brief(name)}, which the mesh does not have; {suggestion(name, others)}"
+            )
         if names.count(name) > 1:
             raise ValueError(f"partition must name an axis once for an array, got {spec} for {pattern!r}")
     return names

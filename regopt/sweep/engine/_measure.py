@@ -90,7 +90,7 @@ def _others(usual: Group) -> list[Choice]:
 
 
 def seconds_of_a_call(group: Group, calls: int = 2) -> tuple[float, int]:
-    """Seconds of one call of the group's program, the faster of so many, and how many lanes it trained."""
+    """Seconds of one call of the group's program, the fastest of ``calls``, and the number of lanes that it trained."""
     group.clear()
     group.start(group.held.places.admit(np.zeros(0, int)))
     lanes = next(iter(group.held.places.calls(np.flatnonzero(group.held.places.place >= 0)))).owners
@@ -111,7 +111,7 @@ def _seconds_of_a_lane(group: Group) -> float:
 
 
 def recorded(identity: JsonObject | None, groups: int) -> list[Choice] | None:
-    """The choices that a saved sweep was trained with; None where it has no such record of so many groups.
+    """The choices that a saved sweep was trained with; None where it has no record of them for this number of groups.
 
     Args:
         identity: the fingerprint of the saved sweep; None without one.

@@ -162,7 +162,7 @@ def host_room() -> float:
 
 
 def lanes_at_rest(settings: int, slots: int | None, lane_bytes: float, room: float, rows: int) -> int:
-    """The lanes of a row of devices that are held: of so many slots, or as many as there is room for on all rows."""
+    """The number of lanes that a row of devices holds: its share of the slots, or of as many as there is room for."""
     held = settings if slots is None else min(slots, settings)
     if slots is None:
         held = max(min(held, int(room / lane_bytes)), 1)

@@ -55,7 +55,7 @@ def explained() -> Iterator[None]:
 
 
 def explanation(error: Exception) -> str | None:
-    """The mistake behind an error of tracing, in one line; None where it is none of those that are known."""
+    """The mistake behind an error of tracing, in one line; None where the mistake is not a known one."""
     places = list(_places(error))
     own = next((place.line for place in reversed(places) if not _is_library(place)), None)
     where = "" if own is None else f"{own}: "

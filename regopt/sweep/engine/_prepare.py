@@ -46,7 +46,7 @@ def devices_of(config: SweepConfig) -> tuple[Device, ...]:
 
 
 def layout_of(config: SweepConfig) -> Layout:
-    """How the lanes lie on them."""
+    """The layout of the lanes on the devices."""
     return arranged(devices_of(config), config.mesh, config.partition)
 
 
@@ -82,6 +82,13 @@ def frozen_on(config: SweepConfig, recipe: Recipe, indices: np.ndarray) -> Tree:
     return recipe.task.frozen.values(recipe.static_values | numbers)
 
 
+def _feeds(config: SweepConfig, layout: Layout) -> tuple[Feed | None, ValidationFeed | None]:
+    """The readers of training and validation data that stream; None for arrays in memory."""
+    stream, batches, put = config.stream, config.evaluated_batches, layout.on_each
+    feed = None if stream is None else Feed(stream, config.eval_every, config.steps, put)
+    return feed, None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
+
+
 def prepare(
     config: SweepConfig,
     shared: Shared,
@@ -106,20 +113,13 @@ def prepare(
     settings, layout = config.settings, layout_of(config)
     scheduler, frozen = config.scheduler, getattr(config.task, "frozen", None)
     kind = HostGroup if config.rest == "host" else Group
-    feed, put = None, layout.on_each
-    if config.stream is not None:
-        feed = Feed(config.stream, config.eval_every, config.steps, put)
-    batches = config.evaluated_batches
-    validation = None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
-
+    feed, validation = _feeds(config, layout)
     tells = None if scheduler is None else scheduler.going
     streams = config.slots is not None and config.slots < len(settings)  # lanes that come later fill the calls
     going = () if tells is None or streams else tuple(tells(len(config.evaluated)))
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
-        own = shared
-        if frozen is not None:
-            own = shared._replace(frozen=frozen_on(config, recipe, indices))
+        own = shared if frozen is None else shared._replace(frozen=frozen_on(config, recipe, indices))
         group = kind(
             recipe,
             settings.numbers,
@@ -142,8 +142,7 @@ def prepare(
 
     executables = Executables()
     each = recipes(config, settings)
-    limits = [config.slots] * len(each) if capacities is None else capacities
-    parts = [(*part, held) for part, held in zip(each, limits, strict=True)]
+    parts = [(*part, held) for part, held in zip(each, capacities or [config.slots] * len(each), strict=True)]
     if capacities is None:
         check_task(config)
     with asking_for(settings.columns), explained():
@@ -188,7 +187,7 @@ def check_task(config: SweepConfig) -> None:
 
 
 def check_places(config: SweepConfig, groups: Sequence[Group]) -> None:
-    """Require that all lanes have a place at the same time, where states go from one to another."""
+    """Require that all lanes are held at the same time, with a scheduler that copies states between settings."""
     if config.scheduler is not None and config.scheduler.changes:
         for group in groups:
             check_held(group.size, len(group.indices))

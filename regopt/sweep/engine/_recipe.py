@@ -24,7 +24,7 @@ Report = tuple[np.ndarray, np.ndarray, Tree]  # lanes, their seats in the call, 
 
 
 class Lane(NamedTuple):
-    """Everything a setting in training has; the buffer holds these with a leading axis."""
+    """Everything that a setting in training has; the buffer holds lanes with a leading axis."""
 
     state: Tree  # the task's own
     stopping: Tree  # early-stopping state, () without early stopping
@@ -114,7 +114,7 @@ class Recipe:
             return None
         patience = self.patience(h)
         if jnp.shape(patience):
-            raise ValueError(f"patience must be one number of a setting, got shape {jnp.shape(patience)}")
+            raise ValueError(f"patience must be one number for each setting, got shape {jnp.shape(patience)}")
         return early_stopping(patience, self.eval_every, mode=self.mode)
 
 
@@ -130,7 +130,7 @@ def as_number(column: np.ndarray) -> jax.Array:
 
 
 def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bool = True) -> Iterator[Report]:
-    """Read the results of calls for the lanes that are no padding, each while the next call runs.
+    """Read the results of calls, each while the next call runs, and leave padding out.
 
     Args:
         launched: the owners of the seats of each call, and its results.

@@ -100,7 +100,9 @@ class Rounds:
             group.start(places.admit(leavers))
             state.owed[rows] = places.ready(segments[rows], training[rows], wait[rows])
         if training.any() and not state.owed.any():
-            raise ValueError("the scheduler lets none of the settings train that have not ended")
+            raise ValueError(
+                "the scheduler must let a setting train while some have not ended, but it told all of them to wait"
+            )
         if self._together and not np.array_equal(state.owed, training):
             raise ValueError(
                 "the scheduler must let all settings train that have not ended where data.train can only be iterated "

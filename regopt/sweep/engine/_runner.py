@@ -77,7 +77,9 @@ class Runner:
             return self.train()
         scheduler = self._config.scheduler
         if scheduler is not None and scheduler.changes:
-            raise ValueError("a setting that took over others' states can't be trained alone: run the sweep again")
+            raise ValueError(
+                "a setting that continued from the state of another one cannot be trained alone: run the sweep again"
+            )
         state = self._new_state()
         state.history.training[:] = np.arange(len(self.settings)) == setting
         seats = np.where(before.seats < 0, np.maximum(before.seats[:, :1], 0), before.seats)
@@ -173,7 +175,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _keeping(self, state: SweepState, checkpointing: Checkpointing | None, callbacks: Callbacks) -> Iterator[None]:
-        """Save what was trained when an error ends the sweep, and give the error the result so far and a line on it."""
+        """Save what was trained when an error ends the sweep; the error gets the result so far, and a note on it."""
         try:
             yield
         except Exception as error:
@@ -244,7 +246,7 @@ class Runner:
 
 
 def _as_before(setting: int, before: History) -> Scheduler | None:
-    """A scheduler that prunes a setting where it was pruned before; None where it was not."""
+    """A scheduler that prunes a setting at the segment at which it was pruned before; None if it was not pruned."""
     if not before.pruned[setting]:
         return None
 

@@ -166,7 +166,7 @@ class SweepState:
 
 
 def _kept_zeros(group: Group) -> Tree:
-    """Zeros of the form of the state that is kept of a lane."""
+    """Zeros in the form of the state that is kept of a lane."""
     return jax.tree.map(zeros, group.recipe.kept(group.lane_form))
 
 
@@ -192,8 +192,8 @@ class LanesOnDevices:
             return kept.state
         if held.places.place[lane] < 0:
             raise ValueError(
-                f"the state of setting {setting} is not kept: train it again to the same bits by refit({setting}), "
-                "or hold more settings at a time by slots"
+                f"the state of setting {setting} is not kept: refit({setting}) trains it again to the same bits, "
+                "and a sweep with more slots keeps more states"
             )
         return group.recipe.kept(group.lane(held, lane))
 
@@ -232,13 +232,17 @@ class LanesOnDevices:
         inputs = self._groups[0].on_each(inputs)
         like = [group.output(its, inputs) for group, its in zip(self._groups, self._held, strict=True)]
         if len({one.shape for one in like}) > 1:
-            raise ValueError(f"task.predict must give all settings one shape, got {[one.shape for one in like]}")
+            raise ValueError(
+                f"task.predict must return arrays of one shape for all settings, got {[one.shape for one in like]}"
+            )
         dtype = np.result_type(np.float32, *(one.dtype for one in like))  # with room for NaN
         outputs = np.full((len(wanted), *like[0].shape), np.nan, dtype)
         for group, its in zip(self._groups, self._held, strict=True):
             lanes = np.flatnonzero(wanted[group.indices])
             if np.any(its.places.place[lanes] < 0):
-                raise ValueError("outputs need all states on the devices: hold more settings at a time by slots")
+                raise ValueError(
+                    "predict needs the states of all settings on the devices: run the sweep with more slots"
+                )
             for owners, _, some in group.predict(its, lanes, inputs):
                 outputs[group.indices[owners]] = some
         return outputs

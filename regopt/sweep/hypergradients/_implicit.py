@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from regopt._core import trees
+from regopt._core.checks import check_choice
 from regopt._core.metrics import mode_of
 from regopt._core.numerics import check_range, direction_and_norm, safe_divide
 from regopt._core.training_data import check_steps
@@ -88,10 +89,9 @@ def implicit_hypergradient(
         Lorraine, J., Vicol, P., & Duvenaud, D. (2020). Optimizing millions of hyperparameters by implicit
         differentiation. AISTATS. Algorithms 2 and 3, for the Neumann series.
     """
-    if solver not in ("cg", "neumann"):
-        raise ValueError(f'solver must be "cg" or "neumann", got {solver!r}')
+    check_choice("solver", solver, ("cg", "neumann"))
     if solver == "neumann" and step is None:
-        raise ValueError('solver="neumann" needs its step, below 2 / largest eigenvalue of the Hessian')
+        raise ValueError('solver="neumann" needs step, a number below 2 / (largest eigenvalue of the Hessian)')
     check_steps(1, 1, iterations=iterations)
     check_range("tolerance", tolerance, "[0, inf)")
     check_range("damping", damping, "[0, inf)")

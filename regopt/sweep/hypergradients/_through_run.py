@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regopt._core.checks import check_choice
 from regopt._core.keys import keys_of
 from regopt._core.metrics import as_loss, direction_of
 from regopt._core.numerics import as_float
@@ -97,8 +98,8 @@ def hypergradient(
         Griewank, A., & Walther, A. (2008). Evaluating Derivatives: Principles and Techniques of Algorithmic
         Differentiation (2nd ed.). SIAM. Chapter 12, for the checkpoints.
     """
-    if mode not in ("reverse", "forward", None):
-        raise ValueError(f'mode must be "reverse" or "forward", got {mode!r}')
+    if mode is not None:
+        check_choice("mode", mode, ("reverse", "forward"))
     h = as_numbers(h)
     _check_fixed(h, fixed)
     segment = _checked_segment(steps, segment, batch_size)
@@ -142,10 +143,10 @@ def as_numbers(h: Tree) -> Tree:
         if jnp.issubdtype(dtype, jnp.integer):
             return as_float(leaf)
         name = jax.tree_util.keystr(path)
-        raise ValueError(f"h must hold real numbers, got {leaf!r} at h{name}; what is not to change goes into fixed")
+        raise ValueError(f"h must hold real numbers, got {leaf!r} at h{name}; put values that do not change into fixed")
 
     if isinstance(h, Mapping) and "seed" in h:
-        raise ValueError("h must hold real numbers that the metric is smooth in, got a seed; it goes into fixed")
+        raise ValueError("h must hold real numbers in which the metric is smooth, got a seed; put it into fixed")
     numbers = jax.tree.map_with_path(as_number, h, is_leaf=lambda x: x is None)
     if not jax.tree.leaves(numbers):
         raise ValueError(f"h must hold at least one number, got {h!r}")

@@ -10,6 +10,7 @@ import optax
 from jax.core import Tracer
 
 from regopt._core import trees
+from regopt._core.checks import check_choice
 from regopt._core.numerics import check_range
 from regopt._core.training_data import check_steps
 from regopt._core.types import Tree
@@ -156,7 +157,6 @@ def _scales_of(scale: Tree, h: Tree) -> Tree:
     except ValueError as error:
         raise ValueError(f"scale must be a name or a prefix tree of names for h, got {scale!r}") from error
     for (path, name), number in zip(jax.tree.leaves_with_path(scales), jax.tree.leaves(h), strict=True):
-        if name not in _SCALES:
-            raise ValueError(f'scale must be "log", "logit" or "linear", got {name!r}')
+        check_choice("scale", name, _SCALES)
         check_range(f"h{jax.tree_util.keystr(path)} on the {name} scale", number, _SCALES[name][2])
     return scales

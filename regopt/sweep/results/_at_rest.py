@@ -19,7 +19,7 @@ from regopt.sweep import checkpoint
 Key = tuple[str, str | int]  # "field" of a class, "key" of a dict, "index" of a sequence
 KeyPath = tuple[Key, ...]
 
-TABLE_OF_ANOTHER = "{} has the table of another sweep: run its own again, which writes it anew"
+TABLE_OF_ANOTHER = "the table in {} is of another sweep than its states: run that sweep again to rewrite it"
 
 
 class Record(dict[str, Tree]):
@@ -71,7 +71,7 @@ class StatesAtRest:
             at = np.flatnonzero(group.indices == setting)
             if len(at) and group.entries[at[0]] >= 0:
                 return built(group.paths, [array[group.entries[at[0]]] for array in group.arrays])
-        raise ValueError(f"the state of setting {setting} is not kept: run the sweep again, with more slots")
+        raise ValueError(f"the state of setting {setting} is not kept: run the sweep again with more slots")
 
     def refit(self, setting: int | None) -> NoReturn:
         """Raise an error that says what to do."""
@@ -114,8 +114,8 @@ class StatesInFolder(StatesAtRest):
         self._read()
         if self._saved_step[setting] != self._kept_step[setting]:
             raise ValueError(
-                f"{self._folder} has the state of setting {setting} at step {self._saved_step[setting]}, and its table "
-                f"that of step {self._kept_step[setting]}: load it again when the sweep has saved"
+                f"{self._folder} has the state of setting {setting} at step {self._saved_step[setting]}, but its table "
+                f"is of step {self._kept_step[setting]}: load the result again once the sweep has saved both"
             )
         return super().state(setting)
 
@@ -135,8 +135,8 @@ class StatesInFolder(StatesAtRest):
         if len(saved) != len(self._kept_step):
             self._groups = []
             raise ValueError(
-                f"{self._folder} has states of {len(saved)} settings and a table of {len(self._kept_step)}: load again "
-                "where it has just been extended, else run its sweep again, which writes the table anew"
+                f"{self._folder} has the states of {len(saved)} settings, but a table of {len(self._kept_step)}: load "
+                "the result again if the sweep was just extended, else run the same sweep again to rewrite the table"
             )
         if not all(_agree(leaves.get(f"history.curves.{name}"), curve) for name, curve in self._curves.items()):
             self._groups = []
@@ -145,7 +145,7 @@ class StatesInFolder(StatesAtRest):
 
 
 def _agree(saved: np.ndarray | None, curve: np.ndarray) -> bool:
-    """Whether a saved metric and that of a table are the same where both have values; one may be further."""
+    """Whether a saved metric and that of a table agree where both have values; one may have more evaluations."""
     if saved is None:
         return False
     steps = min(saved.shape[1], curve.shape[1])
@@ -155,7 +155,7 @@ def _agree(saved: np.ndarray | None, curve: np.ndarray) -> bool:
 
 
 def _lanes(leaves: Mapping[str, np.ndarray], prefix: str, about: JsonObject) -> Lanes:
-    """One group of what a checkpoint holds; ``leaves`` has them by name in the order of the tree."""
+    """The lanes of one group in a checkpoint, whose ``leaves`` are given by name in the order of the tree."""
     paths = [tuple((str(kind), name) for kind, name in path) for path in about["paths"]]
     arrays = [array for name, array in leaves.items() if name.startswith(f"{prefix}.buffer.")]
     chosen = about["chosen"]

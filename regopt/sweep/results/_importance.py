@@ -100,9 +100,9 @@ def importance(
     columns = {name: ordinal(column_of(table, name))[rows] for name in sorted(names)}
     varying = [name for name, column in columns.items() if len(np.unique(column)) > 1]
     if not varying:
-        raise ValueError("importance needs a number that varies, got none")
+        raise ValueError("importance needs at least one column of the settings whose values vary, got none")
     if np.ptp(target[rows]) == 0:
-        raise ValueError(f"importance needs a metric that varies, {metric} has one value")
+        raise ValueError(f"importance needs a metric whose values vary, got a single value of {metric}")
     inputs = np.column_stack([columns[name] for name in varying])
     groups = numbered(table.iloc[rows], [name for name in varying if name not in over] or varying)
     if groups.max() + 1 < 20:

@@ -36,7 +36,7 @@ class NoStates:
     def state(self, setting: int) -> NoReturn:
         """Raise an error that says what to do."""
         del setting
-        raise ValueError(f"{self._folder} has no trained states; run the sweep again for them")
+        raise ValueError(f"{self._folder} has no trained states: run the sweep again, with out= to save them")
 
     def refit(self, setting: int | None) -> NoReturn:
         """Raise an error that says what to do."""
@@ -86,9 +86,9 @@ def load(folder: str | Path) -> Result:
                 arrays = dict(stored)
         about = json.loads(arrays.pop(_io.ABOUT).tobytes())
         if about["format"] != _io.FORMAT:
-            raise ValueError(f"its format is {about['format']}, this version reads {_io.FORMAT}")
+            raise ValueError(f"its format is {about['format']}, and this version of regopt reads format {_io.FORMAT}")
         if digest(arrays) != about["sha256"]:
-            raise ValueError("its numbers are not those that were saved")
+            raise ValueError("its arrays are not those that were saved (their SHA-256 differs)")
         parts = _parts(about["arrays"], arrays)
         facts: JsonObject = {name: about["result"][name] for name in _io.scalars(Result)}
         facts |= {name: float("nan") for name, fact in facts.items() if fact is None}
@@ -134,10 +134,10 @@ def _check_sizes(file: IO[bytes]) -> None:
         for entry in archive.infolist():
             with archive.open(entry) as stream:
                 if np.lib.format.read_magic(stream) != (1, 0):
-                    raise ValueError(f"{entry.filename} is no array")
+                    raise ValueError(f"{entry.filename} is not an array in .npy format 1.0")
                 shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
             if not 0 <= math.prod(shape) * dtype.itemsize <= min(entry.file_size, MOST_DEFLATED * entry.compress_size):
-                raise ValueError(f"{entry.filename} claims {shape} {dtype}, more than there is")
+                raise ValueError(f"{entry.filename} declares {dtype}{list(shape)}, more bytes than the file can hold")
     file.seek(0)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regopt._core.messages import brief
-from regopt._core.metrics import as_loss
+from regopt._core.metrics import as_loss, check_mode
 from regopt._core.types import Mode
 from regopt.report import front_figure
 from regopt.sweep.results._best import repeated
@@ -97,8 +97,7 @@ def _on_front(points: np.ndarray) -> np.ndarray:
 
 def _direction(result: Tables, name: str, modes: Mapping[str, Mode]) -> Mode:
     if name in modes:
-        if modes[name] not in ("min", "max"):
-            raise ValueError(f'modes must be "min" or "max", got {modes[name]!r} for {name}')
+        check_mode(modes[name], f"the mode of {name}")
         return modes[name]
     if name == PARAMETERS:
         return "min"

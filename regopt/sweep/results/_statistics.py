@@ -153,7 +153,7 @@ def compare(
 
 
 def mode_given(metric: str, mode: Mode | None) -> Mode:
-    """The mode as it is given, or that of a loss; an error for another metric without one."""
+    """The mode that is given, else "min" for a loss; an error for another metric."""
     if mode is None:
         return require_direction(metric)
     check_mode(mode)

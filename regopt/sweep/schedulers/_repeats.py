@@ -18,7 +18,7 @@ def check_over(over: object) -> None:
 
 
 def words(over: Sequence[str]) -> str:
-    """The argument, for the name of a scheduler; nothing where it is the default."""
+    """The argument as it stands in the name of a scheduler; empty where it is the default."""
     return "" if tuple(over) == REPEATED else f", over={tuple(over)}"
 
 
@@ -71,7 +71,7 @@ def by_mean(decide: Decide, over: Sequence[str]) -> Decide:
 
 
 def _mean_scores(scores: np.ndarray, unit: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """``[settings, evaluations]``: means over repeats that came as far, infinite once one of them has diverged."""
+    """``[settings, evaluations]``: means over the repeats trained that far, infinite once one of them has diverged."""
     means = np.full((len(segments), scores.shape[1]), np.nan)
     for number in range(len(segments)):
         rows = scores[unit == number]

@@ -46,7 +46,9 @@ def conditional(dimension: Dimension, where: Mapping[str, object], otherwise: ob
     if not isinstance(dimension, Dimension):
         raise ValueError(f"dimension must come from uniform, choice or the like, got {brief(dimension)}")
     if dimension.crossed:
-        raise ValueError("dimension must be searched, and seeds, replicas and folds repeat every setting")
+        raise ValueError(
+            "dimension must vary between settings, got seeds, replicas or folds, which repeat every setting"
+        )
     if not isinstance(where, Mapping) or not where:
         raise ValueError(f"where must be a dict from the names of columns to values, got {brief(where)}")
     if dimension.static:

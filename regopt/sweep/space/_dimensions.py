@@ -166,7 +166,9 @@ def check_space(space: object) -> None:
     for at, (name, dimension) in enumerate(space.items()):
         for other in dimension.condition or ():
             if other not in names[:at]:
-                raise ValueError(f"the dimension {name} depends on {brief(other)}, which must stand before it")
+                raise ValueError(
+                    f"the dimension {name} depends on {brief(other)}, which must come before it in the space"
+                )
 
 
 def _check_list(values: object) -> None:
@@ -184,7 +186,7 @@ def _points(points: int | None) -> int:
 
 
 def listed(values: Sequence[object] | np.ndarray, take: Callable[[np.ndarray], Column], *, static: bool) -> Dimension:
-    """The dimension of some values, all equally likely; ``take`` gives those of an array of indices."""
+    """The dimension of listed values, all equally likely; ``take`` maps an array of indices to the values."""
     if len(values) == 0:
         raise ValueError("a dimension needs at least one value, got none")
     count = len(values)

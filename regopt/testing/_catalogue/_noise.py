@@ -24,8 +24,7 @@ def folded():
     def apply(_key, x):
         dense = layers.Dense(3, 2, param_dtype=x.dtype, rngs=nnx.Rngs(0))
         norm = layers.BatchNorm(2)
-        model = nnx.Sequential(dense, norm)
-        layers.estimate_statistics(model, [x])
+        layers.estimate_statistics(nnx.Sequential(dense, norm), [x])
         return layers.fold_batch_norm(dense, norm)(x)
 
     return apply
@@ -35,10 +34,8 @@ def convolved():
     """A window of two over the examples, in flax's layer."""
 
     def apply(_key, x):
-        layer = nnx.Conv(
-            3, 2, 2, conv_general_dilated=layers.convolution_by_product, param_dtype=x.dtype, rngs=nnx.Rngs(0)
-        )
-        return layer(x[None])
+        product = layers.convolution_by_product
+        return nnx.Conv(3, 2, 2, conv_general_dilated=product, param_dtype=x.dtype, rngs=nnx.Rngs(0))(x[None])
 
     return apply
 

@@ -110,7 +110,7 @@ def test_an_array_with_fewer_entries_is_not_filled_up_with_what_was_in_memory(tm
         np.save(file, np.full(39, 2))
         np.save(file, np.full((2, 3), -2, np.float32))
     vouch_for(state)
-    with opened(tmp_path) as kept, pytest.raises(StoreDamagedError, match="holds 312 bytes of a leaf that has 320"):
+    with opened(tmp_path) as kept, pytest.raises(StoreDamagedError, match="holds only 312 of the 320 bytes of a leaf"):
         check_numbered(kept)
 
 

@@ -74,7 +74,9 @@ def test_states_that_go_from_one_setting_to_another_leave_no_room_for_patience()
     checks.check_changes(moves, numbers, None)
     checks.check_changes(None, numbers, 3)
     checks.check_changes(sweep.successive_halving(2), numbers, 3)
-    with pytest.raises(ValueError, match="patience must be None where states go from one setting to another, got 3"):
+    with pytest.raises(
+        ValueError, match="patience must be None with a scheduler that copies states between settings, got 3"
+    ):
         checks.check_changes(moves, numbers, 3)
 
 

@@ -402,7 +402,7 @@ def test_metrics_and_patience_are_scalars():
 
     with pytest.raises(ValueError, match=r"the metric norms must be a scalar of one setting, got shape \(4,\)"):
         run({"learning_rate": [0.1]}, TASK._replace(step=step))
-    with pytest.raises(ValueError, match=r"patience must be one number of a setting, got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"patience must be one number for each setting, got shape \(2,\)"):
         run({"learning_rate": [0.1]}, patience=lambda h: jnp.ones(2))
 
 

@@ -184,7 +184,9 @@ def test_a_plan_gives_an_iterator_back(by_step):
     assert plan.groups[0].flops > 0
     assert iterator.get_state() == {"next_index": 0}
     same_bits(run(iterator), by_step, slice(None))
-    with pytest.raises(ValueError, match=r"a plan takes batches from data\.train, which can be iterated over"):
+    with pytest.raises(
+        ValueError, match=r"a plan takes batches from data\.train: pass what can be iterated over more than once"
+    ):
         sweep.plan(TASK, SETTINGS, Splits(generated(), DATA.validation), **OPTIONS)
 
 
@@ -200,7 +202,11 @@ def waits(state):
         (generated, {"executor": ThreadPoolExecutor(1)}, "executor must be None where data.train can only be iterated"),
         (generated, {"extend": True, "out": "x"}, "extend must be False where data.train can only be iterated over"),
         (generated, {"mapping": "measured", "chunk": None}, 'mapping must not be "measured" where data.train'),
-        (generated, {"resamples": [[0, 1]]}, "resamples need data.train as arrays in memory, got data that stream"),
+        (
+            generated,
+            {"resamples": [[0, 1]]},
+            "data.train must be arrays in memory with resamples, got data that stream",
+        ),
         (generated, {"batch_size": 8}, "batch_size must be None where data.train gives whole batches, got 8"),
         (generated, {"scheduler": sweep.Scheduler(waits, "waits")}, "the scheduler must let all settings train"),
         (lambda: generated(0), {}, "data.train must have at least one batch, got none"),

@@ -142,7 +142,7 @@ def test_a_plan_of_a_stream():
             {},
             r"batches of one form, .* at step 0, got .* at step 5",
         ),
-        (at_step, {"resamples": [[0, 1]]}, "resamples need data.train as arrays in memory, got data that stream"),
+        (at_step, {"resamples": [[0, 1]]}, "data.train must be arrays in memory with resamples, got data that stream"),
         (3, {}, "data.train must hold arrays"),
     ],
 )

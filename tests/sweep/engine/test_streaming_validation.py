@@ -263,5 +263,5 @@ def test_matrices_of_several_lanes_are_not_decomposed_at_once(monkeypatch):
 
 def test_folds_take_arrays():
     settings = sweep.grid({"learning_rate": sweep.choice([0.1]), "fold": sweep.folds(2)})
-    with pytest.raises(ValueError, match=r"a column fold needs data\.validation as arrays"):
+    with pytest.raises(ValueError, match=r"data\.validation must be arrays with a column fold"):
         run(Loader(), settings=settings)

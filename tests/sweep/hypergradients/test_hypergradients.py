@@ -399,11 +399,11 @@ def tune_with(h=0.5, optimizer=None, source=quadratic, **options):
 
 
 BAD = [
-    (run_with, {"h": {"rate": "0.1"}}, "h must hold real numbers, got '0.1' at h['rate']; what is not to change goes"),
+    (run_with, {"h": {"rate": "0.1"}}, "h must hold real numbers, got '0.1' at h['rate']; put values that do"),
     (run_with, {"h": {"rate": None}}, "h must hold real numbers, got None at h['rate']"),
     (run_with, {"h": {"rate": True}}, "h must hold real numbers, got True at h['rate']"),
     (run_with, {"h": {"rate": 1j}}, "h must hold real numbers, got 1j"),
-    (run_with, {"h": {"rate": 0.1, "seed": 3}}, "h must hold real numbers that the metric is smooth in, got a seed"),
+    (run_with, {"h": {"rate": 0.1, "seed": 3}}, "h must hold real numbers in which the metric is smooth, got a seed"),
     (run_with, {"h": {}}, "h must hold at least one number, got {}"),
     (run_with, {"h": [0.1], "fixed": {"momentum": 0.5}}, "h and fixed must be dicts to make one setting, got list"),
     (run_with, {"h": {"rate": 0.1}, "fixed": {"rate": 0.5}}, "h and fixed must have no name in common, got rate"),
@@ -417,7 +417,7 @@ BAD = [
     (run_with, {"key": 0}, "key must be a typed key"),
     (run_with, {"data": Splits(DATA.train, None)}, "data must have a validation part"),
     (implicit_with, {"solver": "lu"}, 'solver must be "cg" or "neumann", got \'lu\''),
-    (implicit_with, {"solver": "neumann"}, 'solver="neumann" needs its step'),
+    (implicit_with, {"solver": "neumann"}, 'solver="neumann" needs step, a number below 2'),
     (implicit_with, {"solver": "neumann", "step": 0.0}, "step must lie in (0, inf), got 0.0"),
     (implicit_with, {"iterations": 0}, "iterations must be a whole number in [1, inf), got 0"),
     (implicit_with, {"damping": -1.0}, "damping must lie in [0, inf), got -1.0"),

@@ -68,7 +68,7 @@ def test_wrong_names_and_missing_directions_are_named():
         RESULT.pareto(["validation_loss", "size"])
     with pytest.raises(ValueError, match="'cost' declares no direction"):
         RESULT.pareto(["validation_loss", "cost"])
-    with pytest.raises(ValueError, match='modes must be "min" or "max"'):
+    with pytest.raises(ValueError, match=r'the mode of .* must be "min" or "max"'):
         RESULT.pareto(["validation_loss", "cost"], {"cost": "small"})
 
 

@@ -104,7 +104,7 @@ def test_arrays_that_claim_more_than_there_is_are_not_allocated(tmp_path, monkey
     with zipfile.ZipFile(tmp_path / "sweep.npz", "w") as archive:
         archive.writestr("about.npy", header.getvalue() + bytes(100))
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("read"))
-    with pytest.raises(ValueError, match=r"sweep.npz: .* about.npy claims .* more than there is"):
+    with pytest.raises(ValueError, match=r"sweep.npz: .* about.npy declares .* more bytes than the file can hold"):
         sweep.load(tmp_path)
 
 

@@ -243,7 +243,7 @@ def test_whole_numbers_are_not_explored_as_fractions():
         scheduler = sweep.population_based_training({"speed": dimension}, every=2, resample=1.0)
         return sweep.run(task._replace(step=step), sweep.from_columns(columns), DATA, scheduler=scheduler, **options)
 
-    with pytest.raises(ValueError, match="the column speed must hold floats, as the scheduler draws fractions"):
+    with pytest.raises(ValueError, match="the column speed must hold floats, because the scheduler draws fractions"):
         explored(sweep.uniform(0.0, 4.0))
     assert set(explored(sweep.choice([7, 9])).history.used["speed"][:, -1]) <= {1, 2, 3, 4, 7, 9}
 
@@ -264,8 +264,8 @@ def test_the_lineage_is_a_table():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patience": 2}, "patience must be None where states go from one setting to another, got 2"),
-        ({"slots": 2, "devices": jax.devices()[:1]}, "slots must be at least the 4 settings .*, got room for 2"),
+        ({"patience": 2}, "patience must be None with a scheduler that copies states between settings, got 2"),
+        ({"slots": 2, "devices": jax.devices()[:1]}, "slots must be at least 4, .*, got room for 2"),
     ],
 )
 def test_a_population_has_no_early_stopping_and_needs_all_its_states(options, message):
@@ -367,10 +367,10 @@ def test_the_best_state_is_kept_and_the_others_are_trained_again_to_the_same_bit
     seats = streamed.history.seats
     row = next(row for row in range(11) if len(set(seats[row][seats[row] >= 0])) > 1 and row != 4)  # it has moved
     same_bits(streamed.refit(row), streamed, [row])
-    with pytest.raises(ValueError, match=r"the state of setting 0 is not kept: .* refit\(0\)"):
+    with pytest.raises(ValueError, match=r"the state of setting 0 is not kept: refit\(0\)"):
         streamed.state(0)
     assert streamed.refit(0).state(0).params
-    with pytest.raises(ValueError, match="hold more settings at a time by slots"):
+    with pytest.raises(ValueError, match="predict needs the states of all settings on the devices"):
         streamed.predict(DATA.validation[0])
 
 
@@ -432,7 +432,7 @@ def test_halving_of_more_settings_than_slots_ends():
         (lambda: sweep.population_based_training({"a": sweep.uniform(0, 1)}, fraction=0.6), "fraction must lie in"),
         (
             lambda: engine_run(scheduler=sweep.population_based_training({"lr": sweep.uniform(0, 1)})),
-            "the scheduler changes lr, which is no number of the settings",
+            "the scheduler changes lr, which is not a column of numbers of the settings",
         ),
         (lambda: engine_run(slots=0), "slots must be a whole number"),
         (lambda: engine_run(scheduler="halving"), "scheduler must come from"),

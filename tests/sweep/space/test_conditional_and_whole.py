@@ -75,13 +75,15 @@ def test_a_design_has_the_other_value_where_a_condition_does_not_hold(design):
 
 
 def test_wrong_conditions_are_named():
-    with pytest.raises(ValueError, match="the dimension momentum depends on 'optimizer', which must stand before it"):
+    with pytest.raises(
+        ValueError, match="the dimension momentum depends on 'optimizer', which must come before it in the space"
+    ):
         sweep.grid({"momentum": SPACE["momentum"]}, points=2)
     with pytest.raises(ValueError, match="otherwise must be a number"):
         sweep.conditional(sweep.uniform(0.0, 1.0), {"optimizer": "sgd"}, otherwise=None)
     with pytest.raises(ValueError, match="where must be a dict"):
         sweep.conditional(sweep.uniform(0.0, 1.0), {}, otherwise=0.0)
-    with pytest.raises(ValueError, match="dimension must be searched"):
+    with pytest.raises(ValueError, match="dimension must vary between settings"):
         sweep.conditional(sweep.seeds(2), {"optimizer": "sgd"}, otherwise=0)
 
 
@@ -97,7 +99,7 @@ def test_a_column_of_batch_sizes_trains_as_the_argument_does():
         curve = together.history.curves["train_loss"][rows]
         np.testing.assert_allclose(curve, alone.history.curves["train_loss"], rtol=1e-6)
     assert together.history.last_step.tolist() == [12] * 4
-    with pytest.raises(ValueError, match="batch_size must be left out where the settings have a column of it, got 10"):
+    with pytest.raises(ValueError, match="batch_size must be None where the settings have a column batch_size, got 10"):
         sweep.run(TASK, settings, DATA, **SCHEDULE)
     wrong = sweep.from_columns({"learning_rate": [0.01], "batch_size": [0]})
     with pytest.raises(ValueError, match=r"the column batch_size must be a whole number in \[1, inf\), got 0"):
