@@ -262,8 +262,8 @@ def _counted(group: GroupPlan) -> dict[str, str]:
     told = {
         "fit": f"{group.fits} settings at the same time",
         "a step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products and "
-        f"{cost.copies} copies, {len(cost.transposes)} transposes{exchanges}",
-        "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.intensity:.3g} FLOP/B",
+        f"{cost.copies} copies, {cost.said_of_transposes}{exchanges}",
+        "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.said_of_intensity}",
     }
     if cost.bounds:
         bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())

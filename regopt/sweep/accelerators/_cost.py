@@ -38,6 +38,17 @@ class Cost(NamedTuple):
         return self.flops / self.bytes if self.bytes else float("inf")
 
     @property
+    def said_of_intensity(self) -> str:
+        """The arithmetic intensity in words."""
+        return f"{self.intensity:.3g} FLOP/B" if self.bytes else "all of it stays on the chip"
+
+    @property
+    def said_of_transposes(self) -> str:
+        """The number of transposes, and what the first of them move."""
+        shapes = ", ".join([*self.transposes[:3], *["..."] * (len(self.transposes) > 3)])
+        return f"{len(self.transposes)} transposes" + (f" ({shapes})" if shapes else "")
+
+    @property
     def binds(self) -> str:
         """The longest part: "matrix units", "bandwidth" or "launches"; "unknown" for a device without numbers."""
         return max(self.bounds, key=self.bounds.__getitem__, default="unknown")

@@ -117,6 +117,10 @@ def test_the_cost_says_what_binds():
     assert cost.binds == "launches"
     assert cost.seconds == cost.estimate
     assert cost.intensity == pytest.approx(128 / cost.bytes)
+    assert cost.said_of_transposes == "2 transposes (f32[8,4], f32[4,8])"
+    assert cost._replace(transposes=("f32[2,3]",) * 4).said_of_transposes.endswith("f32[2,3], ...)")
+    assert cost._replace(transposes=()).said_of_transposes == "0 transposes"
+    assert cost._replace(bytes=0.0).said_of_intensity == "all of it stays on the chip"
     bound = cost_of(Program(), 1e12, 5, SPEEDS["h200"], "float32")
     assert (bound.estimate, bound.binds) == (None, "matrix units")
     assert bound.seconds == pytest.approx(1e12 / 67e12)
