@@ -29,7 +29,8 @@ class LinearProblem(NamedTuple):
     value: Callable[[Tree, jax.Array], jax.Array]  # (params, image) -> loss, shape ()
     gradient: Callable[[Tree, jax.Array], Tree]  # (params, image) -> gradient
     bend: Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (turn, after, before) -> <turn, change of the gradient>
-    gap: Callable[[Penalty, Tree, jax.Array], jax.Array]  # (penalty, params, image) -> duality gap, shape ()
+    # (penalty, params, image, objective) -> duality gap, shape ()
+    gap: Callable[[Penalty, Tree, jax.Array, jax.Array], jax.Array]
 
 
 class _State(NamedTuple):
@@ -39,11 +40,12 @@ class _State(NamedTuple):
     image_ahead: jax.Array
     momentum: jax.Array  # shape ()
     curvature: jax.Array  # shape (): the inverse of the step size
-    steps: jax.Array  # shape (), int32
+    residual: jax.Array  # shape (): norm of the generalised gradient at the last extrapolated point
 
 
 class _Checked(NamedTuple):
     state: _State
+    steps: jax.Array  # shape (), int32
     objective: jax.Array  # shape ()
     gap: jax.Array  # shape ()
 
@@ -55,6 +57,7 @@ def accelerated(
     *,
     target: Target,
     max_steps: int,
+    check_start: bool = True,
 ) -> Solution:
     """Minimise the loss plus a penalty to a duality gap.
 
@@ -64,9 +67,11 @@ def accelerated(
         start: where to start, at least float32.
         target: from the objective to the gap at which to end.
         max_steps: the largest number of steps, up to the next multiple of 5.
+        check_start: whether the start may be within the target; otherwise at least 5 steps are taken, which spares the
+            compilation of a second check.
 
     Returns:
-        The solution; its residual is the norm of the generalised gradient.
+        The solution; its residual is the norm of the generalised gradient at the last extrapolated point.
 
     References:
         Beck, A., & Teboulle, M. (2009). A fast iterative shrinkage-thresholding algorithm for linear inverse problems.
@@ -76,26 +81,31 @@ def accelerated(
         Computational Mathematics, 15(3), 715-732. Section 3.2, the gradient scheme.
     """
 
-    def check(state: _State) -> _Checked:
+    def check(state: _State, steps: jax.Array) -> _Checked:
         objective = problem.value(state.params, state.image) + penalty.value(state.params)
-        return _Checked(state, objective, problem.gap(penalty, state.params, state.image))
+        return _Checked(state, steps, objective, problem.gap(penalty, state.params, state.image, objective))
 
     def within(now: _Checked) -> jax.Array:
         return now.gap <= target(now.objective)
 
     def unfinished(now: _Checked) -> jax.Array:
-        return ~within(now) & (now.state.steps < max_steps) & ~jnp.isnan(now.objective)
+        return ~within(now) & (now.steps < max_steps) & ~jnp.isnan(now.objective)
 
     def steps(now: _Checked) -> _Checked:
-        return check(jax.lax.fori_loop(0, _CHECK_EVERY, lambda _, state: _step(problem, penalty, state), now.state))
+        state = jax.lax.fori_loop(0, _CHECK_EVERY, lambda _, state: _step(problem, penalty, state), now.state)
+        return check(state, now.steps + _CHECK_EVERY)
 
     image = problem.image(start)
-    one = jnp.ones((), image.dtype)
-    first = _State(start, image, start, image, one, _curvature(problem, start, image), jnp.zeros((), jnp.int32))
-    last = jax.lax.while_loop(unfinished, steps, check(first))
-    state = last.state
-    residual = state.curvature * length(step_between(state.params, _prox_step(problem, penalty, state.params, state)))
-    return Solution(state.params, last.objective, last.gap, residual, within(last), state.steps)
+    one, unknown = jnp.ones((), image.dtype), jnp.full((), jnp.inf, image.dtype)
+    curvature, none = _curvature(problem, start, image), jnp.zeros((), jnp.int32)
+    first = _State(start, image, start, image, one, curvature, unknown)
+    if check_start:
+        end = _descend(penalty, start, problem.gradient(start, image), curvature)
+        begun = check(first._replace(residual=curvature * length(step_between(end, start))), none)
+    else:
+        begun = _Checked(first, none, jnp.zeros_like(one), unknown)
+    last = jax.lax.while_loop(unfinished, steps, begun)
+    return Solution(last.state.params, last.objective, last.gap, last.state.residual, within(last), last.steps)
 
 
 def _step(problem: LinearProblem, penalty: Penalty, state: _State) -> _State:
@@ -107,23 +117,20 @@ def _step(problem: LinearProblem, penalty: Penalty, state: _State) -> _State:
     square = inner(turn, turn)
     bend = problem.bend(turn, image, state.image_ahead)
     limits = jnp.finfo(image.dtype)
-    rounding = _ROUNDINGS * limits.eps * length(turn) * (length(grad) + state.curvature * length(params))
+    rounding = _ROUNDINGS * limits.eps * jnp.sqrt(square) * (length(grad) + state.curvature * length(params))
     allowed = bend <= state.curvature * square + rounding
     restart = inner(step_between(state.ahead, params), move) > 0
     momentum = jnp.where(restart, 1, (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2)
     weight = jnp.where(restart, 0, (state.momentum - 1) / momentum)
     ahead = trees.lift(lambda w, move, weight: w + weight * move, params, move, numbers=(weight,))
     image_ahead = image + weight * (image - state.image)
-    after = _State(params, image, ahead, image_ahead, momentum, state.curvature * _SMALLER, state.steps + 1)
+    residual = state.curvature * jnp.sqrt(square)
+    after = _State(params, image, ahead, image_ahead, momentum, state.curvature * _SMALLER, residual)
     needed = jnp.where(square > 0, bend / jnp.where(square > 0, square, 1), 0)
     # a bend that is no number, where the loss overflows, says only that the step was too long
     larger = jnp.clip(jnp.nan_to_num(1.1 * needed, nan=0.0), 1.5 * state.curvature, 1e3 * state.curvature)
-    again = state._replace(curvature=larger, steps=state.steps + 1)
+    again = state._replace(curvature=larger)
     return jax.tree.map(lambda a, b: jnp.where(allowed, a, b), after, again)
-
-
-def _prox_step(problem: LinearProblem, penalty: Penalty, params: Tree, state: _State) -> Tree:
-    return _descend(penalty, params, problem.gradient(params, state.image), state.curvature)
 
 
 def _descend(penalty: Penalty, params: Tree, grad: Tree, curvature: jax.Array) -> Tree:

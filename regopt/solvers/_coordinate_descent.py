@@ -79,7 +79,8 @@ def coordinate_descent(
     def assess(state, steps):
         params = params_of(state.w)
         objective = problem.value(params, state.image) + penalty.value(params)
-        gap = problem.gap(penalty, params, state.image) if certified else jnp.full_like(objective, jnp.inf)
+        gap = jnp.full_like(objective, jnp.inf)
+        gap = problem.gap(penalty, params, state.image, objective) if certified else gap
         return _Now(state, objective, gap, residual_at(state), steps)
 
     def residual_at(state):

@@ -38,8 +38,10 @@ class LassoPath(NamedTuple):
         """
         check_range("strength", strength, "[0, inf)")
         strength = like(strength, self.strengths)
-        along = jax.vmap(lambda column: jnp.interp(strength, self.strengths[::-1], column[::-1]), 1)
-        return along(self.coefficients)
+        after = jnp.clip(jnp.sum(self.strengths > strength), 1, len(self.strengths) - 1)
+        length = self.strengths[after - 1] - self.strengths[after]
+        share = jnp.clip(safe_divide(self.strengths[after - 1] - strength, length), 0, 1)
+        return (1 - share) * self.coefficients[after - 1] + share * self.coefficients[after]
 
 
 def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> LassoPath:
@@ -56,7 +58,8 @@ def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> L
             ``3 min(n, features) + 8``, which suffices for typical data.
 
     Returns:
-        The path, with ``max_moves + 1`` knots. If ``strengths[-1] > 0``, the path is incomplete and needs more moves.
+        The path, with ``max_moves + 1`` knots. If ``strengths[-1] > 0``, the path is incomplete: it needs more
+        moves, or it has come to columns that are linearly dependent.
 
     Raises:
         ValueError: the shapes do not match, or ``max_moves`` is not positive.
@@ -110,7 +113,11 @@ class _Knot(NamedTuple):
 def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
     active = knot.signs != 0
     block = jnp.where(active[:, None] & active[None], gram, jnp.eye(len(gram), dtype=gram.dtype))
-    direction = jnp.linalg.solve(block, knot.signs)
+    factor = jax.lax.linalg.cholesky(block, symmetrize_input=False)
+    half = jax.lax.linalg.triangular_solve(factor, knot.signs[:, None], left_side=True, lower=True)
+    direction = jax.lax.linalg.triangular_solve(factor, half, left_side=True, lower=True, transpose_a=True)[:, 0]
+    singular = jnp.any(jnp.isnan(direction))  # then the path ends here and is incomplete
+    direction = jnp.where(singular, 0, direction)
     correlations = products - gram @ knot.coefficients
     slopes = gram @ direction  # how fast the correlations fall
     features = jnp.arange(len(gram))
@@ -128,10 +135,10 @@ def _next_knot(knot: _Knot, gram: jax.Array, products: jax.Array) -> _Knot:
     step = jnp.minimum(jnp.min(enters), jnp.min(leaves))
     # where the residual vanishes, all features meet up to rounding: the path ends without a move
     ended = knot.correlation - step <= 100 * jnp.finfo(step.dtype).eps * jnp.max(jnp.abs(products))
-    step = jnp.where(ended, knot.correlation, step)
+    step = jnp.where(ended, knot.correlation, jnp.where(singular, 0, step))
     leaver, enterer = jnp.argmin(leaves), jnp.argmin(enters)
-    out = ~ended & (leaves[leaver] <= enters[enterer])
-    into = ~ended & ~out
+    out = ~ended & ~singular & (leaves[leaver] <= enters[enterer])
+    into = ~ended & ~singular & ~out
     coefficients = knot.coefficients + step * direction
     coefficients = jnp.where(out & (features == leaver), 0, coefficients)
     entering_sign = jnp.sign(correlations[enterer] - step * slopes[enterer])

@@ -58,7 +58,7 @@ class LinearModel(NamedTuple):
         if not isinstance(params, Mapping) or not set(names) <= set(params):
             parts = " and ".join(map(repr, names))
             raise ValueError(
-                f"the parameters of a LinearModel must have {parts}, as model.start(x) has, got {brief(params)}"
+                f"the parameters of a LinearModel must have {parts}, as model.start(x) has, got {_kind(params)}"
             )
 
     def predictor(self, params: Tree, x: jax.Array, offset: jax.Array | None = None) -> jax.Array:
@@ -115,7 +115,8 @@ class LinearModel(NamedTuple):
         coefficients whose penalty is at most the objective.
         """
         problem = self.problem(x, y, weights, offset)
-        return problem.gap(penalty, params, problem.image(params))
+        image = problem.image(params)
+        return problem.gap(penalty, params, image, problem.value(params, image) + penalty.value(params))
 
     def with_intercept(
         self,
@@ -178,12 +179,11 @@ class LinearModel(NamedTuple):
                 return jnp.sum(shares * jnp.square(slopes(eta))) / 2
             return jnp.sum(shares * self.family.loss(eta, y))
 
-        def gap(penalty, params, eta):
+        def gap(penalty, params, eta, objective):
             v = slopes(eta)
             if profiled:
                 eta = v + y
             v = self.family.balance(shares, v, y) if self.intercept else v
-            objective = value(params, eta) + penalty.value(params)
             grad = through_data(params, v)
             grad = {**grad, "intercept": jnp.zeros_like(params["intercept"])} if self.intercept else grad
             conjugate = jnp.sum(shares * self.family.conjugate(v, y))
@@ -197,6 +197,14 @@ class LinearModel(NamedTuple):
             lambda _, after, before: jnp.sum(weighted((slopes(after) - slopes(before)) * (after - before))),
             gap,
         )
+
+
+def _kind(params: Tree) -> str:
+    """What parameters are, without their values, which may be traced."""
+    if isinstance(params, Mapping):
+        return f"a dictionary with {', '.join(map(repr, params)) or 'nothing'}"
+    shape = getattr(params, "shape", None)
+    return f"a {type(params).__name__}" if shape is None else f"an array of shape {shape}"
 
 
 def _outputs_of(family: object) -> tuple[int, ...]:

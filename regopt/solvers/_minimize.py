@@ -109,6 +109,8 @@ def minimize(
     check_penalty("penalty", penalty)
     if not penalty.has_prox:
         raise ValueError(NO_PROX)
+    if isinstance(loss, LinearModel):
+        loss.check_params(start)
     gap_at = _gap(loss, penalty, start, data, lower_bound)
 
     method = _method(solver, loss, start, gap_at)
@@ -144,7 +146,7 @@ def minimize(
             if profiled:
                 solution = solution._replace(params=loss.with_intercept(solution.params, *data))
         elif isinstance(loss, GramLoss) and gap_at is not None:
-            solution = accelerated(loss.problem(), penalty, start, target=target, max_steps=max_steps)
+            solution = loss.minimum(penalty, start, target=target, max_steps=max_steps)
         else:
             solution = proximal_gradient(
                 smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps

@@ -140,7 +140,6 @@ def gram_pays(loss: Callable[..., jax.Array], penalty: PenaltyOfStrength, start:
     """Whether a least-squares loss is to be computed from its Gram matrix: the intercept must have no penalty."""
     if not isinstance(loss, LinearModel) or not loss.shares_gram(x):
         return False
-    loss.check_params(start)
     return not penalty(jnp.ones(())).mask(start).get("intercept", False)
 
 
@@ -186,6 +185,8 @@ def strength_grid(
     check_whole("size", size, "[2, inf)")
     check_range("ratio", ratio, "(0, 1)")
     _check_of_strength(penalty)
+    if isinstance(loss, LinearModel):
+        loss.check_params(start)
     unit = penalty(jnp.ones(()))
     masks = jax.tree.leaves(unit.mask(start))
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, start))

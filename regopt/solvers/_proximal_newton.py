@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.types import Penalty, Tree
-from regopt.solvers._accelerated import LinearProblem, Target, accelerated
+from regopt.solvers._accelerated import LinearProblem, Target
 from regopt.solvers._families import Family
 from regopt.solvers._gram import GramLoss
-from regopt.solvers._solution import Solution, inner, length, step_between
+from regopt.solvers._solution import Solution, length, step_between
 
 _INNER = 0.01  # the gap of the quadratic model, as a share of that of the problem
 _INNER_STEPS = 2000
@@ -66,11 +66,6 @@ def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: T
     """
     problem = model.problem
 
-    def assess(params, eta, residual, steps):
-        objective = problem.value(params, eta) + penalty.value(params)
-        gap = problem.gap(penalty, params, eta)
-        return _Now(params, eta, objective, gap, residual, steps, jnp.array(False))
-
     def within(now):
         return now.gap <= target(now.objective)
 
@@ -78,25 +73,36 @@ def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: T
         return ~within(now) & ~now.stalled & (now.steps < max_steps) & ~jnp.isnan(now.objective)
 
     def step(now):
-        quadratic = _model_at(model, now.params, now.eta)
+        slopes, quadratic = _model_at(model, now.params, now.eta)
 
         def inner_target(_):
             return jnp.maximum(_INNER * now.gap, target(now.objective) / 10)
 
-        found = accelerated(quadratic.problem(), penalty, now.params, target=inner_target, max_steps=_INNER_STEPS)
-        params, eta = _search(problem, penalty, now, quadratic.with_intercept(found.params))
+        found = quadratic.minimum(penalty, now.params, target=inner_target, max_steps=_INNER_STEPS, check_start=False)
+        return _search(model, penalty, now, slopes, quadratic.with_intercept(found.params))
+
+    def assess(params, eta, residual, steps):
+        objective = problem.value(params, eta) + penalty.value(params)
+        gap = problem.gap(penalty, params, eta, objective)
+        return _Now(params, eta, objective, gap, residual, steps, jnp.array(False))
+
+    def step_and_assess(now):
+        params, eta = step(now)
         after = assess(params, eta, length(step_between(params, now.params)), now.steps + 1)
         rounding = 10 * jnp.finfo(eta.dtype).eps * jnp.abs(now.objective)
         return after._replace(stalled=(now.objective - after.objective <= rounding) & (after.gap > 0.5 * now.gap))
 
     eta = problem.image(start)
     first = assess(start, eta, jnp.full((), jnp.inf, eta.dtype), jnp.zeros((), jnp.int32))
-    last = jax.lax.while_loop(unfinished, step, first)
+    last = jax.lax.while_loop(unfinished, step_and_assess, first)
     return Solution(last.params, last.objective, last.gap, last.residual, within(last), last.steps)
 
 
-def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> GramLoss:
-    """The second-order model of the loss, up to a constant that makes it nonnegative, at the best intercept."""
+def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> tuple[jax.Array, GramLoss]:
+    """The slopes of the losses, ``[examples]``, and the second-order model of the loss at the best intercept.
+
+    The model is up to a constant that makes it nonnegative.
+    """
 
     def slopes_of(eta):
         return jax.grad(lambda eta: jnp.sum(model.family.loss(eta, model.y)))(eta)
@@ -115,26 +121,32 @@ def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> GramLoss:
     constant = constant - push * push / total if model.intercept else constant
     square = constant + w @ (2 * products - image)
     mean_y = params["intercept"] - push / total + mean @ w if model.intercept else jnp.zeros((), eta.dtype)
-    return GramLoss(gram, products, square, mean, mean_y)
+    return slopes, GramLoss(gram, products, square, mean, mean_y)
 
 
-def _search(problem: LinearProblem, penalty: Penalty, now: _Now, end: Tree) -> tuple[Tree, jax.Array]:
+def _search(model: Weighted, penalty: Penalty, now: _Now, slopes: jax.Array, end: Tree) -> tuple[Tree, jax.Array]:
     """The first of the points 1, 1/2, 1/4, ... of the way to the end that decreases the objective enough."""
+    problem = model.problem
     turn, eta_end = step_between(end, now.params), problem.image(end)
-    slope = inner(problem.gradient(now.params, now.eta), turn) + penalty.value(end) - penalty.value(now.params)
+    slope = jnp.sum(model.shares * slopes * (eta_end - now.eta)) + penalty.value(end) - penalty.value(now.params)
     rounding = 10 * jnp.finfo(now.eta.dtype).eps * jnp.abs(now.objective)
 
     def at(t):
         params = trees.lift(lambda w, move, t: w + t * move, now.params, turn, numbers=(t,))
-        return params, now.eta + t * (eta_end - now.eta)
+        # the whole step keeps its exact zeros, which a sum of the point and the move may round away
+        return jax.tree.map(
+            lambda a, b: jnp.where(t == 1, a, b), (end, eta_end), (params, now.eta + t * (eta_end - now.eta))
+        )
 
-    def too_long(t):
+    def too_long(carry):
+        t, objective = carry
+        enough = objective <= now.objective + _DESCENT * t * slope + rounding
+        return (t > 1) | (~enough & (t > _SHORTEST))
+
+    def shorter(carry):
+        t = carry[0] / 2
         params, eta = at(t)
-        objective = problem.value(params, eta) + penalty.value(params)
-        return ~(objective <= now.objective + _DESCENT * t * slope + rounding) & (t > _SHORTEST)
+        return t, problem.value(params, eta) + penalty.value(params)
 
-    t = jax.lax.while_loop(too_long, lambda t: t / 2, jnp.ones_like(now.objective))
-    params, eta = at(t)
-    # the whole step keeps its exact zeros, which a sum of the point and the move may round away
-    whole = t == 1
-    return jax.tree.map(lambda a, b: jnp.where(whole, a, b), (end, eta_end), (params, eta))
+    # the first attempt is part of the loop, so that the objective is compiled once
+    return at(jax.lax.while_loop(too_long, shorter, (jnp.full_like(now.objective, 2), now.objective))[0])

@@ -25,6 +25,8 @@ _LENGTHEN_EVERY = 5  # steps between two that may lengthen the step size
 _WORTHWHILE = 10.0  # the least factor by which it is lengthened, as a change spoils a pair
 _LONGEST = 1e3  # ... and the largest
 _ROUNDINGS = 10  # by how many roundings the envelope may rise
+_PATIENCE = 100  # steps without progress after which the dtype allows none
+_CLOSER = 0.9  # of the least residual: a smaller one is progress
 
 
 class _Point(NamedTuple):
@@ -40,9 +42,16 @@ class _Memory(NamedTuple):
     kept: jax.Array  # shape (), int32: how many rows count
 
 
+class _Progress(NamedTuple):
+    envelope: jax.Array  # shape (): at the last step that lowered it by more than its rounding
+    residual: jax.Array  # shape (): at the last step that brought it closer to 0
+    idle: jax.Array  # shape (), int32: steps since then
+
+
 class _Iterate(NamedTuple):
     point: _Point
     memory: _Memory
+    progress: _Progress
     objective: jax.Array  # shape (): after the proximal step from the point, as the gap and the residual
     gap: jax.Array  # shape ()
     residual: jax.Array  # shape ()
@@ -65,6 +74,9 @@ def proximal_lbfgs(
     ``loss(x) + <grad(x), p - x> + |p - x|**2 / (2 s) + penalty(p)`` falls enough. At 0 it always does, by at least
     that which a proximal gradient step guarantees, so the residuals tend to 0 for any H, and every limit is a
     stationary point; near a regular minimum the steps converge superlinearly.
+
+    Where the loss is badly scaled for its dtype, the plain step is smaller than a rounding of the parameters, and the
+    gain of any other is smaller than one of the envelope. The steps end there, with the residual that is reached.
 
     Args:
         loss: the smooth part, a function of the parameters alone.
@@ -94,31 +106,45 @@ def proximal_lbfgs(
         envelope = value + inner(grad, move) + inner(move, move) / (2 * trial.stepsize)
         return _Point(params, grad, trial, envelope + penalty.value(trial.params).astype(value.dtype))
 
-    def assess(point: _Point, memory: _Memory, steps: jax.Array) -> _Iterate:
+    def assess(point: _Point, memory: _Memory, before: _Progress, steps: jax.Array) -> _Iterate:
         trial = point.trial
         gap = jnp.inf if gap_at is None else gap_at(trial.params, trial.value, trial.grad)
         objective = trial.value + penalty.value(trial.params).astype(trial.value.dtype)
         residual = residual_of(penalty, point.params, trial)
-        return _Iterate(point, memory, objective, jnp.asarray(gap, objective.dtype), residual, steps)
+        progress = _progress(before, point.envelope, residual)
+        return _Iterate(point, memory, progress, objective, jnp.asarray(gap, objective.dtype), residual, steps)
 
     def within(now: _Iterate) -> jax.Array:
         return reached(now.objective, now.gap, now.residual, tolerance, certified=gap_at is not None)
 
     def unfinished(now: _Iterate) -> jax.Array:
-        return (now.steps < max_steps) & ~within(now) & ~jnp.isnan(now.objective)
+        possible = (now.steps < max_steps) & (now.progress.idle < _PATIENCE)
+        return possible & ~within(now) & ~jnp.isnan(now.objective)
 
     def step(now: _Iterate) -> _Iterate:
         longer = jnp.where(now.steps % _LENGTHEN_EVERY == 0, _room(now.point), 1)
         after = _search(visit, now.point, _direction(now.memory, now.point), longer * now.point.trial.stepsize)
-        return assess(after, _remember(now.memory, now.point, after), now.steps + 1)
+        return assess(after, _remember(now.memory, now.point, after), now.progress, now.steps + 1)
 
     grad = jax.grad(loss)(start)
     first = visit(start, first_stepsize(jax.grad(loss), start, grad))
     size = ravel_pytree(start)[0].size
     rows = jnp.zeros((_MEMORY, size), first.envelope.dtype)
-    memory = _Memory(rows, rows, jnp.zeros((), jnp.int32))
-    last = jax.lax.while_loop(unfinished, step, assess(first, memory, jnp.zeros((), jnp.int32)))
+    none, infinite = jnp.zeros((), jnp.int32), jnp.full_like(first.envelope, jnp.inf)
+    start_of_all = assess(first, _Memory(rows, rows, none), _Progress(infinite, infinite, none), none)
+    last = jax.lax.while_loop(unfinished, step, start_of_all)
     return Solution(last.point.trial.params, last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def _progress(before: _Progress, envelope: jax.Array, residual: jax.Array) -> _Progress:
+    """What is known of the progress after a step to a point with this envelope and residual."""
+    lower = envelope < before.envelope - jnp.finfo(envelope.dtype).eps * jnp.abs(envelope)
+    closer = residual < _CLOSER * before.residual
+    return _Progress(
+        jnp.where(lower, envelope, before.envelope),
+        jnp.where(closer, residual.astype(before.residual.dtype), before.residual),
+        jnp.where(lower | closer, 0, before.idle + 1).astype(jnp.int32),
+    )
 
 
 def _room(point: _Point) -> jax.Array:

@@ -61,8 +61,10 @@ def takes_working_sets(
         Whether.
 
     Raises:
-        ValueError: it is asked for and is not to be had.
+        ValueError: it is asked for and is not to be had, or the start is not that of the model.
     """
+    if isinstance(loss, LinearModel):
+        loss.check_params(start)
     if solver not in ("auto", "working_set"):
         return False
     norm = None

@@ -95,6 +95,37 @@ def test_a_start_where_the_loss_is_steep_is_not_taken_for_the_solution():
     np.testing.assert_allclose(far.params, near.params, atol=1e-6)
 
 
+def badly_scaled():
+    """Least squares with columns of sizes from 0.1 to 10, in float64."""
+    random = np.random.default_rng(0)
+    sizes = np.geomspace(0.1, 10, 20)
+    x = random.standard_normal((200, 20)) * sizes
+    return x, x @ (random.standard_normal(20) / sizes) + random.standard_normal(200)
+
+
+@jax.enable_x64(False)
+def test_where_single_precision_allows_no_progress_the_steps_end_closer_than_scipys():
+    x, y = map(jnp.asarray, badly_scaled())
+    found = minimize(squares, None, jnp.zeros(20), x, y, solver="lbfgs", tolerance=1e-6)
+    assert found.params.dtype == jnp.float32
+    assert not found.converged
+    assert found.steps < 2000  # of 10,000
+    value_and_grad = jax.jit(jax.value_and_grad(squares))
+    other = scipy_minimize(
+        lambda w: tuple(np.asarray(a, float) for a in value_and_grad(jnp.asarray(w), x, y)), np.zeros(20), jac=True,
+        method="L-BFGS-B", options={"ftol": 0, "gtol": 1e-6, "maxiter": 10_000},
+    )  # fmt: skip
+    assert found.residual <= np.linalg.norm(other.jac)
+    np.testing.assert_allclose(np.linalg.norm(jax.grad(squares)(found.params, x, y)), found.residual, atol=1e-4)
+
+
+def test_double_precision_solves_the_same_problem():
+    x, y = map(jnp.asarray, badly_scaled())
+    found = minimize(squares, None, jnp.zeros(20), x, y, solver="lbfgs", tolerance=1e-6)
+    assert found.converged
+    np.testing.assert_allclose(found.params, np.linalg.lstsq(np.asarray(x), np.asarray(y))[0], atol=1e-4)
+
+
 PENALTIES = {
     "elastic net": lambda: elastic_net(0.3, 0.7),
     "group lasso": lambda: group_lasso(0.4, axis=1, mask=None),

@@ -227,3 +227,20 @@ def test_inputs_and_targets_of_other_lengths_are_refused():
 def test_what_is_no_family_is_refused(family):
     with pytest.raises(ValueError, match=r"^the family of a LinearModel must be one of regopt.solvers, such as gauss"):
         LinearModel(family).start(jnp.ones((4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("start", "given"),
+    [(jnp.zeros(6), r"an array of shape \(6,\)"), ({"w": jnp.zeros(6)}, "a dictionary with 'w'"), (None, "a NoneType")],
+)
+@pytest.mark.parametrize("call", ["minimize", "strength_grid", "path"])
+def test_parameters_of_another_form_are_refused_in_one_line_before_they_are_traced(start, given, call):
+    x, y = data("gaussian")
+    model, strengths = LinearModel(gaussian()), jnp.array([0.1])
+    calls = {
+        "minimize": lambda: minimize(model, l1(0.1), start, x, y),
+        "strength_grid": lambda: strength_grid(model, l1, start, x, y),
+        "path": lambda: path(model, l1, start, x, y, strengths=strengths),
+    }
+    with pytest.raises(ValueError, match=f"^the parameters .* 'coefficients' and 'intercept', .*, got {given}$"):
+        calls[call]()
