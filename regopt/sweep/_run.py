@@ -169,7 +169,11 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Algorithm 7.1, for ``patience``.
     """
     with interruptible(terminable=config.out is not None) as halt:
-        return _train(config, halt)
+        try:
+            return _train(config, halt)
+        finally:
+            if config.iterated is not None:
+                config.iterated.wait()
 
 
 def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:

@@ -183,6 +183,9 @@ def test_a_traced_width():
     assert "test_mistakes.py:" in line
     assert "a traced number is used as a size" in line
     assert "sweep.static" in line
+    line = refused(task(network), settings=settings)
+    assert "out_features must be a whole number in [1, inf), got a traced number: make it static" in line
+    assert "sweep.static([...])" in line
 
 
 def test_numpy_inside_the_loss():

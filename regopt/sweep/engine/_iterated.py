@@ -8,6 +8,7 @@ them is compared with the one that was trained on. Not for data with random acce
 
 import base64
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -55,6 +56,8 @@ class Iterated:
         self._positions = {0: self._position(0, None)}
         self._first = _copied(self._following(0))
         self._ahead: Tree | None = self._first  # until it is asked for
+        self._asked = 0  # blocks that were asked for and are not read
+        self._changed = threading.Condition()
         self._at, self._last = 0, self._first  # steps whose batches were given, and the batch of the last of them
 
     @property
@@ -67,7 +70,7 @@ class Iterated:
         return jax.tree.map(lambda x: x[None], self._first)
 
     def block(self, first_step: int, steps: int) -> Block:
-        """What reads the batches of some steps; blocks must be read in order, one at a time.
+        """What reads the batches of some steps; each block must be read, in order, one at a time.
 
         Args:
             first_step: the first of the steps; one that has gone by begins again, where that is possible.
@@ -75,15 +78,21 @@ class Iterated:
         """
 
         def read() -> Tree:
-            if first_step < self._at:
-                self.begin_again()
-            self._skip(first_step)
-            block = stacked(self._first, first_step, steps, lambda _: self._next())
-            self._positions[self._at] = self._position(self._at, self._state())
-            self._positions = dict(list(self._positions.items())[-_REMEMBERED:])
-            return block
+            try:
+                return self._read(first_step, steps)
+            finally:
+                with self._changed:
+                    self._asked -= 1
+                    self._changed.notify_all()
 
+        with self._changed:
+            self._asked += 1
         return read
+
+    def wait(self) -> None:
+        """Wait until all blocks are read that were asked for, so that nobody else reads from the data."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._asked)
 
     def position(self, step: int) -> JsonObject:
         """What ``go_on`` takes: where the data are before a step at which a block in use begins or ends."""
@@ -137,8 +146,18 @@ class Iterated:
 
     def give_back(self) -> None:
         """Put an iterator that has a state to where it was when it was given."""
+        self.wait()
         if self._begin is not None:
             self._set(self._begin)
+
+    def _read(self, first_step: int, steps: int) -> Tree:
+        if first_step < self._at:
+            self.begin_again()
+        self._skip(first_step)
+        block = stacked(self._first, first_step, steps, lambda _: self._next())
+        self._positions[self._at] = self._position(self._at, self._state())
+        self._positions = dict(list(self._positions.items())[-_REMEMBERED:])
+        return block
 
     def _skip(self, step: int) -> None:
         while self._at < step:

@@ -190,6 +190,24 @@ def test_a_plan_gives_an_iterator_back(by_step):
         sweep.plan(TASK, SETTINGS, Splits(generated(), DATA.validation), **OPTIONS)
 
 
+def test_nothing_is_read_after_the_end_of_a_sweep_that_ends_early():
+    read = []
+
+    def slow():
+        for step in range(1000):
+            time.sleep(0.01)
+            read.append(step)
+            yield at_step(step)
+
+    def nobody(state):
+        return sweep.Decision(np.zeros_like(state.going), state.going & (state.segments > 0))
+
+    run(slow(), steps=400, scheduler=sweep.Scheduler(nobody, "nobody"))
+    before = len(read)
+    time.sleep(0.1)
+    assert len(read) == before == 8
+
+
 def waits(state):
     hold = np.arange(len(state.going)) == 0
     return sweep.Decision(hold & state.going & (state.segments == 1) & (state.segments.min() < 2), np.zeros_like(hold))
