@@ -236,5 +236,5 @@ def test_several_objectives_and_constraints():
     assert all(trial.constraints["rate"] <= 0 for trial in ours.best_trials)
     with pytest.raises(ValueError, match="metric must name one metric for each of the study's 2 objectives"):
         sweep.tell(ours, trials, result)
-    with pytest.raises(ValueError, match="metric must name one metric for each of 2 objectives, got"):
+    with pytest.raises(ValueError, match="metric must name one metric for each of the study's 2 objectives, got"):
         sweep.tell(ours, trials, result, ["validation_loss"])

@@ -213,7 +213,7 @@ def test_a_population_takes_over_the_best_and_explores():
     assert [int(outcome.state(row)["ids"][0]) for row in range(8)] == list(own)  # the other numbers stay one's own
     again = drifting(speeds, scheduler=scheduler)
     np.testing.assert_array_equal(again.history.used["speed"], used)
-    with pytest.raises(ValueError, match="can't be trained alone"):
+    with pytest.raises(ValueError, match="cannot be trained alone"):
         outcome.refit(0)
     refitted = outcome.refit()  # all of them, from the numbers that they began with
     np.testing.assert_array_equal(refitted.history.used["speed"], used)
