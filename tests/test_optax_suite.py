@@ -107,6 +107,8 @@ LookaheadTest = _lookahead.LookaheadTest
 SAMTest = _sam.SAMTest
 ReduceLROnPlateauTest = _plateau.ReduceLROnPlateauTest
 ScheduleAsLearningRateTest = _schedules.ScheduleAsLearningRateTest
+for each in (AliasTest, ContribTest, Float64Test):  # optimizers by kinds of arguments: one in two is drawn for each run
+    each.pytestmark = [pytest.mark.sampled(2)]
 COMPLEX = "complex parameters are outside the contract, which names the four float dtypes"
 optax_suite.leave_out(
     AliasTest,
