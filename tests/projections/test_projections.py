@@ -236,11 +236,14 @@ def test_a_unit_of_several_leaves_is_shortened_as_a_whole(shorten):
 
 def test_groups_leave_no_room_for_other_axes_or_masks():
     calls = [
-        (lambda: projections.projection_max_norm(GROUPED, 1.0, groups=BY_UNIT, unit_axis=0), "must be left out"),
-        (lambda: projections.projection_max_norm(GROUPED, 1.0, groups=BY_UNIT, mask=None), "no mask"),
+        (
+            lambda: projections.projection_max_norm(GROUPED, 1.0, groups=BY_UNIT, unit_axis=0),
+            "unit_axis must be left out",
+        ),
+        (lambda: projections.projection_max_norm(GROUPED, 1.0, groups=BY_UNIT, mask=None), "mask must be left out"),
         (lambda: projections.projection_max_norm(GROUPED, 1.0, groups={"kernels": 1}), "matches nothing"),
         (lambda: projections.projection_max_norm(GROUPED, {"kernel": 1.0, "**": 2.0}, groups=BY_UNIT), "one number"),
-        (lambda: transforms.clip_by_unit_norm(1.0, groups=BY_UNIT, unit_axis=0), "must be left out"),
+        (lambda: transforms.clip_by_unit_norm(1.0, groups=BY_UNIT, unit_axis=0), "unit_axis must be left out"),
         (lambda: transforms.clip_by_unit_norm(1.0, groups={"kernel": "1"}), "groups must map path patterns"),
     ]
     for call, message in calls:
