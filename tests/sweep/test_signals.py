@@ -56,7 +56,10 @@ def compile_aloud(self, *args, **options):
     if moment == "compiling":
         say()
     if moment in GROUPS and threading.current_thread() is not threading.main_thread():
-        while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "wait":
+        def waits(frame):
+            return frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "result"
+
+        while not waits(sys._current_frames()[threading.main_thread().ident]):
             time.sleep(0.01)  # the main thread still traces, where an exception of a signal's handler may be lost
         say()
         time.sleep(10**6)  # as XLA does, this hears no signal
