@@ -137,20 +137,29 @@ def test_a_spike_cannot_freeze_a_guarded_optimizer_without_a_norm_either(row):
 @each_optimizer
 def test_an_optimizer_that_is_frozen_is_reported(row):
     """Bare optimizers after a spike; those whose parameters are finite and no longer move are to be found."""
-    bare = row.make()
-    guarded = regopt.guard(bare)
-    watch = jax.jit(lambda params, state: descend(guarded, params, state, 40)[1])
-    for name, end in under_attack(bare, ["1e30", "3e38"]).items():
-        if np.isfinite(floats(end.params)).all() and not end.lengths.any() and end.loss > 1e-9:
-            report = watch(end.params, guarded.init(end.params)._replace(inner=end.state))
-            assert report.still >= 20, name  # AdaMax's norm decays for a while before it is out of reach
+    for name, end in under_attack(row.make(), ["1e30", "3e38"]).items():
+        if is_frozen(end):
+            assert reported(row.make(), end).still >= 20, name  # AdaMax's norm decays before it is out of reach
 
 
-def test_adam_is_among_the_frozen():
+def test_adam_is_among_the_frozen_and_is_reported():
     end = under_attack(regopt.adam(0.02), ["1e30"])["1e30"]
-    assert not end.lengths.any()
     assert np.isinf(end.state[0].nu["layer"]["bias"]).all()
-    assert np.isfinite(end.loss)
+    assert is_frozen(end)
+    report = reported(regopt.adam(0.02), end)
+    assert (report.still, report.skipped, report.count) == (40, 0, 40)
+
+
+def is_frozen(end):
+    """Whether the parameters are finite, away from the minimum, and no longer move."""
+    return bool(np.isfinite(floats(end.params)).all() and not end.lengths.any() and end.loss > 1e-9)
+
+
+def reported(bare, end):
+    """The report of a guard that takes over the state of a bare optimizer for forty steps."""
+    guarded = regopt.guard(bare)
+    state = guarded.init(end.params)._replace(inner=end.state)
+    return jax.jit(lambda params, state: descend(guarded, params, state, 40)[1])(end.params, state)
 
 
 def perturbed(key, params, noise):
@@ -320,6 +329,20 @@ def test_the_slope_through_a_skipped_step_is_finite_and_that_of_the_others():
     for name in ("-inf", "one NaN"):
         slope = jax.jit(jax.grad(lambda rate, a=ATTACKS[name]: trained(rate, [same, a, same, same])))(0.1)
         assert float(slope) == pytest.approx(float(clean), rel=1e-6), name
+
+
+@pytest.mark.parametrize("bound", [0.0, 1e-30, 1.0])
+@pytest.mark.parametrize("g", [(0.0, 0.0), (3e-25, 4e-25), (3.0, 4.0), (jnp.inf, 1.0), (jnp.nan, 1.0)])
+def test_the_slopes_by_the_bound_and_the_gradient_are_finite(bound, g):
+    def moved(bound, g):
+        optimizer = regopt.guard(optax.sgd(1.0), bound, max_shrink=1e18)
+        return jnp.sum(optimizer.update(g, optimizer.init(jnp.zeros(2)))[0])
+
+    by_bound, by_gradient = jax.grad(moved, (0, 1))(bound, jnp.array(g))
+    assert np.isfinite(by_bound)
+    assert np.isfinite(by_gradient).all()
+    if g == (3.0, 4.0) and bound != 1e-30:  # clipped to the bound along the gradient; 1e-30 drops it
+        assert float(by_bound) == pytest.approx(-1.4)
 
 
 def test_the_report_is_found_in_a_chain():
