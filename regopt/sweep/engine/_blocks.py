@@ -18,6 +18,11 @@ def as_jax(x: ArrayLike) -> np.ndarray:
     return x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
 
 
+def copied(batch: Tree) -> Tree:
+    """A batch in arrays of its own: a loader may use its arrays again, and JAX on a CPU may not copy them."""
+    return jax.tree.map(lambda x: np.array(as_jax(x)), batch)
+
+
 def stacked(like: Tree, first_step: int, steps: int, batch_at: Callable[[int], Tree]) -> Tree:
     """The batches of some steps, ``[steps, batch, ...]``.
 

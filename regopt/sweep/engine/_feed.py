@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
-import numpy as np
 
 from regopt._core.types import Tree
 from regopt.sweep.engine._iterated import Iterated
@@ -84,5 +83,5 @@ class ValidationFeed:
         size = sum(x.nbytes for x in jax.tree.leaves(batch))
         if size <= self._room:
             self._room -= size
-            batch = self._kept[number] = jax.tree.map(np.array, batch)  # a loader may use its arrays again
+            self._kept[number] = batch
         return self._put(batch)

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import numpy as np
 
 from regopt._core.io import JsonObject, digest
 from regopt._core.messages import brief
 from regopt._core.types import Tree
-from regopt.sweep.engine._blocks import Block, as_jax, stacked
+from regopt.sweep.engine._blocks import Block, as_jax, copied, stacked
 
 _REMEMBERED = 3  # positions: where the block in training begins, where it ends, and where the next one ends
 
@@ -54,7 +53,7 @@ class Iterated:
         self._anew = self._iterator is not data
         self._begin: JsonObject | None = self._state()
         self._positions = {0: self._position(0, None)}
-        self._first = _copied(self._following(0))
+        self._first = copied(self._following(0))
         self._ahead: Tree | None = self._first  # until it is asked for
         self._asked = 0  # blocks that were asked for and are not read
         self._changed = threading.Condition()
@@ -134,7 +133,7 @@ class Iterated:
             self._ahead = None
         elif self._anew:
             self._iterator = iter(self._data)
-            self._ahead = _copied(self._following(0))
+            self._ahead = copied(self._following(0))
             if digest(self._ahead) != digest(self._first):
                 raise ValueError("data.train must give the same batches when it is iterated over again, got others")
         else:
@@ -154,6 +153,8 @@ class Iterated:
         if first_step < self._at:
             self.begin_again()
         self._skip(first_step)
+        if self._at not in self._positions:
+            self._positions[self._at] = self._position(self._at, self._state())
         block = stacked(self._first, first_step, steps, lambda _: self._next())
         self._positions[self._at] = self._position(self._at, self._state())
         self._positions = dict(list(self._positions.items())[-_REMEMBERED:])
@@ -195,6 +196,8 @@ class Iterated:
         if isinstance(state, bytes):
             return {"bytes": base64.b64encode(state).decode()}
         try:
+            if _has_other_keys(state):
+                raise TypeError("JSON turns the keys of a dictionary into texts")
             return {"json": json.loads(json.dumps(state, allow_nan=False))}
         except (TypeError, ValueError):
             raise ValueError(
@@ -206,6 +209,13 @@ class Iterated:
             self._iterator = iter(self._data)
         assert isinstance(self._iterator, HasState)
         self._iterator.set_state(base64.b64decode(state["bytes"]) if "bytes" in state else state["json"])
+
+
+def _has_other_keys(state: object) -> bool:
+    """Whether a dictionary in a state has keys that are no texts."""
+    if isinstance(state, dict):
+        return any(not isinstance(key, str) or _has_other_keys(value) for key, value in state.items())
+    return isinstance(state, list | tuple) and any(map(_has_other_keys, state))
 
 
 class InTurn:
@@ -258,8 +268,3 @@ def check_together(held: int, settings: int) -> None:
             f"slots must be at least the {settings} settings of a program where data.train can only be iterated over, "
             f"as all of them need the same batches at the same time, got room for {held}"
         )
-
-
-def _copied(batch: Tree) -> Tree:
-    """A batch in arrays of its own, as a loader may use its arrays again."""
-    return jax.tree.map(lambda x: np.array(as_jax(x)), batch)

@@ -17,7 +17,7 @@ from regopt._core.messages import brief
 from regopt._core.training_data import check_batch
 from regopt._core.types import Key, Tree
 from regopt.data import batch_indices
-from regopt.sweep.engine._blocks import Block, as_jax, stacked
+from regopt.sweep.engine._blocks import Block, as_jax, copied, stacked
 from regopt.sweep.engine._iterated import InTurn, Iterated
 
 MOST_BATCHES = 2**31 - 1  # what has more, as grain's data sets that repeat themselves, has no end
@@ -115,7 +115,7 @@ def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: in
             f"eval_batches must be at most {given.size}, the batches of data.validation, got {eval_batches}"
         )
     count = given.size if eval_batches is None else eval_batches
-    return Evaluated(lambda number: jax.tree.map(as_jax, given.at(number)), count, count, given.code)
+    return Evaluated(lambda number: copied(given.at(number)), count, count, given.code)
 
 
 def leaves_of(part: Tree) -> list[Tree]:

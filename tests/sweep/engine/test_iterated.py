@@ -14,6 +14,7 @@ import pytest
 from regopt import sweep
 from regopt.data import Splits
 from regopt.sweep.checkpoint import StoreError, read
+from regopt.sweep.engine._iterated import Iterated
 from regopt.sweep.results._io import NAME
 from support import killed_sweep
 from support.same_sweeps import same
@@ -206,6 +207,42 @@ def test_nothing_is_read_after_the_end_of_a_sweep_that_ends_early():
     before = len(read)
     time.sleep(0.1)
     assert len(read) == before == 8
+
+
+def test_where_the_data_are_is_known_at_both_ends_of_a_block_after_others_were_left_out():
+    data = Iterated(generated())
+    data.block(8, 4)()
+    assert [data.position(step)["step"] for step in (8, 12)] == [8, 12]
+    data.go_on(data.position(12))
+    other = Iterated(generated())
+    other.go_on(data.position(12))
+
+
+class Marked:
+    """An iterator with a state."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return at_step(0)
+
+    def get_state(self):
+        return self.state
+
+    def set_state(self, state):
+        self.state = state
+
+
+@pytest.mark.parametrize("state", [{"shards": [{3: "three"}]}, {3: 1}, object(), float("nan")])
+def test_a_state_that_json_would_change_is_refused(state):
+    with pytest.raises(
+        ValueError, match=r"get_state of the iterator of data\.train must give values for JSON or bytes"
+    ):
+        Iterated(Marked(state))
 
 
 def waits(state):

@@ -10,6 +10,8 @@ from regopt.data import Splits
 from regopt.sweep.checkpoint import StoreError
 from regopt.sweep.engine import _group
 from regopt.sweep.engine._evaluation import Evaluation
+from regopt.sweep.engine._feed import ValidationFeed
+from regopt.sweep.engine._streams import as_evaluated
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, network, optimizer, same_bits
 
 SETTINGS = sweep.from_columns({name: column[:6] for name, column in NUMBERS.items()})
@@ -50,6 +52,42 @@ class Sized(Again):
 
     def __len__(self):
         return len(IN_BATCHES)
+
+
+def iterated_only(data):
+    """The data without random access."""
+    return type("Again", (), {"__iter__": lambda _: iter(data)})()
+
+
+class Reuses:
+    """Batches in one array, whose memory JAX takes as it is on a CPU."""
+
+    def __init__(self):
+        memory = np.zeros(4 * 64 + 64, np.uint8)
+        begin = -memory.ctypes.data % 64
+        self.array = memory[begin : begin + 4 * 64].view(np.float32)
+
+    def __iter__(self):
+        for number in range(4):
+            self.array[:] = number
+            yield self.array
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, number):
+        self.array[:] = number
+        return self.array
+
+
+@pytest.mark.parametrize("room", [0.0, 300.0, 1e9])
+@pytest.mark.parametrize(
+    "data", [Reuses(), iterated_only(Reuses()), Reuses().__getitem__], ids=["set", "again", "rule"]
+)
+def test_batches_stay_as_they_were_where_a_loader_uses_its_arrays_again(data, room):
+    feed = ValidationFeed(as_evaluated(data, None, 4), jax.device_put, room)
+    for _ in range(2):
+        assert [float(batch[0]) for batch in list(feed.batches())] == [0, 1, 2, 3]
 
 
 def run(validation, task=TASK, settings=SETTINGS, train=DATA.train, **options):
