@@ -19,6 +19,7 @@ from jax.interpreters import ad, batching, mlir
 
 Pairs = tuple[tuple[int, int], ...]
 Numbers = jax.lax.ConvDimensionNumbers
+_DEFAULT_PRECISION = "jax_default_matmul_precision"  # an option of JAX
 
 
 class _Form(NamedTuple):
@@ -47,6 +48,8 @@ def lane_convolution(
 ) -> jax.Array:
     """``jax.lax.conv_general_dilated`` without groups, with another rule for lanes."""
     wide = jnp.result_type(lhs, rhs)
+    if precision is None:  # that of the trace: the operation is written out later
+        precision = getattr(jax.config, _DEFAULT_PRECISION)
     form = _Form(
         tuple(strides),
         tuple((before, after) for before, after in padding),
@@ -97,9 +100,10 @@ def _in_lanes(operands, axes, *, form: _Form):
     lhs, rhs = (batching.bdim_at_front(x, axis, count) for x, axis in zip(operands, axes, strict=True))
     if not form.lanes:
         return _CONVOLUTION.bind(lhs, rhs, form=form._replace(lanes=True)), 0
-    lhs, rhs = (x.reshape(-1, *x.shape[2:]) for x in (lhs, rhs))
+    each = lhs.shape[1]
+    lhs, rhs = (x.reshape(count * each, *x.shape[2:]) for x in (lhs, rhs))
     found = _CONVOLUTION.bind(lhs, rhs, form=form)
-    return found.reshape(count, -1, *found.shape[1:]), 0
+    return found.reshape(count, each, *found.shape[1:]), 0
 
 
 def _slope_by_lhs(g, lhs, rhs, *, form: _Form):

@@ -100,6 +100,22 @@ def test_its_form_for_a_tpu_takes_lanes_of_any_kind(lift):
         same_in_lanes(case, (jnp.stack([x, x + 1], 1), jnp.stack([kernel, kernel[::-1]])), lift)
 
 
+def test_its_form_for_a_tpu_has_the_precision_of_the_trace():
+    with jax.default_matmul_precision("highest"):
+        traced = jax.jit(on_a_tpu, static_argnums=(2, 3)).trace(
+            jnp.ones((2, 3, 6, 6)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME"
+        )
+    assert "HIGHEST" in traced.lower().as_text()
+
+
+def test_its_form_for_a_tpu_takes_lanes_of_lanes_without_examples():
+    def convolution(x, kernel):
+        return on_a_tpu(x, kernel, (1, 1), "VALID")
+
+    x, kernel = jax.ShapeDtypeStruct((2, 3, 0, 3, 6, 6), "float32"), jax.ShapeDtypeStruct((2, 3, 4, 3, 3, 3), "float32")
+    assert jax.eval_shape(jax.vmap(jax.vmap(convolution)), x, kernel).shape == (2, 3, 0, 4, 4, 4)
+
+
 @pytest.mark.parametrize("space", [(9,), (4, 5, 6)])
 def test_any_number_of_dimensions(space):
     rng = np.random.default_rng(0)
