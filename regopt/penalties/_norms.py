@@ -129,9 +129,10 @@ def _norm_after(
 def _matters(error: jax.Array, n: jax.Array) -> jax.Array:
     """Whether an error of n changes the result of the prox by more than a rounding error of its norm.
 
-    An error e of n moves ``u = w n / (n + reach)`` by at most ``e sqrt(1 - n)``, in units of the norm of w.
+    An error e of n moves ``u = w n / (n + reach)`` by at most ``e sqrt(1 - n)``, in units of the norm of w. Where the
+    squares of w overflow, the unit is smaller than the norm, and n may exceed 1.
     """
-    return error * jnp.sqrt(jnp.maximum(1 - n, 0)) > jnp.finfo(n.dtype).eps / 4 * n
+    return error * jnp.sqrt(jnp.abs(1 - n)) > jnp.finfo(n.dtype).eps / 4 * n
 
 
 def _interpolate(
@@ -173,7 +174,7 @@ def _interpolate(
     after = jnp.where(zero, 0, jnp.maximum(point + step, 0))
     # |f''| <= 3 f' / n, so the error of the secant is about the product of the distances to both points over n
     error = jnp.where(near, step - secant, (after - point) * (after - last) / jnp.minimum(point, last))
-    goes_on = ~zero & _matters(jnp.abs(error), after)
+    goes_on = ~zero & (_matters(jnp.abs(error), after) | (rise == 0))
     return point, f, jnp.where(moves, after, n), moves & goes_on
 
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import brentq, minimize
 
 from regopt import penalties
+from regopt.penalties._norms import shrink_by_coordinate
 from support import prox_laws
 from support.prox_laws import penalty_case, strength
 
@@ -116,6 +117,16 @@ def test_a_weighted_group_ends_at_the_root_to_rounding(dtype, reach):
         n = brentq(lambda n, x=x, r=r: np.linalg.norm(x / (n + r)) - 1, 0, np.linalg.norm(x), xtol=1e-300, rtol=1e-15)
         room = 4 * np.finfo(dtype).eps * (1 + r.max() / n)  # n itself is worse conditioned where it is small
         np.testing.assert_allclose(found[:, group], x * n / (n + r), rtol=2 * room)
+
+
+@pytest.mark.parametrize("size", [1e19, 1e25, 1e38])
+@pytest.mark.parametrize("reaches", [(0.1, 0.1), (0.2, 1e-6)])
+def test_a_weighted_group_whose_squares_overflow_has_the_prox_of_a_small_one(reaches, size):
+    def prox(size):
+        given = (jnp.float32(size * np.array(each)[None]) for each in ((0.3, 0.4), reaches))
+        return np.asarray(*shrink_by_coordinate(*((each,) for each in given), (1,)), np.float64) / size
+
+    np.testing.assert_allclose(prox(size), prox(1.0), rtol=1e-6)
 
 
 def test_a_group_is_zero_as_a_whole_or_not_at_all():
