@@ -151,7 +151,7 @@ def figure(config, arrays):
     middle = (arrays["in_sample_error"][-2] + arrays["training_error"][-2]) / 2
     squares.text(features[-2], middle, "optimism\n2 p σ² / N", ha="center", va="center")
     squares.set(xlabel="features p of least squares", ylabel="mean squared error at the N inputs")
-    squares.set_title("least squares: own data flatter", fontsize="medium")
+    squares.set_title("least squares: its own data show too small an error", fontsize="medium")
     squares.set_ylim(0, None)
 
     shrunk.axhline(arrays["unpenalised_error"], color=GREY, linestyle=":")

@@ -124,9 +124,7 @@ def figure(config, arrays):
     for name, places, kept, color in rows:
         left.loglog(places, np.maximum(kept.mean(1), 0.3 / config.features), color=color, label=name)
     left.invert_xaxis()
-    left.set(
-        xlabel="strength / the largest", ylabel="share of the features that stays", title="what the rules leave to fit"
-    )
+    left.set(xlabel="strength / the largest", ylabel="share", title="share of the features that a rule keeps")
     left.legend(frameon=False, fontsize="small", loc="lower right")
     right.bar(["all features", "working sets"], arrays["seconds"], color=[GREY, BLUE], width=0.6)
     for place, seconds in enumerate(arrays["seconds"]):
