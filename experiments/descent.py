@@ -8,7 +8,7 @@ bias correction takes exactly that away.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -107,8 +107,8 @@ def _series(config, key):
     rule = regopt.optimizers.scale_by_adam(b1=config.decay, b2=0.99)
 
     def step(state, g):
-        state = rule.update(g, state)[1]
-        return state, (state.mu, state.nu)
+        after = cast(Any, rule.update(g, state)[1])
+        return after, (after.mu, after.nu)
 
     moments = jnp.stack(jax.lax.scan(step, rule.init(series[0]), series)[1])
     means = [exponential_average(x, b, bias_correction=False) for x, b in ((series, config.decay), (series**2, 0.99))]

@@ -8,7 +8,7 @@ out here; the right ones are regopt's optimizers. All of this is in double preci
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -137,8 +137,12 @@ def _memory():
 
     def steps(b2):
         rule = scale_by_adam(b2=b2, eps=1e-8)
+
+        def step(state: Any, _):
+            return rule.update(jnp.zeros(()), state)[1], state.nu
+
         _, state = rule.update(jnp.ones(()), rule.init(jnp.zeros(())))
-        moments = jax.lax.scan(lambda s, _: (rule.update(jnp.zeros(()), s)[1], s.nu), state, length=1000)[1]
+        moments = jax.lax.scan(step, state, length=1000)[1]
         return jnp.sum(moments > moments[0] / 2)
 
     return {"memory": jax.jit(jax.vmap(steps))(jnp.array([0.999, 0.99]))}
