@@ -148,7 +148,8 @@ def penalty_scales():
     generator = np.random.default_rng(2)
     x, n, k, mix = generator.normal(size=(30, 4)), 30, 0.7, 0.6
     y = x @ np.array([1.0, -2.0, 0.05, 0.0]) + generator.normal(size=n)
-    slopes = {"keras": 2 * k, "pytorch": k, "deeplearning.ai": k / n}  # of each printed penalty, over w
+    # slopes of the printed penalties over w
+    slopes: dict[penalties.Library, float] = {"keras": 2 * k, "pytorch": k, "deeplearning.ai": k / n}
     converted, same = [], []
     for library, slope in slopes.items():
         for residuals, a in ((converted, penalties.l2_strength(k, library, examples=n)), (same, k)):

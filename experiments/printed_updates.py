@@ -60,7 +60,9 @@ def _first_steps():
         "Adam, outside": regopt.adam(1.0, eps=DELTA),
     }
     sizes = jnp.asarray(SIZES)
-    found = {name: -optimizer.update(sizes, optimizer.init(sizes))[0] for name, optimizer in optimizers.items()}
+    found: dict[str, Any] = {}
+    for name, optimizer in optimizers.items():
+        found[name] = jax.tree.map(jnp.negative, optimizer.update(sizes, optimizer.init(sizes))[0])
     squares = SIZES**2
     found["AdaGrad, printed"] = SIZES / np.sqrt(squares**0.5)  # B = diag(sum g g')^.5, then the root of B
     found["Adam, printed"] = SIZES / squares  # s^ / r^, with delta = 0
@@ -86,6 +88,9 @@ def _paths(config):
         start = jnp.array(1.95)
         return path_of(update, (start, optimizer.init(start)), config.steps)
 
+    def normalise(g: Any, _):
+        return g / jnp.abs(g)
+
     optimizer = regopt.adam(1e-3, eps=DELTA)
 
     def adam(x, state):
@@ -100,7 +105,7 @@ def _paths(config):
     near = jnp.array(1e-4)
     return {
         "path, clipped": descent(clip_by_global_norm(1.0)),
-        "path, normalised": descent(optax.stateless(lambda g, _: g / jnp.abs(g))),
+        "path, normalised": descent(optax.stateless(normalise)),
         "path, Adam": path_of(adam, (near, optimizer.init(near)), config.steps),
         "path, Adam printed": path_of(printed, (near, (jnp.zeros(()),) * 3), config.steps),
     }
