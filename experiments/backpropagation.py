@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from pydantic import Field
 
 import regopt
@@ -230,7 +231,7 @@ def figure(config, arrays):
         title="the gradient's product of Jacobians",
     )
     left.set_ylim(top=100)
-    left.xaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     for name, color in zip(("momentum", "RMSProp", "Adam"), (GREEN, ORANGE, BLUE), strict=True):
         middle.plot(arrays[f"{name}_loss"], color=color, label=f"{name}: gap {arrays[f'{name}_gap']:.0e}")
     middle.legend(frameon=False)
