@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
+from scipy import stats
 from sklearn.ensemble import BaggingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
@@ -29,11 +30,16 @@ BOOK = "Goodfellow et al. (2016), equation (7.50)"
 TABLE = "scikit-learn, example plot_bias_variance, printed output"
 EFRON = "Efron (1979); Goodfellow et al. (2016), section 7.11"
 HUANG = "measured, paired runs on digits"
+CONDORCET = "binomial distribution; the jury theorem of Condorcet"
+HESKES = "Heskes (1998)"
+BREIMAN = "Breiman (2001), section 3.1"
 PRINTED = {"tree": (0.0255, 0.0003, 0.0152, 0.0098), "bagging": (0.0196, 0.0004, 0.0092, 0.0098)}
 PARTS = ("error", "squared bias", "variance", "noise")
 METHODS = ("one network", "snapshots", "dropout's masks", "bagging", "other starts")
 MEMBERS = (1, 2, 4, 8, 16, 32)
 SIZES = (1, 2, 5, 10, 50, 200)
+VOTERS, RIGHT = 21, 0.7  # how many vote, and how often each is right
+SETS, BAGS = 12, 25  # training sets of 50 examples, and trees for each
 CORRELATIONS = (0.0, 0.3, 0.7, 1.0)
 
 
@@ -69,7 +75,8 @@ class Config:
 def run(config, key):
     """The error of an average, the share of unique examples, the table of trees, and networks on digits."""
     keys = jax.random.split(key, 3)
-    return _averages(config, keys[0]) | _unique(config, keys[1]) | _trees() | _networks(config, keys[2])
+    found = _averages(config, keys[0]) | _unique(config, keys[1]) | _trees() | _networks(config, keys[2])
+    return found | _combiners(config) | _out_of_bag(config, jax.random.fold_in(key, 3))
 
 
 def _averages(config, key):
@@ -90,9 +97,10 @@ def _unique(config, key):
     """The mean share of the examples in a bootstrap sample, by their number."""
 
     def share(n, key):
-        rows = bootstrap(key, config.draws // 10, n)
-        seen = jax.vmap(lambda row: jnp.zeros(n, bool).at[row].set(True))(rows)
-        return np.asarray(seen.mean(axis=1), float)
+        rows = np.asarray(bootstrap(key, config.draws // 10, n))
+        seen = np.zeros((len(rows), n), bool)
+        seen[np.arange(len(rows))[:, None], rows] = True
+        return seen.mean(axis=1)
 
     found = [share(n, each) for n, each in zip(SIZES, jax.random.split(key, len(SIZES)), strict=True)]
     return {
@@ -101,17 +109,55 @@ def _unique(config, key):
     }
 
 
+def _combiners(config):
+    """How often the majority of independent voters is right, and what two means of probabilities cost and gain."""
+    stream = np.random.default_rng(config.seed)
+    right = stream.uniform(size=(VOTERS, config.draws // 10)) < RIGHT
+    votes = ensembles.majority_vote(jnp.asarray(np.stack([right, ~right], axis=-1), jnp.float32))
+    p = jnp.asarray(stream.dirichlet(np.full(10, 0.5), size=(5, 1000)) + 1e-3, jnp.float32)  # of members
+    p = p / jnp.sum(p, axis=-1, keepdims=True)  # the label is class 0
+    mean_loss = -jnp.mean(jnp.log(p[..., 0]), axis=0)
+    variance = -jnp.log(jnp.sum(jnp.exp(jnp.mean(jnp.log(p), axis=0)), axis=-1))
+    geometric, arithmetic = (-jnp.log(mean(p)[:, 0]) for mean in (ensembles.geometric_mean, ensembles.arithmetic_mean))
+    return {
+        "majority": np.mean(np.asarray(votes[:, 0] > 0.5), dtype=float),
+        "geometric_gap": jnp.max(jnp.abs(mean_loss - variance - geometric)),
+        "arithmetic_gain": jnp.min(mean_loss - arithmetic),
+    }
+
+
+def _truth(x):
+    return np.exp(-(x**2)) + 1.5 * np.exp(-((x - 2) ** 2))
+
+
+def _out_of_bag(config, key):
+    """Mean squared errors of bagged trees: out of the bag, on new examples, and on their own, ``[3, sets]``."""
+    stream = np.random.default_rng(config.seed)
+    method = ensembles.bagging(ensembles.from_estimator(DecisionTreeRegressor()), members=BAGS)
+
+    def draw(n):
+        x = stream.uniform(-5, 5, n)
+        return x[:, None], _truth(x) + stream.normal(0.0, 0.1, n)
+
+    rows = []
+    for each in jax.random.split(key, SETS):
+        (x, y), (new_x, new_y) = draw(50), draw(500)
+        bagged = method.fit(each, jnp.asarray(x), jnp.asarray(y))
+        own, new = method.predict(bagged, jnp.asarray(x)), method.predict(bagged, jnp.asarray(new_x))
+        left_out = np.asarray(ensembles.out_of_bag(own, bagged.counts))
+        errors = (left_out - y, np.asarray(new).mean(axis=0) - new_y, np.asarray(own).mean(axis=0) - y)
+        rows.append([np.nanmean(np.square(error)) for error in errors])
+    return {"bag_errors": np.array(rows, float).T}
+
+
 def _trees():
     """The decomposition in the table of scikit-learn's example, with its order of draws; ``[2, 4]``, and curves."""
     repeats, train, test, deviation = 50, 50, 1000, 0.1
     stream = np.random.RandomState(0)
 
-    def truth(x):
-        return np.exp(-(x**2)) + 1.5 * np.exp(-((x - 2) ** 2))
-
     def generate(n, copies):
         x = np.sort(stream.rand(n) * 10 - 5)
-        return x, np.stack([truth(x) + stream.normal(0.0, deviation, n) for _ in range(copies)], axis=1)
+        return x, np.stack([_truth(x) + stream.normal(0.0, deviation, n) for _ in range(copies)], axis=1)
 
     samples = [generate(train, 1) for _ in range(repeats)]
     x, y = generate(test, repeats)
@@ -120,10 +166,10 @@ def _trees():
     for name, model in (("tree", tree), ("bagging", BaggingRegressor(DecisionTreeRegressor(), random_state=stream))):
         found = np.stack([model.fit(a[:, None], b[:, 0]).predict(x[:, None]) for a, b in samples], axis=1)
         error = np.mean((y[:, :, None] - found[:, None]) ** 2)
-        bias = np.mean((truth(x) - found.mean(axis=1)) ** 2)
+        bias = np.mean((_truth(x) - found.mean(axis=1)) ** 2)
         rows.append([error, bias, found.var(axis=1).mean(), y.var(axis=1).mean()])
         curves[f"curve, {name}"] = found[:, :10]
-    return {"table": np.array(rows), "x": x, "truth": truth(x), **curves}
+    return {"table": np.array(rows), "x": x, "truth": _truth(x), **curves}
 
 
 def _networks(config, key):
@@ -242,7 +288,7 @@ def _draw_averages(axes, arrays):
 
 
 def _draw_unique(axes, arrays):
-    n = np.arange(1, SIZES[-1] + 1)
+    n = np.geomspace(1, SIZES[-1], 200)
     axes.plot(n, 1 - (1 - 1 / n) ** n, color=BLUE)
     axes.plot(SIZES, arrays["unique"], "o", color=BLUE)
     axes.axhline(1 - np.exp(-1), color=GREY, ls=":")
@@ -318,7 +364,26 @@ def claims(config, arrays):
     for row, (name, values) in enumerate(PRINTED.items()):
         for part, printed, found in zip(PARTS, values, arrays["table"][row], strict=True):
             result.append(Claim(f"{name}: {part}", TABLE, printed, float(found), 5e-5))
-    return [*result, *_network_claims(config, arrays)]
+    return [*result, *_combiner_claims(config, arrays), *_network_claims(config, arrays)]
+
+
+def _combiner_claims(config, arrays):
+    """The three combiners, and the out-of-bag error."""
+    majority = float(stats.binom.sf(VOTERS // 2, VOTERS, RIGHT))
+    error = float(np.sqrt(majority * (1 - majority) / (config.draws // 10)))
+    bag, new, own = arrays["bag_errors"].mean(axis=1)
+    return [
+        Claim(f"majority of {VOTERS} independent voters, each right with probability {RIGHT}: share right", CONDORCET,
+              majority, float(arrays["majority"]), 4 * error),
+        Claim("geometric mean: cross-entropy less (members' mean less variance -log sum exp E log p), largest",
+              HESKES, 0, float(arrays["geometric_gap"]), 1e-5),
+        Claim("arithmetic mean: cross-entropy of the members' mean less that of the average, smallest", HESKES, -1e-6,
+              float(arrays["arithmetic_gain"]), relation="at least"),
+        Claim(f"bagged trees: out-of-bag error over the error on new examples, {SETS} training sets", BREIMAN, 1,
+              float(bag / new), 0.25),
+        Claim("bagged trees: error on their own training examples over that on new ones", BREIMAN, 0.5,
+              float(own / new), relation="at most"),
+    ]  # fmt: skip
 
 
 def _network_claims(config, arrays):

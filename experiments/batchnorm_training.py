@@ -201,6 +201,7 @@ def _training_claims(config, arrays):
     usable = (errors.mean(axis=2) < LEARNED).sum(axis=1)
     best = errors.mean(axis=2).argmin(axis=1)
     mean, half = paired_interval(errors[1, best[1]], errors[0, best[0]], 0.95)
+    fewer, width = paired_interval(saturated[1, -1], saturated[0, -1], 0.95)
     largest = [max(np.flatnonzero(row), default=-1) for row in errors.mean(axis=2) < LEARNED]
     return [
         Claim(f"learning rates of {len(config.learning_rates)} with a mean error below {LEARNED:g}, with less without "
@@ -209,8 +210,9 @@ def _training_claims(config, arrays):
               float(largest[1] - largest[0]), relation="at least"),
         Claim(f"test error, each at its best rate, with less without ({mean:+.3f}, {config.seeds} paired seeds): upper "
               "end of its 95 % interval", f"{PAPER}, section 4.1", 0, mean + half, relation="at most"),
-        Claim(f"share of saturated units at rate {config.learning_rates[-1]:g}, with less without normalisation",
-              f"{PAPER}, section 2", 0, float((saturated[1, -1] - saturated[0, -1]).mean()), relation="at most"),
+        Claim(f"share of saturated units at rate {config.learning_rates[-1]:g}, with less without normalisation "
+              f"({fewer:+.3f}): upper end of its 95 % interval", f"{PAPER}, section 2", 0, fewer + width,
+              relation="at most"),
     ]  # fmt: skip
 
 

@@ -109,14 +109,15 @@ def figure(config, arrays):
         left.plot(rounds, errors.mean(axis=0), color=color, lw=2)
     ends = np.array([100 * arrays[f"test, {name}"][:, -1].mean() for name in COLORS])
     names = [f"{name} {end:.1f}" for name, end in zip(COLORS, ends, strict=True)]
-    end_labels(left, 1.02 * rounds[-1], ends, names, list(COLORS.values()), gap=2.2, fontsize=9)
+    back = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the line at 5.8 would strike the name out
+    end_labels(left, 1.02 * rounds[-1], ends, names, list(COLORS.values()), gap=2.2, fontsize=9, bbox=back)
     left.set_xlim(0, 1.6 * rounds[-1])
     for name in ("stump", "tree"):
         height = 100 * arrays[name].mean()
         left.axhline(height, color=GREY, ls=":")
         note(left, f"one {name}: {height:.1f} %", (rounds[-1] / 3, height), GREY, (0, 4))
     left.axhline(5.8, color=GREY, lw=0.8)
-    note(left, "5.8 %, printed for the discrete form", (0, 5.8), GREY, (0, -13), fontsize=9)
+    note(left, "5.8 %, printed for the discrete form", (0, 5.8), GREY, (6, -13), fontsize=9)
     left.set(xlabel="round", ylabel="test error (%)", ylim=(0, 50), title="four forms, the same stumps")
     _draw_bounds(right, rounds, arrays)
     return drawing
@@ -134,7 +135,7 @@ def _draw_bounds(axes, rounds, arrays):
     middle = len(rounds) // 2
     for words, curve, color, offset in (
         (r"dashed, just above: $\exp(-2\sum(1/2-e_t)^2)$", bound, GREY, (-170, -30)),
-        (r"$\prod Z_t$ (wide) = mean of $e^{-yF}$ (thin)", arrays[f"loss, {name}"][0], RED, (-100, 40)),
+        (r"$\prod Z_t$ (wide) = mean of $e^{-yF}$ (thin)", arrays[f"loss, {name}"][0], RED, (-70, 50)),
         ("training error", train, BLUE, (0, -16)),
         ("error of the round's stump under the next weights: 1/2", arrays[f"half, {name}"][0], GREEN, (-120, -14)),
     ):

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from pydantic import Field
 
 import regopt
@@ -284,6 +285,9 @@ def _draw_cliff(axes, config, arrays):
         axes.plot(distance, loss, "o", color=color)
         note(axes, text, (distance, loss), color, offset, ha=side)
     axes.set(xlabel="distance along the negative gradient", ylabel="loss")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title("the loss along a line through the parameters", fontsize=11)
 
 

@@ -95,12 +95,12 @@ def figure(config, arrays):
     note(left, "least squares", (strengths[0], config.features), GREY, (0, -12), ha="left")
     left.text(0.97, 0.1, "line: mean number of coefficients ≠ 0", transform=left.transAxes, color=BLUE, ha="right")
     left.text(0.97, 0.03, "points: covariances ± 2 errors", transform=left.transAxes, color=ORANGE, ha="right")
-    left.set(xlabel="strength", ylabel="degrees of freedom")
+    left.set(xlabel="strength", ylabel="degrees of freedom", title="degrees of freedom of the lasso")
     right.semilogx(strengths, arrays["risk"], color=BLACK)
     right.semilogx(strengths, arrays["stein"], "o", color=BLUE, markersize=5)
     right.text(0.97, 0.93, "line: risk", transform=right.transAxes, color=BLACK, ha="right")
     right.text(0.97, 0.86, "points: mean of Stein's estimate", transform=right.transAxes, color=BLUE, ha="right")
-    right.set(xlabel="strength", ylabel="mean squared error of the predicted means")
+    right.set(xlabel="strength", ylabel="mean squared error of the predicted means", title="risk of the lasso")
     for axes in (left, right):
         axes.invert_xaxis()
     return drawing

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
-from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED, note
 from regopt.analysis import BOTH, GOOD, OVERFITS, SUSPICIOUS, UNDERFITS, diagnose
 from regopt.data import digits
 from regopt.experiment import Claim
@@ -143,6 +143,19 @@ def codes(config, errors):
     return np.asarray(diagnose(train, validation, config.goal, config.gap))
 
 
+def neighbours(points, distance):
+    """Lists of the points that share a label: each is within the distance of its list's first point."""
+    groups: list[list[int]] = []
+    for place, point in enumerate(points):
+        for group in groups:
+            if np.max(np.abs(points[group[0]] - point)) < distance:
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
+
+
 def figure(config, arrays):
     """The plane of both errors with its regions, and what the advice did."""
     drawing = Figure(figsize=(12, 5.4), layout="constrained")
@@ -152,18 +165,20 @@ def figure(config, arrays):
     region = np.asarray(diagnose(jnp.asarray(x), jnp.asarray(y), config.goal, config.gap))
     left.contourf(x, y, region, levels=np.arange(-0.5, 5), colors=[COLORS[code] for code in NAMES], alpha=0.15)
     found = codes(config, arrays["before"])
-    for place, case in enumerate(CASES.values()):
+    for place in range(len(CASES)):
         left.plot(*arrays["before"][place], "o", color=COLORS[int(found[place])])
-        number = f"{place + 1}" + ("" if found[place] == case.code else "!")
-        left.annotate(number, arrays["before"][place], (5, 2), textcoords="offset points", fontsize=9)
+    for places in neighbours(arrays["before"], 0.03):
+        wrong = any(found[place] != tuple(CASES.values())[place].code for place in places)
+        words = ", ".join(str(place + 1) for place in places) + ("!" if wrong else "")
+        note(left, words, arrays["before"][places[0]], BLACK, (6, 2), fontsize=9)
     for code, at in (
-        (GOOD, (0.005, 0.02)),
+        (GOOD, (0.012, 0.065)),
         (UNDERFITS, (0.62, 0.55)),
-        (OVERFITS, (0.005, 0.75)),
+        (OVERFITS, (0.03, 0.65)),
         (BOTH, (0.3, 0.8)),
         (SUSPICIOUS, (0.62, 0.04)),
     ):
-        left.text(*at, NAMES[code], color=COLORS[code], fontsize=11)
+        left.text(*at, NAMES[code], color=COLORS[code], fontsize=11, rotation=90 if code == OVERFITS else 0)
     left.set(
         xlabel="training error", ylabel="validation error", xlim=(0, 1), ylim=(0, 1), title="diagnosis from two errors"
     )

@@ -15,8 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.optimize import minimize_scalar
+from sklearn.linear_model import ElasticNet
 
 from _style import BLUE, GREEN, GREY, ORANGE, RED, note
+from regopt import penalties
 from regopt.analysis import quadratic
 from regopt.experiment import Claim
 
@@ -49,7 +51,7 @@ def run(config, key):
     """The exact identities, the rule of thumb, and the risks."""
     with jax.enable_x64(True):
         found = tridiagonal() | rule_of_thumb(config) | trajectories(config) | risk_bounds() | counterexample()
-        found |= printed_slips()
+        found |= printed_slips() | singular_hessian() | penalty_scales()
         return found | random_designs(config, np.asarray(jax.random.key_data(key)))
 
 
@@ -126,6 +128,50 @@ def printed_slips():
         "penalty_order": np.log2(left_over[0] / left_over[1]),
         "ridge_gradient": np.max(np.abs(gradient(right))),
         "printed_ridge_gradient": np.linalg.norm(gradient(printed)) / np.linalg.norm(a * printed),
+    }
+
+
+def singular_hessian():
+    """Least squares with more inputs than examples: eigenvalues that are 0, and the gradient at its L2 solution."""
+    generator = np.random.default_rng(1)
+    x, y, a = generator.normal(size=(3, 6)), generator.normal(size=3), 0.5
+    eigenvalues = np.linalg.eigvalsh(x.T @ x)
+    w = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a, "sklearn.Ridge"))
+    return {
+        "zero_eigenvalues": np.sum(np.abs(eigenvalues) < 1e-12),
+        "singular_gradient": np.max(np.abs(x.T @ (x @ w - y) + a * w)),
+    }
+
+
+def penalty_scales():
+    """Gradients of the penalised objectives in print, at the minimum of regopt's for the converted number or not."""
+    generator = np.random.default_rng(2)
+    x, n, k, mix = generator.normal(size=(30, 4)), 30, 0.7, 0.6
+    y = x @ np.array([1.0, -2.0, 0.05, 0.0]) + generator.normal(size=n)
+    # slopes of the printed penalties over w
+    slopes: dict[penalties.Library, float] = {"keras": 2 * k, "pytorch": k, "deeplearning.ai": k / n}
+    converted, same = [], []
+    for library, slope in slopes.items():
+        for residuals, a in ((converted, penalties.l2_strength(k, library, examples=n)), (same, k)):
+            w = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a))
+            residuals.append(np.max(np.abs(x.T @ (x @ w - y) / n + slope * w)))
+
+    def stationary(strength, ratio):
+        """By how much scikit-learn's fit misses the conditions of |Xw - y|^2 / n + k (mix |w|^2 + (1 - mix) |w|_1)."""
+        net = ElasticNet(alpha=strength, l1_ratio=ratio, fit_intercept=False, tol=1e-14, max_iter=100_000)
+        w = net.fit(x, y).coef_
+        gradient, kink = 2 * x.T @ (x @ w - y) / n + 2 * k * mix * w, k * (1 - mix)
+        return np.max(np.where(w == 0, np.maximum(np.abs(gradient) - kink, 0), np.abs(gradient + kink * np.sign(w))))
+
+    library = "keras.MeanSquaredError"
+    numbers = penalties.elastic_net_numbers(
+        penalties.l1_strength(k * (1 - mix), library), penalties.l2_strength(k * mix, library)
+    )
+    return {
+        "converted": np.array(converted),
+        "same_number": np.array(same),
+        "elastic_net": stationary(*map(float, numbers)),
+        "elastic_net_printed": stationary(k, mix),
     }
 
 
@@ -273,6 +319,7 @@ def claims(config, arrays):
         *_exact_claims(arrays),
         *_order_claims(config, arrays),
         *_ridge_claims(arrays),
+        *_scale_claims(arrays),
         *_rule_claims(arrays),
         *bounds(arrays),
     ]
@@ -359,6 +406,25 @@ def _ridge_claims(arrays):
             tolerance=1e-12,
         ),
     ]
+
+
+def _scale_claims(arrays):
+    """A Hessian with zero eigenvalues, and the scales of penalties in print."""
+    same = arrays["same_number"][[0, 2]]  # the middle one is regopt's own scale
+    return [
+        Claim("3 examples of 6 inputs: eigenvalues of the convex loss that are 0 (printed: positive definite)",
+              f"{BOOK}, section 7.1.1", 3, float(arrays["zero_eigenvalues"])),
+        Claim("gradient of the penalised loss at its L2 solution all the same, largest entry",
+              f"{BOOK}, (7.17)", 0, float(arrays["singular_gradient"]), 1e-12),
+        Claim("three scales of L2 in print, number converted: largest gradient of the objective as printed",
+              "the lectures' objectives, regopt.penalties.CONVENTIONS", 0, float(arrays["converted"].max()), 1e-12),
+        Claim("the same with one number for all: gradient of those that differ, smallest",
+              "the lectures' objectives, regopt.penalties.CONVENTIONS", 0.1, float(same.min()), relation="at least"),
+        Claim("elastic net as printed, numbers converted for scikit-learn: largest miss of the optimality conditions",
+              "Zou & Hastie (2005), (3)", 0, float(arrays["elastic_net"]), 1e-9),
+        Claim("the same with the printed mix as l1_ratio, which libraries mix the other way round",
+              "Zou & Hastie (2005), (3)", 0.1, float(arrays["elastic_net_printed"]), relation="at least"),
+    ]  # fmt: skip
 
 
 def _rule_claims(arrays):

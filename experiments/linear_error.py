@@ -151,6 +151,7 @@ def figure(config, arrays):
     middle = (arrays["in_sample_error"][-2] + arrays["training_error"][-2]) / 2
     squares.text(features[-2], middle, "optimism\n2 p σ² / N", ha="center", va="center")
     squares.set(xlabel="features p of least squares", ylabel="mean squared error at the N inputs")
+    squares.set_title("least squares: its own data show too small an error", fontsize="medium")
     squares.set_ylim(0, None)
 
     shrunk.axhline(arrays["unpenalised_error"], color=GREY, linestyle=":")
@@ -164,13 +165,14 @@ def figure(config, arrays):
     shrunk.set(
         xscale="log", xlabel="strength of ridge, alpha", ylabel="squared error of the coefficients", ylim=(0, None)
     )
-    shrunk.set_title("lines: formulas, points: measured", fontsize="medium")
+    shrunk.set_title("ridge (lines: formulas, points: measured)", fontsize="medium")
 
     neighbours = config.neighbours
     near.plot(neighbours, arrays["exact_neighbours_error"], color=BLACK)
     near.plot(neighbours, arrays["neighbours_error"], "o", color=BLACK)
     near.plot(neighbours, arrays["neighbours_bias"], color=GREEN)
     near.text(neighbours[-1], arrays["neighbours_bias"][-1] + 0.05, "squared bias", color=GREEN, ha="right")
+    near.set_title("nearest neighbours", fontsize="medium")
     near.set(xlabel="nearest neighbours k", ylabel="squared error on a new target", ylim=(0, None))
     return result
 

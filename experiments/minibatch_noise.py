@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,7 @@ def run(config, key):
     return {
         "batch_sizes": np.array(sizes),
         **_noise(config, task, data, keys[0]),
+        "flops": _arithmetic(task, data),
         "epoch_seconds": np.array([_epoch_seconds(config, task, data, size, keys[1]) for size in sizes]),
         **_after_epochs(config, task, data, sizes, keys[2]),
     }
@@ -142,6 +143,13 @@ def claims(config, arrays):
             0,
             float(drawn[-1, 0] / arrays["s2"]),
             tolerance=1e-6,
+        ),
+        Claim(
+            "arithmetic of the gradient of all examples over that of one, over their number: O(n) against O(1)",
+            BOOK,
+            1.0,
+            float(arrays["flops"][1] / arrays["flops"][0] / EXAMPLES),
+            tolerance=0.05,
         ),
         Claim(
             "exponent of the standard deviation in the batch size, drawn with replacement: 100 times the work, a tenth "
@@ -212,6 +220,21 @@ def _gram(task, state, data):
     centred = np.asarray(gradients, np.float64)
     centred -= centred.mean(axis=0)
     return jnp.asarray(centred @ centred.T, jnp.float32)
+
+
+def _arithmetic(task, data):
+    """Floating-point operations of the gradient of one example and of all, as the program counts them."""
+    state = task.init(jax.random.key(0), {"learning_rate": 0.01})
+
+    def gradient(params, x, y):
+        return jax.grad(lambda p: cross_entropy(task.predict(state._replace(params=p), x, {}), y).mean())(params)
+
+    def count(examples):
+        x, y = jax.tree.map(lambda leaf: leaf[:examples], data.train)
+        cost: Any = jax.jit(gradient).lower(state.params, x, y).cost_analysis()
+        return cost["flops"]
+
+    return np.array([count(1), count(EXAMPLES)])
 
 
 def _epoch_seconds(config, task, data, size, key):

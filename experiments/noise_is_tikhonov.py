@@ -173,20 +173,20 @@ def figure(config, arrays):
     copies.set(xlabel="noisy copies of the data", ylabel="relative distance of the weights (rms)")
     copies.set_title("least squares on noisy copies")
     for name, color, words, place, offset in (
-        ("added", BLACK, "all that the noise adds", 1, (8, -8)),
-        ("slope_only_remainder", ORANGE, "less s² f'²: order 2", 0, (-4, 22)),
-        ("remainder", GREEN, "less s² (f'² + (f - t) f''): order 4", 2, (4, -14)),
+        ("added", BLACK, "all that the noise adds", 4, (8, -4)),
+        ("slope_only_remainder", ORANGE, "less s² f'²:\norder 2", 4, (8, -26)),
+        ("remainder", GREEN, "less s² (f'² + (f - t) f''): order 4", 1, (10, -8)),
     ):
         expansion.loglog(DEVIATIONS, np.abs(arrays[name]), "o-", color=color)
         note(expansion, words, (DEVIATIONS[place], np.abs(arrays[name][place])), color, offset, ha="left")
     expansion.set(xlabel="deviation s of the input noise", ylabel="squared error")
-    expansion.set_xlim(0.01, 0.9)
+    expansion.set_xlim(0.01, 2.2)
     plain_ticks(expansion.xaxis, DEVIATIONS)
-    expansion.set_title("a nonlinear model")
+    expansion.set_title("a nonlinear model: what an expansion leaves")
     for name, color, words, offset in (
         ("none", GREY, "no smoothing: ever further", (-4, 14)),
         ("others", BLUE, "0.1 / 9 for each other class", (-4, 8)),
-        ("all", RED, "0.1 / 10 for every class", (-4, -34)),
+        ("all", RED, "0.1 / 10 for every class", (-4, -52)),
     ):
         labels.plot(arrays["gaps"], arrays[f"curve_{name}"], color=color)
         note(labels, words, (10, arrays[f"curve_{name}"][-1]), color, offset, ha="right")

@@ -114,8 +114,9 @@ def figure(config, arrays):
         distances.plot(steps, np.sqrt(arrays[f"exact/{name}"]), color=colour, label=name)
         distances.plot(steps[shown], np.sqrt(arrays[f"measured/{name}"][shown]), "o", color=colour, markersize=3)
     rates.set(xscale="log", yscale="log", xlabel="step t", ylabel="learning rate", ylim=(1e-5, 2))
+    rates.set_title("five schedules", fontsize="medium")
     distances.set(xscale="log", yscale="log", xlabel="step t", ylabel="root mean squared distance from the minimum")
-    distances.set_title("lines: exact; points: mean of runs", fontsize="medium")
+    distances.set_title("noisy gradient descent; lines: exact, points: mean of runs", fontsize="medium")
     distances.legend(loc="lower left", frameon=False)
     return result
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLACK, BLUE, GREY, ORANGE
+from _style import BLACK, BLUE, GREY, ORANGE, note
 from regopt import penalties, solvers
 from regopt.experiment import Claim
 
@@ -124,10 +124,13 @@ def figure(config, arrays):
     for name, places, kept, color in rows:
         left.loglog(places, np.maximum(kept.mean(1), 0.3 / config.features), color=color, label=name)
     left.invert_xaxis()
-    left.set(xlabel="strength / the largest", ylabel="share of the features that stays")
+    left.set(xlabel="strength / the largest", ylabel="share", title="share of the features that a rule keeps")
     left.legend(frameon=False, fontsize="small", loc="lower right")
     right.bar(["all features", "working sets"], arrays["seconds"], color=[GREY, BLUE], width=0.6)
-    right.set(ylabel="processor seconds for the path", yscale="log")
+    for place, seconds in enumerate(arrays["seconds"]):
+        note(right, f"{seconds:.2g} s", (place, seconds), BLACK, (0, 3), ha="center")
+    right.margins(y=0.1)
+    right.set(ylabel="processor seconds", title="time of the path")
     return drawing
 
 

@@ -38,16 +38,17 @@ def linear(z):
     return z
 
 
+XAVIER, TORCH = initializers.glorot(), initializers.torch_kernel()  # draws by one object share a program
 # name: initializer, variance of its entries times n, activation, ratio from layer to layer, its source
 CASES = {
-    "Xavier, linear": (initializers.glorot(), 1.0, linear, 1.0, GLOROT),
+    "Xavier, linear": (XAVIER, 1.0, linear, 1.0, GLOROT),
     "He, ReLU": (initializers.he(), 2.0, jax.nn.relu, 1.0, HE),
-    "Xavier, ReLU": (initializers.glorot(), 1.0, jax.nn.relu, 1 / 2, HE),
-    "PyTorch, linear": (initializers.torch_kernel(), 1 / 3, linear, 1 / 3, "PyTorch's documentation of Linear"),
-    "PyTorch, ReLU": (initializers.torch_kernel(), 1 / 3, jax.nn.relu, 1 / 6, "PyTorch's documentation of Linear"),
+    "Xavier, ReLU": (XAVIER, 1.0, jax.nn.relu, 1 / 2, HE),
+    "PyTorch, linear": (TORCH, 1 / 3, linear, 1 / 3, "PyTorch's documentation of Linear"),
+    "PyTorch, ReLU": (TORCH, 1 / 3, jax.nn.relu, 1 / 6, "PyTorch's documentation of Linear"),
     "orthogonal, linear": (initializers.orthogonal(), 1.0, linear, 1.0, "Saxe et al. (2014), section 3"),
-    "Xavier, tanh": (initializers.glorot(), 1.0, jnp.tanh, None, "Poole et al. (2016)"),
-    "Xavier, sigmoid": (initializers.glorot(), 1.0, jax.nn.sigmoid, None, "Poole et al. (2016)"),
+    "Xavier, tanh": (XAVIER, 1.0, jnp.tanh, None, "Poole et al. (2016)"),
+    "Xavier, sigmoid": (XAVIER, 1.0, jax.nn.sigmoid, None, "Poole et al. (2016)"),
 }
 NORMAL = jax.nn.initializers.normal(1.0)
 STARTS = ("equal, random outgoing", "equal, equal outgoing", "the same with dropout")
@@ -134,9 +135,9 @@ def layers(config, key):
             found |= {f"{name} {way} predicted": expected, f"{name} {way}": mean}
     each, other = jax.random.split(jax.random.fold_in(key, len(CASES)))
     narrow = (config.width, config.width // 2, config.width)
-    forward, backward = measured(config, each, narrow, initializers.glorot(), linear)
+    forward, backward = measured(config, each, narrow, XAVIER, linear)
     bias = initializers.torch_bias(config.width)
-    biased = measured(config, other, square, initializers.torch_kernel(), jax.nn.relu, bias=bias)
+    biased = measured(config, other, square, TORCH, jax.nn.relu, bias=bias)
     return found | {"narrow_forward": forward[1] / forward[0], "narrow_backward": backward[0], "biased": biased.forward}
 
 
