@@ -32,7 +32,8 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
 def _kind(data: object) -> str:
     if callable(data) and not isinstance(data, type):
         return f"the function {getattr(data, '__name__', 'itself')}, which was not called"
-    return f"an array of shape {np.shape(data)}" if hasattr(data, "shape") else f"{type(data).__name__}"
+    shape = getattr(data, "shape", None)
+    return type(data).__name__ if shape is None else f"an array of shape {shape}"
 
 
 def check_steps(steps: int, eval_every: int, **others: int | None) -> None:

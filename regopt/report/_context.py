@@ -30,6 +30,18 @@ class Place(NamedTuple):
     edge: str = ""  # "low" or "high" where the number is at an end of the range
 
 
+class Mean(NamedTuple):
+    """The setting with the best mean over its repeats."""
+
+    row: int  # of its first repeat
+    setting: dict[str, object]  # without the columns that only repeat it
+    metrics: dict[str, float]  # the means of the metrics other than the monitor
+    value: float  # the mean of the monitor
+    interval: tuple[float, float] | None  # of the mean; None where a single repeat has a value
+    repeats: int  # those that have a value
+    agrees: bool  # whether the best single row is one of its repeats
+
+
 class Column(NamedTuple):
     """A column of the table of all settings."""
 
@@ -70,12 +82,12 @@ def _best(findings: Findings) -> Context | None:
     if not len(findings.order):
         return None
     mean, single = _mean(findings), int(findings.order[0])
-    row = single if mean is None else mean["row"]
+    row = single if mean is None else mean.row
     setting = findings.setting(row)
     places = [_place(findings, name, row) for name in findings.varying if name not in REPEATED]
     return {
         "row": row,
-        "setting": setting if mean is None else mean["setting"],
+        "setting": setting if mean is None else mean.setting,
         "known": {str(name): plain(value) for name, value in findings.table.iloc[row].items()},
         "single": {"row": single, "value": float(findings.values[single])},
         "repeated": {name: findings.setting(single)[name] for name in findings.varying if name in REPEATED},
@@ -85,7 +97,7 @@ def _best(findings: Findings) -> Context | None:
     }
 
 
-def _mean(findings: Findings) -> Context | None:
+def _mean(findings: Findings) -> Mean | None:
     """The setting with the best mean over its repeats; None without repeats."""
     if findings.repeats is None or not np.isfinite(findings.repeats["mean"].iloc[0]):
         return None
@@ -95,16 +107,17 @@ def _mean(findings: Findings) -> Context | None:
     same = np.ones(len(findings.table), bool)
     for name, value in setting.items():
         same &= [_same(plain(other), value) for other in findings.table[name]]
-    metrics = {name: findings.table[name][same].mean() for name in findings.metrics[1:]}
-    return {
-        "row": int(np.flatnonzero(same)[0]),
-        "metrics": metrics,
-        "agrees": bool(same[findings.order[0]]),
-        "value": first["mean"],
-        "interval": None if math.isnan(first["low"]) else (first["low"], first["high"]),
-        "count": int(first["count"]),
-        "setting": setting,
-    }
+    known = same & np.isfinite(findings.values)
+    metrics = {name: float(findings.table[name].to_numpy(float)[known].mean()) for name in findings.metrics[1:]}
+    return Mean(
+        row=int(np.flatnonzero(same)[0]),
+        setting=setting,
+        metrics=metrics,
+        value=float(first["mean"]),
+        interval=None if math.isnan(first["low"]) else (first["low"], first["high"]),
+        repeats=int(first["count"]),
+        agrees=bool(same[findings.order[0]]),
+    )
 
 
 def _place(findings: Findings, name: str, row: int) -> Place:
