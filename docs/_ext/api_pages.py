@@ -174,6 +174,14 @@ def fields(*event: object) -> None:
     lines[:] = [found[1].replace("*", "\\*").replace("|", "\\|") if found else ""]
 
 
+def short_defaults(*event: object) -> tuple[str | None, str | None]:
+    """Write a default that holds arrays, as the data of a task that needs none, as ``...``."""
+    *_, signature, returns = event
+    assert signature is None or isinstance(signature, str)
+    assert returns is None or isinstance(returns, str)
+    return signature and re.sub(r"=\(array\(.*?\), None\)", "=...", signature), returns
+
+
 def shared_types(_: object, module: str) -> tuple[str, dict[str, tuple[str, int, int]]] | None:
     """Link no source of types that several packages share, because it would link back to one of them alone."""
     if module != "regopt._core.types":
@@ -187,4 +195,5 @@ def setup(app: "Sphinx") -> dict[str, bool]:
     app.connect("viewcode-find-source", shared_types)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", fields)
+    app.connect("autodoc-process-signature", short_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

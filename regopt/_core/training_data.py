@@ -13,7 +13,8 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
     for part in parts:
         arrays = jax.tree.leaves(getattr(data, part, None))
         if not arrays:
-            raise ValueError(f"data must have a {part} part, as regopt.data.Splits(train, validation) has")
+            form = "regopt.data.Splits(train=(x, y), validation=(x_held_out, y_held_out))"
+            raise ValueError(f"data must have a {part} part, as {form} has, got {_kind(data)}")
         for array in arrays:
             if not np.ndim(array) or getattr(array, "dtype", None) is None:
                 raise ValueError(
@@ -26,6 +27,13 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
             raise ValueError(f"the arrays of data.{part} must have the same length, got {sorted(lengths)}")
         if 0 in lengths:
             raise ValueError(f"data.{part} must have at least one example, got none")
+
+
+def _kind(data: object) -> str:
+    if callable(data) and not isinstance(data, type):
+        return f"the function {getattr(data, '__name__', 'itself')}, which was not called"
+    shape = getattr(data, "shape", None)
+    return type(data).__name__ if shape is None else f"an array of shape {shape}"
 
 
 def check_steps(steps: int, eval_every: int, **others: int | None) -> None:

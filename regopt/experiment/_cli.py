@@ -25,7 +25,16 @@ from regopt._version import __version__
 from regopt.experiment._checking import check_all
 from regopt.experiment._claims import table as claims_table
 from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_toml, to_config
-from regopt.experiment._discovery import Experiment, Listing, configs_of, discover, load_experiment, named, unexpected
+from regopt.experiment._discovery import (
+    CHECKOUT,
+    Experiment,
+    Listing,
+    configs_of,
+    discover,
+    load_experiment,
+    named,
+    unexpected,
+)
 from regopt.experiment._runner import execute_in, run_folder
 from regopt.experiment._sweeps import best_settings, executor_of, watch, write_report
 
@@ -40,7 +49,6 @@ _CODES = """exit codes:
   130  interrupted; what was finished is on disk, and the same command goes on from there
   143  ended by a second SIGTERM; what was saved is on disk
 """
-CHECKOUT = "experiments are files of a checkout, not of the package: start regopt where experiments/ lies"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

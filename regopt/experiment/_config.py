@@ -116,7 +116,7 @@ def read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(path, "", "holds an integer with too many digits; integers must fit in 64 bits") from error
 
 
-def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()) -> C:
+def read_config(path: str | Path, config_class: type[C], overrides: Sequence[str] = ()) -> C:
     """Read a config, apply the overrides, and check both against the dataclass.
 
     Args:
@@ -138,7 +138,7 @@ def read_config(path: Path, config_class: type[C], overrides: Sequence[str] = ()
     ...     read_config(Path(file.name), Config, ["--steps", "20"])
     Config(decay=0.9, steps=20)
     """
-    return to_config(read_toml(path), config_class, path, overrides)
+    return to_config(read_toml(Path(path)), config_class, path, overrides)
 
 
 def to_config(

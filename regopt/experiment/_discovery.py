@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PIECES = {"run": "(config, key)", "figure": "(config, arrays)", "claims": "(config, arrays)"}
 OPTIONAL = {"table": "(config, arrays)"}
+CHECKOUT = "experiments are files of a checkout, not of the package: start regopt where experiments/ lies"
 PREFIX = "regopt_experiment_"  # of the names of modules that experiments become
 
 
@@ -93,7 +94,7 @@ class Listing(NamedTuple):
     configs: tuple[Path, ...]
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: str | Path) -> Experiment:
     """Import an experiment file by its path.
 
     Args:
@@ -131,6 +132,9 @@ def load_experiment(path: Path) -> Experiment:
     ...     load_experiment(path).question
     'Is the number doubled?'
     """
+    path = Path(path)
+    if path.parent.name == "experiments" and not path.parent.is_dir():
+        raise ConfigError(path, "", f"no such file; {CHECKOUT}")
     check_file(path, ".py")
     module = _import(path)
     question = _first_line(module.__doc__)

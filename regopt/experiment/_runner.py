@@ -72,7 +72,7 @@ def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
 
 
 def execute(
-    experiment: Experiment, config: object, out: Path, *, allow_different: bool = False, executor: object = None
+    experiment: Experiment, config: object, out: str | Path, *, allow_different: bool = False, executor: object = None
 ) -> Outcome:
     """Run an experiment and write what it found, in the folder that `run_folder` names.
 
@@ -113,7 +113,7 @@ def execute(
     >>> outcome.claims[0].verdict
     'holds'
     """
-    folder = run_folder(experiment, config, out)
+    folder = run_folder(experiment, config, Path(out))
     return execute_in(folder, experiment, config, allow_different=allow_different, executor=executor)
 
 

@@ -30,6 +30,18 @@ class Place(NamedTuple):
     edge: str = ""  # "low" or "high" where the number is at an end of the range
 
 
+class Mean(NamedTuple):
+    """The setting with the best mean over its repeats."""
+
+    row: int  # of its first repeat
+    setting: dict[str, object]  # without the columns that only repeat it
+    metrics: dict[str, float]  # the means of the metrics other than the monitor
+    value: float  # the mean of the monitor
+    interval: tuple[float, float] | None  # of the mean; None where a single repeat has a value
+    repeats: int  # those that have a value
+    agrees: bool  # whether the best single row is one of its repeats
+
+
 class Column(NamedTuple):
     """A column of the table of all settings."""
 
@@ -66,37 +78,46 @@ def _header(findings: Findings) -> Context:
 
 
 def _best(findings: Findings) -> Context | None:
-    """The best setting; None where no setting has a finite value."""
+    """The best setting, by the mean where settings repeat; None where no setting has a finite value."""
     if not len(findings.order):
         return None
-    row = int(findings.order[0])
+    mean, single = _mean(findings), int(findings.order[0])
+    row = single if mean is None else mean.row
     setting = findings.setting(row)
     places = [_place(findings, name, row) for name in findings.varying if name not in REPEATED]
     return {
         "row": row,
-        "setting": setting,
+        "setting": setting if mean is None else mean.setting,
         "known": {str(name): plain(value) for name, value in findings.table.iloc[row].items()},
-        "repeated": {name: setting[name] for name in findings.varying if name in REPEATED},
+        "single": {"row": single, "value": float(findings.values[single])},
+        "repeated": {name: findings.setting(single)[name] for name in findings.varying if name in REPEATED},
         "places": places,
         "edges": [f"the {place.edge} end of {place.name}" for place in places if place.edge],
-        "mean": _mean(findings, setting),
+        "mean": mean,
     }
 
 
-def _mean(findings: Findings, best: Mapping[str, object]) -> Context | None:
+def _mean(findings: Findings) -> Mean | None:
     """The setting with the best mean over its repeats; None without repeats."""
-    if findings.repeats is None:
+    if findings.repeats is None or not np.isfinite(findings.repeats["mean"].iloc[0]):
         return None
     first = findings.repeats.iloc[0]
     names = [name for name in findings.names if name not in REPEATED]
     setting = {name: plain(findings.repeats[name].iloc[0]) for name in names}  # a row would make all of them floats
-    return {
-        "value": first["mean"],
-        "interval": None if math.isnan(first["low"]) else (first["low"], first["high"]),
-        "count": int(first["count"]),
-        "setting": setting,
-        "agrees": all(_same(setting[name], best[name]) for name in names),
-    }
+    same = np.ones(len(findings.table), bool)
+    for name, value in setting.items():
+        same &= [_same(plain(other), value) for other in findings.table[name]]
+    known = same & np.isfinite(findings.values)
+    metrics = {name: float(findings.table[name].to_numpy(float)[known].mean()) for name in findings.metrics[1:]}
+    return Mean(
+        row=int(np.flatnonzero(same)[0]),
+        setting=setting,
+        metrics=metrics,
+        value=float(first["mean"]),
+        interval=None if math.isnan(first["low"]) else (first["low"], first["high"]),
+        repeats=int(first["count"]),
+        agrees=bool(same[findings.order[0]]),
+    )
 
 
 def _place(findings: Findings, name: str, row: int) -> Place:

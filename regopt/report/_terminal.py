@@ -66,10 +66,17 @@ def _caption(findings: Findings, shown: int) -> str:
     better = "smallest" if findings.mode == "min" else "largest"
     said = f"{shown} with the {better} {findings.monitor}" if shown else f"none has a finite {findings.monitor} yet"
     if len(findings.order):
-        repeated = set(findings.varying) & set(REPEATED)
-        which = "the best row, not the best mean over its repeats" if repeated else "the best"
-        said += f"; {which}: {findings.setting(int(findings.order[0]))}"
+        said += f"; the best: {_best(findings)}"
     return said
+
+
+def _best(findings: Findings) -> str:
+    """The best setting, by the mean over its repeats where it has any, as ``Result.best`` gives it."""
+    repeats = findings.repeats
+    if repeats is None or not np.isfinite(repeats["mean"].iloc[0]):
+        return str(findings.setting(int(findings.order[0])))
+    setting = {name: plain(repeats[name].iloc[0]) for name in findings.names if name not in REPEATED}
+    return f"{setting}, by the mean over {int(repeats['count'].iloc[0])} repeats"
 
 
 def _written(value: object) -> Text:

@@ -1,10 +1,12 @@
 """One call that runs every law that applies to a factory: ``check`` for a row, and a function for each kind."""
 
-from collections.abc import Callable, Iterable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 from jax.typing import DTypeLike
 
+from regopt._core.messages import brief, suggestion
 from regopt._core.types import Key, Penalty, Schedule, Stopping, Tree
 from regopt.testing._laws import LAWS, Cell, Law
 from regopt.testing._laws._law import DTYPES
@@ -53,14 +55,33 @@ def check(row: Row, *, laws: Iterable[str] | None = None, dtypes: Iterable[DType
 
     Raises:
         AssertionError: a law is broken; the message is one line with the law, the number and the dtype.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> from regopt import testing
         >>> row = next(row for row in testing.CATALOGUE if row.name == "penalties.l1")
         >>> testing.check(row, laws=["a number changes the result"])  # every law if no names are given
     """
+    _check_numbers(row)
     for law, cell in cells(row, laws, dtypes):
         law.check(row, **cell)
+
+
+def _check_numbers(row: Row) -> None:
+    """Refuse names that are no arguments of the factory, which every law would report in its own words."""
+    known = {
+        name for made in (row.factory, row.build) if made is not None for name in inspect.signature(made).parameters
+    }
+    for field in ("numbers", "ends", "refused"):
+        values = getattr(row, field)
+        if not isinstance(values, Mapping):
+            example = '{"strength": (0.3, 1.7)}'
+            raise ValueError(
+                f"{field} must be a mapping from arguments to values, such as {example}, got {brief(values)}"
+            )
+        for name in values:
+            if name not in known:
+                raise ValueError(f"{field} has {name!r}, which is no argument of {row.name}; {suggestion(name, known)}")
 
 
 def check_optimizer(
@@ -91,6 +112,7 @@ def check_optimizer(
 
     Raises:
         AssertionError: a law is broken.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> import regopt
@@ -125,6 +147,7 @@ def check_penalty(
 
     Raises:
         AssertionError: a law is broken.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> from regopt import penalties, testing
@@ -157,6 +180,7 @@ def check_projection(
 
     Raises:
         AssertionError: a law is broken.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> import jax.numpy as jnp
@@ -188,6 +212,7 @@ def check_schedule(
 
     Raises:
         AssertionError: a law is broken.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> from regopt import schedules, testing
@@ -217,6 +242,7 @@ def check_noise(
 
     Raises:
         AssertionError: a law is broken.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> from regopt import noise, testing
@@ -247,6 +273,7 @@ def check_stopping(
 
     Raises:
         AssertionError: a law is broken.
+        ValueError: numbers are given for what is no argument of the factory.
 
     Example:
         >>> from regopt import testing, training

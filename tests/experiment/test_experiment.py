@@ -284,6 +284,14 @@ def test_bytes_and_other_suffixes_are_no_python(tmp_path):
         load_experiment(tmp_path)
 
 
+def test_a_path_may_be_a_string_and_a_missing_folder_is_answered_with_the_checkout(tmp_path, monkeypatch):
+    assert load_experiment(str(write(tmp_path))).name == "toy"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"no such file; experiments are files of a checkout"):
+        load_experiment("experiments/toy.py")
+
+
 def test_discovery_reads_questions_without_importing(tmp_path):
     write(tmp_path, '"""First?\n\nMore."""\nraise RuntimeError("imported")\n', "b.py")
     write(tmp_path, "not python (", "a.py")

@@ -119,7 +119,9 @@ def test_the_best_setting_is_that_of_the_best_mean():
     best = result.best()
     assert (best.index, best.rows, best.setting["name"]) == (3, (3, 4, 5), 1)
     assert best.metrics["validation_loss"] == 1.0
+    assert best.setting == {"name": 1}  # its seeds differ, so none of them belongs to it
     lucky = result.best(over=())
+    assert set(lucky.setting) == {"name", "seed"}
     assert (lucky.index, lucky.rows) == (0, (0,))
     assert lucky.metrics["validation_loss"] == pytest.approx(0.1)
 

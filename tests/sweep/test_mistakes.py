@@ -11,7 +11,7 @@ from flax import linen, nnx
 
 import regopt
 from regopt import losses, schedules, sweep
-from regopt.data import Splits
+from regopt.data import Splits, digits
 from regopt.layers import MLP
 from support.small_sweep import DATA, SCHEDULE, network, optimizer
 
@@ -163,6 +163,20 @@ def test_a_task_that_needs_no_data_goes_without():
         sweep.run(task(), SETTINGS, steps=2, eval_every=1)
     with pytest.raises(ValueError, match="data must have a train part"):
         sweep.run(HAND, SETTINGS, None, steps=2, eval_every=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "given"),
+    [
+        (np.zeros((4, 2)), r"an array of shape \(4, 2\)"),
+        ((np.zeros((4, 2)), np.zeros(4)), "tuple"),
+        ({"x": np.zeros(4)}, "dict"),
+        (digits, "the function digits, which was not called"),
+    ],
+)
+def test_data_that_are_no_splits_are_answered_with_the_form(data, given):
+    with pytest.raises(ValueError, match=rf"Splits\(train=\(x, y\), validation=.* has, got {given}"):
+        sweep.run(task(), SETTINGS, data, steps=2, eval_every=1)
 
 
 def test_a_python_decision_on_a_traced_number():

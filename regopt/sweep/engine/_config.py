@@ -83,7 +83,7 @@ class SweepConfig:
     batch_size: int | None = field(default=None, metadata=_checked(checks.whole("batch_size"), optional=True))
     eval_batch_size: int | None = field(default=None, metadata=_checked(checks.whole("eval_batch_size"), optional=True))
     eval_batches: int | None = field(default=None, metadata=_checked(checks.whole("eval_batches"), optional=True))
-    eval_cache_bytes: float = field(default=2.0**28, metadata=_checked(checks.check_cache))
+    eval_cache_bytes: float = field(default=2**28, metadata=_checked(checks.check_cache))
     key: Key | None = field(default=None, metadata=_checked(functools.partial(check_key, "key"), optional=True))
     patience: Patience | None = field(default=None, metadata=_checked(checks.check_patience))
     monitor: str = field(default="validation_loss", metadata=_checked(check_monitor))

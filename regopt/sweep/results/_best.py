@@ -48,7 +48,7 @@ class Best(NamedTuple):
     """The best setting of a sweep."""
 
     index: int  # its row in the table
-    setting: Setting  # numbers and static values by name
+    setting: Setting  # numbers and static values by name, without the columns in which its repeats differ
     metrics: dict[str, float]  # at the step that was kept
     step: int  # the step that was kept
     rows: tuple[int, ...] = ()  # its repeats; ``index`` is the first of them, and the metrics are means over them
@@ -72,8 +72,16 @@ def best_of(result: Tables, metric: str | None, mode: Mode | None, over: Sequenc
     rows = means.rows[best]
     return Best(
         rows[0],
-        result.history.settings.row(rows[0]),
+        _shared([result.history.settings.row(row) for row in rows], over),
         {name: float(column[best]) for name, column in means.metrics.items()},
         int(result.kept_step[rows[0]]),
         rows,
     )
+
+
+def _shared(repeats: Sequence[Setting], over: Sequence[str]) -> Setting:
+    """The setting without the columns in which its repeats differ."""
+    first = repeats[0]
+    return {
+        name: value for name, value in first.items() if name not in over or all(row[name] == value for row in repeats)
+    }

@@ -16,7 +16,7 @@ def findings(result: Tables, title: str = "Sweep", *, thorough: bool = True) -> 
     Args:
         result: a ``Result``, finished or not, trained here or read from a folder.
         title: the title of the report.
-        thorough: whether to add repeats, importance and separations; the forests of the importance take seconds.
+        thorough: whether to add importance and separations; the forests of the importance take seconds.
 
     Returns:
         The findings.
@@ -35,6 +35,7 @@ def findings(result: Tables, title: str = "Sweep", *, thorough: bool = True) -> 
         config=result.config,
         versions=result.versions,
         modes=result.modes,
+        repeats=repeats(table, names, result.monitor, result.mode) if set(names) & set(REPEATED) else None,
     )
     if not thorough:
         return plain
@@ -44,7 +45,6 @@ def findings(result: Tables, title: str = "Sweep", *, thorough: bool = True) -> 
         weights = importance(*what)
     return dataclasses.replace(
         plain,
-        repeats=repeats(*what) if set(names) & set(REPEATED) else None,
         importance=weights and weights.numbers,
         explained=weights and weights.explained,
         separations=separations(table, names),

@@ -62,8 +62,8 @@ class Result(Tables):
             over: the columns that only repeat a setting.
 
         Returns:
-            The index and setting of its first repeat, its mean metrics, the kept step of the first repeat, and the rows
-            of all repeats.
+            The index of its first repeat, the setting without the columns in which the repeats differ, its mean
+            metrics, the kept step of the first repeat, and the rows of all repeats.
 
         Raises:
             ValueError: there is no such metric, ``mode`` is unknown or not declared, or no setting has a finite
@@ -199,7 +199,7 @@ class Result(Tables):
 
         Args:
             title: the title of the report.
-            thorough: whether to add repeats, importance and separations; the forests of the importance take seconds.
+            thorough: whether to add importance and separations; the forests of the importance take seconds.
 
         Returns:
             The findings.

@@ -135,7 +135,7 @@ def test_the_terminal_shows_the_best_first_and_counts_all(tmp_path, capsys):
     assert "diverged" in printed.splitlines()[0]
     assert "[red]a[/red]" in printed.split("┡")[0]
     assert f"{best.metrics['validation_loss']:.4g}" in printed
-    assert repr(best.setting["learning_rate"]) in printed.replace("\n", "").replace(" ", "")
+    assert repr(result().best().setting["learning_rate"]) in printed.replace("\n", "").replace(" ", "")
     lines = [line for line in printed.splitlines() if "│" in line]
     assert len(lines) == 3
     assert f" {best.index} " in lines[0]
