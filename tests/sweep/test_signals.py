@@ -18,11 +18,12 @@ from support import killed_sweep
 SECONDS = 2.0  # in which a second SIGINT must end the process
 
 SCRIPT = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 import jax, jax.numpy as jnp
 from regopt import sweep
 from support import killed_sweep
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
 moment, folder = sys.argv[1:]
 task, compile = killed_sweep.task(), jax.stages.Lowered.compile
 GROUPS = {"a run compiles groups": sweep.run, "a plan compiles groups": sweep.plan}
