@@ -124,16 +124,18 @@ def study(config, apply, start, data, solution=None):
     )  # one program for those that stop and the others
     params, slopes = train(strengths, [*config.stops, *[FOREVER] * (len(strengths) - count)])
     stopped, penalised, slopes = params[:count], params[count:], slopes[count:]
+    everything = jnp.concatenate([params, solution[None]])
     outputs = jax.jit(jax.vmap(lambda params, x: (apply(params, x) - apply(start, x)).ravel(), in_axes=(0, None)))
     result = {"start": start, "solution": solution, "rate": rate, "predicted": predicted, "predicted_gap": gap}
     for where, inputs in (("train", x), ("held_out", held_out)):
-        moves, others = (np.asarray(outputs(params, inputs)) for params in (stopped, penalised))
+        # one program for all parameters
+        moves, others, last = np.split(np.asarray(outputs(everything, inputs)), [count, len(strengths)])
         to_grid = np.stack([relative(others[2 * count :], move, move) for move in moves])
         result[f"{where}_gap"] = relative(others[:count], moves, moves)
         result[f"{where}_rule_gap"] = relative(others[count : 2 * count], moves, moves)
         result[f"{where}_nearest"] = grid[np.argmin(to_grid, axis=1)]
         result[f"{where}_nearest_gap"] = np.min(to_grid, axis=1)
-        result[f"{where}_solution_gap"] = relative(outputs(solution[None], inputs), moves, moves)
+        result[f"{where}_solution_gap"] = relative(last, moves, moves)
     result["stopped_moves"] = moves
     result["params_gap"] = relative(penalised[:count], stopped, stopped - start)
     result["slopes"] = slopes
