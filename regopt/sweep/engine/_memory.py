@@ -54,7 +54,7 @@ def fit_chunk(
         The chunk and its program.
     """
     how = capacity, lane_bytes, device, taken, at_rest
-    guess, program = _first(compile_at, capacity, _at_most(*how, one_by_one(), most))
+    guess, program = _first(compile_at, capacity, first_chunk(*how, one_by_one(), most))
     if one_by_one():
         return guess, program
     room = _room(device, (capacity * lane_bytes if at_rest else 0) + taken)
@@ -75,7 +75,14 @@ def first_chunk(
     most: int | None = None,
 ) -> int:
     """The number of lanes at which ``fit_chunk`` compiles first."""
-    return _evenly(capacity, _at_most(capacity, lane_bytes, device, taken, at_rest, one_by_one, most))
+    if device.platform != "cpu":
+        return capacity
+    at_most = 2 * LANES_OF_A_CALL if lane_bytes < SMALL else most or LANES_OF_A_CALL
+    if one_by_one:
+        return _evenly(capacity, at_most)
+    # a lane in training takes its state at least: nothing is compiled that cannot fit
+    fits = max(int(_room(device, (capacity * lane_bytes if at_rest else 0) + taken) / lane_bytes), 1)
+    return _evenly(capacity, min(at_most, fits))
 
 
 def least_padded(capacity: int, lane_bytes: float, device: Device, going: Sequence[float]) -> int | None:
@@ -98,24 +105,6 @@ def least_padded(capacity: int, lane_bytes: float, device: Device, going: Sequen
     seconds = np.ceil(lanes / chunks[:, None]).sum(1) * (chunks + CALL)
     best = int(np.flatnonzero(seconds <= 1.05 * seconds.min())[-1])
     return int(chunks[best]) if seconds[best] < 0.9 * seconds[-1] else None
-
-
-def _at_most(
-    capacity: int,
-    lane_bytes: float,
-    device: Device,
-    taken: float,
-    at_rest: bool,
-    one_by_one: bool,
-    most: int | None,
-) -> int:
-    if device.platform != "cpu":
-        return capacity
-    at_most = 2 * LANES_OF_A_CALL if lane_bytes < SMALL else most or LANES_OF_A_CALL
-    if one_by_one:
-        return at_most
-    # a lane in training takes its state at least: nothing is compiled that cannot fit
-    return min(at_most, max(int(_room(device, (capacity * lane_bytes if at_rest else 0) + taken) / lane_bytes), 1))
 
 
 def _first(
