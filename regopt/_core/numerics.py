@@ -265,13 +265,10 @@ def check_whole(name: str, value: object, interval: str) -> None:
     Raises:
         ValueError: the value is not an integer, or lies outside.
     """
-    if _is_traced(value):
-        raise ValueError(
-            f"{name} must be a whole number in {interval}, got a traced number: make it static, in a sweep by "
-            "sweep.static([...])"
-        )
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not _inside(min(value, 2**31), interval):
-        raise ValueError(f"{name} must be a whole number in {interval}, got {brief(value)}")
+        static = "a traced number: make it static, in a sweep by sweep.static([...])"
+        got = static if _is_traced(value) else brief(value)
+        raise ValueError(f"{name} must be a whole number in {interval}, got {got}")
     if value >= 2**31:
         raise ValueError(f"{name} must be a whole number below 2**31, got {brief(value)}")
 

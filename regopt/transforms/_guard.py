@@ -178,16 +178,14 @@ def _cleaned(
     limits = jnp.finfo(wide[0].dtype)
     bound = like(max_norm, wide[0])
     # In units of the bound, squares overflow only for a gradient that is dropped and underflow only for one that is too
-    # short to count, so one pass over the leaves is enough.
-    smallest = 2 * limits.tiny
-    # The factor does not depend on the unit, whose own derivative would overflow.
-    unit = jax.lax.stop_gradient(jnp.where(bound > 0, jnp.clip(bound, smallest, 1 / smallest), 1))
+    # short to count, so one pass over the leaves is enough. The unit, on which the factor does not depend, has no slope.
+    unit = jax.lax.stop_gradient(jnp.where(bound > 0, jnp.clip(bound, 2 * limits.tiny, 0.5 / limits.tiny), 1))
     square = sum_vector(jnp.stack([sum_of_squares(g, 1 / unit) for g in wide]))
     length, longest = safe_sqrt(jnp.where(square <= limits.max, square, 0)), bound / unit
     shrink = jnp.minimum(like(max_shrink, bound), math.sqrt(limits.max) / 16)
     kept = (square <= limits.max) & ((length <= longest * shrink) | (bound == 0))
-    # its last operation is the division: XLA computes that once, but what follows on it in the program of every leaf
-    # the least divisor is below every bound but 0, and its square, which the derivative divides by, is no 0
+    # The division is last: XLA computes it once, but what follows on it in the program of every leaf. The least divisor
+    # is below every bound but 0, and its square, which the derivative divides by, is no 0.
     factor = jnp.where(kept, longest, 0) / jnp.maximum(jnp.maximum(length, longest), math.sqrt(limits.tiny))
 
     def clipped(g, wide):
