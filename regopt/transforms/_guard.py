@@ -178,7 +178,7 @@ def _cleaned(
     limits = jnp.finfo(wide[0].dtype)
     bound = like(max_norm, wide[0])
     # In units of the bound, squares overflow only for a gradient that is dropped and underflow only for one that is too
-    # short to count, so one pass over the leaves is enough. The unit, on which the factor does not depend, has no slope.
+    # short to count, so one pass over the leaves is enough. The factor does not depend on the unit: no slope.
     unit = jax.lax.stop_gradient(jnp.where(bound > 0, jnp.clip(bound, 2 * limits.tiny, 0.5 / limits.tiny), 1))
     square = sum_vector(jnp.stack([sum_of_squares(g, 1 / unit) for g in wide]))
     length, longest = safe_sqrt(jnp.where(square <= limits.max, square, 0)), bound / unit
