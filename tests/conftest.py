@@ -11,6 +11,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+@pytest.fixture
+def double_precision():
+    """Run a test in 64 bit; a whole file asks for it with ``pytest.mark.usefixtures``."""
+    with jax.enable_x64(True):
+        yield
+
+
 def pytest_report_header() -> str:
     """Print the seed, with which a run can be repeated."""
     return f"sample of the laws: REGOPT_SAMPLE_SEED={sampling.SEED}"

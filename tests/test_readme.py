@@ -52,8 +52,8 @@ def test_each_use_has_a_program():
     assert set(PRINTED) <= set(CODE)
 
 
-EACH = [  # of the guides, whose code takes minutes, one in two is drawn for each run
-    pytest.param(name, marks=() if name.startswith("README") else pytest.mark.sampled(2)) for name in CODE
+EACH = [  # of the guides, whose code takes minutes, one in three is drawn for each run
+    pytest.param(name, marks=() if name.startswith("README") else pytest.mark.sampled(3)) for name in CODE
 ]
 
 

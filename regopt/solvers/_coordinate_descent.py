@@ -81,13 +81,7 @@ def coordinate_descent(
         objective = problem.value(params, state.image) + penalty.value(params)
         gap = jnp.full_like(objective, jnp.inf)
         gap = problem.gap(penalty, params, state.image, objective) if certified else gap
-        return _Now(state, objective, gap, residual_at(state), steps)
-
-    def residual_at(state):
-        # of all coefficients together, as a penalty that is no sum over the blocks is stuck where no block can move
-        steepest = jnp.max(curvatures)
-        moved = state.w + (loss.products - state.image) / steepest
-        return steepest * jnp.linalg.norm(state.w - prox(moved, 1 / steepest))
+        return _Now(state, objective, gap, _residual(loss, prox, state, jnp.max(curvatures)), steps)
 
     def within(now):
         return now.gap <= target(now.objective) if certified else now.residual <= tolerance
@@ -115,6 +109,17 @@ def coordinate_descent(
     first = assess(_State(w, loss.gram @ w, jnp.full((), jnp.inf, w.dtype)), jnp.zeros((), jnp.int32))
     last = jax.lax.while_loop(unfinished, step, first)
     return Solution(params_of(last.state.w), last.objective, last.gap, last.residual, within(last), last.steps)
+
+
+def _residual(
+    loss: GramLoss, prox: Callable[[jax.Array, jax.Array], jax.Array], state: _State, curvature: jax.Array
+) -> jax.Array:
+    """The norm of the generalised gradient, from a proximal step of all coefficients of length ``1 / curvature``.
+
+    A penalty that is no sum over the blocks may stop where no block alone can move, which this norm shows.
+    """
+    moved = state.w + (loss.products - state.image) / curvature
+    return curvature * jnp.linalg.norm(state.w - prox(moved, 1 / curvature))
 
 
 def _move_block(

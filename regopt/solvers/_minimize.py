@@ -105,10 +105,7 @@ def minimize(
     """
     check_number("tolerance", tolerance, "[0, inf)")
     check_whole("max_steps", max_steps, "[1, inf)")
-    penalty = l2(0.0, mask=None) if penalty is None else penalty
-    check_penalty("penalty", penalty)
-    if not penalty.has_prox:
-        raise ValueError(NO_PROX)
+    penalty = _with_prox(penalty)
     if isinstance(loss, LinearModel):
         loss.check_params(start)
     gap_at = _gap(loss, penalty, start, data, lower_bound)
@@ -155,6 +152,16 @@ def minimize(
 
     params, solution = implicit_root(equation, solve, trees.copy_wide(start))
     return solution._replace(params=params, objective=smooth(params) + penalty.value(params))
+
+
+def _with_prox(penalty: Penalty | None) -> Penalty:
+    """The penalty, which must have a prox; one that is always 0 in place of None."""
+    if penalty is None:
+        return l2(0.0, mask=None)
+    check_penalty("penalty", penalty)
+    if not penalty.has_prox:
+        raise ValueError(NO_PROX)
+    return penalty
 
 
 def _method(solver: str, loss: Callable[..., jax.Array], start: Tree, gap_at: Gap | None) -> str:

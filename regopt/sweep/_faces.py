@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -142,21 +142,10 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
     def build(h):
         return model if isinstance(model, linen.Module) else model(h)
 
-    def flags(module: linen.Module, training: bool) -> dict[str, Any]:
-        """The argument of ``__call__`` that tells training from inference, by the names in common use."""
-        names = inspect.signature(type(module).__call__).parameters
-        told = {
-            "train": training,
-            "training": training,
-            "is_training": training,
-            "deterministic": not training,
-        }
-        return {name: value for name, value in told.items() if name in names}
-
     def init(key, h):
         module = build(h)
         example = jax.tree.map(jnp.asarray, inputs)
-        variables = dict(module.init(key, example, **flags(module, training=False)))
+        variables = dict(module.init(key, example, **_flag(module, training=False)))
         variables.pop("intermediates", None)
         if collection is None:
             return variables.pop("params", {}), variables
@@ -169,7 +158,7 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
         outputs, rest = module.apply(
             {**all_of(params), **rest},
             x,
-            **flags(module, training=True),
+            **_flag(module, training=True),
             rngs={"params": key, "dropout": jax.random.fold_in(key, 1)},  # other streams fall back to "params"
             mutable=list(rest),
         )
@@ -177,7 +166,7 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
 
     def predict(params, rest, x, h):
         module = build(h)
-        outputs: Tree = module.apply({**all_of(params), **rest}, x, **flags(module, training=False))
+        outputs: Tree = module.apply({**all_of(params), **rest}, x, **_flag(module, training=False))
         return outputs
 
     def all_of(params):
@@ -187,6 +176,13 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
         return by_patterns(trainable if collection is None else f"{collection}/**")
 
     return Face(init, train, predict, lambda *_: {}, chosen)
+
+
+def _flag(module: linen.Module, training: bool) -> dict[str, bool]:
+    """The argument of ``__call__`` that tells training from inference, by the names in common use."""
+    names = inspect.signature(type(module).__call__).parameters
+    told = {"train": training, "training": training, "is_training": training, "deterministic": not training}
+    return {name: value for name, value in told.items() if name in names}
 
 
 def _are_patterns(trainable: Trainable) -> TypeGuard[Sequence[str]]:

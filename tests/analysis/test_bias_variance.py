@@ -17,11 +17,7 @@ from regopt.analysis.bias_variance import (
     variance_components,
 )
 
-
-@pytest.fixture(autouse=True)
-def double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def drawn(shape=(7, 5), seed=0):
@@ -208,7 +204,7 @@ def test_decompositions_jit_vmap_and_differentiate(function, shape):
     lanes = jax.jit(jax.vmap(function))(both)
     for leaf, alone in zip(jax.tree.leaves(lanes), jax.tree.leaves(function(both[1])), strict=True):
         np.testing.assert_allclose(leaf[1], alone, atol=1e-12)
-    slope = jax.grad(lambda p: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(function(p))))(predictions)
+    slope = jax.jit(jax.grad(lambda p: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(function(p)))))(predictions)
     assert np.isfinite(slope).all()
     assert np.any(slope != 0)
 

@@ -10,11 +10,7 @@ import pytest
 import regopt
 from regopt import analysis
 
-
-@pytest.fixture(autouse=True)
-def _in_64_bit():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def key(seed=0):

@@ -7,11 +7,7 @@ import pytest
 
 from regopt.analysis import lyapunov_exponents
 
-
-@pytest.fixture(autouse=True)
-def _double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def test_a_linear_map_has_the_logarithms_of_its_eigenvalues():

@@ -10,17 +10,13 @@ from scipy import optimize, special
 
 from regopt import analysis
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 GENERATOR = np.random.default_rng(3)
 W, INPUTS, TARGET = GENERATOR.normal(size=10), GENERATOR.normal(size=10), 0.7
 RATES = [0.2, 0.5, 0.7, GENERATOR.uniform(0.05, 0.95, 10)]
 SOFTPLUS, HALF_SQUARE = jax.nn.softplus, lambda eta: eta**2 / 2
 each_rate = pytest.mark.parametrize("rate", RATES, ids=["0.2", "0.5", "0.7", "one for each unit"])
-
-
-@pytest.fixture(autouse=True)
-def in_float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.fixture

@@ -10,11 +10,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from regopt.analysis import bias_variance
 
-
-@pytest.fixture(autouse=True)
-def double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def within(samples, truth):

@@ -1,5 +1,7 @@
 """Curvature products against dense derivatives, Lanczos against the dense eigendecomposition."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,12 +133,16 @@ def test_the_gap_is_that_of_two_linear_models():
         np.testing.assert_allclose(analysis.function_gap(measure, 0.3, 25, 0.08), expected, rtol=1e-9)
 
 
+@jax.jit
+def nearest_and_others(measure, steps, strengths):
+    """The gap at the nearest strength, and those at others."""
+    gap = partial(analysis.function_gap, measure, 0.3, steps)
+    return gap(analysis.nearest_strength(measure, 0.3, steps)), jax.vmap(gap)(strengths)
+
+
 @pytest.mark.parametrize("steps", [3.0, 30.0, 300.0])
 def test_no_other_strength_is_nearer(steps):
-    nearest = analysis.nearest_strength(spread(), 0.3, steps)
-    gap = analysis.function_gap(spread(), 0.3, steps, nearest)
-    others = jnp.geomspace(1e-6, 1e3, 500)
-    gaps = jax.vmap(lambda a: analysis.function_gap(spread(), 0.3, steps, a))(others)
+    gap, gaps = nearest_and_others(spread(), steps, jnp.geomspace(1e-6, 1e3, 500))
     assert float(gap) <= float(jnp.min(gaps)) * (1 + 1e-4)
 
 
@@ -147,10 +153,10 @@ def test_small_curvatures_give_the_rule_of_thumb():
 
 def test_predictions_jit_vmap_and_differentiate():
     stops = jnp.array([3.0, 30.0])
-    lanes = jax.jit(jax.vmap(lambda t: analysis.nearest_strength(spread(), 0.3, t)))(stops)
-    np.testing.assert_allclose(lanes, [analysis.nearest_strength(spread(), 0.3, t) for t in stops], rtol=2e-3)
-    for place in range(3):
-        slope = jax.grad(lambda *x: analysis.function_gap(spread(), *x), argnums=place)(0.3, 20.0, 0.1)
+    nearest = jax.jit(lambda t: analysis.nearest_strength(spread(), 0.3, t))
+    np.testing.assert_allclose(jax.jit(jax.vmap(nearest))(stops), [nearest(t) for t in stops], rtol=2e-3)
+    slopes = jax.jit(jax.grad(lambda *x: analysis.function_gap(spread(), *x), argnums=(0, 1, 2)))(0.3, 20.0, 0.1)
+    for slope in slopes:
         assert np.isfinite(slope)
         assert float(slope) != 0
 

@@ -16,11 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from regopt import ensembles
 from regopt.ensembles import adaboost, gradient_boosting, stump
 
-
-@pytest.fixture(autouse=True)
-def _in_64_bit():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def key(seed=0):

@@ -10,11 +10,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from regopt.ensembles import BoostedClassifier, adaboost, from_estimator, samme, stump
 
-
-@pytest.fixture(autouse=True)
-def _in_64_bit():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def key():

@@ -14,11 +14,7 @@ from regopt.optimizers import scale_by_exact_linesearch
 from regopt.optimizers._quasi_newton import updated_inverse
 from support.full_batch import logistic, quadratic, rosenbrock, run
 
-
-@pytest.fixture(autouse=True)
-def _double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 VARIANTS = ["polak_ribiere", "fletcher_reeves", "hestenes_stiefel"]

@@ -10,11 +10,7 @@ from scipy import optimize
 import regopt
 from support.full_batch import logistic, quadratic, run
 
-
-@pytest.fixture(autouse=True)
-def _double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def test_newton_ends_a_quadratic_in_one_step():

@@ -41,6 +41,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", prox_laws.DTYPES, ids=lambda d: d.__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @prox_laws.settings
@@ -71,7 +72,7 @@ def test_the_prox_is_what_scipy_finds(penalty, formula, steps):
     with jax.enable_x64(True):
         w = jnp.asarray(rng.normal(size=(3, 4)) * np.array([0.3, 1.0, 2.0, 0.05]))
         assert penalty.value(w) == pytest.approx(float(formula(w)), rel=1e-13)
-        found = penalty.prox(w, jnp.asarray(steps))
+        found = jax.jit(penalty.prox)(w, jnp.asarray(steps))
 
         def objective(parts):
             parts = parts.reshape(2, 3, 4)

@@ -15,12 +15,6 @@ from regopt.projections import (
 )
 
 
-@pytest.fixture
-def double_precision():
-    with jax.enable_x64(True):
-        yield
-
-
 def least_distance(w, a, b, g, h):
     """The projection from the multipliers of its dual, by Lawson and Hanson's least-distance program; None if empty."""
     rows = np.concatenate([g, a, -a])

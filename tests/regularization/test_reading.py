@@ -98,9 +98,10 @@ def test_a_run_of_the_program_is_the_update():
     params = jnp.full(3, 0.5)
     state = optimizer.init(params)
     found = steps_of(optimizer, [jnp.asarray(g, jnp.float32) for g in GRADS], params)
+    update = jax.jit(optimizer.update)
     for g, (_, updates) in zip(GRADS, found, strict=True):
         with jax.numpy_dtype_promotion("standard"):
-            expected, state = optimizer.update(jnp.asarray(g, jnp.float32), state, params)
+            expected, state = update(jnp.asarray(g, jnp.float32), state, params)
         np.testing.assert_allclose(updates, expected, rtol=1e-6)
 
 
@@ -206,11 +207,12 @@ def test_lanes_and_derivatives_pass_through_the_reading():
         return w
 
     rates, strengths = jnp.array([0.1, 0.02]), jnp.array([0.2, 0.4])
-    lanes = jax.vmap(last)(rates, strengths)
+    lanes = jax.jit(jax.vmap(last))(rates, strengths)
+    last = jax.jit(last)
     for lane, rate, strength in zip(lanes, rates, strengths, strict=True):
         np.testing.assert_allclose(lane, last(rate, strength), rtol=1e-6)
     with jax.enable_x64(True):
-        slopes = jax.jacobian(last, argnums=(0, 1))(0.1, 0.2)
+        slopes = jax.jit(jax.jacobian(last, argnums=(0, 1)))(0.1, 0.2)
         for slope, (rate, strength) in zip(slopes, ((1e-6, 0.0), (0.0, 1e-6)), strict=True):
             expected = (last(0.1 + rate, 0.2 + strength) - last(0.1 - rate, 0.2 - strength)) / 2e-6
             assert np.all(np.abs(expected) > 1e-3)

@@ -1,5 +1,6 @@
 """A number that may be a schedule: constant it is the number, otherwise each step has the value at its count."""
 
+import functools
 import inspect
 
 import jax
@@ -54,12 +55,18 @@ def path(optimizers):
     """The parameters after each step; step k is taken by the k-th optimizer, and all have one form of state."""
     params = jax.tree.map(lambda x: jnp.asarray(x, float), PARAMS)
     state, found = optimizers[0].init(params), []
+    steps = {id(optimizer): jax.jit(functools.partial(step, optimizer)) for optimizer in optimizers}
     for optimizer, pull in zip(optimizers, PULLS, strict=True):
-        grads = jax.tree.map(lambda w, pull=pull: 0.3 * w + pull, params)
-        updates, state = optimizer.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        found.append(regopt.final_params(params, state))
+        params, state, final = steps[id(optimizer)](params, state, pull)
+        found.append(final)
     return found
+
+
+def step(optimizer, params, state, pull):
+    grads = jax.tree.map(lambda w: 0.3 * w + pull, params)
+    updates, state = optimizer.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    return params, state, regopt.final_params(params, state)
 
 
 def assert_same(found, expected):
@@ -86,7 +93,8 @@ def test_each_step_has_the_value_at_its_count(row, name):
         constant = path([optimizer_of(row, **{name: lambda _: jnp.float64(first)})] * STEPS)
         assert_same(constant, path([usual] * STEPS))
         changing = path([optimizer_of(row, **{name: falling(first, second, calls)})] * STEPS)
-        assert_same(changing, path([optimizer_of(row, **{name: number}) for number in numbers]))
+        each = {number: optimizer_of(row, **{name: number}) for number in numbers}
+        assert_same(changing, path([each[number] for number in numbers]))
     assert differ(changing, constant) == ((row.factory.__name__, name) not in WITHOUT_EFFECT)
 
 

@@ -15,6 +15,8 @@ from scipy.special import xlogy
 from regopt.penalties import elastic_net, group_lasso, l1
 from regopt.solvers import LinearModel, gaussian, logistic, minimize, path, poisson
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 MASK = {"coefficients": True, "intercept": False}
 AXES = {"coefficients": 1, "intercept": "incoming"}
 PROBLEMS = ("lasso", "elastic net", "group lasso", "logistic", "Poisson")
@@ -129,12 +131,6 @@ def check(kind, count, solver="auto"):
         assert bool(found.converged) == (float(found.gap) <= tolerance * max(1, objective)), number
         converged += bool(found.converged)
     return converged
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)

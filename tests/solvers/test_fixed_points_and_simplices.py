@@ -9,15 +9,11 @@ from scipy.optimize import minimize as scipy_minimize
 from regopt.projections import projection_sparse_simplex
 from regopt.solvers import anderson, indicator, minimize, mirror_descent
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 
 def projection_simplex(w):
     return projection_sparse_simplex(w, w.size)
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def contraction(seed=0, n=12):

@@ -18,6 +18,9 @@ def problem(seed, n, features):
     return x - x.mean(0), y - y.mean()
 
 
+compiled_path = jax.jit(lasso_path)  # one program for all data of one shape
+
+
 def violation(x, y, w, strength):
     """By how much the subgradient conditions fail: |x_j'r|/n <= strength, with equality and w's sign where w != 0."""
     correlations, active = x.T @ (y - x @ w) / len(y), w != 0
@@ -31,7 +34,7 @@ def test_the_path_is_scikit_learns(seed, n, features):
     x, y = problem(seed, n, features)
     strengths, _, coefficients = lars_path(x, y, method="lasso")
     with jax.enable_x64(True):
-        path = lasso_path(x, y)
+        path = compiled_path(x, y)
         assert path.strengths[-1] == 0
         ours = jax.vmap(path.at)(jnp.asarray(strengths))
     scale = np.abs(coefficients).max()
@@ -48,7 +51,7 @@ def test_every_point_of_the_path_satisfies_the_optimality_conditions(n, features
     for seed in range(20):
         x, y = problem(seed, n, features)
         with jax.enable_x64(True):
-            path = lasso_path(x, y)
+            path = compiled_path(x, y)
             first = float(path.strengths[0])
             for strength in first * np.array([0.9, 0.6, 0.3, 0.1, 0.01]):
                 assert violation(x, y, np.asarray(path.at(strength)), strength) < 1e-11 * first
@@ -94,8 +97,8 @@ def test_it_maps_compiles_and_differentiates():
         for (x, y), w in zip(problems, many, strict=True):
             assert violation(x, y, np.asarray(w), 0.2) < 1e-12
         x, y = xs[0], ys[0]
-        slope = jax.jacfwd(lambda strength: lasso_path(x, y).at(strength))(0.2)
-        by_target = jax.jacrev(lambda y: lasso_path(x, y).at(0.2))(y)
+        slope = jax.jit(jax.jacfwd(lambda strength: lasso_path(x, y).at(strength)))(0.2)
+        by_target = jax.jit(jax.jacrev(lambda y: lasso_path(x, y).at(0.2)))(y)
         active = np.flatnonzero(np.asarray(many[0]))
         xa = np.asarray(x)[:, active]
         expected = -len(y) * np.linalg.solve(xa.T @ xa, np.sign(many[0])[active])

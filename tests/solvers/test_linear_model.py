@@ -23,6 +23,8 @@ from regopt.solvers import (
     strength_grid,
 )
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 FAMILIES = {
     "gaussian": (gaussian(), [-1.5, 0.0, 2.0]),
     "logistic": (logistic(), [0.0, 1.0, 0.3]),
@@ -31,12 +33,6 @@ FAMILIES = {
     "huber": (huber_loss(0.7), [-1.5, 0.0, 2.0]),
     "squared hinge": (squared_hinge(), [0.0, 1.0]),
 }
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def data(name, seed=0, n=50, features=6):

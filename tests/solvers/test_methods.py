@@ -11,14 +11,10 @@ from sklearn.linear_model import ElasticNet, LogisticRegression, lasso_path
 from regopt.penalties import Penalty, elastic_net, group_lasso, l1, mcp, nuclear
 from regopt.solvers import LinearModel, gaussian, logistic, minimize, multinomial, path, poisson
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 MASK = {"coefficients": True, "intercept": False}
 GROUPS = {"coefficients": 1, "intercept": "incoming"}
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def least_squares(n=60, features=12):

@@ -1,5 +1,7 @@
 """``minimize`` against scikit-learn and SciPy; its gap against the minimum; its derivatives against differences."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,7 @@ from sklearn.linear_model import ElasticNet, Lasso, LinearRegression
 from regopt import penalties
 from regopt.solvers import implicit_root, minimize
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def data(seed, n=60, features=8):
@@ -94,14 +92,17 @@ def test_the_gap_is_an_upper_bound_everywhere_and_vanishes_at_the_solution(name)
     def loss(params):  # not a quadratic: logistic in a product of both layers' sum
         return jnp.mean(jnp.logaddexp(0, x @ (params["a"] + 0.5 * params["b"])) - 0.3 * target * (x @ params["a"])) + 20
 
-    def run(max_steps, tolerance):
+    @partial(jax.jit, static_argnums=0)
+    def run(max_steps, tolerance, start):
         return minimize(loss, PENALTIES[name], start, lower_bound=0.0, tolerance=tolerance, max_steps=max_steps)
 
-    best = jax.jit(run, static_argnums=(0,))(20_000, 1e-11)
+    best = run(20_000, 1e-11, start)
     assert best.converged
-    for steps in (1, 3, 10, 30):
-        early = run(steps, 0.0)
-        assert early.gap >= early.objective - best.objective - 1e-12, steps
+    elsewhere = jax.tree.map(lambda w: jnp.asarray(random.standard_normal(w.shape)), start)
+    for steps in (1, 30):
+        for begin in (start, elsewhere):
+            early = run(steps, 0.0, begin)
+            assert early.gap >= early.objective - best.objective - 1e-12, steps
 
 
 def test_slopes_in_strength_and_data_are_those_of_differences():

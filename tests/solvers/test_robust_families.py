@@ -1,6 +1,5 @@
 """The Huber loss and the squared hinge against scikit-learn, and against SciPy on losses that NumPy computes."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,14 +11,10 @@ from sklearn.svm import LinearSVC
 from regopt.penalties import l1, l2
 from regopt.solvers import LinearModel, huber_loss, minimize, squared_hinge
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 MASK = {"coefficients": True, "intercept": False}
 DELTA = 0.7
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def data(n=80, features=6):

@@ -8,14 +8,10 @@ import pytest
 from regopt.penalties import elastic_net, group_lasso, l1, mcp
 from regopt.solvers import LinearModel, gap_safe, gaussian, logistic, minimize, multinomial, poisson
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 MASK = {"coefficients": True, "intercept": False}
 AXES = {"coefficients": 1, "intercept": "incoming"}
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def problem(kind, seed=0):

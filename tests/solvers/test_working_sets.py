@@ -13,15 +13,11 @@ from regopt.solvers import LinearModel, _working_set, cross_validate, gaussian, 
 from regopt.solvers._active_set import Quadratic, minimize_quadratic
 from regopt.solvers._working_set import _Lane
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 MASK = {"coefficients": True, "intercept": False}
 LASSO = partial(l1, mask=MASK)
 NET = partial(elastic_net, l1_ratio=0.7, mask=MASK)
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 def data(n=60, features=300, seed=0):

@@ -68,7 +68,7 @@ def killed(folder, environment, times, draw, *words):
             process.kill()
 
 
-@pytest.mark.parametrize("times", [10, pytest.param(int(os.environ.get("KILLS", "50")), marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [5, pytest.param(int(os.environ.get("KILLS", "50")), marks=pytest.mark.long)])
 def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, environment, tmp_path, times):
     """Fifty times to a sweep; a thousand times, in about an hour, by KILLS=1000 pytest -m long on this file."""
     draw = np.random.default_rng(times)

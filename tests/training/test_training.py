@@ -146,12 +146,16 @@ def counting(evaluations):
     return Task(lambda key, h: jnp.int32(0), lambda count, *_: (count + 1, {}), evaluate), EVERY * evaluations
 
 
+@jax.jit
+def counted(errors, patience):
+    task, steps = counting(9)
+    return fit(task, {}, Splits(jnp.zeros(1), errors), steps=steps, eval_every=EVERY, patience=patience)
+
+
 @hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
 @hypothesis.given(st.lists(st.integers(0, 4), min_size=9, max_size=9), st.integers(0, 4))
 def test_fit_stops_where_algorithm_7_1_does(errors, patience):
-    task, steps = counting(9)
-    data = Splits(jnp.zeros(1), jnp.asarray(errors, jnp.float32))
-    found = jax.jit(lambda p: fit(task, {}, data, steps=steps, eval_every=EVERY, patience=p))(patience)
+    found, steps = counted(jnp.asarray(errors, jnp.float32), patience), EVERY * 9
     i, j, v, i_best = 0, 0, np.inf, 0
     while j < patience and i < steps:
         i += EVERY

@@ -209,7 +209,9 @@ def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_mo
     outcome = sweep.run(task, sweep.from_columns({"learning_rate": rates}), DATA, steps=4, eval_every=2)
     predictions = outcome.predict(DATA.validation[0])
     start = task.init(jax.random.fold_in(jax.random.key(0), 0), {"learning_rate": rates[0]}).params
-    for lane, rate in enumerate(rates):
+
+    @jax.jit
+    def by_hand(rate):
         optimizer = OPTIMIZERS[name](rate)
         params, state = start, optimizer.init(start)
         for _ in range(4):
@@ -217,11 +219,15 @@ def test_sweeps_and_single_runs_ask_the_gradient_there_and_evaluate_the_final_mo
             extra = {"value_fn": lambda params: loss(params, DATA.train)} if name == "sam" else {}
             updates, state = optimizer.update(grads, state, params, **extra)
             params = optax.apply_updates(params, updates)
-        model = regopt.final_params(params, state)
+        return params, regopt.final_params(params, state)
+
+    single_run = jax.jit(lambda rate: fit(task, {"learning_rate": rate}, DATA, steps=4, eval_every=2))
+    for lane, rate in enumerate(rates):
+        params, model = by_hand(rate)
         np.testing.assert_allclose(predictions[lane], outputs(model, DATA.validation[0]), rtol=1e-4, atol=1e-6)
         curve = outcome.history.curves["validation_loss"][lane]
         np.testing.assert_allclose(curve[-1], loss(model, DATA.validation), rtol=1e-5)
-        single = fit(task, {"learning_rate": rate}, DATA, steps=4, eval_every=2)
+        single = single_run(rate)
         np.testing.assert_allclose(single.metrics["validation_loss"], curve, rtol=1e-5)
         if name in ("schedule-free", "average", "lookahead"):
             assert abs(float(loss(params, DATA.validation)) / curve[-1] - 1) > 1e-3  # the parameters themselves differ

@@ -183,13 +183,15 @@ def test_what_moves_the_iterate_gives_the_iterates_of_the_explicit_form(make, ho
         for explicit in (False, True):
             inner = make(0.05, momentum=0.8, explicit_point=explicit)
             optimizer = regopt.regularize(inner, penalty, how, **given)
-            w, path = jnp.asarray(START), []
-            state = optimizer.init(w)
-            for _ in range(60):
+
+            def step(carry, _, optimizer=optimizer):
+                w, state = carry
                 updates, state = optimizer.update(jax.grad(loss)(regopt.evaluation_params(w, state)), state, w)
                 w = optax.apply_updates(w, updates)
-                path.append(np.asarray(regopt.final_params(w, state)))
-            paths.append(np.array(path))
+                return (w, state), regopt.final_params(w, state)
+
+            w = jnp.asarray(START)
+            paths.append(np.asarray(jax.lax.scan(step, (w, optimizer.init(w)), length=60)[1]))
         np.testing.assert_allclose(*paths, rtol=1e-9, atol=1e-13)
         np.testing.assert_array_equal(paths[0] == 0, paths[1] == 0)
 

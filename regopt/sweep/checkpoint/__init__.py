@@ -10,8 +10,7 @@ from regopt.sweep.checkpoint._errors import (
 )
 from regopt.sweep.checkpoint._fingerprint import differences, digested, digested_arrays
 from regopt.sweep.checkpoint._lock import alive, holder
-from regopt.sweep.checkpoint._manifest import STATES, Snapshot, read
-from regopt.sweep.checkpoint._reading import read_leaves
+from regopt.sweep.checkpoint._manifest import STATES, Snapshot, read, read_leaves
 from regopt.sweep.checkpoint._store import Store, opened
 
 __all__ = [

@@ -6,7 +6,7 @@ from heapq import heapify, heapreplace
 
 
 def fewest_first(workers: Iterable[str], load: Mapping[str, int]) -> Iterator[str]:
-    """The workers that take shards one after the other, each time the one that has the fewest; of equals the first.
+    """The workers in the order in which they take shards: each time the one that has the fewest, the first of equals.
 
     Args:
         workers: those that take shards, at least one.
@@ -37,7 +37,7 @@ def moves(
         holder: by shard that has work: the worker that it is with, or goes to.
         seconds: how much of the work of a shard is not begun.
         moving: shards that are on their way.
-        worth: seconds of work without which a shard stays.
+        worth: seconds of work that a shard must have to be moved.
 
     Yields:
         A shard and the worker that should take it.

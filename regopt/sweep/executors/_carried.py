@@ -31,7 +31,7 @@ class CarriedShards(Shards):
         self._entries.pop(group, None)
 
     def settle(self, group: int, shard: int, base: Write) -> None:
-        """See ``Shards``; the lanes are here already."""
+        """See ``Shards``; does nothing, because the coordinator holds the lanes."""
 
     def run(
         self, tasks: Iterable[Task], halt: Callable[[], bool] = lambda: False, refresh: Refresh | None = None
@@ -62,7 +62,7 @@ class CarriedShards(Shards):
         return len(self._leases.of(shard)) < AHEAD
 
     def _balance(self, refresh: Refresh, worth: float = 0.0) -> None:
-        """See ``Shards``; any worker takes any lease."""
+        """See ``Shards``; does nothing, because any worker takes any lease."""
 
     def _awaited(self) -> Collection[Hashable]:
         return self._leases.handles()
@@ -87,7 +87,7 @@ class CarriedShards(Shards):
     def _lose(self, handle: Hashable, error: LostError) -> None:
         lost = self._leases.end(handle)
         assert lost.task is not None
-        _LOG.warning("a lease is lost: %s; it is given out again", one_line(str(error)))
+        _LOG.warning("a worker did not answer: %s; another one does its calls again", one_line(str(error)))
         self._count_loss(lost, error)
         self._waiting[lost.shard].appendleft(lost.task)
 
@@ -95,5 +95,5 @@ class CarriedShards(Shards):
         late = self._leases.late(self._pool.clock(), self._pool.lost_after)
         late = [handle for handle in late if self._pool.wait([handle], 0.0) is None]
         for handle in late:
-            self._lose(handle, LostError(f"no answer in {self._pool.lost_after:g} s"))
+            self._lose(handle, LostError(f"no answer in lost_after = {self._pool.lost_after:g} s"))
         return bool(late)

@@ -1,7 +1,7 @@
 """The coordinator of a sweep whose lanes train on the workers of an executor.
 
-It keeps the table, lets the scheduler decide on all settings, and saves; where the lanes of a call train is the
-executor's business.
+The coordinator keeps the table, asks the scheduler for its decisions on all settings, and saves the sweep. The executor
+decides where the lanes of a call train.
 """
 
 import os
@@ -43,7 +43,7 @@ _SHARDS_OF_A_WORKER = 4
 
 
 class _Coordinator(Runner):
-    """A runner whose workers end with each training, so that others have room."""
+    """A runner whose workers end after each training, which frees the cluster for other jobs."""
 
     def __init__(
         self, groups: list[Group], settings: Settings, config: SweepConfig, shards: Shards, *, mixed: bool = False
@@ -60,10 +60,10 @@ class _Coordinator(Runner):
 
 
 def as_engine(executor: object) -> Engine:
-    """The engine that was asked for as ``executor``.
+    """The engine that the argument ``executor`` of a sweep stands for.
 
     Raises:
-        ValueError: it is no executor.
+        ValueError: the argument stands for no engine.
     """
     if isinstance(executor, str) and executor == "ray":
         return Ray()
@@ -79,11 +79,11 @@ def as_engine(executor: object) -> Engine:
 
 @contextmanager
 def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tuple[Runner, Callable[[], JsonObject]]]:
-    """The workers of a sweep, and what runs it on them.
+    """The runner of a sweep on the workers of its executor; the workers end with the context.
 
     Args:
         config: the arguments of the sweep.
-        stored: the fingerprint of what is saved already, which is gone on with.
+        stored: the fingerprint of the saved sweep that is resumed; None where there is none.
 
     Yields:
         The runner, and a function that gives the fingerprint of the sweep.
@@ -115,7 +115,7 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
 
 
 def _job(config: SweepConfig, pool: Pool, shards: int | None, stored: JsonObject | None) -> Job:
-    """The job of the workers; a saved sweep decides whatever the arguments leave open."""
+    """The job of the workers; what the arguments leave open is taken from the saved sweep, if there is one."""
     given = [each.name for each in fields(config) if each.init and each.name not in _LOCAL]
     arguments = {name: getattr(config, name) for name in given}
     if config.held_out is not None:  # a worker divides the data into the same folds

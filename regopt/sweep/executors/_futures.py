@@ -73,16 +73,18 @@ class Futures:
     def pool(self, folder: Path | None) -> "FuturesPool":
         """See ``Engine``."""
         if folder is None:
-            raise ValueError("an executor of concurrent.futures needs a folder that all workers see: pass out")
+            raise ValueError(
+                "an executor of concurrent.futures needs a folder that all workers see: pass out, got None"
+            )
         return FuturesPool(self, folder / DATA)
 
 
 class FuturesPool:
-    """The workers of an executor as one, which never dies; see ``Pool``.
+    """The workers of an executor, presented as one worker that is never lost; see ``Pool``.
 
     Args:
-        options: with the executor.
-        folder: that all workers see.
+        options: the engine, with the executor and the arguments of the user.
+        folder: a folder that all workers see, for the data.
     """
 
     keeps_lanes = False
@@ -107,7 +109,7 @@ class FuturesPool:
         return prepared
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
-        """The report of a worker that is ready, or of one in its place."""
+        """The report of the first worker that is ready; a worker that is lost is replaced until no attempt is left."""
         try:
             return self._get(self._submit(Requeued(_prepare), job, self._where))
         except LostError as error:
@@ -116,7 +118,7 @@ class FuturesPool:
         return self._first(job, attempts - 1)
 
     def join(self, job: Job, like: Prepared) -> None:
-        """See ``Pool``; each lease checks where it runs."""
+        """See ``Pool``; each lease checks the environment of the worker on which it runs."""
         self._job, self._expected = job, like.environment
 
     def workers(self) -> list[str]:
@@ -151,7 +153,7 @@ class FuturesPool:
     def _get(self, handle: Any) -> Any:
         try:
             return handle.result()
-        except Exception as error:  # of the engine: those of the task are answers
+        except Exception as error:  # of the engine: an error of the task is returned as an answer
             raise LostError(f"{type(error).__name__}: {one_line(str(error))[:200]}") from error
 
     def drop(self, worker: str) -> None:
@@ -190,7 +192,7 @@ class _File:
 
 
 def _stored(folder: Path, data: Splits) -> Tree:
-    """The tree of the data with files of the folder in place of arrays."""
+    """The tree of the data, with its arrays saved in the folder and replaced by their files."""
     folder.mkdir(parents=True, exist_ok=True)
     leaves, structure = jax.tree.flatten(data)
     files = []
@@ -206,7 +208,7 @@ def _stored(folder: Path, data: Splits) -> Tree:
 
 @lru_cache(maxsize=2)
 def _worker(token: str) -> list[Worker]:
-    """The place of what this process has built for a job; the lanes of older jobs are given up."""
+    """A list for the worker that ``_built`` makes for a job; those of the two most recent jobs are kept."""
     del token
     return []
 
@@ -219,24 +221,24 @@ def _built(job: Job, where: Tree) -> Worker:
 
 
 class Requeued:
-    """A function that submitit does again from its beginning where its job is preempted or runs out of time.
+    """A function that submitit calls again from its beginning if its job is preempted or runs out of time.
 
     Args:
-        function: it must keep nothing between calls.
+        function: a function that keeps nothing between calls.
     """
 
     def __init__(self, function: Callable[..., object]):
         self._function = function
 
     def __call__(self, *arguments: object) -> object:
-        """Call the function; what submitit raises in the midst of it is no error of the task."""
+        """Call the function; an exception of submitit during the call is raised, because it is not the task's."""
         answer = self._function(*arguments)
         if isinstance(answer, Failure) and type(answer.error).__module__.startswith("submitit."):
             raise answer.error
         return answer
 
     def checkpoint(self, *arguments: object) -> object:
-        """The same call again, as submitit asks for it when it requeues the job."""
+        """The call that submitit makes when it requeues the job: the same one."""
         return importlib.import_module("submitit.helpers").DelayedSubmission(self, *arguments)
 
 

@@ -1,7 +1,7 @@
 """A group of settings whose lanes are held by the workers of an executor.
 
-The coordinator keeps the books: the places of the lanes, their numbers, the calls. What it tells the workers is what a
-group in one process tells its devices.
+The coordinator records the places of the lanes, their numbers and the calls. It sends the workers the operations that a
+group in one process runs on its devices.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +45,7 @@ class ShardedGroup(Group):
         number: the number of this group in the sweep.
         facts: the report of a worker on the compiled programs.
         shards: the shards that hold the lanes.
-        packed: whether calls are filled with whoever trains.
+        packed: whether calls are filled with the lanes that still train.
         frozen: gives the parameters that are not trained; None where all are.
     """
 
@@ -140,7 +140,7 @@ class ShardedGroup(Group):
         self._write(lanes, entries)
 
     def collect(self) -> tuple[Tree, Tree]:
-        """See ``Group``: every lane is read, and lost shards are restored from here on."""
+        """See ``Group``: every lane is read, and a shard that is lost later is restored from what was read."""
         if self.held.buffer is not None:
             return self.held.buffer, self.held.constants
         whole = jax.tree.map(lambda shape: zeros(shape, self.size), self._shapes)
@@ -170,7 +170,10 @@ class ShardedGroup(Group):
         """See ``Group``."""
         if held.buffer is None:
             if held.places is not self.held.places:
-                raise ValueError("the states of this result are with no worker: the sweep has trained again since")
+                raise ValueError(
+                    "the states of this result are on no worker, because the sweep has trained again since: take them "
+                    "from the newest result"
+                )
             if self._shards.closed:
                 self.settle()
                 self._shards.close()
@@ -209,7 +212,7 @@ class ShardedGroup(Group):
             return self.recipe.task.predict(self.recipe.kept(lane), inputs, self.recipe.setting(constants))
 
     def _rounds(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
-        """For each shard all calls of its lanes."""
+        """For each shard one task with all calls of its lanes."""
         row_of = np.full(len(self.indices), -1)
         row_of[lanes] = np.arange(len(lanes))
         for shard, its in self._by_shard(lanes):
@@ -219,7 +222,7 @@ class ShardedGroup(Group):
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
     def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
-        """For each shard the calls of one segment of its lanes that are behind, each by itself."""
+        """For each shard the calls of one segment of the lanes that have trained least, one task for each call."""
         del until
         behind = segments == segments.min()
         lanes, segments, seats = lanes[behind], segments[behind], seats[behind]
@@ -243,7 +246,7 @@ class ShardedGroup(Group):
         return seats - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
 
     def _settle(self, task: Task, entries: Tree) -> None:
-        """From here on a lost shard is restored from these entries, which are all of its lanes."""
+        """Have a lost shard restored from these entries, which are those of all of its lanes."""
         its = task.operation.lanes
         base = Write(its, self.held.places.place[its], entries, self._ended[its])
         self._shards.settle(self._number, task.shard, base)

@@ -9,7 +9,7 @@ from regopt.sweep.executors._messages import Operation, Write
 
 @dataclass
 class _Course:
-    """What a shard of a group has done since its lanes were last read."""
+    """The operations that a shard has done on a group since its lanes were last read."""
 
     base: Write | None = None
     log: list[Operation] = field(default_factory=list)
@@ -23,12 +23,12 @@ class Journal:
         self._courses: dict[int, dict[int, _Course]] = defaultdict(lambda: defaultdict(_Course))  # by shard and group
 
     def forget(self, group: int) -> None:
-        """Begin a group anew: nothing of what its lanes did counts any more."""
+        """Forget what the lanes of a group did, because the group starts again."""
         for courses in self._courses.values():
             courses.pop(group, None)
 
     def settle(self, group: int, shard: int, base: Write) -> None:
-        """From here on a shard is restored from these lanes."""
+        """Set the lanes from which a shard is restored if it is lost."""
         self._courses[shard][group] = _Course(base)
 
     def note(self, group: int, shard: int, operation: Operation, now: float) -> None:

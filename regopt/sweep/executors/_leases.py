@@ -1,4 +1,4 @@
-"""The leases of a sweep that are under way: whose they are, how old, and how long the next ones should be."""
+"""The leases of a sweep that are under way: which worker has each, since when, and the size of the next ones."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Hashable, Iterable
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from regopt.sweep.executors._messages import Operation, Read, Train
 
-_SECONDS = 0.5  # that a lease should take
+_SECONDS = 0.5  # the time that a lease should take
 _LEASES_A_SECOND = 400  # of all workers, which many workers keep to by longer leases
 
 
@@ -28,7 +28,7 @@ class UnderWay(NamedTuple):
 
     @property
     def name(self) -> tuple[object, ...]:
-        """The common name of this lease and of one that does the same again."""
+        """A name that this lease shares with one that repeats it."""
         if self.task is None:
             return (self.shard,)
         return self.task.group, type(self.task.operation), *self.task.operation.lanes[:1].tolist()
@@ -68,11 +68,11 @@ class Leases:
         return [handle for handle, its in self._all.items() if its.worker == worker] if self._owing[worker] else []
 
     def owed(self, worker: str | None) -> int:
-        """How many leases a worker has to answer; none where there is none."""
+        """The number of leases that a worker has to answer; 0 without a worker."""
         return 0 if worker is None else self._owing[worker]
 
     def seconds(self, worker: str, tasks: Iterable[Task]) -> float:
-        """How long a worker will take for tasks that it has not begun."""
+        """The time that a worker will take for tasks that it has not begun, in seconds."""
         trains = (task.operation for task in tasks if isinstance(task.operation, Train))
         return sum(its.end - its.begin for its in trains) * self._pace.get(worker, 0.0)
 
@@ -109,7 +109,7 @@ class Leases:
         return done
 
     def answered(self, done: UnderWay, now: float) -> None:
-        """Note that a worker has answered, and find from the time it took how many calls its next leases have."""
+        """Note that a worker has answered; the time it took decides how many calls its next leases have."""
         if done.task is not None and isinstance(done.task.operation, Train):
             calls = done.task.operation.end - done.task.operation.begin
             seconds = max(now - max(done.since, self._answered[done.worker]), 1e-6)
@@ -120,11 +120,11 @@ class Leases:
         self._latest = max(self._latest, done.since)
 
     def silent(self, now: float, seconds: float) -> list[str]:
-        """The workers that have owed an answer for so long."""
+        """The workers that have owed an answer for more than so many seconds."""
         return [worker for worker, owing in self._owing.items() if owing and now - self._answered[worker] > seconds]
 
     def late(self, now: float, seconds: float) -> list[Hashable]:
-        """The leases that have run for so long on workers that take them from one queue, in their order.
+        """The leases that have run for more than so many seconds, where the workers take them in order from one queue.
 
         A lease may wait in the queue for any time. It runs once one that was given out later has an answer; where there
         is none, the workers have been silent since the last answer.
@@ -138,7 +138,7 @@ class Leases:
         return found
 
     def split(self, task: Task, worker: str | None) -> tuple[Task, Task | None]:
-        """Divide the calls of a task into as many as make a lease of a worker, and those that are left."""
+        """Divide a task into the calls of a worker's next lease and the calls that are left, None where none are."""
         calls = task.operation
         if not isinstance(calls, Train):
             return task, None

@@ -48,7 +48,7 @@ class MappedFile:
         self._bytes = sum(map(abs, reach)) + array.itemsize
 
     def read(self) -> np.memmap:
-        """The array, of which only what is used is read."""
+        """The array as a memory map, of which only the entries that are used are read from disk."""
         mapped = np.memmap(self._file, np.uint8, "r", self._offset, (self._bytes,))
         first = mapped[self._first :][: self._dtype.itemsize].view(self._dtype)
         return np.lib.stride_tricks.as_strided(first, self._shape, self._strides, writeable=False).view(np.memmap)
@@ -135,13 +135,13 @@ def ends(marks: Marks) -> np.ndarray:
 
 
 def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The calls of a part of a round, segment by segment.
+    """The calls of a part of a round, one segment after the other.
 
     Args:
         train: the part.
         places: the places of the lanes on their shard.
         ended: for each lane of the group the segment in which it has ended, ``NEVER`` for others. It is read when a
-            segment begins, and so must know the segments before.
+            segment begins, so it must be up to date for the earlier segments by then.
 
     Yields:
         A segment, the lanes that it trains, and their seats.
@@ -194,7 +194,7 @@ class Failure(NamedTuple):
 
 
 def again(operation: Operation, answer: Tree) -> Operation:
-    """The operation that repeats one that was done; lanes end where they ended, also on another kind of device."""
+    """The operation that repeats one that was done; lanes end in the same segment, even on another kind of device."""
     if not isinstance(operation, Train):
         return operation
     over = [(done.lanes[ended], done.segment) for done in answer if (ended := ends(done.outcome[1])).any()]
@@ -232,7 +232,7 @@ def encoded(tree: Tree) -> Tree:
 
 
 def decoded(tree: Tree) -> Tree:
-    """The inverse of ``encoded``, but for NumPy arrays, which stay."""
+    """The inverse of ``encoded``, except that NumPy arrays stay NumPy arrays."""
 
     def decode(x: object) -> object:
         if isinstance(x, KeyArray):
@@ -243,5 +243,5 @@ def decoded(tree: Tree) -> Tree:
 
 
 def concatenated(parts: Sequence[Leaf]) -> Leaf:
-    """Arrays one after the other: NumPy's, but for random keys."""
+    """The concatenation of arrays, as a NumPy array; random keys stay arrays of JAX."""
     return jnp.concatenate(parts) if is_key(parts[0]) else np.concatenate([np.asarray(part) for part in parts])

@@ -1,4 +1,4 @@
-"""The interface of an engine: workers that run the leases of a coordinator, and reports of those that are lost."""
+"""The interface of an engine: workers that run the leases of a coordinator and report those that are lost."""
 
 from collections.abc import Collection, Hashable
 from pathlib import Path
@@ -29,11 +29,11 @@ class Pool(Protocol):
         ...
 
     def open(self, job: Job, data: Splits) -> Prepared:
-        """Start one worker, and let it compile the programs and choose what the job leaves open."""
+        """Start one worker, which compiles the programs and chooses what the job leaves open."""
         ...
 
     def join(self, job: Job, like: Prepared) -> None:
-        """Let others join: they build a job that leaves nothing open, and must be like the first."""
+        """Let other workers join; they build a job that leaves nothing open, and their environment must be the same."""
         ...
 
     def workers(self) -> list[str]:
@@ -41,7 +41,7 @@ class Pool(Protocol):
         ...
 
     def submit(self, worker: str, lease: Lease) -> Hashable:
-        """Hand a lease to a worker, which runs its leases in their order; gives a handle."""
+        """Hand a lease to a worker, which runs its leases in order, and return a handle."""
         ...
 
     def clock(self) -> float:
@@ -49,14 +49,14 @@ class Pool(Protocol):
         ...
 
     def wait(self, handles: Collection[Hashable], seconds: float) -> Hashable | None:
-        """A handle whose lease has an answer, or None after some seconds."""
+        """A handle whose lease has an answer, or None if there is none after so many seconds."""
         ...
 
     def result(self, handle: Hashable) -> list[Tree] | Failure | Left:
         """The answer of a lease.
 
         Raises:
-            LostError: there will be none.
+            LostError: the worker was lost, so there will be no answer.
         """
         ...
 
@@ -89,5 +89,5 @@ class Engine(Protocol):
         ...
 
     def pool(self, folder: Path | None) -> Pool:
-        """Its workers, for a sweep that is saved in this folder."""
+        """The workers of the engine, for a sweep that is saved in this folder."""
         ...

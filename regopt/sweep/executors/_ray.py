@@ -132,8 +132,8 @@ class RayPool:
         """See ``Pool``."""
         if self._room() < 1:
             raise ValueError(
-                f"the Ray cluster has no room for a worker with {counted(self._needs)}; "
-                f"it has {counted(self._ray.cluster_resources())}"
+                f"the Ray cluster has no room for a worker with {counted(self._needs)}; it has "
+                f"{counted(self._ray.cluster_resources())}: lower num_cpus, num_gpus or resources of sweep.Ray"
             )
         self._examples, self._job = data, job
         for module in own_modules():
@@ -144,7 +144,7 @@ class RayPool:
         return prepared
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
-        """The report of the first worker that is ready, or of one in its place."""
+        """The report of the first worker that is ready; a worker that is lost is replaced until no attempt is left."""
         its = self._starting[handle := self._start(job)]
         try:
             while not self._ray.wait([handle], timeout=min(_START_SECONDS, self.lost_after))[0]:
@@ -153,7 +153,7 @@ class RayPool:
                     raise LostError(self._too_late)
                 if not its.runs:
                     free = counted(self._ray.available_resources())
-                    _LOG.warning("no worker of Ray is ready; the cluster has free: %s", free)
+                    _LOG.warning("no worker of Ray has started yet; the cluster has free: %s", free)
             self._actors[its.name] = self._starting.pop(handle).actor
             return self._get(handle)
         except LostError as error:
@@ -250,7 +250,7 @@ class RayPool:
         return handle
 
     def _look(self) -> None:
-        """Start as many workers as there is room for, now and then, and greet those that are ready."""
+        """Start as many workers as there is room for, every ``_LOOK_SECONDS``, and add those that are ready."""
         if self._job is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
             for _ in range(self._room() - len(self._actors) - len(self._starting)):
@@ -281,7 +281,7 @@ class RayPool:
         return f"no answer in {self.lost_after:g} s; pass a larger lost_after if its programs take longer to compile"
 
     def _give_up_late(self) -> None:
-        """Give up workers that hang while they start; the next look at the cluster finds their room."""
+        """Give up workers that hang while they start; the next look at the cluster finds the room that they leave."""
         for handle, its in list(self._starting.items()):
             if not its.runs and self._ray.wait([its.process], timeout=0)[0]:
                 its.runs, its.since = True, time.monotonic()

@@ -1,4 +1,4 @@
-"""What the workers of Ray need of its cluster: the connection, those that start, and its messages on one line."""
+"""The connection to a Ray cluster, its resources, the workers that start, and its messages on one line."""
 
 import signal
 import warnings
@@ -42,7 +42,7 @@ def counted(resources: Mapping[str, float]) -> str:
 
 
 def ends_of(text: str) -> str:
-    """The first and the last words of a long message, of which Ray's say the reason at the end."""
+    """The first and the last words of a long message; Ray writes the reason at the end."""
     text = one_line(text)
     return text if len(text) <= 240 else f"{text[:100]} ... {text[-130:]}"
 

@@ -4,8 +4,8 @@ Every shard has a base, its lanes as they were when they were last read, and a l
 worker is lost, another one is given the base and repeats the log, which gives the same bits. Where a worker keeps
 nothing between leases, every lease carries the lanes there and back, and there is nothing to repeat.
 
-A lease is some calls of a shard in a round, that take about half a second, or longer with more than 200 workers: each
-costs the coordinator a message there and back, and an end that is asked for waits for those that are under way.
+A lease is a number of calls of a shard that take about half a second, or longer with more than 200 workers. Each lease
+costs the coordinator a message there and back, and a sweep that is asked to end waits for the leases under way.
 """
 
 import logging
@@ -37,10 +37,10 @@ class Shards:
     Args:
         pool: the pool of the workers.
         count: the number of shards.
-        every: seconds between two readings of a shard's lanes, at least.
+        every: the least number of seconds between two readings of a shard's lanes.
 
     Attributes:
-        failed: an operation ended with an error, so that the lanes are not where the table says.
+        failed: whether an operation ended with an error, after which the lanes are not where the table says.
     """
 
     def __init__(self, pool: Pool, count: int, every: float = 60.0):
@@ -49,7 +49,7 @@ class Shards:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """Have no workers and no leases."""
+        """Set the state in which there are no workers and no leases."""
         self.failed = False
         self._worker: dict[int, str] = {}
         self._lost: Counter[tuple[object, ...]] = Counter()  # how often in a row, by ``UnderWay.name``
@@ -71,23 +71,23 @@ class Shards:
         return not self._worker
 
     def forget(self, group: int) -> None:
-        """Begin a group anew: nothing of what its lanes did counts any more."""
+        """Forget what the lanes of a group did, because the group starts again."""
         self._journal.forget(group)
 
     def settle(self, group: int, shard: int, base: Write) -> None:
-        """From here on a lost shard is restored from these lanes."""
+        """Set the lanes from which a shard is restored if it is lost."""
         self._journal.settle(group, shard, base)
 
     def close(self) -> None:
-        """End the workers, and with them all that is under way.
+        """End the workers, and with them the leases under way.
 
-        Others start where a setting is trained again, or where lanes are read that have not been collected.
+        New workers start when a setting is trained again, or when lanes are read that were not collected.
         """
         self._pool.close()
         self._begin_anew()
 
     def _balance(self, refresh: Refresh, worth: float = 0.0) -> None:
-        """Let shards go to workers that have less to do, once their lanes have been read."""
+        """Move shards to workers that have less to do, once the lanes of the shards have been read."""
         workers = dict.fromkeys(self._staying())
         goes_to = self._worker | self._moving
         holder = {
@@ -174,7 +174,7 @@ class Shards:
         return (task.operation,)
 
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:
-        """Take note of an answer; gives that of the task itself."""
+        """Note an answer in the journal; returns the answer of the task's own operation."""
         if not isinstance(task.operation, Read):
             self._journal.note(task.group, task.shard, again(task.operation, answers[-1]), self._pool.clock())
         return answers[-1]
@@ -227,13 +227,13 @@ class Shards:
                 self._give(shard, worker)
 
     def _give(self, shard: int, worker: str) -> None:
-        """Let a worker bring a shard to where it is, and go on with it."""
+        """Have a worker restore a shard, and train it from then on."""
         self._worker[shard] = worker
         for group, operations in self._journal.restoring(shard):
             self._begin(None, shard, Lease(group, shard, operations))
 
     def _move(self, shard: int) -> None:
-        """Let a shard, of which no lease is under way, go on with the worker that it is meant for."""
+        """Give a shard, of which no lease is under way, to the worker that it moves to."""
         self._waiting[shard].extendleft(reversed(self._returned.pop(shard, [])))  # its worker leaves at the same time
         worker = self._moving.pop(shard)
         if worker in self._staying():
@@ -246,7 +246,7 @@ class Shards:
         self._give_up([self._leases[handle].worker], error)
 
     def _give_up(self, workers: list[str], error: LostError) -> None:
-        """Give the shards of workers to others, with all that they owed."""
+        """Give the shards of lost workers, and the tasks that they had to answer, to others."""
         for worker in workers:
             _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
             first = self._leases[self._leases.owed_by(worker)[0]]  # the one that it was at, for it keeps their order
@@ -254,7 +254,7 @@ class Shards:
         self._replace(workers)
 
     def _leave(self, done: UnderWay, left: Left) -> None:
-        """Take the lanes of a shard from a worker that is about to end; once it has none, others get its shards."""
+        """Take the lanes of a shard from a worker that is about to end; after its last lease others get its shards."""
         worker = done.worker
         if worker not in self._leaving:
             _LOG.warning("worker %s leaves; its lanes go on elsewhere", worker)
@@ -270,7 +270,7 @@ class Shards:
             self._replace([worker])
 
     def _replace(self, workers: list[str]) -> None:
-        """Give the shards of workers to others, which restore them and then do what was still owed."""
+        """Give the shards of workers to others, which restore them and then do the tasks that have no answer."""
         for worker in workers:
             self._pool.drop(worker)
             self._leaving.discard(worker)
@@ -288,10 +288,10 @@ class Shards:
         return [shard for shard, its in self._worker.items() if its == worker]
 
     def _look_for_silence(self) -> bool:
-        """Give up workers that owe an answer for too long, unless one is here unread; returns whether there are any."""
+        """Give up workers that owe an answer for too long, unless an answer waits unread; returns whether any were."""
         silent = self._leases.silent(self._pool.clock(), self._pool.lost_after)
         silent = [worker for worker in silent if self._pool.wait(self._leases.owed_by(worker), 0.0) is None]
-        self._give_up(silent, LostError(f"no answer in {self._pool.lost_after:g} s"))
+        self._give_up(silent, LostError(f"no answer in lost_after = {self._pool.lost_after:g} s"))
         return bool(silent)
 
     def _count_loss(self, lost: UnderWay, error: LostError) -> None:

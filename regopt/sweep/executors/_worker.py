@@ -101,7 +101,7 @@ class Worker:
         return environment(jax.local_devices()[:1])
 
     def run(self, lease: Lease) -> list[Tree] | Failure | Left:
-        """Run the operations of a lease; gives what each of them gives."""
+        """Run the operations of a lease, and return the answer of each."""
         try:
             with self._one_at_a_time:
                 groups = self._shard(lease.shard)
@@ -114,7 +114,7 @@ class Worker:
             return Failure(error.with_traceback(None))
 
     def leave(self) -> None:
-        """Do no more than the lease in hand; those that follow are returned, with the lanes as they are."""
+        """Finish the lease in hand; leases that follow are answered with the lanes as they are."""
         self._leaving = True
 
     def _left(self, lease: Lease) -> Left:
@@ -150,7 +150,7 @@ class Worker:
         return self._groups[shard]
 
     def _fitting(self) -> tuple[int, ...]:
-        """The places of a shard in each group, as many as are needed, or as a worker's memory has room for."""
+        """The places of a shard in each group, as many as are needed or as a worker's memory has room for."""
         config, job = self._config, self._job
         room = resting_room(list(config.devices or ())) * job.workers / job.shards
         found = []
@@ -173,8 +173,8 @@ class Worker:
 class ActingWorker(Worker):
     """A worker that has a process of its own, and leaves when SIGTERM asks the process to end.
 
-    It answers the lease in hand, and those that follow with its lanes. A second signal ends the process at once, and so
-    do ``GRACE_SECONDS`` in which nobody has asked for the lanes.
+    It finishes the lease in hand, and answers those that follow with its lanes. The process ends at once at a second
+    signal, and ``GRACE_SECONDS`` after the first one if it has not ended before.
     """
 
     def __init__(self, job: Job, data: Splits):
@@ -222,7 +222,7 @@ def _trained(group: Group, ended: np.ndarray, train: Train, kind: str) -> Iterat
 
 
 def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:
-    """Take lanes to be at these places of the shard, and no others."""
+    """Record that these places of the shard have these lanes and no others."""
     places = group.held.places
     places.place[np.isin(places.place, at)] = -1
     places.device[lanes], places.place[lanes] = 0, at

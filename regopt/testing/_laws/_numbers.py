@@ -22,17 +22,21 @@ def samples_are_not_only_the_identity(row: Row) -> None:
 
 def a_traced_number_gives_what_the_python_number_gives(row: Row, number: str) -> None:
     """The two results agree up to the rounding of the number to float32."""
+    traced = jax.jit(lambda x: exercise(row, {number: x}))
     for value in row.numbers[number]:
-        traced = jax.jit(lambda x: exercise(row, {number: x}))(jnp.float32(value))
-        assert_close(traced, exercise(row, {number: value}), rtol=1e-5)
+        assert_close(traced(jnp.float32(value)), exercise(row, {number: value}), rtol=1e-5)
 
 
 def vmap_over_a_number_is_the_loop(row: Row, number: str) -> None:
     """Each lane has the result of a call with its number."""
+
+    def outcome(x):
+        return exercise(row, {number: x})
+
     values = jnp.array(row.numbers[number], jnp.float32)
-    lanes = jax.vmap(lambda x: exercise(row, {number: x}))(values)
+    lanes, alone = jax.jit(jax.vmap(outcome))(values), jax.jit(outcome)
     for i, value in enumerate(values):
-        assert_close(jax.tree.map(lambda x, i=i: x[i], lanes), exercise(row, {number: value}), rtol=1e-5)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], lanes), alone(value), rtol=1e-5)
 
 
 def the_slope_in_every_number_is_finite(row: Row, number: str, size: float) -> None:
@@ -41,9 +45,13 @@ def the_slope_in_every_number_is_finite(row: Row, number: str, size: float) -> N
     def outcome(x):
         return inexact(exercise(row, {number: x}, size=size))
 
+    @jax.jit  # one program for all values
+    def both_ways(x):
+        backward = jax.grad(lambda x: sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in outcome(x)))(x)
+        return *jax.jvp(outcome, (x,), (jnp.float32(1.0),)), backward
+
     for value in (*row.numbers[number], *row.ends.get(number, ())):
-        values, slopes = jax.jvp(outcome, (jnp.float32(value),), (jnp.float32(1.0),))
-        backward = jax.grad(lambda x: sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in outcome(x)))(jnp.float32(value))
+        values, slopes, backward = both_ways(jnp.float32(value))
         if row.kind == "stopping":
             values = [v for v in values if v.ndim]  # the best metric is infinite before the first evaluation
         require(all_finite(values), f"the result at {number}={value} is not finite")

@@ -1,6 +1,7 @@
 """Laws of numbers by layer and by entry: each penalty takes them in every form, or refuses a form in one line."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 import jax
@@ -69,6 +70,10 @@ def numbers_by_entry_are_right_or_refused(row: Row, number: str, shape: tuple[in
 
 
 def _facts(penalty: Penalty, params: Tree) -> dict[str, Tree]:
+    return jax.jit(partial(_everything, penalty))(params)
+
+
+def _everything(penalty: Penalty, params: Tree) -> dict[str, Tree]:
     value = penalty.value(params)
     require(jnp.shape(value) == (), f"the value is no scalar but of shape {jnp.shape(value)}")
     facts = {"value": value, "slope": jax.grad(penalty.value)(params)}

@@ -316,8 +316,8 @@ for number in range(rounds):
 
 @pytest.mark.parametrize("kind", ["native", "no flock", "flock for everyone"])
 def test_of_processes_that_race_for_a_store_one_wins(tmp_path, kind):
-    found = run_script(RACE, tmp_path, 20, kind)
-    assert found == ["lllllw", "llllltw"] * 10
+    found = run_script(RACE, tmp_path, 8, kind)
+    assert found == ["lllllw", "llllltw"] * 4
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])

@@ -339,8 +339,9 @@ def test_every_step_may_see_all_examples():
     outcome = run({"learning_rate": [0.02, 0.05]}, batch_size=None)
     h = {"learning_rate": 0.02}
     state = TASK.init(jax.random.fold_in(jax.random.key(0), 0), h)
+    step = jax.jit(TASK.step)
     for _ in range(12):
-        state, _ = TASK.step(state, DATA.train, jax.random.key(1), h)
+        state, _ = step(state, DATA.train, jax.random.key(1), h)
     expected = TASK.evaluate(state, DATA, h)["validation_loss"]
     np.testing.assert_allclose(outcome.history.curves["validation_loss"][0, -1], expected, rtol=2e-5)
 

@@ -142,6 +142,7 @@ def test_workers_that_keep_nothing_give_the_same_bits(whole, tmp_path):
         same(killed_sweep.run(tmp_path, executor=sweep.Futures(threads, shards=2), **SMALL), whole)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(4))
 def test_lanes_of_a_worker_that_dies_go_on_elsewhere_to_the_same_bits(seed, whole, tmp_path):
     deaths = np.random.default_rng(seed).choice(40, 5, replace=False)
@@ -170,7 +171,7 @@ def test_states_that_go_from_setting_to_setting_survive_deaths(tmp_path):
     assert engine.died == 3
 
 
-@pytest.mark.parametrize("lease", [12, 45])
+@pytest.mark.parametrize("lease", [12, pytest.param(45, marks=pytest.mark.long)])
 def test_a_coordinator_that_fails_goes_on_from_its_last_save(lease, whole, tmp_path):
     with pytest.raises(RuntimeError, match="the coordinator breaks"):
         killed_sweep.run(tmp_path, executor=LocalEngine(breaks=lease), **SMALL)
