@@ -3,16 +3,20 @@
 Six models are trained for a number of learning rates, with the same evaluations, in five ways: by the engine with its
 default mapping and with the one that it measures, by a Python loop over one compiled training function, and by
 ``jax.lax.map`` and ``jax.vmap`` of that function, compiled. All take turns, and each figure is a median over the
-rounds. Compilation is left out, except in the figures on tuning: what the choice of a mapping takes. Run it on an
-otherwise idle machine:
+rounds. Compilation is left out, except in the figures on tuning: what the choice of a mapping takes where the sweep
+would go on for a minute; the same choice then trains the short sweep of the rounds. The models are measured one after
+the other, in about a minute each. Run it on an otherwise idle machine, for all models or for some:
 
     python experiments/benchmarks/lane_models.py configs/lane_models/default.toml
+    python experiments/benchmarks/lane_models.py configs/lane_models/default.toml --models MLP CNN
 """
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,33 +61,65 @@ class Config:
 
 def run(config, key):
     """Seconds for all settings, ``[models and ways, rounds]``, and what was chosen at which price, ``[models]``."""
-    contenders, tuning, chosen, compiling = {}, [], [], []
-    every = jobs()
+    every, found, prices = jobs(), [], []
     for name in config.models:
-        job = _shortened(every[name], config)
-        began = time.perf_counter()
-        plain = _engine(config, key, job)
-        compiling.append(plain.compile_seconds + plain.trace_seconds)
-        one = time.perf_counter() - began
-        began = time.perf_counter()
-        measured = _engine(config, key, job, mapping="measured")
-        tuning.append(time.perf_counter() - began - min(one, measured.run_seconds))
-        chosen.append(", ".join(_chosen(config, key, job, mapping) for mapping in (None, "measured")))
-        train, rates = by_hand(config, key, job), _rates(config)
-        once, mapped, vmapped = jax.jit(train), jax.jit(lambda r, f=train: jax.lax.map(f, r)), jax.jit(jax.vmap(train))
-        ways = {
-            DEFAULT: lambda r=plain: r.refit().run_seconds,
-            MEASURED: lambda r=measured: r.refit().run_seconds,
-            LOOP: timed(lambda f=once, r=rates: [f(rate) for rate in r]),
-            MAP: timed(lambda f=mapped, r=rates: f(r)),
-            VMAP: timed(lambda f=vmapped, r=rates: f(r)),
-        }
-        contenders |= {_name(name, way): work for way, work in ways.items()}
-    return in_turns(contenders, config.rounds) | {
-        "tuning": np.array(tuning),
-        "chosen": np.array(chosen),
-        "compiling": np.array(compiling),
+        contenders, price = _contenders(config, key, name, _shortened(every[name], config))
+        found.append(in_turns(contenders, config.rounds))
+        prices.append(price)
+    return {
+        "contenders": np.concatenate([each["contenders"] for each in found]),
+        "seconds": np.concatenate([each["seconds"] for each in found]),
+        "peak": np.array([each["peak"] for each in found]),
+        "tuning": np.array([price.tuning for price in prices]),
+        "compiling": np.array([price.compiling for price in prices]),
+        "chosen": np.array([price.chosen for price in prices]),
     }
+
+
+class Price(NamedTuple):
+    """What a choice of the mapping takes.
+
+    Attributes:
+        tuning: seconds, where the sweep would take a minute.
+        compiling: seconds of the programs of the default mapping.
+        chosen: the default and the measured mapping, each with its chunk.
+    """
+
+    tuning: float
+    compiling: float
+    chosen: str
+
+
+def _contenders(config, key, name, job):
+    """Functions that train all settings in each way and return the seconds, compiled, and the price of the choice."""
+    segment = job.steps // config.evaluations
+    train_all = partial(_engine, config, key, job, segment)
+    plain = train_all()
+    longer = max(round(MINUTE / plain.refit().run_seconds), 1)
+    plan = partial(_engine, config, key, job._replace(steps=longer * job.steps), segment, do=sweep.plan)
+    began = time.perf_counter()
+    planned = plan().groups[0]
+    once = time.perf_counter() - began
+    began = time.perf_counter()
+    chosen = plan(mapping="measured").groups[0]
+    price = Price(
+        time.perf_counter() - began - once,
+        plain.compile_seconds + plain.trace_seconds,
+        f"{planned.mapping} {planned.chunk}, {chosen.mapping} {chosen.chunk}",
+    )
+    measured = train_all(mapping=chosen.mapping, chunk=chosen.chunk)
+    train, arrays = by_hand(config, key, job)
+    rates = _rates(config)
+    alone, vmapped = jax.jit(train), jax.jit(jax.vmap(train, (None, 0)))
+    mapped = jax.jit(lambda arrays, rates: jax.lax.map(partial(train, arrays), rates))
+    ways = {
+        DEFAULT: lambda: plain.refit().run_seconds,
+        MEASURED: lambda: measured.refit().run_seconds,
+        LOOP: timed(lambda: [alone(arrays, rate) for rate in rates]),
+        MAP: timed(lambda: mapped(arrays, rates)),
+        VMAP: timed(lambda: vmapped(arrays, rates)),
+    }
+    return {_name(name, way): work for way, work in ways.items()}, price
 
 
 def table(config, arrays):
@@ -154,20 +190,14 @@ def _shortened(job, config):
     return job._replace(steps=segment * config.evaluations)
 
 
-def _chosen(config, key, job, mapping):
-    """The mapping and the chunk, of programs that are compiled."""
-    group = _engine(config, key, job, sweep.plan, mapping=mapping).groups[0]
-    return f"{group.mapping} {group.chunk}"
-
-
-def _engine(config, key, job, do=sweep.run, **options):
+def _engine(config, key, job, segment, do=sweep.run, **options):
     settings = sweep.from_columns({"learning_rate": np.asarray(_rates(config))})
     return do(
         job.task,
         settings,
         job.data,
         steps=job.steps,
-        eval_every=job.steps // config.evaluations,
+        eval_every=segment,
         batch_size=job.batch_size,
         key=jax.random.clone(key),
         **options,
@@ -175,31 +205,38 @@ def _engine(config, key, job, do=sweep.run, **options):
 
 
 def by_hand(config, key, job):
-    """A scan over the task's own steps, with the engine's evaluations, as a function of the learning rate."""
-    train = jax.tree.map(jnp.asarray, job.data.train)
+    """A scan over the task's own steps, with the engine's evaluations: ``(arrays, learning_rate) -> results``.
+
+    The arrays, which come with it, are the data and the parameters that are not trained. As constants of the program
+    XLA would compute what depends on them alone while it compiles, such as a frozen layer's outputs, for minutes.
+    """
+    frozen = job.task.frozen
+    fixed = None if frozen is None else frozen.values({"learning_rate": jnp.float32(1e-3)})
+    arrays = jax.tree.map(jnp.asarray, job.data), fixed
     segment, rows = job.steps // config.evaluations, None
     if job.batch_size is not None:
-        count = len(jax.tree.leaves(train)[0])
+        count = len(jax.tree.leaves(job.data.train)[0])
         rows = batch_indices(jax.random.clone(key), 0, job.steps, examples=count, batch_size=job.batch_size)
         rows = rows.reshape(config.evaluations, segment, job.batch_size)
     numbers = jnp.arange(job.steps, dtype=jnp.int32).reshape(config.evaluations, segment)
     start, noise = jax.random.split(jax.random.clone(key))
 
-    def trained(learning_rate):
-        h = {"learning_rate": learning_rate}
+    def trained(arrays, learning_rate):
+        h, (data, fixed) = {"learning_rate": learning_rate}, arrays
 
         def step(state, at):
             number, chosen = at
-            batch = train if chosen is None else jax.tree.map(lambda x: x[chosen], train)
+            batch = data.train if chosen is None else jax.tree.map(lambda x: x[chosen], data.train)
             return job.task.step(state, batch, jax.random.fold_in(noise, number), h)
 
         def evaluated(state, at):
             state, metrics = jax.lax.scan(step, state, at)
-            return state, (jax.tree.map(jnp.mean, metrics), job.task.evaluate(state, job.data, h))
+            return state, (jax.tree.map(jnp.mean, metrics), job.task.evaluate(state, data, h))
 
-        return jax.lax.scan(evaluated, job.task.init(start, h), (numbers, rows))
+        with contextlib.nullcontext() if frozen is None else frozen.bound(fixed):
+            return jax.lax.scan(evaluated, job.task.init(start, h), (numbers, rows))
 
-    return trained
+    return trained, arrays
 
 
 if __name__ == "__main__":
