@@ -44,6 +44,7 @@ class Compiled(NamedTuple):
     compile_seconds: float
     calls_back: bool
     flops: float  # see ``arithmetic``
+    share_of_steps: float  # of its temporaries, see ``share_of_steps``
 
 
 class Begun(NamedTuple):
@@ -55,11 +56,13 @@ class Begun(NamedTuple):
     trace_seconds: float
     calls_back: bool
     flops: float  # see ``arithmetic``
+    share_of_steps: float  # of its temporaries, see ``share_of_steps``
 
     def wait(self) -> Compiled:
         """The program, once it is compiled."""
         program, seconds = self.compilation.result()
-        return Compiled(program, self.digest, self.each, self.trace_seconds, seconds, self.calls_back, self.flops)
+        facts = self.calls_back, self.flops, self.share_of_steps
+        return Compiled(program, self.digest, self.each, self.trace_seconds, seconds, *facts)
 
 
 class Executables:
