@@ -57,18 +57,20 @@ def fastest(build: Callable[[Choice], Group], segments: int) -> Group:
     if calls * SHARE < 1:  # a measurement trains a call at least
         return usual
     began = time.perf_counter()
-    call, _ = seconds_of_a_call(usual, calls=1)
-    budget = SHARE * call * calls
-    timed: list[tuple[float, Group]] = []
+    call, lanes = seconds_of_a_call(usual, calls=1)
+    if time.perf_counter() - began + usual.segment_seconds + 4 * call > SHARE * call * calls:
+        return usual
+    timed = [(_seconds_of_a_lane(usual), usual)]
+    call = timed[0][0] * lanes  # the first call takes longer than later ones
+    budget, price = SHARE * call * calls, usual.segment_seconds + 2 * call  # the price of a candidate
     for choice in _others(usual):
-        price = usual.segment_seconds + 2 * call
-        if time.perf_counter() - began + (price if timed else price + 2 * call) > budget:
+        before = time.perf_counter()
+        if before - began + price > budget:
             break
-        if not timed:
-            timed.append((_seconds_of_a_lane(usual), usual))
         group = build(choice)
         timed.append((_seconds_of_a_lane(group), group))
-    if not timed:
+        price = max(price, time.perf_counter() - before)
+    if len(timed) == 1:
         return usual
     best = min(timed, key=lambda each: each[0])[1]
     _LOG.info(

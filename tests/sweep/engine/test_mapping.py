@@ -219,6 +219,34 @@ def test_candidates_are_measured_while_their_price_is_within_the_share(monkeypat
     assert [choice.chunk for choice in choices] == [None, None, 1, 2][:built]
 
 
+@pytest.mark.parametrize(("calls", "first", "compiling", "built"), [(20, 3.0, 10.0, 2), (60, 1.0, 30.0, 2)])
+def test_what_measurements_take_is_held_within_the_share_where_estimates_are_short(
+    monkeypatch, calls, first, compiling, built
+):
+    """A call takes a second, but the first may take longer, and a compilation longer than that of the default."""
+    seconds, choices = [0.0], []
+
+    def timed(group, calls=2):
+        call = 1.0 if seconds[0] else first
+        seconds[0] += call * calls
+        return call, 1
+
+    def build(choice):
+        if choices:
+            seconds[0] += compiling
+        choices.append(choice)
+        return SimpleNamespace(mapping="vmap", chunk=8, devices=1, indices=range(8), segment_seconds=10.0)
+
+    monkeypatch.setattr(measure, "SHARE", 1.0)
+    monkeypatch.setattr(measure, "_name", lambda group: "of any")
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    monkeypatch.setattr(measure, "seconds_of_a_call", timed)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: seconds[0])
+    measure.fastest(build, calls)
+    assert seconds[0] <= calls
+    assert len(choices) == built
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
