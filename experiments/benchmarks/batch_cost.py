@@ -11,13 +11,17 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
 from _style import BLUE, PALE, RED
-from contenders import engine, in_turns, ratio
+from contenders import engine, in_turns, ratio, timed
+from lane_models import by_hand
+from lane_tasks import Job
 from regopt import sweep
 from regopt.data import Splits
 from regopt.experiment import Claim
@@ -25,6 +29,7 @@ from regopt.layers import MLP
 from regopt.losses import cross_entropy
 
 CLASSES = 10
+RATE, BY_HAND = "learning_rate", ", by hand"
 SMALL, LARGE = (8, 32, CLASSES), (784, 64, CLASSES)
 
 
@@ -60,25 +65,38 @@ def run(config, key):
     contenders = {}
     for layers, sizes in _jobs(config):
         task = sweep.supervised(
-            lambda _, rngs, layers=layers: MLP(layers, rngs=rngs), cross_entropy, lambda h: regopt.adamw(h["rate"])
+            lambda _, rngs, layers=layers: MLP(layers, rngs=rngs), cross_entropy, lambda h: regopt.adamw(h[RATE])
         )
-        rates = {"rate": np.geomspace(1e-4, 1e-2, config.settings)}
+        rates = {RATE: np.geomspace(1e-4, 1e-2, config.settings)}
         for rows in sizes:
             data = _data(rows, config.validation, layers[0], config.seed)
             contenders[_name(layers, rows)] = engine(config, key, data, rates, task=task)
+            contenders[_name(layers, rows) + BY_HAND] = _by_hand(config, key, data, rates, task)
     return in_turns(contenders, config.rounds)
 
 
+def _by_hand(config, key, data, rates, task):
+    """The lanes of the engine in one ``vmap``, which draws no rows."""
+    train, arrays = by_hand(key, Job(task, data, config.steps, config.batch_size), config.steps // config.eval_every)
+    once = jax.jit(jax.vmap(train, (None, 0)))
+    return timed(lambda: once(arrays, jnp.asarray(rates[RATE], jnp.float32)))
+
+
 def table(config, arrays):
-    """Microseconds a step of a setting, and what that is to the smallest data set of the model."""
+    """Microseconds a step of a setting, and what that is to the smallest data set of the model, also by hand."""
     import pandas
 
-    names = arrays["contenders"].tolist()
-    seconds = np.median(arrays["seconds"], axis=1)
+    names = _engines(arrays)
+    seconds = dict(zip(arrays["contenders"].tolist(), np.median(arrays["seconds"], axis=1), strict=True))
+
+    def to_smallest(name, way=""):
+        return ratio(arrays, name + way, _smallest(names, name) + way)
+
     return pandas.DataFrame(
         {
-            "us a step of a setting": 1e6 * seconds / (config.steps * config.settings),
-            "to the smallest": [ratio(arrays, name, _smallest(names, name)) for name in names],
+            "us a step of a setting": [1e6 * seconds[name] / (config.steps * config.settings) for name in names],
+            "to the smallest": [to_smallest(name) for name in names],
+            "by hand, to the smallest": [to_smallest(name, BY_HAND) for name in names],
         },
         index=names,
     ).rename_axis("data")
@@ -88,7 +106,7 @@ def figure(config, arrays):
     """The ratio to the smallest data set over the number of rows."""
     drawing = Figure(figsize=(6, 3.6), layout="constrained")
     axes = drawing.subplots()
-    names = arrays["contenders"].tolist()
+    names = _engines(arrays)
     for model, colour in zip(dict.fromkeys(name.partition(",")[0] for name in names), (RED, BLUE), strict=True):
         own = [name for name in names if name.startswith(model)]
         ratios = [ratio(arrays, name, own[0]) for name in own]
@@ -101,7 +119,7 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """The time does not depend on the number of rows."""
-    names = arrays["contenders"].tolist()
+    names = _engines(arrays)
     return [
         Claim(
             f"{name}: time over that of {_rows(_smallest(names, name)):,} rows",
@@ -117,6 +135,10 @@ def claims(config, arrays):
 
 def _jobs(config):
     return ((SMALL, config.rows), (LARGE, config.rows_of_large))
+
+
+def _engines(arrays):
+    return [name for name in arrays["contenders"].tolist() if not name.endswith(BY_HAND)]
 
 
 def _name(layers, rows):

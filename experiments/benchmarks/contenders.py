@@ -162,13 +162,19 @@ def rates_and_decays(config):
     }
 
 
-def in_turns(contenders, rounds):
-    """The seconds of each contender, ``[contenders, rounds]``, and the median peak of the machine in between."""
+def in_turns(contenders, rounds, *, patience=np.inf):
+    """The seconds of each contender, ``[contenders, rounds]``, and the median peak of the machine in between.
+
+    A contender that takes more than ``patience`` times as long as the fastest in the first round is measured once; its
+    seconds in the other rounds are NaN.
+    """
     seconds, peaks = {name: [] for name in contenders}, []
     for _ in range(rounds):
         peaks.append(sgemm_peak())
+        fastest = min((of[0] for of in seconds.values() if of), default=np.inf)
         for name, contender in contenders.items():
-            seconds[name].append(contender())
+            is_slow = bool(seconds[name]) and seconds[name][0] > patience * fastest
+            seconds[name].append(np.nan if is_slow else contender())
     return {
         "contenders": np.array(list(seconds)),
         "seconds": np.array(list(seconds.values())),
@@ -180,4 +186,4 @@ def in_turns(contenders, rounds):
 def ratio(arrays, slow, fast):
     """Median over the rounds of the time of one contender over that of another, in the same round."""
     names = arrays["contenders"].tolist()
-    return float(np.median(arrays["seconds"][names.index(slow)] / arrays["seconds"][names.index(fast)]))
+    return float(np.nanmedian(arrays["seconds"][names.index(slow)] / arrays["seconds"][names.index(fast)]))

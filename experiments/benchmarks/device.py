@@ -144,7 +144,7 @@ def _contenders(config, key, name):
     arguments = {"steps": job.steps, "eval_every": segment, "batch_size": job.batch_size}
     plan = sweep.plan(job.task, settings, job.data, on=config.on, **arguments, key=jax.random.clone(key))
     trained = sweep.run(job.task, settings, job.data, **arguments, key=jax.random.clone(key))
-    train, arrays = by_hand(config, key, job)
+    train, arrays = by_hand(key, job, config.evaluations)
     one = jax.jit(train)
     few = rates[np.linspace(0, len(rates) - 1, config.alone).astype(int)]  # spread over all
     loop = timed(lambda: [one(arrays, rate) for rate in jnp.asarray(few)])

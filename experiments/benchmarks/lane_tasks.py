@@ -19,6 +19,7 @@ from regopt.losses import cross_entropy
 
 CHANNELS = (16, 32)
 WINDOW, VOCABULARY = 32, 128  # characters of a window of text; ASCII
+WIDTH = 64  # of the transformer
 EPISODES, MOMENTS = 8, 100  # of the pole in one step of REINFORCE
 
 
@@ -73,7 +74,7 @@ class Block(nnx.Module):
 class Transformer(nnx.Module):
     """Predicts the next character."""
 
-    def __init__(self, width: int = 64, blocks: int = 2, *, rngs: nnx.Rngs):
+    def __init__(self, width: int = WIDTH, blocks: int = 2, *, rngs: nnx.Rngs):
         self.characters = nnx.Embed(VOCABULARY, width, rngs=rngs)
         self.places = nnx.Embed(WINDOW, width, rngs=rngs)
         self.blocks = nnx.List(Block(width, rngs=rngs) for _ in range(blocks))
