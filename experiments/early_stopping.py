@@ -119,16 +119,15 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """What the algorithms do exactly, and the differences that are beyond the noise."""
+    return _stop_claims(config, arrays) + _after_claims(config, arrays) + _effects(config, arrays)
+
+
+def _stop_claims(config, arrays):
+    """Algorithm 7.1: the stop, and the best step before it."""
     best, last = arrays["best_step"], arrays["last_step"]
     waited = (last - best) / config.eval_every
     gaps = np.abs(waited - np.array(config.patiences))[arrays["stopped"]]
-    examples, validation, batch = config.examples, config.validation, config.batch_size
-    at_stop = best[:, config.patiences.index(config.patience)]
-    updates, epochs = arrays["updates"].T
-    passes = np.abs(epochs * batch / (examples + validation) - at_stop * batch / examples)
-    below = arrays["continued_losses"][:, 0] <= arrays["continued_losses"][:, 1]
-    wrong = (below != arrays["converged"]) | (~below & (arrays["continued_steps"] != config.steps))
-    exact = [
+    return [
         Claim(
             "largest rise of the best validation loss, from a patience to the next larger one, over all runs (nats)",
             BOOK + "7.1",
@@ -142,6 +141,18 @@ def claims(config, arrays):
             0,
             float(gaps.max()) if gaps.size else float("nan"),
         ),
+    ]
+
+
+def _after_claims(config, arrays):
+    """Algorithms 7.2 and 7.3: what follows the stop."""
+    examples, validation, batch = config.examples, config.validation, config.batch_size
+    at_stop = arrays["best_step"][:, config.patiences.index(config.patience)]
+    updates, epochs = arrays["updates"].T
+    passes = np.abs(epochs * batch / (examples + validation) - at_stop * batch / examples)
+    below = arrays["continued_losses"][:, 0] <= arrays["continued_losses"][:, 1]
+    wrong = (below != arrays["converged"]) | (~below & (arrays["continued_steps"] != config.steps))
+    return [
         Claim(
             "updates of the retraining by updates, minus i*: largest magnitude",
             BOOK + "7.2",
@@ -171,7 +182,6 @@ def claims(config, arrays):
             tolerance=1e-3,
         ),
     ]
-    return exact + _effects(config, arrays)
 
 
 def table(config, arrays):

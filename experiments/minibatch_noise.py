@@ -103,13 +103,16 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """The two variances over all batch sizes, what each of them would be wrong by, and the law of small returns."""
+    return _variance_claims(config, arrays) + _cost_claims(config, arrays)
+
+
+def _variance_claims(config, arrays):
+    """The variances of both ways to draw a batch, against their formulas."""
     sizes, exact, drawn = arrays["batch_sizes"], expected(arrays), arrays["variances"]
     part = sizes < EXAMPLES
     gaps = np.abs(drawn[part] / exact[part] - 1).max(axis=0)
     errors = np.abs(drawn[part] - exact[part]) / arrays["standard_errors"][part]
     half = int(np.argmin(np.abs(sizes - EXAMPLES / 2)))
-    slope = np.polyfit(np.log(sizes), np.log(drawn[:, 1]) / 2, 1)[0]
-    best = arrays["losses"].min(axis=1)
     return [
         *(
             Claim(
@@ -144,6 +147,14 @@ def claims(config, arrays):
             float(drawn[-1, 0] / arrays["s2"]),
             tolerance=1e-6,
         ),
+    ]
+
+
+def _cost_claims(config, arrays):
+    """What larger batches cost, and what they buy."""
+    slope = np.polyfit(np.log(arrays["batch_sizes"]), np.log(arrays["variances"][:, 1]) / 2, 1)[0]
+    best = arrays["losses"].min(axis=1)
+    return [
         Claim(
             "arithmetic of the gradient of all examples over that of one, over their number: O(n) against O(1)",
             BOOK,

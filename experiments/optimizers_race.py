@@ -268,13 +268,14 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """The known minimum and Newton's way to it; who needs how many iterations; what the digits say of the rate."""
+    return _minimum_claims(arrays) + _iteration_claims(arrays) + _digits_claims(arrays)
+
+
+def _minimum_claims(arrays):
+    """The known minimum, and Newton's way to it."""
     source = "logistic regression on the breast cancer data, penalty 0.01, bias free"
     norms = arrays["newton_norms"]
     known = np.array(NEWTON_NORMS)
-    own = np.array([each[best].mean() for each, best in zip(arrays["final"], arrays["best"], strict=True)])
-    one_for_all = arrays["final"].mean(-1)
-    one_for_all = one_for_all[:, np.argmin(one_for_all.max(0))]
-    edge = np.isin(arrays["best"], [0, len(arrays["rates"]) - 1])
     return [
         Claim("the minimum", source, MINIMUM, float(arrays["minimum"]), tolerance=1e-12),
         Claim("condition number of the Hessian there", source, 22.91, float(arrays["condition"]), tolerance=0.005),
@@ -286,6 +287,12 @@ def claims(config, arrays):
             tolerance=0.05,
         ),
         Claim("gradient norm after 8 Newton steps", source, 1e-12, float(norms[8]), relation="at most"),
+    ]
+
+
+def _iteration_claims(arrays):
+    """Who needs how many iterations, and the twins of optax's optimizers."""
+    return [
         Claim(
             "iterations of conjugate gradients to 1e-10 above the minimum: sqrt(condition number) log(2 / 1e-10) / 2",
             "Shewchuk (1994), (51), for the quadratic at the minimum",
@@ -319,6 +326,16 @@ def claims(config, arrays):
             for name, difference in arrays.items()
             if name.startswith("twin/")
         ),
+    ]
+
+
+def _digits_claims(arrays):
+    """What the digits say of the learning rate."""
+    own = np.array([each[best].mean() for each, best in zip(arrays["final"], arrays["best"], strict=True)])
+    one_for_all = arrays["final"].mean(-1)
+    one_for_all = one_for_all[:, np.argmin(one_for_all.max(0))]
+    edge = np.isin(arrays["best"], [0, len(arrays["rates"]) - 1])
+    return [
         Claim("digits: optimizers whose best rate lies on the edge of the grid", "measured", 0.0, int(edge.sum())),
         Claim(
             "digits: worst over best optimizer's loss at one rate for all (the fairest), over that at own rates",

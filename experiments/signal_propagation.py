@@ -252,28 +252,25 @@ def figure(config, arrays):
 
 def claims(config, arrays):
     """Growth of products, ratios from layer to layer, and equal units."""
-    return product_claims(arrays) + layer_claims(config, arrays) + unit_claims(arrays)
+    return exponent_claims(arrays) + product_claims(arrays) + layer_claims(config, arrays) + unit_claims(arrays)
 
 
-def product_claims(arrays):
-    """Lyapunov exponents, the variance, the mean square, the printed product, and an eigenvalue below -1."""
+def exponent_claims(arrays):
+    """The Lyapunov exponents of products of Gaussian matrices, and the variance of the largest."""
     chains, factors = arrays["logs"].shape
     newman = "Newman (1986); (ln 2 + psi((5 - i) / 2)) / 2"
     total = arrays["logs"][:, -1]
-    result = [
-        Claim(
-            f"stretch {i + 1} of products of Gaussian 4 x 4 matrices, nats for each factor",
-            newman,
-            published,
-            float(arrays["spectrum"][i]),
-            tolerance=4 * float(np.sqrt(arrays["rate_variances"][i] / (chains * factors))),
-        )
-        for i, published in enumerate((0.557966, 0.36482, 0.05797, -0.63518))
-    ]
-    stretch, second = arrays["printed_stretches"][:2]
-    deviation = np.sqrt(0.161234 * 100)
     return [
-        *result,
+        *(
+            Claim(
+                f"stretch {i + 1} of products of Gaussian 4 x 4 matrices, nats for each factor",
+                newman,
+                published,
+                float(arrays["spectrum"][i]),
+                tolerance=4 * float(np.sqrt(arrays["rate_variances"][i] / (chains * factors))),
+            )
+            for i, published in enumerate((0.557966, 0.36482, 0.05797, -0.63518))
+        ),
         Claim(
             "variance of its logarithm for each factor, over psi'(2) / 4 = 0.161234",
             newman,
@@ -281,6 +278,14 @@ def product_claims(arrays):
             float(np.var(total) / factors / arrays["growth_variance"]),
             tolerance=4 * float(np.sqrt(2 / chains)),
         ),
+    ]
+
+
+def product_claims(arrays):
+    """The mean square of a product, the printed product, and an eigenvalue below -1."""
+    stretch, second = arrays["printed_stretches"][:2]
+    deviation = np.sqrt(0.161234 * 100)
+    return [
         Claim(
             "mean square of all entries together after 3 factors: 4^4, while the typical one grows as 3.05^t",
             LECTURE,
