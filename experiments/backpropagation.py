@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLUE, GREEN, ORANGE, RED, note
 from regopt.analysis import backpropagate, layer_jacobians
 from regopt.experiment import Claim
@@ -60,10 +61,10 @@ class Config:
 
 def run(config, key):
     """Gaps to autodiff and to the optimizers, norms of the Jacobians' products, and memory."""
-    keys = jax.random.split(key, 3)
+    stream = stream_of(key)
     memory = _memory(config)
     with jax.enable_x64(True):
-        return memory | _graph() | _gaps(config, keys[0]) | _products(config, keys[1])
+        return memory | _graph() | _gaps(config, stream) | _products(config, stream)
 
 
 def _graph():
@@ -71,24 +72,19 @@ def _graph():
     x, y, z = -2.0, 5.0, -4.0
     q = x + y
     by_hand = np.array([z, z, q])
-    automatic = jax.grad(lambda x, y, z: (x + y) * z, argnums=(0, 1, 2))(x, y, z)
+    automatic = jax.jit(jax.grad(lambda x, y, z: (x + y) * z, argnums=(0, 1, 2)))(x, y, z)
     return {"graph": np.array([q * z, *by_hand]), "graph_gap": np.abs(by_hand - np.array(automatic)).max()}
 
 
-def _draw(widths, key, scale=1.0):
-    keys = jax.random.split(key, len(widths) - 1)
-    return [
-        (jnp.sqrt(scale / a) * jax.random.normal(each, (b, a)), jnp.zeros(b))
-        for each, (a, b) in zip(keys, pairwise(widths), strict=True)
-    ]
+def _draw(widths, stream, scale=1.0):
+    return [(stream.normal(scale=np.sqrt(scale / a), size=(b, a)), np.zeros(b)) for a, b in pairwise(widths)]
 
 
-def _gaps(config, key):
+def _gaps(config, stream):
     """Largest gaps of gradients and of the weights along three trainings."""
-    layer_key, x_key, y_key = jax.random.split(key, 3)
-    layers = _draw(config.widths, layer_key)
-    x = jax.random.normal(x_key, (config.widths[0], config.examples))
-    y = jax.nn.one_hot(jax.random.randint(y_key, (config.examples,), 0, config.widths[-1]), config.widths[-1]).T
+    layers = _draw(config.widths, stream)
+    x = stream.normal(size=(config.widths[0], config.examples))
+    y = np.eye(config.widths[-1])[:, stream.integers(config.widths[-1], size=config.examples)]
 
     def objective(layers):
         h = x
@@ -108,6 +104,7 @@ def _gaps(config, key):
         "Adam": regopt.adam(0.01),
     }
     rules = {"momentum": _momentum, "RMSProp": _rmsprop, "Adam": _adam}
+    losses = jax.jit(jax.vmap(objective))
     for name, optimizer in optimizers.items():
 
         def library(carry, _, optimizer=optimizer):
@@ -122,7 +119,7 @@ def _gaps(config, key):
             carry = jax.tree.transpose(jax.tree.structure(params), jax.tree.structure((0, 0, 0)), new)
             return carry, carry[0]
 
-        zeros = jax.tree.map(jnp.zeros_like, layers)
+        zeros = jax.tree.map(np.zeros_like, layers)
         theirs = jax.jit(
             lambda layers, library=library, optimizer=optimizer: jax.lax.scan(
                 library, (layers, optimizer.init(layers)), length=config.steps
@@ -134,7 +131,7 @@ def _gaps(config, key):
             )[1]
         )(layers)
         found[f"{name}_gap"] = _gap(mine, theirs)
-        found[f"{name}_loss"] = jax.jit(jax.vmap(objective))(mine)
+        found[f"{name}_loss"] = losses(mine)
     return found
 
 
@@ -154,32 +151,31 @@ def _adam(t, g, w, m, s, b1=0.9, b2=0.999, rate=0.01, eps=1e-8):
 
 
 def _gap(one, other):
-    gaps = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), one, other)
+    gaps = jax.tree.map(lambda a, b: np.max(np.abs(np.asarray(a) - np.asarray(b))), one, other)
     return max(float(gap) for gap in jax.tree.leaves(gaps))
 
 
-def _products(config, key):
+def _products(config, stream):
     """Root mean square singular value of the Jacobian of the last layer in each layer, by unit."""
     found = {}
+    jacobians = jax.jit(layer_jacobians, static_argnames="activation")
     for name, (activation, scale) in UNITS.items():
-        layer_key, x_key = jax.random.split(jax.random.fold_in(key, len(name)))
-        layers = _draw((config.width,) * (config.depth + 1), layer_key, scale)
-        x = jax.random.normal(x_key, (config.width,))
-        matrices = layer_jacobians(layers, x, activation=activation)
-        product, norms = jnp.eye(config.width), []
+        layers = _draw((config.width,) * (config.depth + 1), stream, scale)
+        x = stream.normal(size=config.width)
+        matrices = jax.tree.map(np.asarray, jacobians(layers, x, activation=activation))
+        product, norms = np.eye(config.width), []
         for matrix in reversed(matrices):
             product = product @ matrix
-            norms.append(jnp.linalg.norm(product) / np.sqrt(config.width))
-        found[f"norms, {name}"] = jnp.stack(norms[::-1])
+            norms.append(np.linalg.norm(product) / np.sqrt(config.width))
+        found[f"norms, {name}"] = np.array(norms[::-1])
         if activation == "sigmoid":
             f = lambda x, layers=layers: _apply(layers, x, jax.nn.sigmoid)  # noqa: E731
             whole = jax.jit(jax.jacobian(f))(x)
-            found["jacobian_gap"] = jnp.linalg.norm(product - whole) / jnp.linalg.norm(whole)
+            found["jacobian_gap"] = np.linalg.norm(product - whole) / np.linalg.norm(whole)
             spectral = [
-                jnp.linalg.norm(m, ord=2) / jnp.linalg.norm(w, ord=2)
-                for m, (w, _) in zip(matrices, layers, strict=True)
+                np.linalg.norm(m, ord=2) / np.linalg.norm(w, ord=2) for m, (w, _) in zip(matrices, layers, strict=True)
             ]
-            found["slope"] = jnp.max(jnp.stack(spectral))
+            found["slope"] = max(spectral)
     return found
 
 

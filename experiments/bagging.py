@@ -23,7 +23,7 @@ from sklearn.tree import DecisionTreeRegressor
 import regopt
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, note, paired_interval, plain_ticks
 from regopt import ensembles, noise
-from regopt.data import bootstrap, digits
+from regopt.data import digits
 from regopt.experiment import Claim
 
 BOOK = "Goodfellow et al. (2016), equation (7.50)"
@@ -74,55 +74,51 @@ class Config:
 
 def run(config, key):
     """The error of an average, the share of unique examples, the table of trees, and networks on digits."""
-    keys = jax.random.split(key, 3)
-    found = _averages(config, keys[0]) | _unique(config, keys[1]) | _trees() | _networks(config, keys[2])
-    return found | _combiners(config) | _out_of_bag(config, jax.random.fold_in(key, 3))
+    stream = np.random.default_rng(config.seed)
+    found = _averages(config, stream) | _unique(config, stream) | _trees() | _combiners(config, stream)
+    networks_key, bag_key = jax.random.split(key)
+    return found | _networks(config, stream, networks_key) | _out_of_bag(stream, bag_key)
 
 
-def _averages(config, key):
+def _averages(config, stream):
     """Mean squared errors of averages of normal errors, ``[correlations, members]``, and their standard errors."""
-
-    def draw(key):
-        common_key, own_key = jax.random.split(key)
-        common, own = jax.random.normal(common_key), jax.random.normal(own_key, (MEMBERS[-1],))
-        c = jnp.asarray(CORRELATIONS)
-        errors = jnp.sqrt(c)[:, None] * common + jnp.sqrt(1 - c)[:, None] * own[None]
-        return jnp.stack([jnp.square(jnp.mean(errors[:, :k], axis=1)) for k in MEMBERS], axis=1)
-
-    squares = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(key, config.draws)), float)
+    common, own = stream.normal(size=(config.draws, 1, 1)), stream.normal(size=(config.draws, 1, MEMBERS[-1]))
+    c = np.array(CORRELATIONS)[:, None]
+    errors = np.sqrt(c) * common + np.sqrt(1 - c) * own
+    squares = np.stack([np.square(errors[..., :k].mean(axis=2)) for k in MEMBERS], axis=2)
     return {"averages": squares.mean(axis=0), "averages_error": squares.std(axis=0) / np.sqrt(config.draws)}
 
 
-def _unique(config, key):
+def _unique(config, stream):
     """The mean share of the examples in a bootstrap sample, by their number."""
 
-    def share(n, key):
-        rows = np.asarray(bootstrap(key, config.draws // 10, n))
+    def share(n):
+        rows = stream.integers(n, size=(config.draws // 10, n))
         seen = np.zeros((len(rows), n), bool)
         seen[np.arange(len(rows))[:, None], rows] = True
         return seen.mean(axis=1)
 
-    found = [share(n, each) for n, each in zip(SIZES, jax.random.split(key, len(SIZES)), strict=True)]
+    found = [share(n) for n in SIZES]
     return {
         "unique": np.array([each.mean() for each in found]),
         "unique_error": np.array([each.std() / np.sqrt(len(each)) for each in found]),
     }
 
 
-def _combiners(config):
+def _combiners(config, stream):
     """How often the majority of independent voters is right, and what two means of probabilities cost and gain."""
-    stream = np.random.default_rng(config.seed)
     right = stream.uniform(size=(VOTERS, config.draws // 10)) < RIGHT
-    votes = ensembles.majority_vote(jnp.asarray(np.stack([right, ~right], axis=-1), jnp.float32))
-    p = jnp.asarray(stream.dirichlet(np.full(10, 0.5), size=(5, 1000)) + 1e-3, jnp.float32)  # of members
-    p = p / jnp.sum(p, axis=-1, keepdims=True)  # the label is class 0
-    mean_loss = -jnp.mean(jnp.log(p[..., 0]), axis=0)
-    variance = -jnp.log(jnp.sum(jnp.exp(jnp.mean(jnp.log(p), axis=0)), axis=-1))
-    geometric, arithmetic = (-jnp.log(mean(p)[:, 0]) for mean in (ensembles.geometric_mean, ensembles.arithmetic_mean))
+    votes = jax.jit(ensembles.majority_vote)(np.stack([right, ~right], axis=-1).astype(np.float32))
+    p = (stream.dirichlet(np.full(10, 0.5), size=(5, 1000)) + 1e-3).astype(np.float32)  # of members
+    p = p / p.sum(axis=-1, keepdims=True)  # the label is class 0
+    mean_loss = -np.log(p[..., 0]).mean(axis=0)
+    variance = -np.log(np.exp(np.log(p).mean(axis=0)).sum(axis=-1))
+    means = (ensembles.geometric_mean, ensembles.arithmetic_mean)
+    geometric, arithmetic = (-np.log(np.asarray(jax.jit(mean)(p))[:, 0]) for mean in means)
     return {
-        "majority": np.mean(np.asarray(votes[:, 0] > 0.5), dtype=float),
-        "geometric_gap": jnp.max(jnp.abs(mean_loss - variance - geometric)),
-        "arithmetic_gain": jnp.min(mean_loss - arithmetic),
+        "majority": np.mean(np.asarray(votes)[:, 0] > 0.5, dtype=float),
+        "geometric_gap": np.max(np.abs(mean_loss - variance - geometric)),
+        "arithmetic_gain": np.min(mean_loss - arithmetic),
     }
 
 
@@ -130,9 +126,9 @@ def _truth(x):
     return np.exp(-(x**2)) + 1.5 * np.exp(-((x - 2) ** 2))
 
 
-def _out_of_bag(config, key):
+def _out_of_bag(stream, key):
     """Mean squared errors of bagged trees: out of the bag, on new examples, and on their own, ``[3, sets]``."""
-    stream = np.random.default_rng(config.seed)
+    out_of_bag = jax.jit(ensembles.out_of_bag)
     method = ensembles.bagging(ensembles.from_estimator(DecisionTreeRegressor()), members=BAGS)
 
     def draw(n):
@@ -144,7 +140,7 @@ def _out_of_bag(config, key):
         (x, y), (new_x, new_y) = draw(50), draw(500)
         bagged = method.fit(each, jnp.asarray(x), jnp.asarray(y))
         own, new = method.predict(bagged, jnp.asarray(x)), method.predict(bagged, jnp.asarray(new_x))
-        left_out = np.asarray(ensembles.out_of_bag(own, bagged.counts))
+        left_out = np.asarray(out_of_bag(own, bagged.counts))
         errors = (left_out - y, np.asarray(new).mean(axis=0) - new_y, np.asarray(own).mean(axis=0) - y)
         rows.append([np.nanmean(np.square(error)) for error in errors])
     return {"bag_errors": np.array(rows, float).T}
@@ -172,39 +168,38 @@ def _trees():
     return {"table": np.array(rows), "x": x, "truth": _truth(x), **curves}
 
 
-def _networks(config, key):
+def _networks(config, stream, key):
     """Error rates on the test images, ``[repeats, methods]``, all trained for the same number of steps a network."""
-    data = digits()
-    x, y = (jnp.asarray(each) for each in data.train)
-    test_x, test_y = (jnp.asarray(each) for each in data.test)
-
-    @jax.vmap  # not under jit: in one program XLA compiles random numbers again for each of their uses
-    def draw(key):
-        row_key, key = jax.random.split(key)
-        return jax.random.permutation(row_key, len(x))[: config.examples], _draws(config, key)
+    (x, y), test = digits().train, digits().test
 
     @jax.jit
     @jax.vmap
-    def errors(drawn):
-        rows, draws = drawn
-        return _methods(config, draws, x[rows], y[rows], test_x, test_y)
+    def errors(key, rows, starts, counts):
+        return _methods(config, key, starts, counts, jnp.asarray(x)[rows], jnp.asarray(y)[rows], *test)
 
-    drawn = draw(jax.random.split(key, config.repeats))
-    return {"network_errors": np.asarray(errors(drawn), float)}
-
-
-def _draws(config, key):
-    """Keys ``[2 + members]`` of dropout, of the single network and of the others, their starts, and weights of bags."""
-    start_key, bag_key, mask_key, test_key, own_key = jax.random.split(key, 5)
-    keys = jnp.concatenate([mask_key[None], start_key[None], jax.random.split(own_key, config.members)])
-    starts = jax.vmap(lambda key: _start(config, jax.random.fold_in(key, config.members * config.cycle)))(keys)
-    bags = bootstrap(bag_key, config.members, config.examples)
-    counts = jax.vmap(lambda row: jnp.zeros(config.examples).at[row].add(1 / config.examples))(bags)
-    return keys, starts, counts, test_key
+    drawn = jax.tree.map(lambda *each: np.stack(each), *[_draws(config, stream, len(x)) for _ in range(config.repeats)])
+    return {"network_errors": np.asarray(errors(jax.random.split(key, config.repeats), *drawn), float)}
 
 
-def _methods(config, draws, x, y, test_x, test_y):
-    keys, starts, counts, test_key = draws
+def _draws(config, stream, images):
+    """Training rows, starts ``[2 + members]`` of dropout, of one network and of the others, and weights of bags."""
+    n, width = config.examples, config.width
+
+    def start(*shape):  # He's
+        return stream.normal(scale=np.sqrt(2 / shape[0]), size=(config.members + 2, *shape)).astype(np.float32)
+
+    starts = {
+        "w": start(64, width),
+        "b": np.zeros((config.members + 2, width), np.float32),
+        "v": start(width, 10),
+    }
+    bags = stream.integers(n, size=(config.members, n))
+    counts = np.stack([np.bincount(bag, minlength=n) for bag in bags]) / n
+    return stream.permutation(images)[:n], starts, counts.astype(np.float32)
+
+
+def _methods(config, key, starts, counts, x, y, test_x, test_y):
+    mask_key, test_key = jax.random.split(key)
     even = jnp.full(len(x), 1 / len(x))
 
     def train(place, schedule, weights, rate=0.0):
@@ -215,7 +210,7 @@ def _methods(config, draws, x, y, test_x, test_y):
             params, state = carry
 
             def loss(params):
-                log_p = jax.nn.log_softmax(_logits(params, x, rate, jax.random.fold_in(keys[place], count)))
+                log_p = jax.nn.log_softmax(_logits(params, x, rate, jax.random.fold_in(mask_key, count)))
                 return -jnp.sum(weights * jnp.take_along_axis(log_p, y[:, None], axis=1)[:, 0])
 
             updates, state = optimizer.update(jax.grad(loss)(params), state, params)
@@ -248,16 +243,6 @@ def _methods(config, draws, x, y, test_x, test_y):
     mean = ensembles.arithmetic_mean
     found = (single, mean(jax.vmap(probabilities)(cycles)), masks, mean(bags), mean(others))
     return jnp.stack([error(p) for p in found])
-
-
-def _start(config, key):
-    keys = jax.random.split(key)
-    draw = jax.nn.initializers.he_normal()
-    return {
-        "w": draw(keys[0], (64, config.width)),
-        "b": jnp.zeros(config.width),
-        "v": draw(keys[1], (config.width, 10)),
-    }
 
 
 def _logits(params, x, rate=0.0, key=None):

@@ -7,6 +7,7 @@ before it: the gradient is orthogonal to the kernel and falls as the kernel grow
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -70,29 +71,36 @@ def kept(norm, batches):
         module(batch)
         return nnx.state(module), (module.mean[0], module.var[0])
 
-    return jax.jit(lambda start, batches: jax.lax.scan(step, start, batches)[1])(start, batches)
+    return jax.lax.scan(step, start, batches)[1]
 
 
 def statistics(config, key):
     """The mean of the batches' biased variances, and the variance that the layer keeps after the same batches."""
-    found = {"biased": [], "kept": [], "errors": []}
-    for size, each in zip(config.batch_sizes, jax.random.split(key, len(config.batch_sizes)), strict=True):
-        batches = jnp.sqrt(VARIANCE) * jax.random.normal(each, (config.batches, size, 1))
+
+    @partial(jax.jit, static_argnums=0)
+    def of(size, key):
+        batches = jnp.sqrt(VARIANCE) * jax.random.normal(key, (config.batches, size, 1))
         norm = layers.BatchNorm(1, momentum=1.0, bias_correction=True, param_dtype=jnp.float64)
         variances = jnp.var(batches, axis=1)
-        found["biased"].append(jnp.mean(variances))
-        found["errors"].append(jnp.std(variances) / np.sqrt(config.batches))
-        found["kept"].append(kept(norm, batches)[1][-1])
-    return {name: np.array(values) for name, values in found.items()}
+        return jnp.mean(variances), jnp.std(variances) / np.sqrt(config.batches), kept(norm, batches)[1][-1]
+
+    keys = jax.random.split(key, len(config.batch_sizes))
+    found = np.array([of(*each) for each in zip(config.batch_sizes, keys, strict=True)])
+    return dict(zip(("biased", "errors", "kept"), found.T, strict=True))
 
 
 def running_means():
     """Running means of batches of mean 1, from 0, and of batches whose mean grows by 1 at each step."""
     ones, ramp = np.ones(300), np.arange(1.0, 301)
 
-    def layer(means, *, bias_correction=False):
-        norm = layers.BatchNorm(1, momentum=DECAY, bias_correction=bias_correction, param_dtype=jnp.float64)
-        return np.asarray(kept(norm, jnp.asarray(means)[:, None, None] + jnp.array([[-1.0], [1.0]]))[0])
+    @jax.jit
+    def layer():
+        """For the ones without and with bias correction, and for the ramp."""
+        found = []
+        for means, bias_correction in ((ones, False), (ones, True), (ramp, False)):
+            norm = layers.BatchNorm(1, momentum=DECAY, bias_correction=bias_correction, param_dtype=jnp.float64)
+            found.append(kept(norm, means[:, None, None] + jnp.array([[-1.0], [1.0]]))[0])
+        return found
 
     def printed(means):
         """As printed, with the batch before; from 0, and nothing before the first."""
@@ -101,15 +109,17 @@ def running_means():
             course.append(DECAY * course[-1] + (1 - DECAY) * mean)
         return np.array(course)
 
+    plain, corrected, late = map(np.asarray, layer())
     return {
-        "plain": layer(ones),
-        "corrected": layer(ones, bias_correction=True),
+        "plain": plain,
+        "corrected": corrected,
         "printed": printed(ones),
-        "lag": ramp[-1] - layer(ramp)[-1],
+        "lag": ramp[-1] - late[-1],
         "printed_lag": ramp[-1] - printed(ramp)[-1],
     }
 
 
+@jax.jit
 def gradients(key):
     """The printed backward formulas and automatic differentiation: their largest difference, and the term that is 0."""
     x, slopes = 2 * jax.random.normal(key, (2, 8, 3)) + 1
@@ -129,6 +139,7 @@ def gradients(key):
     }
 
 
+@partial(jax.jit, static_argnums=0)
 def training(config, key):
     """Gradient descent from kernels a times as large, with one rate and with a^2 times it."""
     x_key, kernel_key = jax.random.split(key)
@@ -153,13 +164,13 @@ def training(config, key):
     kernel = jax.random.normal(kernel_key, (5, 6))
     scales = jnp.array(SCALES)
     slopes = jax.vmap(lambda a: jax.grad(loss)(a * kernel))(scales)
-    every = jax.jit(jax.vmap(lambda a, rate: descend(a * kernel, rate)))
-    curves, norms, gaps = every(scales, jnp.full(len(SCALES), config.learning_rate))
-    rescaled, _, _ = every(scales, config.learning_rate * scales**2)
+    rates = config.learning_rate * jnp.concatenate([jnp.ones(len(SCALES)), scales**2])
+    losses, norms, gaps = jax.vmap(lambda a, rate: descend(a * kernel, rate))(jnp.tile(scales, 2), rates)
+    curves, rescaled = losses[: len(SCALES)], losses[len(SCALES) :]
     size = jnp.linalg.norm(slopes[0])
     return {
         "curves": curves,
-        "norms": norms,
+        "norms": norms[: len(SCALES)],
         "norm_gap": jnp.max(gaps),
         "rescaled_gap": jnp.max(jnp.abs(rescaled / rescaled[:1] - 1)),
         "slope_gap": jnp.max(jnp.abs(slopes * scales[:, None, None] - slopes[:1])) / size,
@@ -167,6 +178,7 @@ def training(config, key):
     }
 
 
+@jax.jit
 def inference(key):
     """A dense layer and its normalisation, folded, after running averages and after a pass over the batches."""
     stream = 3 * jax.random.normal(key, (10, 8, 4)) + 1

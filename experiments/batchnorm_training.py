@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLUE, GREY, RED, band, paired_interval
 from regopt.data import digits
 from regopt.experiment import Claim
@@ -78,19 +79,19 @@ def run(config, key):
 def _trainings(config, key, *, normalised):
     x, y = (jnp.asarray(each) for each in digits().train)
     test = tuple(jnp.asarray(each) for each in digits().test)
-    keys = [jax.random.split(each) for each in jax.random.split(key, config.seeds)]
-    networks = [Network(normalised=normalised, rngs=nnx.Rngs(start_key)) for start_key, _ in keys]
+    networks = [Network(normalised=normalised, rngs=nnx.Rngs(each)) for each in jax.random.split(key, config.seeds)]
+    stream = stream_of(key)
     structure = nnx.split(networks[0], nnx.Param, ...)[0]
-    starts = jax.tree.map(lambda *each: jnp.stack(each), *[nnx.split(each, nnx.Param, ...)[1:] for each in networks])
+    starts = jax.tree.map(lambda *each: np.stack(each), *[nnx.split(each, nnx.Param, ...)[1:] for each in networks])
     every = config.steps // (config.evaluations - 1)
+    batches = stream.integers(len(y), size=(config.seeds, config.evaluations - 1, every, BATCH))
 
-    def train(start, batch_key, rate):
+    def train(start, batches, rate):
         params, rest = start
         optimizer = regopt.sgd(rate)
 
-        def step(carry, key):
+        def step(carry, places):
             params, rest, state = carry
-            places = jax.random.randint(key, (BATCH,), 0, len(y))
 
             def loss(params):
                 model = nnx.merge(structure, params, rest, copy=True)
@@ -116,17 +117,16 @@ def _trainings(config, key, *, normalised):
                 "unit": jnp.quantile(after[:, 0], jnp.array([0.15, 0.5, 0.85])),
             }
 
-        def segment(carry, keys):
-            carry, _ = jax.lax.scan(step, carry, keys)
+        def segment(carry, batches):
+            carry, _ = jax.lax.scan(step, carry, batches)
             return carry, carry[:2]
 
-        keys = jax.random.split(batch_key, (config.evaluations - 1, every))
-        _, later = jax.lax.scan(segment, (params, rest, optimizer.init(params)), keys)
+        _, later = jax.lax.scan(segment, (params, rest, optimizer.init(params)), batches)
         kept = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), (params, rest), later)
         return jax.lax.map(lambda each: measured(*each), kept)
 
     sweep = jax.vmap(jax.vmap(train, in_axes=(0, 0, None)), in_axes=(None, None, 0))
-    found = jax.jit(sweep)(starts, jnp.stack([batch_key for _, batch_key in keys]), jnp.array(config.learning_rates))
+    found = jax.jit(sweep)(starts, batches, np.array(config.learning_rates, np.float32))
     means, spreads = found.pop("means"), found.pop("spreads")
     moved = jnp.abs(means[:, :, 1:] - means[:, :, :-1]) / spreads[:, :, :-1]
     drifts = jnp.mean(moved, axis=-1)  # [rates, seeds, evaluations - 1, before and after]

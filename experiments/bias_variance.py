@@ -28,6 +28,8 @@ from regopt.losses import cross_entropy
 GEMAN, BOOK = "Geman, Bienenstock & Doursat (1992)", "Goodfellow et al. (2016), section 5.4"
 POINTS = 200
 
+decompose = jax.jit(bias_variance.decompose, static_argnames="of")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -100,7 +102,7 @@ class Synthetic:
 
     def parts(self, predictions):
         """The decomposition's averages with their standard errors, and the error on new observations with its gap's."""
-        found = bias_variance.decompose(predictions, self.truth(self.points), self.noise)
+        found = jax.tree.map(np.asarray, decompose(predictions, self.truth(self.points), self.noise))
         misses = np.mean(np.square(predictions - self.fresh), axis=(1, 2))
         gaps = misses - np.mean(np.square(predictions - self.truth(self.points)), axis=(1, 2))  # of one replica
         return {
@@ -186,7 +188,7 @@ def diabetes(config, key):
     predictions = trained(short, task, {"width": sweep.static(config.widths)}, data, rows, x[test], key)
     found = []
     for each in predictions:
-        parts = bias_variance.decompose(each, jnp.asarray(y[test]), of="observations")
+        parts = decompose(each, y[test], of="observations")
         errors = {f"{part}_standard_error": getattr(parts.standard_error, part) for part in parts.mean._fields}
         found.append({part: getattr(parts.mean, part) for part in parts.mean._fields} | errors)
     return named("diabetes", found)
@@ -214,9 +216,10 @@ def digit_parts(config, key):
     if result.interrupted:
         raise KeyboardInterrupt
     with jax.enable_x64(True):
-        return digit_arrays(jnp.asarray(logits[0], jnp.float64), jnp.asarray(data.test[1]))
+        return digit_arrays(np.asarray(logits[0], np.float64), data.test[1])
 
 
+@jax.jit
 def digit_arrays(logits, labels):
     """Identities of the three decompositions, in double precision; logits are ``[data sets, seeds, points, 10]``."""
     first = logits[:, 0]
@@ -228,20 +231,20 @@ def digit_arrays(logits, labels):
     split = bias_variance.variance_components(probabilities)
     direct = -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(first), labels[None, :, None], -1))
     arithmetic = -jnp.mean(jnp.log(jnp.mean(jax.nn.softmax(first), axis=0)[jnp.arange(len(labels)), labels]))
-    errors = np.mean(np.asarray(classes) != np.asarray(labels), axis=0)
+    errors = jnp.mean((classes != labels[None]).astype(float), axis=0)
     recombined = domingos.c1 * domingos.noise + domingos.bias + domingos.c2 * domingos.variance
     total = wolpert.points.bias + wolpert.points.variance + wolpert.points.noise
     within = jnp.mean(jnp.var(probabilities, axis=1), axis=0)
     between = jnp.var(jnp.mean(probabilities, axis=1), axis=0)
     return {
-        "entropy_parts": np.array(entropy.mean),
-        "entropy_off": np.array(entropy.mean.bias + entropy.mean.variance + entropy.mean.noise - direct),
-        "arithmetic_bias": np.array(arithmetic),
-        "domingos_off": np.max(np.abs(recombined - errors)),
-        "wolpert_off": np.max(np.abs(total - errors)),
-        "wolpert_inflation": np.array(wolpert.plug_in_bias / wolpert.mean.bias),
-        "law_off": np.max(np.abs(within + between - jnp.var(probabilities, axis=(0, 1)))),
-        "split": np.array([jnp.mean(jnp.sum(part, axis=-1)) for part in split]),
+        "entropy_parts": jnp.stack(entropy.mean),
+        "entropy_off": entropy.mean.bias + entropy.mean.variance + entropy.mean.noise - direct,
+        "arithmetic_bias": arithmetic,
+        "domingos_off": jnp.max(jnp.abs(recombined - errors)),
+        "wolpert_off": jnp.max(jnp.abs(total - errors)),
+        "wolpert_inflation": wolpert.plug_in_bias / wolpert.mean.bias,
+        "law_off": jnp.max(jnp.abs(within + between - jnp.var(probabilities, axis=(0, 1)))),
+        "split": jnp.stack([jnp.mean(jnp.sum(part, axis=-1)) for part in split]),
     }
 
 

@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, note, paired_interval, plain_ticks
 from regopt import sweep, transforms
 from regopt.analysis import lyapunov_exponents
@@ -35,7 +36,7 @@ NEVER = 1e30  # a bound that clips nothing
 CLIPPINGS = {"none": (NEVER, NEVER), "norm": (1.0, NEVER), "value": (NEVER, 0.1)}  # largest norm, largest entry
 COLORS = {"none": RED, "norm": BLUE, "value": GREEN}
 UNITS, EVALUATIONS = 24, 6
-STARTS = 8  # trainings in which a cliff is looked for
+STARTS, SHOWN = 8, 200  # trainings in which a cliff is looked for, and sequences that their losses are of
 SOLVED, LEARNED = 0.1, 0.5  # mean squared errors; that of the constant 0 is 1
 GAINS = (0.5, 1.5, 2.5)
 APART = 1e-8
@@ -86,23 +87,24 @@ class Recurrent(nnx.Module):
 
 def run(config, key):
     """Trainings with and without clipping, one of them step by step with the cliff that it meets, and random states."""
-    data_key, sweep_key, chaos_key = jax.random.split(key, 3)
-    data = sequences(config, data_key)
+    stream = stream_of(key)
+    data = sequences(config, stream)
     with jax.enable_x64(True):
-        chaos = _one_unit() | _exact_exponents() | _random_networks(config, chaos_key)
-    return _trainings(config, data, sweep_key) | _cliff(config, data) | chaos
+        chaos = _one_unit() | _exact_exponents() | _random_networks(config, stream)
+    return _trainings(config, data, jax.random.clone(key)) | _cliff(config, data) | chaos
 
 
-def sequences(config, key):
+def sequences(config, stream):
     """The sign in the first input, noise in the others, and the sign as the target."""
 
-    def draw(key, count):
-        signs, noise = jax.random.split(key)
-        signs = jax.random.rademacher(signs, (count,), jnp.float32)
-        x = 0.2 * jax.random.normal(noise, (count, config.length, 2)).at[:, :, 1].set(0).at[:, 0, 0].set(0)
-        return x.at[:, 0, 1].set(signs), signs
+    def draw(count):
+        signs = stream.choice([-1.0, 1.0], count).astype(np.float32)
+        x = np.zeros((count, config.length, 2), np.float32)
+        x[:, 0, 1] = signs
+        x[:, 1:, 0] = stream.normal(scale=0.2, size=(count, config.length - 1))
+        return x, signs
 
-    return Splits(*(draw(each, count) for each, count in zip(jax.random.split(key), (2000, 500), strict=True)))
+    return Splits(draw(2000), draw(500))
 
 
 def squared(outputs, targets):
@@ -136,7 +138,7 @@ def _trainings(config, data, key):
 def _cliff(config, data):
     """Trainings with and without clipping, step by step, and the step that undoes most of what was learned."""
     structure, _ = nnx.split(Recurrent(nnx.Rngs(0)))
-    x, y = data.train
+    x, y = map(jnp.asarray, data.train)
     rate = config.learning_rates[-2]
 
     def loss(params, places):
@@ -154,29 +156,41 @@ def _cliff(config, data):
             found = jax.grad(loss)(params, batch(step))
             updates, state = optimizer.update(found, state, params)
             after = jax.tree.map(jnp.add, params, updates)
-            return (after, state), (optax.tree.norm(found), loss(params, slice(0, 200)), params)
+            return (after, state), (optax.tree.norm(found), params)
 
         return jax.lax.scan(advance, (start, optimizer.init(start)), jnp.arange(config.steps))[1]
 
-    bounds = jnp.repeat(jnp.array([NEVER, CLIPPINGS["norm"][0]]), STARTS)
-    all_norms, losses, path = jax.jit(jax.vmap(train))(bounds, jnp.tile(jnp.arange(STARTS), 2))
-    norms, losses = all_norms[:STARTS], losses[:STARTS]
+    @jax.jit
+    def trainings(bounds, seeds):
+        """Norms, and the parameters and losses of those that are not clipped."""
+        norms, path = jax.vmap(train)(bounds, seeds)
+        path = jax.tree.map(lambda leaf: jnp.swapaxes(leaf[:STARTS], 0, 1), path)  # [steps, STARTS, ...]
+        return norms, path, jax.lax.map(jax.vmap(lambda params: loss(params, slice(0, SHOWN))), path)
+
+    bounds = np.repeat(np.array([NEVER, CLIPPINGS["norm"][0]], np.float32), STARTS)
+    all_norms, path, losses = jax.tree.map(np.asarray, trainings(bounds, np.tile(np.arange(STARTS), 2)))
+    norms, losses = all_norms[:STARTS], losses.T
     rises = np.where(np.isfinite(losses[:, 1:]) & (losses[:, :-1] < LEARNED), losses[:, 1:] - losses[:, :-1], -np.inf)
     which, at = np.unravel_index(np.argmax(rises), rises.shape)
-    point = jax.tree.map(lambda leaf: leaf[which, at], path)
-    found = jax.grad(loss)(point, batch(at))
-    direction = jax.tree.map(lambda g: -g / optax.tree.norm(found), found)
-    along = jax.jit(
-        jax.vmap(lambda d: loss(jax.tree.map(lambda w, u: w + d * u, point, direction), slice(0, 200)))
-    )  # fmt: skip
+    point = jax.tree.map(lambda leaf: leaf[at, which], path)
+
+    @jax.jit
+    def along(distances):
+        """Losses at distances along the negative gradient."""
+        found = jax.grad(loss)(point, batch(at))
+        direction = jax.tree.map(lambda g: -g / optax.tree.norm(found), found)
+        moved = jax.vmap(lambda d: jax.tree.map(lambda w, u: w + d * u, point, direction))(distances)
+        return jax.lax.map(lambda params: loss(params, slice(0, SHOWN)), moved, batch_size=64)
+
     lengths = np.array([0.0, rate * norms[which, at], rate * CLIPPINGS["norm"][0]])
     distances = np.linspace(-0.3, 1.2, 601) * float(lengths[1])
+    losses = np.asarray(along(np.concatenate([distances, lengths])))
     return {
         "norms": np.stack([norms[which], all_norms[STARTS + which]]),
         "distances": distances,
-        "along": along(distances),
+        "along": losses[: len(distances)],
         "step_lengths": lengths,
-        "stepped": along(lengths),  # before, after the step, and after the clipped one
+        "stepped": losses[len(distances) :],  # before, after the step, and after the clipped one
     }
 
 
@@ -189,9 +203,9 @@ def _one_unit():
 
     along = jax.jit(jax.vmap(lambda w: jax.jvp(loss, (w,), (jnp.ones_like(w),))))
     weights = np.linspace(4.5, 6.5, 4001)
-    values, slopes = along(weights)
+    values, slopes = map(np.asarray, along(weights))
     at = int(np.argmax(np.abs(np.diff(values))))  # the cliff is narrower than the grid
-    _, steep = along(np.linspace(weights[at], weights[at + 1], 4001))
+    _, steep = map(np.asarray, along(np.linspace(weights[at], weights[at + 1], 4001)))
     return {
         "unit_weights": weights,
         "unit_losses": values,
@@ -201,6 +215,7 @@ def _one_unit():
     }
 
 
+@jax.jit
 def _exact_exponents():
     """Of maps whose exponents are known: of 1 - 2 x^2, and the two of Henon's map."""
     parabola = lyapunov_exponents(lambda x: 1 - 2 * x**2, jnp.array([0.3]), 10_000)
@@ -210,11 +225,11 @@ def _exact_exponents():
     return {"parabola": parabola[0], "henon": henon}
 
 
-def _random_networks(config, key):
+def _random_networks(config, stream):
     """Exponents of h <- tanh(g W h), log of the spectral radius of g W, and distances of two starts 1e-8 apart."""
     size = 100
-    matrices = jax.random.normal(key, (config.networks, size, size)) / np.sqrt(size)
-    start = jnp.cos(jnp.arange(float(size)))
+    matrices = stream.normal(size=(config.networks, size, size)) / np.sqrt(size)
+    start = np.cos(np.arange(float(size)))
 
     def one(matrix, gain):
         def step(h):
@@ -231,8 +246,8 @@ def _random_networks(config, key):
 
     exponents, distances = jax.jit(
         jax.vmap(jax.vmap(one, in_axes=(0, None)), in_axes=(None, 0))
-    )(matrices, jnp.array(GAINS))  # fmt: skip
-    radii = np.max(np.abs(np.linalg.eigvals(np.asarray(matrices))), axis=1)
+    )(matrices, np.array(GAINS))  # fmt: skip
+    radii = np.max(np.abs(np.linalg.eigvals(matrices)), axis=1)
     return {"exponents": exponents, "apart": distances, "log_radius": np.log(GAINS[0] * radii)}
 
 

@@ -10,6 +10,7 @@ eigenvalue exceeds 1.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ SHIFTS = (0.0, 0.3, 0.7, 1.2)
 SHARES = (0.5, 0.366, 0.198, 0.0346)
 LANCZOS, PROBES = 40, 16  # products with the Hessian from a random vector, and how many of these
 DATA_SETS = 8  # of the small network
+SHORT = (0.01, 0.005)  # learning rates of the steps whose third-order terms are compared
 FACTORS = (-1.5, 0.9, -0.5)
 
 
@@ -80,20 +82,25 @@ def run(config, key):
 
 
 def _semicircle(config, key):
-    b = jax.random.normal(key, (config.size, config.size))
-    matrix = (b + b.T) / (2 * np.sqrt(config.size))
+    @jax.jit
+    def draw(key):
+        b = jax.random.normal(key, (config.size, config.size))
+        matrix = (b + b.T) / (2 * np.sqrt(config.size))
+
+        def quadratic(w):
+            return w @ (matrix @ w) / 2 + SHIFTS[1] / 2 * w @ w
+
+        start = jnp.zeros(config.size)
+        share = cp.negative_share(quadratic, start, jax.random.fold_in(key, 1), order=LANCZOS, probes=PROBES)
+        return matrix, share
+
+    matrix, lanczos = draw(key)
     values = np.linalg.eigvalsh(np.asarray(matrix))
-
-    def quadratic(w):
-        return w @ (matrix @ w) / 2 + SHIFTS[1] / 2 * w @ w
-
-    lanczos = cp.negative_share(
-        quadratic, jnp.zeros(config.size), jax.random.fold_in(key, 1), order=LANCZOS, probes=PROBES
-    )
     shares = np.array([np.mean(values + shift < 0) for shift in SHIFTS])
     return {"semicircle": shares, "spectrum": values, "lanczos": lanczos}
 
 
+@partial(jax.jit, static_argnums=0)
 def _network(config, key):
     """Critical points of a small tanh network, found from points along descents: losses, gradients and shares."""
     data_key, start_key, step_key = jax.random.split(key, 3)
@@ -123,7 +130,7 @@ def _network(config, key):
 
     places = jnp.arange(config.searches) % DATA_SETS
     starts = jax.random.split(start_key, config.searches), jax.random.split(step_key, config.searches), places
-    value, norm, share, zero = jax.jit(lambda starts: jax.lax.map(search, starts))(starts)
+    value, norm, share, zero = jax.lax.map(search, starts)
     return {
         "point_loss": value,
         "point_norm": norm,
@@ -132,6 +139,7 @@ def _network(config, key):
     }
 
 
+@partial(jax.jit, static_argnums=0)
 def _autoencoder(config, key):
     """Losses and indices of all critical subspaces, and where descent ends."""
     b_key, start_key = jax.random.split(key)
@@ -143,20 +151,18 @@ def _autoencoder(config, key):
     def loss(params):
         return cp.autoencoder_loss(params, covariance)
 
-    @jax.jit
     def at(params):
         norm = jnp.linalg.norm(ravel_pytree(jax.grad(loss)(params))[0])
         return loss(params), norm, cp.inertia(cp.hessian_spectrum(loss, params)).negative
 
-    found = [at(jax.tree.map(lambda leaf, place=place: leaf[place], points)) for place in range(comb(n, units))]
-    values, norms, indices = (jnp.stack(each) for each in zip(*found, strict=True))
+    values, norms, indices = jax.lax.map(at, points)
     shapes = {"decoder": (n, units), "encoder": (units, n)}
     start = {name: 0.1 * jax.random.normal(jax.random.fold_in(start_key, len(name)), s) for name, s in shapes.items()}
 
     def step(params, _):
         return jax.tree.map(lambda w, g: w - 0.02 * g, params, jax.grad(loss)(params)), loss(params)
 
-    curve = jax.jit(lambda start: jax.lax.scan(step, start, length=4000)[1])(start)
+    curve = jax.lax.scan(step, start, length=4000)[1]
     return {
         "subspace_losses": values,
         "subspace_expected": cp.autoencoder_values(covariance, units),
@@ -174,26 +180,31 @@ def _saddle(config):
 
     starts = 10.0 ** -np.arange(1, 9)
 
+    @jax.jit
+    @jax.vmap
     def count(start):
         def body(carry):
             w, steps = carry
             return w - config.rate * jax.grad(saddle)(w), steps + 1
 
         return jax.lax.while_loop(
-            lambda carry: carry[0][1] < 1, body, (jnp.array([0.5, 1.0]) * jnp.array([1, start]), 0)
+            lambda carry: carry[0][1] < 1, body, (jnp.array([0.5, 1.0]) * jnp.stack([jnp.ones(()), start]), 0)
         )[1]
 
-    w = jnp.array([0.5, 0.04])
-    ends = []
-    for free in (False, True):
-        optimizer = regopt.newton(saddle_free=free)
-        updates, _ = optimizer.update(jax.grad(saddle)(w), optimizer.init(w), w, value_fn=saddle)
-        ends.append(optax.apply_updates(w, updates))
+    @jax.jit
+    def ends(w):
+        after = []
+        for free in (False, True):
+            optimizer = regopt.newton(saddle_free=free)
+            updates, _ = optimizer.update(jax.grad(saddle)(w), optimizer.init(w), w, value_fn=saddle)
+            after.append(optax.apply_updates(w, updates))
+        return jnp.stack(after)
+
     return {
         "starts": starts,
-        "counted": np.array([int(count(start)) for start in starts]),
-        "formula": np.array([float(cp.escape_time(config.rate, 1.0, start)) for start in starts]),
-        "newton_ends": jnp.stack(ends),
+        "counted": count(starts),
+        "formula": jax.jit(jax.vmap(lambda start: cp.escape_time(config.rate, 1.0, start)))(starts),
+        "newton_ends": ends(np.array([0.5, 0.04])),
         "powers": np.array([np.diag(cp.matrix_power(np.diag(FACTORS), t)[0]) for t in range(21)]),
     }
 
@@ -201,10 +212,9 @@ def _saddle(config):
 def _training(config, key):
     """The Taylor terms of every step of gradient descent on digits, and the change that it made."""
     images, labels = digits().train
-    x, y = jnp.asarray(images[:200], float), jnp.asarray(labels[:200])
+    x, y = images[:200].astype(float), labels[:200]
     keys = jax.random.split(key)
     draw = jax.nn.initializers.lecun_normal()
-    start = {"w": draw(keys[0], (64, 16)), "b": jnp.zeros(16), "v": draw(keys[1], (16, 10)), "c": jnp.zeros(10)}
 
     def loss(params):
         hidden = jnp.tanh(x @ params["w"] + params["b"][None])
@@ -219,11 +229,14 @@ def _training(config, key):
     @jax.jit
     @jax.vmap
     def descend(rate):
+        start = {"w": draw(keys[0], (64, 16)), "b": jnp.zeros(16), "v": draw(keys[1], (16, 10)), "c": jnp.zeros(10)}
         return jax.lax.scan(step, (start, rate), length=config.run_steps)[1]
 
-    found = dict(zip(("first", "second", "change", "run_loss"), descend(jnp.array(config.run_rates)), strict=True))
-    short = [step((start, rate), None)[1] for rate in (0.01, 0.005)]
-    return {**found, "remainders": jnp.stack([change - first - second for first, second, change, _ in short])}
+    runs = len(config.run_rates)
+    every = map(np.asarray, descend(np.array([*config.run_rates, *SHORT])))
+    found = dict(zip(("first", "second", "change", "run_loss"), every, strict=True))
+    remainders = (found["change"] - found["first"] - found["second"])[runs:, 0]  # of the first step
+    return {name: curves[:runs] for name, curves in found.items()} | {"remainders": remainders}
 
 
 def figure(config, arrays):
@@ -241,7 +254,7 @@ def figure(config, arrays):
 
 def _draw_semicircle(axes, arrays):
     shifts = np.linspace(-1.5, 1.5, 200)
-    axes.plot(shifts, cp.semicircle_negative_share(shifts), color=BLUE)
+    axes.plot(shifts, jax.jit(cp.semicircle_negative_share)(shifts), color=BLUE)
     axes.plot(SHIFTS, arrays["semicircle"], "o", color=BLUE)
     inner = axes.inset_axes((0.58, 0.62, 0.4, 0.25))
     inner.hist(arrays["spectrum"], 40, density=True, color=GREY)

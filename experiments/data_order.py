@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, paired_interval
 from regopt.data import batch_indices, curriculum_indices, digits
 from regopt.experiment import Claim
@@ -69,14 +70,15 @@ def _least_squares(config, key):
     """Squared distances ``[repeats, orders, epochs]``, relative to the start."""
     n, features = config.examples, 5
 
-    def repeat(key):
-        x_key, y_key, order_key, draw_key = jax.random.split(key, 4)
-        x = jax.random.normal(x_key, (n, features))
-        y = jax.random.normal(y_key, (n,))
+    stream = stream_of(key)
+    inputs = stream.normal(size=(config.repeats, n, features)).astype(np.float32)
+    targets = stream.normal(size=(config.repeats, n)).astype(np.float32)
+    draws = stream.integers(n, size=(config.repeats, config.epochs, n))
+
+    def repeat(key, x, y, drawn):
         best = jnp.linalg.lstsq(x, y)[0]
         rate = config.learning_rate / jnp.max(jnp.sum(x**2, axis=1))
-        new = batch_indices(order_key, 0, config.epochs * n, examples=n, batch_size=1).reshape(config.epochs, n)
-        drawn = jax.random.randint(draw_key, (config.epochs, n), 0, n)
+        new = batch_indices(key, 0, config.epochs * n, examples=n, batch_size=1).reshape(config.epochs, n)
         fixed = jnp.broadcast_to(new[0], new.shape)
 
         def descend(rows):
@@ -91,7 +93,8 @@ def _least_squares(config, key):
 
         return jax.vmap(descend)(jnp.stack([drawn, fixed, new]))
 
-    return {"distance": jax.jit(jax.vmap(repeat))(jax.random.split(key, config.repeats))}
+    keys = jax.random.split(key, config.repeats)
+    return {"distance": jax.jit(jax.vmap(repeat))(keys, inputs, targets, draws)}
 
 
 def _digits(config, key):
@@ -99,18 +102,19 @@ def _digits(config, key):
     data = digits()
     x, y = (jnp.asarray(each[: config.images]) for each in data.train)
     test_x, test_y = (jnp.asarray(each) for each in data.test)
-    difficulty = _difficulty(x, y)
+    difficulty = jax.jit(_difficulty)(x, y)
     optimizer = regopt.heavy_ball(0.05, 0.9)
+    stream = stream_of(key)
+
+    def he(*shape):
+        return stream.normal(scale=np.sqrt(2 / shape[0]), size=(config.repeats, *shape)).astype(np.float32)
+
+    starts = {"w": he(64, 32), "b": np.zeros((config.repeats, 32), np.float32), "v": he(32, 10)}
 
     def logits(params, x):
         return jax.nn.relu(x @ params["w"] + params["b"][None]) @ params["v"]
 
-    def repeat(key):
-        start_key, order_key = jax.random.split(key)
-        keys = jax.random.split(start_key)
-        draw = jax.nn.initializers.he_normal()
-        start = {"w": draw(keys[0], (64, 32)), "b": jnp.zeros(32), "v": draw(keys[1], (32, 10))}
-
+    def repeat(order_key, start):
         def indices(difficulty, share):
             return curriculum_indices(
                 jax.random.clone(order_key), 0, config.steps, difficulty, batch_size=config.batch, start=share,
@@ -130,10 +134,12 @@ def _digits(config, key):
 
             return jax.lax.scan(step, (start, optimizer.init(start)), rows)[1][9::10]
 
-        rows = [indices(difficulty, 1.0), indices(difficulty, config.start), indices(-difficulty, config.start)]
-        return jax.vmap(train)(jnp.stack(rows))
+        shares = jnp.array([1.0, config.start, config.start])
+        rows = jax.vmap(indices)(jnp.stack([difficulty, difficulty, -difficulty]), shares)
+        return jax.vmap(train)(rows)
 
-    return {"errors": jax.jit(jax.vmap(repeat))(jax.random.split(key, config.repeats)), "difficulty": difficulty}
+    errors = jax.jit(jax.vmap(repeat))(jax.random.split(key, config.repeats), starts)
+    return {"errors": errors, "difficulty": difficulty}
 
 
 def _difficulty(x, y):
@@ -144,7 +150,7 @@ def _difficulty(x, y):
         return -jnp.take_along_axis(jax.nn.log_softmax(x @ w), y[:, None], axis=1)[:, 0]
 
     step = jax.grad(lambda w: jnp.mean(losses(w)) + 5e-3 * jnp.sum(w**2))
-    return losses(jax.jit(lambda w: jax.lax.fori_loop(0, 200, lambda _, w: w - 0.5 * step(w), w))(w))
+    return losses(jax.lax.fori_loop(0, 200, lambda _, w: w - 0.5 * step(w), w))
 
 
 def figure(config, arrays):

@@ -18,6 +18,7 @@ from matplotlib.ticker import NullLocator
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLACK, heatmap
 from regopt import penalties, sweep
 from regopt.data import Splits, digits
@@ -66,16 +67,15 @@ class Config:
 
 
 def run(config, key):
-    """The identities, the four sweeps, and the best settings again with fresh seeds."""
+    """The identities, the two sweeps of both forms, and the best settings again with fresh seeds."""
     flip_key, run_key, path_key = jax.random.split(key, 3)
     data = _noisy(config, flip_key)
     arrays = _identities(path_key)
     interrupted = False
     for name in OPTIMIZERS:
-        for how in FORMS:
-            found = _sweep(config, name, how, data, jax.random.clone(run_key))
-            interrupted |= found.pop("interrupted")
-            arrays |= {f"{name}, {how}, {what}": values for what, values in found.items()}
+        found, ended = _sweep(config, name, data, jax.random.clone(run_key))
+        arrays |= found
+        interrupted |= ended
     return arrays | {"interrupted": np.array(interrupted)}
 
 
@@ -204,102 +204,107 @@ def table(config, arrays):
 def _noisy(config, key):
     """The first images for training, a share of their labels wrong; validation and test labels are true."""
     data = digits()
-    flip_key, wrong_key = jax.random.split(key)
+    stream = stream_of(key)
     x, y = (part[: config.examples] for part in data.train)
-    flipped = jax.random.uniform(flip_key, y.shape) < config.label_noise
-    wrong = (y + jax.random.randint(wrong_key, y.shape, 1, 10, jnp.int32)) % 10
-    return Splits((x, np.asarray(jnp.where(flipped, wrong, y))), data.validation, data.test)
+    flipped = stream.uniform(size=len(y)) < config.label_noise
+    wrong = (y + stream.integers(1, 10, len(y))) % 10
+    return Splits((x, np.where(flipped, wrong, y).astype(y.dtype)), data.validation, data.test)
 
 
-def _optimizer(name, how, learning_rate, strength):
-    """An optimizer with an L2 penalty in one of the two forms; the decay is learning_rate * strength."""
-    penalty = penalties.l2(strength)
-    rate = learning_rate if how == "decoupled" else None
-    return regopt.regularize(OPTIMIZERS[name](learning_rate), penalty, how, learning_rate=rate)
+def _optimizer(name, h):
+    """An optimizer with an L2 penalty of strength ``gradient`` in the loss, and with decay."""
+    rate = h["learning_rate"]
+    optimizer = regopt.regularize(OPTIMIZERS[name](rate), penalties.l2(h["gradient"]))
+    return regopt.regularize(optimizer, penalties.l2(h["decoupled"]), "decoupled", learning_rate=rate)
 
 
 def _identities(key):
     """Both forms in double precision on a logistic regression, step by step, and Adam's first update."""
-    with jax.enable_x64(True):
-        x_key, y_key, w_key, g_key = jax.random.split(key, 4)
-        x, y = jax.random.normal(x_key, (50, 6)), jax.random.bernoulli(y_key, 0.5, (50,))
-        w = jax.random.normal(w_key, (6,))
+    stream = stream_of(key)
+    x, y, w = stream.normal(size=(50, 6)), stream.uniform(size=50) < 0.5, stream.normal(size=6)
+    large = 1 + np.abs(stream.normal(size=6))  # so that the penalty turns no sign
+    grads, penalty = np.where(np.arange(6) % 2 == 0, large, -large), penalties.l2(0.1)
+    rate, decay = 0.3, 0.004
 
-        def path(optimizer):
-            def step(carry, _):
-                w, state = carry
-                grads = jax.grad(lambda w: jnp.mean(jnp.logaddexp(0, jnp.where(y, -1, 1) * (x @ w))))(w)
-                updates, state = optimizer.update(grads, state, w)
-                return (w + updates, state), w + updates
+    def path(optimizer):
+        def step(carry, _):
+            w, state = carry
+            grads = jax.grad(lambda w: jnp.mean(jnp.logaddexp(0, jnp.where(y, -1, 1) * (x @ w))))(w)
+            updates, state = optimizer.update(grads, state, w)
+            return (w + updates, state), w + updates
 
-            return jax.lax.scan(step, (w, optimizer.init(w)), length=300)[1]
+        start = jnp.asarray(w)
+        return jax.lax.scan(step, (start, optimizer.init(start)), length=300)[1]
 
-        rate, decay = 0.3, 0.004
-        gaps = []
-        for optimizer in (regopt.sgd(rate), regopt.heavy_ball(rate, 0.9)):
-            inside = regopt.regularize(optimizer, penalties.l2(decay / rate))
-            outside = regopt.regularize(optimizer, penalties.l2(decay), "decoupled", learning_rate=1.0)
-            gaps.append(float(jnp.max(jnp.abs(path(inside) - path(outside)))))
-        large = 1 + jnp.abs(jax.random.normal(g_key, (6,)))  # so that the penalty turns no sign
-        grads, penalty = jnp.where(jnp.arange(6) % 2 == 0, large, -large), penalties.l2(0.1)
+    def gap(optimizer):
+        inside = regopt.regularize(optimizer, penalties.l2(decay / rate))
+        outside = regopt.regularize(optimizer, penalties.l2(decay), "decoupled", learning_rate=1.0)
+        return jnp.max(jnp.abs(path(inside) - path(outside)))
 
-        def first(how):
-            adam = regopt.adam(rate, eps=0.0)
-            given = rate if how == "decoupled" else None
-            optimizer = regopt.regularize(adam, penalty, how, learning_rate=given) if how else adam
-            return jnp.asarray(optimizer.update(grads, optimizer.init(w), w)[0]) / rate
+    def first(how):
+        adam = regopt.adam(rate, eps=0.0)
+        given = rate if how == "decoupled" else None
+        optimizer = regopt.regularize(adam, penalty, how, learning_rate=given) if how else adam
+        at = jnp.asarray(w)
+        return jnp.asarray(optimizer.update(jnp.asarray(grads), optimizer.init(at), at)[0]) / rate
 
+    @jax.jit
+    def identities():
         plain = first(None)
         return {
-            "sgd_gap": np.array(gaps[0]),
-            "momentum_gap": np.array(gaps[1]),
-            "adam_first_gap": np.asarray(jnp.max(jnp.abs(first("gradient") - plain))),
-            "adamw_first_gap": np.asarray(jnp.max(jnp.abs(plain - first("decoupled") - 0.1 * w))),
+            "sgd_gap": gap(regopt.sgd(rate)),
+            "momentum_gap": gap(regopt.heavy_ball(rate, 0.9)),
+            "adam_first_gap": jnp.max(jnp.abs(first("gradient") - plain)),
+            "adamw_first_gap": jnp.max(jnp.abs(plain - first("decoupled") - 0.1 * w)),
         }
 
+    with jax.enable_x64(True):
+        return identities()
 
-def _sweep(config, name, how, data, key):
-    """Every setting from a few seeds, then the best of them from many, on the test images."""
+
+def _sweep(config, name, data, key):
+    """Every setting of both forms from a few seeds, then the best of each from many, on the test images."""
     task = sweep.supervised(
         lambda _, rngs: MLP((64, config.width, 10), rngs=rngs),
         cross_entropy,
-        lambda h: _optimizer(name, how, h["learning_rate"], h["strength"]),
+        lambda h: _optimizer(name, h),
         metrics={"accuracy": accuracy},
     )
     rates = config.sgd_rates if name == "SGD" else config.adam_rates
-    space = {
-        "learning_rate": sweep.log_uniform(*rates),
-        "strength": sweep.log_uniform(*config.strengths),
-        "seed": sweep.seeds(config.seeds),
-    }
-    settings = sweep.grid(space, points=dict(zip(("learning_rate", "strength"), config.points, strict=True)))
+    space = {"learning_rate": sweep.log_uniform(*rates), "strength": sweep.log_uniform(*config.strengths)}
+    space |= {"seed": sweep.seeds(config.seeds)}
+    grid = sweep.grid(space, points=dict(zip(("learning_rate", "strength"), config.points, strict=True))).numbers
+    shape = (*config.points, config.seeds)
+    levels = {"learning_rate": grid["learning_rate"].reshape(shape)[:, 0, 0]}
+    levels |= {"strength": grid["strength"].reshape(shape)[0, :, 0]}
+    settings = _both_forms(*(np.stack([grid[column]] * 2) for column in ("learning_rate", "strength", "seed")))
     # as many slots in both sweeps: one program serves them
     common = {"steps": config.steps, "eval_every": config.steps, "batch_size": config.batch_size}
-    common |= {"slots": min(config.fresh_seeds, len(settings))}
+    common |= {"slots": min(2 * config.fresh_seeds, len(settings))}
     result = sweep.run(task, settings, data, key=key, progress=True, **common)
-    loss = np.where(result.status == "diverged", np.nan, result.kept_metrics()["validation_loss"])
-    shape = (*config.points, config.seeds)
-    grid = {column: settings.numbers[column].reshape(shape) for column in ("learning_rate", "strength")}
-    loss = loss.reshape(shape)
-    i, j = np.unravel_index(np.nanargmin(loss.mean(axis=2)), config.points)
-    best = np.array([grid["learning_rate"][i, j, 0], grid["strength"][i, j, 0]])
-    fresh = sweep.grid(
-        {
-            "learning_rate": sweep.choice([float(best[0])]),
-            "strength": sweep.choice([float(best[1])]),
-            "seed": sweep.seeds(config.fresh_seeds, first=config.seeds),
-        }
-    )
+    losses = np.where(result.status == "diverged", np.nan, result.kept_metrics()["validation_loss"])
+    losses = losses.reshape(2, *shape)
+    places = [np.unravel_index(np.nanargmin(each.mean(axis=2)), config.points) for each in losses]
+    best = np.array([[levels["learning_rate"][i], levels["strength"][j]] for i, j in places])
+    seeds = np.arange(config.seeds, config.seeds + config.fresh_seeds)
+    fresh = _both_forms(*(np.tile(each[:, None], len(seeds)) for each in best.T), np.stack([seeds] * 2))
     on_test = sweep.run(task, fresh, data._replace(validation=data.test), key=jax.random.clone(key), **common)
-    return {
-        "learning_rate": grid["learning_rate"][:, 0, 0],
-        "strength": grid["strength"][0, :, 0],
-        "loss": loss,
-        "best": best,
-        "fresh_loss": on_test.kept_metrics()["validation_loss"],
-        "fresh_accuracy": on_test.kept_metrics()["validation_accuracy"],
-        "interrupted": result.interrupted or on_test.interrupted,
-    }
+    measured = on_test.kept_metrics()
+    found = {}
+    for place, how in enumerate(FORMS):
+        own = slice(place * len(seeds), (place + 1) * len(seeds))
+        parts = levels | {"loss": losses[place], "best": best[place]}
+        parts |= {f"fresh_{what}": measured[f"validation_{what}"][own] for what in ("loss", "accuracy")}
+        found |= {f"{name}, {how}, {what}": values for what, values in parts.items()}
+    return found, result.interrupted or on_test.interrupted
+
+
+def _both_forms(learning_rates, strengths, seeds):
+    """Settings from arrays ``[2, n]``: the strengths of the first row are in the loss, those of the second decay."""
+    inside = np.array([[1.0], [0.0]])
+    columns = {"learning_rate": learning_rates, "seed": seeds}
+    columns |= {"gradient": strengths * inside, "decoupled": strengths * (1 - inside)}
+    return sweep.from_columns({column: values.ravel() for column, values in columns.items()})
 
 
 def _map(arrays, name, how):

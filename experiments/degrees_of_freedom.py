@@ -6,14 +6,15 @@ that are not 0: search costs as much as shrinkage saves. So Stein's estimate of 
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _draws import stream_of
 from _style import BLACK, BLUE, GREY, ORANGE, note
 from regopt import penalties, solvers
 from regopt.experiment import Claim
@@ -46,41 +47,40 @@ class Config:
 
 def run(config, key):
     """Along the path: degrees of freedom by covariance, numbers of coefficients, risks, and Stein's estimates."""
+    stream = stream_of(key)
+    x = stream.normal(size=(config.examples, config.features)) / 2
+    x = x + stream.normal(size=(config.examples, 1)) / 2  # correlated
+    x = x - x.mean(axis=0)
+    mean = x @ np.where(np.arange(config.features) % 3 == 0, 1.0, 0.0)
+    y = mean + config.noise * stream.normal(size=(config.replicates, config.examples))
     with jax.enable_x64(True):
-        keys = jax.random.split(key, 3)
-        x = jax.random.normal(keys[0], (config.examples, config.features)) / 2
-        x = x + jax.random.normal(keys[1], (config.examples, 1)) / 2  # correlated
-        x = x - x.mean(0)[None]
-        mean = x @ jnp.where(jnp.arange(config.features) % 3 == 0, 1.0, 0.0)
-        y = mean[None] + config.noise * jax.random.normal(keys[2], (config.replicates, config.examples))
-        model = solvers.LinearModel(solvers.gaussian(), intercept=False)
-        penalty = penalties.l1
-        strengths = solvers.strength_grid(model, penalty, model.start(x), x, mean, size=config.strengths, ratio=0.01)
+        strengths, coefficients, gaps = map(np.asarray, paths(config, x, mean, y))
+    predictions = coefficients @ x.T
+    shifted = (y - mean)[:, None]  # the mean is known, so the covariance needs no second mean
+    by_covariance = np.sum(shifted * predictions, axis=2) / config.noise**2
+    active = np.sum(coefficients != 0, axis=2)
+    error = np.sum((y[:, None] - predictions) ** 2, axis=2)
+    stein = (error + 2 * config.noise**2 * active) / config.examples - config.noise**2
+    risk = np.mean((predictions - mean) ** 2, axis=2)
+    return {
+        "strengths": strengths,
+        "covariance": by_covariance.mean(axis=0),
+        "covariance_error": by_covariance.std(axis=0) / config.replicates**0.5,
+        "active": active.mean(axis=0),
+        "risk": risk.mean(axis=0),
+        "stein": stein.mean(axis=0),
+        "largest_gap": gaps.max(),
+    }
 
-        @jax.jit
-        def fit(y):
-            return jax.lax.map(
-                lambda y: solvers.path(model, penalty, model.start(x), x, y, strengths=strengths, tolerance=1e-10), y
-            )
 
-        found = fit(y)
-        coefficients = found.params["coefficients"]  # [replicates, strengths, features]
-        predictions = coefficients @ x.T
-        shifted = (y - mean[None])[:, None]  # the mean is known, so the covariance needs no second mean
-        by_covariance = jnp.sum(shifted * predictions, 2) / config.noise**2
-        active = jnp.sum(coefficients != 0, 2)
-        error = jnp.sum((y[:, None] - predictions) ** 2, 2)
-        stein = (error + 2 * config.noise**2 * active) / config.examples - config.noise**2
-        risk = jnp.mean((predictions - mean[None, None]) ** 2, 2)
-        return {
-            "strengths": strengths,
-            "covariance": by_covariance.mean(0),
-            "covariance_error": by_covariance.std(0) / config.replicates**0.5,
-            "active": active.mean(0),
-            "risk": risk.mean(0),
-            "stein": stein.mean(0),
-            "largest_gap": found.gap.max(),
-        }
+@partial(jax.jit, static_argnums=0)
+def paths(config, x, mean, y):
+    """The strengths, the coefficients ``[replicates, strengths, features]`` and the duality gaps."""
+    model = solvers.LinearModel(solvers.gaussian(), intercept=False)
+    start, penalty = model.start(x), penalties.l1
+    strengths = solvers.strength_grid(model, penalty, start, x, mean, size=config.strengths, ratio=0.01)
+    found = jax.lax.map(lambda y: solvers.path(model, penalty, start, x, y, strengths=strengths, tolerance=1e-10), y)
+    return strengths, found.params["coefficients"], found.gap
 
 
 def figure(config, arrays):

@@ -8,6 +8,7 @@ bias correction takes exactly that away.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, cast
 
 import jax
@@ -65,7 +66,7 @@ def quadratic(x):
 def run(config, key):
     """Counter-examples, the path on the quadratic, and averages of a noisy series."""
     with jax.enable_x64(True):
-        return _convexity(config, key) | _path(config) | _series(config, jax.random.fold_in(key, 1))
+        return _convexity(config, key) | _path(config) | _series(config)
 
 
 def _convexity(config, key):
@@ -86,6 +87,7 @@ def _convexity(config, key):
     return found | {"jensen": jnp.stack(jensen), "curvature": jnp.stack(curvature)}
 
 
+@partial(jax.jit, static_argnums=0)
 def _path(config):
     start = jnp.array([-5.0, -2.0])
     optimizer = regopt.sgd(config.rate)
@@ -100,9 +102,10 @@ def _path(config):
     return {"path": jnp.concatenate([start[None], path]), "newton": optax.apply_updates(start, move)}
 
 
-def _series(config, key):
-    t = jnp.arange(config.length, dtype=float)
-    series = 100 + 10 * jnp.sin(t / 15) + 4 * jax.random.normal(key, t.shape)
+@partial(jax.jit, static_argnums=0)
+def _series(config):
+    t = np.arange(config.length)
+    series = jnp.asarray(100 + 10 * np.sin(t / 15) + 4 * np.random.default_rng(config.seed).normal(size=t.shape))
     ones = jnp.ones(config.length)
     rule = regopt.optimizers.scale_by_adam(b1=config.decay, b2=0.99)
 

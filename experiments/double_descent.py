@@ -7,7 +7,6 @@ inputs, so no test set adds noise of its own.
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _draws import stream_of
 from _style import BLUE, GREEN, GREY, ORANGE, RED, note
 from regopt.analysis import bias_variance
 from regopt.experiment import Claim
@@ -53,31 +53,33 @@ class Config:
 
 def run(config, key):
     """Conditional errors of random designs beside their formulas."""
-    fixed, limit, ridge = jax.random.split(key, 3)
+    stream = stream_of(key)
     with jax.enable_x64(True):
-        return finite(config, fixed) | asymptotic(config, limit) | tuned_ridge(config, ridge)
+        return finite(config, stream) | asymptotic(config, stream) | tuned_ridge(config, stream)
 
 
-def finite(config, key):
+def finite(config, stream):
     """40 examples, D = 100 features with |b|^2 = 1 spread evenly, so p of them hold p / D."""
     used = np.array(config.features)
     many = max(config.replicas // 40, 50)
     means, errors = [], []
-    for p, one in zip(used, jax.random.split(key, len(used)), strict=True):
-        total = designs(one, config.replicas if p in CHECKED else many, (FIXED_N, int(p)), p / FEATURES, unexplained(p))
+    for p in used:
+        count = config.replicas if p in CHECKED else many
+        total = designs(stream, count, (FIXED_N, int(p)), p / FEATURES, unexplained(p))
         total = total.sum(axis=1) + unexplained(p)
         means.append(total.mean())
         errors.append(total.std() / np.sqrt(len(total)))
     axis = np.arange(1, FEATURES + 1)
     exact = bias_variance.min_norm_error_exact
-    curve = jax.vmap(lambda p: exact(p, FIXED_N, p / FEATURES, 1 - p / FEATURES, FIXED_NOISE))
+    curve = jax.jit(jax.vmap(lambda p: exact(p, FIXED_N, p / FEATURES, 1 - p / FEATURES, FIXED_NOISE)))
+    at = np.asarray(curve(np.concatenate([axis, used]).astype(float)))
     return {
         "used": used,
         "finite_mean": np.array(means),
         "finite_standard_error": np.array(errors),
         "finite_axis": axis,
-        "finite_exact": np.asarray(curve(jnp.asarray(axis, float))),
-        "finite_exact_used": np.asarray(curve(jnp.asarray(used, float))),
+        "finite_exact": at[: len(axis)],
+        "finite_exact_used": at[len(axis) :],
     }
 
 
@@ -86,61 +88,71 @@ def unexplained(p):
     return FIXED_NOISE + 1 - p / FEATURES
 
 
-def asymptotic(config, key):
+def asymptotic(config, stream):
     """Bias and variance at a signal-to-noise ratio of 4, on both sides of interpolation."""
     gammas = np.array(config.ratios)
     found = []
-    for gamma, one in zip(gammas, jax.random.split(key, len(gammas)), strict=True):
+    for gamma in gammas:
         shape = (config.examples, round(gamma * config.examples))
-        found.append(designs(one, config.designs, shape, SNR, 1.0).mean(axis=0))
+        found.append(designs(stream, config.designs, shape, SNR, 1.0).mean(axis=0))
     dense = np.linspace(1.01, 6, 5000)
-    above = sum(jax.vmap(lambda g: bias_variance.min_norm_error(g, SNR, 1.0))(jnp.asarray(dense)))
-    weak = sum(jax.vmap(lambda g: bias_variance.min_norm_error(g, 0.9, 1.0))(jnp.asarray(dense)))
     axis = np.concatenate([np.linspace(0.05, 0.97, 100), np.linspace(1.03, 6, 300)])
-    limits = jax.vmap(lambda g: jnp.stack(bias_variance.min_norm_error(g, SNR, 1.0)))(jnp.asarray(axis))
-    at = jax.vmap(lambda g: jnp.stack(bias_variance.min_norm_error(g, SNR, 1.0)))(jnp.asarray(gammas))
+
+    @jax.jit
+    def limits(snr):
+        every = np.concatenate([dense, axis, gammas])
+        return jax.vmap(lambda g: jnp.stack(bias_variance.min_norm_error(g, snr, 1.0)))(every)
+
+    strong, weak = (np.asarray(limits(snr)) for snr in (SNR, 0.9))
+    ends = np.cumsum([len(dense), len(axis)])
+    above, curves, at = np.split(strong, ends)
+    above, weak = above.sum(axis=1), weak[: ends[0]].sum(axis=1)
     return {
         "gammas": gammas,
         "measured": np.array(found),
-        "limit": np.asarray(at),
+        "limit": at,
         "axis": axis,
-        "axis_limit": np.asarray(limits),
+        "axis_limit": curves,
         "second_minimum_at": dense[np.argmin(above)],
         "second_minimum": np.min(above),
         "weak_signal_rises": np.max(np.diff(weak)),
     }
 
 
-def tuned_ridge(config, key):
+def tuned_ridge(config, stream):
     """Ridge at its best strength, measured and in the limit."""
     examples = config.examples * 3 // 2
     measured = []
-    for gamma, one in zip(RIDGE_GAMMAS, jax.random.split(key, len(RIDGE_GAMMAS)), strict=True):
+    for gamma in RIDGE_GAMMAS:
         shape = (examples, round(gamma * examples))
-        parts = designs(one, config.designs, shape, RIDGE_SIGNAL, 1.0, gamma / RIDGE_SIGNAL)
+        parts = designs(stream, config.designs, shape, RIDGE_SIGNAL, 1.0, gamma / RIDGE_SIGNAL)
         measured.append(parts.sum(axis=1).mean())
     axis = np.linspace(0.05, 6, 300)
-    curve = jax.vmap(lambda g: bias_variance.optimal_ridge_error(g, SNR, 1.0))(jnp.asarray(axis))
-    published = [bias_variance.optimal_ridge_error(g, RIDGE_SIGNAL, 1.0) for g in RIDGE_GAMMAS]
+    snr = np.r_[np.full(len(axis), SNR), np.full(len(RIDGE_GAMMAS), RIDGE_SIGNAL)]
+    error = jax.jit(jax.vmap(lambda g, snr: bias_variance.optimal_ridge_error(g, snr, 1.0)))
+    curve, published = np.split(np.asarray(error(np.r_[axis, RIDGE_GAMMAS], snr)), [len(axis)])
     return {
         "ridge_measured": np.array(measured),
-        "ridge_limit": np.array(published),
+        "ridge_limit": published,
         "ridge_axis": axis,
-        "ridge_curve": np.asarray(curve),
+        "ridge_curve": curve,
     }
 
 
-def designs(key, count, shape, signal, noise, strength=0.0):
+def designs(stream, count, shape, signal, noise, strength=0.0):
     """Squared bias and variance of random Gaussian designs, ``[count, 2]``."""
-    return np.asarray(_designs(key, shape, count, signal, noise, strength))
+    pieces = [stream.normal(size=(min(500, count - done), *shape)) for done in range(0, count, 500)]
+    return np.concatenate([errors(x, signal, noise, strength) for x in pieces])
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _designs(key, shape, count, signal, noise, strength):
-    def one(key):
-        return jnp.stack(bias_variance.conditional_error(jax.random.normal(key, shape), signal, noise, strength))
+@jax.jit
+def errors(x, signal, noise, strength):
+    """Squared bias and variance for each design, ``[designs, 2]``."""
 
-    return jax.lax.map(one, jax.random.split(key, count), batch_size=min(count, 64))
+    def one(x):
+        return jnp.stack(bias_variance.conditional_error(x, signal, noise, strength))
+
+    return jax.lax.map(one, x, batch_size=min(len(x), 64))
 
 
 def figure(config, arrays):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy.special import log_softmax, softmax
 
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, note
 from regopt import analysis, noise
 from regopt.experiment import Claim
@@ -48,7 +49,7 @@ class Config:
 def run(config, key):
     """The identities, and the curves over the rate."""
     with jax.enable_x64(True):
-        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        generator = stream_of(key)
         rates = np.linspace(0.05, 0.95, config.rates)
         found = {"rates": rates} | linear_unit(config, generator, rates) | ensembles(config, generator, rates)
         return found | penalties(config, generator, rates) | least_squares(config, generator) | moments(config, key)
@@ -84,9 +85,13 @@ def linear_unit(config, generator, rates):
     def mean(w, rate):
         return analysis.ensemble_error(w, inputs, target, rate)
 
-    masks, probabilities = analysis.enumerate_masks(0.2, config.units)
-    ratio = probabilities @ masks @ (w * inputs) / np.sum(w * inputs)
-    return jax.vmap(at)(jnp.asarray(rates)) | {"mean_sum_ratio": ratio}
+    @jax.jit
+    def over(rates):
+        masks, probabilities = analysis.enumerate_masks(0.2, config.units)
+        ratio = probabilities @ masks @ (w * inputs) / np.sum(w * inputs)
+        return jax.vmap(at)(rates) | {"mean_sum_ratio": ratio}
+
+    return over(rates)
 
 
 def ensembles(config, generator, rates):
@@ -97,9 +102,11 @@ def ensembles(config, generator, rates):
     own, inputs = generator.uniform(0.1, 0.9, config.units), generator.normal(size=config.units)
     wide = generator.normal(size=(config.units, 4)) / 2
     gaps = {"logistic": [], "softmax": [], "linear": [], "relu": [], "arithmetic": []}
+    enumerate_masks = jax.jit(analysis.enumerate_masks, static_argnums=1)
+    geometric_ensemble = jax.jit(analysis.geometric_ensemble)
+    normalized_geometric_mean = jax.jit(analysis.normalized_geometric_mean)
     for rate in [*rates, own]:
-        masks, probabilities = analysis.enumerate_masks(rate, config.units)
-        masks = np.asarray(masks)
+        masks, probabilities = map(np.asarray, enumerate_masks(rate, config.units))
         keep = np.broadcast_to(1 - rate, config.units)
 
         def logits(mask, activation, h=half):
@@ -109,11 +116,11 @@ def ensembles(config, generator, rates):
             return (mask * inputs) @ wide
 
         def geometric_gap(outputs, masks=masks, probabilities=probabilities, keep=keep):
-            ensemble = analysis.geometric_ensemble(log_softmax(outputs(masks), axis=-1), probabilities)
-            return np.max(np.abs(ensemble - softmax(outputs(keep))))
+            ensemble = geometric_ensemble(log_softmax(outputs(masks), axis=-1), probabilities)
+            return np.max(np.abs(np.asarray(ensemble) - softmax(outputs(keep))))
 
         outputs, once = (1 / (1 + np.exp(-one_layer(mask)[..., 0])) for mask in (masks, keep))
-        gaps["logistic"].append(abs(analysis.normalized_geometric_mean(outputs, probabilities) - once))
+        gaps["logistic"].append(abs(float(normalized_geometric_mean(outputs, probabilities)) - once))
         gaps["arithmetic"].append(abs(probabilities @ outputs - once))
         gaps["softmax"].append(geometric_gap(one_layer))
         gaps["linear"].append(geometric_gap(lambda mask, f=logits: f(mask, lambda h: h)))
@@ -135,11 +142,15 @@ def penalties(config, generator, rates):
         )
 
     over_rates = jax.jit(jax.vmap(lambda scale, rate: ratio(scale, rate, jax.nn.softplus), (None, 0)))
-    grid = jnp.asarray(np.concatenate([[SMALL], rates]))
+    grid = np.concatenate([[SMALL], rates])
     both = np.stack([over_rates(scale, grid) for scale in SCALES])
-    quadratic, exact = jax.vmap(lambda rate: ratio(1.0, rate, half_square), out_axes=1)(jnp.asarray(rates))
-    keep = (1 - rates)[:, None]
-    trained = np.array([analysis.quadratic_penalty(x, p[0] * w, 1 - p[0], half_square) for p in keep])
+
+    @jax.jit
+    @jax.vmap
+    def linear(rate):
+        return *ratio(1.0, rate, half_square), analysis.quadratic_penalty(x, (1 - rate) * w, rate, half_square)
+
+    quadratic, exact, trained = map(np.asarray, linear(rates))
     eta, terms = (x @ w)[:, None], x * w
     slope = 1 / (1 + np.exp(-eta))
     single = np.logaddexp(eta - terms, 0) - np.logaddexp(eta, 0) + terms * slope  # one unit dropped, to first order
@@ -157,10 +168,10 @@ def least_squares(config, generator):
     x, rate = generator.normal(size=(config.examples, config.units)), 0.2
     x = x * np.geomspace(0.3, 3, config.units)
     y = x @ generator.normal(size=config.units) + generator.normal(size=config.examples)
-    masks, probabilities = map(np.asarray, analysis.enumerate_masks(rate, config.units))
+    masks, probabilities = map(np.asarray, jax.jit(analysis.enumerate_masks, static_argnums=1)(rate, config.units))
     second_moments = np.einsum("m,mi,mj->ij", probabilities, masks, masks)
     trained = np.linalg.solve(second_moments * (x.T @ x), (1 - rate) * x.T @ y)  # where the mean gradient is 0
-    ridge = np.asarray(analysis.dropout_least_squares(x, y, rate))
+    ridge = np.asarray(jax.jit(analysis.dropout_least_squares)(x, y, rate))
     gram = x.T @ x
     printed = np.linalg.solve(gram + rate * (1 - rate) * np.diag(np.diag(gram)), x.T @ y)
     return {
@@ -172,10 +183,13 @@ def least_squares(config, generator):
 def moments(config, key):
     """Mean and variance of one unit under dropout and under Gaussian dropout, over their expected values."""
     rate = 0.3
-    ones = jnp.ones(config.draws)
-    draws = [
-        f(k, ones, rate) for f, k in zip((noise.dropout, noise.gaussian_dropout), jax.random.split(key), strict=True)
-    ]
+
+    @jax.jit
+    def draw(key):
+        ones, kinds = jnp.ones(config.draws), (noise.dropout, noise.gaussian_dropout)
+        return [kind(each, ones, rate) for kind, each in zip(kinds, jax.random.split(key), strict=True)]
+
+    draws = draw(key)
     return {
         "unit_means": np.array([np.mean(d) for d in draws]),
         "unit_variance_ratios": np.array([np.var(d) for d in draws]) * (1 - rate) / rate,

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, interval, note, paired_interval
 from regopt import sweep
 from regopt.data import Splits, digits
@@ -96,12 +97,16 @@ def run(config, key):
         metrics={"accuracy": accuracy},
     )
 
-    def one(key):
-        split_key, train_key = jax.random.split(key)
-        data, truth = _split(config, images, labels, split_key)
-        return _compare(config, task, data, truth, train_key)
+    def one(drawn):
+        (x, y, given), key = drawn
+        cuts = [config.examples, config.examples + config.validation]
+        data = Splits(*zip(jnp.split(x, cuts), jnp.split(given, cuts), strict=True))
+        return _compare(config, task, data, y[cuts[1] :], key)
 
-    found = jax.jit(lambda keys: jax.lax.map(one, keys))(jax.random.split(key, config.runs))
+    stream = stream_of(key)
+    drawn = [_shuffled(config, images, labels, stream) for _ in range(config.runs)]
+    drawn = tuple(np.stack(each) for each in zip(*drawn, strict=True))
+    found = jax.jit(lambda *drawn: jax.lax.map(one, drawn))(drawn, jax.random.split(key, config.runs))
     return {
         **{name: np.asarray(values) for name, values in found.items()},
         **_two_targets(config),
@@ -262,16 +267,13 @@ def _draw_differences(axes, config, arrays):
     )
 
 
-def _split(config, images, labels, key):
-    """A run's own parts, all with wrong labels among them, and the true labels of the test images."""
-    order_key, flip_key, wrong_key = jax.random.split(key, 3)
-    order = jax.random.permutation(order_key, len(labels))
-    x, y = jnp.asarray(images)[order], jnp.asarray(labels)[order]
-    flipped = jax.random.uniform(flip_key, y.shape) < config.label_noise
-    given = jnp.where(flipped, (y + jax.random.randint(wrong_key, y.shape, 1, 10, y.dtype)) % 10, y)
-    cuts = [config.examples, config.examples + config.validation]
-    parts = zip(jnp.split(x, cuts), jnp.split(given, cuts), strict=True)
-    return Splits(*parts), y[cuts[1] :]
+def _shuffled(config, images, labels, stream):
+    """A run's own order of the images, their true labels, and the labels that it is given, some of them wrong."""
+    order = stream.permutation(len(labels))
+    x, y = images[order], labels[order]
+    flipped = stream.uniform(size=len(y)) < config.label_noise
+    given = np.where(flipped, (y + stream.integers(1, 10, len(y))) % 10, y)
+    return x, y, given.astype(y.dtype)
 
 
 def _compare(config, task, data, truth, key):

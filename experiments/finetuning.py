@@ -11,6 +11,7 @@ import inspect
 import sys
 import textwrap
 from dataclasses import dataclass
+from functools import partial
 from pydoc_data.topics import topics
 from typing import Annotated
 
@@ -129,21 +130,23 @@ def task_of(model, trainable=None):
     return sweep.supervised(model, loss, lambda h: regopt.adamw(h["learning_rate"]), trainable=trainable)
 
 
+def tasks_on(backbone, rank):
+    """The two ways to train a backbone further."""
+    return {
+        "full": task_of(lambda _h, _rngs: nnx.clone(backbone)),
+        "adapters": task_of(lambda _, rngs: adapted(backbone, rank, rngs), nnx.LoRAParam),
+    }
+
+
 def run(config, key):
     """Losses on prose ``[methods, rates, seeds, evaluations]``, that of the backbone, and the bytes of a lane."""
     first, second = jax.random.split(key)
     code = windows("".join(inspect.getsource(module) for module in (argparse, inspect, textwrap)), 200_000)
     prose = windows("\n".join(topics[name] for name in sorted(topics)), 100_000)
-    trained = training.fit(
-        task_of(lambda _, rngs: Transformer(config.width, 1, rngs)), {"learning_rate": config.pretraining_rate}, code,
-        steps=config.pretraining, eval_every=config.pretraining // 2, batch_size=BATCH, key=first,
-    )  # fmt: skip
+    trained = pretrained(config, code, first)
     backbone = Transformer(config.width, 1, nnx.Rngs(0))
-    nnx.update(backbone, nnx.State(trained.state.params))
-    tasks = {
-        "full": task_of(lambda _h, _rngs: nnx.clone(backbone)),
-        "adapters": task_of(lambda _, rngs: adapted(backbone, config.rank, rngs), nnx.LoRAParam),
-    }
+    nnx.update(backbone, nnx.State(trained))
+    tasks = tasks_on(backbone, config.rank)
     settings = sweep.grid(
         {"learning_rate": sweep.choice(list(config.learning_rates)), "seed": sweep.seeds(config.seeds)}
     )
@@ -151,7 +154,7 @@ def run(config, key):
     for name in METHODS:
         result = sweep.run(
             tasks[name], settings, prose, steps=config.steps, eval_every=config.steps // 5, batch_size=BATCH,
-            key=jax.random.clone(second),
+            key=jax.random.clone(second), chunk=1,  # one lane fills a core's cache; to find that out takes a program
         )  # fmt: skip
         shape = len(config.learning_rates), config.seeds, 5
         losses.append(result.history.curves["validation_loss"].reshape(shape))
@@ -163,17 +166,25 @@ def run(config, key):
     }
 
 
+@partial(jax.jit, static_argnums=0)
+def pretrained(config, code, key):
+    """The parameters of a transformer after training on source code."""
+    return training.fit(
+        task_of(lambda _, rngs: Transformer(config.width, 1, rngs)), {"learning_rate": config.pretraining_rate}, code,
+        steps=config.pretraining, eval_every=config.pretraining // 2, batch_size=BATCH, key=key,
+    ).state.params  # fmt: skip
+
+
 def lane_bytes(config):
     """Bytes of the state of a lane ``[methods, blocks of the backbone]``, from the shapes alone."""
     found = np.zeros((len(METHODS), len(BLOCKS)))
     for column, blocks in enumerate(BLOCKS):
-        backbone = Transformer(config.width, blocks, nnx.Rngs(0))
-        tasks = (
-            task_of(lambda _h, _rngs, backbone=backbone: nnx.clone(backbone)),
-            task_of(lambda _, rngs, backbone=backbone: adapted(backbone, config.rank, rngs), nnx.LoRAParam),
-        )
-        for row, task in enumerate(tasks):
-            state = jax.eval_shape(lambda key, task=task: task.init(key, {"learning_rate": 1e-3}), jax.random.key(0))
+
+        def states(key, blocks=blocks):
+            tasks = tasks_on(Transformer(config.width, blocks, nnx.Rngs(0)), config.rank)
+            return [tasks[name].init(jax.random.clone(key), {"learning_rate": 1e-3}) for name in METHODS]
+
+        for row, state in enumerate(jax.eval_shape(states, jax.random.key(0))):
             found[row, column] = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return found
 

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _draws import stream_of
 from _style import BLUE, GREEN, ORANGE, RED, note
 from regopt import penalties
 from regopt.experiment import Claim
@@ -45,15 +46,15 @@ class Config:
 
 def run(config, key):
     """Pairs of inputs at many correlations, equal inputs, and the paths of the paper's example."""
+    stream = stream_of(key)
     with jax.enable_x64(True):
-        pairs_key, paths_key = jax.random.split(key)
-        return pairs(config, pairs_key) | equal_inputs(config, pairs_key) | paths(config, paths_key)
+        return pairs(config, stream) | equal_inputs(config, stream) | paths(config, stream)
 
 
 def standardized(x):
     """Inputs with mean 0 and length 1, as in the paper."""
-    x = x - jnp.mean(x, axis=0, keepdims=True)
-    return x / jnp.linalg.norm(x, axis=0, keepdims=True)
+    x = x - x.mean(axis=-2, keepdims=True)
+    return x / np.sqrt(np.sum(x**2, axis=-2, keepdims=True))
 
 
 def solve(x, y, l1, l2, steps, start=None):
@@ -73,39 +74,39 @@ def solve(x, y, l1, l2, steps, start=None):
     return jax.lax.scan(step, (start, start), jnp.arange(steps, dtype=x.dtype))[0][0]
 
 
-def regression(key, config, mix):
-    """Ten inputs, the first two of about the correlation ``1 - mix``, and y."""
-    inputs_key, noise_key = jax.random.split(key)
-    x = jax.random.normal(inputs_key, (config.examples, 10))
-    x = standardized(x.at[:, 1].set(jnp.sqrt(1 - mix) * x[:, 0] + jnp.sqrt(mix) * x[:, 1]))
-    y = x @ jnp.array([3.0, 3.0, 2.0, -2.0, 1.0, 0, 0, 0, 0, 0])
-    y = y + 0.3 * jax.random.normal(noise_key, y.shape)
-    return x, y - jnp.mean(y)
+def regressions(config, stream, designs, mixes):
+    """Ten inputs, the first two of about the correlations ``1 - mix``, and y; for each mix the same designs."""
+    draws = stream.normal(size=(designs, config.examples, 10))
+    x = np.tile(draws, (len(mixes), 1, 1, 1))
+    share = np.sqrt(mixes)[:, None, None]
+    x[..., 1] = np.sqrt(1 - share**2) * x[..., 0] + share * x[..., 1]
+    x = standardized(x)
+    y = x @ np.array([3.0, 3.0, 2.0, -2.0, 1.0, 0, 0, 0, 0, 0])
+    y = y + 0.3 * stream.normal(size=(designs, config.examples))
+    return x, y - y.mean(axis=-1, keepdims=True)
 
 
-def pairs(config, key):
+def pairs(config, stream):
     """The differences between the two coefficients, over the length of y, and the correlations."""
 
-    def difference(key, mix, l2):
-        x, y = regression(key, config, mix)
+    def difference(x, y, l2):
         b = solve(x, y, 0.1, l2, config.steps)
         gap = jnp.abs(b[0] - b[1]) / jnp.sum(jnp.abs(y))
         exact = jnp.vdot(x[:, 0] - x[:, 1], y - x @ b) / l2  # what the optimality conditions give
         return gap, jnp.vdot(x[:, 0], x[:, 1]), b[0] * b[1] > 0, jnp.abs(b[0] - b[1] - exact) / jnp.max(jnp.abs(b))
 
-    over_keys = jax.vmap(difference, in_axes=(0, None, None))
-    over_mixes = jax.vmap(over_keys, in_axes=(None, 0, None))
-    over_strengths = jax.jit(jax.vmap(over_mixes, in_axes=(None, None, 0)))
-    keys, mixes = jax.random.split(key, config.designs), jnp.geomspace(0.9, 1e-6, config.correlations)
-    gap, correlation, same_sign, residual = over_strengths(keys, mixes, jnp.array(STRENGTHS))
+    over_designs = jax.vmap(jax.vmap(difference, in_axes=(0, 0, None)), in_axes=(0, 0, None))
+    over_strengths = jax.jit(jax.vmap(over_designs, in_axes=(None, None, 0)))
+    x, y = regressions(config, stream, config.designs, np.geomspace(0.9, 1e-6, config.correlations))
+    gap, correlation, same_sign, residual = over_strengths(x, y, np.array(STRENGTHS))
     return {"gap": gap, "correlation": correlation, "same_sign": same_sign, "residual": residual}
 
 
-def equal_inputs(config, key):
+def equal_inputs(config, stream):
     """Coefficients of an input that is there twice, the net's and the lasso's, from a start that favours either."""
-    x, y = regression(key, config, 0.5)
-    x = x.at[:, 1].set(x[:, 0])
-    starts = jnp.zeros((2, 10)).at[0, 0].set(4.0).at[1, 1].set(4.0)
+    (((x,),), ((y,),)) = regressions(config, stream, 1, [0.5])
+    x[:, 1] = x[:, 0]
+    starts = 4 * np.eye(2, 10)
 
     @jax.jit
     @jax.vmap
@@ -117,16 +118,15 @@ def equal_inputs(config, key):
     return {"net_equal": net, "lasso_equal": lasso, "lasso_objectives": objective}
 
 
-def paths(config, key):
+def paths(config, stream):
     """Coefficients of the paper's six inputs, for the lasso and the net, over the strength of the l1 part."""
-    keys = jax.random.split(key, 4)
-    z = jax.random.uniform(keys[0], (100, 2), maxval=20.0)
-    y = z[:, 0] + 0.1 * z[:, 1] + jax.random.normal(keys[1], (100,))
-    signs = jnp.array([1.0, -1.0, 1.0])[None]
-    x = jnp.concatenate([z[:, :1] * signs, z[:, 1:] * signs], axis=1) + jax.random.normal(keys[2], (100, 6)) / 4
-    x, y = standardized(x), y - jnp.mean(y)
-    largest = 2 * jnp.max(jnp.abs(x.T @ y))  # from here on all coefficients are 0
-    l1 = largest * jnp.geomspace(1.0, 1e-3, 60)
+    z = stream.uniform(0, 20, size=(100, 2))
+    y = z[:, 0] + 0.1 * z[:, 1] + stream.normal(size=100)
+    signs = np.array([1.0, -1.0, 1.0])
+    x = np.concatenate([z[:, :1] * signs, z[:, 1:] * signs], axis=1) + stream.normal(size=(100, 6)) / 4
+    x, y = standardized(x), y - y.mean()
+    largest = 2 * np.max(np.abs(x.T @ y))  # from here on all coefficients are 0
+    l1 = largest * np.geomspace(1.0, 1e-3, 60)
     over_strengths = jax.jit(jax.vmap(lambda l1, l2: solve(x, y, l1, l2, config.steps), in_axes=(0, None)))
     net, lasso = over_strengths(l1, 0.5), over_strengths(l1, 0.0)
     return {"l1": l1 / largest, "path_lasso": lasso, "path_net": net}

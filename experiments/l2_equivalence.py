@@ -7,6 +7,7 @@ risk of stopping relative to ridge, over random designs. `network_equivalence` a
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import jax
@@ -28,6 +29,10 @@ LENGTHS = np.array([0.1, 0.171, 0.855, 3.4])  # learning_rate * eigenvalue * ste
 OFF_BY = np.array([0.05, 0.085, 0.37, 0.90])  # the rule of thumb there, as a fraction
 RISK_RATIO, TUNED_RATIO = 1.685909, 1.2147
 BOOK, PAPER = "Goodfellow et al. (2016)", "Ali, Kolter & Tibshirani (2019)"
+
+equivalent_strength = jax.jit(quadratic.equivalent_strength)
+early_stopping_shrinkage = jax.jit(quadratic.early_stopping_shrinkage)
+ridge_solution = jax.jit(quadratic.ridge_solution, static_argnums=3)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def run(config, key):
         return found | random_designs(config, np.asarray(jax.random.key_data(key)))
 
 
+@jax.jit
 def tridiagonal():
     """The lecture's example at strength 2, and early stopping as a penalty in each direction."""
     hessian, w_star = jnp.asarray(TRIDIAGONAL), jnp.asarray(FIRST_AXIS)
@@ -81,11 +87,11 @@ def rule_of_thumb(config):
     """How far 1 / (learning_rate steps) is from each direction's strength, and from the best single one."""
     rate = config.learning_rate
     lengths = np.concatenate([LENGTHS, np.geomspace(0.01, 10, 100)])
-    exact = quadratic.equivalent_strength(jnp.asarray(lengths / (rate * 50)), rate, 50.0)
+    exact = equivalent_strength(lengths / (rate * 50), rate, 50.0)
     expansion = np.array([1e-3, 2e-3]) / (rate * 100)
     second = 1 / (rate * 100) - expansion * 101 / 200
-    left_over = second - np.asarray(quadratic.equivalent_strength(jnp.asarray(expansion), rate, 100.0))
-    curvatures = jnp.linspace(0.001, 0.05, 50)
+    left_over = second - np.asarray(equivalent_strength(expansion, rate, 100.0))
+    curvatures = np.linspace(0.001, 0.05, 50)
     return {
         "lengths": lengths,
         "rule_error": 1 - np.asarray(exact) * rate * 50,
@@ -96,8 +102,7 @@ def rule_of_thumb(config):
 
 def best_strength(curvatures, learning_rate, steps):
     """The single strength whose shrinkage is nearest to that of an early stop, in least squares."""
-    stopped = np.asarray(quadratic.early_stopping_shrinkage(curvatures, learning_rate, steps))
-    curvatures = np.asarray(curvatures)
+    stopped = np.asarray(early_stopping_shrinkage(curvatures, learning_rate, float(steps)))
 
     def misfit(log_strength):
         return np.sum((stopped - curvatures / (curvatures + np.exp(log_strength))) ** 2)
@@ -122,8 +127,8 @@ def printed_slips():
     def gradient(w):
         return 2 * x.T @ (x @ w - y) + a * w
 
-    right = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a / 2, "sklearn.Ridge"))
-    printed = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a, "sklearn.Ridge"))
+    right = np.asarray(ridge_solution(x, y, a / 2, "sklearn.Ridge"))
+    printed = np.asarray(ridge_solution(x, y, a, "sklearn.Ridge"))
     return {
         "penalty_order": np.log2(left_over[0] / left_over[1]),
         "ridge_gradient": np.max(np.abs(gradient(right))),
@@ -136,7 +141,7 @@ def singular_hessian():
     generator = np.random.default_rng(1)
     x, y, a = generator.normal(size=(3, 6)), generator.normal(size=3), 0.5
     eigenvalues = np.linalg.eigvalsh(x.T @ x)
-    w = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a, "sklearn.Ridge"))
+    w = np.asarray(ridge_solution(x, y, a, "sklearn.Ridge"))
     return {
         "zero_eigenvalues": np.sum(np.abs(eigenvalues) < 1e-12),
         "singular_gradient": np.max(np.abs(x.T @ (x @ w - y) + a * w)),
@@ -153,7 +158,7 @@ def penalty_scales():
     converted, same = [], []
     for library, slope in slopes.items():
         for residuals, a in ((converted, penalties.l2_strength(k, library, examples=n)), (same, k)):
-            w = np.asarray(quadratic.ridge_solution(jnp.asarray(x), jnp.asarray(y), a))
+            w = np.asarray(ridge_solution(x, y, float(a)))
             residuals.append(np.max(np.abs(x.T @ (x @ w - y) / n + slope * w)))
 
     def stationary(strength, ratio):
@@ -175,6 +180,7 @@ def penalty_scales():
     }
 
 
+@partial(jax.jit, static_argnums=0)
 def trajectories(config):
     """Paths in two eigendirections of curvature 1 and 0.1, by steps and by strength."""
     pair, w_star = (jnp.array([0.1, 1.0]), jnp.eye(2)), jnp.ones(2)
@@ -192,20 +198,13 @@ def risk_bounds():
     at, largest = minimum(lambda x: -risk_ratio(x), 0.1, 10)
     _, tuned = minimum(lambda x: -tuned_ratio(x), 0.1, 10)
     time = 2.0  # one direction, no signal, and the eigenvalue at which the bound is reached
-    worst = jnp.array([at / time])
-    stop, ridge = (
-        quadratic.shrinkage_risk(shrinkage, worst, jnp.zeros(1), 1.0, 10)
-        for shrinkage in (
-            quadratic.gradient_flow_shrinkage(worst, time),
-            quadratic.l2_shrinkage(worst, 1 / time),
-        )
-    )
+    stop, ridge = risks(np.array([at / time]), np.zeros(1), 10, np.array([time]))
     grid = np.geomspace(0.02, 50, 300)
     return {
         "largest_ratio": -largest,
         "largest_ratio_at": at,
         "largest_tuned_ratio": -tuned,
-        "attained_ratio": stop / ridge,
+        "attained_ratio": float(stop[0] / ridge[0]),
         "ratio_x": grid,
         "ratio": risk_ratio(grid),
         "tuned_ratio": tuned_ratio(grid),
@@ -228,8 +227,8 @@ def counterexample():
     w = np.linspace(-100, 100, 20_001)
     minima = np.array([np.abs(w[np.argmin(-(w**2) + a / 2 * w**2)]) for a in strengths])
     hessian, w_star = jnp.asarray(TRIDIAGONAL), jnp.asarray(FIRST_AXIS)
-    grid = jnp.geomspace(1e-3, 1e3, 60)
-    radii = jax.vmap(lambda a: quadratic.penalty_radius(hessian, w_star, a))(grid)
+    grid = np.geomspace(1e-3, 1e3, 60)
+    radii = jax.jit(jax.vmap(lambda a: quadratic.penalty_radius(hessian, w_star, a)))(grid)
     return {
         "constrained_minimum": np.max(np.abs(w[np.abs(w) <= 1])),
         "penalised_minima": minima,
@@ -241,7 +240,7 @@ def counterexample():
 def random_designs(config, entropy):
     """Largest ratios of the risks over designs of many shapes, signals and times."""
     generator = np.random.default_rng(entropy)
-    times, around = jnp.geomspace(1e-2, 1e4, 300), jnp.geomspace(1e-2, 1e2, 301)
+    times, around = np.geomspace(1e-2, 1e4, 301), np.geomspace(1e-2, 1e2, 301)
     largest, tuned = [], []
     for _ in range(config.designs):
         features, examples = int(generator.integers(2, 40)), int(generator.integers(5, 60))
@@ -251,12 +250,13 @@ def random_designs(config, entropy):
         values = np.where(values > 1e-10 * values[-1], values, 0)
         signal = vectors.T @ generator.normal(size=features) * generator.choice([0.0, 0.1, 1.0, 10.0])
         room = (0, 40 - features)  # one shape, one program; a direction without curvature or signal adds no risk
-        values, signal = jnp.asarray(np.pad(values, room)), jnp.asarray(np.pad(signal, room))
-        stop, ridge = risks(values, signal, examples, times)
+        values, signal = np.pad(values, room), np.pad(signal, room)
+        stop, ridge = map(np.asarray, risks(values, signal, examples, times))
         largest.append(np.max(stop / ridge))
         prior = float(np.exp(generator.normal(scale=2)))  # a signal of this standard deviation in every direction
         best_time = examples * prior**2  # ridge at strength noise / (examples prior**2) is the Bayes rule
-        stop, ridge = risks(values, jnp.where(jnp.arange(40) < features, prior, 0), examples, best_time * around)
+        signal = np.where(np.arange(40) < features, prior, 0)
+        stop, ridge = map(np.asarray, risks(values, signal, examples, best_time * around))
         tuned.append(np.min(stop) / np.min(ridge))
     return {"design_ratios": np.array(largest), "design_tuned_ratios": np.array(tuned)}
 

@@ -59,10 +59,10 @@ def run(config, key):
     del key  # the draws are NumPy's, from the seed
     random = np.random.default_rng(config.seed)
     with jax.enable_x64(True):
-        x = jnp.asarray(random.standard_normal((config.examples, max(config.features))))
-        coefficients = jnp.asarray(random.standard_normal(x.shape[1]) / np.arange(1, x.shape[1] + 1))
+        x = random.standard_normal((config.examples, max(config.features)))
+        coefficients = random.standard_normal(x.shape[1]) / np.arange(1, x.shape[1] + 1)
         half = random.normal(scale=config.noise**0.5, size=(config.draws // 2, config.examples))
-        noise = jnp.asarray(np.concatenate([half, -half]))
+        noise = np.concatenate([half, -half])
         arrays = {
             **least_squares(config, x, x @ coefficients, noise),
             **ridge(config, x, coefficients, noise),
@@ -71,6 +71,7 @@ def run(config, key):
         return jax.tree.map(np.asarray, arrays)
 
 
+@partial(jax.jit, static_argnums=0)
 def least_squares(config, x, truth, noise):
     """By the number of features: variance of the predictions and optimism, both means over the inputs."""
     variance, optimism, training, in_sample = [], [], [], []
@@ -94,6 +95,7 @@ def least_squares(config, x, truth, noise):
     }
 
 
+@partial(jax.jit, static_argnums=0)
 def ridge(config, x, coefficients, noise):
     """Squared error of the coefficients by alpha, and its slope where alpha is 0."""
     eigenvalues, vectors = jnp.linalg.eigh(x.T @ x)
@@ -123,17 +125,19 @@ def nearest_neighbours(config, random, noise):
     """Squared error on new targets at one point near the end of a parabola, by the number of neighbours."""
     inputs = random.uniform(0, 3, size=config.examples)
     point = 2.6
-    truth, near = point**2 / 3, jnp.asarray(np.argsort(np.abs(inputs - point)))
-    values = jnp.square(jnp.asarray(inputs))[near] / 3
-    measured, exact = [], []
-    for k in config.neighbours:
-        predictions = jnp.mean(values[:k] + noise[:, near[:k]], axis=1)
-        measured.append(config.noise + jnp.mean(jnp.square(predictions - truth)))
-        exact.append(bias_variance.nearest_neighbours_error(truth, values[:k], config.noise))
+    truth, near = point**2 / 3, np.argsort(np.abs(inputs - point))
+    values = np.square(inputs)[near] / 3
+
+    @jax.jit
+    def exact():
+        error = bias_variance.nearest_neighbours_error
+        return jnp.stack([error(truth, values[:k], config.noise) for k in config.neighbours])
+
+    predictions = [np.mean(values[:k] + noise[:, near[:k]], axis=1) for k in config.neighbours]
     return {
-        "neighbours_error": jnp.stack(measured),
-        "exact_neighbours_error": jnp.stack(exact),
-        "neighbours_bias": jnp.stack([jnp.square(truth - jnp.mean(values[:k])) for k in config.neighbours]),
+        "neighbours_error": np.array([config.noise + np.mean(np.square(each - truth)) for each in predictions]),
+        "exact_neighbours_error": exact(),
+        "neighbours_bias": np.array([np.square(truth - np.mean(values[:k])) for k in config.neighbours]),
     }
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLUE, GREY, RED, paired_interval
 from regopt.experiment import Claim
 from regopt.layers import MLP, Dense, MultiTask
@@ -74,20 +75,24 @@ def run(config, key):
 
 def _errors(config, structure, key):
     optimizer = regopt.adam(config.learning_rate)
+    stream = stream_of(key)
 
-    def repeat(key):
-        keys = jax.random.split(key, 7)
-        mix = jax.random.normal(keys[0], (2, config.inputs, FEATURES)) / np.sqrt(config.inputs)
-        first, second = (jax.random.normal(key, (FEATURES, TARGETS)) / np.sqrt(FEATURES) for key in keys[1:3])
-        x, new = jax.random.normal(keys[3], (2, max(config.others, config.examples), config.inputs))
+    def normal(*shape):
+        return stream.normal(size=(config.repeats, *shape)).astype(np.float32)
+
+    many = max(config.others, config.examples)
+    drawn = (normal(2, config.inputs, FEATURES) / np.sqrt(np.float32(config.inputs)),
+             normal(2, FEATURES, TARGETS) / np.sqrt(np.float32(FEATURES)),
+             normal(2, many, config.inputs), config.noise * normal(config.examples))  # fmt: skip
+    starts = [build(config, each)[1] for each in jax.random.split(key, config.repeats)]
+
+    def repeat(start, mix, readouts, inputs, error):
+        (first, second), (x, new) = readouts, inputs
 
         def features(x, which):
             return jnp.tanh(2 * x @ mix[which])
 
-        y = features(x[: config.examples], 0) @ first[:, 0] + config.noise * jax.random.normal(
-            keys[4], (config.examples,)
-        )
-        start = build(config, keys[5])[1]
+        y = features(x[: config.examples], 0) @ first[:, 0] + error
 
         def train(targets_of_second, weight):
             targets = {"first": y[:, None], "second": targets_of_second}
@@ -115,13 +120,13 @@ def _errors(config, structure, key):
         seconds, weights = jnp.stack([related, related, unrelated]), jnp.array([0, config.weight, config.weight])
         return jax.vmap(train)(seconds, weights)
 
-    return jax.jit(jax.vmap(repeat))(jax.random.split(key, config.repeats))
+    return jax.jit(jax.vmap(repeat))(jax.tree.map(lambda *each: np.stack(each), *starts), *drawn)
 
 
 def _gradient_gap(config, structure):
     """The trunk's gradient under the sum of both losses, less the weighted sum of those of each, relative."""
     params = build(config, jax.random.key(1))[1]
-    x = jax.random.normal(jax.random.key(2), (30, config.inputs))
+    x = np.random.default_rng(2).normal(size=(30, config.inputs)).astype(np.float32)
     targets = {"first": x[:, :1], "second": x[:, :TARGETS]}
     measures = {"first": squared_error, "second": squared_error}
 
@@ -130,8 +135,9 @@ def _gradient_gap(config, structure):
         found = jax.grad(lambda params: loss(nnx.merge(structure, params)(x), targets))(params)
         return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(found["trunk"])])
 
-    both, parts = slopes(1.0, config.weight), slopes(1.0, 0.0) + config.weight * slopes(0.0, 1.0)
-    return jnp.linalg.norm(both - parts) / jnp.linalg.norm(both)
+    weights = np.array([[1.0, config.weight], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    both, first, second = np.asarray(jax.jit(jax.vmap(slopes))(*weights.T))
+    return np.linalg.norm(both - first - config.weight * second) / np.linalg.norm(both)
 
 
 def figure(config, arrays):

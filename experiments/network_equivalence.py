@@ -84,14 +84,14 @@ def run(config, key):
         return value + slope
 
     found["linearised"] = [study(config, linearised, start, data, solution)]
-    found["linear"] = [study(config, linear, jnp.zeros(650), data, least_squares(data.train))]
+    found["linear"] = [study(config, linear, np.zeros(650, np.float32), data, least_squares(data.train))]
     found["network"] = networks
     arrays = {}
     for model, studies in found.items():
         for name in studies[0].keys() - HIDDEN:
             arrays[f"{model}_{name}"] = np.stack([each[name] for each in studies])
     first = networks[0]
-    arrays |= by_direction(apply, first, data)
+    arrays |= by_direction(config, apply, first, data)
     arrays["linearised_off"] = relative(
         found["linearised"][0]["stopped_moves"], first["stopped_moves"], first["stopped_moves"]
     )
@@ -106,17 +106,16 @@ def study(config, apply, start, data, solution=None):
     """
     x, held_out = data.train[0], data.validation[0]
     curvature = partial(measure, apply, x, config.order)
-    random = jax.random.normal(jax.random.key(0), start.shape)
+    random = np.random.default_rng(0).normal(size=start.shape).astype(np.float32)
     rate = config.learning_rate / float(curvature(start, random).eigenvalues[-1])
     train = partial(lanes, config, task_of(apply, start, rate), data)
     if solution is None:
         solution, _ = train([0.0], [FOREVER])
         solution = jnp.asarray(solution[0])
-    stops = jnp.asarray(config.stops, jnp.float32)
+    stops = np.array(config.stops, np.float32)
     of_displacement = curvature(solution, solution - start)
-    predicted = jax.vmap(lambda steps: analysis.nearest_strength(of_displacement, rate, steps))(stops)
-    gap = jax.vmap(lambda steps, a: analysis.function_gap(of_displacement, rate, steps, a))(stops, predicted)
-    rule = 1 / (rate * np.asarray(stops))
+    predicted, gap = map(np.asarray, predictions(of_displacement, rate, stops))
+    rule = 1 / (rate * stops)
     grid = np.geomspace(0.1 * rule[-1], 3 * rule[0], config.strengths)
     count = len(stops)
     strengths = np.concatenate(
@@ -124,7 +123,7 @@ def study(config, apply, start, data, solution=None):
     )  # one program for those that stop and the others
     params, slopes = train(strengths, [*config.stops, *[FOREVER] * (len(strengths) - count)])
     stopped, penalised, slopes = params[:count], params[count:], slopes[count:]
-    everything = jnp.concatenate([params, solution[None]])
+    everything = np.concatenate([params, np.asarray(solution)[None]])
     outputs = jax.jit(jax.vmap(lambda params, x: (apply(params, x) - apply(start, x)).ravel(), in_axes=(0, None)))
     result = {"start": start, "solution": solution, "rate": rate, "predicted": predicted, "predicted_gap": gap}
     for where, inputs in (("train", x), ("held_out", held_out)):
@@ -143,10 +142,18 @@ def study(config, apply, start, data, solution=None):
     return {name: np.asarray(value) for name, value in result.items()}
 
 
-def by_direction(apply, study, data):
+@jax.jit
+def predictions(measure, rate, stops):
+    """For each stop the strength that the spectral measure says is nearest, and the distance that remains."""
+    strengths = jax.vmap(lambda steps: analysis.nearest_strength(measure, rate, steps))(stops)
+    gaps = jax.vmap(lambda steps, strength: analysis.function_gap(measure, rate, steps, strength))(stops, strengths)
+    return strengths, gaps
+
+
+def by_direction(config, apply, study, data):
     """The fraction of the way to the solution along each eigendirection of the dense Gauss-Newton matrix."""
     solution, start = study["solution"], study["start"]
-    jacobian = jax.jit(jax.jacobian(lambda p: apply(p, data.train[0]).ravel()))(jnp.asarray(solution))
+    jacobian = jax.jit(jax.jacobian(lambda p: apply(p, data.train[0]).ravel()))(solution)
     jacobian = np.asarray(jacobian, np.float64)
     values, vectors = np.linalg.eigh(jacobian.T @ jacobian / len(data.train[0]))
     way = vectors.T @ (solution - start)
@@ -154,7 +161,7 @@ def by_direction(apply, study, data):
     bins = np.digitize(values, edges)
     arrays = {"dense_largest": values[-1], "bin_curvature": np.sqrt(edges[1:] * edges[:-1])}
     arrays["lanczos_largest"] = float(
-        measure(apply, data.train[0], 30, jnp.asarray(solution), jnp.asarray(solution - start)).eigenvalues[-1]
+        measure(apply, data.train[0], config.order, solution, solution - start).eigenvalues[-1]
     )
     for name in ("stopped", "penalised"):
         gone = (study[name] - start) @ vectors
@@ -203,8 +210,8 @@ def fractions(axes, config, arrays):
     steps, rate = float(config.stops[middle]), float(arrays["network_rate"][0])
     strength = float(arrays["network_predicted"][0][middle])
     curvature = np.geomspace(arrays["bin_curvature"][0], arrays["bin_curvature"][-1], 200)
-    axes.plot(curvature, quadratic.early_stopping_shrinkage(curvature, rate, steps), color=BLUE)
-    axes.plot(curvature, quadratic.l2_shrinkage(curvature, strength), color=RED)
+    axes.plot(curvature, jax.jit(quadratic.early_stopping_shrinkage)(curvature, rate, steps), color=BLUE)
+    axes.plot(curvature, jax.jit(quadratic.l2_shrinkage)(curvature, strength), color=RED)
     axes.plot(
         arrays["bin_curvature"],
         arrays["stopped_fraction"][middle],
@@ -335,6 +342,7 @@ def one_hot_digits(examples):
     return Splits(*cut)
 
 
+@partial(jax.jit, static_argnums=(0, 2))
 def measure(apply, x, order, params, vector):
     """Spectral measure of a vector under the Gauss-Newton matrix of the half mean squared error."""
     product = gauss_newton_product(lambda p: apply(p, x), lambda f: jnp.sum(jnp.square(f)) / (2 * len(x)), params)

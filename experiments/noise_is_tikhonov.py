@@ -7,6 +7,7 @@ put the best logits at a finite distance.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, note, plain_ticks
 from regopt import losses, noise
 from regopt.analysis.quadratic import ridge_solution
@@ -55,16 +57,17 @@ def run(config, key):
     """Ridge by noisy copies, the expansion of a nonlinear model's error, weight noise and smoothed labels."""
     with jax.enable_x64(True):
         copies_key, weights_key = jax.random.split(key)
-        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        x = jnp.asarray(generator.normal(size=(config.examples, config.features)))
-        y = x @ jnp.ones(config.features) + jnp.asarray(generator.normal(size=config.examples))
+        generator = stream_of(key)
+        x = generator.normal(size=(config.examples, config.features))
+        y = x @ np.ones(config.features) + generator.normal(size=config.examples)
         found = noisy_copies(config, copies_key, x, y) | weight_noise(config, weights_key, x, y)
         return found | nonlinear() | smoothed_labels()
 
 
 def noisy_copies(config, key, x, y):
     """Least squares on K noisy copies, its distance to ridge with a = n s^2, and to ridge with half of it."""
-    ridge, half = (ridge_solution(x, y, factor * config.deviation**2) for factor in (1.0, 0.5))
+    solve = jax.jit(ridge_solution)
+    ridge, half, plain = (np.asarray(solve(x, y, factor * config.deviation**2)) for factor in (1.0, 0.5, 0.0))
 
     def moments(key, copies):
         """Mean of X'X and of X'y over copies, one copy after the other."""
@@ -79,23 +82,24 @@ def noisy_copies(config, key, x, y):
     distances = []
     for place, copies in enumerate(config.copies):
         keys = jax.random.split(jax.random.fold_in(key, place), config.repeats)
-        gram, cross = jax.jit(jax.vmap(lambda key, copies=copies: moments(key, copies)))(keys)
-        solutions = jnp.linalg.solve(gram, cross[..., None])[..., 0]
-        distances.append([jnp.linalg.norm(solutions - w[None], axis=1) / jnp.linalg.norm(ridge) for w in (ridge, half)])
+        gram, cross = map(np.asarray, jax.jit(jax.vmap(lambda key, copies=copies: moments(key, copies)))(keys))
+        solutions = np.linalg.solve(gram, cross[..., None])[..., 0]
+        distances.append([np.linalg.norm(solutions - w, axis=1) / np.linalg.norm(ridge) for w in (ridge, half)])
     distances = np.sqrt(np.mean(np.square(np.array(distances)), axis=2))  # root mean square over repeats
     return {
         "ridge_distance": distances[:, 0],
         "half_ridge_distance": distances[:, 1],
-        "shrinkage": jnp.linalg.norm(ridge) / jnp.linalg.norm(ridge_solution(x, y, 0.0)),
+        "shrinkage": np.linalg.norm(ridge) / np.linalg.norm(plain),
     }
 
 
 def normal_mean(function, deviation, points=60):
     """Mean of ``function(deviation * z)`` over a standard normal z, by Gauss-Hermite quadrature: exact to rounding."""
     at, weights = np.polynomial.hermite_e.hermegauss(points)
-    return np.sum(weights * function(deviation * at)) / np.sqrt(2 * np.pi)
+    return jnp.sum(weights * function(deviation * at)) / np.sqrt(2 * np.pi)
 
 
+@jax.jit
 def nonlinear():
     """What input noise adds to the squared error of a small network, and what the expansion leaves out."""
     x, target = 0.4, 0.9
@@ -105,15 +109,16 @@ def nonlinear():
 
     f, slope = model(x), jax.grad(model)(x)
     curvature = jax.grad(jax.grad(model))(x)
-    added = np.array([normal_mean(lambda e: (model(x + e) - target) ** 2, s) - (f - target) ** 2 for s in DEVIATIONS])
-    both = DEVIATIONS**2 * float(slope**2 + (f - target) * curvature)
+    means = jax.vmap(lambda s: normal_mean(lambda e: (model(x + e) - target) ** 2, s))(DEVIATIONS)
+    added = means - (f - target) ** 2
     return {
         "added": added,
-        "remainder": np.abs(added - both),
-        "slope_only_remainder": np.abs(added - DEVIATIONS**2 * float(slope**2)),
+        "remainder": jnp.abs(added - DEVIATIONS**2 * (slope**2 + (f - target) * curvature)),
+        "slope_only_remainder": jnp.abs(added - DEVIATIONS**2 * slope**2),
     }
 
 
+@partial(jax.jit, static_argnums=0)
 def weight_noise(config, key, x, y):
     """What noise on the weights adds to the mean squared error of a linear model, and what it does to the gradient."""
     draws = 10_000 * config.repeats
@@ -134,6 +139,7 @@ def weight_noise(config, key, x, y):
     }
 
 
+@jax.jit
 def smoothed_labels():
     """The least smoothed cross-entropy and the gap of the logits there, by Newton's method; losses over the gap."""
     label = jnp.array([3])
@@ -145,10 +151,10 @@ def smoothed_labels():
         return losses.smoothed_cross_entropy(logits, label, smoothing, spread=spread)
 
     for spread in SPREADS:
-        slope = jax.grad(loss)
-        gap = jnp.asarray(4.0)
-        for _ in range(20):
-            gap = gap - slope(gap, SMOOTHING, spread) / jax.grad(slope)(gap, SMOOTHING, spread)
+        slope = partial(jax.grad(loss), smoothing=SMOOTHING, spread=spread)
+        gap = jax.lax.fori_loop(
+            0, 20, lambda _, gap, slope=slope: gap - slope(gap) / jax.grad(slope)(gap), jnp.asarray(4.0)
+        )
         target = losses.smooth_labels(label, CLASSES, SMOOTHING, spread=spread)
         found |= {
             f"gap_{spread}": gap,

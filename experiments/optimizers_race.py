@@ -113,8 +113,8 @@ def logistic_regression():
     """The mean loss over breast cancer's 569 standardised examples, penalty 0.01 / 2 |w|^2, and where to start."""
     from sklearn.datasets import load_breast_cancer
 
-    x, y = (jnp.asarray(each, jnp.float64) for each in load_breast_cancer(return_X_y=True))
-    x = (x - x.mean(0)) / x.std(0)
+    x, y = (np.asarray(each, np.float64) for each in load_breast_cancer(return_X_y=True))
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
     penalty = penalties.l2(0.01)  # leaves the bias alone
 
     def loss(params):
@@ -127,31 +127,33 @@ def logistic_regression():
 def convex(config):
     """``gap/<name>``: loss minus the minimum after each iteration, at the best of the rates where there is one."""
     loss, start = logistic_regression()
-    rates = jnp.geomspace(config.convex_rates[0], config.convex_rates[1], config.convex_points)
+    rates = np.geomspace(config.convex_rates[0], config.convex_rates[1], config.convex_points)
     arrays = {}
     for name, make in SWEPT.items():
-        momenta = jnp.asarray(config.momenta if name in WITH_MOMENTUM else [0.0])
-        tried = [each.ravel() for each in jnp.meshgrid(rates, momenta)]
+        momenta = np.array(config.momenta if name in WITH_MOMENTUM else [0.0])
+        tried = [each.ravel() for each in np.meshgrid(rates, momenta)]
 
         def losses_of(rate, momentum, make=make, name=name):
             optimizer = make(rate, momentum=momentum) if name in WITH_MOMENTUM else make(rate)
             return descend(loss, start, optimizer, config.iterations)[0]
 
-        losses = jax.jit(jax.vmap(losses_of))(*tried)
-        progress = jnp.mean(jnp.log(jnp.maximum(losses - MINIMUM, 1e-16)), axis=1)
-        best = jnp.argmin(jnp.where(jnp.isfinite(progress), progress, jnp.inf))  # a rate that diverges loses
+        losses = np.asarray(jax.jit(jax.vmap(losses_of))(*tried))
+        progress = np.mean(np.log(np.maximum(losses - MINIMUM, 1e-16)), axis=1)
+        best = np.argmin(np.where(np.isfinite(progress), progress, np.inf))  # a rate that diverges loses
         arrays[f"gap/{name}"] = losses[best] - MINIMUM
-        arrays[f"tuned/{name}"] = jnp.stack([each[best] for each in tried])
+        arrays[f"tuned/{name}"] = np.array([each[best] for each in tried])
     for name, make in CURVED.items():
-        losses, norms, last = jax.jit(partial(descend, loss, start, make(), config.iterations))()
+        losses, norms, last = jax.tree.map(
+            np.asarray, jax.jit(partial(descend, loss, start, make(), config.iterations))()
+        )
         arrays[f"gap/{name}"] = losses - MINIMUM
         if name == "Newton":
             vector, unravel = ravel_pytree(last)
             hessian = jax.hessian(lambda v, unravel=unravel: loss(unravel(v)))
-            eigenvalues = jnp.linalg.eigvalsh(jax.jit(hessian)(vector))
+            eigenvalues = np.linalg.eigvalsh(jax.jit(hessian)(vector))
             condition = eigenvalues[-1] / eigenvalues[0]
             arrays |= {"newton_norms": norms, "minimum": losses[-1], "condition": condition}
-    return arrays | twins(loss, start)
+    return arrays | jax.jit(partial(twins, loss))(start)
 
 
 def descend(loss, params, optimizer, iterations):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE, RED, SKY, end_labels
 from regopt import penalties, solvers
 from regopt.data import DIABETES_NAMES, PROSTATE_NAMES, diabetes, prostate
@@ -71,28 +71,28 @@ def diabetes_inputs():
 
 def follow(config, key, x, y):
     """The path on all rows and the scores of the folds, from one program."""
-    x, y = jnp.asarray(x, float), jnp.asarray(y, float)
-    folds = np.asarray(jax.random.permutation(key, len(y))) % config.folds
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    folds = stream_of(key).permutation(len(y)) % config.folds
     model = solvers.LinearModel(solvers.gaussian())
-    start = model.start(x)
-    strengths = solvers.strength_grid(model, penalties.l1, start, x, y, size=config.strengths, ratio=config.ratio)
 
     @jax.jit
     def validate(x, y):
-        return solvers.cross_validate(
+        start = model.start(x)
+        strengths = solvers.strength_grid(model, penalties.l1, start, x, y, size=config.strengths, ratio=config.ratio)
+        return strengths, solvers.cross_validate(
             model, penalties.l1, start, x, y, folds=folds, strengths=strengths, tolerance=config.tolerance
         )
 
-    found = validate(x, y)
+    strengths, found = jax.tree.map(np.asarray, validate(x, y))
     return {
         "strengths": strengths,
         "coefficients": found.path.params["coefficients"],
         "scores": 2 * found.scores,  # mean squared errors
-        "gaps": found.path.gap / jnp.maximum(found.path.objective, 1),
+        "gaps": found.path.gap / np.maximum(found.path.objective, 1),
         "best": found.best,
         "simplest": found.one_standard_error,
-        "lengths": jnp.sum(jnp.abs(found.path.params["coefficients"]), 1),
-        "least_squares_length": jnp.sum(jnp.abs(jnp.linalg.lstsq(x - x.mean(0)[None], y - y.mean())[0])),
+        "lengths": np.abs(found.path.params["coefficients"]).sum(axis=1),
+        "least_squares_length": np.abs(np.linalg.lstsq(x - x.mean(axis=0), y - y.mean())[0]).sum(),
     }
 
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 import regopt
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, RED, SCALE, interval, note, paired_interval
 from regopt import penalties, sweep
 from regopt.data import Splits, digits
@@ -78,7 +79,7 @@ class Config:
 def run(config, key):
     """The sweep, then the three descents, and what the strengths that each has found are worth."""
     images, labels = (np.concatenate(parts) for parts in zip(*digits(), strict=True))
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    generator = stream_of(key)
     orders = np.stack([generator.permutation(len(labels)) for _ in range(config.runs)])
     cuts = [config.examples, config.examples + config.validation]
     rows = np.split(orders, cuts, axis=1)

@@ -8,6 +8,7 @@ inputs are standardised over all 97 men, as there, and so are the slopes that it
 import itertools
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -65,44 +66,39 @@ def fits(config):
     (x, y), (x_test, y_test) = data.train, data.test
     everyone = np.concatenate([x, x_test])
     mean, deviation = everyone.mean(0), everyone.std(0, ddof=1)
-    x, x_test = jnp.asarray((x - mean) / deviation), jnp.asarray((x_test - mean) / deviation)
-    centred, targets = x - x.mean(0), jnp.asarray(y - y.mean())
+    x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
+    centred, targets = x - x.mean(0), y - y.mean()
+    eigenvalues = np.linalg.eigvalsh(centred.T @ centred)
+    degrees = jax.jit(jax.vmap(effective_parameters, in_axes=(None, 0)))
 
-    strength = ridge_strength(centred, config.degrees_of_freedom)
-    lasso_slopes = jax.jit(lasso_by_shrinkage)
-    slopes = jnp.stack(
-        [
-            ridge_solution(centred, targets, 0.0),
-            best_subset(centred, targets, config.subset_size),
-            ridge_solution(centred, targets, strength, "sklearn.Ridge"),
-            lasso_slopes(centred, targets, config.shrinkage),
-        ]
-    )
-    quoted = lasso_slopes(centred, targets, config.quoted_shrinkage)
+    strength = ridge_strength(partial(degrees, eigenvalues), config.degrees_of_freedom)
+    strengths, shares = np.geomspace(1e4, 1e-2, 200), np.linspace(0.0, 1.0, 201)
+    ridge = jax.jit(jax.vmap(lambda a: ridge_solution(centred, targets, a, "sklearn.Ridge")))
+    least_squares, at_strength, *ridge_profile = np.asarray(ridge(np.r_[0.0, strength, strengths]))
+    lasso = jax.jit(jax.vmap(partial(lasso_by_shrinkage, centred, targets)))
+    at_share, quoted, *lasso_profile = np.asarray(lasso(np.r_[config.shrinkage, config.quoted_shrinkage, shares]))
+    slopes = np.stack([least_squares, best_subset(centred, targets, config.subset_size), at_strength, at_share])
     intercepts = y.mean() - slopes @ x.mean(0)
     predictions = slopes @ x_test.T + intercepts[:, None]
-    strengths, shares = np.geomspace(1e4, 1e-2, 200), np.linspace(0.0, 1.0, 201)
-    eigenvalues = jnp.linalg.eigvalsh(centred.T @ centred)
     return {
         "slopes": slopes,
         "intercepts": intercepts,
-        "test_errors": jnp.mean((predictions - y_test) ** 2, axis=1),
-        "standard_errors": jnp.std((predictions - y_test) ** 2, axis=1, ddof=1) / len(y_test) ** 0.5,
+        "test_errors": np.mean((predictions - y_test) ** 2, axis=1),
+        "standard_errors": np.std((predictions - y_test) ** 2, axis=1, ddof=1) / len(y_test) ** 0.5,
         "ridge_strength": strength,
         "quoted_slopes": quoted,
-        "ridge_degrees": jax.vmap(lambda a: effective_parameters(eigenvalues, a))(strengths),
-        "ridge_profile": jax.vmap(lambda a: ridge_solution(centred, targets, a, "sklearn.Ridge"))(strengths),
+        "ridge_degrees": degrees(eigenvalues, strengths),
+        "ridge_profile": np.stack(ridge_profile),
         "lasso_shares": shares,
-        "lasso_profile": jax.vmap(lasso_slopes, (None, None, 0))(centred, targets, shares),
+        "lasso_profile": np.stack(lasso_profile),
     }
 
 
-def ridge_strength(x, degrees_of_freedom):
-    """The a at which ridge's hat matrix ``X (X'X + a I)^-1 X'`` has this trace."""
-    eigenvalues = jnp.linalg.eigvalsh(x.T @ x)
+def ridge_strength(degrees, degrees_of_freedom):
+    """The a at which ridge's hat matrix ``X (X'X + a I)^-1 X'`` has this trace, from the traces at many a."""
 
     def excess(strength):
-        return float(effective_parameters(eigenvalues, strength)) - degrees_of_freedom
+        return float(degrees(np.array([strength]))[0]) - degrees_of_freedom
 
     return float(brentq(excess, 1e-9, 1e9, xtol=1e-10))  # pyright: ignore[reportArgumentType]: a float unless asked
 
@@ -110,9 +106,9 @@ def ridge_strength(x, degrees_of_freedom):
 def best_subset(x, y, size):
     """Least squares on the inputs, ``size`` of them, that leave the smallest residual: all choices side by side."""
     masks = [np.isin(range(x.shape[1]), chosen) for chosen in itertools.combinations(range(x.shape[1]), size)]
-    slopes = jax.vmap(lambda mask: ridge_solution(x * mask, y, 0.0))(jnp.asarray(masks, x.dtype))
-    residuals = jnp.sum((slopes @ x.T - y) ** 2, axis=1)
-    return slopes[jnp.argmin(residuals)]
+    slopes = np.asarray(jax.jit(jax.vmap(lambda mask: ridge_solution(x * mask, y, 0.0)))(np.array(masks, x.dtype)))
+    residuals = np.sum((slopes @ x.T - y) ** 2, axis=1)
+    return slopes[np.argmin(residuals)]
 
 
 def lasso_by_shrinkage(x, y, share):

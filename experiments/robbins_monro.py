@@ -59,10 +59,15 @@ def run(config, key):
         for number, (name, (family, numbers)) in enumerate(SCHEDULES.items()):
             schedule = getattr(schedules, family)(**numbers)
             sums = schedules.robbins_monro(family, **numbers)
-            exact, shrinkage = recursion(config, schedule)
-            last, measured = descend(config, jax.random.fold_in(jax.random.clone(key), number), schedule)
+
+            @jax.jit
+            def runs(key, number, schedule=schedule):
+                rates = jax.vmap(schedule)(jnp.arange(config.steps))
+                return rates, recursion(config, schedule), descend(config, jax.random.fold_in(key, number), schedule)
+
+            rates, (exact, shrinkage), (last, measured) = runs(jax.random.clone(key), number)
             arrays |= {
-                f"rates/{name}": jax.vmap(schedule)(jnp.arange(config.steps)),
+                f"rates/{name}": rates,
                 f"exact/{name}": exact,
                 f"measured/{name}": measured,
                 f"last/{name}": last,

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
+from _draws import stream_of
 from _style import BLUE, GREEN, ORANGE, band, note
 from regopt import penalties
 from regopt.experiment import Claim
@@ -47,20 +48,19 @@ class Config:
 def run(config, key):
     """Errors and weights over the strength of the tie, its ends, a proximal run, and the gradient of shared weights."""
     with jax.enable_x64(True):
-        tasks = jax.vmap(lambda key: draw(config, key))(jax.random.split(key, config.draws))
+        tasks = draw(config, stream_of(key))
         one = jax.tree.map(lambda x: x[0], tasks)
         return over_strengths(tasks) | ends(one) | proximal_run(one) | shared_gradient(one)
 
 
-def draw(config, key):
-    """Two designs, their targets, and the true weights."""
-    keys = jax.random.split(key, 4)
-    shape = 2, config.examples, config.features
-    x, error = jax.random.normal(keys[0], shape), config.noise * jax.random.normal(keys[1], shape[:2])
-    common = jax.random.normal(keys[2], (1, config.features)) / np.sqrt(config.features)
-    own = jax.random.normal(keys[3], (2, config.features)) / np.sqrt(2 * config.features)
+def draw(config, stream):
+    """For each draw two designs, their targets, and the true weights."""
+    shape = config.draws, 2, config.examples, config.features
+    x, error = stream.normal(size=shape), stream.normal(scale=config.noise, size=shape[:3])
+    common = stream.normal(size=(config.draws, 1, config.features)) / np.sqrt(config.features)
+    own = stream.normal(size=(config.draws, 2, config.features)) / np.sqrt(2 * config.features)
     truth = common + config.difference * own
-    return x, jnp.einsum("tnf,tf->tn", x, truth) + error, truth
+    return x, np.einsum("stnf,stf->stn", x, truth) + error, truth
 
 
 def solve(x, y, strength):
@@ -81,16 +81,17 @@ def over_strengths(tasks):
         found = jax.vmap(lambda x, y: solve(x, y, strength))(*tasks[:2])
         return jnp.sum(jnp.square(found - tasks[2]), axis=2).mean(axis=1)  # [draws]
 
-    error = errors(jnp.asarray(STRENGTHS))
-    best = jnp.argmin(jnp.mean(error, axis=1))
+    error = np.asarray(errors(STRENGTHS))
+    best = np.argmin(error.mean(axis=1))
     return {
-        "error": jnp.mean(error, axis=1),
-        "gain": jnp.stack([jnp.mean(error[end] - error[best]) for end in (0, -1)]),
-        "gain_error": jnp.stack([jnp.std(error[end] - error[best]) / np.sqrt(error.shape[1]) for end in (0, -1)]),
-        "band": jnp.std(error, axis=1) / np.sqrt(error.shape[1]),
+        "error": error.mean(axis=1),
+        "gain": np.array([np.mean(error[end] - error[best]) for end in (0, -1)]),
+        "gain_error": np.array([np.std(error[end] - error[best]) / np.sqrt(error.shape[1]) for end in (0, -1)]),
+        "band": error.std(axis=1) / np.sqrt(error.shape[1]),
     }
 
 
+@jax.jit
 def ends(task):
     """Distance of the tied weights to separate and to pooled least squares, relative, over the strength."""
     x, y, _ = task
@@ -107,10 +108,12 @@ def ends(task):
     }
 
 
-def proximal_run(task, strength=0.7, steps=2000):
+@jax.jit
+def proximal_run(task):
     """Gradient steps on both tasks, each followed by the prox of ``tie``: distance to the equations' weights."""
     x, y, _ = task
-    rate = 1 / max(jnp.linalg.norm(x[t].T @ x[t], ord=2) / x.shape[1] for t in (0, 1))
+    strength, steps = 0.7, 2000
+    rate = 1 / jnp.max(jnp.linalg.norm(jnp.swapaxes(x, 1, 2) @ x, ord=2, axis=(1, 2)) / x.shape[1])
     prox = penalties.tie("first", "second", strength).prox
 
     def loss(params):
@@ -131,6 +134,7 @@ def proximal_run(task, strength=0.7, steps=2000):
     }
 
 
+@jax.jit
 def shared_gradient(task):
     """A network with one matrix in two layers: the gradient of the shared one, and the sum of those of its places."""
     x, y, truth = task

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
+from scipy import special
 
+from _draws import stream_of
 from _style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, band, note
 from regopt import analysis, initializers, noise
 from regopt.experiment import Claim
@@ -50,7 +52,6 @@ CASES = {
     "Xavier, tanh": (XAVIER, 1.0, jnp.tanh, None, "Poole et al. (2016)"),
     "Xavier, sigmoid": (XAVIER, 1.0, jax.nn.sigmoid, None, "Poole et al. (2016)"),
 }
-NORMAL = jax.nn.initializers.normal(1.0)
 STARTS = ("equal, random outgoing", "equal, equal outgoing", "the same with dropout")
 
 
@@ -86,37 +87,37 @@ def run(config, key):
     products_key, layers_key, units_key = jax.random.split(key, 3)
     with jax.enable_x64(True):
         found = products(config, products_key) | equal_units(config, units_key)
-        found["power"] = jnp.max(jnp.abs(jnp.linalg.matrix_power(jnp.array([[-1.5, 0.3], [0.0, 0.5]]), 20)))
+    found["power"] = np.max(np.abs(np.linalg.matrix_power(np.array([[-1.5, 0.3], [0.0, 0.5]]), 20)))
     return found | layers(config, layers_key)
 
 
 def products(config, key):
     """Logarithms of the stretches of products of Gaussian matrices, by QR after each factor."""
 
-    def multiply(carry, key):
+    def multiply(carry, factor):
         basis, logs = carry
-        basis, upper = jnp.linalg.qr(jax.random.normal(key, (SIZE, SIZE)) @ basis)
+        basis, upper = jnp.linalg.qr(factor @ basis)
         logs = logs + jnp.log(jnp.abs(jnp.diag(upper)))
         return (basis, logs), logs
 
     @jax.jit
     @jax.vmap
-    def chain(key):
-        return jax.lax.scan(multiply, (jnp.eye(SIZE), jnp.zeros(SIZE)), jax.random.split(key, config.factors))[1]
+    def chain(factors):
+        return jax.lax.scan(multiply, (jnp.eye(SIZE), jnp.zeros(SIZE)), factors)[1]
 
-    chain_key, short_key = jax.random.split(key)
-    logs = chain(jax.random.split(chain_key, config.chains))  # [chains, factors, SIZE]
-    a, b, c = jax.random.normal(short_key, (3, 20 * config.chains, SIZE, SIZE))
-    squares = jnp.sum(jnp.square(a @ b @ c), axis=(1, 2))
-    rates, variance = analysis.gaussian_growth(SIZE)
+    stream = stream_of(key)
+    logs = np.asarray(chain(stream.normal(size=(config.chains, config.factors, SIZE, SIZE))))
+    a, b, c = stream.normal(size=(3, 20 * config.chains, SIZE, SIZE))
+    squares = np.sum(np.square(a @ b @ c), axis=(1, 2))
+    rates, variance = jax.jit(analysis.gaussian_growth, static_argnums=0)(SIZE)
     return {
         "logs": logs[:, :, 0],
-        "spectrum": jnp.mean(logs[:, -1], axis=0) / config.factors,
+        "spectrum": logs[:, -1].mean(axis=0) / config.factors,
         "rates": rates,
-        "rate_variances": jax.scipy.special.polygamma(1, jnp.arange(SIZE, 0, -1) / 2) / 4,
+        "rate_variances": special.polygamma(1, np.arange(SIZE, 0, -1) / 2) / 4,
         "growth_variance": variance,
-        "square": jnp.mean(squares),
-        "square_error": jnp.std(squares) / np.sqrt(squares.size),
+        "square": squares.mean(),
+        "square_error": squares.std() / np.sqrt(squares.size),
         "printed_stretches": np.linalg.svd(PRINTED, compute_uv=False),
     }
 
@@ -141,20 +142,24 @@ def layers(config, key):
     return found | {"narrow_forward": forward[1] / forward[0], "narrow_backward": backward[0], "biased": biased.forward}
 
 
-def measured(config, key, widths, kernel, activation, *, bias=jax.nn.initializers.zeros, networks=None):
+def measured(config, key, widths, kernel, activation, *, bias=None, networks=None):
     """Means over networks of the mean squares by layer."""
-    kernels_key, biases_key, x_key, slopes_key = jax.random.split(key, 4)
+    count = networks or config.networks
+    kernels_key, biases_key, data_key = jax.random.split(key, 3)
+    stream = stream_of(data_key)
 
     def arrays(initializer, key, shapes):
-        keys = jax.random.split(key, (len(shapes), networks or config.networks))
-        return [draw(initializer, shape, each) for shape, each in zip(shapes, keys, strict=True)]
+        keys = jax.random.split(key, (config.depth, count))  # one program for networks of all depths
+        return [draw(initializer, shape, each) for shape, each in zip(shapes, keys, strict=False)]
 
     kernels = arrays(kernel, kernels_key, list(pairwise(widths)))
-    biases = arrays(bias, biases_key, [(1, n) for n in widths[1:]])
-    (x,) = arrays(NORMAL, x_key, [(config.batch, widths[0])])
-    (slopes,) = arrays(NORMAL, slopes_key, [(config.batch, widths[-1])])
+    if bias is None:
+        biases = [np.zeros((count, 1, n), np.float32) for n in widths[1:]]
+    else:
+        biases = arrays(bias, biases_key, [(1, n) for n in widths[1:]])
+    x, slopes = (stream.normal(size=(count, config.batch, widths[end])).astype(np.float32) for end in (0, -1))
     every = mean_squares(activation, kernels, biases, x, slopes)
-    return jax.tree.map(lambda squares: jnp.mean(squares, axis=0), every)
+    return jax.tree.map(lambda squares: np.asarray(squares).mean(axis=0), every)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -177,9 +182,10 @@ def mean_squares(activation, *networks):
 
 def equal_units(config, key):
     """How far hidden units come apart in training from equal incoming weights, over the length of a unit's weights."""
-    x_key, out_key, noise_key = jax.random.split(key, 3)
-    x = jax.random.normal(x_key, (50, 3))
-    y = jnp.sin(x @ jnp.array([1.0, -2.0, 0.5]))
+    data_key, noise_key = jax.random.split(key)
+    stream = stream_of(data_key)
+    x = stream.normal(size=(50, 3))
+    y = np.sin(x @ np.array([1.0, -2.0, 0.5]))
 
     def train(outgoing, rate):
         def loss(params, key):
@@ -194,9 +200,9 @@ def equal_units(config, key):
 
         return jax.lax.scan(step, (jnp.full((3, 8), 0.3), outgoing), jax.random.split(noise_key, config.steps))[1]
 
-    equal = jnp.full(8, 0.2)
-    outgoing = jnp.stack([0.3 * jax.random.normal(out_key, (8,)), equal, equal])
-    return {"apart": jax.jit(jax.vmap(train))(outgoing, jnp.array([0.0, 0.0, 0.5]))}
+    equal = np.full(8, 0.2)
+    outgoing = np.stack([stream.normal(scale=0.3, size=8), equal, equal])
+    return {"apart": jax.jit(jax.vmap(train))(outgoing, np.array([0.0, 0.0, 0.5]))}
 
 
 def ratio(squares):

@@ -68,14 +68,11 @@ def run(config, key):
     """Train all lanes, count their zeros, and prune one network of each strength."""
     data = digits()
     strengths = np.concatenate([[0.0], np.geomspace(config.strengths[0], config.strengths[1], config.levels)])
-    space = {
-        "how": sweep.static([PROXIMAL, GRADIENT]),
-        "strength": sweep.choice(strengths),
-        "seed": sweep.seeds(config.seeds),
-    }
+    each, none = np.repeat(strengths, config.seeds), np.zeros(len(strengths) * config.seeds)
+    columns = {PROXIMAL: np.append(each, none), GRADIENT: np.append(none, each)}
     result = sweep.run(
         task_of(config),
-        sweep.grid(space),
+        sweep.from_columns(columns | {"seed": np.tile(np.arange(config.seeds), 2 * len(strengths))}),
         data,
         steps=config.steps,
         eval_every=config.steps,
@@ -103,14 +100,12 @@ def run(config, key):
 
 
 def task_of(config):
-    """The network, with the penalty on the units of both hidden layers in one of two ways."""
+    """The network, with penalties on the units of both hidden layers in two ways: one program serves lanes of each."""
 
     def optimizer(h):
         rate = schedules.cosine(config.learning_rate, config.steps)
-        units = penalties.group_lasso(h["strength"], mask=hidden)
-        if h["how"] == GRADIENT:
-            return regopt.regularize(regopt.adam(rate), units)
-        return regopt.regularize(regopt.adam(rate), units, "proximal")
+        smooth = regopt.regularize(regopt.adam(rate), penalties.group_lasso(h[GRADIENT], mask=hidden))
+        return regopt.regularize(smooth, penalties.group_lasso(h[PROXIMAL], mask=hidden), "proximal")
 
     return sweep.supervised(
         lambda _, rngs: network(config, rngs), cross_entropy, optimizer, metrics={"accuracy": accuracy}
@@ -143,8 +138,7 @@ def counted(state):
     """Hidden units with a weight, penalised weights that are exactly 0, and how many the optimizer reports of these."""
     kernels = hidden_kernels(state)
     zeros = sum(np.sum(kernel == 0) for kernel in kernels)
-    reported = state.opt_state.zeros if hasattr(state.opt_state, "zeros") else np.nan
-    return np.sum(norms(state) > 0), zeros, reported
+    return np.sum(norms(state) > 0), zeros, state.opt_state.zeros
 
 
 def pruned(config, states, images):
