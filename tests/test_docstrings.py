@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+import regopt
 from regopt import report
 
 
@@ -110,3 +111,11 @@ def test_a_part_is_found_only_where_it_stands():
         "references": False,
         "examples": True,
     }
+
+
+def test_help_prints_the_names_of_types_and_not_what_they_stand_for():
+    for factory in (regopt.adamw, regopt.penalties.group_lasso, regopt.projections.projection_max_norm):
+        signature = str(inspect.signature(factory))
+        assert "mask: Mask" in signature
+        assert "numpy.bool" not in signature
+        assert len(signature) < 500, signature

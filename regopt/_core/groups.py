@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
+from typing_extensions import TypeAliasType
 
 from regopt._core import paths, trees
 from regopt._core.messages import brief
@@ -22,7 +23,7 @@ from regopt._core.types import Number, NumberOrSchedule, Tree
 
 # the axis of the groups, or that axis and the number of the group of each index along it
 Place: TypeAlias = int | tuple[int, Sequence[int] | np.ndarray | jax.Array]
-Groups: TypeAlias = Mapping[str, Place] | Sequence[Mapping[str, Place]]
+Groups = TypeAliasType("Groups", Mapping[str, Place] | Sequence[Mapping[str, Place]])
 
 
 class _Member(NamedTuple):

@@ -83,13 +83,49 @@ def names_after(rule: Callable[..., jax.Array], arrays: int, count: int) -> list
     return [*names, *(f"number {place}" for place in range(len(names), count))]
 
 
-def refuse_complex(params: Tree) -> None:
-    """Raise for complex parameters, of which a square, a sign or a maximum is not that of the magnitude."""
-    if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in jax.tree.leaves(params)):
+def refuse_complex(params: Tree, way_out: str = "") -> None:
+    """Raise for complex parameters, of which a square, a sign or a maximum is not that of the magnitude.
+
+    What is no array at all, such as an activation function in a module of equinox, is refused too.
+    """
+    leaves = jax.tree.leaves(params)
+    if foreign := [at for at, leaf in enumerate(leaves) if callable(leaf) or isinstance(leaf, str | bytes)]:
+        path, leaf = paths.leaf_paths(params)[foreign[0]], leaves[foreign[0]]
         raise ValueError(
-            "complex parameters are not supported here: wrap the whole in optax.contrib.split_real_and_imaginary(...), "
-            "or use sgd, heavy_ball or nesterov"
+            f"parameters must be arrays, got {brief(leaf)} at {path!r}: of a module of equinox give "
+            "eqx.filter(model, eqx.is_inexact_array)"
         )
+    if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in leaves):
+        raise ValueError(
+            "complex parameters are not supported here: wrap the whole in optax.contrib.split_real_and_imaginary(...)"
+            + way_out
+        )
+
+
+def check_gradients(grads: Tree, params: Tree) -> None:
+    """Require gradients with the structure and the shapes of the parameters, and say in one line where they differ.
+
+    >>> check_gradients({"w": jnp.ones(2)}, {"w": jnp.ones(2)})
+    """
+    try:
+        fits = jax.tree.leaves(jax.tree.map(lambda g, w: jnp.shape(g) == jnp.shape(w), grads, params))
+    except ValueError as error:
+        given, wanted = paths.leaf_paths(grads), paths.leaf_paths(params)
+        missing = [path for path in wanted if path not in given]
+        foreign = [path for path in given if path not in wanted]
+        where = (
+            f"there is none for {missing[0]!r}"
+            if missing
+            else f"there is no parameter {foreign[0]!r}"
+            if foreign
+            else f"got {type(grads).__name__} for {type(params).__name__}"
+        )
+        raise ValueError(f"the gradients must have the structure of the parameters: {where}") from error
+    if not all(fits):
+        at = fits.index(False)
+        given, wanted = (jnp.shape(jax.tree.leaves(tree)[at]) for tree in (grads, params))
+        path = paths.leaf_paths(params)[at]
+        raise ValueError(f"the gradients must have the shapes of the parameters, got {given} for {wanted} at {path!r}")
 
 
 def zeros_wide(params: Params) -> Params:
@@ -98,7 +134,7 @@ def zeros_wide(params: Params) -> Params:
     In bfloat16, whose spacing near 1 is 1/128, a second moment with b2 = 0.999 would never change. Complex parameters
     are refused.
     """
-    refuse_complex(params)
+    refuse_complex(params, ", or use sgd, heavy_ball or nesterov")
     return jax.tree.map(lambda p: jnp.zeros_like(widen(p)[0]), params)
 
 

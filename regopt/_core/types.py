@@ -7,10 +7,11 @@ argument annotated ``Number`` may be traced, vmapped over and differentiated.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import numpy as np
+from typing_extensions import TypeAliasType
 
 Element = TypeVar("Element", covariant=True)
 
@@ -51,29 +52,35 @@ PyTreeDef: TypeAlias = Any
 
 Leaf: TypeAlias = jax.Array | np.ndarray  # an array of a tree; random keys are arrays of JAX
 
-Number: TypeAlias = jax.typing.ArrayLike  # a scalar: float, int, NumPy or JAX scalar, or tracer
+# Aliases with a name of their own, which ``help`` prints instead of all that they stand for.
+Number = TypeAliasType("Number", jax.typing.ArrayLike)  # a scalar: float, int, NumPy or JAX scalar, or tracer
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
 
 # A number or a schedule (regopt's, optax's or any function of the step count).
-ScheduledNumber: TypeAlias = Number | Callable[[jax.Array], Number]
+ScheduledNumber = TypeAliasType("ScheduledNumber", Number | Callable[[jax.Array], Number])
 
 # A number, a prefix tree of numbers (one for a layer, say), or a mapping from path patterns to numbers.
-NumberTree: TypeAlias = Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
+NumberTree = TypeAliasType(
+    "NumberTree", Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
+)
 
 # A number, a schedule (regopt's, optax's or any function of the step count), or a tree or patterns of both.
-NumberOrSchedule: TypeAlias = (
+NumberOrSchedule = TypeAliasType(
+    "NumberOrSchedule",
     Number
     | Callable[[jax.Array], Number]
     | Mapping[Any, "NumberOrSchedule"]
     | ListOf["NumberOrSchedule"]
-    | tuple["NumberOrSchedule", ...]
+    | tuple["NumberOrSchedule", ...],
 )
 
 # A tree of bools, a prefix of one, or a mapping from path patterns to bools.
-BoolTree: TypeAlias = bool | np.bool_ | Mapping[Any, "BoolTree"] | ListOf["BoolTree"] | tuple["BoolTree", ...]
+BoolTree = TypeAliasType(
+    "BoolTree", bool | np.bool_ | Mapping[Any, "BoolTree"] | ListOf["BoolTree"] | tuple["BoolTree", ...]
+)
 # "weights", bools by layer, a function from parameters to these, None for all.
-Mask: TypeAlias = Literal["weights"] | BoolTree | Callable[[Tree], Tree] | None
+Mask = TypeAliasType("Mask", Literal["weights"] | BoolTree | Callable[[Tree], Tree] | None)
 
 NO_PROX = 'the penalty has no prox: use how="gradient", which takes any penalty, or how="decoupled"'
 NO_PROJECTION = "the penalty has no projection: pass one of regopt.projections as constraint"
@@ -185,6 +192,14 @@ class Penalty(_Penalty):
             terms,
             at,
         )
+
+    def __add__(self, other: object) -> NoReturn:  # of tuples it would be a longer tuple
+        raise TypeError("penalties are added by penalties.total(first, second)")
+
+    def __mul__(self, factor: object) -> NoReturn:
+        raise TypeError("a multiple of a penalty is penalties.scaled(penalty, factor)")
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def now(self, count: jax.Array) -> "Penalty":
         """The penalty of a step with this count: itself if none of its numbers is a schedule."""

@@ -14,15 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from typing_extensions import TypeAliasType
 
 from regopt._core import paths
 from regopt._core.checks import check_index
 from regopt._core.messages import brief
 from regopt._core.types import Number, Tree
 
-UnitAxis: TypeAlias = int | Mapping[str, int] | None
+UnitAxis = TypeAliasType("UnitAxis", int | Mapping[str, int] | None)
 AxesOfGroup: TypeAlias = int | tuple[int, ...] | Literal["incoming"] | None
-Axis: TypeAlias = AxesOfGroup | Mapping[str, AxesOfGroup]
+Axis = TypeAliasType("Axis", AxesOfGroup | Mapping[str, AxesOfGroup])
 
 UNIT_AXIS = "unit_axis"  # the key of the metadata
 _BY_PATH: ContextVar[Mapping[str, int] | None] = ContextVar("declared unit axes", default=None)
@@ -41,8 +42,11 @@ def check_unit_axis(value: object) -> None:
         check_index("unit_axis", value)
 
 
-def check_axis(value: object) -> None:
-    """Require "incoming", None, a whole number, a tuple of these, or a mapping from path patterns to such values."""
+def check_axis(value: object, unit_axis: object = None) -> None:
+    """Require "incoming", None, a whole number, a tuple of these, or a mapping from path patterns to such values.
+
+    A ``unit_axis`` beside axes that leave no leaf to it is refused.
+    """
     for axis in value.values() if isinstance(value, Mapping) else [value]:
         numbers = (
             axis
@@ -56,6 +60,8 @@ def check_axis(value: object) -> None:
                 f'axis must be "incoming", None, a whole number, a tuple of whole numbers or a mapping from path '
                 f"patterns to these, got {brief(axis)}"
             )
+    if unit_axis is not None and not isinstance(value, str | Mapping):
+        raise ValueError(f'unit_axis is for axis="incoming" and is not used beside axis={value}: leave one of them out')
 
 
 def group_axes(

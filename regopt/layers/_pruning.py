@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
+from regopt._core.messages import cut
 from regopt._core.numerics import widen
 from regopt.layers._dense import MLP, Dense, kernel_of
 
@@ -27,7 +28,8 @@ def prune(model: MLP) -> MLP:
         A new perceptron, whose ``features`` are the remaining sizes.
 
     Raises:
-        ValueError: the parameters are traced; the sizes of the result depend on their values.
+        ValueError: the model is no ``MLP``, or its parameters are traced; the sizes of the result depend on their
+            values.
 
     Example:
         >>> from flax import nnx
@@ -37,6 +39,11 @@ def prune(model: MLP) -> MLP:
         >>> layers.prune(model).features
         (3, 3, 2)
     """
+    if not isinstance(model, MLP):
+        raise ValueError(
+            f"model must be a layers.MLP, got {cut(type(model).__name__)}: in another network let penalties."
+            "group_lasso(groups=...) make all weights of a unit zero, and take the kept indices of each kernel"
+        )
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))):
         raise ValueError("model must hold concrete parameters, got traced ones: prune outside of jit, vmap and grad")
     pruned = nnx.clone(model)

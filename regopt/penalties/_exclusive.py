@@ -48,8 +48,8 @@ def exclusive_lasso(
         303-324. For the proximal operators of mixed norms.
     """
     check_range("strength", strength, "[0, inf)")
-    check_axis(axis)
     check_unit_axis(unit_axis)
+    check_axis(axis, unit_axis)
     axes_of = partial(group_axes, axis=axis, unit_axis=unit_axis)
 
     def value_at(w, strength, *, axes):

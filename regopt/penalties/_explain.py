@@ -22,6 +22,7 @@ class LeafRow(NamedTuple):
     strengths: tuple[Number, ...]  # of the terms that penalise it; empty where the penalty does not tell
     axes: tuple[tuple[int, ...] | None, ...]  # of each term, the axes within a group; None for a term without groups
     joined: tuple[tuple[str, ...], ...] = ()  # of each term, the paths of the other leaves of its groups
+    scheduled: bool = False  # whether the strengths are those of the first step, and change with the count
 
 
 class Explanation(tuple[LeafRow, ...]):
@@ -42,6 +43,8 @@ class Explanation(tuple[LeafRow, ...]):
 
 def explain(params: Tree, penalty: Penalty) -> Explanation:
     """A table of the parameters: path, shape, whether they are penalised or why not, strength, and axes of groups.
+
+    A strength that is a schedule is that of the first step; ``explain(params, penalty.at(1000))`` shows a later one.
 
     Args:
         params: the parameters, or their shapes as ``jax.eval_shape`` gives them.
@@ -66,20 +69,36 @@ def explain(params: Tree, penalty: Penalty) -> Explanation:
     leaves = jax.tree.leaves(params)
     chosen = jax.tree.leaves(penalty.mask(params))
     terms: Iterable[tuple[LeafTerm, ...]] = [()] * len(leaves) if penalty.terms is None else penalty.terms(params)
+    scheduled = _scheduled(params, penalty)
     rows = []
     names = zip(paths.leaf_paths(params), weights.why_not(params), strict=True)
-    for (path, why), w, on, of_leaf in zip(names, leaves, chosen, terms, strict=True):
+    for (path, why), w, on, of_leaf, moves in zip(names, leaves, chosen, terms, scheduled, strict=True):
         reason = "" if on else why or "left out by the mask or the strength"
         strengths, axes = tuple(term.strength for term in of_leaf), tuple(term.axes for term in of_leaf)
         others = tuple(term.joined for term in of_leaf)
-        rows.append(LeafRow(path, tuple(jnp.shape(w)), bool(on), reason, strengths, axes, others))
+        rows.append(LeafRow(path, tuple(jnp.shape(w)), bool(on), reason, strengths, axes, others, moves))
     return Explanation(rows)
+
+
+def _scheduled(params: Tree, penalty: Penalty) -> list[bool]:
+    """Whether a strength of each leaf depends on the count of steps."""
+    found = [False] * len(jax.tree.leaves(params))
+    if (at := penalty.at) is None or penalty.terms is None:
+        return found
+
+    def look(count: jax.Array) -> None:
+        terms = at(count).terms
+        assert terms is not None
+        found[:] = [any(isinstance(term.strength, Tracer) for term in of_leaf) for of_leaf in terms(params)]
+
+    jax.eval_shape(look, jnp.zeros((), jnp.int32))
+    return found
 
 
 def _cells(row: LeafRow) -> tuple[str, ...]:
     shown = any(axes is not None for axes in row.axes)
     groups = " + ".join(map(_group, row.axes, row.joined or [()] * len(row.axes))) if shown else ""
-    strength = " + ".join(map(_word, row.strengths))
+    strength = " + ".join(map(_word, row.strengths)) + (" at step 0" if row.scheduled else "")
     return row.path, str(row.shape), "yes" if row.penalised else f"no, {row.reason}", strength, groups
 
 

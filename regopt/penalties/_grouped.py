@@ -112,9 +112,10 @@ def group_lasso(
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number, a prefix tree of numbers, or
             an array with one for each group; may be traced or scheduled.
-        axis: the axes of a leaf that run within a group, or a mapping from path patterns to them; static. "incoming"
-            stands for all axes but that of the units, so that a group is the weights into one unit or channel (each
-            entry of a vector is then a group). With None each leaf is one group.
+        axis: the axes of a leaf that run within a group, or a mapping from path patterns to them, of which a leaf that
+            no pattern matches has "incoming"; static. "incoming" stands for all axes but that of the units, so that a
+            group is the weights into one unit or channel (each entry of a vector is then a group). With None each leaf
+            is one group.
         unit_axis: the axis of the units for "incoming", a number or a mapping from path patterns to numbers; static.
             None takes what the layer declares, as regopt's and equinox's do, and the last axis where nothing is
             declared, as in the kernels of flax and haiku.
@@ -156,8 +157,8 @@ def group_lasso(
     """
     check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
-    check_axis(axis)
     check_unit_axis(unit_axis)
+    check_axis(axis, unit_axis)
     if groups is not None:
         check_alone(axis=axis == "incoming", unit_axis=unit_axis is None, mask=isinstance(mask, str))
         return joined(groups, strength, 0.0, weighted=weighted)
@@ -227,8 +228,8 @@ def sparse_group_lasso(
     check_switch("weighted", weighted)
     check_range("strength", strength, "[0, inf)")
     check_range("l1_ratio", l1_ratio, "[0, 1]")
-    check_axis(axis)
     check_unit_axis(unit_axis)
+    check_axis(axis, unit_axis)
     if groups is not None:
         check_alone(axis=axis == "incoming", unit_axis=unit_axis is None, mask=isinstance(mask, str))
         return joined(groups, strength, l1_ratio, weighted=weighted)

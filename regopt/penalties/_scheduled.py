@@ -67,7 +67,9 @@ def by_count(at: Callable[[jax.Array], Penalty]) -> Penalty:
 
 
 def has_schedule(number: Tree) -> bool:
-    """Whether a number, or one of a tree of numbers, is a schedule."""
+    """Whether a number, or one of a tree of numbers, is a schedule; a penalty in its place is none."""
+    if isinstance(number, Penalty):  # a tuple of functions
+        return False
     return any(callable(leaf) and not isinstance(leaf, type) for leaf in jax.tree.leaves(number))
 
 

@@ -62,11 +62,13 @@ def checked(optimizer: optax.GradientTransformation, how: str) -> optax.Gradient
         if how != "gradient" and shifts(state):
             raise ValueError(
                 f'how="{how}" moves the iterate, and the parameters of this optimizer are a point beside it: put '
-                "wrappers and chains around the whole, as in guard(regularize(nesterov(...), ...))"
+                "wrappers and chains around the whole, as in sam(regularize(...)) and guard(regularize(nesterov(...)))"
             )
         return state
 
     def update(updates, state, params=None, **extra_args):
+        if params is not None:
+            trees.check_gradients(updates, params)
         updates, after = optimizer.update(updates, state, params, **extra_args)
         return updates, trees.cast_like(after, state)
 

@@ -63,7 +63,10 @@ def projection(
     if constraint is not None and radius is None:
         return lambda params, _: constraint(params)
     if constraint is not None or radius is None:
-        raise ValueError('how="constraint" needs either a radius, beside the penalty, or a projection as constraint')
+        raise ValueError(
+            'how="constraint" needs either a radius, beside the penalty, or a projection as constraint, such as '
+            'projections.projection_non_negative; penalties that are sets, such as box, take how="proximal"'
+        )
     check_schedulable("radius", radius, "[0, inf)")
     if penalty is None or not penalty.has_projection:
         raise ValueError(NO_PROJECTION)

@@ -65,7 +65,8 @@ def regularize(
             "constraint" with a radius its norm must have a ball.
         how: how the penalty acts; static.
         learning_rate: step size of the decoupled decay, >= 0; a number (may be traced), a schedule, or a prefix tree of
-            these; 1 if not given. For "decoupled" only.
+            these. For "decoupled" only, where it is 1 if not given: then each step takes off the whole strength, not
+            the learning rate times it as AdamW does.
         radius: radius of the penalty's ball, >= 0, in the units of its norm; a number (may be traced) or a schedule.
             For "constraint" only.
         constraint: a projection to use instead, a function from parameters to parameters; see ``regopt.projections``.

@@ -81,3 +81,15 @@ def test_the_table_tells_strengths_groups_and_reasons():
     jax.jit(lambda s: traced.append(str(penalties.explain(params, penalties.l1(s)))))(0.5)
     assert "traced" in traced[0]
     assert penalties.explain(params, penalties.non_negative())[1].penalised
+
+
+def test_a_scheduled_strength_is_said_to_be_that_of_the_first_step():
+    params = {"moves": jnp.ones((2, 2)), "stays": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    penalty = penalties.l1({"moves": lambda count: 0.5 + count, "stays": 0.25, "bias": 0.1})
+    table = penalties.explain(params, penalty)
+    assert [row.scheduled for row in table] == [False, True, False]
+    assert str(table).splitlines()[2].split("  ")[-1] == "0.5 at step 0"
+    assert str(table).splitlines()[3].split()[-1] == "0.25"
+    later = penalties.explain(params, penalty.at(jnp.int32(3)))
+    assert [row.scheduled for row in later] == [False] * 3
+    assert str(later).splitlines()[2].split()[-1] == "3.5"

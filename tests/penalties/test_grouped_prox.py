@@ -215,3 +215,13 @@ def test_a_leaf_without_penalty_needs_no_such_axis(make):
     moved = penalty.prox({"kernel": w, "bias": bias}, 1.0)
     np.testing.assert_array_equal(moved["kernel"], penalty.prox(w, 1.0))
     np.testing.assert_array_equal(moved["bias"], bias)
+
+
+def test_a_unit_axis_that_nothing_uses_is_refused():
+    for factory in (penalties.group_lasso, penalties.sparse_group_lasso, penalties.exclusive_lasso):
+        for axis in (0, (0, 1), None):
+            with pytest.raises(ValueError, match='unit_axis is for axis="incoming"'):
+                factory(0.1, axis=axis, unit_axis=1)
+        params = {"first": jnp.arange(6.0).reshape(2, 3), "second": jnp.ones((2, 3))}
+        mixed = factory(0.1, axis={"sec*": 0}, unit_axis=0)  # the first leaf is left to it
+        assert [terms[0].axes for terms in mixed.terms(params)] == [(1,), (0,)]

@@ -328,3 +328,19 @@ def test_a_strength_for_each_group():
         np.testing.assert_allclose(groups.value(jnp.asarray(w)), 0.1 * (weights * norms).sum(), rtol=1e-12)
         expected = w * np.maximum(1 - 0.05 * weights / norms, 0)
         np.testing.assert_allclose(groups.prox(jnp.asarray(w), 0.5), expected, rtol=1e-12)
+
+
+def test_the_operators_of_tuples_are_refused_with_the_function_to_take():
+    first, second = penalties.l1(0.1), penalties.l2(0.1)
+    for add in (lambda: first + second, lambda: sum([first, second])):
+        with pytest.raises(TypeError, match=r"penalties.total\(first, second\)"):
+            add()
+    for multiply in (lambda: 2 * first, lambda: first * 0.5):
+        with pytest.raises(TypeError, match=r"penalties.scaled\(penalty, factor\)"):
+            multiply()
+
+
+def test_exchanged_arguments_of_a_multiple_are_named():
+    for factor in (2.0, lambda count: 0.1):
+        with pytest.raises(ValueError, match="penalty must be a penalty"):
+            penalties.scaled(factor, penalties.l1(0.1))  # type: ignore[arg-type]

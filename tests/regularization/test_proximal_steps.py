@@ -480,3 +480,40 @@ def test_a_leaf_of_integers_is_left_alone(how):
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     np.testing.assert_allclose(updates["w"], -0.01, rtol=1e-5)
     np.testing.assert_array_equal(optax.apply_updates(params, updates)["table"], params["table"])
+
+
+def test_what_is_no_array_is_refused_with_its_place():
+    params = {"kernel": jnp.ones((2, 2)), "activation": jax.nn.relu}
+    for optimizer in (regopt.adam(0.1), regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1), "proximal")):
+        with pytest.raises(ValueError, match=r"got .* at 'activation': of a module of equinox give eqx.filter"):
+            optimizer.init(params)
+
+
+def test_complex_parameters_are_refused_without_naming_an_optimizer_that_is_there_already():
+    optimizer = regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1), "proximal")
+    with pytest.raises(ValueError, match=r"split_real_and_imaginary\(\.\.\.\)$"):
+        optimizer.init({"w": jnp.ones(2, jnp.complex64)})
+    with pytest.raises(ValueError, match=r"or use sgd, heavy_ball or nesterov$"):
+        regopt.adam(0.1).init({"w": jnp.ones(2, jnp.complex64)})
+
+
+def test_a_set_as_a_constraint_without_a_projection_is_told_the_way():
+    with pytest.raises(ValueError, match='such as box, take how="proximal"'):
+        regopt.regularize(regopt.sgd(0.1), penalties.box(0.0, 1.0), "constraint")
+
+
+@pytest.mark.parametrize("how", ["gradient", "decoupled", "proximal", "constraint"])
+def test_gradients_of_another_structure_or_shape_are_refused_in_one_line(how):
+    given = {"radius": 0.5} if how == "constraint" else {"learning_rate": 0.1} if how == "decoupled" else {}
+    optimizer = regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1), how, **given)
+    params = {"first": {"kernel": jnp.ones((2, 3))}, "second": jnp.ones(3)}
+    state = optimizer.init(params)
+    wrong = [
+        ({"first": params["first"]}, "structure of the parameters: there is none for 'second'"),
+        (params | {"third": jnp.ones(3)}, "structure of the parameters: there is no parameter 'third'"),
+        (params | {"second": jnp.ones((3, 1))}, r"got \(3, 1\) for \(3,\) at 'second'"),
+    ]
+    for grads, message in wrong:
+        with pytest.raises(ValueError, match=message) as refusal:
+            optimizer.update(grads, state, params)
+        assert "\n" not in str(refusal.value)
