@@ -18,10 +18,13 @@ The state is found at any depth: in a chain, inside a guard, or in the part of a
 ``optax.partition`` selects. There a method receives only the selected leaves, like the trees of the transformation.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import jax
 import optax
+from flax import nnx
 
 from regopt._core.types import Tree
 
@@ -52,8 +55,8 @@ def explicit_form(optimizer: optax.GradientTransformation) -> optax.GradientTran
 def evaluation_params(params: Params, opt_state: Tree) -> Params:
     """The point at which to evaluate the next gradient: ``params``, or the point that the optimizer's state names.
 
-    For an ``nnx.Optimizer`` pass ``nnx.as_pure`` of both: ``evaluation_params(nnx.as_pure(nnx.state(model, nnx.Param)),
-    nnx.as_pure(optimizer.opt_state))``.
+    For an ``nnx.Optimizer`` it is ``evaluation_params(nnx.state(model, nnx.Param), optimizer.opt_state)``, and
+    ``nnx.update(model, ...)`` puts the answer into the model.
 
     Args:
         params: the current parameters; may be traced.
@@ -79,13 +82,14 @@ def evaluation_params(params: Params, opt_state: Tree) -> Params:
         deep learning. ICML. Equations 3 and 4, where the gradient is evaluated away from the parameters.
     """
     _check_order("evaluation_params", params, opt_state)
-    return _answer("evaluation_params", "choose the evaluation point", params, opt_state)
+    return _of_arrays(partial(_answer, "evaluation_params", "choose the evaluation point"), params, opt_state)
 
 
 def final_params(params: Params, opt_state: Tree) -> Params:
     """The model to evaluate, predict with and keep: ``params``, or the model that the optimizer's state holds.
 
-    For an ``nnx.Optimizer`` pass ``nnx.as_pure`` of both, as for ``evaluation_params``.
+    For an ``nnx.Optimizer`` it is ``final_params(nnx.state(model, nnx.Param), optimizer.opt_state)``, and
+    ``nnx.update(model, ...)`` puts the answer into the model.
 
     Args:
         params: the current parameters; may be traced.
@@ -111,7 +115,11 @@ def final_params(params: Params, opt_state: Tree) -> Params:
         Control and Optimization, 30(4), 838-855. For models that are averages of the parameters.
     """
     _check_order("final_params", params, opt_state)
-    return _answer("final_params", "give the final model", unshifted(params, opt_state), opt_state)
+
+    def ask(params: Params, opt_state: Tree) -> Params:
+        return _answer("final_params", "give the final model", unshifted(params, opt_state), opt_state)
+
+    return _of_arrays(ask, params, opt_state)
 
 
 def shifts(opt_state: Tree) -> bool:
@@ -154,9 +162,30 @@ def displaced(opt_state: State, shift: Tree) -> State:
 
 
 def _check_order(function: str, params: Tree, opt_state: Tree) -> None:
-    """Refuse a state in the place of the parameters: states are made of named tuples, here or in optax."""
+    """Refuse a state in the place of the parameters: states are made of named tuples, here or in optax.
+
+    A module of flax and its optimizer, which hold them, are refused too.
+    """
+    if isinstance(params, nnx.Module) or isinstance(opt_state, nnx.Optimizer):
+        raise ValueError(f"{function} takes nnx.state(model, nnx.Param) and optimizer.opt_state, not what holds them")
     if _has_states(params) and not _has_states(opt_state) and jax.tree.leaves(opt_state):
         raise ValueError(f"{function} takes (params, opt_state), got an optimizer's state as params: exchange the two")
+
+
+def _of_arrays(ask: Callable[[Params, Tree], Params], params: Params, opt_state: Tree) -> Params:
+    """The answer for the arrays in flax's variables, which have other types in a model and in an ``nnx.Optimizer``."""
+    if not (_has_variables(params) or _has_variables(opt_state)):
+        return ask(params, opt_state)
+    arrays = nnx.as_pure(params)
+    answer = ask(arrays, nnx.as_pure(opt_state))
+    return params if answer is arrays else jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(answer))
+
+
+def _has_variables(tree: Tree) -> bool:
+    def is_variable(node):
+        return isinstance(node, nnx.Variable)
+
+    return any(map(is_variable, jax.tree.leaves(tree, is_leaf=is_variable)))
 
 
 def _has_states(tree: Tree) -> bool:

@@ -261,13 +261,18 @@ def resolve_mask(mask: Mask, params: Tree) -> Tree:
     if isinstance(mask, str) and mask == "weights":
         return weights_only(params)
     given: Tree = mask(params) if callable(mask) else mask
+    for word in filter(lambda leaf: isinstance(leaf, str), jax.tree.leaves(given)):  # also in a list, of patterns say
+        _as_bool(word)
     chosen = by_leaf(given, params, "mask", default=False)
     return jax.tree.map(_as_bool, chosen)
 
 
 def _as_bool(on: Tree) -> bool:
     if np.ndim(on) or np.asarray(on).dtype != np.bool_:
-        raise ValueError(f'mask must be "weights", bools by layer, a function to these, or None, got {brief(on)}')
+        raise ValueError(
+            'mask must be "weights", bools by layer or by path pattern such as {"**/q": True}, a function to these, '
+            f"or None, got {brief(on)}"
+        )
     return bool(on)
 
 

@@ -140,10 +140,11 @@ def test_the_decay_spares_biases_under_inject_hyperparams_too():
 
 
 def test_an_unknown_mask_is_named():
-    with pytest.raises(ValueError, match='mask must be "weights", bools by layer, a function to these, or None, got'):
-        regopt.adamw(0.1, mask="kernels").update(
-            {"w": jnp.ones(2)}, regopt.adamw(0.1).init({"w": jnp.ones(2)}), {"w": jnp.ones(2)}
-        )
+    for mask, named in (("kernels", "'kernels'"), (["w", "b/**"], "'w'")):
+        with pytest.raises(ValueError, match=rf'mask must be "weights", bools .* by path pattern .* got {named}'):
+            regopt.adamw(0.1, mask=mask).update(
+                {"w": jnp.ones(2)}, regopt.adamw(0.1).init({"w": jnp.ones(2)}), {"w": jnp.ones(2)}
+            )
 
 
 @pytest.mark.parametrize("b2", [0.9, 0.999, 0.99999, 0.9999999])

@@ -244,6 +244,30 @@ def test_the_points_of_an_nnx_optimizer():
     (velocity,) = (part.velocity for part in parts if hasattr(part, "velocity"))
     for at, w, v in zip(*map(jax.tree.leaves, (point, params, velocity)), strict=True):
         np.testing.assert_allclose(at, w + 0.9 * v, rtol=1e-6)
+    for held, pure in (
+        (nnx.state(model, nnx.Param), state),
+        (params, optimizer.opt_state),
+        (nnx.state(model, nnx.Param), optimizer.opt_state),
+    ):
+        answer = regopt.evaluation_params(held, pure)
+        assert jax.tree.structure(answer) == jax.tree.structure(held)
+        for at, expected in zip(*map(jax.tree.leaves, (answer, point)), strict=True):
+            np.testing.assert_array_equal(at, expected)
+    for wrong in ((model, optimizer.opt_state), (params, optimizer)):
+        with pytest.raises(ValueError, match=r"evaluation_params takes nnx.state\(model, nnx.Param\) and opt"):
+            regopt.evaluation_params(*wrong)
+
+
+def test_the_average_of_an_nnx_optimizer_goes_back_into_the_model():
+    model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, regopt.average_params(regopt.sgd(0.03), decay=0.5), wrt=nnx.Param)
+    for _ in range(3):
+        optimizer.update(model, nnx.grad(lambda model: jnp.mean(model(jnp.ones((3, 4))) ** 2))(model))
+    averaged = regopt.final_params(nnx.state(model, nnx.Param), optimizer.opt_state)
+    pure = regopt.final_params(nnx.as_pure(nnx.state(model, nnx.Param)), nnx.as_pure(optimizer.opt_state))
+    assert float(jnp.abs(averaged["kernel"][...] - model.kernel[...]).max()) > 1e-3
+    nnx.update(model, averaged)
+    np.testing.assert_array_equal(model.kernel[...], pure["kernel"])
 
 
 @pytest.mark.parametrize("ask", METHODS.values(), ids=METHODS)
