@@ -95,6 +95,11 @@ NO_LINEAR_MINIMUM = (
 )
 
 
+def all_leaves(params: Tree) -> Tree:
+    """The mask of a penalty that has none."""
+    return jax.tree.map(lambda _: True, params)
+
+
 def no_prox(params: Tree, step: NumberTree) -> Tree:
     """The prox of a penalty of which none is known: it raises."""
     del params, step
@@ -146,8 +151,8 @@ class Penalty(_Penalty):
     (sub)gradient. ``prox(params, step)`` is ``argmin_u |u - params|^2 / 2 + step * value(u)``, with the shapes and
     dtypes of ``params``. The step is a number, or a tree of numbers by layer or by coordinate: then it is
     ``argmin_u sum_i (u_i - params_i)^2 / (2 step_i) + value(u)``. ``mask(params)`` is the tree of bools that tells
-    which leaves are penalised. ``project(params, radius)`` is the nearest point of the ball of the penalty's norm over
-    these leaves, whatever the strength.
+    which leaves are penalised; without one they all are. ``project(params, radius)`` is the nearest point of the ball
+    of the penalty's norm over these leaves, whatever the strength.
 
     ``strength_max(grad_at_zero)`` is the smallest strength, one for all layers, at which zero minimises a loss with
     this gradient plus the penalty (for a nonconvex penalty: is a stationary point); shape (). ``stage`` is for
@@ -171,8 +176,8 @@ class Penalty(_Penalty):
     def __new__(
         cls,
         value: Callable[[Tree], jax.Array],
-        prox: Callable[[Tree, NumberTree], Tree] | None,
-        mask: Callable[[Tree], Tree],
+        prox: Callable[[Tree, NumberTree], Tree] | None = None,
+        mask: Callable[[Tree], Tree] | None = None,
         project: Callable[[Tree, Number], Tree] | None = None,
         strength_max: Callable[[Tree], jax.Array] | None = None,
         stage: int | None = None,
@@ -184,7 +189,7 @@ class Penalty(_Penalty):
             cls,
             value,
             no_prox if prox is None else prox,
-            mask,
+            all_leaves if mask is None else mask,
             no_projection if project is None else project,
             no_strength_max if strength_max is None else strength_max,
             stage,

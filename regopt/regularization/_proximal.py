@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.messages import one_line
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.regularization import _metric as metric
 from regopt.regularization._reading import starts
@@ -35,7 +36,13 @@ def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax
             for value, w in zip(found.updates, jax.tree.leaves(params), strict=True)
         ]
         first = penalty.now(jnp.zeros((), jnp.int32))
-        jax.eval_shape(first.prox, params, jax.tree.unflatten(jax.tree.structure(params), steps))  # may refuse them
+        try:
+            jax.eval_shape(first.prox, params, jax.tree.unflatten(jax.tree.structure(params), steps))  # may refuse them
+        except TypeError as error:
+            raise ValueError(
+                f"the prox of the penalty fails with a step for each leaf, {one_line(str(error))}: "
+                "jax.tree.map(rule, params, jax.tree.broadcast(step, params)) takes one step and a tree"
+            ) from error
         return ProximalState(inner, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), starts(found, inner))
 
     def update(updates, state, params=None, **extra_args):

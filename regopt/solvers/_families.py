@@ -26,6 +26,7 @@ class Family(NamedTuple):
     second_order: bool = False  # whether the loss is smooth and strictly convex, with a Hessian that models it well
     curvature: float | None = None  # a bound on the second derivative of the loss in eta; None where there is none
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
+    targets: str | None = None  # the interval of the targets; None where any will do
 
     def balance(self, shares: jax.Array, slopes: jax.Array, y: jax.Array) -> jax.Array:
         """The slopes ``[examples, ...]`` moved so that their weighted sum is 0, as the dual of an intercept demands."""
@@ -84,6 +85,7 @@ def logistic() -> Family:
         jax.nn.sigmoid,
         second_order=True,
         curvature=0.25,
+        targets="[0, 1]",
     )
 
 
@@ -107,7 +109,13 @@ def poisson() -> Family:
         mean = jnp.maximum(v + y, 0)
         return _xlogx(mean) - mean - _xlogx(y) + y
 
-    return Family(lambda eta, y: jnp.exp(eta) - y * eta + _xlogx(y) - y, conjugate, jnp.exp, second_order=True)
+    return Family(
+        lambda eta, y: jnp.exp(eta) - y * eta + _xlogx(y) - y,
+        conjugate,
+        jnp.exp,
+        second_order=True,
+        targets="[0, inf)",
+    )
 
 
 def multinomial(classes: int) -> Family:
@@ -142,6 +150,7 @@ def multinomial(classes: int) -> Family:
         lambda eta: jax.nn.softmax(eta, -1),
         curvature=0.5,
         classes=classes,
+        targets="[0, 1]",
     )
 
 
@@ -165,7 +174,13 @@ def gamma() -> Family:
         share = 1 - v  # y exp(-eta) at the eta with slope v
         return v * (jnp.log(y) - jnp.log(share)) - (jnp.log(y) - jnp.log(share)) - share + 1 + jnp.log(y)
 
-    return Family(lambda eta, y: eta + y * jnp.exp(-eta) - 1 - jnp.log(y), conjugate, jnp.exp, second_order=True)
+    return Family(
+        lambda eta, y: eta + y * jnp.exp(-eta) - 1 - jnp.log(y),
+        conjugate,
+        jnp.exp,
+        second_order=True,
+        targets="(0, inf)",
+    )
 
 
 def huber_loss(delta: Number = 1.0) -> Family:
@@ -225,6 +240,7 @@ def squared_hinge() -> Family:
         lambda v, y: v * v / 2 + v * sign(y),
         lambda eta: eta,
         curvature=1.0,
+        targets="[0, 1]",
     )
 
 

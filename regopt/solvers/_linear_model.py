@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from regopt._core.messages import brief
-from regopt._core.numerics import widen
+from regopt._core.numerics import check_range, widen
 from regopt._core.types import Penalty, Tree
 from regopt.solvers._accelerated import LinearProblem
 from regopt.solvers._families import Family, squared_error
@@ -78,7 +80,7 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> jax.Array:
         """The weighted mean of the losses, shape (); without weights all examples count the same."""
-        _check_lengths(x, y)
+        _check_targets(self.family, x, y)
         losses = self.family.loss(self.predictor(params, x, offset), y)
         return jnp.sum(_shares(losses, weights) * losses)
 
@@ -94,7 +96,7 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> GramLoss:
         """The loss of least squares from the Gram matrix, for many problems on the same data."""
-        _check_lengths(x, y)
+        _check_targets(self.family, x, y)
         target = y if offset is None else y - offset
         return GramLoss.of(x, target, _shares(target, weights), intercept=self.intercept)
 
@@ -158,7 +160,7 @@ class LinearModel(NamedTuple):
 
         With ``profiled``, for squared errors, the loss is that at the best intercept, which the gradient leaves alone.
         """
-        _check_lengths(x, y)
+        _check_targets(self.family, x, y)
         flat = x.reshape(len(x), -1)
         shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
 
@@ -216,9 +218,18 @@ def _outputs_of(family: object) -> tuple[int, ...]:
     return () if family.classes is None else (family.classes,)
 
 
-def _check_lengths(x: jax.Array, y: jax.Array) -> None:
+def _check_targets(family: Family, x: jax.Array, y: jax.Array) -> None:
+    """Refuse targets of another shape than the predictor, and concrete ones outside of the family's range."""
     if len(x) != len(y):
         raise ValueError(f"x and y of a LinearModel must have the same length, got {len(x)} and {len(y)}")
+    shape = (len(x), *_outputs_of(family))
+    if jnp.shape(y) != shape:
+        raise ValueError(f"y of a LinearModel must have shape {shape}, as its predictions have, got {jnp.shape(y)}")
+    if family.targets is None or isinstance(y, Tracer) or not np.size(y):
+        return
+    values = np.asarray(y)
+    for end in (values.min(), values.max()):
+        check_range("y of this family", float(end), family.targets)
 
 
 def _shares(like: jax.Array, weights: jax.Array | None) -> jax.Array:

@@ -21,10 +21,10 @@ A penalty of one's own, and what the laws say of one whose prox forgets the step
 ...         leaves = [wide(w) for w in jax.tree.leaves(params)]
 ...         return sum(jnp.asarray(strength, w.dtype) / 2 * jnp.sum(w * w) for w in leaves)
 ...     def prox(params, step):
-...         def shrunk(w):
+...         def shrunk(w, step):
 ...             return (w / (1 + jnp.asarray(step, w.dtype) * jnp.asarray(strength, w.dtype))).astype(w.dtype)
-...         return jax.tree.map(shrunk, params)
-...     return penalties.Penalty(value, prox, lambda params: params)
+...         return jax.tree.map(shrunk, params, jax.tree.broadcast(step, params))  # a step for each leaf, or one
+...     return penalties.Penalty(value, prox)
 >>> small = dict(numbers={"strength": (0.3, 1.7)}, ends={"strength": (0.0,)})
 >>> testing.check_penalty(ridge, **small)
 >>> def forgets_the_step(strength):

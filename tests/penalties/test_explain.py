@@ -85,7 +85,7 @@ def test_the_table_tells_strengths_groups_and_reasons():
 
 def test_a_scheduled_strength_is_said_to_be_that_of_the_first_step():
     params = {"moves": jnp.ones((2, 2)), "stays": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    penalty = penalties.l1({"moves": lambda count: 0.5 + count, "stays": 0.25, "bias": 0.1})
+    penalty = penalties.l1({"moves": lambda count: 0.5 + count.astype(jnp.float32), "stays": 0.25, "bias": 0.1})
     table = penalties.explain(params, penalty)
     assert [row.scheduled for row in table] == [False, True, False]
     assert str(table).splitlines()[2].split("  ")[-1] == "0.5 at step 0"

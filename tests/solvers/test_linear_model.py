@@ -17,6 +17,7 @@ from regopt.solvers import (
     huber_loss,
     logistic,
     minimize,
+    multinomial,
     path,
     poisson,
     squared_hinge,
@@ -217,6 +218,29 @@ def test_inputs_and_targets_of_other_lengths_are_refused():
     ):
         with pytest.raises(ValueError, match=r"^x and y of a LinearModel must have the same length, got 4 and 3"):
             solve()
+
+
+def test_targets_of_another_shape_or_outside_of_the_range_of_the_family_are_refused():
+    x, column = jnp.ones((4, 2)), jnp.ones((4, 1))
+    wrong = [
+        (gaussian(), column, r"y of a LinearModel must have shape \(4,\), .*got \(4, 1\)"),
+        (multinomial(3), jnp.arange(4) % 3, r"y of a LinearModel must have shape \(4, 3\), .*got \(4,\)"),
+        (logistic(), jnp.array([-1.0, 1.0, 1.0, -1.0]), r"y of this family must lie in \[0, 1\], got -1.0"),
+        (logistic(), jnp.array([1, 2, 2, 1]), r"y of this family must lie in \[0, 1\], got 2.0"),
+        (squared_hinge(), jnp.array([-1.0, 1.0, 1.0, -1.0]), r"y of this family must lie in \[0, 1\], got -1.0"),
+        (poisson(), jnp.array([-1.0, 1.0, 1.0, 1.0]), r"y of this family must lie in \[0, inf\), got -1.0"),
+        (gamma(), jnp.array([0.0, 1.0, 1.0, 1.0]), r"y of this family must lie in \(0, inf\), got 0.0"),
+    ]
+    for family, y, message in wrong:
+        model = LinearModel(family)
+        for solve in (
+            lambda model=model, y=y: minimize(model, l1(0.1), model.start(x), x, y),
+            lambda model=model, y=y: path(model, l1, model.start(x), x, y, strengths=jnp.ones(1)),
+            lambda model=model, y=y: strength_grid(model, l1, model.start(x), x, y),
+            lambda model=model, y=y: cross_validate(model, l1, model.start(x), x, y, folds=2),
+        ):
+            with pytest.raises(ValueError, match=message):
+                solve()
 
 
 @pytest.mark.parametrize("family", ["gaussian", gaussian, None])

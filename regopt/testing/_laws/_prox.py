@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from regopt._core.types import Penalty, Tree
 from regopt.testing._compare import all_finite, require
 from regopt.testing._laws._law import Cell, Law
+from regopt.testing._points import parameters
 from regopt.testing._row import ProxTraits, Row
 
 SHAPE = (3, 4)
@@ -178,6 +179,22 @@ def the_prox_is_the_minimum_and_keeps_its_promises(row: Row, dtype: DTypeLike) -
         check_prox_at(row.build or row.factory, row.prox, dtype, point)
 
 
+def a_tree_of_steps_is_taken(row: Row) -> None:
+    """A proximal step gives one step for each leaf; where these are equal the result is that of one step."""
+    penalty, params = row.make(), parameters(jnp.float32)
+    one = penalty.prox(params, 0.3)
+    try:
+        found = penalty.prox(params, jax.tree.map(lambda _: jnp.float32(0.3), params))
+    except (TypeError, ValueError) as error:
+        fix = "jax.tree.map(rule, params, jax.tree.broadcast(step, params)) takes one step and a tree"
+        raise AssertionError(f"prox(params, step) fails with a step for each leaf, {error}: {fix}") from error
+    rounding = 60 * float(jnp.finfo(jnp.float32).eps)
+    for at, expected in zip(*map(jax.tree.leaves, (found, one)), strict=True):
+        np.testing.assert_allclose(
+            at, expected, rtol=rounding, atol=4 * rounding, err_msg="equal steps are not one step"
+        )
+
+
 def the_projection_of_a_penalty_is_that_of_a_ball(row: Row) -> None:
     """Idempotent, and nearest by the variational inequality ``<w - P w, v - P w> <= 0`` for every v of the ball."""
     with jax.enable_x64(True):
@@ -197,11 +214,16 @@ def _with_prox(row: Row) -> list[Cell]:
     return [{"dtype": dtype} for dtype in (jnp.float32, jnp.float64)] if applies else []
 
 
+def _with_steps(row: Row) -> list[Cell]:
+    return [{}] if row.prox is not None and row.make().has_prox else []
+
+
 def _with_projection(row: Row) -> list[Cell]:
     return [{}] if row.prox is not None and row.prox.convex and row.make().has_projection else []
 
 
 LAWS = (
     Law(the_prox_is_the_minimum_and_keeps_its_promises, ("penalty",), _with_prox),
+    Law(a_tree_of_steps_is_taken, ("penalty",), _with_steps),
     Law(the_projection_of_a_penalty_is_that_of_a_ball, ("penalty",), _with_projection),
 )
