@@ -52,7 +52,8 @@ PyTreeDef: TypeAlias = Any
 
 Leaf: TypeAlias = jax.Array | np.ndarray  # an array of a tree; random keys are arrays of JAX
 
-# Aliases with a name of their own, which ``help`` prints instead of all that they stand for.
+# A TypeAliasType has a name, which ``help`` prints instead of all that it stands for. Those that contain themselves go
+# by a plain alias, because pyright takes a TypeAliasType inside its own call for a variable.
 Number = TypeAliasType("Number", jax.typing.ArrayLike)  # a scalar: float, int, NumPy or JAX scalar, or tracer
 Schedule: TypeAlias = Callable[[Number], jax.Array]  # step count -> number
 Key: TypeAlias = jax.Array  # a typed key from jax.random.key
@@ -61,24 +62,16 @@ Key: TypeAlias = jax.Array  # a typed key from jax.random.key
 ScheduledNumber = TypeAliasType("ScheduledNumber", Number | Callable[[jax.Array], Number])
 
 # A number, a prefix tree of numbers (one for a layer, say), or a mapping from path patterns to numbers.
-NumberTree = TypeAliasType(
-    "NumberTree", Number | Mapping[Any, "NumberTree"] | ListOf["NumberTree"] | tuple["NumberTree", ...]
-)
+_Numbers: TypeAlias = Number | Mapping[Any, "_Numbers"] | ListOf["_Numbers"] | tuple["_Numbers", ...]
+NumberTree = TypeAliasType("NumberTree", _Numbers)
 
 # A number, a schedule (regopt's, optax's or any function of the step count), or a tree or patterns of both.
-NumberOrSchedule = TypeAliasType(
-    "NumberOrSchedule",
-    Number
-    | Callable[[jax.Array], Number]
-    | Mapping[Any, "NumberOrSchedule"]
-    | ListOf["NumberOrSchedule"]
-    | tuple["NumberOrSchedule", ...],
-)
+_Schedules: TypeAlias = ScheduledNumber | Mapping[Any, "_Schedules"] | ListOf["_Schedules"] | tuple["_Schedules", ...]
+NumberOrSchedule = TypeAliasType("NumberOrSchedule", _Schedules)
 
 # A tree of bools, a prefix of one, or a mapping from path patterns to bools.
-BoolTree = TypeAliasType(
-    "BoolTree", bool | np.bool_ | Mapping[Any, "BoolTree"] | ListOf["BoolTree"] | tuple["BoolTree", ...]
-)
+_Bools: TypeAlias = bool | np.bool_ | Mapping[Any, "_Bools"] | ListOf["_Bools"] | tuple["_Bools", ...]
+BoolTree = TypeAliasType("BoolTree", _Bools)
 # "weights", bools by layer, a function from parameters to these, None for all.
 Mask = TypeAliasType("Mask", Literal["weights"] | BoolTree | Callable[[Tree], Tree] | None)
 

@@ -21,6 +21,8 @@ class ConstraintState(NamedTuple):
     count: Number  # shape (), int32: updates so far
     active: Number  # shape (), int32: updates after which the projection moved a parameter
 
+    ends_step = True  # see _metric.py
+
 
 def constrained(
     optimizer: optax.GradientTransformation, project: Callable[[Tree, jax.Array], Tree]

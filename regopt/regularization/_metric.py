@@ -103,6 +103,11 @@ def unreadable(error: Exception, how: str) -> ValueError:
 
 def check(found: reading.Reading, state: Tree, how: str) -> None:
     """Refuse an optimizer whose update is not a metric times a mean of the gradients, with what else may be added."""
+    if parts("ends_step", state):
+        raise ValueError(
+            f'how="{how}" cannot go around another proximal step or projection: put the penalties into one '
+            'regularize(optimizer, penalties.total(first, second), "proximal"), or the projections into one function'
+        )
     check_points(found, how)
     for value in found.updates:
         if why := _obstacle(value):

@@ -21,6 +21,8 @@ class ProximalState(NamedTuple):
     zeros: Number  # shape (), int32: penalised parameters that are exactly 0 after the last step
     responses: list[jax.Array]  # what the optimizer's averages of gradients would be of ones; shape () where uniform
 
+    ends_step = True  # see _metric.py
+
 
 def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax.GradientTransformationExtraArgs:
     """The optimizer's step followed by the penalty's prox in the metric of that step; see ``regularize``."""

@@ -517,3 +517,45 @@ def test_gradients_of_another_structure_or_shape_are_refused_in_one_line(how):
         with pytest.raises(ValueError, match=message) as refusal:
             optimizer.update(grads, state, params)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_second_proximal_step_around_the_first_is_told_to_be_a_sum():
+    def ball(params):
+        return projections.projection_l2_ball(params, 0.5)
+
+    inner = [
+        regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1, mask={"a": True, "b": False}), "proximal"),
+        regopt.regularize(regopt.sgd(0.1), how="constraint", constraint=ball),
+    ]
+    params = {"a": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
+    for optimizer in inner:
+        for outer in (
+            regopt.regularize(optimizer, penalties.group_lasso(0.1, mask={"a": False, "b": True}), "proximal"),
+            regopt.regularize(regopt.guard(optimizer), how="constraint", constraint=ball),
+        ):
+            with pytest.raises(ValueError, match=r"into one regularize\(optimizer, penalties.total\(first, second\)"):
+                outer.init(params)
+
+
+def test_a_prox_without_steps_by_leaf_is_refused_with_the_way_to_write_it():
+    def prox(params, step):
+        return jax.tree.map(lambda w: jnp.sign(w) * jnp.maximum(jnp.abs(w) - 0.1 * step, 0), params)
+
+    penalty = Penalty(lambda params: jnp.float32(0), prox)
+    optimizer = regopt.regularize(regopt.sgd(0.1), penalty, "proximal")
+    optimizer.init(jnp.ones(3))  # a single array has a single step
+    with pytest.raises(ValueError, match=r"fails with a step for each leaf, .*jax.tree.broadcast\(step, params\)"):
+        optimizer.init({"w": jnp.ones(3)})
+    mended = penalty._replace(
+        prox=lambda params, step: jax.tree.map(
+            lambda w, step: jnp.sign(w) * jnp.maximum(jnp.abs(w) - 0.1 * step, 0),
+            params,
+            jax.tree.broadcast(step, params),
+        )
+    )
+    params = {"w": jnp.ones((3, 2)), "bias": jnp.full(2, 0.005)}
+    optimizer = regopt.regularize(regopt.sgd(0.1), mended, "proximal")
+    updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["w"], -0.01, rtol=1e-4)
+    np.testing.assert_array_equal(params["bias"] + updates["bias"], 0.0)  # a penalty without a mask covers biases
+    assert state.zeros == 2
