@@ -109,4 +109,4 @@ def test_traced_parameters_are_refused():
 def test_another_network_is_refused_with_the_way_to_prune_it():
     model = nnx.Sequential(nnx.Linear(5, 8, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(8, 3, rngs=nnx.Rngs(1)))
     with pytest.raises(ValueError, match=r"model must be a layers.MLP, got Sequential: .*group_lasso\(groups="):
-        layers.prune(model)  # type: ignore[arg-type]
+        layers.prune(model)

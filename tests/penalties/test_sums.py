@@ -343,4 +343,4 @@ def test_the_operators_of_tuples_are_refused_with_the_function_to_take():
 def test_exchanged_arguments_of_a_multiple_are_named():
     for factor in (2.0, lambda count: 0.1):
         with pytest.raises(ValueError, match="penalty must be a penalty"):
-            penalties.scaled(factor, penalties.l1(0.1))  # type: ignore[arg-type]
+            penalties.scaled(factor, penalties.l1(0.1))

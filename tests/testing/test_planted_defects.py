@@ -137,14 +137,14 @@ def lasso(strength, *, shift=0.0, threshold=None, zero=0.0, value_scale=1.0, dty
         return sum(like(value_scale, w) * like(strength, w) * jnp.sum(jnp.abs(w)) for w in leaves)
 
     def prox(params, step):
-        def shrunk(w):
+        def shrunk(w, step):
             t = like(step, w) * like(strength, w) if threshold is None else threshold(like(step, w), like(strength, w))
             moved = jnp.sign(w) * jnp.maximum(jnp.abs(w) - t, like(zero, w)) + like(shift, w)
             return moved.astype(dtype or w.dtype)
 
-        return jax.tree.map(shrunk, params)
+        return jax.tree.map(shrunk, params, jax.tree.broadcast(step, params))
 
-    return Penalty(value, prox, lambda params: params)
+    return Penalty(value, prox)
 
 
 PENALTIES = {
@@ -160,6 +160,12 @@ PENALTIES = {
     "a prox that grows": (
         lambda strength: lasso(strength, threshold=lambda step, s: -50 * step * s),
         "is not optimal: another point is better",
+    ),
+    "a prox with one step for all leaves": (
+        lambda strength: lasso(strength)._replace(
+            prox=lambda params, step: jax.tree.map(lambda w: lasso(strength).prox(w, step), params)
+        ),
+        "fails with a step for each leaf",
     ),
     "a prox that moves zeros": (lambda strength: lasso(strength, shift=1e-3), "-prox"),
     "a prox that leaves the dtype": (
