@@ -104,19 +104,17 @@ def _mean(findings: Findings) -> Mean | None:
     first = findings.repeats.iloc[0]
     names = [name for name in findings.names if name not in REPEATED]
     setting = {name: plain(findings.repeats[name].iloc[0]) for name in names}  # a row would make all of them floats
-    same = np.ones(len(findings.table), bool)
-    for name, value in setting.items():
-        same &= [_same(plain(other), value) for other in findings.table[name]]
-    known = same & np.isfinite(findings.values)
+    rows = findings.best_rows
+    known = rows[np.isfinite(findings.values[rows])]
     metrics = {name: float(findings.table[name].to_numpy(float)[known].mean()) for name in findings.metrics[1:]}
     return Mean(
-        row=int(np.flatnonzero(same)[0]),
+        row=int(rows[0]),
         setting=setting,
         metrics=metrics,
         value=float(first["mean"]),
         interval=None if math.isnan(first["low"]) else (first["low"], first["high"]),
         repeats=int(first["count"]),
-        agrees=bool(same[findings.order[0]]),
+        agrees=bool(findings.order[0] in rows),
     )
 
 
@@ -196,7 +194,7 @@ def _table(findings: Findings, columns: Sequence[Column]) -> Context:
     return {
         "columns": [{"text": column.text, "values": list(map(_json_value, column.values))} for column in columns],
         "order": [*findings.order.tolist(), *others.tolist()],
-        "best": int(findings.order[0]) if len(findings.order) else -1,
+        "best": int(findings.shown[0]) if len(findings.order) else -1,
         "status": list(map(str, findings.table["status"])),
     }
 
@@ -220,11 +218,6 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", str(value)
-
-
-def _same(a: object, b: object) -> bool:
-    """Whether two values are equal; NaN equals itself."""
-    return a == b or repr(a) == repr(b)
 
 
 def written(value: object) -> str:

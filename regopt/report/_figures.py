@@ -81,7 +81,8 @@ def _slice(findings: Findings, name: str, rows: np.ndarray, window: Window) -> g
         )
 
     metric = f"{label(findings.monitor)} %{{y:.4g}}"
-    add(rows[1:], rounded(findings.values[rows[1:]]), metric, color=BLUE, size=6, opacity=0.45)
+    best = np.isin(rows, findings.best_rows)
+    add(rows[~best], rounded(findings.values[rows[~best]]), metric, color=BLUE, size=6, opacity=0.45)
     if len(bad):
         add(
             bad,
@@ -92,7 +93,7 @@ def _slice(findings: Findings, name: str, rows: np.ndarray, window: Window) -> g
             symbol="x-thin-open",
             line={"width": 1.5},
         )
-    add(rows[:1], findings.values[rows[:1]], f"best: {metric}", **STAR)
+    add(rows[best], rounded(findings.values[rows[best]]), f"best: {metric}", **STAR)
     figure.update_xaxes(title=label(name), **axis(findings, name))
     return figure.update_yaxes(title=label(findings.monitor), **metric_range(window))
 
@@ -164,11 +165,12 @@ def curves(findings: Findings, metric: str) -> go.Figure:
     window = window_of(
         values[findings.order].ravel(), findings.mode if metric == findings.monitor else findings.modes.get(metric)
     )
+    stars = findings.best_rows
     if not is_small(findings):
         _band(figure, steps, values[findings.order])
     for name, colour, rows in reversed(groups(findings)):
         for place, row in enumerate(rows):
-            best = name == "best" and place == 0
+            best = row in stars
             figure.add_scatter(
                 x=steps,
                 y=rounded(values[row]),

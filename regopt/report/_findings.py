@@ -1,6 +1,7 @@
 """The input of a report: tables, curves and two dictionaries, independent of the sweep that they come from."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,6 +92,22 @@ class Findings:
         losses = as_loss(self.values, self.mode)
         return np.argsort(losses, kind="stable")[: np.isfinite(losses).sum()]
 
+    @functools.cached_property
+    def best_rows(self) -> np.ndarray:
+        """The rows of the best setting: by the mean all its repeats, or one row where settings do not repeat."""
+        if self.repeats is None or not np.isfinite(self.repeats["mean"].iloc[0]):
+            return self.order[:1]
+        same = np.ones(len(self.table), bool)
+        for name in (name for name in self.names if name not in REPEATED):
+            value = plain(self.repeats[name].iloc[0])  # a row would make all of them floats
+            same &= [_same(plain(other), value) for other in self.table[name]]
+        return np.flatnonzero(same)
+
+    @functools.cached_property
+    def shown(self) -> np.ndarray:
+        """The rows with a finite value in the order in which figures show them: those of the best setting first."""
+        return np.concatenate([self.order[first := np.isin(self.order, self.best_rows)], self.order[~first]])
+
     def setting(self, row: int) -> dict[str, object]:
         """One setting as Python values."""
         return {name: plain(self.table[name].iloc[row]) for name in self.names}
@@ -103,6 +120,11 @@ class Findings:
 def plain(value: object) -> object:
     """A NumPy scalar as a Python scalar; any other value unchanged."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _same(a: object, b: object) -> bool:
+    """Whether two values are equal; NaN equals itself."""
+    return a == b or repr(a) == repr(b)
 
 
 class Reportable(Protocol):

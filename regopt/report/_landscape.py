@@ -53,7 +53,9 @@ def contour(findings: Findings, x: str, y: str) -> go.Figure:
     hover = f"{label(x)} %{{x:.3g}}<br>{label(y)} %{{y:.3g}}<br>about %{{text}}<extra></extra>"
     figure.add_contour(x=across, y=up, hovertemplate=hover, **_heights(findings, heights))
     columns = findings.table[x].to_numpy(float), findings.table[y].to_numpy(float)
-    for rows, marker in ((sampled(findings)[1:], DOT), (findings.order[:1], STAR)):
+    every = sampled(findings)
+    best = np.isin(every, findings.best_rows)
+    for rows, marker in ((every[~best], DOT), (every[best], STAR)):
         figure.add_scatter(
             x=rounded(columns[0][rows]),
             y=rounded(columns[1][rows]),

@@ -23,9 +23,10 @@ class Group(NamedTuple):
 
 def groups(findings: Findings) -> list[Group]:
     """The curves of the page: all of a small sweep, else the best, middle and worst ones, and some that diverged."""
-    order, bad = findings.order, np.flatnonzero(findings.diverged)
+    order, bad = findings.shown, np.flatnonzero(findings.diverged)
     if is_small(findings):
-        found = [Group("best", BLUE, order[:1]), Group("others", GREY, order[1:])]
+        best = int(np.isin(order, findings.best_rows).sum())
+        found = [Group("best", BLUE, order[:best]), Group("others", GREY, order[best:])]
     else:
         middle = len(order) // 2 - EACH // 2
         found = [
@@ -55,7 +56,7 @@ def pairs(findings: Findings, most: int = 4) -> list[tuple[str, str]]:
 
 def sampled(findings: Findings) -> np.ndarray:
     """The rows that a scatter shows: all, or the best fifth of ``MOST_POINTS`` and the others evenly by rank."""
-    order = findings.order
+    order = findings.shown
     if len(order) <= MOST_POINTS:
         return order
     first = MOST_POINTS // 5

@@ -21,6 +21,7 @@ pytest.importorskip("jinja2", reason="jinja2 is not installed (the extra report)
 
 from regopt.report import summary
 from regopt.report._axes import log_ticks, window_of
+from regopt.report._figures import draw
 from regopt.report._landscape import surface as surface_of
 from regopt.report._page import page
 from regopt.report._selection import groups as groups_of
@@ -105,12 +106,26 @@ def test_the_best_setting_can_be_copied_to_the_last_digit(text):
     assert "The best single row is row" in text
 
 
+def test_the_stars_and_the_thick_curves_are_the_best_setting_of_the_head(text):
+    best, expected = result(settings=60).best(), findings(settings=60)
+    assert expected.order[0] not in best.rows  # the luckiest row is a repeat of another setting
+    repeats = sorted(row for row in best.rows if row in expected.order)
+    assert len(repeats) > 1
+    drawn = draw(expected)
+    for name in ("slice0", "contour0"):
+        star = drawn[name].data[-1]
+        assert star.marker.symbol == "star"
+        assert sorted(np.array(star.customdata).reshape(len(repeats), -1)[:, 0]) == repeats
+    assert sorted(each.meta for each in drawn["curve0"].data if each.line.width == 3) == repeats
+    assert "Stars: the repeats of the best setting" in text
+
+
 def test_the_table_holds_every_setting_to_the_last_digit(text):
     expected = findings(settings=60)
     table = blocks(text)["table"]
     assert table["order"][: len(expected.order)] == list(expected.order)
     assert sorted(table["order"]) == list(range(60))
-    assert table["best"] == expected.order[0]
+    assert table["best"] in result(settings=60).best().rows
     heads = re.findall(r"<button>(.*?)</button></th>", text)
     columns = dict(zip(heads, table["columns"], strict=True))
     for name in ("learning_rate", "validation_loss"):
