@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regopt._core.messages import brief
+from regopt._core.messages import brief, suggestion
 from regopt._core.numerics import check_number, check_whole
+from regopt.report import REPEATED
 
 Column = np.ndarray | tuple[object, ...]  # numbers, or static values
 
@@ -161,14 +162,36 @@ def check_space(space: object) -> None:
         raise ValueError(f"space must be a dict from names to dimensions, got {brief(space)}")
     for name, dimension in space.items():
         if not isinstance(dimension, Dimension):
-            raise ValueError(f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}")
-    names = list(space)
-    for at, (name, dimension) in enumerate(space.items()):
-        for other in dimension.condition or ():
-            if other not in names[:at]:
-                raise ValueError(
-                    f"the dimension {name} depends on {brief(other)}, which must come before it in the space"
-                )
+            raise ValueError(
+                f"the dimension {name} must come from uniform, choice or the like, got {brief(dimension)}; "
+                "values to choose from are choice([...]), also a single one"
+            )
+        if dimension.crossed and name not in REPEATED:
+            raise ValueError(f"seeds, replicas and folds must have the column seed, replica or fold, got {brief(name)}")
+    before: dict[str, Dimension] = {}
+    for name, dimension in space.items():
+        for other, values in (dimension.condition or {}).items():
+            _check_condition(name, other, values, before)
+        before[name] = dimension
+
+
+def _check_condition(name: str, other: str, values: tuple[object, ...], before: Space) -> None:
+    """Check that a condition names a dimension before its own, and values that this one can have."""
+    if other not in before:
+        nearest = f"; {suggestion(str(other), before)}" if before else ""
+        raise ValueError(
+            f"the dimension {name} depends on {brief(other)}, which must come before it in the space{nearest}"
+        )
+    dimension = before[other]
+    if not dimension.listed:
+        return
+    possible = [*dimension.levels(None), *([] if dimension.condition is None else [dimension.otherwise])]
+    for value in values:
+        if value not in possible:
+            plain = [each.item() if isinstance(each, np.generic) else each for each in possible]
+            raise ValueError(
+                f"the dimension {name} depends on {other} = {brief(value)}, which is none of its values: {brief(plain)}"
+            )
 
 
 def _check_list(values: object) -> None:

@@ -1,5 +1,7 @@
 """Dimensions of whole numbers, conditional dimensions, and batch sizes as a column."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,31 @@ def test_wrong_conditions_are_named():
         sweep.conditional(sweep.uniform(0.0, 1.0), {}, otherwise=0.0)
     with pytest.raises(ValueError, match="dimension must vary between settings"):
         sweep.conditional(sweep.seeds(2), {"optimizer": "sgd"}, otherwise=0)
+    with pytest.raises(ValueError, match="must come before it in the space; did you mean 'optimizer'"):
+        sweep.random({**SPACE, "b": sweep.conditional(sweep.uniform(0.0, 1.0), {"optimiser": "sgd"}, 0.0)}, 2)
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ({"optimizer": "SGD"}, "depends on optimizer = 'SGD', which is none of its values: ['adam', 'sgd', 'rmsprop']"),
+        ({"nesterov": [True, 3]}, "depends on nesterov = 3, which is none of its values: [True, False, None]"),
+        ({"size": 64.5}, "depends on size = 64.5, which is none of its values: [32, 64]"),
+    ],
+)
+def test_a_condition_that_can_never_hold_is_refused(where, line):
+    space = {**SPACE, "size": sweep.choice([32, 64])}
+    with pytest.raises(ValueError, match=re.escape(f"the dimension b {line}")):
+        sweep.random({**space, "b": sweep.conditional(sweep.uniform(0.0, 1.0), where, otherwise=0.0)}, 4)
+
+
+def test_a_condition_may_name_the_value_that_another_condition_leaves():
+    where = {"nesterov": [True, None], "size": np.array([64])}
+    space = {**SPACE, "size": sweep.choice([32, 64]), "b": sweep.conditional(sweep.uniform(1.0, 2.0), where, 0.0)}
+    settings = sweep.random(space, 32)
+    on = [row["nesterov"] is not False and row["size"] == 64 for row in map(settings.row, range(len(settings)))]
+    assert any(on)
+    assert (settings.numbers["b"] > 0).tolist() == on
 
 
 def test_a_column_of_batch_sizes_trains_as_the_argument_does():

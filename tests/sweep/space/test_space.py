@@ -100,6 +100,11 @@ def test_errors_say_what_would_be_right():
         (lambda: sweep.uniform(0.5, 0.1), r"high must lie in \(0.5, inf\), got 0.1"),
         (lambda: sweep.uniform(float("nan"), 0.1), r"low must lie in \(-inf, inf\), got nan"),
         (lambda: sweep.choice([]), "at least one value"),
+        (
+            lambda: sweep.grid({"rate": 0.1}),
+            r"must come from .* got 0.1; values .* choice\(\[\.\.\.\]\)",
+        ),
+        (lambda: sweep.grid({"run": sweep.seeds(2)}), "must have the column seed, replica or fold, got 'run'"),
         (lambda: sweep.seeds(0), r"count must be a whole number in \[1, inf\), got 0"),
         (lambda: sweep.random(SPACE, 0), r"count must be a whole number in \[1, inf\), got 0"),
         (lambda: sweep.grid(SPACE), "needs points for each continuous dimension"),
