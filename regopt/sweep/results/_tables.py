@@ -91,7 +91,7 @@ class Tables:
         Raises:
             ImportError: pandas is not installed.
         """
-        pandas = optional("pandas", "experiments")
+        pandas = optional("pandas", "report")
         history = self.history
         bad = pandas.array(history.first_bad_step, dtype="Int64")
         bad[~history.diverged] = pandas.NA
@@ -115,7 +115,7 @@ class Tables:
         Raises:
             ImportError: xarray is not installed.
         """
-        xarray = optional("xarray", "experiments")
+        xarray = optional("xarray", "report")
         history = self.history
         coordinates = {name: ("setting", _as_column(column)) for name, column in history.settings.columns.items()}
         return xarray.Dataset(
@@ -134,7 +134,7 @@ class Tables:
         Raises:
             ImportError: pandas is not installed.
         """
-        pandas = optional("pandas", "experiments")
+        pandas = optional("pandas", "report")
         history = self.history
         trained = np.arange(len(history.steps)) < history.segments[:, None]
         settings, segments = np.nonzero(trained)
