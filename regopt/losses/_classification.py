@@ -182,6 +182,9 @@ for _loss in (cross_entropy, smoothed_cross_entropy, accuracy):
 
 def _check_labels(logits: jax.Array, labels: jax.Array) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"logits [batch, classes] need labels [batch], got {logits.shape} and {labels.shape}")
+        fix = ""
+        if labels.ndim == 2 and labels.shape[0] == logits.shape[0]:
+            fix = "; take labels[:, 0]" if labels.shape[1] == 1 else "; one-hot labels become these by argmax(-1)"
+        raise ValueError(f"logits [batch, classes] need labels [batch], got {logits.shape} and {labels.shape}{fix}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers in [0, {logits.shape[-1]}), got {labels.dtype}")

@@ -1,12 +1,13 @@
 """The entry point of a sweep: settings in groups, each with a program, trained round by round."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
 from regopt._core.io import JsonObject
-from regopt.sweep.checkpoint import StoreError, opened, read
+from regopt.sweep.checkpoint import StoreError, differences, opened, read, refuse_other
 from regopt.sweep.engine._callbacks import Callbacks
 from regopt.sweep.engine._checkpointing import Checkpointing, Reading
 from regopt.sweep.engine._config import SweepConfig, configured
@@ -17,6 +18,9 @@ from regopt.sweep.engine._runner import Runner
 from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.executors._coordinate import coordinated
 from regopt.sweep.results import Result
+
+_KNOWN = ("scheduler", "settings", "data", "resamples", "key")  # of a fingerprint, beside the arguments
+_OF_PROGRAMS = ("slots", "chunk", "mapping", "patience")  # of its arguments, what its programs tell better
 
 
 @configured(SweepConfig)
@@ -122,7 +126,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             ``concurrent.futures``; None trains in this process. The table and its decisions stay in this process, and
             the result has the bits of one process with as many devices of the workers' kind as there are shards.
         out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, to the
-            same bits, and returns the result at once when all is done. ``sweep.load`` and ``regopt sweep show`` read it
+            same bits, and trains nothing when all is done. ``sweep.load`` and ``regopt sweep show`` read it
             meanwhile.
         save_every: seconds of training between saves, >= 0.
         allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
@@ -179,7 +183,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
 def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
     """Train every setting until all have ended or an end is asked for."""
     out = None if config.out is None else Path(config.out)
-    stored = None if out is None or (config.executor is None and config.mapping != "measured") else _stored(out)
+    stored = None if out is None else _stored(out)
+    if out is not None and stored is not None:
+        _check_known(config, out, stored)
     if config.executor is not None:
         with coordinated(config, stored) as (runner, identity):
             return _follow(runner, identity, config, out, halt)
@@ -211,6 +217,21 @@ def _follow(
             reading = Reading(config.iterated, config.eval_every, not config.allow_different)
         checkpointing = Checkpointing(store, out, config.save_every, reading)
         return runner.train(checkpointing, halt=halt, progress=config.progress, callbacks=callbacks)
+
+
+def _check_known(config: SweepConfig, out: Path, stored: JsonObject) -> None:
+    """Refuse the folder of another sweep by what is known before anything compiles; opening it compares the rest."""
+    if config.allow_different:
+        return
+    known = []
+    for identity in (stored, json.loads(json.dumps(fingerprint(config, (), config.settings)))):
+        arguments = {name: value for name, value in identity.get("config", {}).items() if name not in _OF_PROGRAMS}
+        known.append({name: identity.get(name) for name in _KNOWN} | {"config": arguments})
+    found = differences(*known)
+    if config.extend:
+        found = [difference for difference in found if not may_differ(difference)]
+    if found:
+        refuse_other(out, found, may_extend=not config.extend)
 
 
 def _stored(folder: Path) -> JsonObject | None:

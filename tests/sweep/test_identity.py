@@ -91,6 +91,22 @@ def test_the_message_names_what_has_changed_and_no_digest(folder, options, messa
     assert not re.search(r"[0-9a-f]{16}", str(raised.value).replace(str(folder), ""))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rates": np.append(RATES, 0.2)},
+        {"data": DATA._replace(train=(X, 2 * X[:, :1]))},
+        {"steps": 8},
+        {"batch_size": 2, "extend": True},
+        {"scheduler": sweep.Scheduler(one_waits, "mine")},
+    ],
+)
+def test_what_no_program_is_needed_for_is_refused_before_one_is_compiled(folder, options, monkeypatch):
+    monkeypatch.setattr("regopt.sweep._run.prepare", lambda *arguments: pytest.fail("compiled"))
+    with pytest.raises(StoreMismatchError, match="holds another run"):
+        run(folder, **{"scheduler": sweep.Scheduler(all_train, "mine")} | options)
+
+
 def test_the_message_says_that_another_version_wrote_the_folder(folder, monkeypatch):
     monkeypatch.setattr("regopt._core.io.packages", lambda: packages() | {"regopt": "0.1.0"})
     message = r"task.loss was .*; the folder was written by another version of regopt"

@@ -1,6 +1,9 @@
 """Mistakes in a task, its data or its settings are said in one line that names the fix."""
 
 import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +16,11 @@ import regopt
 from regopt import losses, schedules, sweep
 from regopt.data import Splits, digits
 from regopt.layers import MLP
+from regopt.sweep.checkpoint import StoreAccessError
 from support.small_sweep import DATA, SCHEDULE, network, optimizer
 
 SETTINGS = sweep.from_columns({"learning_rate": [0.01, 0.1], "rate": [0.1, 0.2]})
+RATES = sweep.from_columns({"learning_rate": [0.01, 0.1]})
 HAND = sweep.Task(
     init=lambda key, h: jnp.zeros((), jnp.float32),
     step=lambda w, batch, key, h: (w + h["learning_rate"], {"loss": w}),
@@ -51,6 +56,33 @@ def test_labels_out_of_range(part):
 def test_labels_that_are_floats():
     data = DATA._replace(train=(DATA.train[0], DATA.train[1].astype(np.float32)))
     assert refused(task(), data) == "labels must be integers in [0, 3), got float32"
+
+
+@pytest.mark.parametrize(
+    ("change", "fix"),
+    [
+        (lambda y: np.eye(3)[y], "one-hot labels become these by argmax(-1)"),
+        (lambda y: y[:, None], "take labels[:, 0]"),
+    ],
+)
+def test_labels_with_a_second_axis(change, fix):
+    line = refused(task(), DATA._replace(train=(DATA.train[0], change(DATA.train[1]))))
+    assert line.startswith("logits [batch, classes] need labels [batch], got ")
+    assert line.endswith(f"; {fix}")
+
+
+def test_a_folder_that_is_read_only_is_refused_before_anything_is_traced(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    untraceable = HAND._replace(init=lambda key, h: pytest.fail("traced"))
+    line = f"cannot write to {tmp_path}/a/b: {tmp_path} is not writable; choose another folder"
+    with pytest.raises(StoreAccessError, match=re.escape(line)):
+        sweep.run(untraceable, SETTINGS, DATA, out=tmp_path / "a" / "b", **SCHEDULE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_that_was_not_called():
+    with pytest.raises(ValueError, match=r"scheduler must come from a call such as successive_halving\(\), got <func"):
+        sweep.run(HAND, SETTINGS, DATA, scheduler=sweep.successive_halving, **SCHEDULE)
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
@@ -249,6 +281,32 @@ def test_a_column_that_nothing_asks_for(caplog):
         sweep.run(task(), settings, DATA, **SCHEDULE)
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["the task never asks for the column 'weight_deacy', so it changes nothing"]
+
+
+def test_more_than_the_memory_that_is_free_is_said_before_it_is_taken(caplog, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10))
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(HAND, RATES, DATA, steps=2, eval_every=1, batch_size=10)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        r"the sweep needs about \S+ GB of memory, .* and 1e-08 GB are free: pass a smaller slots.*", line
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (sweep.successive_halving(eta=3, min_resource=100), True),
+        (sweep.asynchronous_halving(eta=3, min_resource=100), True),
+        (sweep.median_rule(grace_period=100), True),
+        (sweep.successive_halving(eta=3), False),
+    ],
+)
+def test_a_scheduler_whose_first_rung_is_never_reached(scheduler, said, caplog):
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(HAND, RATES, DATA, steps=4, eval_every=1, batch_size=10, scheduler=scheduler)
+    line = f"{scheduler.name} decides nothing: it counts segments of eval_every = 1 steps, and the sweep has 4"
+    assert [record.getMessage() for record in caplog.records] == [line] * said
 
 
 def test_a_column_that_the_evaluation_alone_asks_for_is_not_named(caplog):

@@ -11,7 +11,7 @@ from regopt.sweep.checkpoint._errors import (
 from regopt.sweep.checkpoint._fingerprint import differences, digested, digested_arrays
 from regopt.sweep.checkpoint._lock import alive, holder
 from regopt.sweep.checkpoint._manifest import STATES, Snapshot, read, read_leaves
-from regopt.sweep.checkpoint._store import Store, opened
+from regopt.sweep.checkpoint._store import Store, check_writable, opened, refuse_other
 
 __all__ = [
     "STATES",
@@ -24,6 +24,7 @@ __all__ = [
     "StoreMismatchError",
     "StoreTakenOverError",
     "alive",
+    "check_writable",
     "differences",
     "digested",
     "digested_arrays",
@@ -31,4 +32,5 @@ __all__ = [
     "opened",
     "read",
     "read_leaves",
+    "refuse_other",
 ]

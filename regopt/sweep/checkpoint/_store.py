@@ -7,9 +7,11 @@ so.
 import contextlib
 import json
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from regopt._core.io import TEMPORARY, JsonObject, free_bytes, remove, replacing
 from regopt._core.messages import one_line, reason
@@ -23,6 +25,14 @@ from regopt.sweep.checkpoint._manifest import MANIFEST, STATES, Snapshot, damage
 
 _LOG = logging.getLogger(__name__)
 Say = Callable[[str], object]
+
+
+def check_writable(folder: Path | str) -> None:
+    """Check that a folder may be written, or made where there is none, without making it."""
+    path = Path(folder).absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StoreAccessError(f"cannot write to {folder}: {there} is not writable; choose another folder")
 
 
 @contextlib.contextmanager
@@ -163,20 +173,8 @@ class Store:
             found = [difference for difference in found if not may_differ(difference)]
         if not found:
             return
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        if any(difference.startswith("versions.regopt ") for difference in found):
-            more += "; the folder was written by another version of regopt, whose programs may be others"
-        other_sizes = [difference for difference in found if _resizes(difference)]
-        if other_sizes and may_differ is None and not allow_different:
-            raise StoreMismatchError(
-                f"{self._folder} holds another run: {'; '.join(found[:3])}{more}: use another folder, or extend=True "
-                "to keep what it has trained and go on with other settings or more steps"
-            )
         if not allow_different:
-            raise StoreMismatchError(
-                f"{self._folder} holds another run: {'; '.join(found[:3])}{more}: use another folder, or "
-                "allow_different=True (--allow-different) to go on with results that may differ in their bits"
-            )
+            refuse_other(self._folder, found, may_extend=may_differ is None)
         say(f"going on in {self._folder} although {'; '.join(found)}: results may differ in their bits")
 
     def _keep(self, states: list[Snapshot]) -> None:
@@ -185,6 +183,17 @@ class Store:
         for path in state_folders(self._folder):
             if path not in paths:
                 remove(path)
+
+
+def refuse_other(folder: Path, found: Sequence[str], *, may_extend: bool) -> NoReturn:
+    """Say in what the run in a folder differs, and what would do."""
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    if any(difference.startswith("versions.regopt ") for difference in found):
+        more += "; the folder was written by another version of regopt, whose programs may be others"
+    fix = "allow_different=True (--allow-different) to go on with results that may differ in their bits"
+    if may_extend and any(map(_resizes, found)):
+        fix = "extend=True to keep what it has trained and go on with other settings or more steps"
+    raise StoreMismatchError(f"{folder} holds another run: {'; '.join(found[:3])}{more}: use another folder, or {fix}")
 
 
 def _resizes(difference: str) -> bool:

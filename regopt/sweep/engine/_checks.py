@@ -14,6 +14,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt._core.training_data import check_data
 from regopt._core.types import Task, Tree
 from regopt.data import Splits
+from regopt.sweep.checkpoint import check_writable
 from regopt.sweep.engine._iterated import Iterated
 from regopt.sweep.engine._streams import Evaluated, Stream
 from regopt.sweep.schedulers import Decision, Scheduler
@@ -60,7 +61,7 @@ def check_precision(precision: object) -> None:
 def check_scheduler(scheduler: object) -> None:
     """Check that the argument is a scheduler, or None."""
     if not isinstance(scheduler, Scheduler | None):
-        raise ValueError(f"scheduler must come from successive_halving, hyperband or the like, got {brief(scheduler)}")
+        raise ValueError(f"scheduler must come from a call such as successive_halving(), got {brief(scheduler)}")
 
 
 def check_callbacks(callbacks: object) -> None:
@@ -137,12 +138,13 @@ def check_folder(out: object) -> None:
     try:
         is_folder = stat.S_ISDIR(os.stat(out).st_mode)
     except FileNotFoundError:
-        return
+        is_folder = True  # one that is yet to be made
     except (OSError, ValueError) as error:  # ValueError of a character that no path may have
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"out must be the path of a folder, got {brief(out)}: {reason}") from error
     if not is_folder:
         raise ValueError(f"out must be the path of a folder, got {brief(out)}, which is not a folder")
+    check_writable(os.fsdecode(out))
 
 
 def check_devices(devices: object) -> None:

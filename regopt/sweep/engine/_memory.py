@@ -1,14 +1,17 @@
 """The number of lanes that fit in the cache and in the memory of a device, at rest and in training."""
 
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+import psutil
 
 from regopt._core.types import Device
 
+_LOG = logging.getLogger(__name__)
 SMALL = 32 * 1024  # bytes; of lanes below this size a core of a CPU trains twice as many at once
 LANES_OF_A_CALL = 16  # of a core of a CPU
 CALL = 2  # lanes that train in the time that a call takes beside its lanes
@@ -162,6 +165,24 @@ def lanes_at_rest(settings: int, slots: int | None, lane_bytes: float, room: flo
     if slots is None:
         held = max(min(held, int(room / lane_bytes)), 1)
     return -(-held // rows)
+
+
+def warn_of_memory(resting: float, training: float) -> None:
+    """Say in one line that lanes on CPUs may not fit: the system ends a process that takes more than there is.
+
+    Args:
+        resting: bytes of all lanes at rest.
+        training: bytes of those in training beside these.
+    """
+    free = min(psutil.virtual_memory().available, _container_bytes())
+    if resting + training > free:
+        _LOG.warning(
+            "the sweep needs about %.3g GB of memory, %.3g GB of it for the settings in training, and %.3g GB are "
+            "free: pass a smaller slots, chunk or batch_size, or fewer devices",
+            (resting + training) / 1e9,
+            training / 1e9,
+            free / 1e9,
+        )
 
 
 def memory_limit(device: Device) -> float:

@@ -216,6 +216,18 @@ def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int
         )
 
 
+def warn_of_no_rung(config: SweepConfig) -> None:
+    """Say in one line that a scheduler decides nothing, because the sweep ends before its first rung."""
+    scheduler, total = config.scheduler, len(config.evaluated)
+    if scheduler is not None and scheduler.rungs is not None and not scheduler.rungs(total):
+        _LOG.warning(
+            "%s decides nothing: it counts segments of eval_every = %d steps, and the sweep has %d",
+            scheduler.name,
+            config.eval_every,
+            total,
+        )
+
+
 class _Traced:
     """A task with a setting; equal to another one of the same functions, names and static values."""
 

@@ -22,7 +22,8 @@ from regopt.sweep.engine._host import HostGroup
 from regopt.sweep.engine._iterated import check_together
 from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
-from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_unused
+from regopt.sweep.engine._memory import warn_of_memory
+from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_no_rung, warn_of_unused
 from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
@@ -160,6 +161,9 @@ def prepare(
             _compile(groups, executables)
     for group in groups:
         check_metric_names(group.metrics, settings)
+    if layout.devices[0].platform == "cpu":
+        training = len(layout.devices) * max(group.temporary_bytes for group in groups)
+        warn_of_memory(sum(group.size * group.lane_bytes for group in groups), training)
     if capacities is None:
         check_places(config, groups)
     return Runner(groups, settings, config)
@@ -184,6 +188,7 @@ def check_task(config: SweepConfig) -> None:
     with asking_for(settings.columns), explained():
         check_examples(config, settings, firsts)
         warn_of_unused(config, settings, firsts)
+    warn_of_no_rung(config)
 
 
 def check_places(config: SweepConfig, groups: Sequence[Group]) -> None:

@@ -76,7 +76,10 @@ class StatesAtRest:
     def refit(self, setting: int | None) -> NoReturn:
         """Raise an error that says what to do."""
         del setting
-        raise ValueError("a result that was read or pickled has no program: run the sweep again to refit or predict")
+        raise ValueError(
+            "a result that was read or pickled has no program: run the sweep again to refit or predict, which trains "
+            "nothing in a folder (out) that has it all"
+        )
 
     def outputs(self, wanted: np.ndarray, inputs: Tree) -> NoReturn:
         """Raise an error that says what to do."""
