@@ -17,9 +17,8 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
             raise ValueError(f"data must have a {part} part, as {form} has, got {_kind(data)}")
         for array in arrays:
             if not np.ndim(array) or getattr(array, "dtype", None) is None:
-                raise ValueError(
-                    f"data.{part} must hold arrays [examples, ...], as numpy.asarray makes, got {brief(array)}"
-                )
+                got = f"a {type(array).__name__}" if hasattr(array, "to_numpy") else brief(array)  # of pandas
+                raise ValueError(f"data.{part} must hold arrays [examples, ...], as numpy.asarray makes, got {got}")
             if array.dtype.kind in "OUSmM":
                 raise ValueError(f"data.{part} must hold arrays of numbers, got dtype {array.dtype}")
         lengths = {len(array) for array in arrays}

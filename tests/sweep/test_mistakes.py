@@ -85,6 +85,12 @@ def test_a_scheduler_that_was_not_called():
         sweep.run(HAND, SETTINGS, DATA, scheduler=sweep.successive_halving, **SCHEDULE)
 
 
+def test_a_table_of_pandas_is_named_by_its_kind():
+    table = pytest.importorskip("pandas").DataFrame(DATA.train[0])
+    line = refused(task(), DATA._replace(train=(table, DATA.train[1])))
+    assert line == "data.train must hold arrays [examples, ...], as numpy.asarray makes, got a DataFrame"
+
+
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_nan_in_the_data_is_their_fault(part):
     line = refused(task(), changed(part, 0, np.nan))
