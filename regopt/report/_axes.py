@@ -81,7 +81,8 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     step = int(width // 6) + 1
     ticks = [float(f"{digit}e{int(k)}") for k in decades[::step] for digit in digits]
     ticks = [tick for tick in ticks if low * 0.97 <= tick <= high * 1.03]
-    return ticks, [f"{tick:g}".replace("e-0", "e-").replace("e+0", "e") for tick in ticks]
+    texts = [f"{tick:.0e}" if tick < 0.001 else f"{tick:g}" for tick in ticks]  # short, for the narrow figures
+    return ticks, [text.replace("e-0", "e-").replace("e+0", "e") for text in texts]
 
 
 def axis(findings: Findings, name: str) -> Options:

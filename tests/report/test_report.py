@@ -240,6 +240,7 @@ def test_ticks_of_logarithmic_axes_are_round_numbers_inside():
         assert all(0.97 * low <= tick <= 1.03 * high for tick in ticks)
         assert [float(each) for each in texts] == ticks
         assert 1 <= len(ticks) <= 10
+        assert max(map(len, texts)) <= 5
 
 
 def test_a_few_absurd_losses_do_not_squeeze_the_others_out_of_sight():
