@@ -144,6 +144,8 @@ def tell(
     if constraints is not None and not callable(constraints):
         raise ValueError(f"constraints must be a function of a row, got {brief(constraints)}")
     times = len(status) // len(trials)
+    for place, trial in enumerate(trials):
+        _check_trial(trial, result.history.settings.row(place * times), place * times)
     some_pruned = bool(np.any(status == "pruned"))
     modes: list[Mode] = [_DIRECTIONS[direction.name] for direction in study.directions]
     scores = [
@@ -223,6 +225,19 @@ def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[
                 f'optuna.create_study(direction="{makes}")'
             )
     return metrics
+
+
+def _check_trial(trial: "optuna.Trial", setting: Setting, row: int) -> None:
+    """Check that a row of a result has the values of its trial; those that are stored by name are not compared."""
+    for name, value in trial.params.items():
+        own = setting.get(name)
+        own = own.item() if isinstance(own, np.generic) else own
+        by_name = isinstance(value, str) and not isinstance(own, str) and name in setting
+        if value != own and not by_name:
+            raise ValueError(
+                f"result must be of the settings that came with the trials: trial {trial.number} has "
+                f"{name} = {brief(value)}, and row {row} of the result has {brief(own)}"
+            )
 
 
 def _constrain(trial: "optuna.Trial", values: object) -> None:

@@ -97,6 +97,9 @@ def test_errors_are_named():
         ValueError, match="result must have equally many repeats of each of the 3 trials, got 2 settings"
     ):
         sweep.tell(ours, [*trials, trials[0]], result)
+    others, _ = sweep.ask(ours, {"learning_rate": sweep.uniform(0.01, 0.02)}, 2)
+    with pytest.raises(ValueError, match=r"that came with the trials: trial 2 has learning_rate = .* and row 0 of the"):
+        sweep.tell(ours, others, result)
 
 
 def test_the_ends_of_a_dimension_are_those_that_were_given():
