@@ -1,6 +1,7 @@
 """The plan of a sweep: memory, arithmetic and time, measured on one segment or read from compiled programs."""
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ class Plan(NamedTuple):
     groups: tuple[GroupPlan, ...]
     devices: int
     segments: int  # number of segments that a setting trains
-    compile_seconds: float
+    compile_seconds: float  # until all programs are compiled, of which several compile at a time; with ``on`` their sum
     on: str | None = None  # the devices that the programs are compiled for; None where a segment was trained
     mesh: dict[str, int] | None = None  # sizes of the mesh by axis, where it divides a setting
     partition: dict[str, PartitionSpec] | None = None  # by path pattern, likewise
@@ -186,9 +187,11 @@ def plan(config: PlanConfig) -> Plan:
 
 def _measured(config: PlanConfig) -> Plan:
     """The plan from a segment of each group."""
-    runner, segments = prepare(config, share_data(config)), len(config.evaluated)
+    shared, segments = share_data(config), len(config.evaluated)
+    begun = time.perf_counter()
+    runner = prepare(config, shared)
+    seconds = time.perf_counter() - begun  # not the sum: several programs compile at a time
     groups = tuple(_plan(group, segments) for group in runner.groups)
-    seconds = sum(group.trace_seconds + group.compile_seconds for group in runner.groups)
     return Plan(groups, len(devices_of(config)), segments, seconds, None, *_division(config))
 
 

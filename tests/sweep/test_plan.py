@@ -13,6 +13,7 @@ from regopt import sweep
 from regopt.layers import convolution_by_product
 from regopt.losses import cross_entropy
 from regopt.sweep.engine import _memory as memory
+from regopt.sweep.engine._prepare import prepare
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
 
 
@@ -31,6 +32,18 @@ def test_a_plan_counts_settings_bytes_and_arithmetic():
     two = sweep.plan(TASK, settings, DATA, **(SCHEDULE | {"chunk": 3}))
     assert [each.static for each in two.groups] == [{"name": "narrow"}, {"name": "wide"}]
     assert "name = 'wide', 7 settings" in str(two)
+
+
+def test_programs_that_compile_at_the_same_time_do_not_add_up(monkeypatch):
+    def prepared(*arguments):
+        runner = prepare(*arguments)
+        for group in runner.groups:
+            group.compile_seconds = 1e9  # as long as many others took beside it
+        return runner
+
+    monkeypatch.setattr("regopt.sweep._plan.prepare", prepared)
+    plan = sweep.plan(TASK, sweep.from_columns(NUMBERS), DATA, **SCHEDULE)
+    assert 0 < plan.compile_seconds < 1e6
 
 
 def test_a_plan_may_be_for_one_device_alone():

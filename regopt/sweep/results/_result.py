@@ -136,6 +136,9 @@ class Result(Tables):
     def params(self, setting: int | Best) -> Tree:
         """The parameters of one setting at its kept step: the field ``params`` of its state, with NumPy leaves.
 
+        A model with batch statistics is more than these: a supervised state has them in ``rest``. With flax nnx,
+        ``nnx.update(model, state.params)`` and ``nnx.update(model, state.rest)`` put both into a new model.
+
         Args:
             setting: row of the table, or what ``best`` returned.
 
