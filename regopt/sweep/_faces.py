@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -178,7 +178,7 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
     return Face(init, train, predict, lambda *_: {}, chosen)
 
 
-def _flag(module: linen.Module, training: bool) -> dict[str, bool]:
+def _flag(module: linen.Module, training: bool) -> dict[str, Any]:
     """The argument of ``__call__`` that tells training from inference, by the names in common use."""
     names = inspect.signature(type(module).__call__).parameters
     told = {"train": training, "training": training, "is_training": training, "deterministic": not training}

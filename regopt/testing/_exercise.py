@@ -15,7 +15,7 @@ from regopt.testing._row import Row
 NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
 
 
-def of_transform(transform: optax.GradientTransformationExtraArgs, dtype: DTypeLike, size: float) -> Tree:
+def of_transform(transform: optax.GradientTransformationExtraArgs, dtype: DTypeLike, size: Number) -> Tree:
     """Three updates from ``parameters``: the parameters, the last update and the state."""
     params, grads = parameters(dtype), gradients(dtype, size)
     state = transform.init(params)
@@ -26,7 +26,7 @@ def of_transform(transform: optax.GradientTransformationExtraArgs, dtype: DTypeL
     return params, updates, state
 
 
-def of_second_order(transform: optax.GradientTransformationExtraArgs, dtype: DTypeLike, size: float) -> Tree:
+def of_second_order(transform: optax.GradientTransformationExtraArgs, dtype: DTypeLike, size: Number) -> Tree:
     """Three updates on half the sum of squares of ``residuals``: the parameters, the last update and the state."""
 
     def residual_fn(params):
@@ -44,14 +44,14 @@ def of_second_order(transform: optax.GradientTransformationExtraArgs, dtype: DTy
     return params, updates, state
 
 
-def of_penalty(penalty: Penalty, dtype: DTypeLike, size: float, finite: bool) -> Tree:
+def of_penalty(penalty: Penalty, dtype: DTypeLike, size: Number, finite: bool) -> Tree:
     """Value, slope and prox at ``parameters``; a value that is infinite there is taken at the prox."""
     params = jax.tree.map(lambda w: w * size, parameters(dtype))
     value = penalty.value if finite else lambda w: penalty.value(penalty.prox(w, 1.0))
     return value(params), jax.grad(value)(params), penalty.prox(params, 0.5) if penalty.has_prox else None
 
 
-def of_projection(project: Callable[[Tree], Tree], dtype: DTypeLike, size: float) -> Tree:
+def of_projection(project: Callable[[Tree], Tree], dtype: DTypeLike, size: Number) -> Tree:
     """The projection of a matrix."""
     return project(matrix(dtype) * size)
 
@@ -61,7 +61,7 @@ def of_schedule(schedule: Schedule) -> Tree:
     return jnp.stack([schedule(jnp.asarray(count)) for count in (0, 1, 3, 7, 40, 1000)])
 
 
-def of_noise(apply: Callable[[Key, jax.Array], Tree], dtype: DTypeLike, size: float) -> Tree:
+def of_noise(apply: Callable[[Key, jax.Array], Tree], dtype: DTypeLike, size: Number) -> Tree:
     """The layer on a fixed input with a fixed key."""
     return apply(jax.random.key(3), inputs(dtype) * size)
 
@@ -75,7 +75,7 @@ def of_stopping(rule: Stopping, dtype: DTypeLike) -> Tree:
 
 
 def exercise(
-    row: Row, numbers: Mapping[str, Number] = NO_NUMBERS, *, dtype: DTypeLike = jnp.float32, size: float = 1.0
+    row: Row, numbers: Mapping[str, Number] = NO_NUMBERS, *, dtype: DTypeLike = jnp.float32, size: Number = 1.0
 ) -> Tree:
     """The results of a row's object with these numbers, as a tree of arrays; pure, so that JAX may transform it.
 

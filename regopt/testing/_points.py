@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from regopt._core.types import Tree
+from regopt._core.types import Number, Tree
 
 
 def parameters(dtype: DTypeLike) -> Tree:
@@ -22,7 +22,7 @@ def parameters(dtype: DTypeLike) -> Tree:
     return {"layer": {"kernel": kernel, "bias": jnp.array([0.5, -1.0, 2.0], dtype)}}
 
 
-def gradients(dtype: DTypeLike, size: float = 1.0) -> Tree:
+def gradients(dtype: DTypeLike, size: Number = 1.0) -> Tree:
     """Gradients for ``parameters``; one coordinate is exactly zero.
 
     Example:

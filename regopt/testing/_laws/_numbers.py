@@ -42,16 +42,16 @@ def vmap_over_a_number_is_the_loop(row: Row, number: str) -> None:
 def the_slope_in_every_number_is_finite(row: Row, number: str, size: float) -> None:
     """The slope is taken forward and backward, at the ends of the range, and with a gradient of exactly zero."""
 
-    def outcome(x):
-        return inexact(exercise(row, {number: x}, size=size))
+    @jax.jit  # one program for all values; the size is no constant of it, as gradients are none
+    def both_ways(x, size):
+        def outcome(x):
+            return inexact(exercise(row, {number: x}, size=size))
 
-    @jax.jit  # one program for all values
-    def both_ways(x):
         backward = jax.grad(lambda x: sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in outcome(x)))(x)
         return *jax.jvp(outcome, (x,), (jnp.float32(1.0),)), backward
 
     for value in (*row.numbers[number], *row.ends.get(number, ())):
-        values, slopes, backward = both_ways(jnp.float32(value))
+        values, slopes, backward = both_ways(jnp.float32(value), jnp.float32(size))
         if row.kind == "stopping":
             values = [v for v in values if v.ndim]  # the best metric is infinite before the first evaluation
         require(all_finite(values), f"the result at {number}={value} is not finite")
