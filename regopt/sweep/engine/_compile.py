@@ -13,7 +13,6 @@ from regopt._core.types import Device, Tree
 from regopt.sweep.engine._evaluation import Call, Evaluation
 from regopt.sweep.engine._executables import Begun, Compiled, Executables, Recent
 from regopt.sweep.engine._form import Form, Mapped
-from regopt.sweep.engine._live import share_of_steps
 from regopt.sweep.engine._memory import first_chunk, fit_chunk
 from regopt.sweep.engine._program import (
     Each,
@@ -135,7 +134,6 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
             *_room_of(form)[:-1],
             most=form.most,
             one_by_one=lambda: in_turn or any(each.each is one_by_one for each in made.values()),
-            in_steps=lambda: max(each.share_of_steps for each in made.values()),
         )
     else:
         chunk = _within(form)
@@ -245,5 +243,4 @@ def _begun(
     digest = digest_json(text)
     is_called = calls_back(text)
     compilation = own.compile(lowered, digest, calls_back=is_called)
-    share = share_of_steps(traced, form.recipe.eval_every)
-    return Begun(compilation, digest, each, seconds, is_called, arithmetic(traced.jaxpr.jaxpr), share)
+    return Begun(compilation, digest, each, seconds, is_called, arithmetic(traced.jaxpr.jaxpr))

@@ -44,7 +44,6 @@ class Compiled(NamedTuple):
     compile_seconds: float
     calls_back: bool
     flops: float  # see ``arithmetic``
-    share_of_steps: float  # of its temporaries, see ``share_of_steps``
 
 
 class Begun(NamedTuple):
@@ -56,13 +55,11 @@ class Begun(NamedTuple):
     trace_seconds: float
     calls_back: bool
     flops: float  # see ``arithmetic``
-    share_of_steps: float  # of its temporaries, see ``share_of_steps``
 
     def wait(self) -> Compiled:
         """The program, once it is compiled."""
         program, seconds = self.compilation.result()
-        facts = self.calls_back, self.flops, self.share_of_steps
-        return Compiled(program, self.digest, self.each, self.trace_seconds, seconds, *facts)
+        return Compiled(program, self.digest, self.each, self.trace_seconds, seconds, self.calls_back, self.flops)
 
 
 class Executables:

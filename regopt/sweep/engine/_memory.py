@@ -33,15 +33,13 @@ def fit_chunk(
     at_rest: bool = True,
     *,
     one_by_one: Callable[[], bool] = lambda: False,
-    in_steps: Callable[[], float] = lambda: 1.0,
     most: int | None = None,
 ) -> tuple[int, jax.stages.Compiled]:
     """The number of lanes to train at once, and the program compiled for it.
 
-    On a CPU 16 lanes for a core (32 of small ones), fewer where few of them train to the end, or as many as keep the
-    temporaries of their steps in its share of the cache, and those of their evaluation in memory, down to one;
-    elsewhere all of them, or as many as fit in the device's memory. Lanes that run one after the other need the
-    temporaries of one.
+    On a CPU 16 lanes for a core (32 of small ones), fewer where few of them train to the end, or as many as keep their
+    temporaries in its share of the cache, down to one; elsewhere all of them, or as many as fit in the device's memory.
+    Lanes that run one after the other need the temporaries of one.
 
     Args:
         compile_at: compiles the program for a number of lanes.
@@ -51,7 +49,6 @@ def fit_chunk(
         taken: bytes of its memory that hold other things: data, the lanes of other groups.
         one_by_one: tells whether the lanes of a call run one after the other, which may be known only once a program is
             compiled.
-        in_steps: the share of the program's temporaries that its training steps need; its evaluation may need more.
         most: lanes to train at once, from ``least_padded``; None where nothing is pruned.
         at_rest: whether the lanes lie on the device between calls; else those of two calls do, while one comes and the
             other goes.
@@ -64,12 +61,9 @@ def fit_chunk(
     if one_by_one():
         return guess, program
     room = _room(device, (capacity * lane_bytes if at_rest else 0) + taken)
-    lane_needs = max(temporary_bytes(program) / guess, 1)
-    if device.platform == "cpu":
-        # an evaluation reads many examples once, so that its temporaries outside of the cache cost little
-        fits = int(min(room / (lane_needs * in_steps()), host_room() / 4 / jax.local_device_count("cpu") / lane_needs))
-    else:
-        fits = int(room / (lane_needs + (0 if at_rest else 2 * lane_bytes)))
+    moving = 0 if at_rest or device.platform == "cpu" else 2 * lane_bytes
+    lane_needs = max(temporary_bytes(program) / guess + moving, 1)
+    fits = int(room / lane_needs)
     chunk = _evenly(capacity, max(fits, 1))
     return (guess, program) if chunk >= guess else (chunk, compile_at(chunk))
 

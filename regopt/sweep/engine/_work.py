@@ -68,7 +68,7 @@ def arithmetic(jaxpr: core.Jaxpr) -> float:
     """The FLOP of the products in a program, and FLOP that take as long as the rest; loops as in ``products``."""
     total = 0.0
     for eqn in jaxpr.eqns:
-        inner = list(inner_programs(eqn))
+        inner = list(_inner(eqn))
         if inner:
             times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
             total += times * sum(map(arithmetic, inner))
@@ -88,7 +88,7 @@ def products(jaxpr: core.Jaxpr) -> Products:
     """The products in a program; those in a loop count as often as they run, where that is known."""
     total = Products()
     for eqn in jaxpr.eqns:
-        found = [_product(eqn), *map(products, inner_programs(eqn))]
+        found = [_product(eqn), *map(products, _inner(eqn))]
         times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
         total = Products(
             total.flops + times * sum(each.flops for each in found),
@@ -114,13 +114,13 @@ def _product(eqn: core.JaxprEqn) -> Products:
 def _loops(jaxpr: core.Jaxpr, length: int) -> Iterator[core.Jaxpr]:
     """The bodies of all loops of so many turns."""
     for eqn in jaxpr.eqns:
-        for inner in inner_programs(eqn):
+        for inner in _inner(eqn):
             if eqn.primitive.name == "scan" and eqn.params["length"] == length:
                 yield inner
             yield from _loops(inner, length)
 
 
-def inner_programs(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+def _inner(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
     """The programs that an equation has as parameters."""
     values = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
     for value in values:

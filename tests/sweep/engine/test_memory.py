@@ -4,16 +4,10 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regopt import sgd, sweep
-from regopt.data import Splits
-from regopt.layers import MLP
-from regopt.losses import cross_entropy
 from regopt.sweep import successive_halving
-from regopt.sweep.engine import _live as live
 from regopt.sweep.engine import _memory as memory
 
 
@@ -56,53 +50,6 @@ def test_the_chunk_fills_the_cache_in_calls_of_equal_sizes(room, capacity, lane_
     chunk, program = memory.fit_chunk(compiler(lane_needs, asked), capacity, lane_bytes, Cpu())
     assert asked == expected
     assert (chunk, program.lanes) == (expected[-1], expected[-1])
-
-
-@pytest.mark.parametrize(
-    ("share", "memory_of_host", "expected"),
-    [
-        (1.0, 2**40, [16, 2]),
-        (0.25, 2**40, [16, 8]),  # the temporaries of the steps fit, and those of an evaluation need not
-        (0.0625, 2**40, [16]),
-        (0.0625, 16 * 2**20, [16, 4]),  # a quarter of the memory of the host, for all devices together
-    ],
-)
-def test_only_the_temporaries_of_the_steps_must_fit_the_cache(room, monkeypatch, share, memory_of_host, expected):
-    monkeypatch.setattr(memory, "host_room", lambda: memory_of_host * jax.local_device_count("cpu"))
-    asked = []
-    memory.fit_chunk(compiler(2**20, asked), 320, 2**15, Cpu(), in_steps=lambda: share)
-    assert asked == expected
-
-
-def test_the_steps_share_of_the_temporaries_falls_with_the_examples_of_the_evaluation():
-    def share(examples):
-        def evaluated(x, _):
-            x, _ = jax.lax.scan(lambda x, _: (jnp.tanh(x @ x), None), x, length=5)
-            return x, jnp.sum(jnp.ones((examples, 8)) @ x)
-
-        shape = jax.ShapeDtypeStruct((8, 8), np.float32)
-        return live.share_of_steps(jax.jit(lambda x: jax.lax.scan(evaluated, x, length=2)).trace(shape), 5)
-
-    assert share(1) == 1.0
-    assert share(800) == pytest.approx(10 * share(8000), rel=0.05)
-    assert live.share_of_steps(jax.jit(jnp.tanh).trace(jax.ShapeDtypeStruct((8,), np.float32)), 5) == 1.0
-
-
-def test_many_validation_examples_leave_the_chunk_as_it_is(monkeypatch):
-    monkeypatch.setattr(memory, "cache_bytes", lambda: 2**21)
-    model = sweep.supervised(
-        lambda h, rngs: MLP((6, 8, 3), rngs=rngs), cross_entropy, lambda h: sgd(h["learning_rate"])
-    )
-    settings = sweep.from_columns({"learning_rate": np.geomspace(1e-3, 1e-1, 32)})
-
-    def planned(examples):
-        inputs, targets = np.ones((examples, 6), np.float32), np.zeros(examples, np.int32)
-        data = Splits((inputs[:40], targets[:40]), (inputs, targets))
-        return sweep.plan(model, settings, data, steps=4, eval_every=2, batch_size=20).groups[0]
-
-    few, many = planned(40), planned(20_000)
-    assert many.temporary_bytes > 2**22
-    assert (few.chunk, few.mapping) == (many.chunk, many.mapping) == (16, "vmap")
 
 
 @pytest.mark.parametrize(
