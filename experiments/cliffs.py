@@ -294,11 +294,12 @@ def _draw_cliff(axes, config, arrays):
     axes.semilogy(arrays["distances"], arrays["along"], color=BLACK)
     words = (("before", GREY, (-6, -14), "right"), ("after the step", RED, (-8, 0), "right"),
              ("after the clipped step", BLUE, (8, -14), "left"))  # fmt: skip
+    back = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the line would strike the words out
     for distance, loss, (text, color, offset, side) in zip(
         arrays["step_lengths"], arrays["stepped"], words, strict=True
     ):
         axes.plot(distance, loss, "o", color=color)
-        note(axes, text, (distance, loss), color, offset, ha=side)
+        note(axes, text, (distance, loss), color, offset, ha=side, bbox=back)
     axes.set(xlabel="distance along the negative gradient", ylabel="loss")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")

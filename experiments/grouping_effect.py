@@ -161,7 +161,7 @@ def figure(config, arrays):
     low = min(arrays[f"path_{name}"].min() for name in ("lasso", "net"))
     high = max(arrays[f"path_{name}"].max() for name in ("lasso", "net"))
     for axes in others:
-        axes.set_ylim(1.35 * low, 1.2 * high)
+        axes.set_ylim(1.7 * low, 1.2 * high)
     return drawing
 
 
