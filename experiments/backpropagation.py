@@ -84,7 +84,7 @@ def _gaps(config, stream):
     """Largest gaps of gradients and of the weights along three trainings."""
     layers = _draw(config.widths, stream)
     x = stream.normal(size=(config.widths[0], config.examples))
-    y = np.eye(config.widths[-1])[:, stream.integers(config.widths[-1], size=config.examples)]
+    y = jnp.asarray(np.eye(config.widths[-1])[:, stream.integers(config.widths[-1], size=config.examples)])
 
     def objective(layers):
         h = x

@@ -287,7 +287,8 @@ def _sweep(config, name, data, key):
     places = [np.unravel_index(np.nanargmin(each.mean(axis=2)), config.points) for each in losses]
     best = np.array([[levels["learning_rate"][i], levels["strength"][j]] for i, j in places])
     seeds = np.arange(config.seeds, config.seeds + config.fresh_seeds)
-    fresh = _both_forms(*(np.tile(each[:, None], len(seeds)) for each in best.T), np.stack([seeds] * 2))
+    rates, strengths = (np.tile(each[:, None], len(seeds)) for each in best.T)
+    fresh = _both_forms(rates, strengths, np.stack([seeds] * 2))
     on_test = sweep.run(task, fresh, data._replace(validation=data.test), key=jax.random.clone(key), **common)
     measured = on_test.kept_metrics()
     found = {}
