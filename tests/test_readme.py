@@ -37,6 +37,7 @@ PRINTED = {
     "README.md: Sweep": r"validation_accuracy",
     "README.md: Understand": r"holds: test accuracy",
     "penalties.md: Proximal steps": r"exact zeros of 50: \[ *0 +4\d +4\d\] as .* counts them: \[ *0 +4\d +4\d\]",
+    "penalties.md: Pruned units": r"^[2-4] units kept; outputs differ by (0\.0|\d\S*e-0[678])",
     "optimizers.md: Evaluation point and final model": r"\[(3\.0|2\.9)\d* (3\.0|2\.9)\d*\] 1",
     "sweeps.md: Long sweeps": r"'pruned': [67]\d",
     "sweeps.md: Tasks written by hand": r"^0\.(1|03) -0\.\d+",
