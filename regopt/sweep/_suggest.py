@@ -144,8 +144,9 @@ def tell(
     if constraints is not None and not callable(constraints):
         raise ValueError(f"constraints must be a function of a row, got {brief(constraints)}")
     times = len(status) // len(trials)
-    for place, trial in enumerate(trials):
-        _check_trial(trial, result.history.settings.row(place * times), place * times)
+    others = [_difference(trial, result.history.settings.row(place * times)) for place, trial in enumerate(trials)]
+    if all(others):  # a few may have been changed by hand before the run
+        raise ValueError(f"result must be of the settings that came with the trials: {others[0]}")
     some_pruned = bool(np.any(status == "pruned"))
     modes: list[Mode] = [_DIRECTIONS[direction.name] for direction in study.directions]
     scores = [
@@ -227,17 +228,15 @@ def _told_metrics(study: "optuna.Study", result: Result, metric: str | Sequence[
     return metrics
 
 
-def _check_trial(trial: "optuna.Trial", setting: Setting, row: int) -> None:
-    """Check that a row of a result has the values of its trial; those that are stored by name are not compared."""
+def _difference(trial: "optuna.Trial", setting: Setting) -> str | None:
+    """The first value in which a setting differs from its trial; those that are stored by name are not compared."""
     for name, value in trial.params.items():
         own = setting.get(name)
         own = own.item() if isinstance(own, np.generic) else own
         by_name = isinstance(value, str) and not isinstance(own, str) and name in setting
         if value != own and not by_name:
-            raise ValueError(
-                f"result must be of the settings that came with the trials: trial {trial.number} has "
-                f"{name} = {brief(value)}, and row {row} of the result has {brief(own)}"
-            )
+            return f"trial {trial.number} has {name} = {brief(value)}, and its row of the result has {brief(own)}"
+    return None
 
 
 def _constrain(trial: "optuna.Trial", values: object) -> None:

@@ -98,7 +98,7 @@ def test_errors_are_named():
     ):
         sweep.tell(ours, [*trials, trials[0]], result)
     others, _ = sweep.ask(ours, {"learning_rate": sweep.uniform(0.01, 0.02)}, 2)
-    with pytest.raises(ValueError, match=r"that came with the trials: trial 2 has learning_rate = .* and row 0 of the"):
+    with pytest.raises(ValueError, match=r"that came with the trials: trial 2 has learning_rate = .* and its row of"):
         sweep.tell(ours, others, result)
 
 
