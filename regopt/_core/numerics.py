@@ -199,12 +199,12 @@ def direction_and_norm(
         The directions, in one common dtype of at least float32; the norm, of shape (), or with ``axis`` the shape of
         the array with these axes of length 1.
     """
-    wide = widen(*arrays)
-    keep = axis is not None
+    wide, keep = widen(*arrays), axis is not None
     peaks = [jnp.max(jnp.abs(x), axis=axis, keepdims=keep, initial=0) for x in wide]
     smallest = 2 * jnp.finfo(wide[0].dtype).tiny  # XLA multiplies by the reciprocal, which must be a normal number
     peak = peaks[0] if len(peaks) == 1 else largest_of_vector(jnp.stack(peaks))
-    scale = jax.lax.stop_gradient(jnp.clip(peak, smallest, 1 / smallest))
+    inside = jnp.where(peak == 0, 1, jnp.clip(peak, smallest, 1 / smallest))  # 0: it squares a constant's reciprocal
+    scale = jax.lax.stop_gradient(inside)
     scaled = [x / scale for x in wide]
     squares = [jnp.sum(jnp.square(x), axis=axis, keepdims=keep) for x in scaled]
     length = safe_sqrt(squares[0] if len(squares) == 1 else sum_vector(jnp.stack(squares)))

@@ -61,6 +61,16 @@ def test_the_norm_neither_overflows_nor_underflows(size):
     assert float(numerics.safe_norm(jnp.asarray(x))) == pytest.approx(1.3 * size, rel=1e-5)
 
 
+@pytest.mark.parametrize("axis", [None, (0,)])
+def test_the_norm_of_zeros_that_are_constants_of_a_program_is_zero(axis):
+    x = jax.random.normal(jax.random.key(0), (6, 4))
+
+    def norms(scale):  # the compiler knows every entry, and multiplies constants in an order of its own
+        return scale * numerics.direction_and_norm((x * 0.0,), axis)[1]
+
+    np.testing.assert_array_equal(jax.jit(norms)(2.0), 0.0)
+
+
 def test_the_norm_of_what_is_not_finite_is_not_finite():
     assert np.isinf(numerics.safe_norm(jnp.array([1.0, jnp.inf])))
     assert np.isnan(numerics.safe_norm(jnp.array([1.0, jnp.nan])))
