@@ -244,7 +244,7 @@ def figure(config, arrays):
         xlabel="factors t, Gaussian 4 x 4", ylabel="stretch of a vector, powers of 10", title="products of matrices"
     )
     for name, values, color, offset in zip(
-        STARTS, arrays["apart"], (BLUE, RED, GREEN), ((0, -36), (0, 8), (0, 8)), strict=True
+        STARTS, arrays["apart"], (BLUE, RED, GREEN), ((-70, -4), (0, 8), (0, 8)), strict=True
     ):
         units.plot(np.arange(1, len(values) + 1), values, color=color)
         note(units, name, (len(values), values[-1]), color, offset, ha="right")
