@@ -1,6 +1,5 @@
 """The plan of a sweep: memory, arithmetic and time, measured on one segment or read from compiled programs."""
 
-import math
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,8 +9,9 @@ from jax.sharding import PartitionSpec
 
 from regopt._core.messages import brief, shown
 from regopt._core.tasks import asking_for
-from regopt._core.types import Device, Setting
-from regopt.sweep.accelerators import Cost, Target, target_of
+from regopt._core.types import Device
+from regopt.sweep.accelerators import GroupPlan, Target, target_of
+from regopt.sweep.accelerators._group_plan import HOW, counted, duration, resting, size, to_rent
 from regopt.sweep.accelerators._process import answers
 from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
@@ -20,26 +20,6 @@ from regopt.sweep.engine._layout import LANES, check_count, sizes_of
 from regopt.sweep.engine._measure import convolves, counted_flops, seconds_of_a_call
 from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._prepare import check_task, devices_of, prepare, share_data
-
-_HOW = {"vmap": "at a time", "map": "one after the other"}
-
-
-class GroupPlan(NamedTuple):
-    """The cost of the settings that share one program."""
-
-    static: Setting  # the static values that they share
-    settings: int
-    held: int  # number of settings on the devices at the same time
-    chunk: int  # number of settings that a device trains in one call
-    mapping: str  # "vmap" trains these at once, "map" one after the other
-    lane_bytes: int  # bytes of a setting at rest: parameters, optimizer, early stopping
-    temporary_bytes: int  # further bytes of a device while it trains a chunk
-    flops: float  # operations of the whole training of a setting, as XLA counts them; NaN where it does not
-    seconds: float  # estimate for the whole training of all settings, from one segment or from ``cost``
-    cost: Cost | None = None  # a training step of a call, where the programs are compiled for ``on``
-    fits: int | None = None  # settings that could train at the same time on all devices, likewise
-    slow_convolutions: bool = False  # whether a CPU computes convolutions by XLA's own operation, a slow loop there
-    device_bytes: int | None = None  # of ``lane_bytes``, those on one device, where a mesh divides a setting
 
 
 class Plan(NamedTuple):
@@ -71,8 +51,10 @@ class Plan(NamedTuple):
     def _time(self) -> str:
         said = sorted({group.cost.said_of_seconds for group in self.groups if group.cost is not None})
         if not said:
-            return f"about {_duration(self.seconds)}"
-        return "no estimate of the time" if "unknown" in said else f"{_duration(self.seconds)} {' or '.join(said)},"
+            return f"about {duration(self.seconds)} after {self.compile_seconds:.1f} s of compilation"
+        steps = f"training steps take {duration(self.seconds)} {' or '.join(said)}, evaluations come on top"
+        told = "no estimate of the time" if "unknown" in said else steps
+        return f"{told}; compiled here in {self.compile_seconds:.1f} s"
 
     def _repr_html_(self) -> str | None:
         """The text and a row for each group, for a notebook."""
@@ -83,12 +65,12 @@ class Plan(NamedTuple):
                 **{name: shown(value) for name, value in group.static.items()},
                 "settings": group.settings,
                 "held": group.held,
-                "chunk": f"{group.chunk} {_HOW[group.mapping]}",
-                "at rest": _resting(group),
-                "in training": _size(group.temporary_bytes),
+                "chunk": f"{group.chunk} {HOW[group.mapping]}",
+                "at rest": resting(group),
+                "in training": size(group.temporary_bytes),
                 "FLOP a setting": group.flops,
-                "time": _duration(group.seconds),
-                **_counted(group),
+                "time": duration(group.seconds),
+                **counted(group),
             }
             for group in self.groups[:MOST]
         ]
@@ -97,23 +79,24 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"{sum(group.settings for group in self.groups)} settings in {len(self.groups)} program(s) on "
-            f"{self.devices} device(s){self._divided()}{self._where()}, {self.segments} segments each: {self._time()} "
-            f"after {self.compile_seconds:.1f} s of compilation"
+            f"{self.devices} device(s){self._divided()}{self._where()}, {self.segments} segments each: {self._time()}"
         ]
         for group in self.groups:
             static = "".join(f"{name} = {shown(value)}, " for name, value in group.static.items())
             lines.append(
                 f"  {static}{group.settings} settings, {group.held} held, "
-                f"{group.chunk} {_HOW[group.mapping]} on a device: "
-                f"{_resting(group)}, {_size(group.temporary_bytes)} a device in training, "
-                f"{group.flops:.3g} FLOP a setting, {_duration(group.seconds)}"
+                f"{group.chunk} {HOW[group.mapping]} on a device: "
+                f"{resting(group)}, {size(group.temporary_bytes)} a device in training, "
+                f"{group.flops:.3g} FLOP a setting, {duration(group.seconds)}"
             )
-            lines += [f"    {name}: {value}" for name, value in _counted(group).items()]
+            lines += [f"    {name}: {value}" for name, value in counted(group).items()]
             if group.slow_convolutions:
                 lines.append(
                     "    XLA's convolutions are slow loops on a CPU: try "
                     "nnx.Conv(..., conv_general_dilated=regopt.layers.convolution_by_product)"
                 )
+        if self.on is not None and self.mesh is None and target_of(self.on).platform != "cpu":
+            lines.append(f"  to rent: {to_rent(self.groups, self.devices)}")
         return "\n".join(lines)
 
 
@@ -248,54 +231,3 @@ def _compiled(config: PlanConfig, target: Target) -> Plan:
         )
     seconds = sum(each.compile_seconds for each in found)
     return Plan(tuple(groups), target.count, segments, seconds, config.on, *_division(config))
-
-
-def _resting(group: GroupPlan) -> str:
-    text = f"{_size(group.lane_bytes)} a setting at rest"
-    return text if group.device_bytes is None else f"{text}, {_size(group.device_bytes)} of it on a device"
-
-
-def _counted(group: GroupPlan) -> dict[str, str]:
-    """The counts of a compiled program, as a text."""
-    cost = group.cost
-    if cost is None:
-        return {}
-    lanes = group.chunk if group.mapping == "vmap" else 1
-    exchanges = f", {cost.collectives} exchanges between devices" if cost.collectives else ""
-    told = {
-        "fit": f"{group.fits} settings at the same time",
-        "a step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products and "
-        f"{cost.copies} copies, {cost.said_of_transposes}{exchanges}",
-        "arithmetic": f"{cost.flops:.3g} FLOP and {_size(cost.bytes)} of memory traffic, {cost.said_of_intensity}",
-    }
-    if cost.bounds:
-        bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
-        told["binds"] = f"{cost.binds} (a step takes at least: {bounds})"
-    if cost.estimate is not None and cost.estimate_of_products is not None:
-        told["estimate of a step"] = (
-            f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "
-            "products; by the compiler, not measured"
-        )
-    return told
-
-
-def _brief_time(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "unknown time"
-    for unit, length in (("s", 60), ("min", 60), ("h", 24)):
-        if seconds < length:
-            return f"{seconds:.2g} {unit}" if seconds < 10 else f"{seconds:.0f} {unit}"
-        seconds /= length
-    return f"{seconds:.1f} days"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
+from regopt._core.messages import one_line
 from regopt._core.types import Device
 
 NEEDED = {"tpu": ("libtpu", "cloudpickle"), "cuda": ("jax_plugins.xla_cuda13", "cloudpickle")}  # modules of an extra
@@ -106,7 +107,11 @@ def devices_of_target(target: Target) -> tuple[Device, ...]:
     options: dict[str, Any] = {"platform": target.platform, "topology_name": target.topology}
     if target.platform == "cuda":
         options |= {"topology_name": "gpu", "target_config": H200, "topology": target.topology}
-    return tuple(topologies.get_topology_desc(**options).devices[: target.count])
+    try:
+        return tuple(topologies.get_topology_desc(**options).devices[: target.count])
+    except jax.errors.JaxRuntimeError as error:
+        told = one_line(str(error)).removeprefix("INVALID_ARGUMENT: ")
+        raise ValueError(f"on must be {KNOWN}, got {target.name!r}, of which its compiler says: {told}") from error
 
 
 def missing_extra(platform: str) -> str | None:

@@ -11,6 +11,7 @@ import regopt
 from regopt import sweep
 from regopt.losses import cross_entropy
 from regopt.sweep.accelerators import _process, _targets
+from regopt.sweep.accelerators._group_plan import to_rent
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK
 
 SETTINGS = sweep.from_columns(NUMBERS)
@@ -42,6 +43,22 @@ def test_lanes_one_after_the_other_are_counted_one_by_one():
     assert group.flops == group.cost.flops * 12
     assert "kernels for 1 settings" in str(plan)
     assert plan._repr_html_().count("<td>") >= 8
+
+
+@pytest.mark.parametrize(
+    ("fits", "devices", "told"),
+    [
+        (40, 4, "2 such device(s) hold all settings at once and take about 6 s; 4 take 3 s"),
+        (11, 1, "1 such device(s) hold all settings at once"),
+        (8, 4, "6 such devices hold all settings at once; 4 train them in turns"),
+        (0, 4, "larger devices, or a mesh that divides a setting (partition=): one does not fit on a device"),
+    ],
+)
+def test_a_plan_tells_how_many_devices_to_rent(fits, devices, told):
+    plan = sweep.plan(TASK, SETTINGS, DATA, on="cpu", **SCHEDULE)
+    group = plan.groups[0]._replace(fits=fits, seconds=3.0)
+    assert to_rent([group], devices) == told
+    assert "to rent" not in str(plan)
 
 
 def test_a_plan_on_a_device_refuses_what_does_not_go_with_it(monkeypatch):
@@ -82,6 +99,15 @@ def test_a_plan_on_a_tpu_leaves_this_process_as_it_is():
     assert dict(os.environ) == before
     assert jax.devices() == devices
     assert not any(device.platform == "tpu" for device in jax.devices())
+
+
+def test_a_topology_that_a_compiler_does_not_know_ends_in_one_line(monkeypatch):
+    def refuse(**options):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: no layout\n 3x3")
+
+    monkeypatch.setattr(_targets.topologies, "get_topology_desc", refuse)
+    with pytest.raises(ValueError, match="got 'tpu v5e:3x3', of which its compiler says: no layout 3x3"):
+        _targets.devices_of_target(_targets.target_of("tpu v5e:3x3"))
 
 
 def test_a_compiler_that_aborts_ends_in_one_line(monkeypatch):

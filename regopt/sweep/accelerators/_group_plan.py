@@ -1,0 +1,96 @@
+"""The plan of a group of settings, and the words for it."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from regopt._core.types import Setting
+from regopt.sweep.accelerators._cost import Cost
+
+HOW = {"vmap": "at a time", "map": "one after the other"}
+
+
+class GroupPlan(NamedTuple):
+    """The cost of the settings that share one program."""
+
+    static: Setting  # the static values that they share
+    settings: int
+    held: int  # number of settings on the devices at the same time
+    chunk: int  # number of settings that a device trains in one call
+    mapping: str  # "vmap" trains these at once, "map" one after the other
+    lane_bytes: int  # bytes of a setting at rest: parameters, optimizer, early stopping
+    temporary_bytes: int  # further bytes of a device while it trains a chunk
+    flops: float  # operations of the whole training of a setting, as XLA counts them; NaN where it does not
+    seconds: float  # estimate for the whole training of all settings, from one segment or from ``cost``
+    cost: Cost | None = None  # a training step of a call, where the programs are compiled for ``on``
+    fits: int | None = None  # settings that could train at the same time on all devices, likewise
+    slow_convolutions: bool = False  # whether a CPU computes convolutions by XLA's own operation, a slow loop there
+    device_bytes: int | None = None  # of ``lane_bytes``, those on one device, where a mesh divides a setting
+
+
+def resting(group: GroupPlan) -> str:
+    """The bytes of a setting that does not train at the moment."""
+    text = f"{size(group.lane_bytes)} a setting at rest"
+    return text if group.device_bytes is None else f"{text}, {size(group.device_bytes)} of it on a device"
+
+
+def counted(group: GroupPlan) -> dict[str, str]:
+    """The counts of a compiled program, as a text."""
+    cost = group.cost
+    if cost is None:
+        return {}
+    lanes = group.chunk if group.mapping == "vmap" else 1
+    exchanges = f", {cost.collectives} exchanges between devices" if cost.collectives else ""
+    told = {
+        "room": f"for {group.fits} settings at the same time, in 80 % of the memory of all devices",
+        "a training step": f"{cost.kernels} kernels for {lanes} settings, {cost.products} of them with matrix products "
+        f"and {cost.copies} copies, {cost.said_of_transposes}{exchanges}",
+        "arithmetic": f"{cost.flops:.3g} FLOP and {size(cost.bytes)} of memory traffic, {cost.said_of_intensity}",
+    }
+    if cost.bounds:
+        bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
+        told["limited by"] = f"{cost.binds} (a step takes at least: {bounds})"
+    if cost.estimate is not None and cost.estimate_of_products is not None:
+        told["estimate of a step"] = (
+            f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "
+            "products; by the compiler, not measured"
+        )
+    return told
+
+
+def to_rent(groups: Sequence[GroupPlan], devices: int) -> str:
+    """The number of devices that hold all settings at once, and the time that they and those of the plan take."""
+    if not all(group.fits for group in groups):
+        return "larger devices, or a mesh that divides a setting (partition=): one does not fit on a device"
+    needed = math.ceil(sum(group.settings * devices / group.fits for group in groups if group.fits))
+    if needed > devices:
+        return f"{needed} such devices hold all settings at once; {devices} train them in turns"
+    seconds = sum(group.seconds for group in groups)
+    enough = f"{needed} such device(s) hold all settings at once"
+    if needed == devices:
+        return enough
+    return f"{enough} and take about {duration(seconds * devices / needed)}; {devices} take {duration(seconds)}"
+
+
+def _brief_time(seconds: float) -> str:
+    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+
+
+def size(count: float) -> str:
+    """A number of bytes."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def duration(seconds: float) -> str:
+    """A time, in the unit that suits it."""
+    if math.isnan(seconds):
+        return "unknown time"
+    for unit, length in (("s", 60), ("min", 60), ("h", 24)):
+        if seconds < length:
+            return f"{seconds:.2g} {unit}" if seconds < 10 else f"{seconds:.0f} {unit}"
+        seconds /= length
+    return f"{seconds:.1f} days"
