@@ -53,8 +53,11 @@ def on_cluster(folder: Path, config: str) -> str:
         ancestors = {process.pid for process in worker.parents()}
         others = cluster.list_all_nodes()[1:]  # the head is not removed
         node = next((node for node in others if ancestors & pids(node)), others[0])
+        began = time.monotonic()
         cluster.remove_node(node, allow_graceful=False)
+        removed = time.monotonic()
         running.wait(timeout=600)
+        print(f"the node was removed in {removed - began:.1f} s, the rest took {time.monotonic() - removed:.1f} s")
     finally:
         running.kill()
         cluster.shutdown()

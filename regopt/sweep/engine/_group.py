@@ -147,10 +147,6 @@ class Group:
             seconds.append(self._evaluation.new_seconds())
         return sum(trace for trace, _ in seconds), sum(compiling for _, compiling in seconds)
 
-    def seats_of_call(self, seats: np.ndarray) -> int:
-        """The number of seats of the call that was reported with these seats."""
-        return self.devices * self.held.places.sizes.chunk_of(seats)
-
     def start(self, lanes: np.ndarray) -> None:
         """Initialise lanes that have a place, before their first step."""
         for ids, owners in self.held.places.calls(lanes):
@@ -203,17 +199,18 @@ class Group:
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, str, Report]]:
+    ) -> Iterator[tuple[int, str, int, Report]]:
         """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
 
         Yields:
-            The segment of each call, the kind of its device where the fleet is mixed, and its report; see ``train``.
+            Of one or more calls: the segment, the kind of the device where the fleet is mixed, the number of seats,
+            busy or not, and the report; see ``train``.
         """
         del until
         segment = int(segments.min())
         its = segments == segment
         for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
-            yield segment, "", report
+            yield segment, "", self.devices * self.held.places.sizes.chunk_of(report[1]), report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.

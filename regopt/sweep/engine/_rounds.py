@@ -26,11 +26,11 @@ class Leaving(NamedTuple):
 
 
 class CallDone(NamedTuple):
-    """Event: a call has been read, and its segment is in the history."""
+    """Event: one or more calls of a segment have been read, and are in the history."""
 
     group: Group
-    rows: np.ndarray  # the settings that it trained
-    seats: int  # busy or not
+    rows: np.ndarray  # the settings that they trained
+    seats: int  # of all of them, busy or not
 
 
 class Paused(NamedTuple):
@@ -169,12 +169,12 @@ class Rounds:
             end = int(segments[0]) + 1 if until is None else until
             seats = (history.seats if self._seats is None else self._seats)[group.indices[lanes], segments]
             reports = group.advance(lanes, segments, end, _after_one(pause, halt), seats)
-            for segment, kind, (owners, used, (metrics, marks)) in reports:
+            for segment, kind, seats, (owners, used, (metrics, marks)) in reports:
                 rows = group.indices[owners]
                 history.add(segment, rows, used, metrics, marks, kind)
                 history.seats[rows[~history.training[rows]], segment + 1 :] = -1
                 state.owed[rows] = history.training[rows] & (segment + 1 < end)
-                yield CallDone(group, rows, group.seats_of_call(used))
+                yield CallDone(group, rows, seats)
             yield Paused()
 
     def _end_of_round(self) -> int | None:

@@ -75,7 +75,9 @@ class ShardedGroup(Group):
         self.digests, self.temporary_bytes = facts.digests, facts.temporary_bytes
         self.trace_seconds, self.compile_seconds = facts.trace_seconds, facts.compile_seconds
         self._training = False
-        self._sizes = Sizes(self.chunk, 1)  # of a shard
+        self._sizes, every = Sizes(self.chunk, 1), Sizes(self.chunk, self.devices)  # of a shard, and of the sweep
+        # by shard and size of a call: from the seats of the shard to those of the sweep
+        self._shifts = every.firsts + np.arange(self.devices)[:, None] * every.chunks - self._sizes.firsts
         self.clear()
 
     @property
@@ -96,10 +98,6 @@ class ShardedGroup(Group):
         """See ``Group``; what the workers compile later is not counted."""
         return 0.0, 0.0
 
-    def seats_of_call(self, seats: np.ndarray) -> int:
-        """See ``Group``; a call is reported by each of its shards."""
-        return self.held.places.sizes.chunk_of(seats)
-
     def start(self, lanes: np.ndarray) -> None:
         """See ``Group``."""
         places = self.held.places
@@ -110,7 +108,7 @@ class ShardedGroup(Group):
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, str, Report]]:
+    ) -> Iterator[tuple[int, str, int, Report]]:
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._training = True
         tasks = self._rounds if self._shards.keeps_lanes else self._calls
@@ -119,13 +117,13 @@ class ShardedGroup(Group):
         def refresh(shard: int) -> Task:
             return Task(self._number, shard, Read(held().get(shard, NONE)))
 
-        for task, answers in self._shards.run(tasks(lanes, segments, until, seats), halt, refresh):
+        for task, answer in self._shards.run(tasks(lanes, segments, until, seats), halt, refresh):
             if isinstance(task.operation, Read):
-                self._settle(task, answers)
+                self._settle(task, answer)
                 continue
-            for segment, owners, used, outcome, kind in answers:
+            for segment, owners, used, room, outcome, kind in answer:
                 self._ended[owners[ends(outcome[1])]] = segment
-                yield segment, kind, (owners, self._of_all(task.shard, used), outcome)
+                yield segment, kind, room, (owners, self._of_all(task.shard, used), outcome)
         self._training = False
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
@@ -218,7 +216,8 @@ class ShardedGroup(Group):
         for shard, its in self._by_shard(lanes):
             done, own = segments[row_of[its]], seats[row_of[its]]
             most = self.held.places.count_calls(own)
-            calls = Train(its, done, self._of_shard(shard, own), self.recipe.eval_every, most, 0, 0)
+            small = (each.astype(np.int32) for each in (its, done, self._of_shard(shard, own)))  # each lease has them
+            calls = Train(*small, self.recipe.eval_every, most, 0, 0)
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
     def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
@@ -235,15 +234,12 @@ class ShardedGroup(Group):
                     yield Task(self._number, shard, Train(owners[used], done, its, self.recipe.eval_every, 1, 0, 1))
 
     def _of_all(self, shard: int, seats: np.ndarray) -> np.ndarray:
-        """The seats of a call of one shard as seats of the sweep."""
-        chunk = self._sizes.chunk_of(seats)
-        return seats + (self.held.places.sizes.first_of(chunk) + shard * chunk - self._sizes.first_of(chunk))
+        """The seats of one shard as seats of the sweep."""
+        return seats + self._shifts[shard][self._sizes.of(seats)]
 
     def _of_shard(self, shard: int, seats: np.ndarray) -> np.ndarray:
-        """The inverse of ``_of_all``, for seats of any calls."""
-        sizes = self.held.places.sizes
-        size = sizes.of(seats)
-        return seats - sizes.firsts[size] - shard * sizes.chunks[size] + self._sizes.firsts[size]
+        """The inverse of ``_of_all``."""
+        return seats - self._shifts[shard][self.held.places.sizes.of(seats)]
 
     def _settle(self, task: Task, entries: Tree) -> None:
         """Have a lost shard restored from these entries, which are those of all of its lanes."""

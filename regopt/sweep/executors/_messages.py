@@ -172,11 +172,12 @@ class Lease(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The results of one call of a segment, lane by lane."""
+    """The results of calls of one segment, lane by lane; all in one, because each array costs a message time."""
 
     segment: int
     lanes: np.ndarray
     seats: np.ndarray
+    room: int  # the number of seats of the calls, busy or not
     outcome: Tree  # the pair of metrics and marks, each leaf [lanes]
     kind: str  # of the device
 

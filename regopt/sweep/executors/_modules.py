@@ -1,23 +1,29 @@
 """The modules of the script that runs, which travel to other processes by value."""
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
-from pathlib import Path
 from types import ModuleType
 
 
 def own_modules() -> Iterator[ModuleType]:
     """The modules of the script that runs: files beside it, which a worker on another machine cannot import."""
-    beside = {Path(folder or ".").resolve() for folder in sys.path[:1]}
-    installed = tuple(str(Path(folder).resolve()) for folder in {sys.prefix, sys.base_prefix})
+    installed = tuple(f"{os.path.realpath(folder)}/" for folder in {sys.prefix, sys.base_prefix})
+    beside = _beside(installed)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not file or name == "__main__" or name.partition(".")[0] == "regopt":
             continue
-        path = Path(file).resolve()
-        if path.parent in beside or not (str(path).startswith(installed) or _is_importable(name)):
+        path = os.path.realpath(file)
+        if os.path.dirname(path) == beside or not (path.startswith(installed) or _is_importable(name)):
             yield module
+
+
+def _beside(installed: tuple[str, ...]) -> str | None:
+    """The folder of the script: the first that Python searches, but for those that packages such as Ray put before."""
+    folders = (os.path.realpath(folder) for folder in sys.path)
+    return next((folder for folder in folders if not f"{folder}/".startswith(installed)), None)
 
 
 def _is_importable(name: str) -> bool:

@@ -21,6 +21,7 @@ from regopt.sweep.executors._worker import ActingWorker
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 60.0  # to wait for the workers of the start
+_PLACE_SECONDS = 10.0  # of it, for processes to run; Ray counts the room of a dead node for about 15 s
 _STARTS = 3  # of the first worker, before the sweep gives up
 _LOOK_SECONDS = 2.0  # between looks for room in the cluster
 
@@ -36,7 +37,7 @@ class Ray:
 
     Args:
         address: the address of the cluster; "auto" is the one that this machine belongs to. None joins what
-            ``ray.init`` has connected to, or starts a cluster on this machine.
+            ``ray.init`` has connected to, or the cluster at ``RAY_ADDRESS``, or else starts one on this machine.
         workers: the number of workers, >= 1; None takes as many as the cluster has room for.
         num_cpus: CPUs of a worker, > 0.
         num_gpus: GPUs of a worker, >= 0; None gives each one GPU, or else one TPU chip, where the cluster has any.
@@ -167,8 +168,12 @@ class RayPool:
         """See ``Pool``."""
         self._job, self._expected = job, like
         self._look()
-        if self._starting:  # so that lanes need not move right after the start
-            self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=_START_SECONDS)
+        began = time.monotonic()
+        waited = _START_SECONDS  # so that lanes need not move right after the start
+        while self._starting and time.monotonic() - began < waited:
+            self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=1.0)
+            self._greet()
+            waited = _START_SECONDS if any(its.runs for its in self._starting.values()) else _PLACE_SECONDS
         self._greet()
 
     def workers(self) -> list[str]:
@@ -230,7 +235,7 @@ class RayPool:
         for actor in [*self._actors.values(), *(its.actor for its in self._starting.values())]:
             self._ray.kill(actor)
         self._looked = 0.0
-        self._actors, self._starting, self._data = {}, {}, None
+        self._actors, self._starting, self._answered, self._data = {}, {}, {}, None
 
     def _start(self, job: Job) -> Hashable:
         options = self._options

@@ -1,5 +1,6 @@
 """The connection to a Ray cluster, its resources, the workers that start, and its messages on one line."""
 
+import os
 import signal
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
@@ -24,8 +25,12 @@ class Starting:
 
 
 def connect(ray: Any, address: str | None) -> None:
-    """Connect to a cluster by the module of Ray, unless the process is connected."""
+    """Connect to a cluster by the module of Ray, unless the process is connected.
+
+    Without an address Ray would try the cluster that last ran on this machine, for minutes where that was killed.
+    """
     if not ray.is_initialized():
+        address = address or (None if os.environ.get("RAY_ADDRESS") else "local")
         with _same_handlers(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # Ray starts its own processes by it
             ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="warning")
@@ -42,8 +47,8 @@ def counted(resources: Mapping[str, float]) -> str:
 
 
 def ends_of(text: str) -> str:
-    """The first and the last words of a long message; Ray writes the reason at the end."""
-    text = one_line(text)
+    """The first and the last words of a long message; Ray writes the reason at the end, before some advice."""
+    text = one_line(text).partition(" Some common causes include")[0]
     return text if len(text) <= 240 else f"{text[:100]} ... {text[-130:]}"
 
 

@@ -20,6 +20,7 @@ from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._devices import bytes_of
+from regopt.sweep.engine._entries import on_host, rows_of
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._memory import resting_room
 from regopt.sweep.engine._prepare import prepare, recipes, share_data
@@ -214,11 +215,14 @@ def _trained(group: Group, ended: np.ndarray, train: Train, kind: str) -> Iterat
     if train.ended is not None:  # as the table says, whatever another kind of device makes of it
         lanes, segments = train.ended
         ended[lanes] = segments
-    for segment, lanes, seats in pieces(train, group.held.places, ended):
-        for owners, used, (metrics, marks) in group.train(lanes, segment * train.length, lambda: False, seats):
-            if train.ended is None:
-                ended[owners[ends(marks)]] = segment
-            yield Trained(segment, owners, used, (metrics, marks), kind)
+    places = group.held.places
+    for segment, lanes, seats in pieces(train, places, ended):
+        reports = list(group.train(lanes, segment * train.length, lambda: False, seats))
+        room = sum(places.sizes.chunk_of(used) for _, used, _ in reports)
+        owners, used, outcome = jax.tree.map(lambda *leaves: np.concatenate(leaves), *reports)
+        if train.ended is None:
+            ended[owners[ends(outcome[1])]] = segment
+        yield Trained(segment, owners, used, room, outcome, kind)
 
 
 def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:
@@ -239,6 +243,8 @@ def _written(group: Group, at: np.ndarray, entries: Tree) -> Held:
 
 def _read(group: Group, at: np.ndarray) -> Tree:
     held = group.held
+    if group.used[0].platform == "cpu":  # whose arrays NumPy reads where they are
+        return rows_of(jax.tree.map(on_host, (held.buffer, held.constants)), at)
     parts = []
     for ids, _ in _in_chunks(group, at if len(at) else np.array([group.capacity]), None):
         parts.append(_taken((held.buffer, held.constants), ids))

@@ -1,6 +1,8 @@
 """What travels between the coordinator of a sweep and its workers."""
 
 import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -58,3 +60,20 @@ def test_what_was_written_to_a_copy_on_write_map_is_sent(tmp_path):
     array[0] = -1
     sent = pickle.loads(pickle.dumps(portable(Splits(array, None)).train))
     np.testing.assert_array_equal(sent, array)
+
+
+@pytest.mark.parametrize("first", ["{prefix}", "{base_prefix}"])
+def test_modules_beside_a_script_travel_also_after_a_package_has_put_a_folder_before_theirs(tmp_path, first):
+    """``import ray`` puts a folder of its own at the front of ``sys.path``."""
+    (tmp_path / "beside.py").write_text("")
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import sys
+import beside
+from regopt.sweep.executors._modules import own_modules
+
+sys.path.insert(0, "{first}/thirdparty_files".format(prefix=sys.prefix, base_prefix=sys.base_prefix))
+print([module.__name__ for module in own_modules()])
+""")
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert said == "['beside']\n"

@@ -9,8 +9,10 @@ import pytest
 from regopt import sweep
 from regopt._core.io import environment
 from regopt.data import Splits
+from regopt.sweep.executors import _ray
 from regopt.sweep.executors._messages import Job, Prepared
 from regopt.sweep.executors._ray import RayPool
+from regopt.sweep.executors._ray_cluster import connect, ends_of
 
 pytest.importorskip("ray")
 JOB = Job("token", {}, 1, 1, None, None)
@@ -74,6 +76,13 @@ def pool(ray, lost_after):
     return made
 
 
+@pytest.fixture(autouse=True)
+def nobody_waits_for_long(monkeypatch):
+    """The made-up Ray answers at once or never."""
+    monkeypatch.setattr(_ray, "_START_SECONDS", 0.2)
+    monkeypatch.setattr(_ray, "_PLACE_SECONDS", 0.0)
+
+
 def test_a_worker_that_hangs_at_its_start_is_given_up_and_started_anew(caplog):
     ray = MadeUpRay(2, hang=[1])
     workers = pool(ray, 1e-9)
@@ -92,6 +101,25 @@ def test_a_worker_that_is_in_time_is_not_given_up():
     workers = pool(ray, 1e9)
     workers.join(JOB, workers.open(JOB, Splits(None, None)))
     assert (workers.workers(), ray.killed) == (["1"], [])
+
+
+@pytest.mark.parametrize(("pending", "waits"), [(True, False), (False, True)])
+def test_the_start_waits_for_workers_that_compile_and_not_for_those_without_a_node(monkeypatch, pending, waits):
+    """Ray offers the room of a dead node for a while, and a process that should run there never does."""
+    seconds = iter(range(100, 300))
+    monkeypatch.setattr(_ray.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(_ray, "_START_SECONDS", 50.0)
+    ray = MadeUpRay(2, **{"pending" if pending else "hang": [1]})
+    workers = pool(ray, 1e9)
+    workers.join(JOB, workers.open(JOB, Splits(None, None)))
+    assert list(workers._actors) == ["1"]
+    assert (next(seconds) > 150) == waits
+
+
+def test_what_ray_says_of_a_lost_worker_is_cut_to_the_reason():
+    said = f"it died {'x' * 300} Worker exit detail: End of file. Some common causes include: (1) the OOM killer"
+    assert ends_of(said).endswith("Worker exit detail: End of file.")
+    assert len(ends_of(said)) < 240
 
 
 @pytest.mark.parametrize("hang", [1, 2, 3])
@@ -152,3 +180,23 @@ def test_answers_that_came_together_are_looked_for_once():
     assert ray.waits == 2
     ray._silent.add(("run", 0))
     assert workers.wait([("run", 0)], 0.0) is None
+
+
+def test_a_pool_that_is_closed_keeps_no_answers():
+    workers = pool(MadeUpRay(1), 1.0)
+    workers.wait([("run", 0), ("run", 1)], 1.0)
+    assert workers._answered
+    workers.close()
+    assert not workers._answered
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "asked"),
+    [(None, "", "local"), (None, "head:6379", None), ("auto", "", "auto"), ("auto", "head:6379", "auto")],
+)
+def test_no_address_starts_a_cluster_and_never_looks_for_an_old_one(monkeypatch, address, variable, asked):
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    given = {}
+    ray = SimpleNamespace(is_initialized=lambda: False, init=lambda **options: given.update(options))
+    connect(ray, address)
+    assert given["address"] == asked
