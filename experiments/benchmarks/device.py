@@ -1,9 +1,10 @@
 """What do lanes reach on a device: settings a second, share of its peak, and what a plan foretold?
 
 An MLP, a CNN and a transformer are trained for thousands of learning rates at once by the engine. Beside it, on the
-same device, a compiled loop by hand trains one setting after the other; it takes a few, and its time is scaled up to
+same device, a compiled loop by hand trains one setting after the other and, with ``torch = true``, so do
+``torch.compile`` and, in stacks, ``torch.func.vmap``; each of these takes some settings, and its time is scaled up to
 all. The peak is that of large products of float32 arrays at JAX's default precision. Run it on a device that nobody
-else uses:
+else uses; PyTorch is beside the extras (``pip install torch``):
 
     python experiments/benchmarks/device.py configs/device/default.toml
 """
@@ -19,15 +20,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from _style import BLUE, RED
+import torch_lanes
+from _style import BLUE, GREEN, ORANGE, RED
 from contenders import timed
 from lane_models import by_hand
 from lane_tasks import jobs
 from regopt import sweep
+from regopt.data import batch_indices
 from regopt.experiment import Claim
 
-ENGINE, ALONE = "engine", "compiled scan, one by one"
-COLOURS = {ENGINE: RED, ALONE: BLUE}
+ENGINE, ALONE, STACKED, COMPILED = "engine", "compiled scan, one by one", "torch.func.vmap", "torch.compile, one by one"
+COLOURS = {ENGINE: RED, ALONE: BLUE, STACKED: GREEN, COMPILED: ORANGE}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Config:
         models: which of "MLP", "CNN", "CNN by product" and "transformer".
         settings: how many the engine trains.
         alone: how many of them are trained one after the other.
+        torch: whether PyTorch trains as well, which knows neither "CNN by product" nor evaluations.
+        stack: how many ``torch.func.vmap`` trains at once.
         length: factor on the training steps of each model, which are 200 of the MLP and 20 of the others.
         evaluations: of each setting.
         rounds: measurements of each contender, in turn.
@@ -49,6 +54,8 @@ class Config:
     models: tuple[str, ...] = ("MLP", "CNN", "transformer")
     settings: Annotated[int, Field(ge=2)] = 4096
     alone: Annotated[int, Field(ge=1)] = 4
+    torch: bool = False
+    stack: Annotated[int, Field(ge=1)] = 256
     length: Annotated[float, Field(gt=0)] = 1.0
     evaluations: Annotated[int, Field(ge=1)] = 2
     rounds: Annotated[int, Field(ge=1)] = 3
@@ -57,8 +64,16 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        if self.alone > self.settings:
-            raise ValueError(f"alone must be at most settings = {self.settings}, got {self.alone}")
+        for name in ("alone", "stack") if self.torch else ("alone",):
+            if getattr(self, name) > self.settings:
+                raise ValueError(f"{name} must be at most settings = {self.settings}, got {getattr(self, name)}")
+        if self.torch:
+            torch_lanes.check_torch(self.models)
+
+    @property
+    def ways(self):
+        """The contenders."""
+        return tuple(COLOURS) if self.torch else (ENGINE, ALONE)
 
 
 def run(config, key):
@@ -66,7 +81,7 @@ def run(config, key):
     seconds, planned = [], []
     for name in config.models:
         contenders, plan = _contenders(config, key, name)
-        turns = [[contenders[way]() for way in COLOURS] for _ in range(config.rounds)]
+        turns = [[contenders[way]() for way in config.ways] for _ in range(config.rounds)]
         seconds.append(np.transpose(turns))
         (group,) = plan.groups
         assert group.cost is not None
@@ -84,7 +99,7 @@ def table(config, arrays):
     import pandas
 
     seconds, planned = np.median(arrays["seconds"], axis=2), arrays["planned"]
-    columns = {f"{way}, settings/s": config.settings / seconds[:, place] for place, way in enumerate(COLOURS)}
+    columns = {f"{way}, settings/s": config.settings / seconds[:, place] for place, way in enumerate(config.ways)}
     columns |= {
         "share of the peak": _shares(config, arrays),
         "measured, s": seconds[:, 0],
@@ -100,8 +115,10 @@ def figure(config, arrays):
     drawing = Figure(figsize=(9, 4.2), layout="constrained")
     axes = drawing.subplots()
     rates = config.settings / np.median(arrays["seconds"], axis=2)
-    for place, (way, colour) in enumerate(COLOURS.items()):
-        bars = axes.barh(np.arange(len(rates)) + 0.4 * (place - 0.5), rates[:, place], 0.36, color=colour, label=way)
+    high = 0.8 / len(config.ways)
+    for place, way in enumerate(config.ways):
+        at = np.arange(len(rates)) + high * (place - (len(config.ways) - 1) / 2)
+        bars = axes.barh(at, rates[:, place], 0.9 * high, color=COLOURS[way], label=way)
         axes.bar_label(bars, fmt="{:.3g}", padding=2, fontsize=8)
     axes.set_yticks(range(len(rates)), list(config.models))
     axes.invert_yaxis()
@@ -112,11 +129,12 @@ def figure(config, arrays):
 
 
 def claims(config, arrays):
-    """The engine is faster than one setting after the other, and never faster than the bounds of a plan."""
+    """The engine is faster than all others, and never faster than the bounds of a plan."""
     source, made = "medians of rounds in turn", []
     seconds, planned = np.median(arrays["seconds"], axis=2), arrays["planned"][:, 1]
-    for model, (engine, alone), told in zip(config.models, seconds, planned, strict=True):
-        made.append(Claim(f"{model}: time of {ALONE}, to the engine's", source, 1.0, alone / engine, 0.0, "at least"))
+    for model, (engine, *others), told in zip(config.models, seconds, planned, strict=True):
+        for way, other in zip(config.ways[1:], others, strict=True):
+            made.append(Claim(f"{model}: time of {way}, to the engine's", source, 1.0, other / engine, 0.0, "at least"))
         if np.isfinite(told):
             made.append(Claim(f"{model}: measured time to the plan's", source, 1.0, engine / told, 0.0, "at least"))
     return made
@@ -145,10 +163,28 @@ def _contenders(config, key, name):
     plan = sweep.plan(job.task, settings, job.data, on=config.on, **arguments, key=jax.random.clone(key))
     trained = sweep.run(job.task, settings, job.data, **arguments, key=jax.random.clone(key))
     train, arrays = by_hand(key, job, config.evaluations)
-    one = jax.jit(train)
-    few = rates[np.linspace(0, len(rates) - 1, config.alone).astype(int)]  # spread over all
+    one, few = jax.jit(train), _some(rates, config.alone)
     loop = timed(lambda: [one(arrays, rate) for rate in jnp.asarray(few)])
-    return {ENGINE: lambda: trained.refit().run_seconds, ALONE: lambda: loop() * len(rates) / len(few)}, plan
+    found = {ENGINE: lambda: trained.refit().run_seconds, ALONE: lambda: loop() * len(rates) / len(few)}
+    return found | (_in_torch(config, key, name, job, rates) if config.torch else {}), plan
+
+
+def _in_torch(config, key, name, job, rates):
+    """The same for PyTorch, on the same batches."""
+    examples = {"examples": len(job.data.train[0]), "batch_size": job.batch_size}
+    order = batch_indices(jax.random.clone(key), 0, job.steps, **examples)
+    batches = torch_lanes.batches_of(job.data.train, np.asarray(order))
+
+    def scaled(make, count):
+        once = timed(partial(make(name, batches, config.seed), _some(rates, count)))
+        return lambda: once() * len(rates) / count
+
+    return {STACKED: scaled(torch_lanes.stacked, config.stack), COMPILED: scaled(torch_lanes.looped, config.alone)}
+
+
+def _some(rates, count):
+    """So many of the rates, spread over all."""
+    return rates[np.linspace(0, len(rates) - 1, count).astype(int)]
 
 
 if __name__ == "__main__":
