@@ -132,7 +132,8 @@ def looped(name: str, batches: list[tuple[Any, Any]], seed: int) -> Callable[[np
 
     def trained(rate):
         model.load_state_dict(start)
-        optimizer, loss = torch.optim.AdamW(model.parameters(), float(rate), weight_decay=DECAY, fused=True), None
+        optimizer = torch.optim.AdamW(model.parameters(), float(rate), weight_decay=DECAY, fused=True)
+        loss: Any = None
         for x, y in batches:
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(forward(x), y)

@@ -216,8 +216,9 @@ class ShardedGroup(Group):
         for shard, its in self._by_shard(lanes):
             done, own = segments[row_of[its]], seats[row_of[its]]
             most = self.held.places.count_calls(own)
-            small = (each.astype(np.int32) for each in (its, done, self._of_shard(shard, own)))  # each lease has them
-            calls = Train(*small, self.recipe.eval_every, most, 0, 0)
+            each = its, done, self._of_shard(shard, own)
+            its, done, own = (array.astype(np.int32) for array in each)  # every lease has them
+            calls = Train(its, done, own, self.recipe.eval_every, most, 0, 0)
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
     def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
