@@ -1,7 +1,7 @@
 """What do lanes reach on a device: settings a second, share of its peak, and what a plan foretold?
 
 An MLP, a CNN and a transformer are trained for thousands of learning rates at once by the engine. Beside it, on the
-same device, a compiled loop by hand trains one setting after the other and, with ``torch = true``, so do
+same device, a compiled loop by hand trains one setting after the other and, with ``--torch``, so do
 ``torch.compile`` and, in stacks, ``torch.func.vmap``; each of these takes some settings, and its time is scaled up to
 all. The peak is that of large products of float32 arrays at JAX's default precision. Run it on a device that nobody
 else uses; PyTorch is beside the extras (``pip install torch``):
