@@ -1,5 +1,6 @@
 """The entry point of a sweep: settings in groups, each with a program, trained round by round."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,15 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     On a CPU the lanes of a program that decomposes matrices (orthogonal weights, ``jnp.linalg``) run one after the
     other, because batches of LAPACK calls could wait for each other forever.
 
+    Where static values make several groups, their programs are compiled in threads, as many at a time as there are
+    cores, and each of them needs the memory of the compiler. A group trains as soon as it is its turn and its own
+    programs are compiled, while those of the next ones compile; an error of the compiler is raised when its group is
+    needed. A folder is saved to for the first time when all are compiled.
+
     Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
-    saved, and SIGTERM does the same. A second Ctrl-C ends the sweep at once. An exception of the task or the scheduler
-    is raised once what was trained before it is saved, if there is ``out``; its attribute ``partial_result`` is the
-    result so far.
+    saved, once what compiles is compiled, and SIGTERM does the same. A second Ctrl-C ends the sweep at once. An
+    exception of the task or the scheduler is raised once what was trained before it is saved, if there is ``out``; its
+    attribute ``partial_result`` is the result so far.
 
     Args:
         task: what to train; see ``supervised``.
@@ -194,9 +200,11 @@ def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
             f"sweep.run must be called in a single process, but jax.distributed has started {jax.process_count()}: "
             'call it in one process, with executor="ray"'
         )
-    with compiling(config.progress, len(config.settings)):
-        runner = prepare(config, share_data(config), stored)
-    return _follow(runner, lambda: fingerprint(config, runner.groups, runner.settings), config, out, halt)
+    with contextlib.ExitStack() as until:
+        with compiling(config.progress, len(config.settings)) as left:
+            runner = prepare(config, share_data(config), stored, until=until)
+            left.extend(group for group in runner.groups if not group.is_ready)
+        return _follow(runner, lambda: fingerprint(config, runner.groups, runner.settings), config, out, halt)
 
 
 def _follow(
@@ -211,7 +219,8 @@ def _follow(
     if out is None:
         return runner.train(halt=halt, progress=config.progress, callbacks=callbacks)
     differ = may_differ if config.extend else None
-    with opened(out, identity(), allow_different=config.allow_different, may_differ=differ) as store:
+    given = identity() if all(group.is_ready for group in runner.groups) else identity
+    with opened(out, given, allow_different=config.allow_different, may_differ=differ) as store:
         reading = None
         if config.iterated is not None:
             reading = Reading(config.iterated, config.eval_every, not config.allow_different)

@@ -5,6 +5,7 @@ so.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -38,7 +39,7 @@ def check_writable(folder: Path | str) -> None:
 @contextlib.contextmanager
 def opened(
     folder: Path | str,
-    identity: Mapping[str, object],
+    identity: Mapping[str, object] | Callable[[], Mapping[str, object]],
     *,
     allow_different: bool = False,
     may_differ: Callable[[str], bool] | None = None,
@@ -48,7 +49,9 @@ def opened(
 
     Args:
         folder: the folder of the store, which is made where there is none.
-        identity: nested dictionaries of JSON values, all that the run's bits depend on; see ``environment``.
+        identity: nested dictionaries of JSON values, all that the run's bits depend on; see ``environment``. A function
+            is asked for them when they are first needed: at once where a state was saved before, else in the first
+            save.
         allow_different: go on from a state of another identity, and say so, instead of refusing.
         may_differ: of a run that extends the one in the folder, which of their differences are those of an extension.
         say: called with one line for everything that is not as usual.
@@ -72,7 +75,7 @@ def opened(
         say(one_line(text))
 
     with held(folder, say_line) as check_ours:
-        store = Store(folder, json.loads(json.dumps(identity, allow_nan=False)), say_line, check_ours)
+        store = Store(folder, identity if callable(identity) else lambda: identity, say_line, check_ours)
         store.check_identity(allow_different, say_line, may_differ)
         yield store
 
@@ -80,13 +83,19 @@ def opened(
 class Store:
     """An open store; see ``opened``."""
 
-    def __init__(self, folder: Path, identity: JsonObject, say: Say, check_ours: Callable[[], None]):
-        self._folder, self._identity, self._check_ours = folder, identity, check_ours
+    def __init__(
+        self, folder: Path, identity: Callable[[], Mapping[str, object]], say: Say, check_ours: Callable[[], None]
+    ):
+        self._folder, self._ask_identity, self._check_ours = folder, identity, check_ours
         for place in (folder, folder / STATES):
             for rubbish in place.glob(f"{TEMPORARY}*"):  # of a process that was killed, on whatever host
                 remove(rubbish)
         self._newest = _newest_intact(folder, say)
         self.extends = False  # whether the state is of a smaller run, which this one extends
+
+    @functools.cached_property
+    def _identity(self) -> JsonObject:
+        return json.loads(json.dumps(self._ask_identity(), allow_nan=False))
 
     @property
     def number(self) -> int | None:

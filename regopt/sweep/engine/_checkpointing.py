@@ -88,7 +88,10 @@ class Checkpointing:
             self.save_table(result)
         except StoreError as error:
             return f"; not all of them are saved: {error}"
-        what = "all are saved" if state.is_whole else "their table is saved, and the states of the last regular save"
+        what = "all are saved"
+        if not state.is_whole:
+            states = "no states" if self._store.number is None else "the states of the last regular save"
+            what = f"their table is saved, and {states}"
         return f"; {what} in {self._folder}, where the same call resumes"
 
     def extend(self, state: SweepState) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -48,13 +49,30 @@ _RECENT = Recent()
 Make: TypeAlias = Callable[[Form, Executables | None], Made]
 
 
-def begin(form: Form, executables: Executables) -> None:
-    """Begin to compile the program that a form needs first, unless it is remembered."""
+class Beginning(NamedTuple):
+    """The programs of a group that compile."""
+
+    chunk: int  # where the search for one that fits begins
+    metrics: list[str]
+    compiling: list[Future[tuple[jax.stages.Compiled, float]]]
+
+
+def begin(form: Form, executables: Executables) -> Beginning | None:
+    """Begin to compile the programs that a form needs first; None where they are remembered, or have no name."""
     name = _name(compile_programs, form)
-    if name is not None and name not in _RECENT:
-        chunk = first_chunk(*_room_of(form), form.most) if form.chunk is None else _within(form)
-        first = dataclasses.replace(form, chunk=chunk)
-        executables.begun[first] = _begun_segment(first, executables)
+    if name is None or name in _RECENT:
+        return None
+    chunk = first_chunk(*_room_of(form), form.most) if form.chunk is None else _within(form)
+    first = dataclasses.replace(form, chunk=chunk)
+    segment = executables.begun[first] = _begun_segment(first, executables)
+    own = _as_chosen(first, chunk, segment)
+    start = executables.begun[build_start, own] = _begun_start(own, executables)
+    return Beginning(chunk, names_of(segment.out_info), [each.compilation.done for each in (segment, start)])
+
+
+def names_of(out_info: Tree) -> list[str]:
+    """The names of the metrics, from the shapes of what a segment gives."""
+    return list(out_info[1].names[0])
 
 
 def programs_for(form: Form, executables: Executables) -> Programs:
@@ -86,7 +104,7 @@ class Segments:
 
     def __init__(self, form: Form, programs: Programs, executables: Executables):
         self._form, self._executables = dataclasses.replace(form, mapping=programs.mapping), executables
-        self._programs = {programs.chunk: programs.segment}
+        self._programs, self._evaluation = {programs.chunk: programs.segment}, programs.evaluation
         self._seconds = (0.0, 0.0)
 
     def of(self, chunk: int) -> jax.stages.Compiled:
@@ -99,9 +117,10 @@ class Segments:
         return self._programs[chunk]
 
     def new_seconds(self) -> tuple[float, float]:
-        """Seconds of tracing and of compiling since this was last asked."""
-        seconds, self._seconds = self._seconds, (0.0, 0.0)
-        return seconds
+        """Seconds of tracing and of compiling since this was last asked, of evaluations too."""
+        (trace, compiled), self._seconds = self._seconds, (0.0, 0.0)
+        more = (0.0, 0.0) if self._evaluation is None else self._evaluation.new_seconds()
+        return trace + more[0], compiled + more[1]
 
 
 def _known(make: Make[Made], form: Form, executables: Executables) -> Made:
@@ -120,7 +139,6 @@ def _name(make: Callable[..., object], form: Form) -> Hashable | None:
 
 def compile_programs(form: Form, executables: Executables | None = None) -> Programs:
     """Compile the programs of a form, at the chunk asked for or at one that fits cache and memory."""
-    mesh, rows = form.layout.mesh, form.layout.rows
 
     def compile_at(lanes: int):
         made[lanes] = _compiled_segment(dataclasses.replace(form, chunk=lanes), executables)
@@ -139,11 +157,8 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         chunk = _within(form)
         compile_at(chunk)
     segment = made[chunk]
-    form = dataclasses.replace(form, mapping="map" if segment.each is one_by_one else "vmap")
-    buffer, constants = form.lane.tree(mesh, rows * form.entries(chunk))
-    ids = jax.ShapeDtypeStruct((rows * chunk,), jnp.int32, sharding=form.layout.spread)
-    given, keys = form.lane.tree(mesh, rows * chunk)[1], form.shared.tree(mesh).keys
-    start = _begun(build_start, form, executables, buffer, constants, ids, given, keys, lanes=chunk).wait()
+    form = _as_chosen(form, chunk, segment)
+    start = (_taken((build_start, form), executables) or _begun_start(form, executables)).wait()
     evaluation = _evaluation(form, chunk, segment)
     digests = {"segment": segment.digest, "start": start.digest}
     seconds = [(each.trace_seconds, each.compile_seconds) for each in (*made.values(), start)]
@@ -155,7 +170,7 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         "map" if segment.each is one_by_one else "vmap",
         segment.program,
         start.program,
-        build_predict(form.recipe, mesh, segment.each),
+        build_predict(form.recipe, form.layout.mesh, segment.each),
         digests,
         sum(trace for trace, _ in seconds),
         sum(compiling for _, compiling in seconds),
@@ -198,8 +213,30 @@ def _within(form: Form) -> int:
 
 def _compiled_segment(form: Form, executables: Executables | None = None) -> Compiled:
     """The segment of a form with a chunk."""
-    begun = executables.begun.pop(form, None) if executables is not None and executables.begun else None
-    return (begun or _begun_segment(form, executables)).wait()
+    return (_taken(form, executables) or _begun_segment(form, executables)).wait()
+
+
+def _taken(name: Hashable, executables: Executables | None) -> Begun | None:
+    """A program that was begun; None where it was not, or its form has no hash."""
+    try:
+        return None if executables is None else executables.begun.pop(name, None)
+    except TypeError:
+        return None
+
+
+def _as_chosen(form: Form, chunk: int, segment: Begun | Compiled) -> Form:
+    """A form with the chunk and the mapping of its segment."""
+    return dataclasses.replace(form, chunk=chunk, mapping="map" if segment.each is one_by_one else "vmap")
+
+
+def _begun_start(form: Form, executables: Executables | None) -> Begun:
+    """The program that initialises lanes, of a form with a chunk and a mapping."""
+    assert form.chunk is not None
+    mesh, rows = form.layout.mesh, form.layout.rows
+    buffer, constants = form.lane.tree(mesh, rows * form.entries(form.chunk))
+    ids = jax.ShapeDtypeStruct((rows * form.chunk,), jnp.int32, sharding=form.layout.spread)
+    given, keys = form.lane.tree(mesh, rows * form.chunk)[1], form.shared.tree(mesh).keys
+    return _begun(build_start, form, executables, buffer, constants, ids, given, keys, lanes=form.chunk)
 
 
 def _begun_segment(form: Form, executables: Executables | None) -> Begun:
@@ -243,4 +280,4 @@ def _begun(
     digest = digest_json(text)
     is_called = calls_back(text)
     compilation = own.compile(lowered, digest, calls_back=is_called)
-    return Begun(compilation, digest, each, seconds, is_called, arithmetic(traced.jaxpr.jaxpr))
+    return Begun(compilation, digest, each, seconds, is_called, arithmetic(traced.jaxpr.jaxpr), traced.out_info)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 
+from regopt._core.types import Tree
 from regopt.sweep.engine._devices import available_cores
 from regopt.sweep.engine._program import Each
 from regopt.sweep.engine._signals import end_with
@@ -55,6 +56,7 @@ class Begun(NamedTuple):
     trace_seconds: float
     calls_back: bool
     flops: float  # see ``arithmetic``
+    out_info: Tree  # shapes of what it gives
 
     def wait(self) -> Compiled:
         """The program, once it is compiled."""
@@ -85,6 +87,8 @@ class Executables:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         compiling = [done for done in self._submitted if not done.cancel() and not done.done()]
+        self.begun.clear()
+        self._all = {name: done for name, done in self._all.items() if not done.cancelled()}
         if self._waiting is not None:
             for _ in range(self._threads):
                 self._waiting.put(None)

@@ -1,7 +1,6 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,6 @@ import numpy as np
 
 from regopt._core.types import Tree
 from regopt.sweep.engine._checks import check_leaves
-from regopt.sweep.engine._compile import Segments, programs_for
 from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._entries import entry
 from regopt.sweep.engine._evaluation import Call
@@ -17,15 +15,14 @@ from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._form import Mapped, Rest, form_of
 from regopt.sweep.engine._layout import Layout
-from regopt.sweep.engine._memory import temporary_bytes
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
+from regopt.sweep.engine._programs import HasPrograms
 from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
-from regopt.sweep.engine._undo import Before, Fails, before_call, undone
-from regopt.sweep.engine._work import price_of
+from regopt.sweep.engine._undo import Before, before_call, undone
 
 
-class Group:
+class Group(HasPrograms):
     """The lanes of one group of settings on their devices; it trains once ``compile`` has made its programs.
 
     Args:
@@ -48,6 +45,7 @@ class Group:
 
     hears_signals = True  # see ``one_behind``
     rest: Rest = "device"
+    in_flight = False
 
     def __init__(
         self,
@@ -87,22 +85,6 @@ class Group:
         self._spread = self.form.lane.shardings(layout.mesh, self.size)  # of the buffer and the constants
         self._take_over = build_take_over(*self._spread)
 
-    def compile(self) -> Self:
-        """Make the programs."""
-        programs = programs_for(self.form, self._executables)
-        self.chunk, self.digests = programs.chunk, programs.digests
-        self.price = price_of(programs.flops, self.used[0].platform)  # of a segment of a lane
-        self.mapping: Mapped = programs.mapping
-        self._segments = Segments(self.form, programs, self._executables)
-        self.segment, self._start, self._predict = programs.segment, programs.start, programs.predict
-        self._evaluation, self.in_flight = programs.evaluation, False
-        self._fails: Fails = "program" if programs.calls_back else None if self._validation is None else "data"
-        self.trace_seconds, self.compile_seconds = programs.trace_seconds, programs.compile_seconds
-        names = self.segment.out_info[1].names
-        self.metrics = list(names[0]) if self._evaluation is None else self._evaluation.metrics
-        self.segment_seconds, self.temporary_bytes = programs.segment_seconds, temporary_bytes(self.segment)
-        return self
-
     @property
     def frozen(self) -> Tree:
         """The parameters that are not trained, on the devices; None where all are."""
@@ -139,13 +121,6 @@ class Group:
     def release(self) -> None:
         """Free the arrays on the devices; the places stay."""
         self.held = Held(None, None, self.held.places)
-
-    def late_seconds(self) -> tuple[float, float]:
-        """Seconds of tracing and of compiling smaller calls, since this was last asked."""
-        seconds = [self._segments.new_seconds()]
-        if self._evaluation is not None:
-            seconds.append(self._evaluation.new_seconds())
-        return sum(trace for trace, _ in seconds), sum(compiling for _, compiling in seconds)
 
     def start(self, lanes: np.ndarray) -> None:
         """Initialise lanes that have a place, before their first step."""

@@ -1,5 +1,6 @@
 """From a config to a runner: keys split, data on the devices, settings in groups, programs compiled."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from regopt._core.types import Device, Number, Setting, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
-from regopt.sweep.engine._compile import begin
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
@@ -95,6 +95,7 @@ def prepare(
     shared: Shared,
     stored: JsonObject | None = None,
     capacities: Sequence[int] | None = None,
+    until: contextlib.ExitStack | None = None,
 ) -> Runner:
     """Compile what trains all settings.
 
@@ -103,9 +104,11 @@ def prepare(
         shared: the arrays from ``share_data``.
         stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
         capacities: of each group the settings that are held at the same time; by default as ``config.slots`` says.
+        until: its end is the end of the sweep, up to which programs may compile while others train; None compiles all
+            of them first.
 
     Returns:
-        The runner.
+        The runner. With ``until`` the programs of its first group are compiled, and those of the others in threads.
 
     Raises:
         ValueError: the task asks for a name that the settings do not have, a metric has the name of a column, or the
@@ -158,7 +161,7 @@ def prepare(
             ]
         else:
             groups = [build(*part, choice) for part, choice in zip(parts, choices, strict=True)]
-            _compile(groups, executables)
+            _compile(groups, executables, until)
     for group in groups:
         check_metric_names(group.metrics, settings)
     if layout.devices[0].platform == "cpu":
@@ -169,16 +172,23 @@ def prepare(
     return Runner(groups, settings, config)
 
 
-def _compile(groups: Sequence[Group], executables: Executables) -> None:
-    """Compile the programs of all groups, several at a time."""
+def _compile(groups: Sequence[Group], executables: Executables, until: contextlib.ExitStack | None) -> None:
+    """Compile the programs of all groups, several at a time, or only those that are needed first.
+
+    These are the ones of the first group, of groups with more lanes than places, whose calls depend on the chunk, and
+    of groups whose validation data stream, whose metrics are known late.
+    """
     if len(groups) == 1:
         groups[0].compile()
         return
-    with executables:
+    with executables if until is None else contextlib.nullcontext():
+        if until is not None:
+            until.enter_context(executables)
         for group in groups:
-            begin(group.form, executables)
+            group.begin()
         for group in groups:
-            group.compile()
+            if until is None or group is groups[0] or group.size < len(group.indices) or group.form.batch is not None:
+                group.compile()
 
 
 def check_task(config: SweepConfig) -> None:
@@ -203,12 +213,14 @@ def fingerprint(config: SweepConfig, groups: Sequence[Group], settings: Settings
 
     Args:
         config: the arguments of the sweep.
-        groups: the compiled groups.
+        groups: the groups, which are waited for where they still compile.
         settings: the settings that the groups train.
 
     Returns:
         Versions and devices, the arguments that matter, and digests of settings, data, key, scheduler and programs.
     """
+    for group in groups:
+        group.compile()
     arguments = {
         "steps": config.steps,
         "eval_every": config.eval_every,

@@ -26,7 +26,7 @@ def _is_looked_at(console: Console) -> bool:
 
 
 @contextlib.contextmanager
-def compiling(enabled: bool, settings: int) -> Iterator[None]:
+def compiling(enabled: bool, settings: int) -> Iterator[list[object]]:
     """Show that programs are being compiled: a line that goes away, or in a log lines at the begin and at the end.
 
     A log also has a line for each minute that it takes.
@@ -34,15 +34,19 @@ def compiling(enabled: bool, settings: int) -> Iterator[None]:
     Args:
         enabled: whether to show anything, on standard error.
         settings: number of settings, for the line.
+
+    Yields:
+        A list for the groups whose programs compile after this, while others train.
     """
+    left: list[object] = []
     console = Console(stderr=True)
     text = f"compiling the programs of {settings:,} settings"
     if not enabled:
-        yield
+        yield left
         return
     if _is_looked_at(console):
         with console.status(text):
-            yield
+            yield left
         return
     ended, began = threading.Event(), time.monotonic()
     console.print(text, soft_wrap=True)
@@ -54,11 +58,12 @@ def compiling(enabled: bool, settings: int) -> Iterator[None]:
     thread = threading.Thread(target=write, daemon=True)
     thread.start()
     try:
-        yield
+        yield left
     finally:
         ended.set()
         thread.join()
-    console.print(f"compiled in {_duration(time.monotonic() - began)}", soft_wrap=True)
+    more = f"; {len(left)} more groups of settings compile while others train" if left else ""
+    console.print(f"compiled in {_duration(time.monotonic() - began)}{more}", soft_wrap=True)
 
 
 class SweepProgress:

@@ -3,10 +3,11 @@
 A round is fixed before its first call, and a decision is made only after all calls of a round have been read. So
 decisions depend on the table alone, neither on time nor on where an earlier process was interrupted. Where all lanes
 are held, have come equally far and keep their seats, a round goes on to the next segment at which the scheduler
-decides.
+decides. The lanes of a group whose programs still compile get their places when it is the group's turn to train.
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -14,8 +15,11 @@ import numpy as np
 
 from regopt.sweep.engine._checks import check_decision
 from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._placement import NONE
 from regopt.sweep.engine._state import SweepState
 from regopt.sweep.schedulers import Scheduler, SchedulerState
+
+LOOK = 0.1  # seconds between looks at what else is to be done while a program compiles
 
 
 class Leaving(NamedTuple):
@@ -33,11 +37,15 @@ class CallDone(NamedTuple):
     seats: int  # of all of them, busy or not
 
 
+class Compiling(NamedTuple):
+    """Event: nothing runs until a program is compiled."""
+
+
 class Paused(NamedTuple):
     """Event: no call is running, within a round or at its end, so the state may be saved."""
 
 
-Event = Leaving | CallDone | Paused
+Event = Leaving | CallDone | Compiling | Paused
 
 
 class Rounds:
@@ -65,6 +73,7 @@ class Rounds:
         for number, group in enumerate(state.groups):
             self._group[group.indices] = number
             self._wave[group.indices] = group.held.places.waves
+        self._until: int | None = None  # the end of the current round, as ``_end_of_round`` gives it
 
     def run(self, pause: Callable[[], bool], halt: Callable[[], bool]) -> Iterator[Event]:
         """Train round after round, until all settings have ended or the sweep is halted.
@@ -82,18 +91,50 @@ class Rounds:
                 yield from self._begin_round()
             if not state.owed.any():
                 return
-            for group in state.groups:
+            for number, group in enumerate(state.groups):
+                if number in state.late and state.owed[group.indices].any():
+                    yield from self._wait(group, halt)
+                    if halt():
+                        return
+                    self._open(group)
                 yield from self._train(group, pause, halt)
                 if halt():
                     return
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``open`` need not wait."""
+        return all(self._state.groups[number].compiled_within(0) for number in self._state.late)
+
+    def open(self) -> None:
+        """Wait for the programs of all groups, and let their lanes begin, so that the state is whole."""
+        for number in sorted(self._state.late):
+            self._open(self._state.groups[number])
+
+    def _wait(self, group: Group, halt: Callable[[], bool]) -> Iterator[Event]:
+        """Wait until a group's programs are compiled, or an end is asked for."""
+        began = time.perf_counter()
+        while not group.compiled_within(LOOK) and not halt():
+            yield Compiling()
+        self._state.spent.leave_out(time.perf_counter() - began)
+
+    def _open(self, group: Group) -> None:
+        """Let all lanes of a group begin, at its place in the round that was fixed without it."""
+        self._state.open(group)
+        group.start(group.held.places.admit(NONE))
+        if self._seats is None:
+            self._plan(group, self._until)
 
     def _begin_round(self) -> Iterator[Event]:
         """Let the scheduler decide, admit settings where others have ended, and fix the settings of the round."""
         state, history = self._state, self._state.history
         wait = np.zeros_like(state.owed) if self._scheduler is None else self._decide(self._scheduler)
         training, segments = history.training, history.segments
-        for group in state.groups:
+        for number, group in enumerate(state.groups):
             places, rows = group.held.places, group.indices
+            if number in state.late:  # it has room for all of its lanes
+                state.owed[rows] = training[rows] & ~wait[rows]
+                continue
             leavers = places.leavers(~training[rows])
             if len(leavers):
                 yield Leaving(group, leavers)
@@ -109,9 +150,10 @@ class Rounds:
                 "over, as they need the same batches at the same time"
             )
         if self._seats is None and state.owed.any():
-            until = self._end_of_round()
-            for group in state.groups:
-                self._plan(group, until)
+            self._until = self._end_of_round()
+            for number, group in enumerate(state.groups):
+                if number not in state.late:
+                    self._plan(group, self._until)
 
     def _plan(self, group: Group, until: int | None) -> None:
         """Write down the seats in which the settings of the round train, which a process that resumes takes as well."""
@@ -146,6 +188,7 @@ class Rounds:
 
     def _take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let settings continue from the states of others, with other numbers."""
+        self.open()
         for group in self._state.groups:
             own = np.arange(len(group.indices))
             lane_of = np.full(len(parents), -1)

@@ -13,7 +13,7 @@ from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._progress import SweepProgress
-from regopt.sweep.engine._rounds import CallDone, Leaving, Paused, Rounds
+from regopt.sweep.engine._rounds import CallDone, Compiling, Leaving, Paused, Rounds
 from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.engine._state import LanesOnDevices, SweepState, find
 from regopt.sweep.results import Result
@@ -76,6 +76,8 @@ class Runner:
         if setting is None:
             return self.train()
         scheduler = self._config.scheduler
+        group, lane = find(self.groups, setting)
+        group.compile()
         if scheduler is not None and scheduler.changes:
             raise ValueError(
                 "a setting that continued from the state of another one cannot be trained alone: run the sweep again"
@@ -85,7 +87,6 @@ class Runner:
         seats = np.where(before.seats < 0, np.maximum(before.seats[:, :1], 0), before.seats)
         for group in self.groups:
             group.held.places.alone(None)
-        group, lane = find(self.groups, setting)
         group.held.places.alone(lane, group.held.places.sizes.device_of(int(seats[setting, 0])))
         group.start(np.array([lane]))
         with interruptible() as halt:
@@ -127,13 +128,15 @@ class Runner:
             progress, segments=len(state.history.steps) * count, settings=count, monitor=self._config.monitor
         )
         if not done:
-            with bar, self._keeping(state, checkpointing, callbacks):
+            with bar, self._keeping(state, rounds, checkpointing, callbacks):
 
                 def seen(rows: np.ndarray) -> None:
                     callbacks.on_segment(state.history, rows)
                     self._show(bar, state, asked)
 
                 self._follow(state, rounds, checkpointing, lambda: halt() or callbacks.error is not None, seen)
+                if checkpointing is not None or not state.history.training.any():
+                    rounds.open()
                 bar.ends()
                 self._show(bar, state, asked)
                 callbacks.check()
@@ -159,7 +162,7 @@ class Runner:
         seen: Callable[[np.ndarray], None],
     ) -> None:
         """Go through the rounds: keep the best of the states that leave, count and show the calls, save."""
-        due = (lambda: False) if checkpointing is None else checkpointing.due
+        due = (lambda: False) if checkpointing is None else lambda: checkpointing.due() and rounds.compiled
         for event in rounds.run(due, halt):
             match event:
                 case Leaving(group, lanes):
@@ -169,12 +172,18 @@ class Runner:
                     if checkpointing is not None:
                         checkpointing.alive()
                     seen(rows)
-                case Paused():
+                case Compiling():
                     if checkpointing is not None:
+                        checkpointing.alive()
+                case Paused():
+                    if checkpointing is not None and due():
+                        rounds.open()
                         self._save(state, checkpointing)
 
     @contextlib.contextmanager
-    def _keeping(self, state: SweepState, checkpointing: Checkpointing | None, callbacks: Callbacks) -> Iterator[None]:
+    def _keeping(
+        self, state: SweepState, rounds: Rounds, checkpointing: Checkpointing | None, callbacks: Callbacks
+    ) -> Iterator[None]:
         """Save what was trained when an error ends the sweep; the error gets the result so far, and a note on it."""
         try:
             yield
@@ -184,16 +193,17 @@ class Runner:
             error.partial_result = result  # type: ignore[attr-defined]
             note = f"{int(state.history.segments.sum())} segments were trained, see the error's partial_result"
             if checkpointing is not None and not isinstance(error, StoreError):
+                with contextlib.suppress(Exception):  # of a compiler: then there are no states to save
+                    rounds.open()
                 note += checkpointing.keep(state, result)
             error.add_note(note)
             callbacks.on_end(result)  # an error of theirs doesn't hide this one
             raise
 
     def _save(self, state: SweepState, checkpointing: Checkpointing) -> None:
-        """Save the state and the table, if it is time."""
-        if checkpointing.due():
-            checkpointing.save(state, done=False)
-            checkpointing.save_table(self._result(state, interrupted=True))
+        """Save the state and the table."""
+        checkpointing.save(state, done=False)
+        checkpointing.save_table(self._result(state, interrupted=True))
 
     def _show(self, bar: SweepProgress, state: SweepState, asked: np.ndarray) -> None:
         """Show what is done of the settings that were asked for."""

@@ -59,6 +59,11 @@ class Spent:
         self.trace_seconds += trace_seconds
         self.compile_seconds += compile_seconds
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave out a time in which only programs were compiled."""
+        if self.since is not None:
+            self.since += seconds
+
     def to_array(self) -> np.ndarray:
         """All costs as numbers, for a store."""
         return np.array([self.seconds_now, self.trained, self.seats, self.trace_seconds, self.compile_seconds], float)
@@ -86,6 +91,7 @@ class SweepState:
         self.groups, self.history = groups, history
         self._scores = scores
         self.owed = np.zeros(len(history.settings), bool)  # settings that the current round has yet to train
+        self.late = {number for number, group in enumerate(groups) if not group.is_ready}  # hold no lanes yet
         self.kept = [Kept(-1, np.inf, _kept_zeros(group)) for group in groups]
         self.spent = Spent(
             trace_seconds=sum(group.trace_seconds for group in groups),
@@ -95,7 +101,7 @@ class SweepState:
     @property
     def is_whole(self) -> bool:
         """Whether the lanes on the devices are where the history says, so that they may be saved."""
-        return not any(group.in_flight for group in self.groups)
+        return not self.late and not any(group.in_flight for group in self.groups)
 
     def scores(self) -> np.ndarray:
         """``[settings, evaluations]``: how good the settings were, as ``History.scores``."""
@@ -106,6 +112,13 @@ class SweepState:
         segments = self.history.segments
         at = np.maximum(segments - 1, 0)
         return np.where(segments > 0, self.scores()[np.arange(len(at)), at], np.inf)
+
+    def open(self, group: Group) -> None:
+        """Let a group whose programs were compiled late begin."""
+        group.compile().clear()
+        self.late.discard(self.groups.index(group))
+        self.spent.trace_seconds += group.trace_seconds
+        self.spent.compile_seconds += group.compile_seconds
 
     def keep_best(self, group: Group, lanes: np.ndarray) -> None:
         """Keep the best state of lanes that leave the devices, if it is better than the one kept."""
@@ -229,6 +242,8 @@ class LanesOnDevices:
     def outputs(self, wanted: np.ndarray, inputs: Tree) -> np.ndarray:
         """See ``States``; NaN for settings that are not wanted."""
         check_predicts(self._groups[0].recipe.task)
+        for group in self._groups:
+            group.compile()  # where an interrupted sweep had not come to it
         inputs = self._groups[0].on_each(inputs)
         like = [group.output(its, inputs) for group, its in zip(self._groups, self._held, strict=True)]
         if len({one.shape for one in like}) > 1:

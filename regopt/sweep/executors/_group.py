@@ -49,6 +49,8 @@ class ShardedGroup(Group):
         frozen: gives the parameters that are not trained; None where all are.
     """
 
+    is_ready = True
+
     def __init__(
         self,
         recipe: Recipe,

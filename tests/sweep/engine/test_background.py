@@ -1,0 +1,144 @@
+"""Groups train as soon as their own programs are compiled, to the same bits, and errors and ends come when due."""
+
+import os
+import re
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.data import Splits
+from regopt.sweep.engine import _executables as executables
+from regopt.sweep.engine._programs import HasPrograms
+
+SIZES = [7, 13]  # of the state, one for each group
+SETTINGS = sweep.grid({"size": sweep.static(SIZES), "rate": sweep.choice([0.1, 0.2, 0.5, 0.9])})
+SECOND = slice(4, None)
+DATA = Splits(jnp.array([0.5, 1.5]), jnp.array([1.0]))
+
+
+def new_task():
+    """A task whose programs nobody has compiled: w moves towards the mean of the data."""
+    return sweep.Task(
+        init=lambda key, h: jnp.zeros(h["size"]),
+        step=lambda w, batch, key, h: (w + h["rate"] * jnp.mean(batch - w[0]), {"loss": jnp.mean((batch - w[0]) ** 2)}),
+        evaluate=lambda w, data, h: {"validation_loss": jnp.mean((data.validation - w[0]) ** 2)},
+    )
+
+
+def run(task, **options):
+    return sweep.run(task, SETTINGS, DATA, steps=4, eval_every=1, **options)
+
+
+def is_second(lowered):
+    return re.search(r"\b13xf32", lowered.as_text()) is not None
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """The programs of the second group compile once this is set."""
+    opens, compile_one = threading.Event(), executables._timed
+
+    def timed(lowered):
+        if is_second(lowered):
+            assert opens.wait(60), "nothing trained before all programs were compiled"
+        return compile_one(lowered)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(executables, "_timed", timed)
+    return opens
+
+
+def assert_same(one, other):
+    for name, curve in other.history.curves.items():
+        assert np.array_equal(one.history.curves[name], curve, equal_nan=True), name
+    assert np.array_equal(one.history.seats, other.history.seats)
+    assert one.status.tolist() == other.status.tolist()
+
+
+def assert_nothing_compiles():
+    for thread in threading.enumerate():
+        if thread.name == "compile":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("scheduler", [None, sweep.successive_halving(2.0)], ids=["no scheduler", "halving"])
+def test_the_first_group_trains_while_the_second_compiles(gate, scheduler):
+    trained = []
+
+    def watch(step, settings, metrics):
+        trained.append((step, min(settings), gate.is_set()))
+        gate.set()
+
+    task = new_task()
+    result = run(task, scheduler=scheduler, callbacks=[watch])
+    assert trained[0][1:] == (0, False)
+    assert_nothing_compiles()
+    again = run(task, scheduler=scheduler)  # its programs are remembered
+    assert again.compile_seconds == 0 < result.compile_seconds
+    assert_same(result, again)
+
+
+def test_an_error_of_the_compiler_comes_when_its_group_is_needed(monkeypatch, tmp_path):
+    compile_one = executables._timed
+
+    def broken(lowered):
+        if is_second(lowered):
+            raise jax.errors.JaxRuntimeError("INTERNAL: broken")
+        return compile_one(lowered)
+
+    monkeypatch.setattr(executables, "_timed", broken)
+    task = new_task()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="broken") as caught:
+        run(task, out=tmp_path)
+    partial = caught.value.partial_result
+    assert partial.status.tolist() == ["done"] * 4 + ["unfinished"] * 4
+    notes = " ".join(caught.value.__notes__)
+    assert "while the programs of 4 settings with size=13 were compiled" in notes
+    assert "their table is saved, and no states" in notes
+    monkeypatch.setattr(executables, "_timed", compile_one)
+    assert_same(run(task, out=tmp_path), run(task))
+
+
+def test_ctrl_c_does_not_wait_for_the_compiler(gate):
+    def ask(step, settings, metrics):
+        if step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    task = new_task()
+    result = run(task, callbacks=[ask])
+    assert result.interrupted
+    assert not gate.is_set()
+    assert np.isnan(result.history.curves["validation_loss"][SECOND]).all()
+    with pytest.raises(ValueError, match=r"not kept: refit\(4\)"):
+        result.state(4)
+    gate.set()
+    assert_nothing_compiles()
+    curve = result.refit(4).history.curves["validation_loss"][4]
+    assert np.array_equal(curve, run(task).history.curves["validation_loss"][4])
+
+
+def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, monkeypatch, tmp_path):
+    compile_group = HasPrograms.compile
+
+    def asked(self):
+        if self.indices[0] == 4:
+            gate.set()
+        return compile_group(self)
+
+    def ask(step, settings, metrics):
+        if not gate.is_set():
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(HasPrograms, "compile", asked)
+    task = new_task()
+    result = run(task, out=tmp_path, callbacks=[ask], save_every=0.0)
+    assert result.interrupted
+    assert result.status.tolist() == ["unfinished"] * 8
+    assert np.isfinite(result.history.curves["validation_loss"]).sum() == 4
+    assert_same(run(task, out=tmp_path), run(task))
