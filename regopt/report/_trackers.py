@@ -1,27 +1,22 @@
 """Trackers: callbacks of ``sweep.run`` that show a sweep in TensorBoard, MLflow, Weights & Biases or trackio.
 
-Each setting is one run of the tool. Points are written in batches while the sweep trains. A tool that fails ends the
-tracking with one warning, never the sweep. The client of the tool is imported when the tracker is made. The exports of
-finished sweeps are in ``_exporters.py``.
+Each setting is one run of the tool. Points are written in batches while the sweep trains, by a thread, so that training
+does not wait for a slow tool. A tool that fails ends the tracking with one warning, never the sweep. The client of the
+tool is imported when the tracker is made. The exports of finished sweeps are in ``_exporters.py``.
 """
 
 import functools
-import logging
-import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from regopt._core.imports import optional
 from regopt._core.types import Setting
-
-Run = TypeVar("Run")
-_LOG = logging.getLogger(__name__)
-Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics there
+from regopt.report._live import Live, Points, Run, Tool
 
 
 class Tracker(NamedTuple):
@@ -34,22 +29,6 @@ class Tracker(NamedTuple):
 
     on_segment: Callable[[int, Mapping[int, Setting], Mapping[str, np.ndarray]], None]
     on_end: Callable[[Any], None]  # of a ``Result``, which ``sweep`` defines above this package
-
-
-class _Tool(Protocol[Run]):
-    """The functions in which the tools differ."""
-
-    def open(self, row: int, setting: Mapping[str, object]) -> Run:
-        """Begin the run of a setting."""
-        ...
-
-    def write(self, run: Run, points: Points) -> None:
-        """Write points of a run."""
-        ...
-
-    def close(self, run: Run, status: str) -> None:
-        """End a run with the status of its setting."""
-        ...
 
 
 def track_tensorboard(folder: str | Path, *, every: float = 10.0) -> Tracker:
@@ -147,52 +126,10 @@ def track_trackio(project: str, *, every: float = 10.0, **options: object) -> Tr
     return _live("trackio", _Trackio(optional("trackio"), {"embed": False, "project": project, **options}), every)
 
 
-def _live(name: str, tool: _Tool[Run], every: float) -> Tracker:
-    """A tracker that keeps points for a while, writes them in batches, and ends with the first error of its tool."""
-    runs: dict[int, Run] = {}
-    waiting: dict[int, Points] = {}
-    state = {"written": time.monotonic(), "failed": False}
-
-    def guarded(function: Callable[[], None]) -> None:
-        if state["failed"]:
-            return
-        try:
-            function()
-        except Exception as error:
-            state["failed"] = True
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            _LOG.warning("%s failed, and the sweep goes on without it: %s", name, text)
-
-    def write() -> None:
-        for row, points in waiting.items():
-            tool.write(runs[row], points)
-        waiting.clear()
-        state["written"] = time.monotonic()
-
-    def segment(step: int, settings: Mapping[int, Setting], metrics: Mapping[str, np.ndarray]) -> None:
-        for place, (row, setting) in enumerate(settings.items()):
-            if row not in runs:
-                runs[row] = tool.open(row, {key: _scalar(value) for key, value in setting.items()})
-            values = {metric: float(column[place]) for metric, column in metrics.items()}
-            finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
-            waiting.setdefault(row, []).append((step, finite))
-        if time.monotonic() - state["written"] >= every:
-            write()
-
-    def end(result: _Ended) -> None:
-        write()
-        for row, run in runs.items():
-            tool.close(run, str(result.status[row]))
-        runs.clear()
-
-    return Tracker(lambda *arguments: guarded(lambda: segment(*arguments)), lambda result: guarded(lambda: end(result)))
-
-
-class _Ended(Protocol):
-    """The part of a ``Result`` that a tracker reads."""
-
-    @property
-    def status(self) -> np.ndarray: ...
+def _live(name: str, tool: Tool[Run], every: float) -> Tracker:
+    """A tracker that keeps points for a while and lets a thread write them; see ``Live``."""
+    live = Live(name, tool, every)
+    return Tracker(live.on_segment, live.on_end)
 
 
 class _Writer(Protocol):
@@ -291,9 +228,3 @@ class _Wandb(_Trackio):  # whose interface trackio has taken over
 
 def _name(row: int) -> str:
     return f"setting-{row:04d}"
-
-
-def _scalar(value: object) -> bool | int | float | str:
-    if isinstance(value, bool | int | float | str):
-        return value
-    return getattr(value, "__qualname__", None) or str(value)

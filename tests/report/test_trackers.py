@@ -2,11 +2,13 @@
 
 import logging
 import sqlite3
+import threading
 
 import numpy as np
 import pytest
 
 from regopt import report, sweep
+from regopt.report import _live as _live_module
 from regopt.report._trackers import _live
 from regopt.testing import MEAN_DATA, MEAN_TASK
 
@@ -72,6 +74,34 @@ def test_a_failing_tool_is_one_warning(fails, caplog):
     assert result.status.tolist() == ["done", "done", "diverged"]
     lines = [record.getMessage() for record in caplog.records if "a tool" in record.getMessage()]
     assert lines == ["a tool failed, and the sweep goes on without it: ConnectionError: the server is away"]
+
+
+def test_training_does_not_wait_for_a_tool():
+    """It opens its first run when the last segment has trained."""
+    last, tool = threading.Event(), Tool()
+    begin = tool.open
+
+    def open_late(row, setting):
+        assert last.wait(60), "the sweep waits"
+        return begin(row, setting)
+
+    tool.open = open_late
+    tracker = _live("a tool", tool, every=0.0)
+    callbacks = [tracker, lambda step, settings, metrics: last.set() if step == 4 else None]
+    result = sweep.run(MEAN_TASK, SETTINGS, MEAN_DATA, steps=4, eval_every=1, callbacks=callbacks)
+    assert [status for _, _, status in tool.runs.values()] == result.status.tolist()
+
+
+def test_a_tool_that_never_answers_is_one_warning(monkeypatch, caplog):
+    monkeypatch.setattr(_live_module, "PATIENCE", 0.1)
+    answers, tool = threading.Event(), Tool()
+    tool.open = lambda row, setting: answers.wait(60)
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        result = run(_live("a tool", tool, every=0.0))
+    answers.set()
+    assert result.status.tolist() == ["done", "done", "diverged"]
+    lines = [record.getMessage() for record in caplog.records if "a tool" in record.getMessage()]
+    assert lines == ["a tool failed, and the sweep goes on without it: it has not answered for 0 s"]
 
 
 def test_tensorboard_shows_every_curve(tmp_path):
