@@ -53,8 +53,9 @@ class HasPrograms:
         try:
             programs = programs_for(self.form, self._executables)
         except jax.errors.JaxRuntimeError as error:
-            values = ", ".join(f"{name}={brief(value)}" for name, value in self.recipe.static_values.items())
-            error.add_note(f"while the programs of {len(self.indices)} settings with {values} were compiled")
+            values = [f"{name}={brief(value)}" for name, value in self.recipe.static_values.items()]
+            which = f" with {', '.join(values)}" if values else ""
+            error.add_note(f"while the programs of {len(self.indices)} settings{which} were compiled")
             raise
         self.chunk, self.digests = programs.chunk, programs.digests
         self.price = price_of(programs.flops, self.used[0].platform)  # of a segment of a lane

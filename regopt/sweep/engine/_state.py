@@ -115,7 +115,8 @@ class SweepState:
 
     def open(self, group: Group) -> None:
         """Let a group whose programs were compiled late begin."""
-        group.compile().clear()
+        group.compile().release()  # what is held has the size of lanes, and there may be no room for two
+        group.clear()
         self.late.discard(self.groups.index(group))
         self.spent.trace_seconds += group.trace_seconds
         self.spent.compile_seconds += group.compile_seconds
