@@ -19,6 +19,7 @@ from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
 from regopt.sweep.engine._programs import HasPrograms
 from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
+from regopt.sweep.engine._turns import Turns
 from regopt.sweep.engine._undo import Before, before_call, undone
 
 
@@ -148,44 +149,62 @@ class Group(HasPrograms):
         that calls Python fails, or a validation batch cannot be read, they are put back to where they were after the
         last report.
         """
-        step = jax.device_put(np.int32(first_step), self._layout.same)
-        block = None if self._feed is None else self._feed.block(first_step)
-        before: list[tuple[int, Before | None]] = []  # of calls that are not reported: the first seat, what they change
+        segment = first_step // self.recipe.eval_every
+        done, seats = np.full(len(lanes), segment), self.held.places.plan(lanes) if seats is None else seats
+        for _, report in self._train(Turns(self.held.places, lanes, done, segment + 1, seats), halt):
+            yield report
 
-        def launched() -> Iterator[tuple[np.ndarray, Tree]]:
-            for ids, owners in self.held.places.calls(lanes, seats):
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
+    ) -> Iterator[tuple[int, str, int, Report]]:
+        """Train lanes that have done so many segments towards ``until``, or one segment of those that are behind.
+
+        One where data stream, because a reader keeps few blocks, or a call may fail.
+
+        Yields:
+            Of each call the segment, the kind of its device where the fleet is mixed, the number of its seats, busy or
+            not, and its report; see ``train``.
+        """
+        first = int(segments.min())
+        end = until if self._feed is None and self._fails is None else first + 1
+        for segment, report in self._train(Turns(self.held.places, lanes, segments, end, seats), halt):
+            yield segment, "", self.devices * self.held.places.sizes.chunk_of(report[1]), report
+
+    def _train(self, turns: Turns, halt: Callable[[], bool]) -> Iterator[tuple[int, Report]]:
+        """Train in these turns; the segment of each call, and its report."""
+        before: list[tuple[int, int, Before | None]] = []  # of calls that are not reported: the segment, the first
+        # seat, and what they change
+
+        def launched() -> Iterator[tuple[np.ndarray, Tree] | None]:
+            now, step, block = -1, None, None
+            for turn in turns:
+                if turn is None:
+                    yield None
+                    continue
+                segment, (ids, owners) = turn
                 if halt():
                     return
-                first = self.held.places.sizes.first_of(len(ids) // self.devices)
-                its = self._on_devices(ids)
-                before.append((first, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
+                if segment != now:
+                    now, first_step = segment, segment * self.recipe.eval_every
+                    step = jax.device_put(np.int32(first_step), self._layout.same)
+                    block = None if self._feed is None else self._feed.block(first_step)
+                its, seat = self._on_devices(ids), self.held.places.sizes.first_of(len(ids) // self.devices)
+                before.append((segment, seat, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
                 yield owners, self._call(its, step, block)
 
         self.in_flight = True
         try:
             for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
-                yield trained, before.pop(0)[0] + at, outcome.unpacked()
+                segment, seat, _ = before.pop(0)
+                metrics, marks = outcome.unpacked()
+                turns.read(trained, marks)
+                yield segment, (trained, seat + at, (metrics, marks))
         except Exception:
-            calls = [kept for _, kept in before if kept is not None]
+            calls = [kept for _, _, kept in before if kept is not None]
             if calls and (buffer := undone(self._layout.mesh, self.held.buffer, calls)) is not None:
                 self.held, self.in_flight = self.held._replace(buffer=buffer), False
             raise
         self.in_flight = False
-
-    def advance(
-        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, str, int, Report]]:
-        """Train lanes that have done so many segments towards ``until``: here one segment of those that are behind.
-
-        Yields:
-            Of one or more calls: the segment, the kind of the device where the fleet is mixed, the number of seats,
-            busy or not, and the report; see ``train``.
-        """
-        del until
-        segment = int(segments.min())
-        its = segments == segment
-        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
-            yield segment, "", self.devices * self.held.places.sizes.chunk_of(report[1]), report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """Let lanes continue from the states of others.

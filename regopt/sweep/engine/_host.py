@@ -62,6 +62,16 @@ class HostGroup(Group):
             self._bring_back(owners, after)
             yield trained, first + at, outcome.unpacked()
 
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
+    ) -> Iterator[tuple[int, str, int, Report]]:
+        """See ``Group``: one segment of the lanes that are behind."""
+        del until
+        segment = int(segments.min())
+        its = segments == segment
+        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
+            yield segment, "", self.devices * self.held.places.sizes.chunk_of(report[1]), report
+
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""
         self.numbers.update({name: np.array(column) for name, column in numbers.items()})

@@ -129,11 +129,11 @@ def as_number(column: np.ndarray) -> jax.Array:
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
 
 
-def one_behind(launched: Iterable[tuple[np.ndarray, Tree]], *, hears_signals: bool = True) -> Iterator[Report]:
+def one_behind(launched: Iterable[tuple[np.ndarray, Tree] | None], *, hears_signals: bool = True) -> Iterator[Report]:
     """Read the results of calls, each while the next call runs, and leave padding out.
 
     Args:
-        launched: the owners of the seats of each call, and its results.
+        launched: the owners of the seats of each call, and its results; None reads the call before at once.
         hears_signals: whether handlers of signals run while this waits, at the price of a little time.
 
     Yields:

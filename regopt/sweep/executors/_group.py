@@ -29,7 +29,6 @@ from regopt.sweep.executors._messages import (
     concatenated,
     decoded,
     encoded,
-    ends,
 )
 from regopt.sweep.executors._shards import Shards
 
@@ -124,7 +123,7 @@ class ShardedGroup(Group):
                 self._settle(task, answer)
                 continue
             for segment, owners, used, room, outcome, kind in answer:
-                self._ended[owners[ends(outcome[1])]] = segment
+                self._ended[owners[outcome[1].ends]] = segment
                 yield segment, kind, room, (owners, self._of_all(task.shard, used), outcome)
         self._training = False
 

@@ -15,7 +15,6 @@ from regopt.data import Splits
 from regopt.sweep.engine._entries import is_key
 from regopt.sweep.engine._form import Mapped
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.results._history import Marks
 
 CACHE = (  # options of JAX, the folder first
     "jax_compilation_cache_dir",
@@ -129,11 +128,6 @@ class Read(NamedTuple):
 Operation: TypeAlias = Start | Train | Write | Read
 
 
-def ends(marks: Marks) -> np.ndarray:
-    """The lanes of a call that end with it, from their ``Marks``, ``[lanes]`` bool."""
-    return (np.asarray(marks.first_bad_step) > 0) | (np.asarray(marks.stop) > 0)
-
-
 def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The calls of a part of a round, one segment after the other.
 
@@ -198,7 +192,7 @@ def again(operation: Operation, answer: Tree) -> Operation:
     """The operation that repeats one that was done; lanes end in the same segment, even on another kind of device."""
     if not isinstance(operation, Train):
         return operation
-    over = [(done.lanes[ended], done.segment) for done in answer if (ended := ends(done.outcome[1])).any()]
+    over = [(done.lanes[ended], done.segment) for done in answer if (ended := done.outcome[1].ends).any()]
     if not over:
         return operation._replace(ended=_NOBODY)
     lanes = np.concatenate([its for its, _ in over]).astype(int)

@@ -45,7 +45,6 @@ from regopt.sweep.executors._messages import (
     concatenated,
     decoded,
     encoded,
-    ends,
     pieces,
 )
 
@@ -219,10 +218,10 @@ def _trained(group: Group, ended: np.ndarray, train: Train, kind: str) -> Iterat
     for segment, lanes, seats in pieces(train, places, ended):
         reports = list(group.train(lanes, segment * train.length, lambda: False, seats))
         room = sum(places.sizes.chunk_of(used) for _, used, _ in reports)
-        owners, used, outcome = jax.tree.map(lambda *leaves: np.concatenate(leaves), *reports)
+        owners, used, (metrics, marks) = jax.tree.map(lambda *leaves: np.concatenate(leaves), *reports)
         if train.ended is None:
-            ended[owners[ends(outcome[1])]] = segment
-        yield Trained(segment, owners, used, room, outcome, kind)
+            ended[owners[marks.ends]] = segment
+        yield Trained(segment, owners, used, room, (metrics, marks), kind)
 
 
 def _place(group: Group, lanes: np.ndarray, at: np.ndarray) -> None:

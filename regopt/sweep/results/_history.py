@@ -19,6 +19,11 @@ class Marks(NamedTuple):
     stop: jax.Array
     best_step: jax.Array  # 0 without early stopping
 
+    @property
+    def ends(self) -> np.ndarray:
+        """Of marks that are read, whether each lane ends with the segment."""
+        return (np.asarray(self.first_bad_step) > 0) | (np.asarray(self.stop) > 0)
+
 
 @dataclasses.dataclass
 class History:

@@ -1,0 +1,101 @@
+"""A segment begins while the last call of the one before runs, and no call trains a lane whose results are unknown."""
+
+import jax
+import numpy as np
+import pytest
+
+from regopt import sweep
+from regopt.sweep.engine._group import Group
+from regopt.sweep.engine._placement import NONE, Places
+from regopt.sweep.engine._turns import Turns
+from regopt.sweep.results._history import History, Marks
+from regopt.testing import MEAN_DATA, MEAN_TASK
+
+SEGMENTS = 5
+
+
+def marks(ends):
+    zeros = np.zeros(len(ends), np.int32)
+    return Marks(ends.astype(np.int32), zeros, zeros)
+
+
+def drive(lanes, chunk, ending, *, packed=False):
+    """Each call is read when the next one has begun: the events, and the segments that each lane trains."""
+    places = Places(lanes, 1, lanes, chunk, packed=packed)
+    everyone = places.admit(NONE)
+    turns = Turns(places, everyone, np.zeros(lanes, int), SEGMENTS, places.plan(everyone))
+    events, trained, waiting = [], [[] for _ in range(lanes)], None
+
+    def read(segment, owners):
+        events.append(("read", segment, tuple(owners)))
+        turns.read(owners, marks(ending[owners] == segment))
+
+    for turn in turns:
+        if turn is not None:
+            segment, call = turn
+            owners = call.owners[call.owners >= 0]
+            for lane in owners:
+                trained[lane].append(segment)
+            events.append(("begin", segment, tuple(owners)))
+        if waiting is not None:
+            read(*waiting)
+        waiting = None if turn is None else (segment, owners)
+    if waiting is not None:
+        read(*waiting)
+    return events, trained
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_each_lane_trains_each_segment_once_until_it_ends(seed, packed):
+    random = np.random.default_rng(seed)
+    lanes, chunk = int(random.integers(1, 12)), int(random.integers(1, 5))
+    ending = random.integers(0, 2 * SEGMENTS, lanes)
+    events, trained = drive(lanes, chunk, ending, packed=packed)
+    assert trained == [list(range(min(end + 1, SEGMENTS))) for end in ending.tolist()]
+    running = set()
+    for kind, _, owners in events:
+        if kind == "begin":
+            assert not running & {*owners}
+            running |= {*owners}
+        else:
+            running -= {*owners}
+
+
+def test_a_segment_begins_before_the_last_call_of_the_one_before_is_read():
+    events, _ = drive(6, 2, np.full(6, SEGMENTS))
+    assert events.index(("begin", 1, (0, 1))) < events.index(("read", 0, (4, 5)))
+    alone, _ = drive(2, 2, np.full(2, SEGMENTS))
+    assert alone[:3] == [("begin", 0, (0, 1)), ("read", 0, (0, 1)), ("begin", 1, (0, 1))]
+
+
+def test_the_sweep_has_the_bits_of_one_that_waits_after_each_segment(monkeypatch):
+    settings = sweep.from_columns({"rate": [0.1, 0.5, 1e30, 0.3, 0.2, 1e25, 0.7]})
+    options = {"steps": 6, "eval_every": 1, "patience": 3, "chunk": 2, "devices": jax.devices()[:1]}
+    events, call, add = [], Group._call, History.add
+
+    def begun(self, ids, step, block):
+        events.append(("begin", int(step)))
+        return call(self, ids, step, block)
+
+    def added(self, segment, *rest):
+        events.append(("read", segment))
+        return add(self, segment, *rest)
+
+    monkeypatch.setattr(Group, "_call", begun)
+    monkeypatch.setattr(History, "add", added)
+    result = sweep.run(MEAN_TASK, settings, MEAN_DATA, **options)
+    last_read = len(events) - 1 - events[::-1].index(("read", 0))
+    assert events.index(("begin", 1)) < last_read
+
+    def advance(self, lanes, segments, until, halt, seats, own=Group.advance):
+        behind = segments == segments.min()
+        return own(self, lanes[behind], segments[behind], int(segments.min()) + 1, halt, seats[behind])
+
+    monkeypatch.setattr(Group, "advance", advance)
+    waits = sweep.run(MEAN_TASK, settings, MEAN_DATA, **options)
+    for name, curve in waits.history.curves.items():
+        assert np.array_equal(result.history.curves[name], curve, equal_nan=True), name
+    assert np.array_equal(result.history.seats, waits.history.seats)
+    assert result.status.tolist() == waits.status.tolist()
+    assert result.busy_share == waits.busy_share
