@@ -172,11 +172,11 @@ class Group(HasPrograms):
 
     def _train(self, turns: Turns, halt: Callable[[], bool]) -> Iterator[tuple[int, Report]]:
         """Train in these turns; the segment of each call, and its report."""
-        before: list[tuple[int, int, Before | None]] = []  # of calls that are not reported: the segment, the first
-        # seat, and what they change
+        # of calls that are not reported: the segment, the first seat, and what they change
+        before: list[tuple[int, int, Before | None]] = []
 
         def launched() -> Iterator[tuple[np.ndarray, Tree] | None]:
-            now, step, block = -1, None, None
+            given: dict[int, tuple[jax.Array, Tree]] = {}  # of the segment: its first step and its batches
             for turn in turns:
                 if turn is None:
                     yield None
@@ -184,13 +184,13 @@ class Group(HasPrograms):
                 segment, (ids, owners) = turn
                 if halt():
                     return
-                if segment != now:
-                    now, first_step = segment, segment * self.recipe.eval_every
-                    step = jax.device_put(np.int32(first_step), self._layout.same)
+                if segment not in given:
+                    first_step = segment * self.recipe.eval_every
                     block = None if self._feed is None else self._feed.block(first_step)
+                    given = {segment: (jax.device_put(np.int32(first_step), self._layout.same), block)}
                 its, seat = self._on_devices(ids), self.held.places.sizes.first_of(len(ids) // self.devices)
                 before.append((segment, seat, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
-                yield owners, self._call(its, step, block)
+                yield owners, self._call(its, *given[segment])
 
         self.in_flight = True
         try:
