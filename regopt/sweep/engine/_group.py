@@ -201,7 +201,9 @@ class Group(HasPrograms):
                 yield segment, (trained, seat + at, (metrics, marks))
         except Exception:
             calls = [kept for _, _, kept in before if kept is not None]
-            if calls and (buffer := undone(self._layout.mesh, self.held.buffer, calls)) is not None:
+            if not before:  # such as where a batch to train on could not be read
+                self.in_flight = False
+            elif calls and (buffer := undone(self._layout.mesh, self.held.buffer, calls)) is not None:
                 self.held, self.in_flight = self.held._replace(buffer=buffer), False
             raise
         self.in_flight = False

@@ -1,6 +1,7 @@
 """A segment begins while the last call of the one before runs, and no call trains a lane whose results are unknown."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,8 +16,8 @@ SEGMENTS = 5
 
 
 def marks(ends):
-    zeros = np.zeros(len(ends), np.int32)
-    return Marks(ends.astype(np.int32), zeros, zeros)
+    zeros = jnp.zeros(len(ends), jnp.int32)
+    return Marks(jnp.asarray(ends, jnp.int32), zeros, zeros)
 
 
 def drive(lanes, chunk, ending, *, packed=False):
@@ -31,15 +32,17 @@ def drive(lanes, chunk, ending, *, packed=False):
         turns.read(owners, marks(ending[owners] == segment))
 
     for turn in turns:
+        begun = None
         if turn is not None:
             segment, call = turn
             owners = call.owners[call.owners >= 0]
             for lane in owners:
                 trained[lane].append(segment)
             events.append(("begin", segment, tuple(owners)))
+            begun = segment, owners
         if waiting is not None:
             read(*waiting)
-        waiting = None if turn is None else (segment, owners)
+        waiting = begun
     if waiting is not None:
         read(*waiting)
     return events, trained
