@@ -104,11 +104,10 @@ def prepare(
         shared: the arrays from ``share_data``.
         stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
         capacities: of each group the settings that are held at the same time; by default as ``config.slots`` says.
-        until: its end is the end of the sweep, up to which programs may compile while others train; None compiles all
-            of them first.
+        until: up to its end, programs of all but the first group may compile in threads; None compiles them first.
 
     Returns:
-        The runner. With ``until`` the programs of its first group are compiled, and those of the others in threads.
+        The runner.
 
     Raises:
         ValueError: the task asks for a name that the settings do not have, a metric has the name of a column, or the
@@ -173,10 +172,9 @@ def prepare(
 
 
 def _compile(groups: Sequence[Group], executables: Executables, until: contextlib.ExitStack | None) -> None:
-    """Compile the programs of all groups, several at a time, or only those that are needed first.
+    """Compile the programs of all groups, several at a time, or those of the first group and of some others.
 
-    These are the ones of the first group, of groups with more lanes than places, whose calls depend on the chunk, and
-    of groups whose validation data stream, whose metrics are known late.
+    They are groups with more lanes than places, planned by the chunk, or with validation data that stream.
     """
     if len(groups) == 1:
         groups[0].compile()
