@@ -172,16 +172,12 @@ def prepare(
 
 
 def _compile(groups: Sequence[Group], executables: Executables, until: contextlib.ExitStack | None) -> None:
-    """Compile the programs of all groups, several at a time, or those of the first group and of some others.
-
-    They are groups with more lanes than places, planned by the chunk, or with validation data that stream.
-    """
+    """Compile the programs of all groups, or of the first and those whose chunk or metrics must be known at once."""
     if len(groups) == 1:
         groups[0].compile()
         return
-    with executables if until is None else contextlib.nullcontext():
-        if until is not None:
-            until.enter_context(executables)
+    with contextlib.ExitStack() as here:
+        (here if until is None else until).enter_context(executables)
         for group in groups:
             group.begin()
         for group in groups:
