@@ -121,19 +121,28 @@ def _saga(it, x, y, tolerance):
     return (w[:, 0], b[:, 0]) if y.ndim == 1 else (w.transpose(0, 2, 1), b)
 
 
+def _jaxopt(it, x, y, tolerance):
+    return importlib.import_module("path_jax_peers").jaxopt_path(it, x, y, tolerance)
+
+
+def _nemos(it, x, y, tolerance):
+    return importlib.import_module("path_jax_peers").nemos_path(it, x, y, tolerance)
+
+
 GAUSSIAN = {"scikit-learn": _scikit_learn, "celer": _celer, "skglm": _skglm, "adelie": _adelie}
-PACKAGES = {"scikit-learn": "sklearn"}
+PACKAGES = {"scikit-learn": "sklearn", "JAXopt": "jaxopt", "NeMoS": "nemos"}
 
 
 def peers(it):
     """The peers that solve this problem, by name."""
     if it.family == "gaussian":
-        found = GAUSSIAN if it.group_size == 1 else {"adelie": _adelie, "skglm": _skglm_groups}
+        found = GAUSSIAN if it.group_size == 1 else {"adelie": _adelie, "skglm": _skglm_groups, "NeMoS": _nemos}
     elif it.family == "multinomial":
-        found = {"scikit-learn": _saga}  # the groups of adelie hold the coefficients of all classes
+        found = {"scikit-learn": _saga, "NeMoS": _nemos}  # the groups of adelie hold the coefficients of all classes
     else:
         found = {"adelie": _adelie, "skglm": _skglm_newton}
-        found |= {"scikit-learn": _saga} if it.family == "logistic" else {}
+        found |= {"scikit-learn": _saga} if it.family == "logistic" else {"NeMoS": _nemos}
+    found = {**found, "JAXopt": _jaxopt}
     return {name: peer for name, peer in found.items() if importlib.util.find_spec(PACKAGES.get(name, name))}
 
 

@@ -2,13 +2,13 @@
 
 Each row is a problem with 100 strengths and 10 folds. Every library fits the path of each fold's rows to the same
 relative duality gap, which NumPy computes in float64: its tolerance is the loosest of a list that reaches the gap. The
-libraries take turns. regopt's time is that of ``cross_validate``, which also fits all rows and computes the scores; its
-compilation is shown beside. Run it on an otherwise idle machine:
+libraries take turns, the others in processes of their own. regopt's time is that of ``cross_validate``, which also fits
+all rows and computes the scores; its compilation is shown beside. Run it on an otherwise idle machine:
 
     taskset -c 0,1 python experiments/benchmarks/paths.py configs/paths/default.toml
 
-A claim here is a bar that regopt should clear; what fails is printed as failing. A peer that is not installed, fails or
-never reaches the gap is listed in the table with no time.
+A claim here is a bar that regopt should clear; what fails is printed as failing. A library that is not installed,
+fails, takes longer than the time limit or never reaches the gap has no time, and the table says why.
 """
 
 import sys
@@ -24,14 +24,13 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from _style import BLUE, ORANGE, PALE
-from path_peers import fit_fold, peers
 from path_problems import DATA, certificates, folds, problem
+from path_worker import TOLERANCES, State, Worker
 from regopt import penalties, solvers
 from regopt.experiment import Claim
 
 BARS = (0.1, 0.75, 1.0, 1.2, 1.0, 1.0, 1.0)  # the largest time over that of the best peer, in the order of DATA
 COMPILE = 3.0  # seconds
-TOLERANCES = (1e-6, 1e-8, 3e-9, 1e-9, 3e-10, 1e-10, 1e-12, 1e-14)
 FAMILIES = {
     "gaussian": solvers.gaussian,
     "logistic": solvers.logistic,
@@ -39,7 +38,7 @@ FAMILIES = {
     "multinomial": partial(solvers.multinomial, 10),
 }
 MASK = {"coefficients": True, "intercept": False}
-PEERS = ("scikit-learn", "celer", "skglm", "adelie")
+PEERS = ("scikit-learn", "celer", "skglm", "adelie", "JAXopt", "NeMoS")
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,9 @@ class Config:
         folds: of a cross-validation.
         rounds: measurements of each library, in turn.
         gap: the relative duality gap that all must reach.
-        patience: seconds; a library that takes longer for all folds is measured on one fold, times the folds. One that
-            takes longer for a fold and has not reached the gap counts with this time, a lower bound.
+        patience: seconds that another library may take to compile what it needs for a problem, and again to find the
+            tolerance at which one fold reaches the gap. If the rounds of all folds would take longer, it is measured on
+            one fold, times the folds.
     """
 
     problems: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
@@ -65,28 +65,35 @@ class Config:
 
 
 def run(config, key):
-    """Seconds ``[problem, library, round]`` with regopt first, NaN where there is no time; gaps and objectives."""
+    """Seconds ``[problem, library, round]`` with regopt first, NaN where there is no time; states, gaps, objectives."""
     del key  # the problems have seeds of their own
     count, libraries = len(config.problems), 1 + len(PEERS)
     seconds = np.full((count, libraries, config.rounds), np.nan)
     gaps, differences = np.full((count, libraries), np.nan), np.full((count, libraries), np.nan)
-    compiled = np.full(count, np.nan)
+    states = np.full((count, libraries), State.MEASURED)
+    compiled, workers = np.full(count, np.nan), {}
     with jax.enable_x64(True):
         for row, number in enumerate(config.problems):
             name = list(DATA)[number]
-            it = problem(name, config.strengths)
-            ours, compiled[row], gaps[row, 0], objectives = regopt_program(config, it)
+            ours, compiled[row], gaps[row, 0], objectives = regopt_program(config, problem(name, config.strengths))
             timers = [(0, ours)]
-            for peer, fit in peers(it).items():
-                place = 1 + PEERS.index(peer)
-                timer, gaps[row, place], theirs = peer_program(config, it, fit)
-                if theirs is not None:
-                    differences[row, place] = np.max(np.abs(theirs - objectives) / np.abs(objectives))
+            for place, peer in enumerate(PEERS, 1):
+                workers[peer] = workers.get(peer) or Worker(peer)
+                states[row, place], reached, timer = peer_program(config, workers[peer], name)
+                if reached is not None:
+                    gaps[row, place] = reached.gap
+                    differences[row, place] = np.max(np.abs(reached.objectives - objectives) / np.abs(objectives))
                 timers += [] if timer is None else [(place, timer)]
+                if states[row, place] in (State.FAILED, State.LATE):
+                    workers.pop(peer).end()
             for turn in range(config.rounds):
                 for place, timer in timers:
                     seconds[row, place, turn] = timer()
-    return {"seconds": seconds, "compiled": compiled, "gaps": gaps, "differences": differences}
+                    if np.isnan(seconds[row, place, turn]) and place > 0:
+                        states[row, place] = State.LATE
+    for worker in workers.values():
+        worker.end()
+    return {"seconds": seconds, "compiled": compiled, "gaps": gaps, "differences": differences, "states": states}
 
 
 def penalty_of(it):
@@ -139,9 +146,8 @@ def regopt_program(config, it):
         gap = np.max(gap / np.abs(objectives))
         if gap <= config.gap:
             break
-    assert bool(program(x, y, strengths, tolerance).converged.all())
-
-    return (lambda: seconds_of(program, x, y, strengths, tolerance)), compiled, gap, objectives
+    reached = gap <= config.gap and bool(program(x, y, strengths, tolerance).converged.all())
+    return (lambda: seconds_of(program, x, y, strengths, tolerance) if reached else np.nan), compiled, gap, objectives
 
 
 def seconds_of(program, *arguments):
@@ -151,36 +157,50 @@ def seconds_of(program, *arguments):
     return time.perf_counter() - began
 
 
-def peer_program(config, it, fit):
-    """A timer, None where the gap is not reached; the relative gap and the objectives on the rows of fold 0."""
-    labels = folds(len(it.x), config.folds)
-    tolerance, gap, seconds, objectives = 1.0, np.inf, 0.0, None
+def peer_program(config, worker, name):
+    """The state of another library on a problem, what it has reached on fold 0, and a timer; None for neither."""
+    found = []
     try:
-        fit_fold(fit, it, labels, 0, 1e-2)  # numba compiles
-        for tolerance in TOLERANCES:
-            began = time.perf_counter()
-            found = fit_fold(fit, it, labels, 0, tolerance)
-            seconds = time.perf_counter() - began
-            objectives, gap = certificates(it, it.x[labels != 0], it.y[labels != 0], *found)
-            gap = np.max(gap / np.abs(objectives))
-            if gap <= config.gap or seconds > config.patience:
-                break
-    except Exception as error:  # a library that fails has no time; the others go on
-        print(f"a peer failed: {type(error).__name__}: {error}"[:200], file=sys.stderr)
-        return None, np.nan, None
-    if gap > config.gap and seconds > config.patience:  # the time to the gap is longer: this one stands for it
-        return (lambda: seconds * config.folds), gap, objectives
-    if gap > config.gap:
-        return None, gap, objectives
-    chosen = range(config.folds) if seconds * config.folds < config.patience else range(1)
+        # compiling, and finding the tolerance, have the same limit
+        if list(worker.answers(("prepare", (name, config.strengths, config.folds)), config.patience)) == [False]:
+            return State.NOT_FOR_IT, None, None
+        request = ("calibrate", (name, config.strengths, config.folds, config.gap))
+        for reached in worker.answers(request, config.patience):
+            found.append(reached)
+    except TimeoutError:
+        return State.LATE, (found or [None])[-1], None
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return State.FAILED, None, None
+    reached = found[-1]
+    if reached.gap > config.gap:
+        return State.SHORT, min(found, key=lambda one: one.gap), None
+    if reached.seconds * config.rounds > config.patience:  # the fit that has just been made stands for all
+        return State.MEASURED, reached, lambda: reached.seconds * config.folds
+    used = config.folds if reached.seconds * config.rounds * config.folds <= config.patience else 1
+    request = ("measure", (name, config.strengths, config.folds, reached.tolerance, used))
 
     def timer():
-        began = time.perf_counter()
-        for fold in chosen:
-            fit_fold(fit, it, labels, fold, tolerance)
-        return (time.perf_counter() - began) * config.folds / len(chosen)
+        try:
+            (seconds,) = worker.answers(request, 10 * config.patience)
+        except (RuntimeError, TimeoutError) as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            return np.nan
+        return seconds
 
-    return timer, gap, objectives
+    return State.MEASURED, reached, timer
+
+
+def cell(config, seconds, state, gap):
+    """The seconds of a library, or why it has none, with the gap that it has reached."""
+    reached = "" if np.isnan(gap) else f", gap {gap:.1e}"
+    return {
+        State.MEASURED: f"{seconds:.3g}",
+        State.NOT_FOR_IT: "-",
+        State.FAILED: "failed",
+        State.LATE: f"did not end in {config.patience:g} s{reached}",
+        State.SHORT: f"ended{reached}",
+    }[State(state)]
 
 
 def best(arrays):
@@ -194,16 +214,16 @@ def best(arrays):
 
 
 def table(config, arrays):
-    """Seconds of each library, and the bars."""
+    """Seconds of each library, or why it has none, and the bars."""
     import pandas
 
     medians, ratios = best(arrays)
     rows = []
     for row, number in enumerate(config.problems):
-        times = {peer: medians[row, 1 + place] for place, peer in enumerate(PEERS)}
+        cells = map(partial(cell, config), medians[row], arrays["states"][row], arrays["gaps"][row])
         rows.append(
-            {"problem": list(DATA)[number], "regopt (s)": medians[row, 0]}
-            | {f"{peer} (s)": value for peer, value in times.items()}
+            {"problem": list(DATA)[number]}
+            | {f"{library} (s)": text for library, text in zip(("regopt", *PEERS), cells, strict=True)}
             | {"over the best": ratios[row], "bar": BARS[number], "compile (s)": arrays["compiled"][row]}
             | {"largest difference of objectives": difference(config, arrays, row)}
         )
@@ -222,7 +242,7 @@ def figure(config, arrays):
     axes = result.subplots()
     rows = np.arange(len(medians))[::-1]
     axes.plot(medians[:, 0], rows, "o", color=BLUE, markersize=8, label="regopt", zorder=3)
-    for place, marker in enumerate("s^vD"):
+    for place, marker in enumerate("s^vDPX"):
         axes.plot(medians[:, 1 + place], rows, marker, color=ORANGE, alpha=0.8, label=PEERS[place])
     axes.set(xscale="log", xlabel="seconds for all folds and strengths", yticks=rows)
     axes.set_yticklabels([list(DATA)[number] for number in config.problems])
