@@ -25,6 +25,8 @@ Params = TypeVar("Params")
 # schedules are evaluated before, which the types of an optimizer's numbers do not say
 Numbers: TypeAlias = tuple[NumberOrSchedule, ...] | Mapping[str, NumberOrSchedule]
 
+_ADDED_UP_TO = 2  # terms that are added one by one; a sum of more is one product, see ``sum_vector``
+
 
 def lift(rule: Callable[..., jax.Array], first: Params, *rest: Tree, numbers: Numbers = ()) -> Params:
     """Apply ``rule`` leaf by leaf in at least float32, and cast the results to the dtypes of ``first``.
@@ -150,8 +152,10 @@ def total(tree: Tree) -> jax.Array:
     >>> total({"w": jnp.ones((2, 2)), "b": jnp.ones(3)})
     Array(7., dtype=float32)
     """
-    sums = widen(jnp.float32(0), *(jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)))
-    return sum_vector(jnp.stack(sums))
+    sums = widen(*(jnp.sum(widen(leaf)[0]) for leaf in jax.tree.leaves(tree)))
+    if not 0 < len(sums) <= _ADDED_UP_TO:
+        return sum_vector(jnp.stack(widen(jnp.float32(0), *sums)))
+    return reduce(jnp.add, sums)
 
 
 def count_not_finite(tree: Tree) -> jax.Array:

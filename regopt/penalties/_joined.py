@@ -15,8 +15,8 @@ from regopt._core import paths, trees
 from regopt._core.groups import Family, Groups, Place, checked_groups, families, number_of, wide_members
 from regopt._core.numerics import direction_and_norm, like, widen
 from regopt._core.placing import penalty_on_whole_arrays
-from regopt._core.types import LeafTerm, NumberOrSchedule, Penalty, Tree
-from regopt.penalties._leafwise import magnitude, soft_threshold
+from regopt._core.types import LeafTerm, Number, NumberOrSchedule, Penalty, Tree
+from regopt.penalties._leafwise import magnitude, soft_threshold, unpenalised_minimum
 from regopt.penalties._norms import shrink, shrink_by_coordinate, sparse_group_max
 
 
@@ -75,6 +75,20 @@ class _Joined(NamedTuple):
             found.append(sparse_group_max(matrix, ratio, (1 - ratio) * self._weights(family, matrix)))
         return jnp.max(jnp.stack(widen(*found)))
 
+    def linear_minimum(self, grad: Tree, level: Number) -> jax.Array:
+        arrays, excess = jax.tree.leaves(grad), [jnp.zeros((), jnp.float32)]
+        for family in families(self.groups, grad):
+            matrix = family.matrix(wide_members(family, arrays))
+            strength, ratio = self._numbers(family, grad, matrix)
+            free = jnp.any((strength == 0) & (matrix != 0))
+            quotients = jnp.where(strength > 0, matrix / jnp.where(strength > 0, strength, 1), 0)
+            dual = sparse_group_max(quotients, ratio, (1 - ratio) * self._weights(family, matrix))
+            excess.append(jnp.where(free, jnp.inf, jnp.maximum(dual - 1, 0)))
+        largest = jnp.max(jnp.stack(widen(*excess)))
+        others = [g for g, on in zip(arrays, jax.tree.leaves(self.mask(grad)), strict=True) if not on]
+        bound = jnp.where(largest > 0, -largest * level, 0)
+        return trees.total([bound, *map(unpenalised_minimum, others)])
+
     def terms(self, params: Tree) -> list[tuple[LeafTerm, ...]]:
         leaves, names = jax.tree.leaves(params), paths.leaf_paths(params)
         found: list[tuple[LeafTerm, ...]] = [()] * len(leaves)
@@ -98,5 +112,12 @@ class _Joined(NamedTuple):
 def joined(groups: Groups, strength: NumberOrSchedule, l1_ratio: NumberOrSchedule, *, weighted: bool) -> Penalty:
     """The sparse group lasso with groups over several leaves; see ``group_lasso``."""
     made = _Joined(checked_groups(groups), strength, l1_ratio, weighted)
-    penalty = Penalty(made.value, made.prox, made.mask, strength_max=made.strength_max, terms=made.terms)
+    penalty = Penalty(
+        made.value,
+        made.prox,
+        made.mask,
+        strength_max=made.strength_max,
+        linear_minimum=made.linear_minimum,
+        terms=made.terms,
+    )
     return penalty_on_whole_arrays(penalty)

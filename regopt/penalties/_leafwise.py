@@ -150,7 +150,7 @@ class _Leafwise(NamedTuple):
         assert self.minimum_at is not None
         found = self.leaves(grad, self.numbers)
         return trees.total(
-            [leaf.wide(self.minimum_at, level) if leaf.on else _unpenalised_minimum(leaf.w) for leaf in found]
+            [leaf.wide(self.minimum_at, level) if leaf.on else unpenalised_minimum(leaf.w) for leaf in found]
         )
 
     def terms(self, params: Tree) -> list[tuple[LeafTerm, ...]]:
@@ -179,7 +179,8 @@ def _minimum_of_norm(
     return jnp.where(excess > 0, -excess * level, 0)
 
 
-def _unpenalised_minimum(g: jax.Array) -> jax.Array:
+def unpenalised_minimum(g: jax.Array) -> jax.Array:
+    """The least ``<g, u>`` over all u of a leaf without a penalty."""
     return jnp.where(jnp.any(g != 0), -jnp.inf, 0)
 
 

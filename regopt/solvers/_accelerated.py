@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from regopt._core import trees
 from regopt._core.types import Penalty, Tree
-from regopt.solvers._solution import Solution, inner, length, step_between
+from regopt.solvers._solution import Solution, apply_if, inner, length, step_between
 
 _CHECK_EVERY = 5  # steps between two looks at the gap
 _SMALLER = 0.97  # factor of the curvature after a step that it allowed, so that it follows the loss downwards
@@ -31,6 +31,8 @@ class LinearProblem(NamedTuple):
     bend: Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (turn, after, before) -> <turn, change of the gradient>
     # (penalty, params, image, objective) -> duality gap, shape ()
     gap: Callable[[Penalty, Tree, jax.Array, jax.Array], jax.Array]
+    # turn -> <turn, change of the gradient along it>, if that is the same everywhere
+    bend_anywhere: Callable[[Tree], jax.Array] | None = None
 
 
 class _State(NamedTuple):
@@ -67,8 +69,7 @@ def accelerated(
         start: where to start, at least float32.
         target: from the objective to the gap at which to end.
         max_steps: the largest number of steps, up to the next multiple of 5.
-        check_start: whether the start may be within the target; otherwise at least 5 steps are taken, which spares the
-            compilation of a second check.
+        check_start: whether the start may be within the target; otherwise at least 5 steps are taken.
 
     Returns:
         The solution; its residual is the norm of the generalised gradient at the last extrapolated point.
@@ -83,7 +84,8 @@ def accelerated(
 
     def check(state: _State, steps: jax.Array) -> _Checked:
         objective = problem.value(state.params, state.image) + penalty.value(state.params)
-        return _Checked(state, steps, objective, problem.gap(penalty, state.params, state.image, objective))
+        gap = problem.gap(penalty, state.params, state.image, objective)
+        return _Checked(state, steps, objective.astype(image.dtype), gap.astype(image.dtype))
 
     def within(now: _Checked) -> jax.Array:
         return now.gap <= target(now.objective)
@@ -91,20 +93,24 @@ def accelerated(
     def unfinished(now: _Checked) -> jax.Array:
         return ~within(now) & (now.steps < max_steps) & ~jnp.isnan(now.objective)
 
-    def steps(now: _Checked) -> _Checked:
-        state = jax.lax.fori_loop(0, _CHECK_EVERY, lambda _, state: _step(problem, penalty, state), now.state)
+    def steps(state: _State) -> _State:
+        return jax.lax.fori_loop(0, _CHECK_EVERY, lambda _, state: _step(problem, penalty, state), state)
+
+    def steps_and_check(now: _Checked) -> _Checked:
+        if not check_start:
+            return check(steps(now.state), now.steps + _CHECK_EVERY)
+        # the start is checked in the loop too, so that one check is compiled
+        state = apply_if(now.steps >= 0, steps, now.state)
         return check(state, now.steps + _CHECK_EVERY)
 
     image = problem.image(start)
     one, unknown = jnp.ones((), image.dtype), jnp.full((), jnp.inf, image.dtype)
-    curvature, none = _curvature(problem, start, image), jnp.zeros((), jnp.int32)
-    first = _State(start, image, start, image, one, curvature, unknown)
+    curvature = _curvature(problem, start, image)
+    first, none = _State(start, image, start, image, one, curvature, unknown), jnp.zeros((), jnp.int32)
     if check_start:
         end = _descend(penalty, start, problem.gradient(start, image), curvature)
-        begun = check(first._replace(residual=curvature * length(step_between(end, start))), none)
-    else:
-        begun = _Checked(first, none, jnp.zeros_like(one), unknown)
-    last = jax.lax.while_loop(unfinished, steps, begun)
+        first, none = first._replace(residual=curvature * length(step_between(end, start))), none - _CHECK_EVERY
+    last = jax.lax.while_loop(unfinished, steps_and_check, _Checked(first, none, jnp.zeros_like(one), unknown))
     return Solution(last.state.params, last.objective, last.gap, last.state.residual, within(last), last.steps)
 
 
@@ -141,9 +147,13 @@ def _descend(penalty: Penalty, params: Tree, grad: Tree, curvature: jax.Array) -
 def _curvature(problem: LinearProblem, start: Tree, image: jax.Array) -> jax.Array:
     """The curvature along the gradient at the start, a first guess that the steps correct."""
     grad = problem.gradient(start, image)
-    size = length(grad)
-    reach = 1e-3 * jnp.maximum(length(start), 1) / jnp.where(size > 0, size, 1)
-    turn = trees.lift(lambda g, reach: -reach * g, grad, numbers=(reach,))
-    nearby = jax.tree.map(jnp.add, start, turn)
-    bend = problem.bend(turn, problem.image(nearby), image) / jnp.where(size > 0, inner(turn, turn), 1)
+    if problem.bend_anywhere is None:
+        size = length(grad)
+        reach = 1e-3 * jnp.maximum(length(start), 1) / jnp.where(size > 0, size, 1)
+        turn = trees.lift(lambda g, reach: -reach * g, grad, numbers=(reach,))
+        nearby = jax.tree.map(jnp.add, start, turn)
+        bend, square = problem.bend(turn, problem.image(nearby), image), inner(turn, turn)
+    else:
+        bend, square = problem.bend_anywhere(grad), inner(grad, grad)
+    bend = bend / jnp.where(square > 0, square, 1)
     return jnp.where((bend > 0) & jnp.isfinite(bend), bend, 1).astype(image.dtype)

@@ -86,7 +86,7 @@ def cross_validate(
     labels, count = _labels(folds, len(y))
     strengths = strength_grid(loss, penalty, start, x, y, None) if strengths is None else jnp.asarray(strengths)
 
-    def fit(loss: Callable[..., jax.Array], *data: Tree) -> Solution:
+    def fit(start: Tree, loss: Callable[..., jax.Array], *data: Tree) -> Solution:
         return path(
             loss,
             penalty,
@@ -100,22 +100,39 @@ def cross_validate(
         )
 
     rows, held = _rows(labels, count)
-    weights = jnp.concatenate([labels[None] != jnp.arange(count)[:, None], jnp.ones((1, len(y)), bool)])
-    weights = weights.astype(strengths.dtype)
+    held = held.astype(strengths.dtype)
+    weights = np.concatenate([labels[None] != np.arange(count)[:, None], np.ones((1, len(y)), bool)])
+    weights = jnp.asarray(weights.astype(strengths.dtype))
     on_host = takes_working_sets(solver, loss, penalty, start, (x, y), strengths, tolerance)
     if on_host:
         lanes = on_working_sets(loss, penalty, start, (x, y), weights, strengths, tolerance, max_steps)
-    elif isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
-        lanes = jax.vmap(fit)(GramLoss.of_folds(x, y, rows, held.astype(strengths.dtype), intercept=loss.intercept))
     else:
-        lanes = jax.vmap(lambda weights: fit(loss, x, y, weights))(weights)
+        # with a start for each lane the loop over the strengths is traced once instead of twice
+        starts = jax.tree.map(lambda w: jnp.broadcast_to(w, (len(weights), *w.shape)), start)
+        if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
+            losses = GramLoss.of_folds(x, y, jnp.asarray(rows), jnp.asarray(held), intercept=loss.intercept)
+            lanes = jax.vmap(fit)(starts, losses)
+        else:
+            lanes = jax.vmap(lambda start, weights: fit(start, loss, x, y, weights))(starts, weights)
 
     # outside a program, the compiled scores are kept for the next call
-    scores_of = jax.jit(_scores, static_argnums=0) if on_host else _scores
-    folds_params = jax.tree.map(lambda w: w[:-1], lanes.params)
-    scores = scores_of(loss, folds_params, x, y, rows, held.astype(strengths.dtype))
+    scored = jax.jit(_scored, static_argnums=0) if on_host else _scored
+    return scored(loss, lanes, strengths, x, y, jnp.asarray(rows), jnp.asarray(held))
+
+
+def _scored(
+    loss: Callable[..., jax.Array],
+    lanes: Solution,
+    strengths: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    rows: jax.Array,
+    held: jax.Array,
+) -> CrossValidation:
+    """The fits of all folds, followed by those on all rows, with their scores."""
+    scores = _scores(loss, jax.tree.map(lambda w: w[:-1], lanes.params), x, y, rows, held)
     whole = jax.tree.map(lambda leaf: leaf[-1], lanes)
-    mean, error = jnp.mean(scores, 0), jnp.std(scores, 0, ddof=1) / jnp.sqrt(count)
+    mean, error = jnp.mean(scores, 0), jnp.std(scores, 0, ddof=1) / jnp.sqrt(len(rows))
     best = jnp.argmin(mean)
     within = mean <= mean[best] + error[best]
     simplest = jnp.argmax(jnp.where(within, strengths, -jnp.inf))
@@ -150,9 +167,9 @@ def _labels(folds: int | jax.Array, examples: int) -> tuple[np.ndarray, int]:
     return labels, count
 
 
-def _rows(labels: np.ndarray, count: int) -> tuple[jax.Array, jax.Array]:
+def _rows(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows of each fold, ``[folds, rows]``, padded by row 0, and where they are rows of the fold."""
     rows = [np.flatnonzero(labels == fold) for fold in range(count)]
     longest = max(map(len, rows))
     padded = [np.pad(chosen, (0, longest - len(chosen))) for chosen in rows]
-    return jnp.asarray(np.array(padded)), jnp.asarray(np.array([np.arange(longest) < len(own) for own in rows]))
+    return np.array(padded), np.array([np.arange(longest) < len(own) for own in rows])

@@ -27,6 +27,13 @@ class Family(NamedTuple):
     curvature: float | None = None  # a bound on the second derivative of the loss in eta; None where there is none
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
     targets: str | None = None  # the interval of the targets; None where any will do
+    canonical: bool = False  # whether the slope of the loss is the mean less the target
+
+    def slopes(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """``d loss / d eta``, with the shape of eta."""
+        if self.canonical:
+            return self.mean(eta) - y
+        return jax.grad(lambda eta: jnp.sum(self.loss(eta, y)))(eta)
 
     def balance(self, shares: jax.Array, slopes: jax.Array, y: jax.Array) -> jax.Array:
         """The slopes ``[examples, ...]`` moved so that their weighted sum is 0, as the dual of an intercept demands."""
@@ -57,7 +64,7 @@ def gaussian() -> Family:
     References:
         McCullagh, P., & Nelder, J. A. (1989). Generalized Linear Models (2nd ed.). Chapman and Hall. Chapter 3.
     """
-    return Family(squared_error, lambda v, y: v * v / 2 + v * y, lambda eta: eta, curvature=1.0)
+    return Family(squared_error, lambda v, y: v * v / 2 + v * y, lambda eta: eta, curvature=1.0, canonical=True)
 
 
 def logistic() -> Family:
@@ -86,6 +93,7 @@ def logistic() -> Family:
         second_order=True,
         curvature=0.25,
         targets="[0, 1]",
+        canonical=True,
     )
 
 
@@ -115,6 +123,7 @@ def poisson() -> Family:
         jnp.exp,
         second_order=True,
         targets="[0, inf)",
+        canonical=True,
     )
 
 
@@ -151,6 +160,7 @@ def multinomial(classes: int) -> Family:
         curvature=0.5,
         classes=classes,
         targets="[0, 1]",
+        canonical=True,
     )
 
 

@@ -93,6 +93,7 @@ class GramLoss(NamedTuple):
             gradient,
             lambda turn, after, before: flat(turn) @ (after - before),
             gap,
+            lambda turn: flat(turn) @ (self.gram @ flat(turn)),
         )
 
     def minimum(

@@ -75,6 +75,14 @@ def implicit_root(
     return root, jax.lax.stop_gradient(rest)
 
 
+def with_slope_of(function: Callable[[], jax.Array], value: jax.Array) -> jax.Array:
+    """The value that the function has and that is known already, with the derivatives of the function.
+
+    The function is traced, and becomes a part of the program only where that is differentiated.
+    """
+    return jax.lax.custom_root(lambda known: known - function(), value, lambda _, known: known, lambda _, slope: slope)
+
+
 def custom_root(
     equation: Callable[..., Tree], *, has_aux: bool = False
 ) -> Callable[[Callable[..., Tree]], Callable[..., Tree]]:

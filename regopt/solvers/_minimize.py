@@ -15,7 +15,7 @@ from regopt.solvers._accelerated import accelerated
 from regopt.solvers._coordinate_descent import coordinate_descent
 from regopt.solvers._families import squared_error
 from regopt.solvers._gram import GramLoss
-from regopt.solvers._implicit import implicit_root
+from regopt.solvers._implicit import implicit_root, with_slope_of
 from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._proximal_gradient import Gap, proximal_gradient
 from regopt.solvers._proximal_newton import proximal_newton
@@ -151,7 +151,13 @@ def minimize(
         return solution.params, solution
 
     params, solution = implicit_root(equation, solve, trees.copy_wide(start))
-    return solution._replace(params=params, objective=smooth(params) + penalty.value(params))
+
+    def objective():
+        return smooth(params) + as_float(penalty.value(params))
+
+    if method == "coordinate_descent":  # whose objective has the rounding of its Gram matrix
+        return solution._replace(params=params, objective=objective())
+    return solution._replace(params=params, objective=with_slope_of(objective, as_float(solution.objective)))
 
 
 def _with_prox(penalty: Penalty | None) -> Penalty:

@@ -14,7 +14,7 @@ from regopt._core.types import Penalty, Tree
 from regopt.solvers._accelerated import LinearProblem, Target
 from regopt.solvers._families import Family
 from regopt.solvers._gram import GramLoss
-from regopt.solvers._solution import Solution, length, step_between
+from regopt.solvers._solution import Solution, apply_if, length, step_between
 
 _INNER = 0.01  # the gap of the quadratic model, as a share of that of the problem
 _INNER_STEPS = 2000
@@ -79,22 +79,26 @@ def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: T
             return jnp.maximum(_INNER * now.gap, target(now.objective) / 10)
 
         found = quadratic.minimum(penalty, now.params, target=inner_target, max_steps=_INNER_STEPS, check_start=False)
-        return _search(model, penalty, now, slopes, quadratic.with_intercept(found.params))
+        params, eta = _search(model, penalty, now, slopes, quadratic.with_intercept(found.params))
+        moved = length(step_between(params, now.params))
+        return now._replace(params=params, eta=eta, residual=moved, steps=now.steps + 1)
 
-    def assess(params, eta, residual, steps):
-        objective = problem.value(params, eta) + penalty.value(params)
-        gap = problem.gap(penalty, params, eta, objective)
-        return _Now(params, eta, objective, gap, residual, steps, jnp.array(False))
+    def assess(now):
+        objective = problem.value(now.params, now.eta) + penalty.value(now.params)
+        gap = problem.gap(penalty, now.params, now.eta, objective)
+        rounding = 10 * jnp.finfo(objective.dtype).eps * jnp.abs(now.objective)
+        stalled = (now.objective - objective <= rounding) & (gap > 0.5 * now.gap)
+        return now._replace(objective=objective.astype(eta.dtype), gap=gap.astype(eta.dtype), stalled=stalled)
 
-    def step_and_assess(now):
-        params, eta = step(now)
-        after = assess(params, eta, length(step_between(params, now.params)), now.steps + 1)
-        rounding = 10 * jnp.finfo(eta.dtype).eps * jnp.abs(now.objective)
-        return after._replace(stalled=(now.objective - after.objective <= rounding) & (after.gap > 0.5 * now.gap))
+    def assess_and_step(carry):
+        now = assess(carry[0])
+        more = unfinished(now)
+        return apply_if(more, step, now), more
 
     eta = problem.image(start)
-    first = assess(start, eta, jnp.full((), jnp.inf, eta.dtype), jnp.zeros((), jnp.int32))
-    last = jax.lax.while_loop(unfinished, step_and_assess, first)
+    unknown = jnp.full((), jnp.inf, eta.dtype)
+    first = _Now(start, eta, unknown, unknown, unknown, jnp.zeros((), jnp.int32), jnp.array(False))
+    last, _ = jax.lax.while_loop(lambda carry: carry[1], assess_and_step, (first, jnp.array(True)))
     return Solution(last.params, last.objective, last.gap, last.residual, within(last), last.steps)
 
 
@@ -103,11 +107,7 @@ def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> tuple[jax.Array,
 
     The model is up to a constant that makes it nonnegative.
     """
-
-    def slopes_of(eta):
-        return jax.grad(lambda eta: jnp.sum(model.family.loss(eta, model.y)))(eta)
-
-    slopes, curvatures = jax.jvp(slopes_of, (eta,), (jnp.ones_like(eta),))
+    slopes, curvatures = jax.jvp(lambda eta: model.family.slopes(eta, model.y), (eta,), (jnp.ones_like(eta),))
     curvatures = jnp.maximum(curvatures, _FLAT * jnp.max(curvatures))
     weights = model.shares * curvatures
     total, push = jnp.sum(weights), jnp.sum(model.shares * slopes)

@@ -66,7 +66,7 @@ def gap_safe(
         )
     problem, parts = model.problem(x, y, weights, offset), model.weighted(x, y, weights, offset)
     eta = problem.image(params)
-    slopes = jax.grad(lambda eta: jnp.sum(model.family.loss(eta, y)))(eta)
+    slopes = model.family.slopes(eta, y)
     slopes = model.family.balance(parts.shares, slopes, y) if model.intercept else slopes
     shape = params["coefficients"].shape
     grad = jax.tree.map(jnp.zeros_like, params)

@@ -1,6 +1,7 @@
 """The solution that a solver returns, with its certificate."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ import optax
 
 from regopt._core.numerics import as_float, widen
 from regopt._core.types import Number, Penalty, Tree
+
+State = TypeVar("State")
 
 
 class Solution(NamedTuple):
@@ -60,3 +63,16 @@ def step_between(after: Tree, before: Tree) -> Tree:
 def length(tree: Tree) -> jax.Array:
     """The Euclidean norm of a tree, shape ()."""
     return jnp.sqrt(inner(tree, tree))
+
+
+def apply_if(condition: jax.Array, function: Callable[[State], State], state: State) -> State:
+    """``function(state)`` if the condition holds, else the state.
+
+    It is a loop of at most one step, so that lanes compute nothing where the condition holds for none of them, while
+    ``cond`` computes both branches for all lanes.
+    """
+
+    def step(carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
+        return ~carry[0], function(carry[1])
+
+    return jax.lax.while_loop(lambda carry: carry[0], step, (condition, state))[1]

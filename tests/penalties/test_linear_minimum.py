@@ -67,6 +67,29 @@ def test_of_the_sparse_group_lasso_it_ends_at_those_of_its_two_norms(l1_ratio, s
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("l1_ratio", [None, 0.4])
+@pytest.mark.parametrize("strength", [0.5, jnp.array([0.5, 0.1])])
+def test_of_groups_by_number_it_is_that_of_the_same_groups_along_an_axis(l1_ratio, strength):
+    numbers = [0, 1, 1, 0]
+    grad = jnp.array([0.3, 1.2, 0.5, -0.4])
+    grouped = jnp.stack([grad[jnp.array([0, 3])], grad[jnp.array([1, 2])]])
+    if l1_ratio is None:
+        by_number = group_lasso(strength, groups={"w": (0, numbers)})
+        along = group_lasso(strength if jnp.ndim(strength) == 0 else strength[:, None], axis=1, mask=None)
+    else:
+        by_number = sparse_group_lasso(strength, l1_ratio, groups={"w": (0, numbers)})
+        along = [sparse_group_lasso(s, l1_ratio, axis=1, mask=None) for s in jnp.broadcast_to(strength, (2,))]
+    found = by_number.linear_minimum({"w": grad, "b": jnp.zeros(1)}, 2.0)
+    if l1_ratio is None:
+        expected = along.linear_minimum(grouped, 2.0)
+    else:
+        expected = min(each.linear_minimum(row[None], 2.0) for each, row in zip(along, grouped, strict=True))
+    assert float(expected) < -1
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert by_number.linear_minimum({"w": 0.01 * grad, "b": jnp.zeros(1)}, 2.0) == 0
+    assert by_number.linear_minimum({"w": grad, "b": jnp.ones(1)}, 2.0) == -jnp.inf
+
+
 def test_the_terms_of_a_leaf_are_its_strength_and_its_groups():
     params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
     none, (term,) = group_lasso(0.3, axis=1).terms(params)  # the leaves in the order of their names
