@@ -140,7 +140,7 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
     Yields:
         A segment, the lanes that it trains, and their seats.
     """
-    first, at = int(train.segments.min()), train.begin
+    first, at, order = int(train.segments.min()), train.begin, np.argsort(train.lanes)
     while at < train.end:
         segment, begin = first + at // train.calls, at % train.calls
         stop = min(train.calls, begin + train.end - at)
@@ -149,7 +149,7 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
         owners = [call.owners[call.owners >= 0] for call in calls]
         if owners:
             lanes = np.concatenate(owners)
-            yield segment, lanes, train.seats[np.searchsorted(train.lanes, lanes)]  # they ascend
+            yield segment, lanes, train.seats[order[np.searchsorted(train.lanes, lanes, sorter=order)]]
         at += stop - begin
 
 

@@ -142,6 +142,16 @@ def test_workers_that_keep_nothing_give_the_same_bits(whole, tmp_path):
         same(killed_sweep.run(tmp_path, executor=sweep.Futures(threads, shards=2), **SMALL), whole)
 
 
+def test_a_call_without_the_first_lane_of_a_seat_trains_the_next_one_in_it():
+    settings = sweep.from_columns({"rate": [1e30, 0.5, 0.3, 0.2]})  # the first setting leaves its seat to the third
+    options = {"steps": 3, "eval_every": 1, "chunk": 2}
+    one = sweep.run(MEAN_TASK, settings, MEAN_DATA, devices=jax.devices()[:1], **options)
+    two = sweep.run(MEAN_TASK, settings, MEAN_DATA, executor=LocalEngine(shards=1, keeps_lanes=False), **options)
+    assert two.status.tolist() == one.status.tolist() == ["diverged", "done", "done", "done"]
+    np.testing.assert_array_equal(two.history.seats, one.history.seats)
+    assert [two.state(row) for row in range(1, 4)] == [one.state(row) for row in range(1, 4)]
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(4))
 def test_lanes_of_a_worker_that_dies_go_on_elsewhere_to_the_same_bits(seed, whole, tmp_path):
