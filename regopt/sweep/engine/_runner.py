@@ -85,8 +85,8 @@ class Runner:
         state = self._new_state()
         state.history.training[:] = np.arange(len(self.settings)) == setting
         seats = np.where(before.seats < 0, np.maximum(before.seats[:, :1], 0), before.seats)
-        for group in self.groups:
-            group.held.places.alone(None)
+        for each in self.groups:
+            each.held.places.alone(None)
         group.held.places.alone(lane, group.held.places.sizes.device_of(int(seats[setting, 0])))
         group.start(np.array([lane]))
         with interruptible() as halt:
