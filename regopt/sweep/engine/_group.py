@@ -124,12 +124,14 @@ class Group(HasPrograms):
         self.held = Held(None, None, self.held.places)
 
     def start(self, lanes: np.ndarray) -> None:
-        """Initialise lanes that have a place, before their first step."""
+        """Initialise lanes that have a place, before their first step; ``in_flight`` is true until it is done."""
+        self.in_flight = True
         for ids, owners in self.held.places.calls(lanes):
             given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
             buffer, constants, places = self.held
             buffer, constants = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
             self.held = Held(buffer, constants, places)
+        self.in_flight = False
 
     def train(
         self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], seats: np.ndarray | None = None

@@ -31,12 +31,14 @@ class HostGroup(Group):
 
     def start(self, lanes: np.ndarray) -> None:
         """See ``Group``."""
+        self.in_flight = True
         for _, owners in self.held.places.calls(lanes):
             given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
             empty = build_empty(self._shapes, len(owners), self._spread)
             ids = self._on_devices(self._entries_of(owners))
             buffer, constants = self._start(*empty, ids, given, self._shared.keys)
             self._bring_back(owners, buffer, constants)
+        self.in_flight = False
 
     def train(
         self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], seats: np.ndarray | None = None

@@ -142,3 +142,23 @@ def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, monkeypa
     assert result.status.tolist() == ["unfinished"] * 8
     assert np.isfinite(result.history.curves["validation_loss"]).sum() == 4
     assert_same(run(task, out=tmp_path), run(task))
+
+
+def test_lanes_that_could_not_begin_are_not_saved(monkeypatch, tmp_path):
+    compile_group = HasPrograms.compile
+
+    def full(*arguments):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room")
+
+    def without_room(self):
+        if compile_group(self).indices[0] == 4:
+            self._start = full
+        return self
+
+    task = new_task()
+    with monkeypatch.context() as broken:
+        broken.setattr(HasPrograms, "compile", without_room)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="no room") as caught:
+            run(task, out=tmp_path)
+    assert "their table is saved, and no states" in " ".join(caught.value.__notes__)
+    assert_same(run(task, out=tmp_path), run(task))
