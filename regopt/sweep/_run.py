@@ -219,13 +219,28 @@ def _follow(
     if out is None:
         return runner.train(halt=halt, progress=config.progress, callbacks=callbacks)
     differ = may_differ if config.extend else None
-    given = identity() if all(group.is_ready for group in runner.groups) else identity
+    given = identity() if all(group.is_ready for group in runner.groups) else _later(identity, config)
     with opened(out, given, allow_different=config.allow_different, may_differ=differ) as store:
         reading = None
         if config.iterated is not None:
             reading = Reading(config.iterated, config.eval_every, not config.allow_different)
         checkpointing = Checkpointing(store, out, config.save_every, reading)
         return runner.train(checkpointing, halt=halt, progress=config.progress, callbacks=callbacks)
+
+
+def _later(identity: Callable[[], JsonObject], config: SweepConfig) -> Callable[[], JsonObject]:
+    """A fingerprint that is asked for while a sweep trains; all but what its programs tell is taken now.
+
+    A scheduler may change the variables that it closes over, and data that stream are read by a thread meanwhile.
+    """
+    known = fingerprint(config, (), config.settings)
+    parts, taken = known["task"]["parts"], {name: known[name] for name in known if name not in ("config", "task")}
+
+    def whole() -> JsonObject:
+        own = identity()
+        return {**own, **taken, "task": {**own["task"], "parts": parts}}
+
+    return whole
 
 
 def _check_known(config: SweepConfig, out: Path, stored: JsonObject) -> None:

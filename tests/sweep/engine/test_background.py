@@ -123,25 +123,48 @@ def test_ctrl_c_does_not_wait_for_the_compiler(gate):
     assert np.array_equal(curve, run(task).history.curves["validation_loss"][4])
 
 
-def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, monkeypatch, tmp_path):
-    compile_group = HasPrograms.compile
+@pytest.fixture
+def asked(gate, monkeypatch):
+    """The first settings of the groups that were asked to have their programs; the second may compile then."""
+    found, compile_group = [], HasPrograms.compile
 
-    def asked(self):
+    def ask(self):
+        found.append(int(self.indices[0]))
         if self.indices[0] == 4:
             gate.set()
         return compile_group(self)
 
-    def ask(step, settings, metrics):
-        if not gate.is_set():
-            signal.raise_signal(signal.SIGINT)
+    monkeypatch.setattr(HasPrograms, "compile", ask)
+    return found
 
-    monkeypatch.setattr(HasPrograms, "compile", asked)
+
+def interrupt(step, settings, metrics):
+    if step == 1 and min(settings) == 0:
+        signal.raise_signal(signal.SIGINT)
+
+
+def counting():
+    """A scheduler that lets all settings train, and counts in a variable that it closes over."""
+    calls = 0
+
+    def decide(state):
+        nonlocal calls
+        calls += 1
+        nobody = np.zeros_like(state.going)
+        return sweep.Decision(nobody, nobody)
+
+    return sweep.Scheduler(decide, "counts")
+
+
+@pytest.mark.parametrize("scheduler", [lambda: None, counting], ids=["no scheduler", "one that counts"])
+def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, asked, scheduler, tmp_path):
     task = new_task()
-    result = run(task, out=tmp_path, callbacks=[ask], save_every=0.0)
+    result = run(task, out=tmp_path, callbacks=[interrupt], save_every=0.0, scheduler=scheduler())
+    assert asked[-1] == 4
     assert result.interrupted
     assert result.status.tolist() == ["unfinished"] * 8
     assert np.isfinite(result.history.curves["validation_loss"]).sum() == 4
-    assert_same(run(task, out=tmp_path), run(task))
+    assert_same(run(task, out=tmp_path, scheduler=scheduler()), run(task, scheduler=scheduler()))
 
 
 def test_lanes_that_could_not_begin_are_not_saved(monkeypatch, tmp_path):
