@@ -135,7 +135,7 @@ class Runner:
                     self._show(bar, state, asked)
 
                 self._follow(state, rounds, checkpointing, lambda: halt() or callbacks.error is not None, seen)
-                if checkpointing is not None or not state.history.training.any():
+                if checkpointing is not None or (asked.all() and not state.history.training.any()):
                     rounds.open()
                 bar.ends()
                 self._show(bar, state, asked)

@@ -167,6 +167,17 @@ def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, asked, s
     assert_same(run(task, out=tmp_path, scheduler=scheduler()), run(task, scheduler=scheduler()))
 
 
+def test_a_setting_that_is_trained_again_needs_the_programs_of_its_group_alone(gate, asked):
+    result = run(new_task(), callbacks=[interrupt])
+    gate.set()
+    assert_nothing_compiles()
+    asked.clear()
+    again = result.refit(0)
+    assert asked == [0]
+    with pytest.raises(ValueError, match="not kept"):
+        again.state(4)
+
+
 def test_lanes_that_could_not_begin_are_not_saved(monkeypatch, tmp_path):
     compile_group = HasPrograms.compile
 
