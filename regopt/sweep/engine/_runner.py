@@ -193,8 +193,9 @@ class Runner:
             error.partial_result = result  # type: ignore[attr-defined]
             note = f"{int(state.history.segments.sum())} segments were trained, see the error's partial_result"
             if checkpointing is not None and not isinstance(error, StoreError):
-                with contextlib.suppress(Exception):  # of a compiler: then there are no states to save
-                    rounds.open()
+                if not any(group.in_flight for group in self.groups):  # else there are no states to save
+                    with contextlib.suppress(Exception):  # of a compiler, likewise
+                        rounds.open()
                 note += checkpointing.keep(state, result)
             error.add_note(note)
             callbacks.on_end(result)  # an error of theirs doesn't hide this one

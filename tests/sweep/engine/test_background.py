@@ -13,6 +13,7 @@ import pytest
 from regopt import sweep
 from regopt.data import Splits
 from regopt.sweep.engine import _executables as executables
+from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._programs import HasPrograms
 
 SIZES = [7, 13]  # of the state, one for each group
@@ -176,6 +177,19 @@ def test_a_setting_that_is_trained_again_needs_the_programs_of_its_group_alone(g
     assert asked == [0]
     with pytest.raises(ValueError, match="not kept"):
         again.state(4)
+
+
+def test_an_error_that_loses_the_lanes_does_not_wait_for_the_compiler(gate, asked, monkeypatch, tmp_path):
+    def lost(*arguments):
+        raise jax.errors.JaxRuntimeError("INTERNAL: lost")
+
+    monkeypatch.setattr(Group, "_call", lost)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="lost") as caught:
+        run(new_task(), out=tmp_path)
+    assert 4 not in asked
+    assert "their table is saved, and no states" in " ".join(caught.value.__notes__)
+    gate.set()
+    assert_nothing_compiles()
 
 
 def test_lanes_that_could_not_begin_are_not_saved(monkeypatch, tmp_path):
