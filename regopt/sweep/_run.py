@@ -21,6 +21,7 @@ from regopt.sweep.executors._coordinate import coordinated
 from regopt.sweep.results import Result
 
 _KNOWN = ("scheduler", "settings", "data", "resamples", "key")  # of a fingerprint, beside the arguments
+_ENVIRONMENT = ("versions", "device", "options", "flags")  # likewise, but for that of workers
 _OF_PROGRAMS = ("slots", "chunk", "mapping", "patience")  # of its arguments, what its programs tell better
 
 
@@ -247,14 +248,16 @@ def _check_known(config: SweepConfig, out: Path, stored: JsonObject) -> None:
     """Refuse the folder of another sweep by what is known before anything compiles; opening it compares the rest."""
     if config.allow_different:
         return
-    known = []
+    known, around = [], []
     for identity in (stored, json.loads(json.dumps(fingerprint(config, (), config.settings)))):
+        around.append({name: identity.get(name) for name in _ENVIRONMENT})
         arguments = {name: value for name, value in identity.get("config", {}).items() if name not in _OF_PROGRAMS}
         known.append({name: identity.get(name) for name in _KNOWN} | {"config": arguments})
     found = differences(*known)
     if config.extend:
         found = [difference for difference in found if not may_differ(difference)]
     if found:
+        found += [] if config.executor is not None else differences(*around)
         refuse_other(out, found, may_extend=not config.extend)
 
 

@@ -114,6 +114,14 @@ def test_the_message_says_that_another_version_wrote_the_folder(folder, monkeypa
         run(folder, loss=steeper, scheduler=sweep.Scheduler(all_train, "mine"))
 
 
+def test_a_refusal_before_anything_compiles_says_that_too(folder, monkeypatch):
+    monkeypatch.setattr("regopt._core.io.packages", lambda: packages() | {"regopt": "0.1.0"})
+    monkeypatch.setattr("regopt.sweep._run.prepare", lambda *arguments: pytest.fail("compiled"))
+    message = r"scheduler was .*; the folder was written by another version of regopt"
+    with pytest.raises(StoreMismatchError, match=message):
+        run(folder, scheduler=sweep.Scheduler(one_waits, "mine"))
+
+
 def test_code_that_makes_the_same_program_is_the_same_sweep(folder):
     found = run(
         folder,
