@@ -1,6 +1,9 @@
 """Strictness for every test: no silent promotion of dtypes or ranks, no key used twice, two CPU devices."""
 
+from collections.abc import Iterator
+
 import jax
+import psutil
 import pytest
 
 from support import sampling
@@ -16,6 +19,14 @@ def double_precision():
     """Run a test in 64 bit; a whole file asks for it with ``pytest.mark.usefixtures``."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_freed() -> Iterator[None]:
+    """Free the compiled programs after a file, where those of many files would fill the memory of a small machine."""
+    yield
+    if psutil.Process().memory_info().rss > 4e9:
+        jax.clear_caches()
 
 
 def pytest_report_header() -> str:
