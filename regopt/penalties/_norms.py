@@ -263,7 +263,10 @@ def sparse_group_max(g: jax.Array, l1_ratio: jax.Array, weight: jax.Array) -> ja
     count = jnp.arange(1, 1 + g.shape[-1], dtype=g.dtype)
     count = jnp.broadcast_to(count, g.shape)
     total, squares = jnp.cumsum(sizes, -1), jnp.cumsum(jnp.square(sizes), -1)
-    gap = jnp.square(l1_ratio * total) - squares * (count * l1_ratio**2 - weight**2)
+    # (l1_ratio total)**2 - squares (k l1_ratio**2 - weight**2), which rounding makes negative for a weight near 0
+    mean_before = (total - sizes) / jnp.maximum(count - 1, 1)
+    spread = jnp.cumsum((count - 1) / count * jnp.square(sizes - mean_before), -1)
+    gap = weight**2 * squares - l1_ratio**2 * count * spread
     root = safe_divide(squares, l1_ratio * total + safe_sqrt(jnp.maximum(gap, 0)))
     rounding = 1 - 8 * jnp.finfo(g.dtype).eps
     fits = (gap >= 0) & (sizes >= l1_ratio * root * rounding)

@@ -1,5 +1,7 @@
 """Penalties on groups: values from formulas, prox by SciPy's minimizer and the laws, also in a diagonal metric."""
 
+from functools import partial
+
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -200,6 +202,17 @@ def test_strength_max_is_where_zero_stops_being_a_fixed_point(l1_ratio, weighted
         np.testing.assert_allclose(smallest, group, rtol=1e-5)
     assert make(1.0).strength_max(0 * gradient) == 0
     assert not penalties.exclusive_lasso(1.0).has_strength_max
+
+
+@pytest.mark.parametrize("groups", [None, {"w": 1}])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.9999])
+def test_a_compiled_strength_max_of_almost_the_l1_norm_is_not_lost_to_rounding(l1_ratio, groups):
+    grads = np.random.default_rng(0).normal(size=(8, 7, 1)).astype(np.float32)
+    make = partial(penalties.sparse_group_lasso, 1.0, l1_ratio, groups=groups)
+    found = jax.jit(jax.vmap(lambda g: make().strength_max({"w": g})))(grads)
+    largest = np.abs(grads).max((1, 2))  # the penalty is at most |w|_1 and at least l1_ratio |w|_1
+    assert np.all(found >= largest * (1 - 1e-6))
+    assert np.all(found <= largest / l1_ratio * (1 + 1e-6))
 
 
 def test_an_axis_that_a_leaf_lacks_is_named():
