@@ -30,9 +30,9 @@ class Family(NamedTuple):
     canonical: bool = False  # whether the slope of the loss is the mean less the target
 
     def slopes(self, eta: jax.Array, y: jax.Array) -> jax.Array:
-        """``d loss / d eta``, with the shape of eta."""
+        """``d loss / d eta``, with the shape and dtype of eta."""
         if self.canonical:
-            return self.mean(eta) - y
+            return (self.mean(eta) - y).astype(eta.dtype)
         return jax.grad(lambda eta: jnp.sum(self.loss(eta, y)))(eta)
 
     def balance(self, shares: jax.Array, slopes: jax.Array, y: jax.Array) -> jax.Array:

@@ -264,3 +264,16 @@ def test_parameters_of_another_form_are_refused_in_one_line_before_they_are_trac
     }
     with pytest.raises(ValueError, match=f"^the parameters .* 'coefficients' and 'intercept', .*, got {given}$"):
         calls[call]()
+
+
+@pytest.mark.parametrize("family", [logistic(), poisson()])
+def test_targets_of_double_precision_widen_no_parameters(family):
+    x, y = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32), np.arange(30.0) % 2
+    model = LinearModel(family)
+
+    def fit(y):
+        return minimize(model, l1(0.05), model.start(jnp.asarray(x)), x, y, solver="proximal_gradient").params
+
+    with jax.numpy_dtype_promotion("standard"):
+        found = jax.eval_shape(fit, y)
+    assert {w.dtype.name for w in jax.tree.leaves(found)} == {"float32"}
