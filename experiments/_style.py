@@ -148,7 +148,7 @@ def heatmap(
     shown = np.ma.masked_invalid(values.T)
     low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1.0, 10.0)
     norm = LogNorm(low, high)
-    mesh = axes.pcolormesh(x, y, shown, norm=norm, cmap=f"{SCALE}_r", shading="nearest")
+    mesh = axes.pcolormesh(_edges(x), _edges(y), shown, norm=norm, cmap=f"{SCALE}_r")
     axes.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
     bar = axes.figure.colorbar(mesh, ax=axes, label=labels[2])
     if high / low < 100:
@@ -157,6 +157,13 @@ def heatmap(
         bar.ax.minorticks_off()
     if best is not None:
         axes.plot(*best, marker="*", markersize=14, color="white", markeredgecolor=BLACK, linestyle="none")
+
+
+def _edges(levels: np.ndarray) -> np.ndarray:
+    """The borders of the cells around ascending levels, ``[n + 1]``, halfway between them on a logarithmic axis."""
+    logs = np.log(levels)
+    steps = np.diff(logs) / 2 if len(logs) > 1 else np.ones(1)
+    return np.exp(np.concatenate([logs[:1] - steps[:1], logs[:-1] + steps[: len(logs) - 1], logs[-1:] + steps[-1:]]))
 
 
 def learning_curves(axes: Axes, steps: np.ndarray, curves: Mapping[str, np.ndarray], *, label: str) -> None:

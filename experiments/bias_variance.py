@@ -26,6 +26,7 @@ from regopt.layers import MLP
 from regopt.losses import cross_entropy
 
 GEMAN, BOOK = "Geman, Bienenstock & Doursat (1992)", "Goodfellow et al. (2016), section 5.4"
+BIAS = "squared bias (its unbiased estimate, which may be below 0)"
 POINTS = 200
 
 decompose = jax.jit(bias_variance.decompose, static_argnames="of")
@@ -299,8 +300,10 @@ def panel(axes, arrays, name, x, low):
         values, spread = arrays[f"{name}_{part}"], 2 * arrays[f"{name}_{part}_standard_error"]
         if part == "noise" and not values.any():
             continue
+        if part == "bias":  # its estimate may be negative, which a logarithmic axis cannot show: it leaves the axes
+            values = np.maximum(values, low / 10)
         axes.plot(x, values, color=color, marker="." if part != "noise" else None, label=label)
-        band(axes, x, np.maximum(values - spread, 1e-9), values + spread, color)
+        band(axes, x, np.maximum(values - spread, low / 10), np.maximum(values + spread, low / 10), color)
     if f"{name}_measured" in arrays:
         axes.plot(
             x,
@@ -338,12 +341,10 @@ def _capacity_claims(arrays):
     strong = arrays["strength_variance"][-1] / arrays["strength_variance"][0]
     early = arrays["time_variance"][0] / arrays["time_variance"][-1]
     return [
-        Claim(
-            "by degree: squared bias, highest over lowest degree", BOOK, 1.0, float(bias[-1] / bias[0]), 0, "at most"
-        ),
+        Claim(f"by degree: {BIAS}, highest over lowest degree", BOOK, 1.0, float(bias[-1] / bias[0]), 0, "at most"),
         Claim("by degree: variance, highest over lowest", BOOK, 1.0, float(variance[-1] / variance[0]), 0, "at least"),
         Claim("by degree: the best one is at neither end (1: so)", BOOK, 1.0, float(0 < best < len(error) - 1)),
-        Claim("by width: squared bias, widest over narrowest network", BOOK, 1.0, narrow, 0, "at most"),
+        Claim(f"by width: {BIAS}, widest over narrowest network", BOOK, 1.0, narrow, 0, "at most"),
         Claim("variance at the strongest penalty over that at none", BOOK, 1.0, float(strong), 0, "at most"),
         Claim("variance after the fewest steps over that after the most", BOOK, 1.0, float(early), 0, "at most"),
     ]

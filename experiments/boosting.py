@@ -21,7 +21,7 @@ from sklearn.datasets import make_hastie_10_2
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from _style import BLUE, GREEN, GREY, ORANGE, RED, end_labels, note
+from _style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, end_labels, note
 from regopt.ensembles import adaboost, gradient_boosting, logistic_loss, samme, stump
 from regopt.experiment import Claim
 
@@ -121,7 +121,7 @@ def _single(config, sets):
 
 def figure(config, arrays):
     """Test errors over the rounds, and the training error below its bounds."""
-    drawing = Figure(figsize=(12, 4.8), layout="constrained")
+    drawing = Figure(figsize=(12, 5.6), layout="constrained")
     left, right = drawing.subplots(1, 2)
     rounds = np.arange(1, config.rounds + 1)
     for name, color in COLORS.items():
@@ -136,7 +136,7 @@ def figure(config, arrays):
     for name in ("stump", "tree"):
         height = 100 * arrays[name].mean()
         left.axhline(height, color=GREY, ls=":")
-        note(left, f"one {name}: {height:.1f} %", (rounds[-1] / 3, height), GREY, (0, 4))
+        note(left, f"one {name}: {height:.1f} %", (1.6 * rounds[-1], height), GREY, (-6, 4), ha="right")
     left.axhline(5.8, color=GREY, lw=0.8)
     note(left, "5.8 %, printed for the discrete form", (0, 5.8), GREY, (6, -13), fontsize=9)
     left.set(xlabel="round", ylabel="test error (%)", ylim=(0, 50), title="four forms, the same stumps")
@@ -148,20 +148,19 @@ def _draw_bounds(axes, rounds, arrays):
     name = "discrete, Gini"
     bound = np.exp(-2 * np.cumsum((0.5 - arrays[f"errors, {name}"][0]) ** 2))
     train = arrays[f"train, {name}"][0]
-    axes.plot(rounds, bound, color=GREY, ls="--")
-    axes.plot(rounds, arrays[f"product, {name}"][0], color=ORANGE, lw=5, alpha=0.5)
-    axes.plot(rounds, arrays[f"loss, {name}"][0], color=RED, lw=1.5)
-    axes.plot(rounds, train, color=BLUE)
-    axes.plot(rounds, arrays[f"half, {name}"][0], color=GREEN)
-    middle = len(rounds) // 2
-    for words, curve, color, offset in (
-        (r"dashed, just above: $\exp(-2\sum(1/2-e_t)^2)$", bound, GREY, (-170, -30)),
-        (r"$\prod Z_t$ (wide) = mean of $e^{-yF}$ (thin)", arrays[f"loss, {name}"][0], RED, (-70, 50)),
-        ("training error", train, BLUE, (0, -16)),
-        ("error of the round's stump under the next weights: 1/2", arrays[f"half, {name}"][0], GREEN, (-120, -14)),
-    ):
-        note(axes, words, (rounds[middle], curve[middle]), color, offset)
-    axes.set(xlabel="round", ylim=(0, 1.02), title="discrete form: what the theory says of every round")
+    product, loss, half = (arrays[f"{part}, {name}"][0] for part in ("product", "loss", "half"))
+    axes.plot(rounds, product, color=ORANGE, lw=5, alpha=0.5, label=r"product of the normalisers, $\prod Z_t$")
+    axes.plot(rounds, loss, color=RED, lw=1.5, label=r"mean of $e^{-yF}$, the same")
+    axes.plot(rounds, bound, color=BLACK, lw=1, ls="--", label=r"its bound, $\exp(-2\sum(1/2-e_t)^2)$, close above")
+    axes.plot(rounds, half, color=GREEN, label="error of the round's stump under the next round's weights: 1/2")
+    axes.plot(rounds, train, color=BLUE, label="training error")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)  # below, off the curves
+    axes.set(
+        xlabel="round",
+        ylabel="share of the examples, or factor",
+        ylim=(0, 1.02),
+        title="discrete form: what the theory says of every round",
+    )
 
 
 def claims(config, arrays):
