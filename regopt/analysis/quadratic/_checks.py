@@ -16,7 +16,18 @@ Hessian: TypeAlias = jax.Array | tuple[jax.Array, jax.Array]  # [n, n], or eigen
 def checked_eigenvalues(eigenvalues: jax.Array) -> jax.Array:
     """Eigenvalues >= 0, in at least float32."""
     check_range("eigenvalues", eigenvalues, "[0, inf)")
-    return widen(eigenvalues)[0]
+    (values,) = widen(eigenvalues)
+    if values.ndim != 1:
+        matrix = ", the values of eigendecomposition(hessian)" if values.ndim == 2 else ""
+        raise ValueError(f"eigenvalues must have shape [n]{matrix}, got {values.shape}")
+    return values
+
+
+def checked_point(name: str, point: jax.Array, matrix: jax.Array) -> jax.Array:
+    """A point with an entry for each row of a matrix ``[n, n]`` or a diagonal ``[n]``, in its dtype."""
+    if jnp.shape(point) != matrix.shape[:1]:
+        raise ValueError(f"{name} must have shape {matrix.shape[:1]}, as the Hessian has, got {jnp.shape(point)}")
+    return like(point, matrix)
 
 
 def checked_rate(learning_rate: Number, eigenvalues: jax.Array, times_largest: float) -> jax.Array:

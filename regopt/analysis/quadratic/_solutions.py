@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import check_range, like, safe_norm
+from regopt._core.numerics import check_range, like, safe_norm, widen
 from regopt._core.types import Number
-from regopt.analysis.quadratic._checks import Hessian, checked_eigenvalues, checked_hessian, rounding
+from regopt.analysis.quadratic._checks import Hessian, checked_eigenvalues, checked_hessian, checked_point, rounding
 from regopt.analysis.quadratic._shrinkage import early_stopping_shrinkage, gradient_flow_shrinkage, l2_shrinkage
 from regopt.analysis.quadratic._solve import shrunk
 
@@ -26,7 +26,8 @@ def l2_solution(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax.Ar
         eigenvalue 0.
 
     Raises:
-        ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
+        ValueError: a concrete Hessian is not symmetric and positive semidefinite, a shape does not fit, or a number
+            lies outside its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,9 +41,9 @@ def l2_solution(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax.Ar
     check_range("strength", strength, "[0, inf]")
     if isinstance(hessian, tuple) or jnp.ndim(strength):
         values, vectors = eigendecomposition(hessian)
-        return vectors @ (l2_shrinkage(values, strength) * (vectors.T @ like(w_star, vectors)))
+        return vectors @ (l2_shrinkage(values, strength) * (vectors.T @ checked_point("w_star", w_star, vectors)))
     hessian = checked_hessian(hessian)
-    return shrunk(hessian, like(w_star, hessian), like(strength, hessian))
+    return shrunk(hessian, checked_point("w_star", w_star, hessian), like(strength, hessian))
 
 
 def l1_solution(diagonal: jax.Array, w_star: jax.Array, strength: Number) -> jax.Array:
@@ -69,9 +70,12 @@ def l1_solution(diagonal: jax.Array, w_star: jax.Array, strength: Number) -> jax
     References:
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Equation (7.23).
     """
-    diagonal = checked_eigenvalues(diagonal)
+    check_range("diagonal", diagonal, "[0, inf)")
+    (diagonal,) = widen(diagonal)
+    if diagonal.ndim != 1:
+        raise ValueError(f"diagonal must have shape [n], got {diagonal.shape}")
     check_range("strength", strength, "[0, inf)")
-    w_star, strength = like(w_star, diagonal), like(strength, diagonal)
+    w_star, strength = checked_point("w_star", w_star, diagonal), like(strength, diagonal)
     flat = (diagonal == 0) & (strength > 0)
     reach = strength / jnp.where(diagonal > 0, diagonal, 1)
     return jnp.where(flat, 0, w_star - jnp.clip(w_star, -reach, reach))
@@ -93,7 +97,8 @@ def gradient_descent_path(
         The iterates, ``[*steps.shape, n]``.
 
     Raises:
-        ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
+        ValueError: a concrete Hessian is not symmetric and positive semidefinite, a shape does not fit, or a number
+            lies outside its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -126,7 +131,8 @@ def gradient_flow_path(hessian: Hessian, w_star: jax.Array, time: Number, w0: ja
         The points, ``[*time.shape, n]``.
 
     Raises:
-        ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
+        ValueError: a concrete Hessian is not symmetric and positive semidefinite, a shape does not fit, or a number
+            lies outside its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -157,7 +163,8 @@ def penalty_radius(hessian: Hessian, w_star: jax.Array, strength: Number) -> jax
         A scalar, in parameter units.
 
     Raises:
-        ValueError: a concrete Hessian is not symmetric and positive semidefinite, or a number lies outside its range.
+        ValueError: a concrete Hessian is not symmetric and positive semidefinite, a shape does not fit, or a number
+            lies outside its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -215,8 +222,8 @@ def _path(
     values, vectors = eigendecomposition(hessian)
     when = jnp.asarray(when)
     check_range(name, when, "[0, inf)")
-    w_star = like(w_star, vectors)
-    start = jnp.zeros_like(w_star) if w0 is None else like(w0, vectors)
+    w_star = checked_point("w_star", w_star, vectors)
+    start = jnp.zeros_like(w_star) if w0 is None else checked_point("w0", w0, vectors)
     way = vectors.T @ (w_star - start)
     points = jax.vmap(lambda moment: start + vectors @ (shrinkage(values, moment) * way))(when.ravel())
     return points.reshape(*when.shape, -1)
