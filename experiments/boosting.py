@@ -133,10 +133,10 @@ def figure(config, arrays):
     back = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the line at 5.8 would strike the name out
     end_labels(left, 1.02 * rounds[-1], ends, names, list(COLORS.values()), gap=2.2, fontsize=9, bbox=back)
     left.set_xlim(0, 1.6 * rounds[-1])
-    for name in ("stump", "tree"):
+    for name, above in (("stump", 4), ("tree", -13)):
         height = 100 * arrays[name].mean()
         left.axhline(height, color=GREY, ls=":")
-        note(left, f"one {name}: {height:.1f} %", (1.6 * rounds[-1], height), GREY, (-6, 4), ha="right")
+        note(left, f"one {name}: {height:.1f} %", (1.6 * rounds[-1], height), GREY, (-6, above), ha="right")
     left.axhline(5.8, color=GREY, lw=0.8)
     note(left, "5.8 %, printed for the discrete form", (0, 5.8), GREY, (6, -13), fontsize=9)
     left.set(xlabel="round", ylabel="test error (%)", ylim=(0, 50), title="four forms, the same stumps")
