@@ -23,6 +23,7 @@ from rich.text import Text
 from regopt._core.messages import one_line, suggestion
 from regopt._version import __version__
 from regopt.experiment._checking import check_all
+from regopt.experiment._claims import Claim
 from regopt.experiment._claims import table as claims_table
 from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_toml, to_config
 from regopt.experiment._discovery import (
@@ -87,7 +88,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(COMMAND_LINE, "", message)
+        names = "; `regopt list` names the experiments and their configs" if message.endswith("CONFIG") else ""
+        raise ConfigError(COMMAND_LINE, "", message + names)
 
 
 class _Help(argparse.Action):
@@ -227,6 +229,7 @@ def _run(arguments: argparse.Namespace) -> int:
         missing = "".join(f"; no {reason}" for reason in outcome.skipped)
         return _complain(f"interrupted; what was finished is in {folder}{missing}", INTERRUPTED, debug=False)
     _console().print(claims_table(outcome.claims, experiment.question))
+    _count(outcome.claims)
     print(f"{folder} ({outcome.seconds:.1f} s)")
     return HOLDS if all(claim.holds for claim in outcome.claims) else FAILS
 
@@ -253,9 +256,17 @@ def _claims(arguments: argparse.Namespace) -> int:
         print("".join(each.trace for each in checked), end="", file=sys.stderr)
     claims = [claim for each in checked for claim in each.claims]
     _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))
+    _count(claims)
     if interrupted:
         return _complain(f"interrupted; what was finished is in {arguments.out}", INTERRUPTED, debug=False)
     return HOLDS if all(claim.holds for claim in claims) else FAILS
+
+
+def _count(claims: Sequence[Claim]) -> None:
+    """Say how many claims failed, which is hard to see in a long table."""
+    failed = sum(not claim.holds for claim in claims)
+    if failed:
+        print(f"{failed} of {len(claims)} claims failed")
 
 
 def _experiments() -> list[Listing]:

@@ -114,7 +114,9 @@ def test_the_folder_of_a_run_names_that_of_its_sweep(tmp_path, capsys):
 
 def test_a_failed_claim_is_exit_code_one(project, capsys):
     assert main(["run", "toy", "smoke", "--mode", "off"]) == 1
-    assert "fails" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "fails" in output
+    assert output.splitlines()[-2] == "1 of 1 claims failed"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,7 @@ def test_a_failed_claim_is_exit_code_one(project, capsys):
         (["list", "two\nlines"], ["unrecognized arguments: two lines"]),
         (["rum"], ["invalid choice: 'rum'", "run"]),
         ([], ["required", "COMMAND"]),
+        (["run", "toy"], ["required: CONFIG", "`regopt list` names the experiments and their configs"]),
     ],
 )
 def test_bad_words_are_one_line_and_exit_code_two(project, capsys, words, expected):
