@@ -145,7 +145,16 @@ def _card(experiment: Experiment, found: tuple[str, Path] | None, figures: list[
     return "\n".join([*lines, "", _cell(experiment.question), "", f"*{verdict}*", "::::", ""])
 
 
+def link_course(app: Sphinx, page: str, source: list[str]) -> None:
+    """Lead from the course to the pages of the gallery, which have the numbers, and to the API."""
+    del app
+    if page == "course":
+        to_pages = re.sub(r"\]\(\.\./experiments/(\w+)\.py\)", r"](gallery/\1.md)", source[0])
+        source[0] = re.sub(r"`(regopt\.[\w.]+)`", r"{py:obj}`\1`", to_pages)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("builder-inited", write, priority=100)
+    app.connect("source-read", link_course)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,21 +11,35 @@ from regopt._core.numerics import safe_sqrt
 
 
 class Parts(NamedTuple):
-    """An expected error and its parts, in units of the loss."""
+    """An expected error and its parts, in units of the loss.
 
-    bias: jax.Array  # squared bias for squared error
+    Attributes:
+        bias: for squared error the squared bias.
+        variance: of the predictions over the replicas.
+        noise: of the observations.
+        error: for squared error and cross-entropy the sum of the three.
+    """
+
+    bias: jax.Array
     variance: jax.Array
     noise: jax.Array
-    error: jax.Array  # for squared error and cross-entropy the sum of the three
+    error: jax.Array
 
 
 class Decomposition(NamedTuple):
-    """A decomposition at each point, its mean over the points, and standard errors of the mean over replicas."""
+    """A decomposition at each point, its mean over the points, and standard errors of the mean over replicas.
 
-    points: Parts  # each [points, ...]
-    mean: Parts  # each ()
-    standard_error: Parts  # each (); by the jackknife, inf for two replicas
-    plug_in_bias: jax.Array  # (): the mean bias before its correction for the variance of the mean prediction
+    Attributes:
+        points: the parts at each point, each ``[points, ...]``.
+        mean: their means over the points, each a scalar.
+        standard_error: of these means, by the jackknife over the replicas; inf for two replicas.
+        plug_in_bias: the mean bias before its correction for the variance of the mean prediction, a scalar.
+    """
+
+    points: Parts
+    mean: Parts
+    standard_error: Parts
+    plug_in_bias: jax.Array
 
 
 def mean_over_points(parts: Parts) -> Parts:
