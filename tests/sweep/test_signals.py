@@ -201,3 +201,25 @@ def test_the_second_sigint_is_an_exception_where_the_main_thread_hears_it():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_second_sigterm_ends_a_process_whose_main_thread_hears_neither():
+    script = """
+import hashlib, os, signal, threading, time
+from regopt.sweep.engine._signals import interruptible
+
+def ask_twice():
+    for _ in range(2):
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+with interruptible(terminable=True):
+    threading.Thread(target=ask_twice, daemon=True).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # many minutes in C
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as process:
+        try:
+            assert process.wait(60) in (128 + signal.SIGTERM, -signal.SIGTERM)
+        finally:
+            process.kill()

@@ -13,17 +13,18 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE = 0.5  # seconds that the second SIGINT waits for the main thread
+PATIENCE = 0.5  # seconds that the second signal waits for the main thread
 
 
 @contextlib.contextmanager
 def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
     """Within the block, the first SIGINT only sets a flag; the second raises KeyboardInterrupt.
 
-    If the main thread cannot be reached for ``PATIENCE`` seconds after the second, the process ends with status 130. It
-    also does where the exception ends the process, which else would wait for what XLA computes.
+    If the main thread cannot be reached for ``PATIENCE`` seconds after the second, the process ends with status 130, or
+    143 after SIGTERM. With 130 it also ends where the exception ends the process, which else would wait for what XLA
+    computes.
 
     Outside the main thread, where Python allows no handlers, nothing changes.
 
@@ -49,7 +50,7 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
 
     before = {each: signal.signal(each, ask) for each in signals}
     try:
-        with _ending_at_the_second():
+        with _ending_at_the_second(signals):
             yield lambda: asked
     finally:
         for each, handler in before.items():
@@ -57,23 +58,24 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def _ending_at_the_second() -> Iterator[None]:
-    """End the process where it would otherwise go on for long after a second SIGINT."""
+def _ending_at_the_second(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """End the process where it would otherwise go on for long after the second of one of these signals."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     left = threading.Event()
     others = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
 
     def listen():
-        count = 0
+        counts = dict.fromkeys(signals, 0)
         while numbers := theirs.recv(64):
             if others >= 0:
                 os.write(others, numbers)  # an event loop's, which goes on after the block
-            count += numbers.count(signal.SIGINT)
-            if count >= 2:
-                left.wait(PATIENCE)
-                if not left.is_set():
-                    _end()
+            for each in signals:
+                counts[each] += numbers.count(each)
+                if counts[each] >= 2:
+                    left.wait(PATIENCE)
+                    if not left.is_set():
+                        _end(each)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -98,11 +100,12 @@ def end_with(error: KeyboardInterrupt) -> None:
 def _end_if_last(error: KeyboardInterrupt) -> None:
     """End a script whose last exception this is; an interactive session may have gone on after it."""
     if getattr(sys, "last_value", None) is error and not hasattr(sys, "ps1"):
-        _end()
+        _end(signal.SIGINT)
 
 
-def _end() -> None:
+def _end(number: signal.Signals) -> None:
+    """End the process with the status that a shell gives to one that this signal has ended."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(130)
+    os._exit(128 + number)
