@@ -1,3 +1,3 @@
 """The version, alone in a file so that nothing has to import the whole package to know it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
