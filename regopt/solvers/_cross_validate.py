@@ -107,10 +107,12 @@ def cross_validate(
     if on_host:
         lanes = on_working_sets(loss, penalty, start, (x, y), weights, strengths, tolerance, max_steps)
     else:
+        if isinstance(loss, LinearModel):
+            x, y, *_ = loss.in_dtype_of(start, x, y)
         # with a start for each lane the loop over the strengths is traced once instead of twice
         starts = jax.tree.map(lambda w: jnp.broadcast_to(w, (len(weights), *w.shape)), start)
         if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, x):
-            losses = GramLoss.of_folds(x, y, jnp.asarray(rows), jnp.asarray(held), intercept=loss.intercept)
+            losses = GramLoss.of_folds(x, y, jnp.asarray(rows), jnp.asarray(held, x.dtype), intercept=loss.intercept)
             lanes = jax.vmap(fit)(starts, losses)
         else:
             lanes = jax.vmap(lambda start, weights: fit(start, loss, x, y, weights))(starts, weights)

@@ -63,6 +63,24 @@ class LinearModel(NamedTuple):
                 f"the parameters of a LinearModel must have {parts}, as model.start(x) has, got {_kind(params)}"
             )
 
+    def in_dtype_of(
+        self,
+        params: Tree,
+        x: jax.Array,
+        y: jax.Array,
+        weights: jax.Array | None = None,
+        offset: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
+        """The data in the widest dtype of the parameters, at least float32, so that no loop widens what it carries."""
+        _check_targets(self.family, x, y)
+        dtype = widen(*jax.tree.leaves(params))[0].dtype
+
+        def cast(each: jax.Array) -> jax.Array:
+            return each if getattr(each, "dtype", dtype) == dtype else each.astype(dtype)
+
+        weights = None if weights is None else cast(weights)
+        return cast(x), cast(y), weights, None if offset is None else cast(offset)
+
     def predictor(self, params: Tree, x: jax.Array, offset: jax.Array | None = None) -> jax.Array:
         """``x w + b + offset``, ``[examples]``."""
         self.check_params(params)

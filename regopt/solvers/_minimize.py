@@ -108,6 +108,7 @@ def minimize(
     penalty = _with_prox(penalty)
     if isinstance(loss, LinearModel):
         loss.check_params(start)
+        data = loss.in_dtype_of(start, *data)
     gap_at = _gap(loss, penalty, start, data, lower_bound)
 
     method = _method(solver, loss, start, gap_at)

@@ -77,8 +77,9 @@ def path(
         return jax.tree.map(lambda leaf: leaf[0], lanes)
 
     gram = loss if isinstance(loss, GramLoss) else None
-    if isinstance(loss, LinearModel) and gram_pays(loss, penalty, start, data[0]):
-        gram = loss.shared(*data)
+    if isinstance(loss, LinearModel):
+        data = loss.in_dtype_of(start, *data)
+        gram = loss.shared(*data) if gram_pays(loss, penalty, start, data[0]) else None
     data = data if gram is None else ()
     if gram is not None and is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
         starts = _exact(gram, start, strengths)
@@ -187,6 +188,7 @@ def strength_grid(
     _check_of_strength(penalty)
     if isinstance(loss, LinearModel):
         loss.check_params(start)
+        data = loss.in_dtype_of(start, *data)
     unit = penalty(jnp.ones(()))
     masks = jax.tree.leaves(unit.mask(start))
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, start))

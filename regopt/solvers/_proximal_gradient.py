@@ -101,7 +101,7 @@ def proximal_gradient(
         longer = restart | (now.steps < _FIRST_STEPS)
         stepsize = trial.stepsize * jnp.where(longer, _LONGER, _HARDLY_LONGER)
         objective, gap = objective_and_gap(trial.params, trial.value, trial.grad)
-        residual = residual_of(penalty, now.ahead, trial)
+        residual = residual_of(penalty, now.ahead, trial).astype(value.dtype)
         return _Iterate(trial.params, ahead, momentum, stepsize, objective, gap, residual, now.steps + 1)
 
     value, grad = value_and_grad(start)

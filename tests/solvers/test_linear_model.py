@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.linear_model import GammaRegressor, Lasso, LassoCV, LogisticRegression, PoissonRegressor
 from sklearn.model_selection import KFold
 
-from regopt.penalties import elastic_net, l1, l2
+from regopt.penalties import elastic_net, l1, l2, mcp
 from regopt.solvers import (
     LinearModel,
     cross_validate,
@@ -266,14 +266,59 @@ def test_parameters_of_another_form_are_refused_in_one_line_before_they_are_trac
         calls[call]()
 
 
-@pytest.mark.parametrize("family", [logistic(), poisson()])
-def test_targets_of_double_precision_widen_no_parameters(family):
-    x, y = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32), np.arange(30.0) % 2
+@pytest.mark.parametrize(
+    ("family", "penalty", "solver"),
+    [
+        (gaussian(), l1(0.05), "auto"),
+        (gaussian(), l1(0.05), "coordinate_descent"),
+        (gaussian(), mcp(0.05), "proximal_gradient"),
+        (logistic(), l1(0.05), "auto"),
+        (logistic(), l1(0.05), "proximal_gradient"),
+        (poisson(), l1(0.05), "auto"),
+        (poisson(), l1(0.05), "proximal_gradient"),
+        (gamma(), l1(0.05), "auto"),
+    ],
+)
+def test_data_of_double_precision_widen_no_parameters(family, penalty, solver):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(30, 3)).astype(np.float32), np.arange(30.0) % 2 + (family.targets == "(0, inf)")
+    weights, offset = random.uniform(0.5, 1, 30), random.normal(size=30)
     model = LinearModel(family)
 
+    def fit(*data):
+        return minimize(model, penalty, model.start(jnp.asarray(x)), *data, solver=solver)
+
+    with jax.numpy_dtype_promotion("standard"):
+        found = fit(x, y, weights, offset)
+        single = jax.tree.map(lambda each: each.astype(np.float32), (x, y, weights, offset))
+        expected = fit(*single)
+    assert {w.dtype.name for w in jax.tree.leaves(found.params)} == {"float32"}
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize("name", ["path", "cross_validate"])
+@pytest.mark.parametrize("family", [gaussian(), logistic()])
+def test_paths_on_targets_of_double_precision_have_the_dtype_of_the_parameters(name, family):
+    x, y = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32), np.arange(30.0) % 2
+    model = LinearModel(family)
+    start = model.start(jnp.asarray(x))
+
     def fit(y):
-        return minimize(model, l1(0.05), model.start(jnp.asarray(x)), x, y, solver="proximal_gradient").params
+        strengths = strength_grid(model, l1, start, x, y, size=3)
+        if name == "path":
+            return path(model, l1, start, x, y, strengths=strengths).params
+        return cross_validate(model, l1, start, x, y, folds=3, strengths=strengths).path.params
 
     with jax.numpy_dtype_promotion("standard"):
         found = jax.eval_shape(fit, y)
     assert {w.dtype.name for w in jax.tree.leaves(found)} == {"float32"}
+
+
+def test_inputs_that_are_counts_are_fitted_as_numbers():
+    x, y = np.random.default_rng(0).poisson(2.0, (40, 3)), np.arange(40) % 7
+    model = LinearModel(gaussian())
+    start = model.start(jnp.asarray(x))
+    with jax.numpy_dtype_promotion("standard"):
+        counts, numbers = (minimize(model, l1(0.1), start, *data) for data in ((x, y), (x * 1.0, y * 1.0)))
+    assert counts.converged
+    jax.tree.map(np.testing.assert_array_equal, counts, numbers)
