@@ -123,6 +123,7 @@ class LeafTerm(NamedTuple):
     strength: Number  # a number, or an array with one for each entry or group
     axes: tuple[int, ...] | None  # the axes that run within a group; None for a penalty without groups
     joined: tuple[str, ...] = ()  # paths of the other leaves whose groups belong to the same ones
+    numbered: bool = False  # whether the groups are numbered along an axis, which the axes alone cannot show
 
 
 class _Penalty(NamedTuple):

@@ -97,7 +97,8 @@ class _Joined(NamedTuple):
             for member in family.members:
                 others = tuple(names[other.leaf] for other in family.members if other.leaf != member.leaf)
                 within = tuple(axis for axis in range(jnp.ndim(leaves[member.leaf])) if axis != member.axis)
-                found[member.leaf] = (LeafTerm(strengths[member.leaf], within, others),)
+                numbered = len(member.table) < len(member.place)
+                found[member.leaf] = (LeafTerm(strengths[member.leaf], within, others, numbered),)
         return found
 
     def _weights(self, family: Family, matrix: jax.Array) -> jax.Array:

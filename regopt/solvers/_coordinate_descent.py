@@ -141,14 +141,21 @@ def blocks_of(penalty: Penalty, start: Tree) -> jax.Array:
     """The coefficients of each block, ``[blocks, members]``: the groups of the penalty, or single coefficients.
 
     Raises:
-        ValueError: the penalty does not tell its terms, or its terms have different groups.
+        ValueError: the penalty does not tell its terms, its terms have different groups, a group is numbered or joined
+            with another leaf, or the penalty covers the intercept, which the Gram matrix leaves out.
     """
     shape = start["coefficients"].shape
     places = np.arange(int(np.prod(shape))).reshape(shape)
     kinds = set()
     if penalty.terms is not None:
         leaves = [path[0].key for path, _ in jax.tree_util.tree_flatten_with_path(start)[0]]
-        kinds = {term.axes or () for term in penalty.terms(start)[leaves.index("coefficients")]}
+        terms = penalty.terms(start)[leaves.index("coefficients")]
+        if any(term.numbered or term.joined for term in terms) or penalty.mask(start).get("intercept", False):
+            raise ValueError(
+                'solver "coordinate_descent" takes no groups that are numbered or joined with another leaf, and no '
+                'penalty on the intercept: take solver="auto" or "proximal_gradient"'
+            )
+        kinds = {term.axes or () for term in terms}
     if len(kinds) != 1:
         raise ValueError(
             'solver "coordinate_descent" needs a penalty that is a sum over coefficients or over groups of one kind: '

@@ -195,3 +195,19 @@ def test_coordinate_descent_needs_to_know_the_groups():
     model, penalty = LinearModel(gaussian(), intercept=False), l1(0.1, mask=None)._replace(terms=None)
     with pytest.raises(ValueError, match="sum over coefficients"):
         minimize(model, penalty, model.start(x), x, y, solver="coordinate_descent")
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        group_lasso(0.1, groups={"coefficients": (0, [0, 1, 2, 0, 2, 1, 1, 0])}),
+        group_lasso(0.1, groups={"coefficients": 0, "others": 0}),
+        l1(0.5, mask=None),
+    ],
+)
+def test_coordinate_descent_refuses_penalties_that_its_blocks_do_not_hold(penalty):
+    x, y = least_squares(n=40, features=8)
+    model = LinearModel(gaussian())
+    start = {**model.start(x), "others": jnp.zeros(8)}
+    with pytest.raises(ValueError, match=r'^solver "coordinate_descent" takes no groups .*"proximal_gradient"$'):
+        minimize(model, penalty, start, x, y, solver="coordinate_descent")
