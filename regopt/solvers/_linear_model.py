@@ -72,7 +72,6 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
         """The data in the widest dtype of the parameters, at least float32, so that no loop widens what it carries."""
-        _check_targets(self.family, x, y)
         dtype = widen(*jax.tree.leaves(params))[0].dtype
 
         def cast(each: jax.Array) -> jax.Array:

@@ -209,5 +209,5 @@ def test_coordinate_descent_refuses_penalties_that_its_blocks_do_not_hold(penalt
     x, y = least_squares(n=40, features=8)
     model = LinearModel(gaussian())
     start = {**model.start(x), "others": jnp.zeros(8)}
-    with pytest.raises(ValueError, match=r'^solver "coordinate_descent" takes no groups .*"proximal_gradient"$'):
+    with pytest.raises(ValueError, match=r'^solver "coordinate_descent" takes no groups .*"proximal_gradient"'):
         minimize(model, penalty, start, x, y, solver="coordinate_descent")
