@@ -39,7 +39,7 @@ def gap_safe(
         Booleans with the shape of the coefficients.
 
     Raises:
-        ValueError: the family or the penalty is none of these.
+        ValueError: the family or the penalty is none of these, or a group joins coefficients with another leaf.
 
     Example:
         >>> import jax.numpy as jnp
@@ -64,6 +64,8 @@ def gap_safe(
             "screening needs a convex penalty that is a sum over coefficients or groups, such as l1, elastic_net or "
             "group_lasso"
         )
+    if any(term.joined for terms in penalty.terms(params) for term in terms):
+        raise ValueError("screening needs groups of coefficients alone, got groups that join them with another leaf")
     problem, parts = model.problem(x, y, weights, offset), model.weighted(x, y, weights, offset)
     eta = problem.image(params)
     slopes = model.family.slopes(eta, y)

@@ -71,3 +71,8 @@ def test_what_has_no_safe_rule_is_refused():
         gap_safe(LinearModel(poisson()), penalty, params, jnp.asarray(x), jnp.asarray(y))
     with pytest.raises(ValueError, match="convex penalty"):
         gap_safe(model, mcp(0.1, 3.0, mask=MASK), params, jnp.asarray(x), jnp.asarray(y))
+    several = LinearModel(multinomial(3))
+    start, targets = several.start(jnp.asarray(x)), jnp.eye(3)[jnp.arange(40) % 3]
+    joined = group_lasso(0.1, groups={"coefficients": 1, "intercept": 0})
+    with pytest.raises(ValueError, match="coefficients alone"):
+        gap_safe(several, joined, start, jnp.asarray(x), targets)
