@@ -170,7 +170,11 @@ class Group(HasPrograms):
         first = int(segments.min())
         end = until if self._feed is None and self._fails is None else first + 1
         for segment, report in self._train(Turns(self.held.places, lanes, segments, end, seats), halt):
-            yield segment, "", self.devices * self.held.places.sizes.chunk_of(report[1]), report
+            yield segment, "", self.seats_of(report), report
+
+    def seats_of(self, report: Report) -> int:
+        """The number of seats of the call that gave a report, busy or not."""
+        return self.devices * self.held.places.sizes.chunk_of(report[1])
 
     def _train(self, turns: Turns, halt: Callable[[], bool]) -> Iterator[tuple[int, Report]]:
         """Train in these turns; the segment of each call, and its report."""

@@ -72,7 +72,7 @@ class HostGroup(Group):
         segment = int(segments.min())
         its = segments == segment
         for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
-            yield segment, "", self.devices * self.held.places.sizes.chunk_of(report[1]), report
+            yield segment, "", self.seats_of(report), report
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""

@@ -214,10 +214,9 @@ def _trained(group: Group, ended: np.ndarray, train: Train, kind: str) -> Iterat
     if train.ended is not None:  # as the table says, whatever another kind of device makes of it
         lanes, segments = train.ended
         ended[lanes] = segments
-    places = group.held.places
-    for segment, lanes, seats in pieces(train, places, ended):
+    for segment, lanes, seats in pieces(train, group.held.places, ended):
         reports = list(group.train(lanes, segment * train.length, lambda: False, seats))
-        room = sum(places.sizes.chunk_of(used) for _, used, _ in reports)
+        room = sum(map(group.seats_of, reports))
         owners, used, (metrics, marks) = jax.tree.map(lambda *leaves: np.concatenate(leaves), *reports)
         if train.ended is None:
             ended[owners[marks.ends]] = segment
