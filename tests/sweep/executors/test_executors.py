@@ -123,6 +123,7 @@ def test_a_process_that_is_asked_to_end_hands_its_lanes_over():
 
 LEAVING = """
 import os, signal
+from types import SimpleNamespace
 import numpy as np
 from regopt.sweep.executors._messages import Left, Lease
 from regopt.sweep.executors._worker import ActingWorker
@@ -131,7 +132,7 @@ class Empty(ActingWorker):
     def _shard(self, shard):
         self._groups[shard] = self._ended[shard] = []
 
-worker = Empty(None, None)
+worker = Empty(SimpleNamespace(cache=()), None)
 os.kill(os.getpid(), signal.SIGTERM)
 print(type(worker.run(Lease(0, 0, ()))).__name__, signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
 """
