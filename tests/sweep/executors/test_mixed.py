@@ -131,7 +131,7 @@ def test_work_done_again_on_another_kind_ends_where_the_table_says():
         stop = np.array([first_step // 2 == stops.get(int(lane)) for lane in lanes]).astype(int)
         yield lanes, seats, ({}, Marks(zero, stop, zero))
 
-    group = SimpleNamespace(held=SimpleNamespace(places=places), train=train)
+    group = SimpleNamespace(held=SimpleNamespace(places=places), train=train, seats_of=lambda report: len(report[1]))
     order = Train(np.array([0, 1]), np.zeros(2, int), np.array([0, 1]), 2, 1, 0, 4)
 
     def lanes_of(order):
