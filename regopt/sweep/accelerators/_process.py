@@ -15,6 +15,7 @@ from typing import Any
 from regopt._core.io import environment
 from regopt.sweep.accelerators._request import Answer, Request, answer
 from regopt.sweep.accelerators._targets import ENVIRONMENT, Target, devices_of_target, missing_extra
+from regopt.sweep.executors._messages import Failure, failure
 from regopt.sweep.executors._modules import own_modules
 
 _PROGRAM = "from regopt.sweep.accelerators._process import serve; serve()"
@@ -52,8 +53,8 @@ def answers(requests: list[Request], target: Target) -> list[Answer]:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
     found = _asked_elsewhere(asked, ENVIRONMENT[target.platform])
-    if isinstance(found, Exception):
-        raise found
+    if isinstance(found, Failure):
+        raise found.raised()
     return found
 
 
@@ -86,6 +87,7 @@ def _reason(said: str) -> str:
 
 def serve() -> None:
     """Answer the request in the file that the first argument names, in the file that the second names."""
+    import cloudpickle
     import jax
 
     asked, reply = map(Path, sys.argv[1:])
@@ -96,18 +98,7 @@ def serve() -> None:
         devices = devices_of_target(target)
         found: Any = [answer(request, target, devices) for request in requests]
     except Exception as error:
-        found = _portable(error)
+        found = failure(error)
     unfinished = reply.with_suffix(".unfinished")
-    unfinished.write_bytes(pickle.dumps(found))
+    unfinished.write_bytes(cloudpickle.dumps(found))
     unfinished.rename(reply)
-
-
-def _portable(error: Exception) -> Exception:
-    """The error as another process can read it."""
-    error = error.with_traceback(None)
-    error.__cause__ = error.__context__ = None
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

@@ -21,6 +21,7 @@ from regopt.sweep.engine._config import Submits, SweepConfig
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._measure import recorded
 from regopt.sweep.engine._prepare import check_places, check_task, fingerprint, frozen_on, recipes
+from regopt.sweep.engine._progress import compiling
 from regopt.sweep.engine._recipe import Shared
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.executors._carried import CarriedShards
@@ -96,10 +97,11 @@ def coordinated(config: SweepConfig, stored: JsonObject | None) -> Iterator[tupl
     job = _job(config, pool, engine.shards, stored)
     shards = (Shards if pool.keeps_lanes else CarriedShards)(pool, job.shards, config.save_every)
     try:
-        prepared = pool.open(job, portable(config.data))
-        facts = prepared.groups
-        choices = {"config": {"mapping": [its.mapping for its in facts], "chunk": [its.chunk for its in facts]}}
-        pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)), prepared)
+        with compiling(config.progress, len(config.settings), " on the workers"):
+            prepared = pool.open(job, portable(config.data))
+            facts = prepared.groups
+            choices = {"config": {"mapping": [its.mapping for its in facts], "chunk": [its.chunk for its in facts]}}
+            pool.join(job._replace(choices=choices, capacities=tuple(its.capacity for its in facts)), prepared)
         groups = _groups(config, facts, shards)
         check_places(config, groups)
         runner = _Coordinator(groups, config.settings, config, shards, mixed=engine.mixed)

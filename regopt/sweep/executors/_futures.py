@@ -13,14 +13,15 @@ import jax
 import numpy as np
 
 from regopt._core.checks import check_switch
-from regopt._core.io import JsonObject
-from regopt._core.messages import brief, one_line
+from regopt._core.io import free_bytes, replacing
+from regopt._core.messages import brief, one_line, reason
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
+from regopt.sweep.checkpoint import StoreAccessError
 from regopt.sweep.engine._config import Submits
 from regopt.sweep.executors._fleet import check_alike
-from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
+from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared, failure
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
@@ -44,7 +45,8 @@ class Futures:
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard has the bits
             of one device: the result is that of one process with as many devices.
         lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
-            where there is none, since the last answer, so this must be longer than the engine takes to start a job.
+            where there is none, since the last answer, so this must be longer than the engine takes to start a job and
+            to compile the programs.
         mixed: whether workers may have different kinds of devices of one platform; see ``sweep.Ray``.
 
     Raises:
@@ -94,7 +96,7 @@ class FuturesPool:
         self._executor: Submits | None = None
         self._job: Job | None = None
         self._where: Tree = None
-        self._expected: JsonObject | None = None
+        self._expected: Prepared | None = None
 
     def size(self) -> int:
         """See ``Pool``."""
@@ -105,13 +107,16 @@ class FuturesPool:
         self._where = _stored(self._folder, data)
         prepared = self._first(job, _STARTS)
         if isinstance(prepared, Failure):
-            raise prepared.error
+            raise prepared.raised()
         return prepared
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
         """The report of the first worker that is ready; a worker that is lost is replaced until no attempt is left."""
         try:
-            return self._get(self._submit(Requeued(_prepare), job, self._where))
+            handle = self._submit(Requeued(_prepare), job, self._where)
+            if self.wait([handle], self.lost_after) is None:
+                raise LostError(f"no answer in lost_after = {self.lost_after:g} s")
+            return self._get(handle)
         except LostError as error:
             if attempts == 1:
                 raise ValueError(f"no worker of the executor starts: {error}") from error
@@ -119,7 +124,7 @@ class FuturesPool:
 
     def join(self, job: Job, like: Prepared) -> None:
         """See ``Pool``; each lease checks the environment of the worker on which it runs."""
-        self._job, self._expected = job, like.environment
+        self._job, self._expected = job, like
 
     def workers(self) -> list[str]:
         """See ``Pool``."""
@@ -181,19 +186,24 @@ class FuturesPool:
 
 
 class _File:
-    """An array in a file of the folder."""
+    """An array in a file of the folder.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Args:
+        path: the file.
+        array: what is in it; a file has no name for the dtype bfloat16 and its kin.
+    """
+
+    def __init__(self, path: Path, array: np.ndarray):
+        self._path, self._dtype = path, array.dtype
+        self._mode = "r" if isinstance(array, np.memmap) else None  # such data stream, wherever they are
 
     def read(self) -> np.ndarray:
-        """The array in memory."""
-        return np.load(self.path, allow_pickle=False)
+        """The array, in memory unless it was memory-mapped."""
+        return np.load(self._path, mmap_mode=self._mode, allow_pickle=False).view(self._dtype)
 
 
 def _stored(folder: Path, data: Splits) -> Tree:
     """The tree of the data, with its arrays saved in the folder and replaced by their files."""
-    folder.mkdir(parents=True, exist_ok=True)
     leaves, structure = jax.tree.flatten(data)
     files = []
     for number, leaf in enumerate(leaves):
@@ -201,8 +211,16 @@ def _stored(folder: Path, data: Splits) -> Tree:
             files.append(leaf)
             continue
         path = folder / f"{number}.npy"
-        np.save(path, leaf, allow_pickle=False)
-        files.append(_File(path.resolve()))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, leaf, allow_pickle=False)
+        except OSError as error:
+            raise StoreAccessError(
+                f"cannot write the data of the workers to {folder}: {reason(error)}; this needs {leaf.nbytes:,} bytes, "
+                f"{free_bytes(folder)} are free"
+            ) from error
+        files.append(_File(path.resolve(), leaf))
     return structure.unflatten(files)
 
 
@@ -246,10 +264,10 @@ def _prepare(job: Job, where: Tree) -> Prepared | Failure:
     return _built(job, where).prepare()
 
 
-def _run(job: Job, where: Tree, lease: Lease, expected: JsonObject, mixed: bool) -> list[Tree] | Failure | Left:
+def _run(job: Job, where: Tree, lease: Lease, expected: Prepared, mixed: bool) -> list[Tree] | Failure | Left:
     worker = _built(job, where)
     try:
-        check_alike(expected, worker.environment(), mixed=mixed)
-    except ValueError as error:
-        return Failure(error.with_traceback(None))
+        check_alike(expected, worker.report(lease.shard), mixed=mixed)
+    except Exception as error:
+        return failure(error)
     return worker.run(lease)

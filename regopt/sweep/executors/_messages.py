@@ -1,7 +1,10 @@
 """Messages between the coordinator of a sweep and its workers: jobs, leases, answers, and arrays on their way."""
 
+import copy
 import itertools
 import mmap
+import pickle
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -182,10 +185,37 @@ class Left(NamedTuple):
     bases: dict[int, Write]  # of the shard, by group
 
 
+class WorkerTraceback(Exception):
+    """The cause of an error that was raised in another process: the traceback there, as a text."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
 class Failure(NamedTuple):
     """An error of the task or of an argument, which another worker would meet as well."""
 
     error: Exception
+    traceback: str = ""  # of the process that met it
+
+    def raised(self) -> Exception:
+        """The error to be raised, whose cause is its traceback in the other process."""
+        if self.traceback:
+            self.error.__cause__ = WorkerTraceback(self.traceback)
+        return self.error
+
+
+def failure(error: Exception) -> Failure:
+    """An error as it travels to another process; one that cannot travel becomes a ``RuntimeError``."""
+    text = "".join(traceback.format_exception(error))
+    error = error.with_traceback(None)
+    error.__cause__ = error.__context__ = None
+    try:
+        copy.copy(error)  # made anew from its arguments, as the other process will
+        pickle.dumps((error.args, vars(error)))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    return Failure(error, text)
 
 
 def again(operation: Operation, answer: Tree) -> Operation:

@@ -2,21 +2,21 @@
 
 import importlib
 import logging
-import math
 import time
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from regopt._core.checks import check_switch
+from regopt._core.messages import one_line
 from regopt._core.numerics import check_number, check_whole
 from regopt._core.types import Tree
 from regopt.data import Splits
+from regopt.sweep.executors import _ray_cluster as cluster
 from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
 from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._ray_cluster import Actor, Starting, accelerator, connect, counted, ends_of
 from regopt.sweep.executors._worker import ActingWorker
 
 _LOG = logging.getLogger(__name__)
@@ -105,11 +105,12 @@ class RayPool:
         except ImportError as error:
             raise ValueError('executor="ray" needs Ray: pip install "regopt[ray]"') from error
         self._options, self.lost_after = options, options.lost_after
-        self._actors: dict[str, Actor] = {}
-        self._starting: dict[Hashable, Starting] = {}  # by the handle of ``prepare``
+        self._actors: dict[str, cluster.Actor] = {}
+        self._starting: dict[Hashable, cluster.Starting] = {}  # by the handle of ``prepare``
+        self._refused: dict[str, cluster.Actor] = {}  # which keep their room, so that no other one starts there
         self._answered: dict[Hashable, None] = {}  # handles that have an answer, which nobody has asked for
         self._needs: dict[str, float] = {}  # the resources of a worker, once the cluster is known
-        self._count, self._looked = 0, 0.0
+        self._count, self._looked, self._trains = 0, 0.0, False  # the last: whether the start is over
         self._job: Job | None = None
         self._expected: Prepared | None = None
         self._examples: Splits | None = None
@@ -121,27 +122,23 @@ class RayPool:
         return max(self._options._sizes)
 
     def _room(self) -> int:
-        connect(self._ray, self._options.address)
-        options, all_of_it = self._options, self._ray.cluster_resources()
+        cluster.connect(self._ray, self._options.address)
+        options, there = self._options, self._ray.cluster_resources()
         if not self._needs:
-            one = accelerator(all_of_it) if options.num_gpus is None else {"GPU": options.num_gpus}
+            one = cluster.accelerator(there) if options.num_gpus is None else {"GPU": options.num_gpus}
             self._needs = {"CPU": options.num_cpus, "GPU": 0, **one, **options.resources}
-        room = min(math.floor(all_of_it.get(name, 0) / need) for name, need in self._needs.items() if need)
-        return room if options.workers is None else min(room, options.workers)
+        return cluster.room_for(self._needs, there, options.workers)
 
     def open(self, job: Job, data: Splits) -> Prepared:
         """See ``Pool``."""
         if self._room() < 1:
-            raise ValueError(
-                f"the Ray cluster has no room for a worker with {counted(self._needs)}; it has "
-                f"{counted(self._ray.cluster_resources())}: lower num_cpus, num_gpus or resources of sweep.Ray"
-            )
+            raise ValueError(cluster.no_room(self._needs, self._ray.cluster_resources()))
         self._examples, self._job = data, job
         for module in own_modules():
             self._ray.cloudpickle.register_pickle_by_value(module)
         prepared = self._first(job, _STARTS)
         if isinstance(prepared, Failure):
-            raise prepared.error
+            raise prepared.raised()
         return prepared
 
     def _first(self, job: Job, attempts: int) -> Prepared | Failure:
@@ -153,8 +150,7 @@ class RayPool:
                 if handle not in self._starting:
                     raise LostError(self._too_late)
                 if not its.runs:
-                    free = counted(self._ray.available_resources())
-                    _LOG.warning("no worker of Ray has started yet; the cluster has free: %s", free)
+                    cluster.say_free(self._ray, "no worker of Ray has started yet")
             self._actors[its.name] = self._starting.pop(handle).actor
             return self._get(handle)
         except LostError as error:
@@ -175,11 +171,16 @@ class RayPool:
             self._greet()
             waited = _START_SECONDS if any(its.runs for its in self._starting.values()) else _PLACE_SECONDS
         self._greet()
+        self._trains = True
 
     def workers(self) -> list[str]:
         """See ``Pool``."""
         self._look()
+        said = time.monotonic()
         while not self._actors:
+            if time.monotonic() - said > _START_SECONDS:
+                said = time.monotonic()
+                cluster.say_free(self._ray, "no worker of Ray is left, and the sweep waits for another one")
             if not self._starting:
                 self._looked = 0.0
                 self._look()
@@ -221,7 +222,7 @@ class RayPool:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            raise LostError(ends_of(str(error))) from error
+            raise LostError(cluster.ends_of(str(error))) from error
 
     def drop(self, worker: str) -> None:
         """See ``Pool``."""
@@ -232,33 +233,26 @@ class RayPool:
 
     def close(self) -> None:
         """See ``Pool``."""
-        for actor in [*self._actors.values(), *(its.actor for its in self._starting.values())]:
+        for actor in [*self._actors.values(), *self._refused.values(), *(its.actor for its in self._starting.values())]:
             self._ray.kill(actor)
-        self._looked = 0.0
-        self._actors, self._starting, self._answered, self._data = {}, {}, {}, None
+        self._actors, self._refused, self._starting, self._answered = {}, {}, {}, {}
+        self._data, self._looked, self._trains = None, 0.0, False
 
     def _start(self, job: Job) -> Hashable:
-        options = self._options
-        remote = self._ray.remote(
-            num_cpus=self._needs["CPU"],
-            num_gpus=self._needs["GPU"],
-            resources={name: need for name, need in self._needs.items() if name not in ("CPU", "GPU")} or None,
-            runtime_env=dict(options.runtime_env) or None,
-            max_restarts=0,
-        )(ActingWorker)
         if self._data is None:
             self._data = self._ray.put(self._examples)
-        actor = remote.remote(job, self._data)
+        needs = self._ray.remote(**cluster.remote_options(self._needs, self._options.runtime_env))
+        actor = needs(ActingWorker).remote(job, self._data)
         process, handle = actor.__ray_ready__.remote(), actor.prepare.remote()
         self._count += 1
-        self._starting[handle] = Starting(f"{self._count}", actor, process, time.monotonic())
+        self._starting[handle] = cluster.Starting(f"{self._count}", actor, process, time.monotonic())
         return handle
 
     def _look(self) -> None:
         """Start as many workers as there is room for, every ``_LOOK_SECONDS``, and add those that are ready."""
         if self._job is not None and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
-            for _ in range(self._room() - len(self._actors) - len(self._starting)):
+            for _ in range(self._room() - len(self._actors) - len(self._starting) - len(self._refused)):
                 self._start(self._job)
         self._greet()
 
@@ -273,13 +267,24 @@ class RayPool:
                 prepared = self._get(handle)
             except LostError as error:
                 _LOG.warning("worker %s is lost while it starts: %s", its.name, error)
+                self._looked = time.monotonic() + _START_SECONDS  # its node may not let any start
                 continue
-            if isinstance(prepared, Failure):
-                raise prepared.error
-            self._actors[its.name] = its.actor
-            if self._expected is not None:
-                check_alike(self._expected.environment, prepared.environment, mixed=self._options.mixed)
+            self._admit(its, prepared)
         self._give_up_late()
+
+    def _admit(self, its: cluster.Starting, prepared: Prepared | Failure) -> None:
+        """Add a worker, or refuse it: at the start by an error, and later by a warning while others train."""
+        try:
+            if isinstance(prepared, Failure):
+                raise prepared.raised()
+            if self._expected is not None:
+                check_alike(self._expected, prepared, mixed=self._options.mixed)
+            self._actors[its.name] = its.actor
+        except Exception as error:
+            self._refused[its.name] = its.actor
+            if not (self._trains and self._actors):
+                raise
+            _LOG.warning("worker %s is refused: %s; the sweep goes on without it", its.name, one_line(str(error)))
 
     @property
     def _too_late(self) -> str:

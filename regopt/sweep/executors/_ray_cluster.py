@@ -1,5 +1,7 @@
 """The connection to a Ray cluster, its resources, the workers that start, and its messages on one line."""
 
+import logging
+import math
 import os
 import signal
 import warnings
@@ -10,6 +12,7 @@ from typing import Any, TypeAlias
 
 from regopt._core.messages import one_line
 
+_LOG = logging.getLogger(__name__)
 Actor: TypeAlias = Any  # the handle of a ``Worker`` in another process, with ``remote`` on each method
 
 
@@ -39,6 +42,36 @@ def connect(ray: Any, address: str | None) -> None:
 def accelerator(there: Mapping[str, float]) -> dict[str, float]:
     """One accelerator of a kind that a cluster has, as resources; none where it has none."""
     return next(({name: 1.0} for name in ("GPU", "TPU") if there.get(name, 0) >= 1), {})
+
+
+def room_for(needs: Mapping[str, float], there: Mapping[str, float], most: int | None) -> int:
+    """The number of workers with these needs that the resources of a cluster suffice for, at most as many as given."""
+    room = min(math.floor(there.get(name, 0) / need) for name, need in needs.items() if need)
+    return room if most is None else min(room, most)
+
+
+def no_room(needs: Mapping[str, float], there: Mapping[str, float]) -> str:
+    """The line for a cluster in which no worker with these needs fits."""
+    return (
+        f"the Ray cluster has no room for a worker with {counted(needs)}; it has {counted(there)}: lower num_cpus, "
+        "num_gpus or resources of sweep.Ray"
+    )
+
+
+def remote_options(needs: Mapping[str, float], environment: Mapping[str, object]) -> dict[str, object]:
+    """The options of an actor with these needs and this runtime environment, which Ray does not restart."""
+    return {
+        "num_cpus": needs["CPU"],
+        "num_gpus": needs["GPU"],
+        "resources": {name: need for name, need in needs.items() if name not in ("CPU", "GPU")} or None,
+        "runtime_env": dict(environment) or None,
+        "max_restarts": 0,
+    }
+
+
+def say_free(ray: Any, text: str) -> None:
+    """Log a line with the resources of a cluster that are free."""
+    _LOG.warning("%s; the cluster has free: %s", text, counted(ray.available_resources()))
 
 
 def counted(resources: Mapping[str, float]) -> str:

@@ -146,7 +146,7 @@ class Shards:
                     self._lose(handle, error)
                 else:
                     if isinstance(answer, Failure):
-                        raise answer.error
+                        raise answer.raised()
                     done = self._leases.end(handle)
                     if isinstance(answer, Left):
                         self._leave(done, answer)

@@ -45,6 +45,7 @@ from regopt.sweep.executors._messages import (
     concatenated,
     decoded,
     encoded,
+    failure,
     pieces,
 )
 
@@ -77,9 +78,14 @@ class Worker:
     def prepare(self) -> Prepared | Failure:
         """Compile the programs of all groups, so that later leases only run them."""
         try:
-            groups = self._shard(0)
+            return self.report(0)
         except Exception as error:
-            return Failure(error.with_traceback(None))
+            return failure(error)
+
+    def report(self, shard: int) -> Prepared:
+        """The report on the programs, which are compiled for this shard unless they are known."""
+        with self._one_at_a_time:
+            groups = self._shard(shard)
         facts = [
             Facts(
                 group.capacity,
@@ -111,7 +117,7 @@ class Worker:
                 kind = self.environment()["device"]["kind"]
                 return [_apply(group, ended, operation, kind) for operation in lease.operations]
         except Exception as error:
-            return Failure(error.with_traceback(None))
+            return failure(error)
 
     def leave(self) -> None:
         """Finish the lease in hand; leases that follow are answered with the lanes as they are."""

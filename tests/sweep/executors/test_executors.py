@@ -243,6 +243,20 @@ def test_an_error_of_the_task_is_raised_as_it_is():
         sweep.run(MEAN_TASK._replace(step=step), settings, MEAN_DATA, steps=4, eval_every=1, executor=LocalEngine())
 
 
+def test_an_error_of_a_worker_has_its_traceback_and_the_result_so_far():
+    def batch_that_ends(step):
+        if step >= 6:
+            raise OSError("the data end here")
+        return killed_sweep.batch_at(step)
+
+    settings = sweep.from_columns({"rate": [0.1, 0.5]})
+    data, options = Splits(batch_that_ends, killed_sweep.DATA.validation), {"steps": 12, "eval_every": 2}
+    with pytest.raises(OSError, match="the data end here") as raised:
+        sweep.run(killed_sweep.task(), settings, data, executor=LocalEngine(), **options)
+    assert "in batch_that_ends" in str(raised.value.__cause__)
+    assert vars(raised.value)["partial_result"].history.segments.max() > 0
+
+
 @pytest.mark.parametrize(
     ("executor", "says"), [("rays", '"ray"'), (3, "executor must be"), (sweep.Ray, "executor must be")]
 )

@@ -97,6 +97,20 @@ def test_an_executor_that_breaks_while_it_starts_is_made_anew_twice(kinds, tmp_p
             run(executor=engine, out=tmp_path)
 
 
+class Silent(ThreadPoolExecutor):
+    """An executor that never answers."""
+
+    def submit(self, function, *arguments):
+        return Future()
+
+
+def test_an_executor_whose_first_worker_hangs_ends_in_one_line(tmp_path):
+    engine = sweep.Futures(Silent(1), shards=1, lost_after=0.01)
+    settings = sweep.from_columns({"rate": [0.5]})
+    with pytest.raises(ValueError, match=r"no worker of the executor starts: no answer in lost_after = 0\.01 s"):
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=1, eval_every=1, executor=engine, out=tmp_path)
+
+
 def test_a_lease_that_submitit_interrupts_is_its_next_order(tmp_path):
     submission = pytest.importorskip("submitit.core.utils").DelayedSubmission(Requeued(divmod), 7, 3)
     again = submission._checkpoint_function()

@@ -1,15 +1,20 @@
 """What travels between the coordinator of a sweep and its workers."""
 
+import errno
 import pickle
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from regopt.data import Splits
-from regopt.sweep.executors._messages import CACHE, Job, portable
+from regopt.sweep.checkpoint import StoreAccessError
+from regopt.sweep.executors import _futures
+from regopt.sweep.executors._futures import _stored
+from regopt.sweep.executors._messages import CACHE, Job, failure, portable
 from regopt.sweep.executors._worker import Worker
 
 NUMBERS = np.arange(40_000.0).reshape(200, 200)
@@ -77,3 +82,56 @@ print([module.__name__ for module in own_modules()])
 """)
     said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
     assert said == "['beside']\n"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_data_in_the_folder_come_back_as_they_were(tmp_path, dtype, mapped):
+    array = NUMBERS.astype(dtype)
+    if mapped:  # in memory, and yet such data stream
+        np.save(tmp_path / "x.npy", NUMBERS.astype(np.float32))
+        array = np.load(tmp_path / "x.npy", mmap_mode="r").astype(dtype)
+    found = pickle.loads(pickle.dumps(_stored(tmp_path / "data", Splits(array, None)).train)).read()
+    assert isinstance(found, np.memmap) == mapped
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, array)
+
+
+def test_data_that_the_disk_has_no_room_for_end_in_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(_futures.np, "save", full)
+    with pytest.raises(
+        StoreAccessError, match=r"data of the workers to .*: No space left on device; this needs 320,000"
+    ):
+        _stored(tmp_path, Splits(NUMBERS, None))
+    assert list(tmp_path.iterdir()) == []
+
+
+class OddError(Exception):
+    """An error that cannot be made anew from its arguments."""
+
+    def __init__(self, left, right):
+        super().__init__(f"{left} and {right}")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        (ValueError("plain"), ValueError, "plain"),
+        (OddError(1, 2), RuntimeError, "OddError: 1 and 2"),
+        (ValueError(lambda: 0), RuntimeError, "ValueError: <function"),
+    ],
+)
+def test_an_error_travels_with_its_traceback(raised, kind, says):
+    def fails():
+        raise raised
+
+    try:
+        fails()
+    except Exception as error:
+        found = pickle.loads(pickle.dumps(failure(error))).raised()
+    assert type(found) is kind
+    assert str(found).startswith(says)
+    assert "in fails" in str(found.__cause__)

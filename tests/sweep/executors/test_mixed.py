@@ -12,7 +12,7 @@ from regopt._core.io import environment
 from regopt.sweep import checkpoint
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.executors._fleet import check_alike
-from regopt.sweep.executors._messages import NEVER, Prepared, Train, again
+from regopt.sweep.executors._messages import NEVER, Facts, Prepared, Train, again
 from regopt.sweep.executors._ray import RayPool
 from regopt.sweep.executors._ray_cluster import Starting
 from regopt.sweep.executors._worker import Worker, _trained
@@ -30,18 +30,29 @@ def like(kind, **changes):
     return own | {"device": own["device"] | {"kind": kind}} | changes
 
 
+def report(kind, program="a", **changes):
+    """The report of a worker in that environment, whose one group has this program."""
+    return Prepared(like(kind, **changes), [Facts(1, 1, 1.0, "vmap", [], {"segment": program}, 0, 0.0, 0.0)])
+
+
 def test_another_kind_of_device_is_refused_unless_asked():
     with pytest.raises(ValueError, match=r"the fleet is mixed: device is .*old.*new.*mixed=True"):
-        check_alike(like("old"), like("new"), mixed=False)
-    check_alike(like("old"), like("new"), mixed=True)
-    check_alike(like("old"), like("old"), mixed=False)
+        check_alike(report("old"), report("new"), mixed=False)
+    check_alike(report("old"), report("new"), mixed=True)
+    check_alike(report("old"), report("old"), mixed=False)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_worker_with_other_code_is_refused(mixed):
+    with pytest.raises(ValueError, match="the functions of the task make other programs"):
+        check_alike(report("old"), report("old", "b"), mixed=mixed)
 
 
 @pytest.mark.parametrize("name", ["flags", "versions", "device"])
 def test_another_version_or_platform_is_refused_in_any_case(name):
-    other = like("new", **{name: {**environment()["device"], "platform": "other"}})
+    other = report("new", **{name: {**environment()["device"], "platform": "other"}})
     with pytest.raises(ValueError, match=f"the fleet is mixed:.*{name} is") as refused:
-        check_alike(like("old"), other, mixed=True)
+        check_alike(report("old"), other, mixed=True)
     assert "mixed=True" not in str(refused.value)
 
 

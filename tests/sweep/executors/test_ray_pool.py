@@ -33,6 +33,8 @@ class MadeUpRay:
     def __init__(self, room, hang=(), pending=()):
         self.room, self.accelerators, self.killed, self.waits = room, {}, [], 0
         self.asked = {}  # the resources of the last worker
+        self.environment = environment()  # of a worker that is asked now
+        self.dying = ()  # numbers of workers that die before they are ready
         self._silent = {(what, number) for what in ("prepare", "process") for number in pending}
         self._silent |= {("prepare", number) for number in hang}
         self._numbers = itertools.count()
@@ -63,7 +65,9 @@ class MadeUpRay:
         return ready, [handle for handle in handles if handle not in ready]
 
     def get(self, handle):
-        return Prepared(environment(), [])
+        if handle[1] in self.dying:
+            raise OSError("it died")
+        return Prepared(self.environment, [])
 
     def kill(self, actor):
         self.killed.append(actor.number)
@@ -114,6 +118,57 @@ def test_the_start_waits_for_workers_that_compile_and_not_for_those_without_a_no
     workers.join(JOB, workers.open(JOB, Splits(None, None)))
     assert list(workers._actors) == ["1"]
     assert (next(seconds) > 150) == waits
+
+
+def test_a_worker_of_another_kind_that_joins_late_is_left_out_and_the_sweep_goes_on(caplog):
+    ray = MadeUpRay(1)
+    workers = pool(ray, 1e9)
+    workers.join(JOB, workers.open(JOB, Splits(None, None)))
+    ray.room, ray.environment = 2, environment() | {"flags": "--others"}
+    for _ in range(2):  # it keeps its room, so that no other one starts there
+        workers._looked = -1e9
+        assert workers.workers() == ["1"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("worker 2 is refused: the fleet is mixed: flags is ")
+    assert said.endswith("; the sweep goes on without it")
+    workers.drop("1")
+    with pytest.raises(ValueError, match="the fleet is mixed"):  # nobody is left to go on
+        workers.workers()
+    workers.close()
+    assert ray.killed == [0, 1, 2]
+
+
+def test_where_a_worker_dies_at_its_start_none_starts_for_a_while(monkeypatch, caplog):
+    monkeypatch.setattr(_ray, "_START_SECONDS", 60.0)
+    ray = MadeUpRay(1)
+    workers = pool(ray, 1e9)
+    workers.join(JOB, workers.open(JOB, Splits(None, None)))
+    ray.room, ray.dying = 2, range(1, 100)
+    workers._looked = -1e9
+    for _ in range(3):
+        assert workers.workers() == ["1"]
+    assert [record.getMessage() for record in caplog.records] == ["worker 2 is lost while it starts: it died"]
+    workers.drop("1")  # now there is need of one
+    ray.dying = [1]
+    assert workers.workers() == ["3", "4"]
+
+
+def test_a_sweep_that_has_lost_all_workers_says_that_it_waits(monkeypatch, caplog):
+    ray = MadeUpRay(1)
+    workers = pool(ray, 1e9)
+    workers.join(JOB, workers.open(JOB, Splits(None, None)))
+    workers.drop("1")
+    ray.room = 0
+
+    def free():
+        ray.room = 1
+        return {"CPU": 0.5}
+
+    ray.available_resources = free
+    monkeypatch.setattr(_ray.time, "sleep", lambda seconds: None)
+    assert workers.workers() == ["2"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "no worker of Ray is left, and the sweep waits for another one; the cluster has free: CPU 0.5"
 
 
 def test_what_ray_says_of_a_lost_worker_is_cut_to_the_reason():
