@@ -11,7 +11,7 @@ from regopt._core.messages import brief, shown
 from regopt._core.tasks import asking_for
 from regopt._core.types import Device
 from regopt.sweep.accelerators import GroupPlan, Target, target_of
-from regopt.sweep.accelerators._group_plan import HOW, counted, duration, resting, size, to_rent
+from regopt.sweep.accelerators._group_plan import HOW, counted, duration, resting, size, to_rent, took
 from regopt.sweep.accelerators._process import answers
 from regopt.sweep.accelerators._request import requests
 from regopt.sweep.engine._config import SweepConfig, configured
@@ -20,6 +20,7 @@ from regopt.sweep.engine._layout import LANES, check_count, sizes_of
 from regopt.sweep.engine._measure import convolves, counted_flops, seconds_of_a_call
 from regopt.sweep.engine._mistakes import explained
 from regopt.sweep.engine._prepare import check_task, devices_of, prepare, share_data
+from regopt.sweep.engine._progress import compiling
 
 
 class Plan(NamedTuple):
@@ -69,7 +70,7 @@ class Plan(NamedTuple):
                 "at rest": resting(group),
                 "in training": size(group.temporary_bytes),
                 "FLOP a setting": group.flops,
-                "time": duration(group.seconds),
+                "time": took(group),
                 **counted(group),
             }
             for group in self.groups[:MOST]
@@ -87,7 +88,7 @@ class Plan(NamedTuple):
                 f"  {static}{group.settings} settings, {group.held} held, "
                 f"{group.chunk} {HOW[group.mapping]} on a device: "
                 f"{resting(group)}, {size(group.temporary_bytes)} a device in training, "
-                f"{group.flops:.3g} FLOP a setting, {duration(group.seconds)}"
+                f"{group.flops:.3g} FLOP a setting, {took(group)}"
             )
             lines += [f"    {name}: {value}" for name, value in counted(group).items()]
             if group.slow_convolutions:
@@ -137,9 +138,10 @@ def plan(config: PlanConfig) -> Plan:
     The compilation for an accelerator takes place in another process, so that this one keeps its devices.
 
     A ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
-    ``run``, so that the same call can be planned and run. Those for saving and showing (``out``, ``save_every``,
-    ``allow_different``, ``callbacks``, ``progress``) have no effect here, nor has ``executor``: the plan is that of
-    this process.
+    ``run``, so that the same call can be planned and run. ``progress`` shows on standard error what is being compiled
+    and for how long, which for a large model on an absent accelerator takes minutes. Arguments for saving (``out``,
+    ``save_every``, ``allow_different``) and ``callbacks`` have no effect here, nor has ``executor``: the plan is that
+    of this process.
 
     Args:
         config: the arguments of ``run``.
@@ -172,7 +174,8 @@ def _measured(config: PlanConfig) -> Plan:
     """The plan from a segment of each group."""
     shared, segments = share_data(config), len(config.evaluated)
     begun = time.perf_counter()
-    runner = prepare(config, shared)
+    with compiling(config.progress, len(config.settings)):
+        runner = prepare(config, shared)
     seconds = time.perf_counter() - begun  # not the sum: several programs compile at a time
     groups = tuple(_plan(group, segments) for group in runner.groups)
     return Plan(groups, len(devices_of(config)), segments, seconds, None, *_division(config))
@@ -207,7 +210,12 @@ def _compiled(config: PlanConfig, target: Target) -> Plan:
     check_task(config)
     asked, segments = requests(config), len(config.evaluated)
     rows = target.count if config.mesh is None else sizes_of(config.mesh)[LANES]
-    with asking_for(config.settings.columns), explained():
+    where = f" in {len(asked)} groups" if len(asked) > 1 else ""
+    with (
+        compiling(config.progress, len(config.settings), f"{where} for {target.name}"),
+        asking_for(config.settings.columns),
+        explained(),
+    ):
         found = answers(asked, target)
     groups = []
     for request, answer in zip(asked, found, strict=True):

@@ -49,7 +49,7 @@ def counted(group: GroupPlan) -> dict[str, str]:
     }
     if cost.bounds:
         bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
-        told["limited by"] = f"{cost.binds} (a step takes at least: {bounds})"
+        told["limited by"] = f"{cost.binds} (by data sheets a step takes at least: {bounds})"
     if cost.estimate is not None and cost.estimate_of_products is not None:
         told["estimate of a step"] = (
             f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "
@@ -59,17 +59,33 @@ def counted(group: GroupPlan) -> dict[str, str]:
 
 
 def to_rent(groups: Sequence[GroupPlan], devices: int) -> str:
-    """The number of devices that hold all settings at once, and the time that they and those of the plan take."""
+    """The number of devices that hold all settings at once, the time of these and of the plan's, and that of all."""
     if not all(group.fits for group in groups):
         return "larger devices, or a mesh that divides a setting (partition=): one does not fit on a device"
     needed = math.ceil(sum(group.settings * devices / group.fits for group in groups if group.fits))
-    if needed > devices:
-        return f"{needed} such devices hold all settings at once; {devices} train them in turns"
+    enough = f"{needed} such device{' holds' if needed == 1 else 's hold'} all settings at once"
     seconds = sum(group.seconds for group in groups)
-    enough = f"{needed} such device(s) hold all settings at once"
-    if needed == devices:
+    if math.isnan(seconds):
         return enough
-    return f"{enough} and take about {duration(seconds * devices / needed)}; {devices} take {duration(seconds)}"
+    told = (
+        "about" if all(group.cost is not None and group.cost.estimate is not None for group in groups) else "at least"
+    )
+    if needed > devices:
+        enough += f"; {devices} train them in turns"
+    elif needed < devices:
+        takes = f"take{'s' if needed == 1 else ''} {told} {duration(seconds * devices / needed)}"
+        enough += f" and {takes}; {devices} take {duration(seconds)}"
+    return (
+        f"{enough}; the training steps cost {told} {duration(seconds * devices)} of device time, which is not measured"
+    )
+
+
+def took(group: GroupPlan) -> str:
+    """The time of the training of a group, and where it is known from."""
+    if math.isnan(group.seconds):
+        return duration(group.seconds)
+    source = "by the segment that was trained" if group.cost is None else group.cost.said_of_seconds
+    return f"{duration(group.seconds)} {source}"
 
 
 def _brief_time(seconds: float) -> str:

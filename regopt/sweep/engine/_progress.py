@@ -14,7 +14,15 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 MINUTE = 60.0  # seconds between the lines of a log
@@ -26,26 +34,30 @@ def _is_looked_at(console: Console) -> bool:
 
 
 @contextlib.contextmanager
-def compiling(enabled: bool, settings: int) -> Iterator[list[object]]:
-    """Show that programs are being compiled: a line that goes away, or in a log lines at the begin and at the end.
+def compiling(enabled: bool, settings: int, where: str = "") -> Iterator[list[object]]:
+    """Show what is being compiled and for how long: a line that goes away, or in a log lines at the begin and the end.
 
     A log also has a line for each minute that it takes.
 
     Args:
         enabled: whether to show anything, on standard error.
         settings: number of settings, for the line.
+        where: the end of the line, such as the devices that the programs are compiled for.
 
     Yields:
         A list for the groups whose programs compile after this, while others train.
     """
     left: list[object] = []
     console = Console(stderr=True)
-    text = f"compiling the programs of {settings:,} settings"
+    text = f"compiling the programs of {settings:,} settings{where}"
     if not enabled:
         yield left
         return
     if _is_looked_at(console):
-        with console.status(text):
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        ) as line:
+            line.add_task(text, total=None)
             yield left
         return
     ended, began = threading.Event(), time.monotonic()

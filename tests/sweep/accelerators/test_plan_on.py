@@ -46,18 +46,27 @@ def test_lanes_one_after_the_other_are_counted_one_by_one():
 
 
 @pytest.mark.parametrize(
-    ("fits", "devices", "told"),
+    ("fits", "devices", "estimate", "told"),
     [
-        (40, 4, "2 such device(s) hold all settings at once and take about 6 s; 4 take 3 s"),
-        (11, 1, "1 such device(s) hold all settings at once"),
-        (8, 4, "6 such devices hold all settings at once; 4 train them in turns"),
-        (0, 4, "larger devices, or a mesh that divides a setting (partition=): one does not fit on a device"),
+        (40, 4, 1e-6, "2 such devices hold all settings at once and take about 6 s; 4 take 3 s; {} about 12 s {}"),
+        (
+            44,
+            4,
+            None,
+            "1 such device holds all settings at once and takes at least 12 s; 4 take 3 s; {} at least 12 s {}",
+        ),
+        (11, 1, 1e-6, "1 such device holds all settings at once; {} about 3 s {}"),
+        (8, 4, None, "6 such devices hold all settings at once; 4 train them in turns; {} at least 12 s {}"),
+        (0, 4, 1e-6, "larger devices, or a mesh that divides a setting (partition=): one does not fit on a device"),
     ],
 )
-def test_a_plan_tells_how_many_devices_to_rent(fits, devices, told):
+def test_a_plan_tells_how_many_devices_to_rent(fits, devices, estimate, told):
     plan = sweep.plan(TASK, SETTINGS, DATA, on="cpu", **SCHEDULE)
-    group = plan.groups[0]._replace(fits=fits, seconds=3.0)
-    assert to_rent([group], devices) == told
+    (group,) = plan.groups
+    assert to_rent([group], devices).endswith(" all settings at once")  # nothing is known of the time
+    group = group._replace(fits=fits, seconds=3.0, cost=group.cost._replace(estimate=estimate))
+    expected = told.format("the training steps cost", "of device time, which is not measured")
+    assert to_rent([group], devices) == expected
     assert "to rent" not in str(plan)
 
 
@@ -121,8 +130,20 @@ def test_a_compiler_that_aborts_ends_in_one_line(monkeypatch):
         _process._asked_elsewhere(b"", {})
 
 
-def test_an_error_of_a_task_comes_back_from_the_other_process():
-    error = _process._portable(ValueError("the loss is no scalar"))
-    assert isinstance(error, ValueError)
-    local = type("Local", (Exception,), {})("it broke")
-    assert str(_process._portable(local)) == "Local: it broke"
+def test_an_error_comes_back_from_the_other_process_with_its_traceback():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    asked = cloudpickle.dumps((["no request"], _targets.target_of("cpu"), {}))
+    found = _process._asked_elsewhere(asked, {"JAX_PLATFORMS": "cpu"})
+    assert isinstance(found.raised(), AttributeError)
+    assert "in serve" in str(found.error.__cause__)
+
+
+def test_a_plan_shows_what_it_compiles(capsys):
+    sweep.plan(TASK, SETTINGS, DATA, on="cpu", progress=True, **SCHEDULE)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "compiling the programs of 11 settings for cpu"
+    assert told[-1].startswith("compiled in ")
+    sweep.plan(TASK, SETTINGS, DATA, progress=True, **SCHEDULE)
+    assert capsys.readouterr().err.startswith("compiling the programs of 11 settings\n")
+    sweep.plan(TASK, SETTINGS, DATA, **SCHEDULE)
+    assert capsys.readouterr().err == ""

@@ -86,7 +86,7 @@ def test_compilation_is_shown(monkeypatch):
     monkeypatch.setattr(progress, "Console", lambda **_: console)
     with progress.compiling(True, 1200):
         pass
-    assert "compiling the programs of 1,200 settings" in stream.getvalue()
+    assert "compiling the programs of 1,200 settings 0:00:00" in stream.getvalue()
     stream = io.StringIO()
     log = Console(file=stream, force_terminal=False, width=80)
     monkeypatch.setattr(progress, "Console", lambda **_: log)
