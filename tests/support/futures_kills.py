@@ -1,15 +1,13 @@
-"""A script: workers of Dask or of loky are killed at random moments while they train sweeps, which changes no bit.
+"""A script: workers of Dask or of loky, and coordinators, are killed at random moments, which changes no bit.
 
-The folder, the engine, the number of kills and a seed are its arguments.
+The folder, the engine, the number of kills and a seed are its arguments. It starts the coordinator as a process of its
+own, again after each that it kills: this script with the folder and the address of Dask's scheduler, or "loky".
 """
 
-import os
-import signal
+import contextlib
+import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,92 +16,78 @@ import psutil
 
 from regopt import sweep
 from support import killed_sweep
+from support.random_kills import killed, processes, slowly
 from support.same_sweeps import same
 
 OPTIONS = {"steps": 48, "scheduler": sweep.asynchronous_halving(3, 6), "slots": None}
 
 
-@contextmanager
-def on_loky():
-    """Two processes of loky; others take their places where one dies."""
-    import loky
+@contextlib.contextmanager
+def executor_at(address: str) -> Iterator[object]:
+    """Two processes of loky, others of which take their places where one dies; or those of a cluster of Dask."""
+    if address == "loky":
+        import loky
 
-    yield partial(loky.get_reusable_executor, 2), processes_of_loky
-    loky.get_reusable_executor().shutdown(kill_workers=True)
-
-
-@contextmanager
-def on_distributed():
-    """Two workers of Dask, each with a process that starts it again."""
+        yield partial(loky.get_reusable_executor, 2)
+        loky.get_reusable_executor().shutdown(kill_workers=True)
+        return
     import distributed
 
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client.get_executor(), lambda: [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+    with distributed.Client(address) as client:
+        yield client.get_executor()
 
 
-def processes_of_loky() -> list[int]:
-    """The processes that run leases."""
-    found = []
-    for child in psutil.Process().children():
+@contextlib.contextmanager
+def cluster_of(engine: str) -> Iterator[str]:
+    """The address for ``executor_at``: of two workers of Dask, each with a process that starts it again."""
+    if engine == "loky":
+        yield engine
+        return
+    import distributed
+
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def workers(coordinator: int, engine: str) -> list[psutil.Process]:
+    """The processes that run leases: children of the coordinator, or of this process."""
+    if engine == "loky":
         try:
-            words = " ".join(child.cmdline())
-        except psutil.Error:
-            continue
-        if "loky" in words and "tracker" not in words:
-            found.append(child.pid)
-    return found
+            return processes(psutil.Process(coordinator), lambda words: "loky" in words and "tracker" not in words)
+        except psutil.NoSuchProcess:
+            return []
+    return processes(psutil.Process(), lambda words: "spawn_main" in words)
 
 
-def kill(
-    workers: Callable[[], list[int]],
-    kills: int,
-    random: np.random.Generator,
-    trained: threading.Event,
-    ended: threading.Event,
-    done: list[float],
-) -> None:
-    """Kill a worker some time after something was trained, as often as asked for."""
-    began = time.monotonic()
-    while len(done) < kills and not ended.wait(random.uniform(0.1, 2.0)):
-        if not trained.wait(0.0):
-            continue
-        trained.clear()
-        alive = workers()
-        if alive:
-            os.kill(alive[random.integers(len(alive))], signal.SIGKILL)
-            done.append(time.monotonic() - began)
-            print(f"kill {len(done)} after {done[-1]:.1f} s", flush=True)
+def coordinate(folder: Path, address: str) -> None:
+    """Train, slowly, until all is done, and compare with a sweep in this process."""
+    with executor_at(address) as executor:
+        engine = sweep.Futures(executor, shards=2, lost_after=60.0)
+        result = killed_sweep.run(folder, executor=engine, callbacks=[slowly(folder)], save_every=1.0, **OPTIONS)
+    same(result, killed_sweep.run(**OPTIONS))
+
+
+def started(folder: Path, address: str) -> subprocess.Popen[bytes]:
+    """A coordinator, which goes on from what is saved."""
+    return subprocess.Popen([sys.executable, __file__, folder, address], stdout=subprocess.DEVNULL)
 
 
 def main(folder: Path, engine: str, kills: int, seed: int) -> None:
-    """Train sweep after sweep on the engine until there were enough kills, and compare each with this process."""
-
-    def slowly(step, settings, metrics):
-        trained.set()
-        time.sleep(0.02)
-
-    trained = threading.Event()
-    whole, random, done, sweeps = killed_sweep.run(**OPTIONS), np.random.default_rng(seed), [], 0
+    """Train sweep after sweep on the engine until there were enough kills."""
+    random, done, sweeps = np.random.default_rng(seed), 0, 0
     print(f"seed {seed}")
-    with {"loky": on_loky, "distributed": on_distributed}[engine]() as (executor, workers):
-        while len(done) < kills:
-            trained.clear()
-            ended = threading.Event()
-            killer = threading.Thread(target=kill, args=(workers, kills, random, trained, ended, done))
-            killer.start()
-            try:
-                its = sweep.Futures(executor, shards=2, lost_after=60.0)
-                found = killed_sweep.run(folder / f"sweep {sweeps}", executor=its, callbacks=[slowly], **OPTIONS)
-            finally:
-                ended.set()
-                killer.join()
-            same(found, whole)
+    with cluster_of(engine) as address:
+        while done < kills:
+            its = folder / f"sweep {sweeps}"
+            done += killed(
+                its, partial(started, its, address), partial(workers, engine=engine), kills - done, random, 5.0
+            )
             sweeps += 1
-    print(f"{len(done)} kills in {sweeps} sweeps: the same to the bit")
+    print(f"{done} kills in {sweeps} sweeps: the same to the bit")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    if len(sys.argv) == 3:
+        coordinate(Path(sys.argv[1]), sys.argv[2])
+    else:
+        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

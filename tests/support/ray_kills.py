@@ -6,7 +6,7 @@ a process of its own, again after each that it kills: this script with the folde
 
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +15,17 @@ from ray.cluster_utils import Cluster
 
 from regopt import sweep
 from support import killed_sweep
+from support.random_kills import killed, processes, slowly
 from support.same_sweeps import same
 
 OPTIONS = {"steps": 120, "slots": None, "patience": 20, "scheduler": sweep.asynchronous_halving(3, 20)}
-VICTIMS = ("coordinator", "worker", "worker", "worker that leaves")  # the first three by SIGKILL, which are counted
-IDLE = 2  # kills in a row before something has trained; the third loss of the first worker would end the sweep
-LONGEST = 300.0  # seconds that the sweep may take between two kills, and after the last
 
 
 def coordinate(folder: Path, address: str) -> None:
     """Train, slowly, until all is done, and compare with a sweep in this process."""
-
-    def slowly(step, settings, metrics):
-        trained(folder).touch()
-        time.sleep(0.02)
-
     engine = sweep.Ray(address=address, shards=2, lost_after=120.0)
-    result = killed_sweep.run(folder, executor=engine, callbacks=[slowly], save_every=1.0, **OPTIONS)
+    result = killed_sweep.run(folder, executor=engine, callbacks=[slowly(folder)], save_every=1.0, **OPTIONS)
     same(result, killed_sweep.run(**OPTIONS))
-
-
-def trained(folder: Path) -> Path:
-    """The file that a coordinator touches whenever lanes have trained."""
-    return folder.with_suffix(".trained")
 
 
 def started(folder: Path, address: str) -> subprocess.Popen[bytes]:
@@ -45,48 +33,10 @@ def started(folder: Path, address: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, folder, address], stdout=subprocess.DEVNULL)
 
 
-def workers() -> list[psutil.Process]:
+def workers(coordinator: int) -> list[psutil.Process]:
     """The processes of workers on the nodes, which this process has started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if any("ActingWorker" in word for word in process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def killed(folder: Path, address: str, kills: int, random: np.random.Generator) -> int:
-    """Train one sweep to its end, and kill at random moments meanwhile; how often, at most ``kills`` times."""
-    done, coordinator, began = 0, started(folder, address), time.monotonic()
-    idle = 0
-    while coordinator.poll() is None and time.monotonic() - began < LONGEST:
-        time.sleep(random.uniform(0.5, 10.0))
-        victim = VICTIMS[random.integers(len(VICTIMS))]
-        if trained(folder).exists():
-            trained(folder).unlink()
-            idle = 0
-        if done == kills or idle == IDLE or coordinator.poll() is not None:
-            continue
-        alive = workers()
-        if victim == "coordinator":
-            coordinator.kill()
-            coordinator.wait(timeout=60)
-            coordinator = started(folder, address)
-        elif alive:
-            chosen = alive[random.integers(len(alive))]
-            chosen.kill() if victim == "worker" else chosen.terminate()
-        else:
-            continue
-        done += victim != "worker that leaves"
-        idle += 1
-        print(f"{folder.name} kill {done} after {time.monotonic() - began:.1f} s: {victim}", flush=True)
-        began = time.monotonic()
-    if coordinator.poll() is None:
-        coordinator.kill()
-    assert coordinator.wait(timeout=60) == 0, "the sweep did not end, or to other bits"
-    return done
+    del coordinator
+    return processes(psutil.Process(), lambda words: "ActingWorker" in words)
 
 
 def main(folder: Path, kills: int, seed: int) -> None:
@@ -98,7 +48,8 @@ def main(folder: Path, kills: int, seed: int) -> None:
     print(f"seed {seed}")
     try:
         while done < kills:
-            done += killed(folder / f"sweep {sweeps}", cluster.address, kills - done, random)
+            its = folder / f"sweep {sweeps}"
+            done += killed(its, partial(started, its, cluster.address), workers, kills - done, random, 10.0)
             sweeps += 1
     finally:
         cluster.shutdown()
