@@ -7,6 +7,7 @@ own, again after each that it kills: this script with the folder and the address
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from support import killed_sweep
 from support.random_kills import killed, processes, slowly
 from support.same_sweeps import same
 
+START = 10.0  # seconds of a worker of Dask, which is not replaced if it dies before it is connected
 OPTIONS = {"steps": 48, "scheduler": sweep.asynchronous_halving(3, 6), "slots": None}
 
 
@@ -56,7 +58,8 @@ def workers(coordinator: int, engine: str) -> list[psutil.Process]:
             return processes(psutil.Process(coordinator), lambda words: "loky" in words and "tracker" not in words)
         except psutil.NoSuchProcess:
             return []
-    return processes(psutil.Process(), lambda words: "spawn_main" in words)
+    found = processes(psutil.Process(), lambda words: "spawn_main" in words)
+    return [process for process in found if time.time() - process.create_time() > START]
 
 
 def coordinate(folder: Path, address: str) -> None:
@@ -80,7 +83,7 @@ def main(folder: Path, engine: str, kills: int, seed: int) -> None:
         while done < kills:
             its = folder / f"sweep {sweeps}"
             done += killed(
-                its, partial(started, its, address), partial(workers, engine=engine), kills - done, random, 5.0
+                its, partial(started, its, address), partial(workers, engine=engine), kills - done, random, 5.0, 1
             )
             sweeps += 1
     print(f"{done} kills in {sweeps} sweeps: the same to the bit")

@@ -9,7 +9,6 @@ import numpy as np
 import psutil
 
 VICTIMS = ("coordinator", "worker", "worker", "worker that leaves")  # the first three by SIGKILL, which are counted
-IDLE = 2  # kills in a row before something has trained; the third loss of the first worker would end the sweep
 LONGEST = 300.0  # seconds that the sweep may take between two kills, and after the last
 
 
@@ -47,6 +46,7 @@ def killed(
     kills: int,
     random: np.random.Generator,
     longest_pause: float,
+    most_idle: int,
 ) -> int:
     """Train one sweep to its end, and kill at random moments meanwhile.
 
@@ -58,6 +58,7 @@ def killed(
         kills: the largest number of kills.
         random: draws moments and victims.
         longest_pause: seconds between two kills, at most.
+        most_idle: kills in a row before something has trained.
 
     Returns:
         The number of kills.
@@ -70,7 +71,7 @@ def killed(
         if trained(folder).exists():
             trained(folder).unlink()
             idle = 0
-        if done == kills or idle == IDLE or coordinator.poll() is not None:
+        if done == kills or idle == most_idle or coordinator.poll() is not None:
             continue
         alive = workers(coordinator.pid)
         if victim == "coordinator":

@@ -18,6 +18,7 @@ from support import killed_sweep
 from support.random_kills import killed, processes, slowly
 from support.same_sweeps import same
 
+IDLE = 2  # kills before something has trained; the third loss of the first worker would end the sweep
 OPTIONS = {"steps": 120, "slots": None, "patience": 20, "scheduler": sweep.asynchronous_halving(3, 20)}
 
 
@@ -49,7 +50,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     try:
         while done < kills:
             its = folder / f"sweep {sweeps}"
-            done += killed(its, partial(started, its, cluster.address), workers, kills - done, random, 10.0)
+            done += killed(its, partial(started, its, cluster.address), workers, kills - done, random, 10.0, IDLE)
             sweeps += 1
     finally:
         cluster.shutdown()

@@ -49,7 +49,7 @@ def counted(group: GroupPlan) -> dict[str, str]:
     }
     if cost.bounds:
         bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
-        told["limited by"] = f"{cost.binds} (by data sheets a step takes at least: {bounds})"
+        told["limited by"] = f"{cost.binds} (rough bounds of a step, by data sheets and an assumed launch: {bounds})"
     if cost.estimate is not None and cost.estimate_of_products is not None:
         told["estimate of a step"] = (
             f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "

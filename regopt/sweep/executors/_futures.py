@@ -195,11 +195,11 @@ class _File:
 
     def __init__(self, path: Path, array: np.ndarray):
         self._path, self._dtype = path, array.dtype
-        self._mode = "r" if isinstance(array, np.memmap) else None  # such data stream, wherever they are
+        self._streams = isinstance(array, np.memmap)  # as such data do, wherever they are
 
     def read(self) -> np.ndarray:
         """The array, in memory unless it was memory-mapped."""
-        return np.load(self._path, mmap_mode=self._mode, allow_pickle=False).view(self._dtype)
+        return np.load(self._path, mmap_mode="r" if self._streams else None, allow_pickle=False).view(self._dtype)
 
 
 def _stored(folder: Path, data: Splits) -> Tree:
