@@ -1,5 +1,7 @@
 """A sweep that ends by an exception: what was trained is kept, and the same call resumes once the cause is gone."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -166,3 +168,28 @@ def test_a_decision_of_another_form_is_refused_before_it_is_acted_on(change, mes
     scheduler = sweep.Scheduler(lambda state: change(len(state.going)), "wrong")
     with pytest.raises(ValueError, match=message):
         killed_sweep.run(**SHORT | {"scheduler": scheduler})
+
+
+@pytest.mark.parametrize("method", ["save", "save_table"])
+def test_an_error_of_the_last_save_has_the_whole_result(tmp_path, monkeypatch, method):
+    def fail(self, *arguments, **options):
+        raise StoreError("the disk is full")
+
+    ended = []
+    monkeypatch.setattr(Checkpointing, method, fail)
+    tracker = SimpleNamespace(on_segment=lambda *told: None, on_end=ended.append)
+    with pytest.raises(StoreError, match="the disk is full") as raised:
+        killed_sweep.run(tmp_path, **SHORT, callbacks=[tracker])
+    found = raised.value.partial_result
+    assert ended == [found]
+    same(found, killed_sweep.run(**SHORT))
+
+
+def test_an_error_of_a_callback_at_the_end_has_the_whole_result():
+    def fail(result):
+        raise Wrong("at the end")
+
+    tracker = SimpleNamespace(on_segment=lambda *told: None, on_end=fail)
+    with pytest.raises(Wrong) as raised:
+        killed_sweep.run(**SHORT, callbacks=[tracker])
+    same(raised.value.partial_result, killed_sweep.run(**SHORT))

@@ -123,3 +123,23 @@ def test_a_refusal_names_values_and_the_way_that_works(tmp_path):
         run(settings(0.01, 0.05), 8, out=tmp_path)
     assert "allow_different=True" in str(caught.value)
     assert run(settings(0.01, 0.05), 8, out=tmp_path, allow_different=True).status.tolist() == ["done", "done"]
+
+
+def test_a_setting_is_refitted_after_an_extension_with_other_calls(tmp_path):
+    rates = np.linspace(0.01, 0.1, 9).tolist()
+    run(settings(*rates), 8, out=tmp_path, chunk=9)
+    longer = run(settings(*rates), 12, out=tmp_path, chunk=2, extend=True)
+    for row in (0, 7, 8):
+        again = longer.refit(row)
+        assert again.status[row] == "done"
+        for name, curve in longer.history.curves.items():
+            np.testing.assert_allclose(again.history.curves[name][row], curve[row], rtol=1e-5, err_msg=name)
+
+
+def test_a_setting_is_refitted_after_an_extension_in_which_it_has_another_row(tmp_path):
+    run(settings(0.01, 0.02), 8, out=tmp_path)
+    longer = run(settings(0.03, 0.01, 0.02), 12, out=tmp_path, extend=True)
+    for row in range(3):
+        again = longer.refit(row)
+        for name, curve in longer.history.curves.items():
+            np.testing.assert_allclose(again.history.curves[name][row], curve[row], rtol=1e-5, err_msg=name)

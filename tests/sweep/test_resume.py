@@ -20,6 +20,7 @@ from regopt.sweep.engine._checkpointing import Checkpointing
 from regopt.sweep.engine._progress import SweepProgress
 from regopt.sweep.results._history import History
 from regopt.sweep.results._io import NAME
+from regopt.testing import MEAN_DATA, MEAN_TASK
 from support import killed_sweep
 from support.same_sweeps import same
 
@@ -306,3 +307,41 @@ def test_memory_stays_flat_over_ten_thousand_segments(tmp_path):
     patch.undo()
     assert len(sizes) > 10_000
     assert np.median(sizes[-1000:]) <= 1.01 * np.median(sizes[1000:2000])
+
+
+STOPPED = {"steps": 6, "eval_every": 1}
+
+
+def stop_at_three(step, settings, metrics):
+    if step == 3:
+        raise RuntimeError("enough")
+
+
+@pytest.mark.parametrize("lanes", [4, 5])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_sweep_goes_on_with_another_number_of_devices_where_that_is_allowed(tmp_path, lanes, order):
+    few, more = [jax.devices()[:1], jax.devices()[:2]][::order]
+    settings = sweep.from_columns({"rate": np.linspace(0.1, 0.7, lanes)})
+    whole = sweep.run(MEAN_TASK, settings, MEAN_DATA, **STOPPED)
+    with pytest.raises(RuntimeError, match="enough"):
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, out=tmp_path, devices=few, callbacks=[stop_at_three], **STOPPED)
+    found = sweep.run(MEAN_TASK, settings, MEAN_DATA, out=tmp_path, devices=more, allow_different=True, **STOPPED)
+    again = sweep.run(MEAN_TASK, settings, MEAN_DATA, out=tmp_path, devices=few, allow_different=True, **STOPPED)
+    for each in (found, again):
+        for name, curve in whole.history.curves.items():
+            np.testing.assert_allclose(each.history.curves[name], curve, rtol=1e-6, err_msg=name)
+        for row in range(lanes):
+            np.testing.assert_allclose(each.state(row), whole.state(row), rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_sweep_goes_on_with_calls_of_another_size_where_that_is_allowed(tmp_path, chunk):
+    settings = sweep.from_columns({"rate": np.linspace(0.1, 0.7, 5)})
+    options = STOPPED | {"devices": jax.devices()[:1]}
+    whole = sweep.run(MEAN_TASK, settings, MEAN_DATA, **options)
+    with pytest.raises(RuntimeError, match="enough"):
+        sweep.run(MEAN_TASK, settings, MEAN_DATA, out=tmp_path, chunk=5, callbacks=[stop_at_three], **options)
+    found = sweep.run(MEAN_TASK, settings, MEAN_DATA, out=tmp_path, chunk=chunk, allow_different=True, **options)
+    for name, curve in whole.history.curves.items():
+        np.testing.assert_allclose(found.history.curves[name], curve, rtol=1e-6, err_msg=name)
+    assert found.refit(4).status[4] == "done"

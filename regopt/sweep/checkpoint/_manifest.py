@@ -91,7 +91,8 @@ def read_leaves(folder: Path | str) -> dict[str, np.ndarray]:
 def state_folders(folder: Path) -> list[Path]:
     """The folders of the states, newest first."""
     try:
-        return sorted((path for path in (folder / STATES).iterdir() if path.name.isdecimal()), reverse=True)
+        paths = [path for path in (folder / STATES).iterdir() if path.name.isdecimal()]
+        return sorted(paths, key=lambda path: int(path.name), reverse=True)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -91,7 +91,8 @@ class Store:
             for rubbish in place.glob(f"{TEMPORARY}*"):  # of a process that was killed, on whatever host
                 remove(rubbish)
         self._newest = _newest_intact(folder, say)
-        self.extends = False  # whether the state is of a smaller run, which this one extends
+        self.differences: list[str] = []  # in which the state's run differs from this one, as was allowed
+        self.extends = False  # whether the state is of a run with fewer settings or with other places for them
 
     @functools.cached_property
     def _identity(self) -> JsonObject:
@@ -177,8 +178,9 @@ class Store:
     def check_identity(self, allow_different: bool, say: Say, may_differ: Callable[[str], bool] | None = None) -> None:
         """Refuse to go on from a state of another identity, or say in what it differs."""
         found = [] if self._newest is None else differences(self._newest.identity, self._identity)
+        self.differences, self.extends = found, allow_different and any(map(_moves, found))
         if may_differ is not None:
-            self.extends = any(map(may_differ, found))
+            self.extends |= any(map(may_differ, found))
             found = [difference for difference in found if not may_differ(difference)]
         if not found:
             return
@@ -209,6 +211,11 @@ def _resizes(difference: str) -> bool:
     """Whether a difference changes the number of settings or evaluations, so that a state cannot simply go on."""
     added = difference.startswith("settings.") and ("was nothing" in difference or "is nothing" in difference)
     return added or difference.startswith("config.steps ")
+
+
+def _moves(difference: str) -> bool:
+    """Whether a difference changes the places of settings on the devices."""
+    return difference.startswith(("device.count ", "config.mesh"))
 
 
 def _newest_intact(folder: Path, say: Say) -> Snapshot | None:

@@ -73,6 +73,7 @@ class Checkpointing:
         """Save the table and the curves, without the state."""
         try:
             result.save(self._folder)
+            self._saved = time.monotonic()
         except OSError as error:
             needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.history.to_tree()))
             raise StoreAccessError(
@@ -110,6 +111,8 @@ class Checkpointing:
         tree = self._store.load(form)
         assert tree is not None
         state.restore(tree, done=self._store.done)
+        if any(difference.startswith("config.chunk") for difference in self._store.differences):
+            state.forget_seats()
         if self._reading is not None and self._store.position is not None:
             self._reading.go_on(self._store.position)
         return self._store.done

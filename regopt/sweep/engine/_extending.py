@@ -1,6 +1,6 @@
 """Extending a sweep: the states and the history of a folder go into a sweep of more settings or more steps."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -66,6 +66,7 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
             raise StoreMismatchError(
                 "a sweep that extends another one must have all settings on the devices: leave slots out"
             )
+    state.history.seats[rows[~_have_seats(state, leaves, about, rows, old)]] = -1
     for number, part in enumerate(about):
         _take_lanes(state, leaves, f"groups.{number}", part, rows, folder)
 
@@ -104,6 +105,19 @@ def _take_history(history: History, leaves: Mapping[str, np.ndarray], rows: np.n
         kinds[rows] = leaves.get(f"history.places.{name}", b"")
     ended = history.stopped | history.pruned | history.diverged | (history.last_step >= history.steps[-1])
     history.training[rows] = ~ended[rows]
+
+
+def _have_seats(
+    state: SweepState, leaves: Mapping[str, np.ndarray], about: Sequence[JsonObject], rows: np.ndarray, old: Result
+) -> np.ndarray:
+    """[old settings], bool: whether a setting keeps its device, and calls have the seats that they had."""
+    now, before = np.zeros((len(state.history.settings), 3), int), np.zeros((len(rows), 3), int)  # chunk, devices, its
+    for group in state.groups:
+        now[group.indices] = np.stack(np.broadcast_arrays(group.chunk, group.devices, group.held.places.device), 1)
+    for number, (part, chunk, size) in enumerate(zip(about, old.config["chunk"], old.config["slots"], strict=True)):
+        own = chunk, size // part["capacity"], leaves[f"groups.{number}.device"]
+        before[part["indices"]] = np.stack(np.broadcast_arrays(*own), 1)
+    return (before == now[rows]).all(axis=1)
 
 
 def _take_lanes(

@@ -84,7 +84,8 @@ class Runner:
             )
         state = self._new_state()
         state.history.training[:] = np.arange(len(self.settings)) == setting
-        seats = np.where(before.seats < 0, np.maximum(before.seats[:, :1], 0), before.seats)
+        known = before.seats[setting][before.seats[setting] >= 0]
+        seats = np.where(before.seats < 0, known[0] if len(known) else 0, before.seats)
         for each in self.groups:
             each.held.places.alone(None)
         group.held.places.alone(lane, group.held.places.sizes.device_of(int(seats[setting, 0])))
@@ -145,12 +146,18 @@ class Runner:
         state.spent.stop()
         interrupted = not done and bool(state.history.training.any())
         result = self._result(state, interrupted=interrupted)
-        if checkpointing is not None:
-            if not done:
-                checkpointing.save(state, done=not interrupted)
-            checkpointing.save_table(result)  # also where a kill came between the two
-        callbacks.on_end(result)
-        callbacks.check()
+        try:
+            if checkpointing is not None:
+                if not done:
+                    checkpointing.save(state, done=not interrupted)
+                checkpointing.save_table(result)  # also where a kill came between the two
+            callbacks.on_end(result)
+            callbacks.check()
+        except Exception as error:
+            error.partial_result = result  # type: ignore[attr-defined]
+            error.add_note("what was trained is in the error's partial_result")
+            callbacks.on_end(result)
+            raise
         return result
 
     def _follow(

@@ -178,6 +178,10 @@ class SweepState:
             index, score, state = saved["kept"]
             self.kept[number] = Kept(int(index), float(score), state)
 
+    def forget_seats(self) -> None:
+        """Go on with a new round, as the seats that are known are of calls of other sizes."""
+        self.history.seats[:], self.owed[:] = -1, False
+
 
 def _kept_zeros(group: Group) -> Tree:
     """Zeros in the form of the state that is kept of a lane."""

@@ -236,6 +236,16 @@ def test_two_states_are_kept(tmp_path, unsynced):
     assert rubbish(tmp_path) == []
 
 
+def test_the_newest_of_more_than_a_million_states_is_found(tmp_path, unsynced):
+    with opened(tmp_path) as kept:
+        save_numbered(kept, 1)
+    (tmp_path / "states" / "000000").rename(tmp_path / "states" / "999999")
+    with opened(tmp_path) as kept:
+        save_numbered(kept, 2)
+        save_numbered(kept, 3)
+    assert checkpoint.read(tmp_path).number == 3
+
+
 def test_a_running_sweep_can_be_read(tmp_path, unsynced):
     with opened(tmp_path) as kept:
         save_numbered(kept, 1, 2)

@@ -1,6 +1,7 @@
 """When a sweep is saved, and how it tells other hosts that it still runs."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,3 +73,14 @@ def test_a_population_goes_on_with_the_numbers_that_it_has_explored(tmp_path):
     again = run(out=tmp_path)
     same_bits(again, whole, np.arange(11))
     np.testing.assert_array_equal(again.history.parents, whole.history.parents)
+
+
+def test_a_table_that_takes_longer_than_its_seconds_is_not_saved_all_the_time(clock, tmp_path):
+    def save(folder):
+        clock[0] += 100.0
+
+    saves = checkpointing.Checkpointing(None, tmp_path, 60.0)
+    saves.save_table(SimpleNamespace(save=save))
+    assert not saves.due()
+    clock[0] += 60.0
+    assert saves.due()
