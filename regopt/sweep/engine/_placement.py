@@ -242,8 +242,11 @@ class Places:
 
     def _calls(self, lanes: np.ndarray, seats: np.ndarray) -> Iterator[Call]:
         sizes, turns = self.sizes.of(seats), _rank(seats)
-        for size, turn in sorted({*zip(sizes.tolist(), turns.tolist(), strict=True)}):
-            now, first = (sizes == size) & (turns == turn), int(self.sizes.firsts[size])
+        order = np.lexsort((turns, sizes))
+        begin = np.flatnonzero(np.diff(sizes[order], prepend=-1) | np.diff(turns[order], prepend=-1))
+        for now in np.split(order, begin)[1:]:
+            size = int(sizes[now[0]])
+            first = int(self.sizes.firsts[size])
             places = np.full(self.devices * self.sizes.chunks[size], self.capacity, np.int32)
             owners = np.full(len(places), -1)
             places[seats[now] - first], owners[seats[now] - first] = self.place[lanes[now]], lanes[now]

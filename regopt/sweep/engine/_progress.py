@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 MINUTE = 60.0  # seconds between the lines of a log
+REFRESH = 0.1  # seconds between updates of a bar: the best score is looked for in the whole table
 
 
 def _is_looked_at(console: Console) -> bool:
@@ -108,9 +109,11 @@ class SweepProgress:
 
     @property
     def shown(self) -> bool:
-        """Whether the next update is visible: in the bar, or as the line of this minute or the last one."""
-        due = self._log is not None and (self._is_last or time.monotonic() - self._written >= MINUTE)
-        return due or not self._progress.disable
+        """Whether an update is due: of the bar, the line of this minute, or the last one."""
+        if self._log is None and self._progress.disable:
+            return False
+        pause = REFRESH if self._log is None else MINUTE
+        return self._is_last or time.monotonic() - self._written >= pause
 
     def ends(self) -> None:
         """The next update is the last one, which a log shows whatever the time."""
@@ -141,8 +144,10 @@ class SweepProgress:
         settings = self._progress.tasks[self._task].fields["settings"]
         counts = {"running": settings - done if running is None else running, "pruned": pruned, "diverged": diverged}
         self._progress.update(self._task, completed=completed, done=done, best=best, counts=counts)
-        if self._log is not None and self.shown:
-            self._written = time.monotonic()
+        is_due, now = self.shown, time.monotonic()
+        if is_due:
+            self._written = now
+        if is_due and self._log is not None:
             self._write(self._log, completed, done, best, counts)
 
     def _write(self, log: Console, completed: int, done: int, best: float, counts: dict[str, int]) -> None:

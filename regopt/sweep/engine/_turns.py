@@ -28,7 +28,7 @@ class Turns:
         self._places, self._lanes, self._segments, self._until, self._seats = places, lanes, segments, until, seats
         self._row = np.zeros(len(places.place), int)  # of each lane in ``lanes``
         self._row[lanes] = np.arange(len(lanes))
-        self._ended, self._running = np.zeros(len(lanes), bool), np.zeros(len(lanes), bool)
+        self._ended, self._running, self._left = (np.zeros(len(lanes), bool) for _ in range(3))
         self._is_planned = False  # whether the calls are those of the lanes that have not ended
 
     def __iter__(self) -> Iterator[tuple[int, Call] | None]:
@@ -41,11 +41,11 @@ class Turns:
         rows = self._row[lanes]
         self._running[rows] = False
         self._ended[rows] = marks.ends
-        self._is_planned &= not marks.ends.any()
+        self._is_planned &= not self._left[rows[marks.ends]].any()
 
     def _of(self, segment: int) -> Iterator[tuple[int, Call] | None]:
-        left, calls = self._segments <= segment, deque[Call]()
-        self._is_planned = False
+        self._left, calls = self._segments <= segment, deque[Call]()
+        left, self._is_planned = self._left, False
         while True:
             if not self._is_planned:
                 left &= ~self._ended

@@ -33,7 +33,8 @@ def repeated(settings: Settings, diverged: np.ndarray, kept: Mapping[str, np.nda
         The means.
     """
     numbers = settings.repeats(over)
-    rows = [tuple(np.flatnonzero(numbers == number).tolist()) for number in range(int(numbers.max()) + 1)]
+    order = np.argsort(numbers, kind="stable")
+    rows = [tuple(each.tolist()) for each in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)]
     bad = np.array([bool(diverged[list(each)].any()) for each in rows])
     metrics, incomplete = {}, {}
     for name, column in kept.items():

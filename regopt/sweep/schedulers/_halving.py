@@ -50,7 +50,7 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequenc
 
     def decide(state):
         rungs = _rungs(state.scores.shape[1], eta, min_resource)
-        return _halve(state, state.wave, dict.fromkeys(set(state.wave), rungs), eta)
+        return _halve(state, state.wave, dict.fromkeys(np.unique(state.wave).tolist(), rungs), eta)
 
     name = f"successive_halving(eta={eta}, min_resource={min_resource}{words(over)})"
     return Scheduler(
@@ -112,7 +112,7 @@ def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
         member = brackets[np.searchsorted(shares / shares[-1], (np.arange(size) + 0.5) / size)]
         member = np.random.default_rng(0).permutation(member)
         cohort = state.wave * len(brackets) + member
-        return _halve(state, cohort, {c: of_each[c % len(brackets)] for c in set(cohort.tolist())}, eta)
+        return _halve(state, cohort, {c: of_each[c % len(brackets)] for c in np.unique(cohort).tolist()}, eta)
 
     name = f"hyperband(eta={eta}{words(over)})"
     return Scheduler(by_mean(decide, over), name, rungs=lambda total: set().union(*rungs_of(total)[1]), going=going)
@@ -195,10 +195,10 @@ def _going(total: int, rungs: list[int], eta: float) -> np.ndarray:
 def _halve(state: SchedulerState, cohort: np.ndarray, rungs: Mapping[int, list[int]], eta: float) -> Decision:
     """The decision at the synchronous rungs of each cohort, computed from the whole table."""
     wait, prune = np.zeros_like(state.going), np.zeros_like(state.going)
-    for name, its_rungs in rungs.items():
-        alive = np.flatnonzero(cohort == name)
-        count = len(alive)
-        for k, rung in enumerate(its_rungs):
+    rows = np.argsort(cohort, kind="stable")
+    for alive in np.split(rows, np.flatnonzero(np.diff(cohort[rows])) + 1):
+        count = len(alive) if state.going[alive].any() else 0
+        for k, rung in enumerate(rungs[int(cohort[alive[0]])] if count else ()):
             coming = state.going[alive] & (state.segments[alive] < rung)
             if coming.any():
                 wait[alive] |= state.going[alive] & (state.segments[alive] >= rung)

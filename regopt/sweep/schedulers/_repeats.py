@@ -72,22 +72,23 @@ def by_mean(decide: Decide, over: Sequence[str]) -> Decide:
 
 def _mean_scores(scores: np.ndarray, unit: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """``[settings, evaluations]``: means over the repeats trained that far, infinite once one of them has diverged."""
-    means = np.full((len(segments), scores.shape[1]), np.nan)
-    for number in range(len(segments)):
-        rows = scores[unit == number]
-        bad = np.logical_or.accumulate(np.any(np.isinf(rows), axis=0))
-        known = ~np.isnan(rows)
-        sums = np.sum(np.where(known, rows, 0.0), axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(known.any(axis=0), sums / known.sum(axis=0), np.nan)
-        done = np.arange(scores.shape[1]) < segments[number]
-        means[number] = np.where(done, np.where(bad, np.inf, mean), np.nan)
-    return means
+    order = np.argsort(unit, kind="stable")
+    firsts = np.searchsorted(unit[order], np.arange(len(segments)))
+    rows = scores[order]
+    known = ~np.isnan(rows)
+    count = np.add.reduceat(known, firsts, dtype=int)
+    mean = np.add.reduceat(np.where(known, rows, 0.0), firsts) / np.maximum(count, 1)
+    bad = np.logical_or.accumulate(np.logical_or.reduceat(np.isinf(rows), firsts), axis=1)
+    done = np.arange(scores.shape[1]) < segments[:, None]
+    return np.where(done & (bad | (count > 0)), np.where(bad, np.inf, mean), np.nan)
 
 
 def _units(state: SchedulerState, over: Sequence[str]) -> np.ndarray:
     """``[rows]``, int: the number of the setting that each row repeats, in order of appearance."""
     columns = [column for name, column in state.numbers.items() if name not in over]
-    numbers: dict[tuple[object, ...], int] = {}
-    keys = zip(state.wave.tolist(), state.group.tolist(), *(column.tolist() for column in columns), strict=True)
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    codes = np.zeros(len(state.wave), int)
+    for column in (state.wave, state.group, *columns):
+        values, code = np.unique(column, return_inverse=True)
+        codes = np.unique(codes * len(values) + code, return_inverse=True)[1]
+    order = np.argsort(np.unique(codes, return_index=True)[1])
+    return np.argsort(order)[codes]

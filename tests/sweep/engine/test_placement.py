@@ -29,6 +29,28 @@ def test_lanes_that_fit_lie_in_turn_on_the_devices_and_keep_their_slots():
     assert [call.places.tolist() for call in places.calls(np.array([4, 1]))] == [[2, 3, 0, 3]]  # 3 is no place
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_calls_of_any_seats_are_those_that_a_search_finds(seed):
+    random = np.random.default_rng(seed)
+    places = Places(60, 2, 30, 8, packed=True)
+    places.admit(NOBODY)
+    lanes = random.permutation(60)[:47]
+    seats = places.plan(lanes, price=10.0)
+    sizes = places.sizes.of(seats)
+    turns = [int((seats[:at] == seat).sum()) for at, seat in enumerate(seats)]
+    found = list(places.calls(lanes, seats))
+    expected = sorted({*zip(sizes.tolist(), turns, strict=True)})
+    assert len(found) == len(expected) == places.count_calls(seats)
+    for call, (size, turn) in zip(found, expected, strict=True):
+        its = {int(lane) for lane, s, t in zip(lanes, sizes, turns, strict=True) if (s, t) == (size, turn)}
+        assert {*call.owners.tolist()} - {-1} == its
+        for seat, lane in zip(seats, lanes, strict=True):
+            if lane in its:
+                assert call.owners[seat - places.sizes.firsts[size]] == lane
+                assert call.places[seat - places.sizes.firsts[size]] == places.place[lane]
+    assert list(places.calls(NOBODY)) == []
+
+
 def test_full_calls_train_and_others_wait_for_lanes_that_may_still_come():
     places = Places(6, 2, 3, 2)
     places.admit(NOBODY)

@@ -55,6 +55,22 @@ def test_it_is_silent_where_nobody_asks(monkeypatch, terminal):
     assert shown(monkeypatch, update, terminal=terminal, enabled=False) == []
 
 
+def test_a_bar_asks_for_no_more_updates_than_a_person_sees(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    asked = []
+    bar = SweepProgress(True, segments=400, settings=40, monitor="validation_loss")
+    for now[0] in np.arange(100) / 100:
+        if bar.shown:
+            asked.append(now[0])
+            bar.update(completed=1, done=0, best=0.5)
+    assert 5 <= len(asked) <= 10
+    bar.ends()
+    assert bar.shown
+
+
 def test_a_log_has_one_line_a_minute_and_one_at_the_end(monkeypatch):
     now = [0.0]
 

@@ -65,6 +65,13 @@ def test_each_lane_trains_each_segment_once_until_it_ends(seed, packed):
             running -= {*owners}
 
 
+def test_calls_are_planned_anew_only_where_lanes_that_have_ended_were_to_train(monkeypatch):
+    lanes, planned, calls = 64, [], Places.calls
+    monkeypatch.setattr(Places, "calls", lambda self, *asked: planned.append(len(asked[0])) or calls(self, *asked))
+    drive(lanes, 2, np.random.default_rng(0).integers(0, SEGMENTS, lanes))
+    assert len(planned) <= 3 * SEGMENTS
+
+
 def test_a_segment_begins_before_the_last_call_of_the_one_before_is_read():
     events, _ = drive(6, 2, np.full(6, SEGMENTS))
     assert events.index(("begin", 1, (0, 1))) < events.index(("read", 0, (4, 5)))
