@@ -114,6 +114,9 @@ def check_decision(decision: object, settings: int) -> None:
     for name, column in {**flags, **parents, **decision.numbers}.items():
         if np.shape(column) != (settings,):
             raise ValueError(f"the scheduler's {name} must have shape ({settings},), got {np.shape(column)}")
+    for name, column in flags.items():
+        if getattr(column, "dtype", None) != bool:
+            raise ValueError(f"the scheduler's {name} must be an array of booleans, got {brief(column)}")
     for name, column in parents.items():
         if np.asarray(column).dtype.kind not in "iu" or np.min(column) < 0 or np.max(column) >= settings:
             raise ValueError(f"the scheduler's {name} must be integers in [0, {settings}), got {brief(column)}")

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regopt.sweep.engine._checks import check_decision
+from regopt.sweep.engine._checks import check_decision, check_held
+from regopt.sweep.engine._decisions import read_only, taken_over
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._placement import NONE
 from regopt.sweep.engine._state import SweepState
@@ -176,14 +177,14 @@ class Rounds:
                 history.training.copy(),
                 self._wave,
                 self._group,
-                history.settings.numbers,
-                history.parents,
+                {name: read_only(column) for name, column in history.settings.numbers.items()},
+                read_only(history.parents),
             )
         )
         check_decision(decision, len(history.training))
         history.end(decision.prune)
-        if decision.parents is not None:
-            self._take_over(decision.parents, decision.numbers)
+        if decision.parents is not None or decision.numbers:
+            self._take_over(*taken_over(decision, scheduler, history, self._group))
         return decision.wait
 
     def _take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
@@ -194,9 +195,11 @@ class Rounds:
             lane_of = np.full(len(parents), -1)
             lane_of[group.indices] = own
             theirs = lane_of[parents[group.indices]]
-            changed = np.flatnonzero(theirs != own)
+            columns = {name: column[group.indices] for name, column in numbers.items()}
+            others = [column != group.numbers[name] for name, column in columns.items()]
+            changed = np.flatnonzero(np.any([theirs != own, *others], axis=0))
             if len(changed):
-                columns = {name: column[group.indices] for name, column in numbers.items()}
+                check_held(group.size, len(own))
                 group.take_over(changed, theirs[changed], columns)
         self._state.history.take_over(parents, numbers)
 

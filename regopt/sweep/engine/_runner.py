@@ -78,7 +78,8 @@ class Runner:
         scheduler = self._config.scheduler
         group, lane = find(self.groups, setting)
         group.compile()
-        if scheduler is not None and scheduler.changes:
+        took_over = (before.parents[setting] >= 0) & (before.parents[setting] != setting)
+        if scheduler is not None and (scheduler.changes or took_over.any()):
             raise ValueError(
                 "a setting that continued from the state of another one cannot be trained alone: run the sweep again"
             )

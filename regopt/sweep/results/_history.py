@@ -112,8 +112,8 @@ class History:
         self.training[rows] = (marks.first_bad_step == 0) & (marks.stop == 0) & (not is_last)
 
     def end(self, rows: np.ndarray) -> None:
-        """Mark settings that the scheduler ends as pruned, ``[settings]`` bool."""
-        self.pruned |= rows
+        """Mark settings that the scheduler ends as pruned, ``[settings]`` bool, but for those that have ended."""
+        self.pruned |= rows & self.training
         self.training &= ~rows
 
     def take_over(self, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
@@ -124,10 +124,12 @@ class History:
             numbers: columns that change, each ``[settings]``.
         """
         rows = np.flatnonzero(parents != np.arange(len(parents)))
-        self.parents[np.arange(len(parents)), self.segments[parents]] = parents
+        begun = np.flatnonzero(self.segments[parents] < len(self.steps))
+        self.parents[begun, self.segments[parents[begun]]] = parents[begun]
         self.settings = Settings({**self.settings.numbers, **numbers}, self.settings.static)
         self.first_bad_step[rows], self.best_step[rows] = 0, self.best_step[parents[rows]]
-        self.last_step[rows], self.training[rows] = self.last_step[parents[rows]], True
+        self.last_step[rows], self.stopped[rows], self.pruned[rows] = self.last_step[parents[rows]], False, False
+        self.training[rows] = self.last_step[rows] < self.steps[-1]
 
     @property
     def segments(self) -> np.ndarray:

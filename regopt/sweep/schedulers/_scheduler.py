@@ -28,7 +28,7 @@ class Decision(NamedTuple):
     wait: np.ndarray  # [settings], bool: settings that must not train in the next round
     prune: np.ndarray  # [settings], bool: settings that end now
     parents: np.ndarray | None = None  # [settings], int: the row whose state each continues; None: its own
-    numbers: Mapping[str, np.ndarray] = {}  # the columns that change, each [settings]
+    numbers: Mapping[str, np.ndarray] = {}  # columns among the scheduler's ``changes``, each [settings]
 
 
 class Scheduler(NamedTuple):
