@@ -87,6 +87,17 @@ def test_an_error_at_the_end_is_raised_when_all_is_saved(tmp_path):
     assert sweep.load(tmp_path).status.tolist() == ["done"] * 4 + ["diverged"]
 
 
+def test_a_callback_that_exits_ends_the_sweep_once_all_is_saved(tmp_path):
+    def exits(step, settings, metrics):
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as raised:
+        run(out=tmp_path, callbacks=[exits])
+    assert raised.value.code == 3
+    saved = sweep.load(tmp_path)
+    assert 0 < saved.history.segments.sum() == raised.value.partial_result.history.segments.sum()
+
+
 def test_the_end_is_told_after_an_error_of_the_task():
     seen = Seen()
 

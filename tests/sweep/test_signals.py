@@ -76,8 +76,14 @@ killed_sweep.task = lambda: task._replace(step=step)
 if moment in GROUPS:
     settings = sweep.grid({"rate": sweep.choice([0.1, 0.2]), "kind": sweep.static(["one", "other"])})
     GROUPS[moment](killed_sweep.task(), settings, killed_sweep.DATA, steps=2, eval_every=1)
+if moment == "reading a batch":
+    batch_at = killed_sweep.batch_at
+    killed_sweep.batch_at = lambda step: say_and_sleep(None) if step >= 8 else batch_at(step)
+if moment == "reading a validation batch":
+    held_out_at = killed_sweep.held_out_at
+    killed_sweep.held_out_at = lambda number: say_and_sleep(None) if number else held_out_at(number)
 try:
-    found = killed_sweep.run(folder or None)
+    found = killed_sweep.run(folder or None, streams="reading" in moment)
 except KeyboardInterrupt:
     print("asked twice", flush=True)
     raise
@@ -102,9 +108,13 @@ def started(moment, folder=""):
     return process
 
 
-@pytest.mark.parametrize("moment", ["tracing", "compiling", "computing", "calling"])
+@pytest.mark.parametrize(
+    "moment", ["tracing", "compiling", "computing", "calling", "reading a batch", "reading a validation batch"]
+)
 def test_a_second_sigint_ends_the_process_at_once(moment):
     with started(moment) as process:
+        if "reading" in moment:
+            time.sleep(0.5)  # until the main thread waits for the batch
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         assert process.poll() is None

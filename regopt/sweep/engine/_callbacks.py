@@ -36,7 +36,7 @@ class Callbacks:
 
     def __init__(self, callbacks: Sequence[Callback] = ()):
         self._callbacks = callbacks
-        self.error: Exception | None = None
+        self.error: Exception | SystemExit | None = None
 
     def on_segment(self, history: History, rows: np.ndarray) -> None:
         """Tell every callback of a segment that these settings have trained."""
@@ -63,7 +63,7 @@ class Callbacks:
         try:
             for callback in self._callbacks:
                 tell(callback)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error.add_note("raised by a callback of sweep.run")
             self.error = error
 

@@ -115,7 +115,7 @@ def check_decision(decision: object, settings: int) -> None:
         if np.shape(column) != (settings,):
             raise ValueError(f"the scheduler's {name} must have shape ({settings},), got {np.shape(column)}")
     for name, column in flags.items():
-        if getattr(column, "dtype", None) != bool:
+        if not hasattr(column, "dtype") or np.asarray(column).dtype.kind != "b":
             raise ValueError(f"the scheduler's {name} must be an array of booleans, got {brief(column)}")
     for name, column in parents.items():
         if np.asarray(column).dtype.kind not in "iu" or np.min(column) < 0 or np.max(column) >= settings:

@@ -4,12 +4,13 @@ A block for each segment is read while the last one trains, and a validation bat
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import jax
 
 from regopt._core.types import Tree
 from regopt.sweep.engine._iterated import Iterated
+from regopt.sweep.engine._reader import Reader
 from regopt.sweep.engine._streams import Evaluated, Stream
 
 
@@ -25,7 +26,7 @@ class Feed:
 
     def __init__(self, stream: Stream | Iterated, steps: int, end: int, put: Callable[[Tree], Tree]):
         self._stream, self._steps, self._end, self._put = stream, steps, end, put
-        self._reader = ThreadPoolExecutor(1, "regopt-feed")
+        self._reader = Reader("regopt-feed")
         self._blocks: dict[int, Future[Tree]] = {}
         first = stream.sample()
         self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((steps, *x.shape[1:]), x.dtype), first)
@@ -63,7 +64,7 @@ class ValidationFeed:
         self._evaluated, self._put = evaluated, put
         self._kept: dict[int, Tree] = {}
         self._room = 0.0 if evaluated.is_mapped else room
-        self._reader = ThreadPoolExecutor(1, "regopt-validation")
+        self._reader = Reader("regopt-validation")
         self._first = put(evaluated.read(0))
         self.form = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self._first)
 

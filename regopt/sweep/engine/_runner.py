@@ -154,7 +154,7 @@ class Runner:
                 checkpointing.save_table(result)  # also where a kill came between the two
             callbacks.on_end(result)
             callbacks.check()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error.partial_result = result  # type: ignore[attr-defined]
             error.add_note("what was trained is in the error's partial_result")
             callbacks.on_end(result)
@@ -195,7 +195,7 @@ class Runner:
         """Save what was trained when an error ends the sweep; the error gets the result so far, and a note on it."""
         try:
             yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             state.spent.stop()
             result = self._result(state, interrupted=True)
             error.partial_result = result  # type: ignore[attr-defined]
