@@ -1,7 +1,8 @@
 """Classification losses and metrics: cross-entropy, with hard or smoothed labels, and accuracy.
 
-Each is a mean over the examples of a batch. They are computed with the classes along the first axis, so that a
-feature-major layer needs no transpose. For other losses see ``optax.losses``.
+Each is a mean over the examples of a batch, and over the positions of sequences or images where each has a label. The
+classes of logits ``[batch, classes]`` lie along the first axis while it is computed, so a feature-major layer needs no
+transpose. For other losses see ``optax.losses``.
 """
 
 from typing import Literal, TypeAlias
@@ -21,14 +22,14 @@ Spread: TypeAlias = Literal["all", "others"]
 
 @metric(mode="min")
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """``mean_i -log softmax(logits_i)[label_i]``, in nats.
+    """``mean_i -log softmax(logits_i)[label_i]``, in nats, over examples and positions i.
 
-    The labels are converted to one-hot targets, with the classes along the first axis. The backward pass therefore has
-    neither a scatter nor a transpose when the logits come from a feature-major layer.
+    The labels are converted to one-hot targets, for ``[batch, classes]`` with the classes along the first axis. The
+    backward pass therefore has neither a scatter nor a transpose when the logits come from a feature-major layer.
 
     Args:
-        logits: ``[batch, classes]``, floating point.
-        labels: integers in [0, classes), ``[batch]``.
+        logits: ``[batch, classes]``, or ``[batch, ..., classes]`` such as those of a language model, floating point.
+        labels: integers in [0, classes), the shape of the logits without the last axis.
 
     Returns:
         A scalar, in at least float32.
@@ -47,8 +48,10 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     _check_labels(logits, labels)
     (logits,) = widen(logits)
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype, axis=0)
-    return jnp.mean(optax.losses.softmax_cross_entropy(logits.T, targets, axis=0))
+    classes = logits.shape[-1]
+    logits, axis = _by_class(logits)
+    targets = jax.nn.one_hot(labels, classes, dtype=logits.dtype, axis=axis)
+    return jnp.mean(optax.losses.softmax_cross_entropy(logits, targets, axis=axis))
 
 
 def smooth_labels(
@@ -106,8 +109,8 @@ def smoothed_cross_entropy(
     Its minimum is the entropy of the targets, at a finite difference between the logit of the label and the others.
 
     Args:
-        logits: ``[batch, classes]``, floating point.
-        labels: integers in [0, classes), ``[batch]``.
+        logits: ``[batch, classes]`` or ``[batch, ..., classes]``, floating point.
+        labels: integers in [0, classes), the shape of the logits without the last axis.
         smoothing: probability that is distributed, in [0, 1], dimensionless; may be traced.
         spread: "all" or "others", as for ``smooth_labels``; static.
 
@@ -131,17 +134,19 @@ def smoothed_cross_entropy(
     """
     _check_labels(logits, labels)
     (logits,) = widen(logits)
-    targets = smooth_labels(labels, logits.shape[-1], smoothing, spread=spread, axis=0).astype(logits.dtype)
-    return jnp.mean(optax.losses.softmax_cross_entropy(logits.T, targets, axis=0))
+    classes = logits.shape[-1]
+    logits, axis = _by_class(logits)
+    targets = smooth_labels(labels, classes, smoothing, spread=spread, axis=axis).astype(logits.dtype)
+    return jnp.mean(optax.losses.softmax_cross_entropy(logits, targets, axis=axis))
 
 
 @metric(mode="max")
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """``mean_i [argmax logits_i = label_i]``: the share of examples whose largest logit is that of the label.
+    """``mean_i [argmax logits_i = label_i]``: the share of examples, or positions, whose largest logit is the label's.
 
     Args:
-        logits: ``[batch, classes]``, floating point.
-        labels: integers in [0, classes), ``[batch]``.
+        logits: ``[batch, classes]`` or ``[batch, ..., classes]``, floating point.
+        labels: integers in [0, classes), the shape of the logits without the last axis.
 
     Returns:
         A scalar in [0, 1], float32.
@@ -157,16 +162,17 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     _check_labels(logits, labels)
     labels = jnp.asarray(labels)  # of the width that JAX has
-    predicted = jnp.argmax(logits.T, axis=0).astype(labels.dtype)
+    logits, axis = _by_class(logits)
+    predicted = jnp.argmax(logits, axis=axis).astype(labels.dtype)
     return jnp.mean((predicted == labels).astype(jnp.float32))
 
 
 def _check_values(part: str, targets: Tree, outputs: Tree) -> None:
     """Check concrete labels against the classes that the model has, before a program is built."""
-    if not (hasattr(targets, "dtype") and hasattr(outputs, "shape")) or len(outputs.shape) != 2:
-        return
+    if not (hasattr(targets, "dtype") and hasattr(outputs, "shape")) or len(outputs.shape) != np.ndim(targets) + 1:
+        return  # the loss says so, as it does of labels that are no integers
     if targets.dtype.kind not in "iu":
-        return  # the loss says so
+        return
     labels = np.asarray(targets)
     classes = outputs.shape[-1]
     outside = labels[(labels < 0) | (labels >= classes)]
@@ -180,11 +186,19 @@ for _loss in (cross_entropy, smoothed_cross_entropy, accuracy):
     _loss.check_targets = _check_values  # type: ignore[attr-defined]
 
 
+def _by_class(logits: jax.Array) -> tuple[jax.Array, int]:
+    """The logits with the classes along an axis, and the axis."""
+    return (logits.T, 0) if logits.ndim == 2 else (logits, -1)
+
+
 def _check_labels(logits: jax.Array, labels: jax.Array) -> None:
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        fix = ""
-        if labels.ndim == 2 and labels.shape[0] == logits.shape[0]:
-            fix = "; take labels[:, 0]" if labels.shape[1] == 1 else "; one-hot labels become these by argmax(-1)"
-        raise ValueError(f"logits [batch, classes] need labels [batch], got {logits.shape} and {labels.shape}{fix}")
+    if logits.ndim < 2 or labels.shape != logits.shape[:-1]:
+        fix, whole = "", logits.shape[:-1]
+        if labels.shape == logits.shape:
+            fix = "; one-hot labels become these by argmax(-1)"
+        elif labels.shape == (*whole, 1):
+            fix = "; take labels[..., 0]"
+        form = "logits [batch, ..., classes] need labels [batch, ...]"
+        raise ValueError(f"{form}, got {logits.shape} and {labels.shape}{fix}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers in [0, {logits.shape[-1]}), got {labels.dtype}")

@@ -65,7 +65,8 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     def built(h, key):
         module = build(h, nnx.Rngs(key))
         if not isinstance(module, nnx.Module):
-            raise ValueError(f"model must return a flax.nnx module for (h, rngs), got {type(module)}")
+            fix = "models of other libraries train in a sweep.Task written by hand"
+            raise ValueError(f"model must return a flax.nnx module for (h, rngs), got {type(module)}; {fix}")
         return module
 
     def parts(module):
@@ -112,6 +113,9 @@ def check_model(model: NnxModel | LinenModel) -> None:
     """Require a linen module, a function of a setting, or a function of a setting and keys."""
     if isinstance(model, linen.Module):
         return
+    if isinstance(model, type) and issubclass(model, linen.Module):
+        form = f"model must be a flax.linen module such as {model.__name__}(...), or a function of h that returns one"
+        raise ValueError(f"{form}; got the class {model.__name__}")
     build = functools.partial(model.__init__, None) if isinstance(model, type) else model  # nnx hides the signature
     if not isinstance(model, nnx.Module) and (takes(build, 1) or takes(build, 2)):
         return

@@ -182,6 +182,19 @@ def test_without_smoothing_it_is_the_cross_entropy_with_finite_slopes():
         losses.smooth_labels(labels, 3, 0.1, spread="most")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (2, 1, 3)])
+def test_each_position_of_a_sequence_has_a_label(shape):
+    logits = jax.random.normal(jax.random.key(3), (*shape, 4), jnp.float32)
+    labels = jax.random.randint(jax.random.key(4), shape, 0, 4)
+    theirs = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    np.testing.assert_allclose(losses.cross_entropy(logits, labels), theirs, rtol=1e-6)
+    flat = losses.smoothed_cross_entropy(logits.reshape(-1, 4), labels.reshape(-1), 0.3, spread="others")
+    np.testing.assert_allclose(losses.smoothed_cross_entropy(logits, labels, 0.3, spread="others"), flat, rtol=1e-6)
+    assert losses.accuracy(logits, labels) == np.float32(np.mean(np.argmax(logits, axis=-1) == labels))
+    with pytest.raises(ValueError, match=r"labels \[batch, ...\], got .*; one-hot labels become these by argmax"):
+        losses.cross_entropy(logits, jax.nn.one_hot(labels, 4))
+
+
 def test_monte_carlo_is_numpys_mean_and_unbiased_variance():
     def predict(key):
         return {"y": noise.dropout(key, X, 0.4)}

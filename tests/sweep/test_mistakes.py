@@ -62,12 +62,12 @@ def test_labels_that_are_floats():
     ("change", "fix"),
     [
         (lambda y: np.eye(3)[y], "one-hot labels become these by argmax(-1)"),
-        (lambda y: y[:, None], "take labels[:, 0]"),
+        (lambda y: y[:, None], "take labels[..., 0]"),
     ],
 )
 def test_labels_with_a_second_axis(change, fix):
     line = refused(task(), DATA._replace(train=(DATA.train[0], change(DATA.train[1]))))
-    assert line.startswith("logits [batch, classes] need labels [batch], got ")
+    assert line.startswith("logits [batch, ..., classes] need labels [batch, ...], got ")
     assert line.endswith(f"; {fix}")
 
 
@@ -388,6 +388,8 @@ def test_a_model_that_is_not_a_function_of_h_and_rngs():
         with pytest.raises(ValueError, match="model must be") as caught:
             task(model)
         assert str(caught.value) == form + got
+    with pytest.raises(ValueError, match=r"a flax.linen module such as Dense\(...\).*; got the class Dense$"):
+        task(linen.Dense)
     with pytest.raises(ValueError, match="for an nnx module, model must be a function of h and rngs"):
         task(lambda h: nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
 

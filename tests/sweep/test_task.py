@@ -194,7 +194,7 @@ def test_a_linen_module_may_use_other_streams_and_sow():
 def test_bad_shapes_and_names_are_said():
     with pytest.raises(ValueError, match=r"one shape, got \(4, 1\) and \(4,\)"):
         squared_error(jnp.ones((4, 1)), jnp.ones(4))
-    with pytest.raises(ValueError, match=r"need labels \[batch\], got \(4, 3\) and \(4, 1\)"):
+    with pytest.raises(ValueError, match=r"need labels \[batch, ...\], got \(4, 3\) and \(4, 1\)"):
         accuracy(jnp.ones((4, 3)), jnp.ones((4, 1), jnp.int32))
     with pytest.raises(ValueError, match="metrics must not be named loss"):
         run(Plain(), {"learning_rate": RATES}, inputs=X[:1], metrics={"loss": accuracy})
