@@ -16,6 +16,7 @@ import numpy as np
 from regopt._core.types import Setting
 
 PATIENCE = 60.0  # seconds that the end of a sweep waits for each answer of a tool
+MOST = 100_000  # points that wait for a tool; more only of more than half as many settings
 Run = TypeVar("Run")
 _LOG = logging.getLogger(__name__)
 Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics there
@@ -48,7 +49,8 @@ class Live(Generic[Run]):
     """The functions of a tracker. Its tool works in a thread of its own, so that training never waits for it.
 
     The thread is a daemon: a tool that does not answer keeps neither the sweep nor the process. After the first error
-    of the tool nothing is written.
+    of the tool nothing is written. While the tool writes, points wait. If more than ``MOST`` wait, every second one of
+    each run is dropped, but not the last; one warning says so when it begins, and one at the end says how many.
 
     Args:
         name: of the tool, for the warning.
@@ -61,6 +63,8 @@ class Live(Generic[Run]):
         self._runs: dict[int, Run] = {}  # those of the thread
         self._settings: dict[int, dict[str, object]] = {}  # of runs that are not open yet
         self._points: dict[int, Points] = {}
+        self._waiting = self._dropped = 0  # numbers of points
+        self._writing = False
         self._written = self._answered = time.monotonic()
         self._failed = False
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -68,14 +72,20 @@ class Live(Generic[Run]):
 
     def on_segment(self, step: int, settings: Mapping[int, Setting], metrics: Mapping[str, np.ndarray]) -> None:
         """Keep the points of some settings, and write all that were kept if it is time."""
+        if self._failed:
+            return
         for place, (row, setting) in enumerate(settings.items()):
             if row not in self._points:
                 self._settings[row] = {key: _scalar(value) for key, value in setting.items()}
             values = {metric: float(column[place]) for metric, column in metrics.items()}
             finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
             self._points.setdefault(row, []).append((step, finite))
-        if time.monotonic() - self._written >= self._every:
+        self._waiting += len(settings)
+        is_full = self._waiting > max(MOST, 2 * len(self._points))
+        if not self._writing and (is_full or time.monotonic() - self._written >= self._every):
             self._hand_over()
+        elif is_full:
+            self._thin()
 
     def on_end(self, result: _Ended) -> None:
         """Write what is left, end the runs, and wait for that while the tool answers."""
@@ -90,10 +100,28 @@ class Live(Generic[Run]):
             if self._thread.is_alive():
                 self._fail(f"it has not answered for {PATIENCE:.0f} s")
             self._thread = None
+        if self._dropped:
+            _LOG.warning("%s has not got %d points, for which it was too slow", self._name, self._dropped)
+            self._dropped = 0
+
+    def _thin(self) -> None:
+        """Drop every second point of each run that waits, but not the last."""
+        if not self._dropped:
+            _LOG.warning(
+                "%s is slower than the sweep: of more than %d points that wait for it, every second one is dropped; "
+                "the result has all of them",
+                self._name,
+                MOST,
+            )
+        before = self._waiting
+        self._points = {row: points[-1::-2][::-1] for row, points in self._points.items()}
+        self._waiting = sum(map(len, self._points.values()))
+        self._dropped += before - self._waiting
 
     def _hand_over(self) -> None:
         settings, points = self._settings, self._points
         self._settings, self._points, self._written = {}, {}, time.monotonic()
+        self._waiting, self._writing = 0, True
         self._do(lambda: self._write(settings, points))
 
     def _write(self, settings: Mapping[int, Mapping[str, object]], points: Mapping[int, Points]) -> None:
@@ -102,6 +130,7 @@ class Live(Generic[Run]):
                 self._runs[row] = self._tool.open(row, settings[row])
             self._tool.write(self._runs[row], its)
             self._answered = time.monotonic()
+        self._writing = False
 
     def _close(self, statuses: Sequence[str]) -> None:
         for row, run in self._runs.items():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regopt._core.messages import cut, one_line
+from regopt._core.messages import brief, cut, one_line, suggestion
 from regopt._core.metrics import innermost
 from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
@@ -46,6 +46,14 @@ def checked_examples(
             state = jax.eval_shape(lambda: init(jax.random.key(0), h))
             try:
                 outputs = jax.eval_shape(lambda state, x: predict(state, x, h), state, one)
+            except KeyError as error:
+                if not isinstance(x, Mapping) or not error.args or error.args[0] in x:
+                    raise
+                known_names = suggestion(str(error.args[0]), map(str, x))
+                raise ValueError(
+                    f"the model asks for {brief(error.args[0])}, which the inputs of data.validation do not have; "
+                    f"{known_names}"
+                ) from error
             except (TypeError, ValueError) as error:
                 shapes = ", ".join(f"[examples{''.join(f', {n}' for n in leaf.shape[1:])}]" for leaf in leaves)
                 reason = str(error).split("\n")[0]
@@ -131,6 +139,8 @@ def check_scalar(loss: jax.Array) -> jax.Array:
         raise ValueError(f"the loss must be one number, got {cut(str(jax.tree.structure(loss)))}")
     if jnp.shape(loss):
         raise ValueError(f"the loss must be one number, such as the mean over the batch, got shape {jnp.shape(loss)}")
+    if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+        raise ValueError(f"the loss must be a floating number, which has a gradient, got {jnp.result_type(loss)}")
     return loss
 
 

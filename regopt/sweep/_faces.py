@@ -84,13 +84,14 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     def train(params, rest, x, key, h):
         module = restored(params, rest, key, h)
         module.train()
-        outputs = module(x)
+        outputs = module(x, **_flag(module, training=True))
         return outputs, parts(module)[1]
 
     def predict(params, rest, x, h):
         module = restored(params, rest, jax.random.key(0), h)
         module.eval()
-        return module(x)
+        outputs: Tree = module(x, **_flag(module, training=False))
+        return outputs
 
     def axes(key, h):
         return declared_axes(nnx.state(built(h, key), nnx.Param))
@@ -117,9 +118,14 @@ def check_model(model: NnxModel | LinenModel) -> None:
         form = f"model must be a flax.linen module such as {model.__name__}(...), or a function of h that returns one"
         raise ValueError(f"{form}; got the class {model.__name__}")
     build = functools.partial(model.__init__, None) if isinstance(model, type) else model  # nnx hides the signature
-    if not isinstance(model, nnx.Module) and (takes(build, 1) or takes(build, 2)):
+    signature = inspect.signature(build)
+    swapped = next(iter(signature.parameters), "") == "rngs" and takes(build, 2)
+    if not isinstance(model, nnx.Module) and not swapped and (takes(build, 1) or takes(build, 2)):
         return
-    got = f"the nnx module {type(model).__name__}" if isinstance(model, nnx.Module) else str(inspect.signature(build))
+    if isinstance(model, type):
+        got = f"the class {model.__name__}"
+    else:
+        got = f"the nnx module {type(model).__name__}" if isinstance(model, nnx.Module) else str(signature)
     form = "model must be called as model(h, rngs), as lambda h, rngs: Net(rngs=rngs) is, or be a flax.linen module"
     raise ValueError(f"{form}; got {got}")
 
@@ -182,7 +188,7 @@ def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> 
     return Face(init, train, predict, lambda *_: {}, chosen)
 
 
-def _flag(module: linen.Module, training: bool) -> dict[str, Any]:
+def _flag(module: nnx.Module | linen.Module, training: bool) -> dict[str, Any]:
     """The argument of ``__call__`` that tells training from inference, by the names in common use."""
     names = inspect.signature(type(module).__call__).parameters
     told = {"train": training, "training": training, "is_training": training, "deterministic": not training}

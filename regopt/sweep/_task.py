@@ -66,7 +66,9 @@ def supervised(
     predictions are the outputs that the evaluation measures: noise off, with the final parameters of the optimizer.
 
     Args:
-        model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module.
+        model: ``(h, rngs) -> flax.nnx.Module``; or a ``flax.linen`` module, or ``h -> flax.linen`` module. It is called
+            as ``module(x)``. If its ``__call__`` has an argument ``train``, ``training``, ``is_training`` or
+            ``deterministic``, that tells it whether it trains; ``train()`` and ``eval()`` of an nnx module do so too.
         loss: ``(outputs, targets) -> scalar``, a mean over the batch; with a third argument named ``h`` it also gets
             the setting, for the weight of a task, say.
         optimizer: ``h -> optimizer``, where ``h`` is the dict of the numbers and static values of one setting. The

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,13 +59,42 @@ def test_a_tracker_has_a_run_for_each_setting():
             for name, value in values.items():
                 assert value == pytest.approx(result.history.curves[name][row, step - 1], rel=1e-12)
     assert [step for step, _ in tool.runs[0][1]] == [1, 2, 3, 4]
-    assert set(tool.writes) == {1}
 
 
 def test_points_are_written_in_batches():
     tool = Tool()
     run(_live("a tool", tool, every=1e6))
     assert tool.writes[:2] == [4, 4]
+
+
+def test_points_that_wait_for_a_slow_tool_are_bounded_and_their_loss_is_said(monkeypatch, caplog):
+    monkeypatch.setattr(_live_module, "MOST", 10)
+    answers, tool = threading.Event(), Tool()
+    begin = tool.open
+
+    def open_late(row, setting):
+        assert answers.wait(60), "the sweep waits"
+        return begin(row, setting)
+
+    tool.open = open_late
+    live = _live_module.Live("a tool", tool, every=0.0)
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        for step in range(1, 1001):
+            live.on_segment(step, {0: {"rate": 0.1}, 1: {"rate": 0.5}}, {"loss": np.full(2, step)})
+            assert sum(map(len, live._points.values())) <= 10
+            assert live._work.qsize() <= 1
+        answers.set()
+        live.on_end(SimpleNamespace(status=np.array(["done", "done"])))
+    steps = {row: [step for step, _ in points] for row, (_, points, _) in tool.runs.items()}
+    assert steps[0] == steps[1] == sorted(set(steps[0]))
+    assert steps[0][0] == 1
+    assert steps[0][-1] == 1000
+    lost = 2000 - len(steps[0]) - len(steps[1])
+    assert [record.getMessage() for record in caplog.records] == [
+        "a tool is slower than the sweep: of more than 10 points that wait for it, every second one is dropped; "
+        "the result has all of them",
+        f"a tool has not got {lost} points, for which it was too slow",
+    ]
 
 
 @pytest.mark.parametrize("fails", ["open", "write", "close"])

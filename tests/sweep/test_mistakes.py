@@ -155,6 +155,20 @@ def test_wrong_features():
     assert line.startswith("the model does not take inputs [examples, 6] of data.validation:")
 
 
+def test_a_name_that_the_inputs_do_not_have():
+    class Named(nnx.Module):
+        def __init__(self, rngs):
+            self.last = nnx.Linear(6, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.last(x["pixels"])
+
+    data = Splits(*(({"pixel": x}, y) for x, y in (DATA.train, DATA.validation)))
+    line = refused(task(lambda h, rngs: Named(rngs)), data)
+    assert line.startswith("the model asks for 'pixels', which the inputs of data.validation do not have; ")
+    assert "pixel" in line.split(";")[1]
+
+
 def test_a_loss_that_is_no_scalar():
     line = refused(task(loss=lambda outputs, targets: outputs[:, 0]))
     assert line == "the loss must be one number, such as the mean over the batch, got shape (10,)"
@@ -169,6 +183,7 @@ def test_a_loss_that_is_no_scalar():
         ({"rule": lambda h: {0.1: optax.sgd(0.1)}[h["rate"]]}, "a traced number is used as a key of a dict or a set"),
         ({"model": lambda h, rngs: nnx.Linear(6, h["rate"], rngs=rngs)}, "a traced number is used as a size"),
         ({"loss": lambda outputs, y: (jnp.sum(outputs), 1.0)}, "the loss must be one number, got PyTreeDef((*, *))"),
+        ({"loss": lambda outputs, y: jnp.sum(outputs.argmax(1) == y)}, "the loss must be a floating number, which"),
         ({"loss": lambda outputs, y: {"loss": jnp.sum(outputs)}}, "the loss must be one number, got PyTreeDef({'loss"),
     ],
 )  # fmt: skip
@@ -265,6 +280,38 @@ def test_dropout_of_flax_with_a_traced_rate():
 
     line = refused(task(lambda h: Linen(h["rate"]), inputs=DATA.train[0][:1]))
     assert "use regopt.noise.dropout(key, x, rate)" in line
+
+
+class Unaware(linen.Module):
+    layer: linen.Module
+
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3)(self.layer(x))
+
+
+class Noisy(nnx.Module):
+    def __init__(self, rngs):
+        self.dropout, self.last = nnx.Dropout(0.5), nnx.Linear(6, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.dropout(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        (Unaware(linen.Dropout(0.5)), "a layer of flax.linen has to know whether it trains"),
+        (Unaware(linen.Dropout(0.5, deterministic=False)), "a flax.linen module draws noise where it is off"),
+        (Unaware(linen.BatchNorm()), "a layer of flax.linen has to know whether it trains"),
+        (Unaware(linen.BatchNorm(False)), "a flax.linen module changes its variables in an evaluation"),
+        (lambda h, rngs: Noisy(rngs), "a layer of flax.nnx that draws noise needs random numbers"),
+    ],
+)
+def test_a_layer_of_flax_that_does_not_know_whether_it_trains(model, line):
+    said = refused(task(model, inputs=DATA.train[0][:1]))
+    assert line in said
+    assert said.startswith("test_mistakes.py:")
 
 
 def test_schedules_of_optax_with_a_traced_number():
@@ -383,6 +430,8 @@ def test_a_model_that_is_not_a_function_of_h_and_rngs():
     wrong = {
         "the nnx module Linear": nnx.Linear(2, 3, rngs=nnx.Rngs(0)),
         "(h, rngs, width)": lambda h, rngs, width: network(h, rngs),
+        "(rngs, h)": lambda rngs, h: network(h, rngs),
+        "the class Linear": nnx.Linear,
     }
     for got, model in wrong.items():
         with pytest.raises(ValueError, match="model must be") as caught:

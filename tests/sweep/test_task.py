@@ -87,6 +87,27 @@ def test_an_nnx_module_with_batch_norm_and_dropout_trains_as_by_hand():
     np.testing.assert_allclose(mean, net.norm.mean[...], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "flips"), [("train", False), ("deterministic", True)])
+def test_an_nnx_module_may_take_a_flag_as_linen_modules_do(name, flips):
+    class Told(nnx.Module):
+        def __init__(self, rngs):
+            self.net = NnxNet(rngs)
+
+        def __call__(self, x, train=False, deterministic=True):
+            (self.net.eval if (deterministic if flips else not train) else self.net.train)()
+            return self.net(x)
+
+    asks = {"train": lambda self, x, train: Told.__call__(self, x, train)}
+    asks["deterministic"] = lambda self, x, deterministic: Told.__call__(self, x, deterministic=deterministic)
+    told = type("Told", (Told,), {"__call__": asks[name]})
+    curves = [
+        run(model, {"learning_rate": RATES})[1].history.curves
+        for model in (lambda h, rngs: NnxNet(rngs), lambda h, rngs: told(rngs))
+    ]
+    for metric in curves[0]:
+        np.testing.assert_array_equal(curves[0][metric], curves[1][metric])
+
+
 def test_a_linen_module_with_batch_norm_and_dropout_trains_as_by_hand():
     _, outcome = run(LinenNet(), {"learning_rate": RATES}, inputs=X[:1])
     init_key, data_key, noise_key = (jax.random.fold_in(jax.random.key(0), purpose) for purpose in range(3))

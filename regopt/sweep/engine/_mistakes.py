@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NamedTuple
 
 import jax
+from flax import errors
 
 from regopt._core.messages import one_line
 from regopt._core.types import Key, Setting, Tree
@@ -35,6 +36,16 @@ _COUNTERPARTS = {
 }
 
 
+_TOLD = "give __call__ an argument `train` and pass it on, as in"
+_OF_FLAX = {
+    errors.InvalidRngError: f"a flax.linen module draws noise where it is off: {_TOLD} nn.Dropout(0.5)(x, not train)",
+    errors.ModifyScopeVariableError: (
+        f"a flax.linen module changes its variables in an evaluation: {_TOLD} "
+        "nn.BatchNorm(use_running_average=not train)"
+    ),
+}
+
+
 class _Place(NamedTuple):
     module: str
     function: str
@@ -47,7 +58,7 @@ def explained() -> Iterator[None]:
     """Turn the errors with which JAX refuses a traced number into one line: the place, the cause and the fix."""
     try:
         yield
-    except (TypeError, ValueError, jax.errors.JAXTypeError, IndexError) as error:
+    except (TypeError, ValueError, jax.errors.JAXTypeError, IndexError, errors.FlaxError) as error:
         line = explanation(error)
         if line is None:
             raise
@@ -68,6 +79,8 @@ def explanation(error: Exception) -> str | None:
             for (module, name), counterpart in _COUNTERPARTS.items():
                 if place.module.startswith(module) and place.function.startswith(name):
                     return where + counterpart
+    if of_flax := _of_flax(error, places[-1].module if places else ""):
+        return where + of_flax
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return (
             f"{where}a Python `if`, `while`, `and` or `or` decides on a traced number: use jnp.where or jax.lax.cond, "
@@ -82,6 +95,19 @@ def explanation(error: Exception) -> str | None:
         )
     if hashed:
         return f"{where}a traced number is used as a key of a dict or a set: {_STATIC}"
+    return None
+
+
+def _of_flax(error: Exception, raised: str) -> str | None:
+    """The mistake behind an error of a layer of flax that draws noise or keeps means, by the module that raised it."""
+    for kind, line in _OF_FLAX.items():
+        if isinstance(error, kind):
+            return line
+    said = str(error)
+    if "must be passed to the constructor or at call time" in said and raised.startswith("flax.linen"):
+        return f"a layer of flax.linen has to know whether it trains: {_TOLD} nn.Dropout(0.5)(x, not train)"
+    if "`rngs` argument" in said and raised.startswith("flax.nnx"):
+        return "a layer of flax.nnx that draws noise needs random numbers: nnx.Dropout(0.5, rngs=rngs)"
     return None
 
 
