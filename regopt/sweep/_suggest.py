@@ -31,9 +31,10 @@ def ask(study: "optuna.Study", space: Space, count: int) -> tuple[list["optuna.T
     no parameter of a trial in which its condition does not hold.
 
     Any sampler will do. One that takes account of trials that have no value yet (``constant_liar=True`` of the TPE
-    sampler) suits batches. If all batches have the same number of settings, ``run`` compiles only once; with static
-    dimensions it compiles again for a batch whose groups have other sizes, so let the batches be large, or keep a study
-    for each combination of static values. Each trial comes from ``optuna.Study.ask``.
+    sampler) suits batches. If all batches have the same number of settings, ``run`` compiles only once. With static
+    dimensions it compiles again for a batch whose groups have other sizes, unless ``slots`` and ``chunk`` are given:
+    groups of at least so many settings have the same programs, as in ``run(..., slots=4, chunk=4)``, which keeps no
+    more states than ``slots`` of each group. Each trial comes from ``optuna.Study.ask``.
 
     Args:
         study: an ``optuna.Study``, with the directions of the metrics that ``tell`` gives it.

@@ -17,6 +17,8 @@ from regopt import losses, schedules, sweep
 from regopt.data import Splits, digits
 from regopt.layers import MLP
 from regopt.sweep.checkpoint import StoreAccessError
+from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._prepare import check_task
 from support.small_sweep import DATA, SCHEDULE, network, optimizer
 
 SETTINGS = sweep.from_columns({"learning_rate": [0.01, 0.1], "rate": [0.1, 0.2]})
@@ -360,6 +362,20 @@ def test_a_scheduler_whose_first_rung_is_never_reached(scheduler, said, caplog):
         sweep.run(HAND, RATES, DATA, steps=4, eval_every=1, batch_size=10, scheduler=scheduler)
     line = f"{scheduler.name} decides nothing: it counts segments of eval_every = 1 steps, and the sweep has 4"
     assert [record.getMessage() for record in caplog.records] == [line] * said
+
+
+def test_a_program_for_almost_each_setting_is_said(caplog):
+    rates = {"learning_rate": np.full(16, 0.1), "rate": np.full(16, 0.1)}
+    for sizes, said in [(range(3, 19), True), ([3, 4] * 8, False)]:
+        caplog.clear()
+        settings = sweep.from_columns(rates | {"batch_size": list(sizes)})
+        with caplog.at_level(logging.WARNING, logger="regopt"):
+            check_task(SweepConfig(task(), settings, DATA, **(SCHEDULE | {"batch_size": None})))
+        line = (
+            "16 settings need 16 programs, and each is compiled: the static column 'batch_size' has 16 values, and "
+            "fewer, as of sweep.choice or sweep.static, need fewer programs"
+        )
+        assert [record.getMessage() for record in caplog.records] == [line] * said
 
 
 def test_a_column_that_the_evaluation_alone_asks_for_is_not_named(caplog):

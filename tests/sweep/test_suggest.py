@@ -80,6 +80,17 @@ def test_static_values_and_another_direction():
     assert ours.best_value == pytest.approx(result.kept_metrics()["validation_accuracy"].max())
 
 
+def test_batches_whose_groups_have_other_sizes_share_their_programs_with_slots_and_a_chunk():
+    def batch(first, second):
+        numbers = {name: np.full(first + second, 0.1, np.float32) for name in ("learning_rate", "weight_decay", "rate")}
+        return sweep.from_columns(numbers | {"name": ["a"] * first + ["b"] * second})
+
+    options = {"chunk": 2, "slots": 2}
+    assert train(batch(3, 5), **options).compile_seconds > 0
+    assert train(batch(4, 4), **options).compile_seconds == 0
+    assert train(batch(6, 2), **options).compile_seconds == 0
+
+
 def test_errors_are_named():
     for count in (0, 2.5):
         with pytest.raises(ValueError, match=rf"count must be a whole number in \[1, inf\), got {count}"):

@@ -59,7 +59,7 @@ class Form:
         capacity: lanes that lie on a device.
         chunk: lanes of a device in one call; None measures what fits.
         mapping: how they run: "vmap" all at once, "map" one after the other; None chooses by the program.
-        share: of the sweep's settings, those of this group: so much of the memory is for it.
+        share: of the sweep's settings, those of this group: so much of the memory is for it. 1 with a chunk.
         rest: where the lanes lie that do not train.
         batch: shapes of the first validation batch, where they stream; None elsewhere.
         most: lanes of a call, where a scheduler lets few of them train to the end and the chunk is None.
@@ -139,4 +139,5 @@ def form_of(
     forms = abstract(shared, shared_specs), abstract(block), form
     first = None if batch is None else abstract(batch)
     most = None if chunk is not None else least_padded(capacity, on_device, layout.devices[0], going)
+    share = share if chunk is None else 1.0  # only the search for a chunk asks for it
     return Form(recipe, layout, *forms, capacity, chunk, mapping, share, rest, first, most)

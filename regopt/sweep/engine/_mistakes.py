@@ -200,6 +200,7 @@ class Asked(Setting):
 
 
 _LOG = logging.getLogger(__name__)
+FEW = 8  # programs of which nothing is said
 _OF_THE_ENGINE = {*REPEATED, BATCH_SIZE}
 
 
@@ -251,6 +252,17 @@ def warn_of_no_rung(config: SweepConfig) -> None:
             scheduler.name,
             config.eval_every,
             total,
+        )
+
+
+def warn_of_programs(settings: Settings, groups: int) -> None:
+    """Say in one line that static values with hardly any in common give almost each setting a program of its own."""
+    if groups >= FEW and 2 * groups > len(settings):
+        name, values = max(settings.static.items(), key=lambda item: len(set(map(repr, item[1]))))
+        _LOG.warning(
+            "%d settings need %d programs, and each is compiled: the static column %r has %d values, and fewer, as of "
+            "sweep.choice or sweep.static, need fewer programs",
+            *(len(settings), groups, name, len(set(map(repr, values)))),
         )
 
 

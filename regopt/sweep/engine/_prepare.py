@@ -23,7 +23,7 @@ from regopt.sweep.engine._iterated import check_together
 from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._memory import warn_of_memory
-from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_no_rung, warn_of_unused
+from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_no_rung, warn_of_programs, warn_of_unused
 from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
@@ -193,6 +193,7 @@ def check_task(config: SweepConfig) -> None:
         check_examples(config, settings, firsts)
         warn_of_unused(config, settings, firsts)
     warn_of_no_rung(config)
+    warn_of_programs(settings, len(firsts))
 
 
 def check_places(config: SweepConfig, groups: Sequence[Group]) -> None:
