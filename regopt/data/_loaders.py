@@ -8,10 +8,13 @@ from regopt._core.types import Tree
 
 
 class Splits(NamedTuple):
-    """The parts of a data set, each a pytree of arrays with the examples along the first axis."""
+    """The parts of a data set, each a pytree of arrays with the examples along the first axis.
+
+    A cross-validation, by a column ``fold`` of a sweep, needs no validation part.
+    """
 
     train: Tree
-    validation: Tree
+    validation: Tree = None
     test: Tree = None
 
 

@@ -35,6 +35,17 @@ def test_every_example_is_held_out_at_most_once_and_never_trained_on_then():
     assert len(set(held_out[0].tolist())) == 5
 
 
+def test_a_cross_validation_needs_no_validation_part():
+    settings = sweep.grid({"rate": sweep.choice([1.0]), "fold": sweep.folds(5)})
+    with_one, without = (
+        sweep.run(seen_task(), settings, data, steps=1, eval_every=1) for data in (LISTED, Splits(train=VALUES))
+    )
+    for name, curve in with_one.history.curves.items():
+        np.testing.assert_array_equal(curve, without.history.curves[name])
+    with pytest.raises(ValueError, match=r"^data must have a validation part"):
+        sweep.run(seen_task(), sweep.from_columns({"rate": [1.0]}), Splits(VALUES), steps=1, eval_every=1)
+
+
 def test_the_division_is_that_of_the_key():
     settings = sweep.grid({"rate": sweep.choice([1.0]), "fold": sweep.folds(5)})
 

@@ -280,6 +280,12 @@ def as_folds(settings: Settings, data: Splits, key: jax.Array, resamples: object
     return trained, np.stack([np.sort(order[part]) for part in parts])
 
 
+def with_unused_validation(data: Splits) -> Splits:
+    """The data of a cross-validation, with an example that nothing looks at in place of no validation part."""
+    check_data(data, ("train",))
+    return data._replace(validation=jax.tree.map(lambda leaf: leaf[:1], data.train))
+
+
 def check_predicts(task: Task) -> None:
     """Check that the task has a ``predict``."""
     if task.predict is None:

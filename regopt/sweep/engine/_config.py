@@ -114,6 +114,8 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         """Check every argument, then those that depend on each other, and resolve the defaults."""
+        if checks.FOLD in getattr(self.settings, "columns", ()) and getattr(self.data, "validation", ()) is None:
+            object.__setattr__(self, "data", checks.with_unused_validation(self.data))
         for argument in fields(self):
             if check := argument.metadata.get("check"):
                 check(getattr(self, argument.name))

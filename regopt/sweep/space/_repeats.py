@@ -73,7 +73,7 @@ def folds(count: int) -> Dimension:
     The column must have the name ``fold``. ``sweep.run`` divides ``data.train`` into as many random parts of one size;
     a setting is evaluated on the part that its ``fold`` names, and trained on all other examples. What a division into
     equal parts leaves over, at most ``count - 1`` examples, is always trained on. ``data.validation`` stays unused, so
-    it may hold a test set. ``Result.best`` and the halving schedulers go by the mean over the folds.
+    it may hold a test set, or be left out. ``Result.best`` and the halving schedulers go by the mean over the folds.
 
     Args:
         count: number of folds, >= 2.
