@@ -25,6 +25,9 @@ class Tracker(NamedTuple):
     ``on_segment(step, settings, metrics)`` is called in the host process after some settings have trained a segment:
     ``settings`` is a dict from the row of each to its numbers and static values, and ``metrics`` has for each name an
     array with a value for each of them, in the same order. ``on_end(result)`` is called once, with the ``Result``.
+
+    In the trackers of this package points wait while their tool is slow. If more than 100,000 wait, every second one of
+    each run is dropped; a warning says so then, and another one at the end says how many. The result has all of them.
     """
 
     on_segment: Callable[[int, Mapping[int, Setting], Mapping[str, np.ndarray]], None]

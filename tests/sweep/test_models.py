@@ -141,3 +141,16 @@ def test_a_lane_is_the_run_of_a_plain_loop(name):
     np.testing.assert_allclose(curves["validation_loss"][1, -1], validation, rtol=1e-6)
     trained = result.params(1)
     assert jax.tree.structure(trained) == jax.tree.structure(nnx.to_pure_dict(params))
+
+
+def test_a_model_with_several_outputs_predicts_the_one_that_is_chosen():
+    task = sweep.supervised(lambda h, rngs: Autoencoder(rngs), negative_elbo, lambda h: optax.adam(h["learning_rate"]))
+    data, settings = Splits((X, X), (X, X)), sweep.from_columns({"learning_rate": [0.01, 0.03]})
+    options = {"steps": 1, "eval_every": 1}
+    fix = r"choose one by task\._replace\(predict=lambda state, x, h: task\.predict\(state, x, h\)\[0\]\)"
+    with pytest.raises(ValueError, match=fix):
+        sweep.run(task, settings, data, **options).predict(X[:3])
+    predict = task.predict
+    assert predict is not None
+    chosen = task._replace(predict=lambda state, x, h: predict(state, x, h)[1])
+    assert sweep.run(chosen, settings, data, **options).predict(X[:3]).shape == (2, 3, 2)

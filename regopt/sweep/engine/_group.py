@@ -234,7 +234,8 @@ class Group(HasPrograms):
         lanes = jax.ShapeDtypeStruct((self.devices * self.chunk,), jnp.int32, sharding=self._layout.spread)
         outputs = jax.eval_shape(self._predict, held.buffer, held.constants, lanes, inputs, self._shared.frozen)
         if not hasattr(outputs, "shape"):
-            raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}")
+            one = "choose one by task._replace(predict=lambda state, x, h: task.predict(state, x, h)[0])"
+            raise ValueError(f"task.predict must return one array, got {jax.tree.structure(outputs)}; {one}")
         return jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
 
     def predict(self, held: Held, lanes: np.ndarray, inputs: Tree) -> Iterator[Report]:
