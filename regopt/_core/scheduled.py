@@ -15,6 +15,7 @@ import optax
 
 from regopt._core.numerics import at_count
 from regopt._core.protocols import explicit_form, with_explicit_form
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 
 Arguments = ParamSpec("Arguments")
@@ -79,7 +80,7 @@ def _by_count(at: Callable[[jax.Array], Optimizer]) -> Optimizer:
         updates, inner = at(state.count).update(updates, state.inner, params, **extra_args)
         return updates, ScheduledState(inner, optax.safe_increment(state.count))
 
-    made = optax.GradientTransformationExtraArgs(init, update)
+    made = transformation(init, update, ScheduledState)
     first = jnp.zeros((), jnp.int32)
     if explicit_form(at(first)) is None:
         return made

@@ -11,6 +11,7 @@ import optax
 from regopt._core import trees
 from regopt._core.numerics import check_number, safe_divide, safe_sqrt
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -75,7 +76,7 @@ def scale_by_adadelta(
         steps = moments.average_of_squares(decay, state.steps, directions)
         return directions, ScaleByAdadeltaState(gradients, steps)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByAdadeltaState, trains=True)
 
 
 @takes_schedules("learning_rate")

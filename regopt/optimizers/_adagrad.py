@@ -12,6 +12,7 @@ import optax
 from regopt._core import trees
 from regopt._core.numerics import check_number
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -74,7 +75,7 @@ def scale_by_adagrad(
         total = trees.lift(lambda r, g: r + g * g, state.sum_of_squares, updates)
         return moments.divide_by_root(updates, total, eps, eps_root), ScaleByAdagradState(total)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByAdagradState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -14,6 +14,7 @@ from regopt import penalties
 from regopt._core import trees
 from regopt._core.numerics import check_range
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Mask, Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -89,7 +90,7 @@ def scale_by_adam(
         corrected = moments.correct_bias(b1, t, mu), moments.correct_bias(b2, t, nu)
         return moments.divide_by_root(*corrected, eps, eps_root), ScaleByAdamState(t, kept, nu)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByAdamState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -83,7 +84,7 @@ def scale_by_adamax(
         directions = trees.lift_wide(direction, moments.correct_bias(b1, t, mu), nu, numbers=(eps,))
         return directions, ScaleByAdamaxState(t, kept, nu)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByAdamaxState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -82,7 +83,7 @@ def scale_by_amsgrad(
         nu_max = trees.lift(jnp.maximum, state.nu_max, nu)
         return moments.divide_by_root(mu, nu_max, eps, eps_root), ScaleByAmsgradState(kept, nu, nu_max)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByAmsgradState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from regopt import penalties
 from regopt._core.numerics import check_number, check_range
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Mask, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -71,7 +72,7 @@ def scale_by_lion(
         mixture, _ = moments.first_moment(b1, state.mu, updates)
         return jax.tree.map(jnp.sign, mixture), ScaleByLionState(moments.first_moment(b2, state.mu, updates)[1])
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByLionState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -14,6 +14,7 @@ from regopt._core.checks import check_switch
 from regopt._core.numerics import as_float, at_count, check_number, check_range, check_schedulable
 from regopt._core.protocols import with_explicit_form
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, NumberOrSchedule, NumberTree, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 
@@ -75,7 +76,7 @@ def heavy_ball(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) -> op
         velocity = _accelerate(state.velocity, updates, momentum, rate)
         return velocity, HeavyBallState(optax.safe_increment(state.count), velocity)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, HeavyBallState, trains=True)
 
 
 class EmaMomentumState(NamedTuple):
@@ -136,7 +137,7 @@ def ema_momentum(learning_rate: NumberOrSchedule, decay: ScheduledNumber) -> opt
         steps = trees.lift(lambda _, m, rate: -rate * m, leading, average, numbers={"learning_rate": rate})
         return steps, EmaMomentumState(optax.safe_increment(state.count), average)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, EmaMomentumState, trains=True)
 
 
 class NesterovState(NamedTuple):
@@ -239,7 +240,7 @@ def _at_the_point(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) ->
         moves = trees.lift(lambda old, v, new: v + new - old, state.ahead, velocity, ahead)
         return moves, NesterovState(count, ahead)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, NesterovState, trains=True)
 
 
 def _explicit(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) -> optax.GradientTransformationExtraArgs:
@@ -255,7 +256,7 @@ def _explicit(learning_rate: NumberOrSchedule, momentum: ScheduledNumber) -> opt
         count = optax.safe_increment(state.count)
         return velocity, ExplicitNesterovState(count, velocity, as_float(at_count(momentum, count)))
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ExplicitNesterovState, trains=True)
 
 
 def _accelerate(velocity: Tree, grads: Tree, momentum: ScheduledNumber, rate: NumberTree) -> Tree:

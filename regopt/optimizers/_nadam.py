@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from regopt._core import trees
 from regopt._core.numerics import one_minus
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._sgd import scale_by_learning_rate
@@ -91,7 +92,7 @@ def scale_by_nadam(
         directions = moments.divide_by_root(ahead, moments.correct_bias(b2, t, nu), eps, eps_root)
         return directions, ScaleByNadamState(t, kept, nu)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByNadamState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -14,6 +14,7 @@ from regopt._core.checks import check_switch
 from regopt._core.numerics import check_number, one_minus
 from regopt._core.protocols import with_explicit_form
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
 from regopt.optimizers._momentum import nesterov
@@ -92,7 +93,7 @@ def scale_by_rmsprop(
             nu, mu = moments.average_of_squares(decay, state.nu, updates), None
         return moments.divide_by_root(updates, nu, eps, eps_root), ScaleByRmspropState(nu, mu)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByRmspropState, trains=True)
 
 
 @takes_schedules("learning_rate")

@@ -16,6 +16,7 @@ from regopt import penalties
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_number, check_range, safe_divide, widen
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Mask, Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers._adam import scale_by_adam
 from regopt.regularization import add_penalty_gradient
@@ -165,4 +166,4 @@ def _schedule_free(
         moves = trees.lift(lambda y, z, x, b1: (1 - b1) * z + b1 * x - y, params, z, x, numbers=(b1,))
         return moves, ScheduleFreeState(inner_state, optax.safe_increment(state.count), sums, z, x)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScheduleFreeState, trains=True)

@@ -9,6 +9,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_range
+from regopt._core.transformation import transformation
 from regopt._core.types import NumberOrSchedule, Tree
 
 
@@ -62,7 +63,7 @@ def scale_by_learning_rate(learning_rate: NumberOrSchedule) -> optax.GradientTra
         )
         return updates, ScaleByLearningRateState(optax.safe_increment(state.count) if scheduled else None)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ScaleByLearningRateState, trains=True)
 
 
 def sgd(learning_rate: NumberOrSchedule) -> optax.GradientTransformationExtraArgs:

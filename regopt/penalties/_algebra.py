@@ -49,8 +49,8 @@ def total(*penalties: Penalty) -> Penalty:
         penalty that is not a square; None where there are several or none.
 
     Raises:
-        ValueError: no penalty is given, or (when ``prox`` is called) two penalties that cannot be combined act on the
-            same leaf.
+        ValueError: no penalty is given, or a list of them, or (when ``prox`` is called) two penalties that cannot be
+            combined act on the same leaf.
 
     Example:
         >>> import jax.numpy as jnp
@@ -69,6 +69,8 @@ def total(*penalties: Penalty) -> Penalty:
     """
     if not penalties:
         raise ValueError("total needs at least one penalty")
+    if isinstance(penalties[0], list | tuple) and not isinstance(penalties[0], Penalty):
+        raise ValueError("total takes its penalties one by one, got a list: write total(*penalties)")
     for each in penalties:
         check_penalty("a penalty of total", each)
     squares = [p for p in penalties if p.stage == SQUARE]

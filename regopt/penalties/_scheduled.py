@@ -8,6 +8,7 @@ from typing import Any, NoReturn, ParamSpec
 import jax
 import jax.numpy as jnp
 
+from regopt._core import trees
 from regopt._core.messages import misspelt
 from regopt._core.numerics import at_count
 from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber, Tree
@@ -25,6 +26,9 @@ def takes_schedules(factory: Callable[Arguments, Penalty]) -> Callable[Arguments
     parameters = signature.parameters
     numbers = [n for n, each in parameters.items() if each.annotation in (ScheduledNumber, NumberOrSchedule)]
 
+    def made(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Penalty:
+        return _of_real(factory(*args, **kwargs))
+
     @functools.wraps(factory)
     def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Penalty:
         try:
@@ -33,17 +37,35 @@ def takes_schedules(factory: Callable[Arguments, Penalty]) -> Callable[Arguments
             raise TypeError(f"{factory.__name__}(): {error}{misspelt(kwargs, parameters)}") from None
         waits = any(isinstance(each, Penalty) and each.at is not None for each in (*args, *kwargs.values()))
         if not waits and not any(has_schedule(given.get(name)) for name in numbers):
-            return factory(*args, **kwargs)
+            return made(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
 
         def at(count):
             now = {n: at_count(v, count) if n in numbers else _penalties_at(v, count) for n, v in given.items()}
             bound.arguments.update(now)
-            return factory(*bound.args, **bound.kwargs)
+            return made(*bound.args, **bound.kwargs)
 
         return by_count(at)
 
     return make
+
+
+def _of_real(penalty: Penalty) -> Penalty:
+    """The penalty, whose functions refuse complex parameters, of which they would take squares and signs."""
+    usual = {"value": True, "prox": penalty.has_prox, "project": penalty.has_projection}
+    usual |= {"strength_max": penalty.has_strength_max, "linear_minimum": penalty.has_linear_minimum}
+    if penalty.at is not None:
+        return penalty
+    return penalty._replace(**{name: _refusing(getattr(penalty, name)) for name, has in usual.items() if has})
+
+
+def _refusing(function: Callable[..., Tree]) -> Callable[..., Tree]:
+    @functools.wraps(function)
+    def call(params, *args, **kwargs):
+        trees.refuse_complex(params)
+        return function(params, *args, **kwargs)
+
+    return call
 
 
 def by_count(at: Callable[[jax.Array], Penalty]) -> Penalty:

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 from regopt._core.checks import check_function
 from regopt._core.nearest import falling
 from regopt._core.numerics import check_range, safe_divide
-from regopt._core.types import Mask, NumberTree, Penalty
+from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import leafwise, magnitude
+from regopt.penalties._scheduled import takes_schedules
 
 
+@takes_schedules
 def sorted_l1(
-    strength: NumberTree = 1.0,
-    l1_ratio: NumberTree = 0.5,
+    strength: NumberOrSchedule = 1.0,
+    l1_ratio: NumberOrSchedule = 0.5,
     *,
     weights: Callable[[int], jax.Array] | None = None,
     mask: Mask = "weights",
@@ -26,9 +28,9 @@ def sorted_l1(
 
     Args:
         strength: factor of the penalty, >= 0, in loss units per parameter unit; a number or a prefix tree of numbers;
-            may be traced.
+            may be traced or scheduled.
         l1_ratio: the last weight divided by the first one, in [0, 1], dimensionless; 1 is ``l1`` and 0 weights the
-            smallest entry by 0; a number or a prefix tree of numbers; may be traced.
+            smallest entry by 0; a number or a prefix tree of numbers; may be traced or scheduled.
         weights: a function from the size of a leaf to its weights, ``[size]``, falling and >= 0, instead of those of
             OSCAR; static.
         mask: which leaves are penalised; by default neither biases nor normalisation scales.

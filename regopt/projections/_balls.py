@@ -43,6 +43,7 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
 
         Optax documentation. ``optax.projections.projection_l2_ball``, where radius 0 gives NaN at the origin.
     """
+    trees.refuse_complex(params)
     check_number("scale", scale, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
     return structure.unflatten(shortened(leaves, scale))
@@ -74,6 +75,7 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
 
         Optax documentation. ``optax.projections.projection_l1_ball``, where radius 0 gives NaN.
     """
+    trees.refuse_complex(params)
     check_number("scale", scale, "[0, inf)")
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(params)]
     if not leaves:
@@ -114,6 +116,7 @@ def projection_group_balls(
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.5.1, for each group.
     """
+    trees.refuse_complex(params)
     check_range("radius", radius, "[0, inf)")
     chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     return jax.tree.map(
@@ -171,6 +174,7 @@ def projection_max_norm(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.2.
     """
+    trees.refuse_complex(params)
     check_unit_axis(unit_axis)
     check_range("radius", radius, "[0, inf)")
     if groups is not None:
@@ -219,6 +223,7 @@ def projection_l12_ball(
         Duchi, J., Shalev-Shwartz, S., Singer, Y., & Chandra, T. (2008). Efficient projections onto the l1-ball for
         learning in high dimensions. ICML. Figure 1, for the projection of the norms.
     """
+    trees.refuse_complex(params)
     check_number("radius", radius, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
     chosen = [place for place, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]

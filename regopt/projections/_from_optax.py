@@ -35,6 +35,7 @@ def _checked(project: Callable[Arguments, Tree], **intervals: str) -> Callable[A
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tree:
         given = signature.bind(*args, **kwargs).arguments
         params = given[of_tree]
+        trees.refuse_complex(params)
         for name, interval in intervals.items():
             if name in given:
                 check_number(name, given[name], interval)

@@ -40,6 +40,7 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
         Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
+    trees.refuse_complex(params)
     check_range("lower", lower, "[-inf, inf)")
     check_range("upper", upper, "(-inf, inf]")
     low, high = trees.bounds_by_leaf(lower, upper, params)
@@ -73,6 +74,7 @@ def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tre
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.2.1.
     """
+    trees.refuse_complex(params)
     check_array("matrix", matrix)
     check_array("offset", offset)
     flat, unravel = ravel_pytree(params)

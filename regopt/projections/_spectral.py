@@ -44,6 +44,7 @@ def projection_spectral_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Ma
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.7.2.
     """
+    trees.refuse_complex(params)
     return _on_matrices(jnp.minimum, params, radius, mask)
 
 
@@ -81,6 +82,7 @@ def projection_nuclear_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mas
         Cai, J.-F., Candes, E. J., & Shen, Z. (2010). A singular value thresholding algorithm for matrix completion.
         SIAM Journal on Optimization, 20(4), 1956-1982. Theorem 2.1.
     """
+    trees.refuse_complex(params)
 
     def shrink(sizes, bound):
         return jnp.maximum(sizes - threshold_to_sum(sizes, bound), 0)

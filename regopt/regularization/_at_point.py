@@ -11,6 +11,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.protocols import evaluation_params, shifts
+from regopt._core.transformation import transformation
 from regopt._core.types import Tree
 
 
@@ -45,7 +46,7 @@ def at_point(optimizer: optax.GradientTransformationExtraArgs) -> optax.Gradient
         ahead = trees.lift(jnp.subtract, trees.lift(jnp.add, params, moves), iterate)
         return moves, AtPointState(inner, ahead)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, AtPointState)
 
 
 def checked(optimizer: optax.GradientTransformation, how: str) -> optax.GradientTransformationExtraArgs:

@@ -9,6 +9,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_schedulable
+from regopt._core.transformation import transformation
 from regopt._core.types import NO_PROJECTION, Number, Penalty, ScheduledNumber, Tree
 from regopt.regularization._coupled import check_coupling
 from regopt.regularization._metric import count_true, moved, only_trained, read
@@ -53,7 +54,7 @@ def constrained(
         count = optax.safe_increment(state.count)
         return updates, ConstraintState(inner, count, jnp.where(active, state.active + 1, state.active))
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ConstraintState)
 
 
 def projection(

@@ -13,6 +13,7 @@ from regopt._core import trees
 from regopt._core.checks import check_penalty
 from regopt._core.numerics import at_count, check_range, widen
 from regopt._core.protocols import evaluation_params
+from regopt._core.transformation import transformation
 from regopt._core.types import ExtraArgs, NumberOrSchedule, Penalty, Tree
 
 
@@ -76,7 +77,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         updates = trees.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers={"scale": factor})
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, AddPenaltyGradientState)
 
 
 def _is_infinite(jaxpr: Jaxpr) -> bool:

@@ -8,6 +8,7 @@ import optax
 
 from regopt._core import trees
 from regopt._core.messages import one_line
+from regopt._core.transformation import transformation
 from regopt._core.types import NO_PROX, Number, Penalty, Tree
 from regopt.regularization import _metric as metric
 from regopt.regularization._reading import starts
@@ -57,7 +58,7 @@ def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax
         zeros = _zeros(params, updates, penalty)
         return updates, ProximalState(inner, optax.safe_increment(state.count), zeros, taken.responses)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ProximalState)
 
 
 def _zeros(params: Tree, updates: Tree, penalty: Penalty) -> jax.Array:

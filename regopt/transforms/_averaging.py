@@ -23,6 +23,7 @@ from regopt._core.numerics import (
 )
 from regopt._core.protocols import unshifted
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, ScheduledNumber, Tree
 
 
@@ -101,7 +102,7 @@ def average_params(
         mean = trees.lift(lambda a, w, c: a + c * (w - a), state.mean, model, numbers=(weight,))
         return moves, AverageParamsState(trees.cast_like(inner, state.inner), count, mean, total)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, AverageParamsState)
 
 
 def _weights(decay: ScheduledNumber | None, state: AverageParamsState) -> tuple[jax.Array, jax.Array]:
@@ -189,7 +190,7 @@ def lookahead(
         moves = trees.where(sync, back, moves)
         return moves, LookaheadState(trees.cast_like(inner, state.inner), jnp.where(sync, 0, steps), slow)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, LookaheadState)
 
 
 def applied(name: str, params: Tree, moves: Tree) -> Tree:

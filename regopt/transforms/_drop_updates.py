@@ -10,6 +10,7 @@ from regopt._core import trees
 from regopt._core.checks import check_key, check_switch
 from regopt._core.numerics import check_number
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Key, Number, ScheduledNumber
 from regopt.noise import dropout
 
@@ -76,4 +77,4 @@ def drop_updates(key: Key, rate: ScheduledNumber, *, inverted: bool = False) -> 
         ]
         return structure.unflatten(kept), DropUpdatesState(optax.safe_increment(state.count), state.key)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, DropUpdatesState)

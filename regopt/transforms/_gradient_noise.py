@@ -10,6 +10,7 @@ from regopt._core import trees
 from regopt._core.checks import check_key
 from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Key, Number, ScheduledNumber
 
 
@@ -80,4 +81,4 @@ def add_gradient_noise(
         after = AddGradientNoiseState(optax.safe_increment(state.count), state.key)
         return jax.tree.map(noisy, updates, keys), after
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, AddGradientNoiseState)

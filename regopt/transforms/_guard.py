@@ -17,6 +17,7 @@ from regopt._core.checks import check_optimizer
 from regopt._core.numerics import as_float, check_number, like, safe_sqrt, widen
 from regopt._core.scheduled import takes_schedules
 from regopt._core.sums import largest_of_vector, sum_of_squares, sum_vector
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, ScheduledNumber, Tree
 from regopt.regularization import ProximalState
 from regopt.transforms._attempt import attempt
@@ -144,7 +145,7 @@ def guard(
             infinite=state.infinite,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, GuardState)
 
 
 def _is_proximal(node: Tree) -> bool:

@@ -9,6 +9,7 @@ import optax
 from regopt._core import trees
 from regopt._core.checks import check_count, check_optimizer
 from regopt._core.numerics import as_float, at_count
+from regopt._core.transformation import transformation
 from regopt._core.types import Number, ScheduledNumber, Tree
 
 
@@ -79,4 +80,4 @@ def accumulate(
         )
         return trees.where(full, moves, trees.no_move(moves)), after
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, AccumulateState)

@@ -11,6 +11,7 @@ from regopt._core.checks import check_count
 from regopt._core.metrics import as_loss, check_mode
 from regopt._core.numerics import as_float, check_number
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import Mode, ScheduledNumber
 
 
@@ -126,4 +127,4 @@ def reduce_on_plateau(
         state = trees.where(full, after, state._replace(count=count, total=total))
         return trees.lift(lambda u, scale: scale * u, updates, numbers=(state.scale,)), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ReduceOnPlateauState)

@@ -11,6 +11,7 @@ from regopt._core import trees
 from regopt._core.checks import check_optimizer, check_switch
 from regopt._core.numerics import check_number, direction_and_norm
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import ExtraArgs, ScheduledNumber, Tree
 from regopt.transforms._averaging import applied
 
@@ -127,7 +128,7 @@ def _at_the_point(
             shift=trees.where(stepping, optax.tree.zeros_like(shift), shift),
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, SamState)
 
 
 def _explicit(
@@ -149,7 +150,7 @@ def _explicit(
         )
         return trees.where(state.ascended, moves, trees.no_move(moves)), after
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, ExplicitSamState)
 
 
 def _ascended(params: Tree, grads: Tree, rho: ScheduledNumber) -> Tree:
