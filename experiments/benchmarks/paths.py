@@ -159,10 +159,10 @@ def seconds_compiling(program, *arguments):
     """How long JAX traces, lowers and compiles in a call, by its own events; what lies within another counts once."""
     spans = []
 
-    def listen(event, duration, **_):
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
             now = time.time()
-            spans.append((now - duration, now))
+            spans.append((now - duration_secs, now))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
