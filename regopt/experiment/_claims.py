@@ -7,15 +7,17 @@ line shows it.
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from rich.table import Table
 from rich.text import Text
 
 from regopt._core.messages import one_line
-from regopt.experiment._config import ConfigError
+from regopt.experiment._config import COMMAND_LINE, ConfigError
 
 RELATIONS = ("equal", "at most", "at least")
 
@@ -124,6 +126,31 @@ def table(claims: Iterable[Claim], title: str = "Claims") -> Table:
             Text(claim.verdict, style="green" if claim.holds else "bold red"),
         )
     return result
+
+
+def holding(text: str, claims: Sequence[Claim]) -> Sequence[Claim]:
+    """Choose the claims whose statement holds a text.
+
+    Args:
+        text: part of a statement, in any case; "" chooses all.
+        claims: the claims to choose from.
+
+    Returns:
+        The claims chosen, in their order.
+
+    Raises:
+        ConfigError: no statement holds the text; the message has the three that share the longest part with it.
+    """
+    words = text.casefold()
+    found = [claim for claim in claims if words in claim.statement.casefold()]
+    if found or not text:
+        return found
+
+    def shared(statement: str) -> int:
+        return SequenceMatcher(None, words, statement.casefold(), autojunk=False).find_longest_match().size
+
+    near = "; ".join(map(repr, heapq.nlargest(3, [claim.statement for claim in claims], key=shared)))
+    raise ConfigError(COMMAND_LINE, "--claim", f"no statement holds {text!r}; the nearest: {near or 'there is none'}")
 
 
 def _json_number(number: float) -> float | str:

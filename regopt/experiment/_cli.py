@@ -23,7 +23,7 @@ from rich.text import Text
 from regopt._core.messages import one_line, suggestion
 from regopt._version import __version__
 from regopt.experiment._checking import check_all
-from regopt.experiment._claims import Claim
+from regopt.experiment._claims import Claim, holding
 from regopt.experiment._claims import table as claims_table
 from regopt.experiment._config import COMMAND_LINE, ConfigError, check_file, read_toml, to_config
 from regopt.experiment._discovery import (
@@ -151,6 +151,7 @@ def _positive(text: str) -> int:
 def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
     where = "folder for the folders of the runs (runs)"
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=where)
+    parser.add_argument("--claim", metavar="TEXT", default="", help="only the claims whose statement holds TEXT")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(command=command)
 
@@ -228,10 +229,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if outcome.interrupted:
         missing = "".join(f"; no {reason}" for reason in outcome.skipped)
         return _complain(f"interrupted; what was finished is in {folder}{missing}", INTERRUPTED, debug=False)
-    _console().print(claims_table(outcome.claims, experiment.question))
-    _count(outcome.claims)
+    claims = holding(arguments.claim, outcome.claims)
+    _console().print(claims_table(claims, experiment.question))
+    _count(claims)
     print(f"{folder} ({outcome.seconds:.1f} s)")
-    return HOLDS if all(claim.holds for claim in outcome.claims) else FAILS
+    return HOLDS if all(claim.holds for claim in claims) else FAILS
 
 
 def _help(arguments: argparse.Namespace, experiment: Experiment, config: object) -> int:
@@ -255,6 +257,7 @@ def _claims(arguments: argparse.Namespace) -> int:
     if arguments.debug:
         print("".join(each.trace for each in checked), end="", file=sys.stderr)
     claims = [claim for each in checked for claim in each.claims]
+    claims = claims if interrupted else holding(arguments.claim, claims)
     _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))
     _count(claims)
     if interrupted:

@@ -12,6 +12,8 @@ import pytest
 
 from regopt._version import __version__
 from regopt.experiment import main
+from regopt.experiment._claims import Claim, holding
+from regopt.experiment._config import ConfigError
 from support.toy import MODES, add
 
 SMOKE = "# Claim: 2 x 3 is 6\nnumber = 3\n"
@@ -328,3 +330,19 @@ def test_an_experiment_is_a_program_too(project):
     assert done.stderr == ""
     assert "fails" in done.stdout
     assert list((project / "runs").glob("toy-*/claims.json"))
+
+
+@pytest.mark.parametrize("command", [("run", "toy", "smoke"), ("claims", "--config", "smoke")])
+def test_one_claim_is_shown_and_judged_by_a_text_of_its_statement(project, capsys, command):
+    assert main([*command, "--claim", "[IS] doub"]) == 0
+    assert "it [is] doubled" in capsys.readouterr().out
+    assert "'no such words'; the nearest: '" in complaint(capsys, 2, *command, "--claim", "no such words")
+
+
+def test_the_claims_that_hold_a_text_decide_and_the_others_do_not():
+    claims = [Claim("the rate is 1", "here", 1, 1), Claim("the step is 2", "here", 2, 3)]
+    assert holding("RATE", claims) == claims[:1]
+    assert holding("step", claims) == claims[1:]
+    assert holding("", claims) == claims
+    with pytest.raises(ConfigError, match="no statement holds 'stop is'; the nearest: 'the step is 2'; "):
+        holding("stop is", claims)
