@@ -151,7 +151,7 @@ def _theorem_claims(arrays):
             float(arrays["theorem_smallest"].min()),
         ),
         Claim(
-            "the same with regopt's Adam, which corrects the bias",
+            "theorem's problem, regopt's Adam, which corrects the bias: smallest x in those rounds, over all C",
             PAPER + "theorem 1 also with Adam as published",
             1,
             float(arrays["corrected_smallest"].min()),

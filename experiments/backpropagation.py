@@ -255,7 +255,7 @@ def _gap_claims(config, arrays):
                 ("f", "df/dx", "df/dy", "df/dz"), (-12, -4, -4, 3), arrays["graph"], strict=True
             )
         ),
-        Claim("the same slopes, largest gap to autodiff", RUMELHART, 0, float(arrays["graph_gap"]), 0),
+        Claim("slopes of (x + y) z by hand, largest gap to autodiff", RUMELHART, 0, float(arrays["graph_gap"]), 0),
         Claim(
             "gradient of L layers with a penalty: largest gap to autodiff",
             RUMELHART,

@@ -333,7 +333,7 @@ def claims(config, arrays):
     result = [
         Claim("error of an average over v/k + (k-1)/k c, largest relative gap", BOOK, 0, float(gaps.max()), 0.05),
         Claim(
-            "the same gap in standard errors",
+            "error of an average less v/k + (k-1)/k c, largest gap in standard errors",
             BOOK,
             4.5,
             float(np.max(np.abs(arrays["averages"] - expected) / arrays["averages_error"])),
@@ -346,7 +346,13 @@ def claims(config, arrays):
             float(np.max(np.abs(arrays["unique"] / (1 - (1 - 1 / n) ** n) - 1))),
             0.02,
         ),
-        Claim(f"the same share for n = {SIZES[-1]}, against 1 - 1/e", EFRON, 0.632, float(arrays["unique"][-1]), 0.005),
+        Claim(
+            f"share of unique examples for n = {SIZES[-1]}, against 1 - 1/e",
+            EFRON,
+            0.632,
+            float(arrays["unique"][-1]),
+            0.005,
+        ),
     ]
     for row, (name, values) in enumerate(PRINTED.items()):
         for part, printed, found in zip(PARTS, values, arrays["table"][row], strict=True):

@@ -284,14 +284,14 @@ def average_claims(arrays):
             1e-12,
         ),
         Claim(
-            "the same as printed, with the batch before: one batch late",
+            "running mean as printed, with the batch before: one batch late",
             lecture,
             1 - DECAY ** (WARM - 1),
             float(arrays["printed"][WARM - 1]),
             1e-12,
         ),
         Claim(
-            "the same with the initial value taken out",
+            "running mean with the initial value taken out",
             "Kingma & Ba (2015), section 3",
             1.0,
             float(arrays["corrected"][WARM - 1]),
@@ -304,7 +304,13 @@ def average_claims(arrays):
             float(arrays["lag"]),
             1e-4,
         ),
-        Claim("the same as printed: one step more", lecture, 1 / (1 - DECAY), float(arrays["printed_lag"]), 1e-4),
+        Claim(
+            "running mean of such batches as printed: one step more",
+            lecture,
+            1 / (1 - DECAY),
+            float(arrays["printed_lag"]),
+            1e-4,
+        ),
     ]
 
 
@@ -340,7 +346,7 @@ def identity_claims(arrays):
             1e-13,
         ),
         (
-            "its variance and the mean of the unbiased ones differ by",
+            "variance from a pass over the data and the mean of the unbiased ones differ by",
             f"{PAPER}, algorithm 2, line 10",
             "pass_gap",
             1e-13,

@@ -384,7 +384,7 @@ def _digits_claims(arrays):
             tolerance=1e-15,
         ),
         Claim(
-            "its plug-in bias over the unbiased one, 10 replicas",
+            "digits, zero-one loss: plug-in bias over the unbiased one, 10 replicas",
             "Kohavi & Wolpert (1996)",
             1.0,
             inflation,

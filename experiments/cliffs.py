@@ -320,8 +320,8 @@ def _cliff_claims(config, arrays):
               steepness, relation="at least"),
         Claim("the step from the cliff, not clipped: loss after it over the loss before", PASCANU, 2,
               float(full / before), relation="at least"),
-        Claim("the same step clipped to norm 1: loss after it over that after the step in full", PASCANU, 0.25,
-              float(clipped / full), relation="at most"),
+        Claim("the step from the cliff, clipped to norm 1: loss after it over that after the step in full", PASCANU,
+              0.25, float(clipped / full), relation="at most"),
     ]  # fmt: skip
 
 
@@ -347,7 +347,8 @@ def _training_claims(config, arrays):
     if len(config.learning_rates) > 2:
         found.append(
             Claim(
-                f"learning rate {config.learning_rates[0]:g}: the same difference, below that at the larger rate", BOOK,
+                f"learning rate {config.learning_rates[0]:g}: what clipping gains of the share solved, "
+                "below the gain at the larger rate", BOOK,
                 float(np.mean(good[-2, 1]) - np.mean(good[-2, 0])), float(np.mean(good[0, 1]) - np.mean(good[0, 0])),
                 relation="at most",
             )
@@ -369,11 +370,11 @@ def _chaos_claims(arrays):
         Claim("Henon's map: largest exponent", BENETTIN, 0.419, float(arrays["henon"][0]), 0.01),
         Claim("tanh networks, weights of size 0.5: exponent less the log of the spectral radius, largest gap", PASCANU,
               0, gap, 0.02),
-        Claim("the same: distance of the two starts at the end over that at the start, largest", PASCANU, 1e-6,
+        Claim("weights of size 0.5: distance of two starts at the end over that at the start, largest", PASCANU, 1e-6,
               float(np.max(apart[0, :, -1]) / APART), relation="at most"),
         Claim("weights of size 2.5: smallest exponent of the networks", PASCANU, 0, float(np.min(exponents[2])),
               relation="at least"),
-        Claim("the same: distance of two starts 1e-8 apart at the end, smallest", PASCANU, 1.0,
+        Claim("weights of size 2.5: distance of two starts 1e-8 apart at the end, smallest", PASCANU, 1.0,
               float(np.min(apart[2, :, -1])), relation="at least"),
     ]  # fmt: skip
 

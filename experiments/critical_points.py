@@ -360,7 +360,7 @@ def claims(config, arrays):
             float(np.max(np.abs(arrays["counted"] - arrays["formula"]))),
         ),
         Claim(
-            f"the same count from 1e-6, rate {config.rate:g}",
+            f"steps to leave a saddle from 1e-6, rate {config.rate:g}",
             BOOK,
             float(cp.escape_time(config.rate, 1.0, 1e-6)),
             float(arrays["counted"][5]),

@@ -182,7 +182,7 @@ def claims(config, arrays):
         Claim("weight of the one before", ADAM, (1 - b) * b, float(arrays["weights"][-2]), 1e-12),
         Claim("average of a constant 1 after 10 values", ADAM, 1 - b**10, float(arrays["ones"][9]), 1e-12),
         Claim(
-            "the same with bias correction, largest error",
+            "average of a constant 1 with bias correction, largest error",
             ADAM,
             0,
             float(np.abs(arrays["ones_corrected"] - 1).max()),

@@ -254,7 +254,7 @@ def _error_claims(arrays):
         exact("mean error over all masks and E_N + 1/2 sum p (1 - p) w^2 I^2", BALDI, mean - error),
         exact("mean gradient and the gradient of that", BALDI, arrays["slope_gap"]),
         Claim(
-            "its penalty without the half, as printed in the lecture, over what the mean error has: factor",
+            "penalty without the half, as printed in the lecture, over what the mean error has: factor",
             f"{BALDI}; Bishop & Bishop (2024), (9.73)",
             2.0,
             float(((printed - ensemble) / (mean - ensemble))[middle]),
@@ -282,9 +282,13 @@ def _ensemble_claims(arrays):
     return [
         exact("geometric mean of a logistic unit, sigma(E S), all rates", BALDI, arrays["gap_logistic"]),
         exact("geometric ensemble of a softmax and one pass, all rates", f"{BOOK}, (7.66)", arrays["gap_softmax"]),
-        exact("the same, deep linear with all layers dropped", f"{BOOK}, section 7.12", arrays["gap_linear"]),
+        exact(
+            "geometric ensemble of a deep linear network, all layers dropped, and one pass",
+            f"{BOOK}, section 7.12",
+            arrays["gap_linear"],
+        ),
         Claim(
-            "the same with ReLU is an approximation: largest gap in probability",
+            "one pass with ReLU is an approximation of the geometric ensemble: largest gap in probability",
             f"{BOOK}, section 7.12",
             0.01,
             float(np.max(arrays["gap_relu"])),
@@ -376,7 +380,7 @@ def _gaussian_claims(config, arrays):
             tolerance=float(deviation * np.sqrt(3 / 7)),
         ),
         Claim(
-            "its variance over rate / (1 - rate)",
+            "variance of Gaussian dropout at rate 0.3 over rate / (1 - rate)",
             "Srivastava et al. (2014), section 10",
             1.0,
             float(arrays["unit_variance_ratios"][1]),

@@ -197,7 +197,13 @@ def claims(config, arrays):
             float(apart),
             tolerance=1e-6,
         ),
-        Claim("the same, lasso", f"{PAPER}, Lemma 2", 0.5, float(apart_lasso), relation="at least"),
+        Claim(
+            "two equal inputs, started far apart: difference over the larger, lasso",
+            f"{PAPER}, Lemma 2",
+            0.5,
+            float(apart_lasso),
+            relation="at least",
+        ),
         Claim(
             "the lasso's objective from two starts that end in different coefficients: difference, relative",
             f"{PAPER}, Lemma 2",
@@ -212,7 +218,13 @@ def claims(config, arrays):
             float(spread),
             relation="at most",
         ),
-        Claim("the same, lasso", f"{PAPER}, section 5", 0.5, float(spread_lasso), relation="at least"),
+        Claim(
+            "three copies of a factor: spread of their sizes over the largest, lasso",
+            f"{PAPER}, section 5",
+            0.5,
+            float(spread_lasso),
+            relation="at least",
+        ),
     ]
 
 

@@ -337,7 +337,7 @@ def _exact_claims(arrays):
             tolerance=1e-14,
         ),
         Claim(
-            "its effective number of parameters, 19/14",
+            "tridiagonal example at strength 2: effective number of parameters, 19/14",
             "Bishop (2006), (3.91)",
             19 / 14,
             float(arrays["example_parameters"]),
@@ -399,7 +399,7 @@ def _ridge_claims(arrays):
             tolerance=1e-12,
         ),
         Claim(
-            "the same at (X'X + a I)^-1 X'y, as printed in the lecture and the book, over a |w|: no minimum",
+            "gradient there at (X'X + a I)^-1 X'y, as printed in the lecture and the book, over a |w|: no minimum",
             f"{BOOK}, (7.15) and (7.17)",
             1.0,
             float(arrays["printed_ridge_gradient"]),
@@ -418,11 +418,11 @@ def _scale_claims(arrays):
               f"{BOOK}, (7.17)", 0, float(arrays["singular_gradient"]), 1e-12),
         Claim("three scales of L2 in print, number converted: largest gradient of the objective as printed",
               "the lectures' objectives, regopt.penalties.CONVENTIONS", 0, float(arrays["converted"].max()), 1e-12),
-        Claim("the same with one number for all: gradient of those that differ, smallest",
+        Claim("three scales of L2 in print, one number for all: gradient of those that differ, smallest",
               "the lectures' objectives, regopt.penalties.CONVENTIONS", 0.1, float(same.min()), relation="at least"),
         Claim("elastic net as printed, numbers converted for scikit-learn: largest miss of the optimality conditions",
               "Zou & Hastie (2005), (3)", 0, float(arrays["elastic_net"]), 1e-9),
-        Claim("the same with the printed mix as l1_ratio, which libraries mix the other way round",
+        Claim("elastic net with the printed mix as l1_ratio, which libraries mix the other way round: miss",
               "Zou & Hastie (2005), (3)", 0.1, float(arrays["elastic_net_printed"]), relation="at least"),
     ]  # fmt: skip
 
@@ -468,7 +468,7 @@ def bounds(arrays):
             relation="at most",
         ),
         Claim(
-            "its bound, the largest over one direction",
+            "bound of the ratio of the two risks at their best tuning, the largest over one direction",
             f"{PAPER}, theorem 3",
             TUNED_RATIO,
             float(arrays["largest_tuned_ratio"]),

@@ -218,7 +218,7 @@ def claims(config, arrays):
             arrays["slope"],
         ),
         Claim(
-            "the same slope, by the derivative of the formula: relative difference",
+            "slope of ridge's error where alpha is 0, by the derivative of the formula: relative difference",
             HOERL_KENNARD + "theorem 4.3",
             0.0,
             float(arrays["exact_slope"] / arrays["stated_slope"] - 1),

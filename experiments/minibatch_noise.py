@@ -127,7 +127,7 @@ def _variance_claims(config, arrays):
             )
         ),
         Claim(
-            f"the same differences in standard errors of {config.draws} draws: the largest",
+            f"variances of both ways less their formulas, in standard errors of {config.draws} draws: the largest",
             COCHRAN,
             4,
             float(errors.max()),

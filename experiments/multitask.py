@@ -186,7 +186,7 @@ def claims(config, arrays):
             relation="at most",
         ),
         Claim(
-            f"the same, related less unrelated task, mean {unrelated:+.3f}: upper end of its 95 % interval",
+            f"first task's test error, related less unrelated, mean {unrelated:+.3f}: upper end of its 95 % interval",
             BOOK,
             0,
             unrelated + other,

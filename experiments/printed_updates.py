@@ -224,15 +224,15 @@ def _constant_claims(arrays):
     return [
         Claim("Adam, gradient 1e-5, rate 1e-3: first step with the constant inside the root, as printed", LECTURE,
               9.95e-5, 1e-3 * _at(arrays, "Adam, inside", 1e-5), 5e-8),
-        Claim("the same with the constant outside", f"{ADAM}, algorithm 1", 9.99e-4,
-              1e-3 * _at(arrays, "Adam, outside", 1e-5), 5e-7),
+        Claim("Adam, gradient 1e-5, rate 1e-3: first step with the constant outside the root", f"{ADAM}, algorithm 1",
+              9.99e-4, 1e-3 * _at(arrays, "Adam, outside", 1e-5), 5e-7),
         Claim("RMSProp, gradient 1e-4: first step over the rate, constant inside the root", f"{BOOK}, algorithm 8.5",
               0.09995, _at(arrays, "RMSProp, inside", 1e-4), 5e-6),
-        Claim("the same with the constant outside, as two of the lectures print it", LECTURE, 3.0653,
+        Claim("RMSProp, gradient 1e-4: the constant outside, as two of the lectures print it", LECTURE, 3.0653,
               _at(arrays, "RMSProp, outside", 1e-4), 5e-5),
         Claim("RMSProp with Nesterov's momentum, zero gradient: step", f"{BOOK}, algorithm 8.6, with a constant", 0,
               float(arrays["zero"][0]), 0),
-        Claim("the same as printed, without a constant: is 0 / 0 (1: so)", LECTURE, 1,
+        Claim("RMSProp with Nesterov's momentum as printed, without a constant: is 0 / 0 (1: so)", LECTURE, 1,
               float(np.isnan(arrays["zero, printed"][0])), 0),
     ]  # fmt: skip
 
@@ -242,10 +242,10 @@ def _path_claims(arrays):
     return [
         Claim("x^2 / 2 from 1.95, rate .1, gradient clipped to norm 1: |x| at the end", f"{BOOK}, (10.48)-(10.49)",
               1e-7, float(size["clipped"][-1]), relation="at most"),
-        Claim("the same, always divided by its norm as printed: it hops over 0 between -.05 and .05 for ever",
+        Claim("x^2 / 2, gradient always divided by its norm, as printed: it hops over 0 between -.05 and .05 for ever",
               LECTURE, 0.05, float(size["normalised"][-50:].max()), 1e-9),
         Claim("Adam on x^2 / 2 from 1e-4: largest |x|", f"{ADAM}, algorithm 1", 9e-4, float(size["Adam"].max()), 5e-5),
-        Claim("the same without the square root, as printed: largest |x|", LECTURE, 5.0,
+        Claim("Adam on x^2 / 2 without the square root, as printed: largest |x|", LECTURE, 5.0,
               float(size["Adam printed"].max()), 5e-4),
     ]  # fmt: skip
 
@@ -263,7 +263,8 @@ def _adamax_claims(arrays):
               float(abs(arrays["log_moments"][-1] - log_u) / np.log(10)), relation="at least"),
         Claim("Adam: steps that half of a squared gradient is remembered, log 2 / -log b2 at b2 = .999",
               f"{ADAM}, algorithm 1", 693, long, 0),
-        Claim("the same at b2 = .99, as printed", LECTURE, 69, short, 0),
+        Claim("Adam: steps that half of a squared gradient is remembered at b2 = .99, as printed", LECTURE, 69, short,
+              0),
     ]  # fmt: skip
 
 

@@ -261,7 +261,13 @@ def _conjugate_claims(config, arrays):
             float(few[-1]),
             tolerance=1e-8,
         ),
-        Claim("the same, one step before the end", source + "theorem 5.4", 1e-3, float(few[-2]), relation="at least"),
+        Claim(
+            f"conjugate gradients: relative error left after {DISTINCT - 1} steps there",
+            source + "theorem 5.4",
+            1e-3,
+            float(few[-2]),
+            relation="at least",
+        ),
         Claim(
             "conjugate gradients: largest relative error over 2 ((sqrt k - 1) / (sqrt k + 1))**t",
             source + "(5.36), from Chebyshev polynomials",

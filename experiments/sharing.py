@@ -220,7 +220,7 @@ def claims(config, arrays):
             tolerance=1e-9,
         ),
         Claim(
-            "the same, to the weights for strength |w_A - w_B|^2 without the half",
+            "proximal steps: distance to the weights for strength |w_A - w_B|^2 without the half",
             BOOK,
             0.01,
             float(arrays["without_half_distance"]),

@@ -307,7 +307,7 @@ def product_claims(arrays):
             tolerance=2 * float(deviation),
         ),
         Claim(
-            "its second stretch over the first: rank one to float32's rounding",
+            "printed product's second stretch over the first: rank one to float32's rounding",
             LECTURE,
             3e-7,
             float(second / stretch),
@@ -349,7 +349,7 @@ def layer_claims(config, arrays):
             tolerance=tolerance * 2 / 3,
         ),
         Claim(
-            "the same backward: 2 n_out / (n_in + n_out)",
+            "Xavier from n / 2 to n units, backward: 2 n_out / (n_in + n_out)",
             GLOROT,
             4 / 3,
             float(arrays["narrow_backward"]),
