@@ -123,6 +123,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
     different = "resume what other versions, devices or data began"
     run.add_argument("--allow-different", action="store_true", help=different)
+    run.add_argument("--claim", metavar="TEXT", default="", help="print only the claims whose statement holds TEXT")
     run.add_argument("--executor", choices=["ray"], help="train the lanes of its sweep on Ray")
     cluster = 'the Ray cluster, "auto" for the one of this machine; by default a cluster is started here'
     run.add_argument("--address", metavar="ADDRESS", help=cluster)
@@ -151,7 +152,6 @@ def _positive(text: str) -> int:
 def _add_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
     where = "folder for the folders of the runs (runs)"
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=where)
-    parser.add_argument("--claim", metavar="TEXT", default="", help="only the claims whose statement holds TEXT")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(command=command)
 
@@ -257,7 +257,6 @@ def _claims(arguments: argparse.Namespace) -> int:
     if arguments.debug:
         print("".join(each.trace for each in checked), end="", file=sys.stderr)
     claims = [claim for each in checked for claim in each.claims]
-    claims = claims if interrupted else holding(arguments.claim, claims)
     _console().print(claims_table(claims, f"Claims of all experiments, config {name}"))
     _count(claims)
     if interrupted:
