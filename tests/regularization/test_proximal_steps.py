@@ -472,12 +472,15 @@ def test_a_penalty_does_not_get_lost_beside_residuals():
 
 
 @pytest.mark.parametrize("how", ["gradient", "decoupled", "proximal"])
-def test_a_leaf_of_integers_is_left_alone(how):
+def test_a_leaf_of_integers_is_refused_unless_it_is_left_out(how):
     params = {"w": jnp.ones(3), "table": jnp.arange(3)}
-    penalty = penalties.l1(0.1, mask={"w": True, "table": False})
     options = {"learning_rate": 0.1} if how == "decoupled" else {}
-    optimizer = regopt.regularize(regopt.sgd(0.1), penalty, how, **options)
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    optimizer = regopt.regularize(regopt.sgd(0.1), penalties.l1(0.1, mask=None), how, **options)
+    with pytest.raises(ValueError, match=r"must be floating arrays, got 'int32' at 'table': .* optax.partition"):
+        optimizer.init(params)
+    labels = {"w": "trained", "table": "kept"}
+    parted = optax.partition({"trained": optimizer, "kept": optax.set_to_zero()}, labels)
+    updates, _ = parted.update(jax.tree.map(jnp.zeros_like, params), parted.init(params), params)
     np.testing.assert_allclose(updates["w"], -0.01, rtol=1e-5)
     np.testing.assert_array_equal(optax.apply_updates(params, updates)["table"], params["table"])
 
