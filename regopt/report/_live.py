@@ -16,7 +16,7 @@ import numpy as np
 from regopt._core.types import Setting
 
 PATIENCE = 60.0  # seconds that the end of a sweep waits for each answer of a tool
-MOST = 100_000  # points that wait for a tool; more only of more than half as many settings
+MOST = 100_000  # points that wait for a tool, or two for each setting that has some, if that is more
 Run = TypeVar("Run")
 _LOG = logging.getLogger(__name__)
 Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics there
