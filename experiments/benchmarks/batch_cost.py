@@ -8,7 +8,7 @@ rounds of the ratio to the smallest data set of the same model. Run it on an oth
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import jax
@@ -39,7 +39,8 @@ class Config:
 
     Attributes:
         settings: how many are trained at once, with one seed.
-        steps: training steps of each.
+        steps: training steps of the small model.
+        steps_of_large: training steps of the larger one.
         eval_every: steps between evaluations.
         batch_size: rows in a batch.
         validation: rows of the validation set.
@@ -50,7 +51,8 @@ class Config:
     """
 
     settings: Annotated[int, Field(ge=1)] = 16
-    steps: Annotated[int, Field(ge=1)] = 600
+    steps: Annotated[int, Field(ge=1)] = 6_000
+    steps_of_large: Annotated[int, Field(ge=1)] = 600
     eval_every: Annotated[int, Field(ge=1)] = 100
     batch_size: Annotated[int, Field(ge=1)] = 128
     validation: Annotated[int, Field(ge=1)] = 500
@@ -63,15 +65,16 @@ class Config:
 def run(config, key):
     """Seconds for all settings, ``[data sets, rounds]``."""
     contenders = {}
-    for layers, sizes in _jobs(config):
+    for layers, sizes, steps in _jobs(config):
+        job = replace(config, steps=steps)
         task = sweep.supervised(
             lambda _, rngs, layers=layers: MLP(layers, rngs=rngs), cross_entropy, lambda h: regopt.adamw(h[RATE])
         )
         rates = {RATE: np.geomspace(1e-4, 1e-2, config.settings)}
         for rows in sizes:
             data = _data(rows, config.validation, layers[0], config.seed)
-            contenders[_name(layers, rows)] = engine(config, key, data, rates, task=task)
-            contenders[_name(layers, rows) + BY_HAND] = _by_hand(config, key, data, rates, task)
+            contenders[_name(layers, rows)] = engine(job, key, data, rates, task=task)
+            contenders[_name(layers, rows) + BY_HAND] = _by_hand(job, key, data, rates, task)
     return in_turns(contenders, config.rounds)
 
 
@@ -88,13 +91,14 @@ def table(config, arrays):
 
     names = _engines(arrays)
     seconds = dict(zip(arrays["contenders"].tolist(), np.median(arrays["seconds"], axis=1), strict=True))
+    steps = {_name(layers, rows): steps for layers, sizes, steps in _jobs(config) for rows in sizes}
 
     def to_smallest(name, way=""):
         return ratio(arrays, name + way, _smallest(names, name) + way)
 
     return pandas.DataFrame(
         {
-            "us a step of a setting": [1e6 * seconds[name] / (config.steps * config.settings) for name in names],
+            "us a step of a setting": [1e6 * seconds[name] / (steps[name] * config.settings) for name in names],
             "to the smallest": [to_smallest(name) for name in names],
             "by hand, to the smallest": [to_smallest(name, BY_HAND) for name in names],
         },
@@ -134,7 +138,7 @@ def claims(config, arrays):
 
 
 def _jobs(config):
-    return ((SMALL, config.rows), (LARGE, config.rows_of_large))
+    return (SMALL, config.rows, config.steps), (LARGE, config.rows_of_large, config.steps_of_large)
 
 
 def _engines(arrays):
