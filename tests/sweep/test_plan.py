@@ -86,7 +86,7 @@ def test_groups_share_the_memory(monkeypatch):
     columns = NUMBERS | {"name": ["narrow"] * 4 + ["wide"] * 7}
     whole = sweep.plan(TASK, sweep.from_columns(columns), DATA, **(SCHEDULE | {"chunk": 3}))
     room = sum(group.held * group.lane_bytes for group in whole.groups) / 2
-    monkeypatch.setattr("regopt.sweep.engine._form.resting_room", lambda devices: room)
+    monkeypatch.setattr("regopt.sweep.engine._recipe.resting_room", lambda devices: room)
     plan = sweep.plan(TASK, sweep.from_columns(columns), DATA, **(SCHEDULE | {"chunk": 3}))
     assert all(group.held < group.settings for group in plan.groups)
     rounding = sum(group.lane_bytes for group in plan.groups)  # to the same number on both devices

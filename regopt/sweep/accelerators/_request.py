@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
@@ -18,12 +17,11 @@ from regopt.sweep.accelerators._targets import Target
 from regopt.sweep.engine._compile import Programs, compile_programs
 from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._devices import bytes_of
-from regopt.sweep.engine._form import Form, Mapped, Rest, form_of
 from regopt.sweep.engine._layout import arranged, sizes_of
-from regopt.sweep.engine._memory import memory_limit, resting_room, temporary_bytes
+from regopt.sweep.engine._memory import memory_limit, resting_room
 from regopt.sweep.engine._prepare import recipes
 from regopt.sweep.engine._program import entry_of, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Recipe, Shared, as_number
+from regopt.sweep.engine._recipe import Constants, Form, Mapped, Recipe, Rest, Shared, constants_of, form_of
 from regopt.sweep.engine._work import products
 
 OPTION = "jax_default_matmul_precision"
@@ -73,35 +71,32 @@ def requests(config: SweepConfig) -> list[Request]:
     shared = _shapes(Shared(config.resting, split_key(config.key), resamples, config.held_out))
     found = []
     for recipe, indices in recipes(config, settings):
-        numbers = {name: as_number(column[indices[:1]]) for name, column in settings.numbers.items()}
-        own = shared
+        given, own = constants_of(settings.numbers, indices[:1]), shared
         if frozen is not None:
-            first = {name: number[0] for name, number in numbers.items()}
+            first = {name: number[0] for name, number in given.numbers.items()}
             own = shared._replace(frozen=jax.eval_shape(partial(frozen.values, recipe.static_values | first)))
-        constants = _shapes(Constants(numbers, jnp.zeros(1, jnp.int32)))
         mapping = None if config.mapping == "measured" else config.mapping
         share = len(indices) / len(settings)
         sizes = len(indices), share
         mesh = None if config.mesh is None else sizes_of(config.mesh)
         partition = None if config.partition is None else dict(config.partition)
         how = config.slots, config.chunk, mapping, mesh, partition, config.rest
-        found.append(Request(recipe, *sizes, own, block, constants, *how))
+        found.append(Request(recipe, *sizes, own, block, _shapes(given), *how))
     return found
 
 
 def compiled(request: Request, devices: tuple[Device, ...]) -> tuple[Form, Programs]:
     """The programs of a group, compiled for devices."""
-    lane = (lane_shapes(request.recipe, request.shared.keys, request.constants), entry_of(request.constants))
     form = form_of(
         request.recipe,
         arranged(devices, request.mesh, request.partition),
         request.shared,
         request.block,
-        lane,
+        lane_shapes(request.recipe, request.shared.keys, request.constants),
         request.settings,
         request.slots,
-        request.chunk,
         request.mapping,
+        request.chunk,
         request.share,
         request.rest,
     )
@@ -120,7 +115,7 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
         The memory and the cost of its programs.
     """
     form, programs = compiled(request, devices)
-    temporary, rows = temporary_bytes(programs.segment), form.layout.rows
+    temporary, rows = programs.temporary_bytes, form.layout.rows
     in_turn = programs.mapping == "map"
     cost = cost_of(
         programs.segment,
@@ -148,8 +143,8 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
 
 def _step_flops(request: Request, lanes: int) -> float:
     """The arithmetic of the matrix products of a step of so many lanes that train on the same batch."""
-    recipe, constants = request.recipe, entry_of(request.constants)
-    state = lane_shapes(recipe, request.shared.keys, request.constants).state
+    recipe = request.recipe
+    lane, constants = lane_shapes(recipe, request.shared.keys, request.constants)
     batch = request.block if request.block is not None else request.shared.data.train
     size = recipe.batch_size
     if request.block is not None:
@@ -163,7 +158,7 @@ def _step_flops(request: Request, lanes: int) -> float:
                 state, constants
             )
 
-    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), (state, constants))
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), (lane.state, constants))
     return products(jax.make_jaxpr(train)(*many, batch, jax.random.key(0), request.shared.frozen).jaxpr).flops
 
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core.io import digest_json, environment
+from regopt._core.messages import brief
 from regopt._core.types import Device, Tree
 from regopt.sweep.engine._evaluation import Call, Evaluation
 from regopt.sweep.engine._executables import Begun, Compiled, Executables, Recent
-from regopt.sweep.engine._form import Form, Mapped
-from regopt.sweep.engine._memory import first_chunk, fit_chunk
+from regopt.sweep.engine._memory import first_chunk, fit_chunk, temporary_bytes
 from regopt.sweep.engine._program import (
     Each,
     build_predict,
@@ -24,7 +24,8 @@ from regopt.sweep.engine._program import (
     decomposes_batches,
     one_by_one,
 )
-from regopt.sweep.engine._work import arithmetic, runs_best_alone, shares_work
+from regopt.sweep.engine._recipe import Form, Mapped
+from regopt.sweep.engine._work import arithmetic, price_of, runs_best_alone, shares_work
 
 
 class Programs(NamedTuple):
@@ -40,8 +41,14 @@ class Programs(NamedTuple):
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
     calls_back: bool  # a segment or its evaluation calls Python, which may raise
     segment_seconds: float  # in which the segment was traced and compiled, when it was
-    flops: float  # of a segment of one lane, see ``arithmetic``
+    temporary_bytes: int  # of a device while it trains a call, beside the lanes at rest
+    price: float  # of a segment of one lane, see ``price_of``
     evaluation: Evaluation | None  # where validation data stream
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics."""
+        return names_of(self.segment.out_info) if self.evaluation is None else self.evaluation.metrics
 
 
 Made = TypeVar("Made", Programs, Compiled)
@@ -75,17 +82,24 @@ def names_of(out_info: Tree) -> list[str]:
     return list(out_info[1].names[0])
 
 
-def programs_for(form: Form, executables: Executables) -> Programs:
+def programs_for(form: Form, executables: Executables, settings: int) -> Programs:
     """The programs of a form: remembered, or newly compiled.
 
     Args:
         form: what to compile for; one that has no hash, because of a static value or a patience, is always compiled.
         executables: those of the sweep, where equal ones are compiled once.
+        settings: how many settings the programs train, for the note of an error.
 
     Returns:
         The programs; the seconds are 0 where nothing was compiled.
     """
-    return _known(compile_programs, form, executables)
+    try:
+        return _known(compile_programs, form, executables)
+    except jax.errors.JaxRuntimeError as error:
+        values = [f"{name}={brief(value)}" for name, value in form.recipe.static_values.items()]
+        which = f" with {', '.join(values)}" if values else ""
+        error.add_note(f"while the programs of {settings} settings{which} were compiled")
+        raise
 
 
 def _segment_for(form: Form, executables: Executables) -> Compiled:
@@ -176,7 +190,8 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         sum(compiling for _, compiling in seconds),
         segment.calls_back or (evaluation is not None and evaluation.calls_back),
         segment.trace_seconds + segment.compile_seconds,
-        segment.flops / chunk,
+        temporary_bytes(segment.program),
+        price_of(segment.flops / chunk, form.layout.devices[0].platform),
         evaluation,
     )
 

@@ -30,9 +30,9 @@ from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine import _checks as checks
 from regopt.sweep.engine._callbacks import Callback
 from regopt.sweep.engine._code import code_digest
-from regopt.sweep.engine._form import Rest
 from regopt.sweep.engine._iterated import Iterated, check_iterated
 from regopt.sweep.engine._layout import check_count, check_mesh, check_partition
+from regopt.sweep.engine._recipe import Rest
 from regopt.sweep.engine._streams import Evaluated, Stream, as_evaluated, as_stream, leaves_of, sample_digest
 from regopt.sweep.schedulers import Scheduler
 from regopt.sweep.space import Settings

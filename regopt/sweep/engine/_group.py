@@ -1,100 +1,110 @@
 """A group: settings that share a program, their lanes in one buffer on the devices, and the calls that train them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from functools import cache
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.types import Tree
-from regopt.sweep.engine._checks import check_leaves
+from regopt.sweep.engine._compile import Segments, begin, programs_for
 from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._entries import entry
 from regopt.sweep.engine._evaluation import Call
 from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
-from regopt.sweep.engine._form import Mapped, Rest, form_of
-from regopt.sweep.engine._layout import Layout
 from regopt.sweep.engine._placement import Places
-from regopt.sweep.engine._program import build_empty, build_take_over, entry_of, lane_shapes
-from regopt.sweep.engine._programs import HasPrograms
-from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared, as_number, one_behind
-from regopt.sweep.engine._turns import Turns
-from regopt.sweep.engine._undo import Before, before_call, undone
+from regopt.sweep.engine._program import build_empty, build_take_over
+from regopt.sweep.engine._recipe import Constants, Form, Held, Lane, Shared, as_number
+from regopt.sweep.engine._turns import Report, Turns, one_behind
+from regopt.sweep.engine._undo import Before, Fails, before_call, undone
 
 
-class Group(HasPrograms):
+class Group:
     """The lanes of one group of settings on their devices; it trains once ``compile`` has made its programs.
 
     Args:
-        recipe: the recipe by which they train.
-        numbers: the traced columns, each ``[lanes]``.
+        form: what its programs are compiled from.
+        numbers: the traced columns, each ``[settings]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
         shared: what all lanes read, on the devices but for what is frozen.
         executables: the programs of all groups.
-        layout: of the lanes on the devices.
-        chunk: lanes of a device in one call; None measures what fits.
-        slots: lanes that lie on the devices at the same time; None holds all, or as many as fit.
-        packed: whether calls are filled with whoever trains; else each lane has a seat of its own.
-        share: of the sweep's settings, those of this group: so much of the memory is for it.
-        mapping: whether the lanes of a call run at once ("vmap") or one after the other ("map"); None chooses by the
-            program.
         feed: the batches of data that stream; None where they are in ``shared``.
         validation: the validation batches that stream; None where they are in ``shared``.
-        going: of the lanes, the share that trains each segment, where a scheduler tells.
+        packed: whether calls are filled with whoever trains; else each lane has a seat of its own.
     """
 
     hears_signals = True  # see ``one_behind``
-    rest: Rest = "device"
-    in_flight = False
+    is_ready = False  # whether its programs are compiled
+    in_flight = False  # whether the lanes may be ahead of what was reported
+    trace_seconds, compile_seconds, temporary_bytes = 0.0, 0.0, 0
 
     def __init__(
         self,
-        recipe: Recipe,
+        form: Form,
         numbers: Mapping[str, np.ndarray],
         indices: np.ndarray,
         shared: Shared,
         executables: Executables,
-        layout: Layout,
-        chunk: int | None,
-        slots: int | None = None,
-        packed: bool = False,
-        share: float = 1.0,
-        mapping: Mapped | None = None,
         feed: Feed | None = None,
         validation: ValidationFeed | None = None,
-        going: tuple[float, ...] = (),
+        *,
+        packed: bool = False,
     ):
-        self._packed, self.indices = packed, indices
-        self._layout, self.used, self.devices = layout, layout.devices, layout.rows
+        self.form, self.recipe, self._layout = form, form.recipe, form.layout
+        self.used, self.devices, self.capacity = form.layout.devices, form.layout.rows, form.capacity
+        self.indices, self._packed = indices, packed
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self.recipe, self._executables = recipe, executables
-        self._feed, self._validation = feed, validation
+        self._executables, self._feed, self._validation = executables, feed, validation
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
-        given = self._given(np.zeros(1, int))
-        self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
-        check_leaves(self._shapes[0].state, len(layout.devices))
-        self.lane_bytes = bytes_of(self._shapes)
-        arrays = shared, None if feed is None else feed.form, self._shapes, len(indices)
-        batch = None if validation is None else validation.form
-        self.form = form_of(recipe, layout, *arrays, slots, chunk, mapping, share, self.rest, batch, going)
-        self.capacity, self.device_bytes = self.form.capacity, self.form.lane_bytes
-        at_rest = self.form.shared.shardings(layout.mesh).frozen
+        self._shapes = form.lane.shapes
+        self.lane_form: Lane = self._shapes[0]  # with shapes in place of arrays
+        self.lane_bytes, self.device_bytes = bytes_of(self._shapes), form.lane_bytes
+        at_rest = form.shared.shardings(form.layout.mesh).frozen
         self._shared = shared._replace(frozen=jax.device_put(shared.frozen, at_rest))
-        self._spread = self.form.lane.shardings(layout.mesh, self.size)  # of the buffer and the constants
+        self._spread = form.lane.shardings(form.layout.mesh, self.size)  # of the buffer and the constants
         self._take_over = build_take_over(*self._spread)
+
+    def begin(self) -> None:
+        """Begin to compile the programs in threads if possible, else compile them; ``chunk`` is a guess until then."""
+        begun = begin(self.form, self._executables)
+        if begun is None:
+            self.compile()
+        else:
+            self.chunk, self.metrics, self._compiling = begun
+
+    def compiled_within(self, seconds: float) -> bool:
+        """Whether threads have compiled what was begun, after so many seconds at the latest."""
+        return self.is_ready or not futures.wait(self._compiling, seconds).not_done
+
+    def compile(self) -> Self:
+        """Make the programs, unless they are made."""
+        if self.is_ready:
+            return self
+        made = programs_for(self.form, self._executables, len(self.indices))
+        self.chunk, self.mapping, self.digests, self.metrics = made.chunk, made.mapping, made.digests, made.metrics
+        self.trace_seconds, self.compile_seconds = made.trace_seconds, made.compile_seconds
+        self.segment, self.segment_seconds = made.segment, made.segment_seconds
+        self.temporary_bytes, self.price = made.temporary_bytes, made.price
+        self._segments = Segments(self.form, made, self._executables)
+        self._start, self._predict, self._evaluation = made.start, made.predict, made.evaluation
+        self._fails: Fails = "program" if made.calls_back else None if self._validation is None else "data"
+        self.is_ready = True
+        return self
+
+    def late_seconds(self) -> tuple[float, float]:
+        """Seconds of tracing and of compiling smaller calls, since this was last asked."""
+        return self._segments.new_seconds()
 
     @property
     def frozen(self) -> Tree:
         """The parameters that are not trained, on the devices; None where all are."""
         return self._shared.frozen
-
-    @property
-    def lane_form(self) -> Lane:
-        """A lane with shapes in place of its arrays."""
-        return self._shapes[0]
 
     @property
     def size(self) -> int:
@@ -104,9 +114,8 @@ class Group(HasPrograms):
     def clear(self) -> None:
         """Hold no lane, so that all wait for a place; arrays that were held before stay as they are."""
         places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
-        buffer, constants = build_empty(self._shapes, self.size, self._spread)
         self.numbers, self.in_flight = dict(self._numbers), False
-        self.held = Held(buffer, constants, places)
+        self.held = Held(*self._empty(), places)
 
     def collect(self) -> tuple[Tree, Tree]:
         """The buffer and the constants of all lanes, to be saved."""
@@ -128,61 +137,37 @@ class Group(HasPrograms):
         self.in_flight = True
         for ids, owners in self.held.places.calls(lanes):
             given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
-            buffer, constants, places = self.held
-            buffer, constants = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
-            self.held = Held(buffer, constants, places)
+            self._initialise(ids, owners, given)
         self.in_flight = False
-
-    def train(
-        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], seats: np.ndarray | None = None
-    ) -> Iterator[Report]:
-        """Train one segment of each of the lanes, chunk by chunk; the next chunk runs while one is read.
-
-        Args:
-            lanes: the lanes, as positions in ``indices``.
-            first_step: number of steps that they have done.
-            halt: asked before each chunk; after it returns True none is started, and those that run are still read.
-            seats: the seat in which to train each of the lanes; by default as ``Places`` says.
-
-        Yields:
-            For each chunk its lanes, their seats, and the pair of their metrics and marks, as NumPy arrays ``[lanes]``.
-
-        While this runs, ``in_flight`` is true: the lanes on the devices may be ahead of what was reported. If a program
-        that calls Python fails, or a validation batch cannot be read, they are put back to where they were after the
-        last report.
-        """
-        segment = first_step // self.recipe.eval_every
-        done, seats = np.full(len(lanes), segment), self.held.places.plan(lanes) if seats is None else seats
-        for _, report in self._train(Turns(self.held.places, lanes, done, segment + 1, seats), halt):
-            yield report
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
     ) -> Iterator[tuple[int, str, int, Report]]:
-        """Train lanes that have done so many segments towards ``until``, or one segment of those that are behind.
+        """Train lanes segment by segment, call by call; the next call runs while one is read.
 
-        One where data stream, because a reader keeps few blocks, or a call may fail.
+        Where data stream, of which a reader keeps few blocks, or a call may fail, this trains one segment of the lanes
+        that are behind.
+
+        Args:
+            lanes: the lanes, as positions in ``indices``.
+            segments: how many each of them has done, ``[lanes]``.
+            until: how many they will have done.
+            halt: asked before each call; after it returns True none is started, and those that run are still read.
+            seats: the seat in which to train each of the lanes.
 
         Yields:
             Of each call the segment, the kind of its device where the fleet is mixed, the number of its seats, busy or
-            not, and its report; see ``train``.
+            not, and its report, with the pair of metrics and marks, as NumPy arrays ``[lanes]``.
+
+        ``in_flight`` is true meanwhile. If a program that calls Python fails, or a validation batch cannot be read, the
+        lanes are put back to where they were after the last report.
         """
-        first = int(segments.min())
-        end = until if self._feed is None and self._fails is None else first + 1
-        for segment, report in self._train(Turns(self.held.places, lanes, segments, end, seats), halt):
-            yield segment, "", self.seats_of(report), report
-
-    def seats_of(self, report: Report) -> int:
-        """The number of seats of the call that gave a report, busy or not."""
-        return self.devices * self.held.places.sizes.chunk_of(report[1])
-
-    def _train(self, turns: Turns, halt: Callable[[], bool]) -> Iterator[tuple[int, Report]]:
-        """Train in these turns; the segment of each call, and its report."""
-        # of calls that are not reported: the segment, the first seat, and what they change
-        before: list[tuple[int, int, Before | None]] = []
+        end = until if self._feed is None and self._fails is None else int(segments.min()) + 1
+        turns = Turns(self.held.places, lanes, segments, end, seats)
+        running: list[tuple[int, int, int, Before | None]] = []  # of calls: segment, seats, the first, what they change
 
         def launched() -> Iterator[tuple[np.ndarray, Tree] | None]:
-            given: dict[int, tuple[jax.Array, Tree]] = {}  # of the segment: its first step and its batches
+            inputs_of = cache(self._inputs_of)
             for turn in turns:
                 if turn is None:
                     yield None
@@ -190,24 +175,22 @@ class Group(HasPrograms):
                 segment, (ids, owners) = turn
                 if halt():
                     return
-                if segment not in given:
-                    first_step = segment * self.recipe.eval_every
-                    block = None if self._feed is None else self._feed.block(first_step)
-                    given = {segment: (jax.device_put(np.int32(first_step), self._layout.same), block)}
-                its, seat = self._on_devices(ids), self.held.places.sizes.first_of(len(ids) // self.devices)
-                before.append((segment, seat, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
-                yield owners, self._call(its, *given[segment])
+                inputs, its = inputs_of(segment), self._on_devices(ids)
+                first_seat = self.held.places.sizes.first_of(len(ids) // self.devices)
+                before = before_call(self._layout.mesh, self.held.buffer, its, self._fails)
+                running.append((segment, len(ids), first_seat, before))
+                yield owners, self._call(its, *inputs)
 
         self.in_flight = True
         try:
             for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
-                segment, seat, _ = before.pop(0)
+                segment, count, first_seat, _ = running.pop(0)
                 metrics, marks = outcome.unpacked()
                 turns.read(trained, marks)
-                yield segment, (trained, seat + at, (metrics, marks))
+                yield segment, "", count, (trained, first_seat + at, (metrics, marks))
         except Exception:
-            calls = [kept for _, _, kept in before if kept is not None]
-            if not before:  # such as where a batch to train on could not be read
+            calls = [before for *_, before in running if before is not None]
+            if not running:  # such as where a batch to train on could not be read
                 self.in_flight = False
             elif calls and (buffer := undone(self._layout.mesh, self.held.buffer, calls)) is not None:
                 self.held, self.in_flight = self.held._replace(buffer=buffer), False
@@ -226,8 +209,7 @@ class Group(HasPrograms):
         changed = {name: as_number(self.numbers[name][lanes]) for name in numbers}
         buffer, constants, places = self.held
         to, origin = (jnp.asarray(self._at(places, which), jnp.int32) for which in (lanes, parents))
-        buffer, constants = self._take_over(buffer, constants, to, origin, changed)
-        self.held = Held(buffer, constants, places)
+        self.held = Held(*self._take_over(buffer, constants, to, origin, changed), places)
 
     def output(self, held: Held, inputs: Tree) -> jax.ShapeDtypeStruct:
         """The shape and dtype of what ``predict`` gives for one lane."""
@@ -271,6 +253,23 @@ class Group(HasPrograms):
         numbers = {name: as_number(column[lanes]) for name, column in self.numbers.items()}
         return Constants(numbers, jnp.asarray(self.indices[lanes], jnp.int32))
 
+    def _empty(self) -> tuple[Tree, Tree]:
+        """A buffer and constants without lanes."""
+        return build_empty(self._shapes, self.size, self._spread)
+
+    def _initialise(self, ids: np.ndarray, owners: np.ndarray, given: Constants) -> None:
+        """Initialise the lanes of a call."""
+        del owners
+        buffer, constants, places = self.held
+        started = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
+        self.held = Held(*started, places)
+
+    def _inputs_of(self, segment: int) -> tuple[jax.Array, Tree]:
+        """The first step of a segment, and its batches where they stream, on the devices."""
+        first_step = segment * self.recipe.eval_every
+        block = None if self._feed is None else self._feed.block(first_step)
+        return jax.device_put(np.int32(first_step), self._layout.same), block
+
     def _call(self, ids: jax.Array, step: jax.Array, block: Tree):
         buffer, constants, places = self.held
         buffer, outcome = self._trained(buffer, constants, ids, step, block)
@@ -287,9 +286,8 @@ class Group(HasPrograms):
         """The same after the evaluation, where validation data stream."""
         if self._evaluation is None or self._validation is None:
             return buffer, outcome
-        return self._evaluation.run(
-            Call(buffer, constants, ids, step, self._shared, outcome), self._validation.batches()
-        )
+        call = Call(buffer, constants, ids, step, self._shared, outcome)
+        return self._evaluation.run(call, self._validation.batches())
 
     def _on_devices(self, ids: np.ndarray) -> jax.Array:
         name = ids.tobytes()

@@ -12,67 +12,39 @@ import numpy as np
 from regopt._core.types import Tree
 from regopt.sweep.engine._entries import on_host, rows_of, with_rows, zeros
 from regopt.sweep.engine._group import Group
-from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty
-from regopt.sweep.engine._recipe import Held, Report, as_number, one_behind
+from regopt.sweep.engine._recipe import Constants, Held, as_number
+from regopt.sweep.engine._turns import Report, one_behind
 
 
 class HostGroup(Group):
     """See ``Group``; the leaves of what is held are NumPy arrays, but for random keys, and calls change them."""
 
-    rest = "host"
-
-    def clear(self) -> None:
-        """See ``Group``."""
-        places = Places(len(self.indices), self.devices, self.capacity, self.chunk, packed=self._packed)
-        self.numbers = dict(self._numbers)
-        buffer, constants = jax.tree.map(lambda shape: zeros(shape, self.size), self._shapes)
-        self.held = Held(buffer, constants, places)
-
-    def start(self, lanes: np.ndarray) -> None:
-        """See ``Group``."""
-        self.in_flight = True
-        for _, owners in self.held.places.calls(lanes):
-            given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
-            empty = build_empty(self._shapes, len(owners), self._spread)
-            ids = self._on_devices(self._entries_of(owners))
-            buffer, constants = self._start(*empty, ids, given, self._shared.keys)
-            self._bring_back(owners, buffer, constants)
-        self.in_flight = False
-
-    def train(
-        self, lanes: np.ndarray, first_step: int, halt: Callable[[], bool], seats: np.ndarray | None = None
-    ) -> Iterator[Report]:
-        """See ``Group``; what is held is always where it was after the last report."""
-        step = jax.device_put(np.int32(first_step), self._layout.same)
-        block = None if self._feed is None else self._feed.block(first_step)
-        under_way: list[tuple[int, np.ndarray, Tree]] = []  # of calls: the first seat, the owners, the lanes after it
+    def advance(
+        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
+    ) -> Iterator[tuple[int, str, int, Report]]:
+        """See ``Group``: one segment of the lanes that are behind, which are always where the last report left them."""
+        del until
+        segment = int(segments.min())
+        behind = segments == segment
+        step, block = self._inputs_of(segment)
+        running: list[tuple[int, np.ndarray, Tree]] = []  # of calls: the first seat, the owners, the lanes after it
 
         def launched() -> Iterator[tuple[np.ndarray, Tree]]:
-            for _, owners in self.held.places.calls(lanes, seats):
+            for _, owners in self.held.places.calls(lanes[behind], seats[behind]):
                 if halt():
                     return
                 (buffer, constants), ids = self._sent(owners), self._on_devices(self._entries_of(owners))
                 buffer, outcome = self._trained(buffer, constants, ids, step, block)
                 after, outcome = self._evaluated(buffer, constants, ids, step, outcome)
-                first = self.held.places.sizes.first_of(len(owners) // self.devices)
-                under_way.append((first, owners, after))
+                first_seat = self.held.places.sizes.first_of(len(owners) // self.devices)
+                running.append((first_seat, owners, after))
                 yield owners, outcome
 
         for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
-            first, owners, after = under_way.pop(0)
+            first_seat, owners, after = running.pop(0)
             self._bring_back(owners, after)
-            yield trained, first + at, outcome.unpacked()
-
-    def advance(
-        self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
-    ) -> Iterator[tuple[int, str, int, Report]]:
-        """See ``Group``: one segment of the lanes that are behind."""
-        del until
-        segment = int(segments.min())
-        its = segments == segment
-        for report in self.train(lanes[its], segment * self.recipe.eval_every, halt, seats[its]):
-            yield segment, "", self.seats_of(report), report
+            yield segment, "", len(owners), (trained, first_seat + at, outcome.unpacked())
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""
@@ -91,6 +63,15 @@ class HostGroup(Group):
             ids = self._on_devices(self._entries_of(owners))
             outputs = self._predict(*self._sent(owners, held), ids, inputs, self._shared.frozen)
             yield from one_behind([(owners, outputs)])
+
+    def _empty(self) -> tuple[Tree, Tree]:
+        return jax.tree.map(lambda shape: zeros(shape, self.size), self._shapes)
+
+    def _initialise(self, ids: np.ndarray, owners: np.ndarray, given: Constants) -> None:
+        del ids
+        empty = build_empty(self._shapes, len(owners), self._spread)
+        ids_of_call = self._on_devices(self._entries_of(owners))
+        self._bring_back(owners, *self._start(*empty, ids_of_call, given, self._shared.keys))
 
     def _entries_of(self, owners: np.ndarray) -> np.ndarray:
         """The places of the lanes of a call in its own buffer, on each device; padding has places beyond its end."""

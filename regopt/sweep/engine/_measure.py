@@ -18,9 +18,8 @@ import numpy as np
 
 from regopt._core.io import JsonObject, digest_json, environment, write_json
 from regopt._core.types import Tree
-from regopt.sweep.engine._form import Abstract, Form, Mapped
 from regopt.sweep.engine._group import Group
-from regopt.sweep.engine._recipe import Recipe
+from regopt.sweep.engine._recipe import Form, Mapped, Recipe
 
 SHARE = 0.05  # of the time of a sweep, for measurements
 CACHE_FOLDER = "jax_compilation_cache_dir"  # an option of jax, None by default
@@ -97,10 +96,10 @@ def seconds_of_a_call(group: Group, calls: int = 2) -> tuple[float, int]:
     group.start(group.held.places.admit(np.zeros(0, int)))
     lanes = next(iter(group.held.places.calls(np.flatnonzero(group.held.places.place >= 0)))).owners
     lanes = lanes[lanes >= 0]
-    seconds = []
+    seats, seconds = group.held.places.plan(lanes), []
     for number in range(calls):  # the first call also warms up
         began = time.perf_counter()
-        for _ in group.train(lanes, number * group.recipe.eval_every, lambda: False):
+        for _ in group.advance(lanes, np.full(len(lanes), number), number + 1, lambda: False, seats):
             pass
         seconds.append(time.perf_counter() - began)
     group.release()
@@ -165,15 +164,14 @@ def counted_flops(form: Form, segment: jax.stages.Compiled, chunk: int) -> float
         segment: the program of a call.
         chunk: lanes of a device in it, or of the devices that share a lane.
     """
-    recipe, frozen = form.recipe, _shapes(form.shared).frozen
-    lane, own = _shapes(form.lane)
+    recipe, shared, (lane, own) = form.recipe, form.shared.shapes, form.lane.shapes
 
     def train(state, batch, key, own, frozen):
         with recipe.holding(frozen):
             return recipe.task.step(state, batch, key, recipe.setting(own))
 
-    batch = _batch(recipe, _shapes(form.shared).data.train, _shapes(form.block))
-    lowered = jax.jit(train).lower(lane.state, batch, jax.random.key(0), own, frozen)
+    batch = _batch(recipe, shared.data.train, form.block.shapes)
+    lowered = jax.jit(train).lower(lane.state, batch, jax.random.key(0), own, shared.frozen)
     call, one_step = (
         float((count or {}).get("flops", np.nan)) for count in (segment.cost_analysis(), lowered.cost_analysis())
     )
@@ -183,10 +181,6 @@ def counted_flops(form: Form, segment: jax.stages.Compiled, chunk: int) -> float
 def convolves(segment: jax.stages.Compiled) -> bool:
     """Whether a program has convolutions that XLA computes by its own operation."""
     return " convolution(" in (segment.as_text() or "")
-
-
-def _shapes(form: Abstract) -> Tree:
-    return form.structure.unflatten(form.leaves)
 
 
 def _batch(recipe: Recipe, train: Tree, block: Tree) -> Tree:

@@ -12,7 +12,7 @@ from regopt._core.keys import split_key
 from regopt._core.tasks import asking_for
 from regopt._core.types import Device, Number, Setting, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
-from regopt.sweep.engine._checks import check_held, check_metric_names
+from regopt.sweep.engine._checks import check_held, check_leaves, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
 from regopt.sweep.engine._config import Patience, SweepConfig
 from regopt.sweep.engine._executables import Executables
@@ -24,7 +24,8 @@ from regopt.sweep.engine._layout import Layout, arranged
 from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._memory import warn_of_memory
 from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_no_rung, warn_of_programs, warn_of_unused
-from regopt.sweep.engine._recipe import Recipe, Shared, as_number, static_values
+from regopt.sweep.engine._program import lane_shapes
+from regopt.sweep.engine._recipe import Recipe, Shared, constants_of, form_of, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
@@ -79,8 +80,8 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
 def frozen_on(config: SweepConfig, recipe: Recipe, indices: np.ndarray) -> Tree:
     """The parameters of a group that are not trained."""
     assert recipe.task.frozen is not None
-    numbers = {name: as_number(column[indices[:1]])[0] for name, column in config.settings.numbers.items()}
-    return recipe.task.frozen.values(recipe.static_values | numbers)
+    numbers = constants_of(config.settings.numbers, indices[:1]).numbers
+    return recipe.task.frozen.values(recipe.static_values | {name: number[0] for name, number in numbers.items()})
 
 
 def _feeds(config: SweepConfig, layout: Layout) -> tuple[Feed | None, ValidationFeed | None]:
@@ -117,28 +118,18 @@ def prepare(
     scheduler, frozen = config.scheduler, getattr(config.task, "frozen", None)
     kind = HostGroup if config.rest == "host" else Group
     feed, validation = _feeds(config, layout)
+    block, batch = (None if each is None else each.form for each in (feed, validation))
     tells = None if scheduler is None else scheduler.going
     streams = config.slots is not None and config.slots < len(settings)  # lanes that come later fill the calls
     going = () if tells is None or streams else tuple(tells(len(config.evaluated)))
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared if frozen is None else shared._replace(frozen=frozen_on(config, recipe, indices))
-        group = kind(
-            recipe,
-            settings.numbers,
-            indices,
-            own,
-            executables,
-            layout,
-            choice.chunk,
-            held,
-            packed=scheduler is not None,
-            share=len(indices) / len(settings),
-            mapping=choice.mapping,
-            feed=feed,
-            validation=validation,
-            going=going,
-        )
+        lane = lane_shapes(recipe, own.keys, constants_of(settings.numbers, indices[:1]))
+        check_leaves(lane[0].state, len(layout.devices))
+        share = len(indices) / len(settings)
+        form = form_of(recipe, layout, own, block, lane, len(indices), held, *choice, share, config.rest, batch, going)
+        group = kind(form, settings.numbers, indices, own, executables, feed, validation, packed=scheduler is not None)
         if config.iterated is not None:
             check_together(group.size, len(indices))
         return group

@@ -111,9 +111,10 @@ def common_batches(recipe: Recipe, constants: Constants, first_step: Number, sha
     return batch_indices(key, first_step, recipe.eval_every, examples=examples, batch_size=recipe.batch_size)
 
 
-def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
-    """Shapes and dtypes of a lane, from constants with a leading axis that may be shapes themselves."""
-    return jax.eval_shape(partial(start_lane, recipe), keys, entry_of(constants))
+def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> tuple[Lane, Constants]:
+    """Shapes and dtypes of a lane and of its constants; those given have a leading axis and may be shapes."""
+    own = entry_of(constants)
+    return jax.eval_shape(partial(start_lane, recipe), keys, own), own
 
 
 def entry_of(tree: Tree) -> Tree:

@@ -1,16 +1,21 @@
-"""The order in which calls begin: a segment begins while the last call of the one before runs.
+"""The order in which calls begin, and the reading of their results, each while the next call runs.
 
-A call waits for the results of a call that trains one of its lanes, because a lane that has ended trains no further.
-Where a segment has one call, each waits for the one before.
+A segment begins while the last call of the one before runs. A call waits for the results of a call that trains one of
+its lanes, because a lane that has ended trains no further. Where a segment has one call, each waits for the one before.
 """
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import jax
 import numpy as np
 
+from regopt._core.types import Tree
 from regopt.sweep.engine._placement import Call, Places
 from regopt.sweep.results._history import Marks
+
+Report = tuple[np.ndarray, np.ndarray, Tree]  # of a call: its lanes, their seats in it, and the results of each
 
 
 class Turns:
@@ -59,3 +64,45 @@ class Turns:
                 continue
             left[rows], self._running[rows] = False, True
             yield segment, calls.popleft()
+
+
+def one_behind(launched: Iterable[tuple[np.ndarray, Tree] | None], *, hears_signals: bool = True) -> Iterator[Report]:
+    """Read the results of calls, each while the next call runs, and leave padding out.
+
+    Args:
+        launched: the owners of the seats of each call, and its results; None reads the call before at once.
+        hears_signals: whether handlers of signals run while this waits, at the price of a little time.
+
+    Yields:
+        The report of each call.
+    """
+    waiting, waited = None, 0.0
+
+    def read(owners: np.ndarray, outcome: Tree) -> Report:
+        nonlocal waited
+        if hears_signals:
+            waited = _wait(outcome, waited)
+        real = owners >= 0
+        return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)
+
+    for call in launched:
+        if waiting is not None:
+            yield read(*waiting)
+        waiting = call
+    if waiting is not None:
+        yield read(*waiting)
+
+
+def _wait(outcome: Tree, expected: float) -> float:
+    """Wait until the arrays of a tree are there, so that handlers of signals run, and return the seconds that it took.
+
+    Where JAX waits, Python hears no signal. Each look takes time from the devices of a CPU, so there are few of them if
+    it takes about as long as expected.
+    """
+    began, waited = time.perf_counter(), 0.0
+    pause, leaves = min(0.8 * expected, 0.05), jax.tree.leaves(outcome)
+    while not all(leaf.is_ready() for leaf in leaves):
+        time.sleep(max(pause, 5e-5))
+        waited = time.perf_counter() - began
+        pause = min(waited / 2, max(5e-3, waited / 32))
+    return waited

@@ -16,8 +16,9 @@ from regopt.sweep.engine._devices import bytes_of
 from regopt.sweep.engine._entries import rows_of, with_rows, zeros
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._placement import NONE, Places, Sizes
-from regopt.sweep.engine._program import entry_of, lane_shapes
-from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Report, Shared
+from regopt.sweep.engine._program import lane_shapes
+from regopt.sweep.engine._recipe import Constants, Held, Lane, Recipe, Shared
+from regopt.sweep.engine._turns import Report
 from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import (
     NEVER,
@@ -68,8 +69,8 @@ class ShardedGroup(Group):
         self.numbers = dict(self._numbers)
         self._shards, self._number, self._frozen = shards, number, frozen
         self.devices, self.capacity = shards.count, facts.capacity
-        given = self._given(np.zeros(1, int))
-        self._shapes = lane_shapes(recipe, shared.keys, given), entry_of(given)
+        self._shapes = lane_shapes(recipe, shared.keys, self._given(np.zeros(1, int)))
+        self.lane_form = self._shapes[0]
         self.lane_bytes = bytes_of(self._shapes)
         self.chunk, self.mapping, self.metrics = facts.chunk, facts.mapping, facts.metrics
         self.price = facts.price
@@ -219,7 +220,7 @@ class ShardedGroup(Group):
             most = self.held.places.count_calls(own)
             each = its, done, self._of_shard(shard, own)
             its, done, own = (array.astype(np.int32) for array in each)  # every lease has them
-            calls = Train(its, done, own, self.recipe.eval_every, most, 0, 0)
+            calls = Train(its, done, own, most, 0, 0)
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
     def _calls(self, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray) -> Iterator[Task]:
@@ -233,7 +234,7 @@ class ShardedGroup(Group):
                 used = np.flatnonzero(owners >= 0)
                 if len(used):
                     done, its = segments[: len(used)], self._sizes.first_of(chunk) + used  # all have done the same
-                    yield Task(self._number, shard, Train(owners[used], done, its, self.recipe.eval_every, 1, 0, 1))
+                    yield Task(self._number, shard, Train(owners[used], done, its, 1, 0, 1))
 
     def _of_all(self, shard: int, seats: np.ndarray) -> np.ndarray:
         """The seats of one shard as seats of the sweep."""

@@ -16,8 +16,8 @@ from regopt._core.io import JsonObject
 from regopt._core.types import Leaf, Tree
 from regopt.data import Splits
 from regopt.sweep.engine._entries import is_key
-from regopt.sweep.engine._form import Mapped
 from regopt.sweep.engine._placement import Places
+from regopt.sweep.engine._recipe import Mapped
 
 CACHE = (  # options of JAX, the folder first
     "jax_compilation_cache_dir",
@@ -106,7 +106,6 @@ class Train(NamedTuple):
     lanes: np.ndarray  # those that train when the round begins, as positions in the group
     segments: np.ndarray  # that each of them had done then
     seats: np.ndarray  # of the shard, the same in all segments
-    length: int  # steps of a segment
     calls: int  # of a segment, at most
     begin: int  # the first call of this part
     end: int  # the first call that is not of this part

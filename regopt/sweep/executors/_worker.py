@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from regopt._core.io import JsonObject, environment
@@ -25,7 +24,7 @@ from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._memory import resting_room
 from regopt.sweep.engine._prepare import prepare, recipes, share_data
 from regopt.sweep.engine._program import lane_shapes
-from regopt.sweep.engine._recipe import Constants, Held, Recipe, Shared, as_number
+from regopt.sweep.engine._recipe import Held, Recipe, Shared, constants_of
 from regopt.sweep.executors._messages import (
     CACHE,
     NEVER,
@@ -171,9 +170,8 @@ class Worker:
 
     def _lane_bytes(self, recipe: Recipe, indices: np.ndarray) -> int:
         assert self._shared is not None
-        numbers = {name: as_number(column[indices[:1]]) for name, column in self._config.settings.numbers.items()}
-        given = Constants(numbers, jnp.zeros(1, jnp.int32))
-        return bytes_of(lane_shapes(recipe, self._shared.keys, given)) + bytes_of(given)
+        first = constants_of(self._config.settings.numbers, indices[:1])
+        return bytes_of(lane_shapes(recipe, self._shared.keys, first))
 
 
 class ActingWorker(Worker):
@@ -221,8 +219,8 @@ def _trained(group: Group, ended: np.ndarray, train: Train, kind: str) -> Iterat
         lanes, segments = train.ended
         ended[lanes] = segments
     for segment, lanes, seats in pieces(train, group.held.places, ended):
-        reports = list(group.train(lanes, segment * train.length, lambda: False, seats))
-        room = sum(map(group.seats_of, reports))
+        calls = list(group.advance(lanes, np.full(len(lanes), segment), segment + 1, lambda: False, seats))
+        room, reports = sum(call[2] for call in calls), [call[3] for call in calls]
         owners, used, (metrics, marks) = jax.tree.map(lambda *leaves: np.concatenate(leaves), *reports)
         if train.ended is None:
             ended[owners[marks.ends]] = segment

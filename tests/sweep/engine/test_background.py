@@ -14,7 +14,6 @@ from regopt import sweep
 from regopt.data import Splits
 from regopt.sweep.engine import _executables as executables
 from regopt.sweep.engine._group import Group
-from regopt.sweep.engine._programs import HasPrograms
 
 SIZES = [7, 13]  # of the state, one for each group
 SETTINGS = sweep.grid({"size": sweep.static(SIZES), "rate": sweep.choice([0.1, 0.2, 0.5, 0.9])})
@@ -127,7 +126,7 @@ def test_ctrl_c_does_not_wait_for_the_compiler(gate):
 @pytest.fixture
 def asked(gate, monkeypatch):
     """The first settings of the groups that were asked to have their programs; the second may compile then."""
-    found, compile_group = [], HasPrograms.compile
+    found, compile_group = [], Group.compile
 
     def ask(self):
         found.append(int(self.indices[0]))
@@ -135,7 +134,7 @@ def asked(gate, monkeypatch):
             gate.set()
         return compile_group(self)
 
-    monkeypatch.setattr(HasPrograms, "compile", ask)
+    monkeypatch.setattr(Group, "compile", ask)
     return found
 
 
@@ -193,7 +192,7 @@ def test_an_error_that_loses_the_lanes_does_not_wait_for_the_compiler(gate, aske
 
 
 def test_lanes_that_could_not_begin_are_not_saved(monkeypatch, tmp_path):
-    compile_group = HasPrograms.compile
+    compile_group = Group.compile
 
     def full(*arguments):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room")
@@ -205,7 +204,7 @@ def test_lanes_that_could_not_begin_are_not_saved(monkeypatch, tmp_path):
 
     task = new_task()
     with monkeypatch.context() as broken:
-        broken.setattr(HasPrograms, "compile", without_room)
+        broken.setattr(Group, "compile", without_room)
         with pytest.raises(jax.errors.JaxRuntimeError, match="no room") as caught:
             run(task, out=tmp_path)
     assert "their table is saved, and no states" in " ".join(caught.value.__notes__)

@@ -85,6 +85,21 @@ def test_an_error_leaves_the_lanes_where_their_last_report_was(tmp_path):
     same(trained("host", out=tmp_path), trained("device"))
 
 
+@pytest.mark.parametrize("rest", ["host", "device"])
+def test_a_group_that_is_cleared_forgets_the_lanes_that_could_not_begin(rest, monkeypatch):
+    def fail(*_):
+        raise Broken
+
+    group = trained(rest).states._groups[0]
+    group.clear()
+    monkeypatch.setattr(group, "_start", fail)
+    with pytest.raises(Broken):
+        group.start(group.held.places.admit(np.zeros(0, int)))
+    assert group.in_flight
+    group.clear()
+    assert not group.in_flight
+
+
 @pytest.mark.long
 def test_random_keys_in_a_state_come_and_go():
     def step(state, batch, key, h):
@@ -128,7 +143,7 @@ def test_wrong_places_are_refused():
 
 
 def test_a_plan_counts_with_the_memory_of_the_host(monkeypatch):
-    monkeypatch.setattr("regopt.sweep.engine._form.host_room", lambda: 5000.0)
+    monkeypatch.setattr("regopt.sweep.engine._recipe.host_room", lambda: 5000.0)
     options = {"rest": "host", "on": "cpu", "chunk": 3}
     plan = sweep.plan(TASK, SETTINGS, DATA, steps=SCHEDULE["steps"], eval_every=SCHEDULE["eval_every"], **options)
     assert plan.groups[0].held == 2 * -(-(5000 // plan.groups[0].lane_bytes) // 2)

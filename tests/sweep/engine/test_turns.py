@@ -8,7 +8,7 @@ import pytest
 from regopt import sweep
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._placement import NONE, Places
-from regopt.sweep.engine._turns import Turns
+from regopt.sweep.engine._turns import Turns, one_behind
 from regopt.sweep.results._history import History, Marks
 from regopt.testing import MEAN_DATA, MEAN_TASK
 
@@ -77,6 +77,23 @@ def test_a_segment_begins_before_the_last_call_of_the_one_before_is_read():
     assert events.index(("begin", 1, (0, 1))) < events.index(("read", 0, (4, 5)))
     alone, _ = drive(2, 2, np.full(2, SEGMENTS))
     assert alone[:3] == [("begin", 0, (0, 1)), ("read", 0, (0, 1)), ("begin", 1, (0, 1))]
+
+
+def test_each_call_is_reported_without_its_padding_once_the_next_one_is_launched():
+    order = []
+
+    def launched():
+        for call in range(3):
+            order.append(f"launch {call}")
+            yield np.array([2 * call, -1, 2 * call + 1]), {"loss": 10.0 * call + jnp.arange(3.0)}
+
+    for call, (owners, seats, outcome) in enumerate(one_behind(launched())):
+        order.append(f"report {call}")
+        assert owners.tolist() == [2 * call, 2 * call + 1]
+        assert seats.tolist() == [0, 2]
+        assert outcome["loss"].tolist() == [10 * call, 10 * call + 2]
+    assert order == ["launch 0", "launch 1", "report 0", "launch 2", "report 1", "report 2"]
+    assert list(one_behind([])) == []
 
 
 def test_the_sweep_has_the_bits_of_one_that_waits_after_each_segment(monkeypatch):

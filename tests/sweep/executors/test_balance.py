@@ -32,7 +32,7 @@ def test_level_shards_are_not_asked_how_much_they_have_to_do():
 @pytest.mark.parametrize(("workers", "calls"), [(2, 2), (800, 8), (2000, 10)])
 def test_leases_of_many_workers_are_longer(workers, calls):
     leases, nobody = Leases(), np.zeros(0, int)
-    task = Task(0, 0, Train(nobody, nobody, nobody, 1, 1, 0, 10_000))
+    task = Task(0, 0, Train(nobody, nobody, nobody, 1, 0, 10_000))
     for shard in range(workers):
         leases.begin(shard, UnderWay(task, f"{shard}", shard, 0.0))
     leases.begin("next", UnderWay(task._replace(operation=task.operation._replace(end=5)), "0", 0, 0.0))

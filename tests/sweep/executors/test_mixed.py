@@ -137,13 +137,13 @@ def test_work_done_again_on_another_kind_ends_where_the_table_says():
     places.admit(np.zeros(0, int))
     stops = {0: 1}  # by lane: the segment in which early stopping ends it
 
-    def train(lanes, first_step, halt, seats):
-        zero = np.zeros(len(lanes), int)
-        stop = np.array([first_step // 2 == stops.get(int(lane)) for lane in lanes]).astype(int)
-        yield lanes, seats, ({}, Marks(zero, stop, zero))
+    def advance(lanes, segments, until, halt, seats):
+        zero, segment = np.zeros(len(lanes), int), int(segments[0])
+        stop = np.array([segment == stops.get(int(lane)) for lane in lanes]).astype(int)
+        yield segment, "", len(seats), (lanes, seats, ({}, Marks(zero, stop, zero)))
 
-    group = SimpleNamespace(held=SimpleNamespace(places=places), train=train, seats_of=lambda report: len(report[1]))
-    order = Train(np.array([0, 1]), np.zeros(2, int), np.array([0, 1]), 2, 1, 0, 4)
+    group = SimpleNamespace(held=SimpleNamespace(places=places), advance=advance)
+    order = Train(np.array([0, 1]), np.zeros(2, int), np.array([0, 1]), 1, 0, 4)
 
     def lanes_of(order):
         ended = np.full(2, NEVER)
