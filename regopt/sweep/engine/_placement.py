@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from regopt.sweep.space._settings import rows_by
+
 NONE = np.zeros(0, int)
 FULL = 0.95  # share of the seats that could be busy; a call with fewer waits until other lanes come to the same step
 
@@ -237,15 +239,15 @@ class Places:
 
     def count_calls(self, seats: np.ndarray) -> int:
         """The number of calls that train lanes with these seats."""
-        sizes, turns = self.sizes.of(seats), _rank(seats)
-        return len(np.unique(sizes * len(seats) + turns))
+        return len(np.unique(self._numbers_of_calls(seats)))
+
+    def _numbers_of_calls(self, seats: np.ndarray) -> np.ndarray:
+        """For each seat a number of its call, those of the largest calls first: of equal seats one is in each call."""
+        return self.sizes.of(seats) * len(seats) + _rank(seats)
 
     def _calls(self, lanes: np.ndarray, seats: np.ndarray) -> Iterator[Call]:
-        sizes, turns = self.sizes.of(seats), _rank(seats)
-        order = np.lexsort((turns, sizes))
-        begin = np.flatnonzero(np.diff(sizes[order], prepend=-1) | np.diff(turns[order], prepend=-1))
-        for now in np.split(order, begin)[1:]:
-            size = int(sizes[now[0]])
+        for now in rows_by(self._numbers_of_calls(seats)):
+            size = int(self.sizes.of(seats[now[0]]))
             first = int(self.sizes.firsts[size])
             places = np.full(self.devices * self.sizes.chunks[size], self.capacity, np.int32)
             owners = np.full(len(places), -1)

@@ -32,6 +32,7 @@ from regopt.sweep.executors._messages import (
     encoded,
 )
 from regopt.sweep.executors._shards import Shards
+from regopt.sweep.space._settings import rows_by
 
 
 class ShardedGroup(Group):
@@ -252,10 +253,8 @@ class ShardedGroup(Group):
 
     def _by_shard(self, lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         devices = self.held.places.device[lanes]
-        order = np.argsort(devices, kind="stable")
-        for its in np.split(lanes[order], np.flatnonzero(np.diff(devices[order])) + 1):
-            if len(its):
-                yield int(self.held.places.device[its[0]]), its
+        for its in rows_by(devices):
+            yield int(devices[its[0]]), lanes[its]
 
     def _read(self, lanes: np.ndarray) -> Tree:
         """States and constants of lanes, wherever they are, in the order asked for."""

@@ -9,6 +9,7 @@ from regopt._core.metrics import as_loss, check_mode
 from regopt._core.types import Mode, Setting
 from regopt.sweep.results._tables import Tables, mode_in
 from regopt.sweep.space import Settings
+from regopt.sweep.space._settings import rows_by
 
 
 class Means(NamedTuple):
@@ -32,9 +33,7 @@ def repeated(settings: Settings, diverged: np.ndarray, kept: Mapping[str, np.nda
     Returns:
         The means.
     """
-    numbers = settings.repeats(over)
-    order = np.argsort(numbers, kind="stable")
-    rows = [tuple(each.tolist()) for each in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)]
+    rows = [tuple(each.tolist()) for each in rows_by(settings.repeats(over))]
     bad = np.array([bool(diverged[list(each)].any()) for each in rows])
     metrics, incomplete = {}, {}
     for name, column in kept.items():

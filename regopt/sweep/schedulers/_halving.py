@@ -1,6 +1,6 @@
 """Halving: at each rung the best ``1/eta`` of the settings go on, and the others are pruned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from regopt._core.numerics import check_number, check_whole
 from regopt.report import REPEATED
 from regopt.sweep.schedulers._repeats import by_mean, check_over, words
 from regopt.sweep.schedulers._scheduler import Decision, Scheduler, SchedulerState
+from regopt.sweep.space._settings import rows_by
 
 
 def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequence[str] = REPEATED) -> Scheduler:
@@ -50,7 +51,7 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequenc
 
     def decide(state):
         rungs = _rungs(state.scores.shape[1], eta, min_resource)
-        return _halve(state, state.wave, dict.fromkeys(np.unique(state.wave).tolist(), rungs), eta)
+        return _halve(state, state.wave, lambda _: rungs, eta)
 
     name = f"successive_halving(eta={eta}, min_resource={min_resource}{words(over)})"
     return Scheduler(
@@ -112,7 +113,7 @@ def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
         member = brackets[np.searchsorted(shares / shares[-1], (np.arange(size) + 0.5) / size)]
         member = np.random.default_rng(0).permutation(member)
         cohort = state.wave * len(brackets) + member
-        return _halve(state, cohort, {c: of_each[c % len(brackets)] for c in np.unique(cohort).tolist()}, eta)
+        return _halve(state, cohort, lambda number: of_each[number % len(brackets)], eta)
 
     name = f"hyperband(eta={eta}{words(over)})"
     return Scheduler(by_mean(decide, over), name, rungs=lambda total: set().union(*rungs_of(total)[1]), going=going)
@@ -158,12 +159,10 @@ def asynchronous_halving(eta: float = 3.0, min_resource: int = 1, *, over: Seque
         nobody = np.zeros_like(state.going)
         prune = nobody.copy()
         for rung in _rungs(state.scores.shape[1], eta, min_resource):
-            there = state.segments >= rung
-            scores = np.sort(state.scores[there, rung - 1])
-            if len(scores):
-                bar = scores[max(int(len(scores) / eta), 1) - 1]
-                at = state.going & (state.segments == rung)
-                prune |= at & (state.scores[:, rung - 1] > bar)
+            if (at := np.flatnonzero(state.going & (state.segments == rung))).size:
+                scores = state.scores[state.segments >= rung, rung - 1]
+                best = max(int(len(scores) / eta), 1)
+                prune[at] = state.scores[at, rung - 1] > np.partition(scores, best - 1)[best - 1]
         return Decision(nobody, prune)
 
     name = f"asynchronous_halving(eta={eta}, min_resource={min_resource}{words(over)})"
@@ -192,13 +191,16 @@ def _going(total: int, rungs: list[int], eta: float) -> np.ndarray:
     return eta ** -np.searchsorted(rungs, np.arange(total), "right").astype(float)
 
 
-def _halve(state: SchedulerState, cohort: np.ndarray, rungs: Mapping[int, list[int]], eta: float) -> Decision:
-    """The decision at the synchronous rungs of each cohort, computed from the whole table."""
+def _halve(state: SchedulerState, cohort: np.ndarray, rungs_of: Callable[[int], list[int]], eta: float) -> Decision:
+    """The decision at the synchronous rungs of each cohort in training, computed from all that is known of it."""
     wait, prune = np.zeros_like(state.going), np.zeros_like(state.going)
-    rows = np.argsort(cohort, kind="stable")
-    for alive in np.split(rows, np.flatnonzero(np.diff(cohort[rows])) + 1):
-        count = len(alive) if state.going[alive].any() else 0
-        for k, rung in enumerate(rungs[int(cohort[alive[0]])] if count else ()):
+    trains = np.zeros(cohort.max() + 1, bool)  # by cohort
+    trains[cohort[state.going & (state.segments > 0)]] = True
+    rows = np.flatnonzero(trains[cohort])
+    for members in rows_by(cohort[rows]):
+        alive = rows[members]
+        count = len(alive)
+        for k, rung in enumerate(rungs_of(int(cohort[alive[0]]))):
             coming = state.going[alive] & (state.segments[alive] < rung)
             if coming.any():
                 wait[alive] |= state.going[alive] & (state.segments[alive] >= rung)

@@ -14,6 +14,12 @@ RESERVED = {"setting", "step", "status", "last_step", "kept_step", "first_bad_st
 BATCH_SIZE = "batch_size"  # the column that takes the place of the argument of ``run``
 
 
+def rows_by(numbers: np.ndarray) -> list[np.ndarray]:
+    """For each number in ascending order the rows that have it, which ascend too; ``numbers`` are ``[rows]``, int."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A table of settings: ``numbers[name]`` is an array ``[n]``, ``static[name]`` a tuple of n values.
