@@ -25,7 +25,7 @@ from regopt.sweep.engine._program import (
     one_by_one,
 )
 from regopt.sweep.engine._recipe import Form, Mapped
-from regopt.sweep.engine._work import arithmetic, price_of, runs_best_alone, shares_work
+from regopt.sweep.engine._work import arithmetic, runs_best_alone, shares_work
 
 
 class Programs(NamedTuple):
@@ -42,7 +42,7 @@ class Programs(NamedTuple):
     calls_back: bool  # a segment or its evaluation calls Python, which may raise
     segment_seconds: float  # in which the segment was traced and compiled, when it was
     temporary_bytes: int  # of a device while it trains a call, beside the lanes at rest
-    price: float  # of a segment of one lane, see ``price_of``
+    flops: float  # of a segment of one lane, see ``arithmetic``
     evaluation: Evaluation | None  # where validation data stream
 
     @property
@@ -191,7 +191,7 @@ def compile_programs(form: Form, executables: Executables | None = None) -> Prog
         segment.calls_back or (evaluation is not None and evaluation.calls_back),
         segment.trace_seconds + segment.compile_seconds,
         temporary_bytes(segment.program),
-        price_of(segment.flops / chunk, form.layout.devices[0].platform),
+        segment.flops / chunk,
         evaluation,
     )
 

@@ -18,9 +18,10 @@ from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over
-from regopt.sweep.engine._recipe import Constants, Form, Held, Lane, Shared, as_number
+from regopt.sweep.engine._recipe import Constants, Form, Held, Lane, Mapped, Shared, as_number
 from regopt.sweep.engine._turns import Report, Turns, one_behind
 from regopt.sweep.engine._undo import Before, Fails, before_call, undone
+from regopt.sweep.engine._work import price_of
 
 
 class Group:
@@ -56,10 +57,10 @@ class Group:
     ):
         self.form, self.recipe, self._layout = form, form.recipe, form.layout
         self.used, self.devices, self.capacity = form.layout.devices, form.layout.rows, form.capacity
-        self.indices, self._packed = indices, packed
+        self.indices, self._packed, self._executables = indices, packed, executables
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self._executables, self._feed, self._validation = executables, feed, validation
+        self._feed, self._validation = feed, validation
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._shapes = form.lane.shapes
@@ -87,12 +88,14 @@ class Group:
         if self.is_ready:
             return self
         made = programs_for(self.form, self._executables, len(self.indices))
-        self.chunk, self.mapping, self.digests, self.metrics = made.chunk, made.mapping, made.digests, made.metrics
+        self.chunk, self.digests, self.metrics = made.chunk, made.digests, made.metrics
+        self.mapping: Mapped = made.mapping
+        self.price = price_of(made.flops, self.used[0].platform)  # of a segment of a lane
         self.trace_seconds, self.compile_seconds = made.trace_seconds, made.compile_seconds
-        self.segment, self.segment_seconds = made.segment, made.segment_seconds
-        self.temporary_bytes, self.price = made.temporary_bytes, made.price
+        self.segment_seconds, self.temporary_bytes = made.segment_seconds, made.temporary_bytes
         self._segments = Segments(self.form, made, self._executables)
-        self._start, self._predict, self._evaluation = made.start, made.predict, made.evaluation
+        self.segment, self._start, self._predict = made.segment, made.start, made.predict
+        self._evaluation = made.evaluation
         self._fails: Fails = "program" if made.calls_back else None if self._validation is None else "data"
         self.is_ready = True
         return self
@@ -145,8 +148,7 @@ class Group:
     ) -> Iterator[tuple[int, str, int, Report]]:
         """Train lanes segment by segment, call by call; the next call runs while one is read.
 
-        Where data stream, of which a reader keeps few blocks, or a call may fail, this trains one segment of the lanes
-        that are behind.
+        It is one segment of those behind where data stream, as a reader keeps few blocks, or where a call may fail.
 
         Args:
             lanes: the lanes, as positions in ``indices``.
@@ -261,8 +263,8 @@ class Group:
         """Initialise the lanes of a call."""
         del owners
         buffer, constants, places = self.held
-        started = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
-        self.held = Held(*started, places)
+        buffer, constants = self._start(buffer, constants, self._on_devices(ids), given, self._shared.keys)
+        self.held = Held(buffer, constants, places)
 
     def _inputs_of(self, segment: int) -> tuple[jax.Array, Tree]:
         """The first step of a segment, and its batches where they stream, on the devices."""

@@ -75,6 +75,7 @@ class Rounds:
             self._group[group.indices] = number
             self._wave[group.indices] = group.held.places.waves
         self._until: int | None = None  # the end of the current round, as ``_end_of_round`` gives it
+        self._seats_before: dict[Group, np.ndarray] = {}  # see ``_before``
 
     def run(self, pause: Callable[[], bool], halt: Callable[[], bool]) -> Iterator[Event]:
         """Train round after round, until all settings have ended or the sweep is halted.
@@ -158,21 +159,30 @@ class Rounds:
 
     def _plan(self, group: Group, until: int | None) -> None:
         """Write down the seats in which the settings of the round train, which a process that resumes takes as well."""
-        history, owed = self._state.history, self._state.owed[group.indices]
-        segments, seats = history.segments[group.indices], history.seats[group.indices]
-        before = seats[np.arange(len(history.steps)) < segments[:, None]]
-        for segment in np.unique(segments[owed]):
-            lanes = np.flatnonzero(owed & (segments == segment))
+        history, owed = self._state.history, np.flatnonzero(self._state.owed[group.indices])
+        segments, before = history.segments[group.indices[owed]], self._before(group)
+        for segment in np.unique(segments):
+            lanes = owed[segments == segment]
             ahead = len(history.steps) - int(segment)
             planned = group.held.places.plan(lanes, ahead * group.price, before)
             history.seats[group.indices[lanes], segment : until or segment + 1] = planned[:, None]
+
+    def _before(self, group: Group, used: np.ndarray = NONE) -> np.ndarray:
+        """A seat of each size of the calls that have trained a group: those in the table, and those ``used`` now."""
+        history, sizes = self._state.history, group.held.places.sizes
+        if (known := self._seats_before.get(group)) is None:
+            done = np.arange(len(history.steps)) < history.segments[group.indices][:, None]
+            known = history.seats[group.indices][done]
+        seats = np.append(known, used)
+        self._seats_before[group] = sizes.firsts[np.unique(sizes.of(seats[seats >= 0]))]
+        return self._seats_before[group]
 
     def _decide(self, scheduler: Scheduler) -> np.ndarray:
         """Apply the decision of the scheduler; returns the settings that must wait."""
         history = self._state.history
         decision = scheduler.decide(
             SchedulerState(
-                self._state.scores(),
+                self._state.scores().copy(),
                 history.segments,
                 history.training.copy(),
                 self._wave,
@@ -202,6 +212,8 @@ class Rounds:
                 check_held(group.size, len(own))
                 group.take_over(changed, theirs[changed], columns)
         self._state.history.take_over(parents, numbers)
+        self._state.changed[:] = True
+        self._seats_before.clear()
 
     def _train(self, group: Group, pause: Callable[[], bool], halt: Callable[[], bool]) -> Iterator[Event]:
         """Train the settings of a group that the round has yet to train."""
@@ -218,6 +230,8 @@ class Rounds:
             for segment, kind, seats, (owners, used, (metrics, marks)) in reports:
                 rows = group.indices[owners]
                 history.add(segment, rows, used, metrics, marks, kind)
+                state.changed[rows] = True
+                self._before(group, used)
                 history.seats[rows[~history.training[rows]], segment + 1 :] = -1
                 state.owed[rows] = history.training[rows] & (segment + 1 < end)
                 yield CallDone(group, rows, seats)

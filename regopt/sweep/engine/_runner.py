@@ -95,10 +95,10 @@ class Runner:
             rounds = Rounds(state, _as_before(setting, before), seats)
             return self._run(state, rounds, None, halt, progress=False, callbacks=Callbacks())
 
-    def scores(self, history: History) -> np.ndarray:
-        """``[settings, evaluations]``: how good settings were; smaller is better."""
+    def scores(self, history: History, rows: np.ndarray) -> np.ndarray:
+        """``[rows, evaluations]``: how good some settings were; smaller is better."""
         config = self._config
-        return history.scores(config.monitor, config.direction, keeps_best=config.keeps_best)
+        return history.scores(config.monitor, config.direction, keeps_best=config.keeps_best, rows=rows)
 
     def _new_state(self) -> SweepState:
         """The state before any training; what was held on the devices before stays as it is."""

@@ -84,12 +84,14 @@ class SweepState:
     Args:
         groups: the groups of settings, each cleared for a new start.
         history: the history of all settings.
-        scores: ``[settings, evaluations]`` of a history, smaller is better.
+        scores: ``[rows, evaluations]`` of some rows of a history, smaller is better.
     """
 
-    def __init__(self, groups: list[Group], history: History, scores: Callable[[History], np.ndarray]):
+    def __init__(self, groups: list[Group], history: History, scores: Callable[[History, np.ndarray], np.ndarray]):
         self.groups, self.history = groups, history
-        self._scores = scores
+        self._scores_of = scores
+        self._scores = np.full((len(history.settings), len(history.steps)), np.nan)
+        self.changed = np.ones(len(history.settings), bool)  # since their scores were computed
         self.owed = np.zeros(len(history.settings), bool)  # settings that the current round has yet to train
         self.late = {number for number, group in enumerate(groups) if not group.is_ready}  # hold no lanes yet
         self.kept = [Kept(-1, np.inf, _kept_zeros(group)) for group in groups]
@@ -104,8 +106,10 @@ class SweepState:
         return not self.late and not any(group.in_flight for group in self.groups)
 
     def scores(self) -> np.ndarray:
-        """``[settings, evaluations]``: how good the settings were, as ``History.scores``."""
-        return self._scores(self.history)
+        """``[settings, evaluations]``: how good the settings were, as ``History.scores``; not to be written into."""
+        rows = np.flatnonzero(self.changed)
+        self._scores[rows], self.changed[rows] = self._scores_of(self.history, rows), False
+        return self._scores
 
     def kept_scores(self) -> np.ndarray:
         """``[settings]``: the score of each at its kept step; smaller is better, infinite where it has none."""
@@ -166,6 +170,7 @@ class SweepState:
     def restore(self, tree: dict[str, Tree], *, done: bool) -> None:
         """Go on from what ``to_tree`` gave; a sweep that was done then costs nothing more."""
         self.history.restore(tree["history"])
+        self.changed[:] = True
         self.owed = np.array(tree["owed"])
         if done:
             self.spent = Spent(since=None)

@@ -141,21 +141,24 @@ class History:
         """[settings], bool: whether a NaN or an infinity occurred."""
         return self.first_bad_step > 0
 
-    def scores(self, monitor: str, mode: Mode, *, keeps_best: bool) -> np.ndarray:
+    def scores(
+        self, monitor: str, mode: Mode, *, keeps_best: bool, rows: np.ndarray | slice = slice(None)
+    ) -> np.ndarray:
         """The score of each setting after each segment: ``[settings, evaluations]``, smaller is better.
 
         Args:
             monitor: the metric.
             mode: whether a smaller or a larger metric is better.
             keeps_best: whether the best value so far counts, rather than the last.
+            rows: the settings whose scores are wanted; by default all.
 
         Returns:
             The scores; NaN after the last segment of a setting, infinite where its metric is not finite and after it
             has diverged.
         """
-        values = as_loss(self.curves[monitor], mode)
-        done = np.arange(1, len(self.steps) + 1) <= self.segments[:, None]
-        diverged = self.diverged[:, None] & (self.steps >= self.first_bad_step[:, None])
+        values, bad_step = as_loss(self.curves[monitor][rows], mode), self.first_bad_step[rows, None]
+        done = self.steps <= self.last_step[rows, None]
+        diverged = (bad_step > 0) & (self.steps >= bad_step)
         values = np.where(diverged | ~np.isfinite(values), np.inf, values)
         if keeps_best:
             values = np.where(diverged, np.inf, np.fmin.accumulate(np.where(done, values, np.nan), axis=1))

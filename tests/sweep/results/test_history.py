@@ -68,5 +68,5 @@ def test_the_score_of_a_setting_is_that_of_its_last_segment_and_infinite_before_
     made = History.empty(sweep.from_columns({"rate": RATES}), ["loss"], np.array([10, 20]))
     made.curves["loss"][:] = [[np.nan, np.nan], [3.0, np.nan], [5.0, 6.0], [7.0, np.inf]]
     made.last_step[:] = [0, 10, 20, 20]
-    state = SweepState([], made, lambda history: history.scores("loss", "min", keeps_best=False))
+    state = SweepState([], made, lambda history, rows: history.scores("loss", "min", keeps_best=False, rows=rows))
     assert state.kept_scores().tolist() == [np.inf, 3, 6, np.inf]
