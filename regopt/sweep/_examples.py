@@ -12,8 +12,8 @@ from regopt._core.metrics import innermost
 from regopt._core.types import Key, Setting, Tree
 from regopt.data import Splits
 
-PRIME = 97  # examples of a traced loss, a number that no other axis is likely to have
-BLOCK = 2**22  # entries that are looked at together
+PRIME = 97  # the number of examples in a traced loss; no other axis is likely to have this size
+BLOCK = 2**22  # entries that are checked at a time
 _LOG = logging.getLogger(__name__)
 
 
@@ -68,7 +68,7 @@ def checked_examples(
     def check(data: Splits, h: Setting) -> None:
         parts = {f"data.{part}": getattr(data, part) for part in ("train", "validation")}
         if not all(_is_pair_of_arrays(examples) for examples in parts.values()):
-            return  # they stream, or the task says what is wrong with them
+            return  # data that stream are not checked, and the task itself refuses anything else
         outputs = outputs_of(parts["data.validation"][0], h)
         for part, (x, y) in parts.items():
             for measure in given.values():
@@ -90,9 +90,9 @@ def checked_examples(
 
 
 def _check_labels(part: str, y: Tree, outputs: Tree, loss_of: Callable[[np.ndarray], jax.Array]) -> None:
-    """Look for labels that are none of the classes of the model: an error if the loss is not finite there.
+    """Refuse labels outside the classes of the model where the loss of their examples is not finite.
 
-    A loss that is finite may mask such labels, or may not notice them, so a line of the log says what they are.
+    A finite loss may mask such labels or may not notice them, so a warning is logged instead.
     """
     if isinstance(y, np.memmap) or not (hasattr(y, "dtype") and hasattr(outputs, "shape")):
         return
@@ -107,11 +107,11 @@ def _check_labels(part: str, y: Tree, outputs: Tree, loss_of: Callable[[np.ndarr
     said += str(labels[outside][0])
     if not np.isfinite(np.asarray(loss_of(places))).all():
         raise ValueError(said)
-    _LOG.warning("%s, of which the loss is finite: does it mask them?", said)
+    _LOG.warning("%s; the loss of such examples is finite: does it mask them?", said)
 
 
 def _warn_of_broadcast(y: Tree, outputs: Tree, loss: Callable[[Tree, Tree], jax.Array]) -> None:
-    """Say that a loss makes a matrix of all pairs of examples out of ``[examples, 1]`` and ``[examples]``."""
+    """Warn of a loss that broadcasts ``[examples, 1]`` against ``[examples]`` and so compares all pairs of examples."""
     if not (hasattr(y, "dtype") and hasattr(outputs, "shape")) or {y.shape[1:], outputs.shape[1:]} != {(), (1,)}:
         return
     some = [jax.ShapeDtypeStruct((PRIME, *x.shape[1:]), x.dtype) for x in (outputs, y)]
@@ -134,7 +134,7 @@ def _is_pair_of_arrays(examples: object) -> bool:
 
 
 def check_scalar(loss: jax.Array) -> jax.Array:
-    """The loss, if it is one number."""
+    """The loss, after a check that it is one floating-point number; ``ValueError`` otherwise."""
     if not hasattr(loss, "shape") and not isinstance(loss, int | float):
         raise ValueError(f"the loss must be one number, got {cut(str(jax.tree.structure(loss)))}")
     if jnp.shape(loss):
@@ -145,7 +145,7 @@ def check_scalar(loss: jax.Array) -> jax.Array:
 
 
 def first_not_finite(tree: Tree) -> tuple[str, np.ndarray, str] | None:
-    """The first array with a NaN or an infinity: its path, the places of at most 8 examples that have one, its name."""
+    """The first array with a NaN or an infinity: its path, the indices of at most 8 such examples, and which it is."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if isinstance(leaf, np.memmap) or getattr(getattr(leaf, "dtype", None), "kind", "") != "f":
             continue  # a file is not read through before training begins
@@ -166,7 +166,7 @@ def check_finite(part: str, examples: Tree, loss_of: Callable[[np.ndarray], jax.
     Args:
         part: the name of the examples, for the message.
         examples: a tree of arrays.
-        loss_of: the loss of some of the examples, given their places.
+        loss_of: from the indices of some examples to their loss.
 
     Raises:
         ValueError: the loss is not finite there.

@@ -27,8 +27,8 @@ class Face(NamedTuple):
     init: Callable[[Key, Setting], tuple[Tree, Tree]]  # -> params, rest
     train: Callable[..., tuple[jax.Array, Tree]]  # (params, rest, x, key, h) -> outputs, rest
     predict: Callable[..., jax.Array]  # (params, rest, x, h) -> outputs
-    axes: Callable[[Key, Setting], dict[str, int]]  # where the units are, which a dict of arrays does not tell
-    chosen: Callable[[Trainable], Callable[[Key, Setting, Tree], Tree]]  # from a filter to what chooses parameters
+    axes: Callable[[Key, Setting], dict[str, int]]  # by parameter: the axis of its units, which a plain dict loses
+    chosen: Callable[[Trainable], Callable[[Key, Setting, Tree], Tree]]  # trainable -> (key, h, params) -> bools
 
 
 def computed_in(face: Face, dtype: DTypeLike) -> Face:
@@ -58,8 +58,8 @@ def _floating_as(dtype: DTypeLike, tree: Tree) -> Tree:
 def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     """The functions of an nnx module, which is built anew in each step and given its state.
 
-    XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
-    it may hold functions and traced numbers, and its random streams start from the key of the step.
+    XLA removes the computation of the initial weights, which are not used. Only the arrays of a module are carried from
+    step to step, so it may hold functions and traced numbers, and its random streams start from the key of the step.
     """
 
     def built(h, key):
@@ -136,9 +136,10 @@ def is_linen(model: NnxModel | LinenModel) -> TypeGuard[LinenModel]:
 
 
 def linen_face(model: LinenModel, inputs: Tree, trainable: Trainable = None) -> Face:
-    """The functions of a linen module; its parameters are those of "params", and of a collection that is trained.
+    """The functions of a linen module.
 
-    With a collection they are a dict of both.
+    Its parameters are the collection "params"; if ``trainable`` names another collection, they are a dict of both.
+
     """
     if inputs is None:
         raise ValueError(

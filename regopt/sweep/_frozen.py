@@ -27,7 +27,7 @@ class Frozen:
     Args:
         initial: ``(key, h) -> params``, a nested dict of all parameters.
         chosen: ``(key, h, params) -> bools``, which of them are trained.
-        given: trained arrays, a nested dict by the same names, in place of initial ones.
+        given: pretrained arrays, a nested dict with the same names; they replace the initial ones.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Frozen:
 
     @contextmanager
     def bound(self, values: Tree) -> Iterator[None]:
-        """Take these values wherever the task asks for its frozen parameters, such as arguments of a program."""
+        """Use these values, such as the arguments of a program, as the frozen parameters within the block."""
         token = self._bound.set(values)
         try:
             yield
@@ -62,13 +62,14 @@ class Frozen:
         """The frozen parameters, a nested dict of arrays.
 
         Args:
-            h: a setting; those of its numbers that are JAX arrays may not decide about the parameters.
+            h: a setting; the parameters must not depend on those of its numbers that are JAX arrays.
 
         Returns:
             The parameters.
 
         Raises:
-            ValueError: a parameter depends on the key or on a number of the setting, so settings would have other ones.
+            ValueError: a parameter depends on the key or on a number of the setting and so would differ between
+                settings, the given arrays do not fit the model, or no parameter is trained.
         """
         numbers = {name: value for name, value in h.items() if isinstance(value, jax.Array)}
 

@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     groups: tuple[GroupPlan, ...]
     devices: int
     segments: int  # number of segments that a setting trains
-    compile_seconds: float  # until all programs are compiled, of which several compile at a time; with ``on`` their sum
+    compile_seconds: float  # until all programs are compiled, several at a time; with ``on`` the sum over programs
     on: str | None = None  # the devices that the programs are compiled for; None where a segment was trained
     mesh: dict[str, int] | None = None  # sizes of the mesh by axis, where it divides a setting
     partition: dict[str, PartitionSpec] | None = None  # by path pattern, likewise
@@ -134,14 +134,15 @@ def plan(config: PlanConfig) -> Plan:
 
     With ``on`` the programs are compiled for devices that need not be there, and nothing is trained. The plan then has
     a ``cost`` for each group: what is in the compiled program of one training step, and estimates and bounds of its
-    time. It tells that the programs compile, whether they fit, and their shape; how fast they are, only a device tells.
-    The compilation for an accelerator takes place in another process, so that this one keeps its devices.
+    time. It shows that the programs compile, whether they fit, and what they consist of; how fast they are, only a run
+    on the device shows. The compilation for an accelerator takes place in another process, so that this one keeps its
+    devices.
 
-    A ``run`` with the same arguments afterwards compiles nothing again, up to 32 groups. The arguments are those of
+    A ``run`` with the same arguments afterwards compiles nothing again, for up to 32 groups. The arguments are those of
     ``run``, so that the same call can be planned and run. ``progress`` shows on standard error what is being compiled
     and for how long, which for a large model on an absent accelerator takes minutes. Arguments for saving (``out``,
-    ``save_every``, ``allow_different``) and ``callbacks`` have no effect here, nor has ``executor``: the plan is that
-    of this process.
+    ``save_every``, ``allow_different``) and ``callbacks`` have no effect here, nor has ``executor``: the plan describes
+    a run in this process.
 
     Args:
         config: the arguments of ``run``.
@@ -161,7 +162,7 @@ def plan(config: PlanConfig) -> Plan:
         >>> from regopt.testing import MEAN_DATA, MEAN_TASK
         >>> settings = sweep.from_columns({"rate": [0.1, 0.2, 0.5, 0.9]})
         >>> plan = sweep.plan(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1)
-        >>> plan.segments, plan.groups[0].settings, plan.groups[0].lane_bytes  # a state, a mark, a rate and an index
+        >>> plan.segments, plan.groups[0].settings, plan.groups[0].lane_bytes  # 4 bytes each: state, mark, rate, index
         (4, 4, 16)
     """
     found = _measured(config) if config.on is None else _compiled(config, target_of(config.on))

@@ -20,9 +20,10 @@ from regopt.sweep.engine._signals import interruptible
 from regopt.sweep.executors._coordinate import coordinated
 from regopt.sweep.results import Result
 
-_KNOWN = ("scheduler", "settings", "data", "resamples", "key")  # of a fingerprint, beside the arguments
-_ENVIRONMENT = ("versions", "device", "options", "flags")  # likewise, but for that of workers
-_OF_PROGRAMS = ("slots", "chunk", "mapping", "patience")  # of its arguments, what its programs tell better
+# what is compared before compilation, beside the arguments; workers have an environment of their own
+_KNOWN = ("scheduler", "settings", "data", "resamples", "key")
+_ENVIRONMENT = ("versions", "device", "options", "flags")
+_OF_PROGRAMS = ("slots", "chunk", "mapping", "patience")  # arguments whose final values the programs tell
 
 
 @configured(SweepConfig)
@@ -32,43 +33,44 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
     The numbers of the settings are traced, so any value runs in the same program. A setting diverges when a metric of a
     step, the monitor, or a number of its state that was finite becomes infinite or NaN. The table records its first bad
     step; it is trained no further and changes no bit of the other settings. In the same row, with the same
-    ``Result.chunk``, mapping and devices, a setting has the same bits whatever the others are. With a scheduler, or
-    with fewer ``slots`` than settings, it takes any seat of a call that is free, which may change a rounding. The last
-    settings then train in calls of a quarter of the chunk, a quarter of that, down to one, where the arithmetic that
-    this spares is worth the compilation of another program. ``Result.refit`` uses the same seats and sizes again.
+    ``Result.chunk``, mapping and devices, the results of a setting are bit for bit the same whatever the other settings
+    are. With a scheduler, or with fewer ``slots`` than settings, a setting trains at any free position of a chunk,
+    which may change a rounding. The last settings then train in smaller chunks, a quarter as large each time, down to
+    one setting, where the arithmetic that this saves is worth the compilation of another program. ``Result.refit`` uses
+    the same positions and sizes again.
 
-    On a GPU XLA may choose other kernels when it compiles again in another process: the same bits after a resume or a
-    refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. A sweep that resumes from a
-    folder checks that the flags are the same.
+    On a GPU XLA may choose other kernels when it compiles again in another process. Bitwise equal results after a
+    resume or a refit need ``XLA_FLAGS=--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0``. A sweep that
+    resumes from a folder checks that the flags are the same.
 
     On a CPU the lanes of a program that decomposes matrices (orthogonal weights, ``jnp.linalg``) run one after the
     other, because batches of LAPACK calls could wait for each other forever.
 
     Where static values make several groups, their programs are compiled in threads, as many at a time as there are
-    cores, and each of them needs the memory of the compiler. A group trains as soon as it is its turn and its own
-    programs are compiled, while those of the next ones compile; an error of the compiler is raised when its group is
-    needed. A folder is saved to for the first time when all are compiled.
+    cores, and each of them needs the memory of the compiler. A group begins to train when it is its turn and its own
+    programs are compiled, while the programs of later groups still compile; an error of the compiler is raised when the
+    turn of its group comes. The first save to ``out`` waits until all programs are compiled.
 
-    Ctrl-C ends the sweep after the chunks in hand; the result then holds what was done so far. With ``out`` it is
-    saved, once what compiles is compiled, and SIGTERM does the same. A second Ctrl-C ends the sweep at once. An
-    exception of the task or the scheduler is raised once what was trained before it is saved, if there is ``out``; its
-    attribute ``partial_result`` is the result so far.
+    Ctrl-C ends the sweep after the chunks that are being trained; the result then holds what was done so far. With
+    ``out`` it is saved, after compilations under way have ended, and SIGTERM does the same. A second Ctrl-C ends the
+    sweep at once. An exception of the task or the scheduler is raised once what was trained before it is saved, if
+    there is ``out``; its attribute ``partial_result`` is the result so far.
 
     Args:
         task: what to train; see ``supervised``.
         settings: which settings; see ``grid``, ``random``, ``sobol``. The column ``seed`` decides the initial state of
             a setting and its order of the data; without it all settings share both.
-        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. A task by hand that needs
-            no data, such as one that plays a game, goes without. Training data may stream:
-            ``train`` may be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
-            ``grain.MapDataset``), a function from the step to its batch, or what can only be iterated over, where all
-            settings are at the same step (no fewer ``slots``, no ``executor``). All settings then train on the same
-            batches, read in blocks of ``eval_every`` while the last block trains; the task sees no ``data.train`` in
-            an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data set
-            of batches, a function from the number of a batch, counted from 0, to it, or what can be iterated over again
-            in each evaluation. Each call of settings then
-            is evaluated on all batches, which are read again where ``eval_cache_bytes`` has no room for them, and the
-            metrics are means over the examples of all batches, as with an ``eval_batch_size``.
+        data: examples; ``train`` is cut into batches, the task evaluates on ``validation``. It may be omitted for a
+            hand-written task that needs no data, such as one that plays a game. Training data may stream: ``train`` may
+            be memory-mapped arrays, a data set of batches with ``__getitem__`` and ``__len__`` (such as a
+            ``grain.MapDataset``), a function from the step to its batch, or an iterable, which needs all settings at
+            the same step (no fewer ``slots`` than settings, no ``executor``). All settings then train on the same
+            batches, read in blocks of ``eval_every`` while the previous block trains; the task sees no ``data.train``
+            in an evaluation. ``validation`` may stream too: memory-mapped arrays with an ``eval_batch_size``, a data
+            set of batches, a function from the index of a batch (from 0) to the batch, or an iterable that can be
+            iterated over again in each evaluation. Each chunk of settings is then evaluated on all batches, which are
+            read again where ``eval_cache_bytes`` has no room for them, and the metrics are means over the examples of
+            all batches, as with an ``eval_batch_size``.
         steps: training steps of each setting, a multiple of ``eval_every``; static.
         eval_every: steps between evaluations, >= 1; static.
         batch_size: examples in a batch, drawn without replacement in each epoch; static. None gives every step all
@@ -78,8 +80,8 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         eval_batch_size: validation examples that are evaluated at a time, so that the memory of an evaluation does not
             grow with their number; metrics are then weighted means over the batches, see ``losses.from_means`` for
             others; static. None evaluates all at once.
-        eval_batches: batches that an evaluation takes from validation data that are given in batches; needed where
-            these have no end, as a function has not. None takes all of them.
+        eval_batches: batches that an evaluation takes from validation data that are given in batches; required where
+            their number is unknown, as for a function. None takes all of them.
         eval_cache_bytes: bytes of validation batches that stay in the memory of the host, where these are given in
             batches, so that calls and evaluations do not read them again; 0 keeps none.
         key: source of all randomness; ``jax.random.key(0)`` by default.
@@ -102,48 +104,50 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
         slots: the number of settings of a group that are held on the devices at the same time; the others wait, and
             each takes the place of one that has ended, in the same program. By default all, or as many as fill half of
             the memory. The state of a setting that gave its place away is not kept, except that of the best one. With
-            early stopping or a scheduler, calls stay full if there are twice as many slots as settings in a chunk times
+            early stopping or a scheduler, chunks stay full if ``slots`` is at least twice the chunk times the number of
             evaluations.
         chunk: the largest number of settings that a device trains in one call; by default as many as fit cache and
-            memory, and fewer on a CPU where the scheduler tells that few of them train to the end.
-        mapping: how a device trains these: "vmap" all at once, "map" one after the other. By default "vmap", except on
-            a CPU for a task whose matrix products keep a core busy for long, or that has convolutions: "map" is faster
-            there. "measured" times both, and smaller chunks, on two segments of the real program, takes the fastest,
-            and remembers it in the process and in the folder of JAX's persistent compilation cache, if there is one.
-            It compiles as many of up to four programs as 5 % of the time of the sweep allow, none in a short sweep.
-            The clock decides, so another process may choose otherwise; a sweep that resumes from ``out`` keeps the
-            mapping that it has. ``plan`` says which it is.
+            memory, and fewer on a CPU if the scheduler lets only few of them train to the end.
+        mapping: how a device trains the settings of a chunk: "vmap" all at once, "map" one after the other. By default
+            "vmap", except on a CPU for a task whose matrix products keep a core busy for long, or that has
+            convolutions: "map" is faster there. "measured" times both, and smaller chunks, on two segments of the real
+            program, takes the fastest, and remembers it in the process and in the folder of JAX's persistent
+            compilation cache, if there is one. It compiles up to four candidate programs, as many as 5 % of the time of
+            the sweep allow and none in a short sweep. The choice depends on measured times, so another process may
+            choose otherwise; a sweep that resumes from ``out`` keeps its mapping. ``plan`` shows which one is chosen.
         default_matmul_precision: the precision of matrix products and convolutions that name none, as
             ``jax.default_matmul_precision`` takes it: "highest" is float32 also on a TPU and on tensor cores, where the
-            default is faster and coarser. A sweep resumes only with the same. None leaves it to JAX's configuration.
+            default is faster and coarser. A sweep resumes only with the same value. None leaves it to JAX's
+            configuration.
         devices: what to run on; by default all local devices.
         mesh: for settings that are larger than a device: the number of devices over which the settings are spread
             ("lanes") and over which each of them is divided, such as ``{"lanes": 4, "model": 2}``, or a
-            ``jax.sharding.Mesh`` with an axis "lanes". XLA puts the exchanges between devices into the program. A sweep
-            resumes only with the same mesh and partition.
+            ``jax.sharding.Mesh`` with an axis "lanes". XLA inserts the communication between devices into the program.
+            A sweep resumes only with the same mesh and partition.
         partition: which axes of the parameters are divided, by path patterns:
             ``{"**/up/kernel": PartitionSpec(None, "model"), "**/down/kernel": PartitionSpec("model")}``, without an
-            axis for the settings. Of several patterns the longest wins; parameters that none matches lie whole on each
-            device. Moments of the optimizer and what else has the path and the shape of a parameter in it are divided
-            as it is, and so are parameters that are not trained.
-        rest: where the settings lie that do not train at the moment: on the "device", or in the memory of the "host",
-            which then bounds how many are held. With "host" each call takes its settings to the devices and back; they
-            have the same bits.
+            axis for the settings. Of several patterns that match, the longest wins; a parameter that none matches is
+            replicated. Arrays of the optimizer's state with the path and the shape of a parameter, such as moments, are
+            divided like the parameter, and so are frozen parameters.
+        rest: where the states of settings are kept that are not training at the moment: on the "device", or in the
+            memory of the "host", which then bounds how many are held. With "host" each chunk is copied to the devices
+            and back; the results are bit for bit the same.
         executor: where the lanes train: "ray", ``sweep.Ray``, ``sweep.Futures`` or an executor of
-            ``concurrent.futures``; None trains in this process. The table and its decisions stay in this process, and
-            the result has the bits of one process with as many devices of the workers' kind as there are shards.
-        out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, to the
-            same bits, and trains nothing when all is done. ``sweep.load`` and ``regopt sweep show`` read it
-            meanwhile.
+            ``concurrent.futures``; None trains in this process. The table and the decisions of the scheduler stay in
+            this process, and the result is bit for bit that of one process with as many devices of the workers' kind as
+            there are shards.
+        out: the folder to save the sweep in: the same call resumes from there after an interruption of any kind, with
+            bitwise equal results, and trains nothing if all is done. ``sweep.load`` and ``regopt sweep show`` can read
+            it while the sweep runs.
         save_every: seconds of training between saves, >= 0.
         allow_different: resume although ``out`` holds a sweep of other data, settings, versions or devices, and log the
             differences.
         extend: keep what ``out`` has trained with fewer settings, fewer steps or another scheduler, and train the rest.
             Settings that were pruned, stopped or diverged stay ended, and all settings must fit on the devices. Where
             nothing changes, this resumes as usual.
-        callbacks: functions ``(step, settings, metrics)``, or objects with such an ``on_segment`` and perhaps an
+        callbacks: functions ``(step, settings, metrics)``, or objects with such a method ``on_segment`` and optionally
             ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
-            ``regopt.report.Tracker``, and ``report.track_tensorboard`` and its like. An exception in one ends the sweep
+            ``regopt.report.Tracker`` and, for example, ``report.track_tensorboard``. An exception in one ends the sweep
             as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
         progress: show progress on standard error: a bar on a terminal and in a notebook with ``ipywidgets``; elsewhere
             a line when programs compile and when they are compiled, one a minute, and one at the end.
@@ -188,7 +192,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
 
 
 def _train(config: SweepConfig, halt: Callable[[], bool]) -> Result:
-    """Train every setting until all have ended or an end is asked for."""
+    """Train every setting until all have ended or ``halt`` returns True."""
     out = None if config.out is None else Path(config.out)
     stored = None if out is None else _stored(out)
     if out is not None and stored is not None:
@@ -230,7 +234,7 @@ def _follow(
 
 
 def _later(identity: Callable[[], JsonObject], config: SweepConfig) -> Callable[[], JsonObject]:
-    """A fingerprint that is asked for while a sweep trains; all but what its programs tell is taken now.
+    """A fingerprint that is completed while a sweep trains; what does not depend on its programs is read now.
 
     A scheduler may change the variables that it closes over, and data that stream are read by a thread meanwhile.
     """
@@ -245,7 +249,7 @@ def _later(identity: Callable[[], JsonObject], config: SweepConfig) -> Callable[
 
 
 def _check_known(config: SweepConfig, out: Path, stored: JsonObject) -> None:
-    """Refuse the folder of another sweep by what is known before anything compiles; opening it compares the rest."""
+    """Refuse the folder of another sweep by what is known before compilation; opening it compares the rest."""
     if config.allow_different:
         return
     known, around = [], []
@@ -262,7 +266,7 @@ def _check_known(config: SweepConfig, out: Path, stored: JsonObject) -> None:
 
 
 def _stored(folder: Path) -> JsonObject | None:
-    """The fingerprint of what a folder holds, if it holds anything that can be read; opening it tells what is wrong."""
+    """The fingerprint of the sweep in a folder; None if none can be read, in which case opening it raises the error."""
     try:
         snapshot = read(folder)
     except StoreError:

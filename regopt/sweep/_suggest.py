@@ -27,14 +27,14 @@ def ask(study: "optuna.Study", space: Space, count: int) -> tuple[list["optuna.T
     """Ask a study for settings; each is crossed with the seeds and replicas of the space.
 
     The parameters of a trial are the values of its setting, so ``study.best_params`` may be used as they are; a static
-    value of a type that Optuna cannot store, such as a function, stands there by its name. A conditional dimension is
-    no parameter of a trial in which its condition does not hold.
+    value of a type that Optuna cannot store, such as a function, is stored by its name. A conditional dimension is no
+    parameter of a trial in which its condition does not hold.
 
     Any sampler will do. One that takes account of trials that have no value yet (``constant_liar=True`` of the TPE
     sampler) suits batches. If all batches have the same number of settings, ``run`` compiles only once. With static
     dimensions it compiles again for a batch whose groups have other sizes, unless ``slots`` and ``chunk`` are given:
-    groups of at least so many settings have the same programs, as in ``run(..., slots=4, chunk=4)``, which keeps no
-    more states than ``slots`` of each group. Each trial comes from ``optuna.Study.ask``.
+    with ``run(..., slots=4, chunk=4)`` all groups of at least four settings share their programs, and at most four
+    states of each group are kept.
 
     Args:
         study: an ``optuna.Study``, with the directions of the metrics that ``tell`` gives it.
@@ -42,10 +42,10 @@ def ask(study: "optuna.Study", space: Space, count: int) -> tuple[list["optuna.T
         count: number of trials, >= 1.
 
     Returns:
-        The trials, for ``tell``, and the settings, the repeats of a trial in a row.
+        The trials, for ``tell``, and the settings, with the repeats of a trial next to each other.
 
     Raises:
-        ValueError: count is below 1, or the space has nothing to suggest.
+        ValueError: ``count`` is below 1, or ``space`` is no space or has nothing to suggest.
         ImportError: Optuna is not installed.
 
     Example:
@@ -100,10 +100,10 @@ def tell(
     """Tell a study the values of its trials.
 
     The value of a trial is the mean over its repeats at their kept steps, and the means of the evaluations before are
-    its intermediate values; a study of several objectives has none. A trial of which a repeat diverged is told the
-    worst value, an infinite one, so that the sampler learns to stay away. Where the scheduler has pruned trials, whose
-    values a sampler ranks behind all others, the diverged ones are pruned too, without a value, which ranks them last.
-    A trial fails only if a repeat was not trained.
+    its intermediate values; a study of several objectives has none. A trial with a repeat that diverged gets the worst
+    value, an infinite one, so that the sampler learns to avoid such settings. Where the scheduler has pruned trials,
+    which a sampler ranks behind all others, the diverged ones are pruned too, without a value, which ranks them last. A
+    trial fails only if a repeat was not trained.
 
     Args:
         study: the study that was asked.
@@ -117,7 +117,7 @@ def tell(
 
     Raises:
         ValueError: the result is not of these trials, has no such metric, or the study has another direction than the
-            metric.
+            metric; or ``constraints`` is not a function that returns a mapping.
         ImportError: Optuna is not installed.
 
     Example:

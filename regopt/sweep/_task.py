@@ -59,7 +59,7 @@ def supervised(
     pretrained: Tree = None,
     precision: Literal["float32", "bfloat16"] = "float32",
 ) -> Task:
-    """The task that trains ``model`` on batches ``(x, y)`` to a small ``loss(model(x), y)``.
+    """The task of minimising ``loss(model(x), y)`` over batches ``(x, y)`` in the parameters of ``model``.
 
     The evaluation reports ``validation_loss`` and a ``validation_<name>`` for each metric, on ``data.validation`` with
     noise off. A step reports ``loss`` on its batch with noise on, at the evaluation point of the optimizer. The
@@ -70,21 +70,22 @@ def supervised(
             as ``module(x)``. If its ``__call__`` has an argument ``train``, ``training``, ``is_training`` or
             ``deterministic``, that tells it whether it trains; ``train()`` and ``eval()`` of an nnx module do so too.
         loss: ``(outputs, targets) -> scalar``, a mean over the batch; with a third argument named ``h`` it also gets
-            the setting, for the weight of a task, say.
+            the setting, which may hold the weight of a term.
         optimizer: ``h -> optimizer``, where ``h`` is the dict of the numbers and static values of one setting. The
             update gets ``value``, ``grad`` and ``value_fn`` of the loss of the batch as extra arguments, for line
             searches and second-order methods.
-        metrics: further such functions by name. An evaluation in batches (``eval_batch_size``) averages them over the
-            batches; ``losses.from_means`` and ``losses.at_once`` declare those of which that would be wrong.
-            ``losses.metric`` declares whether a smaller or a larger value of one is better, for a run that monitors it.
+        metrics: further functions of the same form, by name. An evaluation in batches (``eval_batch_size``) averages
+            them over the batches; ``losses.from_means`` and ``losses.at_once`` declare metrics for which that average
+            would be wrong. ``losses.metric`` declares whether a smaller or a larger value of one is better, for a run
+            that monitors it.
         inputs: an example of ``x``, needed by linen modules, which learn their shapes from it.
         augment: ``(key, x, y, h) -> (x, y)``, what a step trains on in place of its batch: images turned, labels made
             noisy, examples mixed. The evaluation uses the data as they are.
         trainable: which parameters are trained; the others are frozen. They are held once on each device, whatever the
-            number of settings, and the state of a setting has none of them. A path pattern such as ``"head/**"``,
-            several, a mapping from patterns to bools, an nnx filter such as ``nnx.LoRAParam``, or a collection of a
-            linen module. None trains all. Frozen parameters are those of the model: an nnx module that ``model`` takes
-            from around it. It is not changed.
+            number of settings, and the state of a setting has none of them. Given as a path pattern such as
+            ``"head/**"``, several patterns, a mapping from patterns to bools, an nnx filter such as ``nnx.LoRAParam``,
+            or the name of a collection of a linen module. None trains all. The values of frozen parameters are those of
+            an nnx module that ``model`` closes over, which is not changed, or those of ``pretrained``.
         pretrained: trained parameters by the names that the model has for them, a nested dict of arrays, in place of
             its initial ones; a linen module, which holds no arrays, needs it for what is frozen.
         precision: "bfloat16" computes the model in bfloat16, in training and in evaluation: the parameters and the
@@ -97,8 +98,9 @@ def supervised(
         whether lanes share their noise.
 
     Raises:
-        ValueError: a linen module comes without ``inputs``, a metric is named ``loss``, ``pretrained`` comes without
-            ``trainable``, or ``precision`` is none of the two.
+        ValueError: ``model``, ``loss``, ``optimizer`` or a metric is not a function of the form above, a linen module
+            comes without ``inputs``, a metric is named ``loss``, ``pretrained`` comes without ``trainable``, or
+            ``precision`` is neither of the two.
 
     Example:
         >>> import numpy as np
@@ -222,7 +224,7 @@ def _frozen(face: Face, trainable: Trainable, pretrained: Tree) -> Frozen | None
 def _measured_in_batches(
     predict: Callable[..., Tree], measures: Mapping[str, Measure], given: Mapping[str, Measure]
 ) -> InBatches:
-    """The evaluation of a supervised task, in the parts that batches need: each metric as it declares."""
+    """The evaluation of a supervised task in batches: each metric is combined over the batches as it declares."""
     reductions = {
         name: reduction for name in given if (reduction := getattr(given[name], "reduction", None)) is not None
     }

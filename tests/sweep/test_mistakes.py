@@ -117,7 +117,7 @@ def test_labels_out_of_range_for_a_loss_of_ones_own(caplog):
     with caplog.at_level(logging.WARNING, logger="regopt"):
         sweep.run(task(loss=silent), SETTINGS, changed("train", 1, 5), **SCHEDULE)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{line}, of which the loss is finite: does it mask them?"
+        f"{line}; the loss of such examples is finite: does it mask them?"
     ]
 
 

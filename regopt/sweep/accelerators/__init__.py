@@ -1,4 +1,4 @@
-"""Programs of a sweep compiled for devices that this machine lacks: they are read and never run."""
+"""Programs of a sweep compiled for devices that this machine lacks; they are inspected and never run."""
 
 from regopt.sweep.accelerators._cost import Cost
 from regopt.sweep.accelerators._group_plan import GroupPlan

@@ -19,7 +19,7 @@ LIBRARY = re.compile(r"gemm|__cublas|__cudnn\$conv")  # calls that multiply matr
 
 
 class Cost(NamedTuple):
-    """A training step of the lanes of one call on a device."""
+    """The cost of one training step of the lanes of one call, on one device."""
 
     kernels: int  # fusions, matrix products, copies and the rest; the arithmetic on loop counters is not counted
     products: int  # of the kernels, those with a matrix product or a convolution
@@ -28,8 +28,8 @@ class Cost(NamedTuple):
     flops: float  # of matrix products and convolutions
     bytes: float  # between the device's memory and its cores
     estimate: float | None  # seconds, the compiler's own estimate; None where it gives none
-    estimate_of_products: float | None  # of it, seconds of the kernels with a matrix product
-    bounds: dict[str, float]  # seconds at least, by what takes them; empty where nothing is known of the device
+    estimate_of_products: float | None  # its part in kernels with a matrix product, seconds
+    bounds: dict[str, float]  # lower bounds of the seconds, by resource; empty for a device of unknown speed
     collectives: int = 0  # of the kernels, those that exchange data between devices, as where a setting is divided
 
     @property
@@ -55,7 +55,7 @@ class Cost(NamedTuple):
 
     @property
     def said_of_seconds(self) -> str:
-        """The source of ``seconds``, as words that tell how good they are."""
+        """The source of ``seconds``, in words that tell how reliable they are."""
         if self.estimate is not None:
             return "by the compiler's estimate"
         return "at least" if self.bounds else "unknown"
@@ -80,7 +80,7 @@ def cost_of(
         inner: whether the training loop is inside of a loop over lanes.
 
     Returns:
-        The cost of a step; of the whole program where it has no loop of so many turns, as with one step.
+        The cost of a step, or that of the whole program if it has no loop with ``steps`` turns, as with one step.
     """
     module = parse(program.as_text())
     body = training_loop(module, steps, inner=inner)
@@ -125,7 +125,7 @@ def training_loop(module: Module, steps: int, *, inner: bool = False) -> str:
 
 
 def kernels(module: Module, within: str, times: int = 1) -> Iterator[tuple[int, str, Instruction]]:
-    """The kernels that a computation runs, each with how often and the computation that it is in."""
+    """The kernels that a computation runs, each with the number of its runs and the computation that holds it."""
     for instruction in module.computations[within].values():
         opcode = instruction.opcode
         if opcode == "while":
@@ -140,7 +140,7 @@ def kernels(module: Module, within: str, times: int = 1) -> Iterator[tuple[int, 
 def traffic(module: Module, within: str, kernel: Instruction) -> float:
     """The bytes that a kernel reads from and writes to the device's memory.
 
-    Of an array of which it takes a slice, or in which it replaces one, only that counts.
+    Where a kernel reads or replaces only a slice of an array, only the slice is counted.
     """
     results = sum(_size(array) for array in kernel.results)
     if kernel.opcode in READS_PART:
@@ -168,7 +168,7 @@ def traffic(module: Module, within: str, kernel: Instruction) -> float:
 
 
 def transposes(module: Module, within: str) -> Iterator[str]:
-    """The arrays that a computation, with all that it calls, brings into another order of their axes in memory."""
+    """The arrays whose axes a computation, or one that it calls, puts into another order in memory."""
     for instruction in module.computations.get(within, {}).values():
         if instruction.opcode in ("while", "call", "conditional", "fusion", "async-start"):
             for name in instruction.called:

@@ -35,7 +35,7 @@ def resting(group: GroupPlan) -> str:
 
 
 def counted(group: GroupPlan) -> dict[str, str]:
-    """The counts of a compiled program, as a text."""
+    """The counts of a compiled program, as texts by name."""
     cost = group.cost
     if cost is None:
         return {}
@@ -49,7 +49,9 @@ def counted(group: GroupPlan) -> dict[str, str]:
     }
     if cost.bounds:
         bounds = ", ".join(f"{name} {_brief_time(seconds)}" for name, seconds in cost.bounds.items())
-        told["limited by"] = f"{cost.binds} (rough bounds of a step, by data sheets and an assumed launch: {bounds})"
+        told["limited by"] = (
+            f"{cost.binds} (rough bounds of a step, from data sheets and an assumed launch time: {bounds})"
+        )
     if cost.estimate is not None and cost.estimate_of_products is not None:
         told["estimate of a step"] = (
             f"{_brief_time(cost.estimate)}, {_brief_time(cost.estimate_of_products)} of it in kernels with matrix "
@@ -59,7 +61,7 @@ def counted(group: GroupPlan) -> dict[str, str]:
 
 
 def to_rent(groups: Sequence[GroupPlan], devices: int) -> str:
-    """The number of devices that hold all settings at once, the time of these and of the plan's, and that of all."""
+    """The number of devices that hold all settings at once, and the time of the training on these and on the plan's."""
     if not all(group.fits for group in groups):
         return "larger devices, or a mesh that divides a setting (partition=): one does not fit on a device"
     needed = math.ceil(sum(group.settings * devices / group.fits for group in groups if group.fits))
@@ -81,7 +83,7 @@ def to_rent(groups: Sequence[GroupPlan], devices: int) -> str:
 
 
 def took(group: GroupPlan) -> str:
-    """The time of the training of a group, and where it is known from."""
+    """The training time of a group, and the source of this number."""
     if math.isnan(group.seconds):
         return duration(group.seconds)
     source = "by the segment that was trained" if group.cost is None else group.cost.said_of_seconds

@@ -1,7 +1,7 @@
 """The text of a compiled program as computations and instructions, as far as counting needs it.
 
-Not for anything that decides what a program does: XLA promises no form of this text, and what cannot be read is left
-out.
+Nothing may depend on it but counts: XLA does not guarantee the format of this text, and lines that cannot be read are
+skipped.
 """
 
 import math
@@ -17,7 +17,7 @@ _CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?((?:%?[\w.
 
 
 class Array(NamedTuple):
-    """The form of an array."""
+    """The dtype, the shape and the layout of an array."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Instruction(NamedTuple):
     opcode: str
     results: tuple[Array, ...]
     operands: tuple[str, ...]
-    argument: str  # what stands in its brackets: the value of a constant, the number of a parameter
+    argument: str  # the text in its brackets: the value of a constant, the number of a parameter
     rest: str  # attributes and metadata
 
     @property
@@ -75,7 +75,7 @@ class Module(NamedTuple):
                     yield from self.loops(name)
 
     def turns(self, loop: Instruction) -> int | None:
-        """The number of turns of a loop, where the text tells."""
+        """The number of turns of a loop; None where the text does not tell."""
         known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
         if known:
             return int(known[1])

@@ -1,7 +1,7 @@
 """The compilation for a device that this machine lacks, in a process of its own.
 
-The plugin of a platform reads its settings when it is loaded, looks for devices, and stays. In a process of its own it
-changes nothing about the user's.
+The plugin of a platform reads its settings when it is loaded, looks for devices, and stays loaded. In a process of its
+own it does not affect that of the user.
 """
 
 import os
@@ -32,7 +32,7 @@ def answers(requests: list[Request], target: Target) -> list[Answer]:
         An answer for each group.
 
     Raises:
-        ValueError: the extra of the platform is not installed, or as the task raises.
+        ValueError: the extra of the platform is not installed. Any error of the task is raised as well.
         RuntimeError: the process has ended without an answer.
     """
     if target.platform == "cpu":

@@ -25,6 +25,7 @@ from regopt.sweep.engine._recipe import Constants, Form, Mapped, Recipe, Rest, S
 from regopt.sweep.engine._work import products
 
 OPTION = "jax_default_matmul_precision"
+# values that let a device round the operands
 FAST = (None, "default", "fastest", "bfloat16", "tensorfloat32")
 
 
@@ -33,8 +34,8 @@ class Request(NamedTuple):
 
     recipe: Recipe
     settings: int
-    share: float  # of the settings of the sweep
-    shared: Shared  # shapes
+    share: float  # the fraction of the sweep's settings that are in this group
+    shared: Shared  # with shapes in place of arrays
     block: Tree  # shapes of the batches of a segment, where the data stream
     constants: Constants  # shapes of one setting, with a leading axis
     slots: int | None
@@ -53,7 +54,7 @@ class Answer(NamedTuple):
     mapping: Mapped
     fits: int  # lanes that could train at the same time on all devices
     lane_bytes: int
-    device_bytes: int  # of it, on one device
+    device_bytes: int  # of these, the bytes on one device
     temporary_bytes: int
     compile_seconds: float
     cost: Cost
@@ -142,7 +143,7 @@ def answer(request: Request, target: Target, devices: tuple[Device, ...]) -> Ans
 
 
 def _step_flops(request: Request, lanes: int) -> float:
-    """The arithmetic of the matrix products of a step of so many lanes that train on the same batch."""
+    """FLOP of the matrix products of one step of ``lanes`` lanes that train on the same batch."""
     recipe = request.recipe
     lane, constants = lane_shapes(recipe, request.shared.keys, request.constants)
     batch = request.block if request.block is not None else request.shared.data.train
@@ -163,7 +164,7 @@ def _step_flops(request: Request, lanes: int) -> float:
 
 
 def _operands(target: Target, asked: str | None) -> str:
-    """The precision in which the operands of matrix products enter: as asked for, or by JAX's configuration."""
+    """The precision of the operands of matrix products: the one asked for, or that of JAX's configuration."""
     chosen = getattr(jax.config, OPTION) if asked is None else asked
     if chosen in FAST:
         return "bfloat16" if target.platform == "tpu" else "tensorfloat32"
@@ -178,7 +179,7 @@ def _room(devices: tuple[Device, ...]) -> float:
 
 
 def _shapes(tree: Tree) -> Tree:
-    """The arrays of a tree as JAX has them, without their values."""
+    """The shapes and dtypes that the arrays of a tree have in JAX."""
 
     def shape(x) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.canonicalize_dtype(x.dtype, allow_extended_dtype=True))

@@ -19,7 +19,7 @@ COMPILES = {  # JAX cannot read what it compiled for an absent device from its p
     "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_COMPILATION_CACHE": "0",
 }
-ENVIRONMENT = {  # of a process that compiles for a platform; without these libtpu looks for a TPU on the network
+ENVIRONMENT = {  # variables of a process that compiles for a platform; else libtpu looks for a TPU on the network
     "tpu": {
         **COMPILES,
         "TPU_SKIP_MDS_QUERY": "1",
@@ -27,7 +27,7 @@ ENVIRONMENT = {  # of a process that compiles for a platform; without these libt
         "TPU_WORKER_HOSTNAMES": "localhost",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # beside a process that uses a TPU, or compiles for one
     },
-    "cuda": {**COMPILES, "XLA_FLAGS": "--xla_gpu_autotune_level=0"},  # to tune is to measure on a device
+    "cuda": {**COMPILES, "XLA_FLAGS": "--xla_gpu_autotune_level=0"},  # autotuning would have to measure on a device
 }
 H200 = """
 gpu_device_info {
@@ -47,10 +47,10 @@ device_description_str: "NVIDIA H200"
 class Speed(NamedTuple):
     """The speed of a device."""
 
-    bandwidth: float  # bytes between the device's memory and its cores
-    products: dict[str, float]  # FLOP of matrix products by the precision of their operands
-    launch: float  # seconds that a kernel takes at least
-    clock: float | None  # cycles, where the compiler tells its estimates in cycles
+    bandwidth: float  # bytes per second between the device's memory and its cores
+    products: dict[str, float]  # FLOP per second of matrix products, by the precision of their operands
+    launch: float  # the least seconds that a kernel takes
+    clock: float | None  # cycles per second, where the compiler estimates in cycles; else None
 
 
 class Target(NamedTuple):
@@ -60,7 +60,7 @@ class Target(NamedTuple):
     platform: str  # "cpu", "tpu" or "cuda"
     topology: str  # as JAX names it
     count: int  # number of devices
-    speed: Speed | None  # None where nothing is known of it
+    speed: Speed | None  # None where it is not known
 
 
 SPEEDS = {
@@ -70,7 +70,7 @@ SPEEDS = {
     "v6e": Speed(1640e9, {"bfloat16": 918e12, "float32": 918e12 / 6}, 1.0e-6, None),
     "h200": Speed(4.8e12, {"bfloat16": 989e12, "tensorfloat32": 494e12, "float32": 67e12}, 3e-6, None),
 }
-SMALLEST = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}  # the topologies that libtpu knows of TPUs
+SMALLEST = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}  # the smallest topology of each TPU that libtpu knows
 KNOWN = '"tpu v5e", "tpu v5e:2x2", "tpu v6e:2x2", "tpu v5p:2x2x1", "nvidia h200", "nvidia h200:8" or "cpu"'
 
 
@@ -91,7 +91,7 @@ def target_of(name: str) -> Target:
     sizes = [int(size) for size in (shape or "1").split("x")]
     count = math.prod(sizes)
     if family == "tpu" and kind in SMALLEST:
-        topology = SMALLEST[kind] if count == 1 else shape  # one of the devices of the smallest
+        topology = SMALLEST[kind] if count == 1 else shape  # one device of the smallest topology
         return Target(name, "tpu", f"{kind}:{topology}", count, SPEEDS[kind])
     if family == "nvidia" and kind == "h200" and len(sizes) == 1:
         return Target(name, "cuda", f"1x1x{count}", count, SPEEDS[kind])
@@ -111,7 +111,7 @@ def devices_of_target(target: Target) -> tuple[Device, ...]:
         return tuple(topologies.get_topology_desc(**options).devices[: target.count])
     except jax.errors.JaxRuntimeError as error:
         told = one_line(str(error)).removeprefix("INVALID_ARGUMENT: ")
-        raise ValueError(f"on must be {KNOWN}, got {target.name!r}, of which its compiler says: {told}") from error
+        raise ValueError(f"on must be {KNOWN}, got {target.name!r}; its compiler says: {told}") from error
 
 
 def missing_extra(platform: str) -> str | None:
@@ -124,5 +124,5 @@ def missing_extra(platform: str) -> str | None:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the package that should hold it is missing
         return False

@@ -1,6 +1,6 @@
-"""A tree of arrays in the files of a folder, bit for bit, and back onto the devices where its leaves were.
+"""Writes a tree of arrays into files of a folder, bit for bit, and reads it back onto the devices of its leaves.
 
-The small leaves share one file, since each file costs a wait for the disk. A large leaf has files of its own, one for
+The small leaves share one file, since each file waits for the disk once. A large leaf has files of its own, one for
 each piece that lies on a device, which threads write at the same time and without a copy.
 """
 
@@ -20,7 +20,7 @@ from regopt.sweep.checkpoint._files import FileRecord, read_array, write_arrays
 
 LARGE = 2**22  # bytes from which a leaf has files of its own
 SMALL = "small.npy"  # all other leaves, in the order of the tree
-THREADS = 4  # so many pieces are written, and on a GPU held on the host, at the same time
+THREADS = 4  # pieces that are written, and on a GPU held on the host, at the same time
 
 LeafRecord = tuple[str, str, tuple[int, ...]]  # path, dtype and shape
 
@@ -42,7 +42,7 @@ def check_alike(stored: list[LeafRecord], like: Tree, where: Path) -> None:
         where: the store, for the message.
 
     Raises:
-        StoreMismatchError: a leaf is missing, too many, or of another dtype or shape.
+        StoreMismatchError: a leaf is missing, unexpected, or of another dtype or shape.
     """
     wanted = describe(like)
     if stored == wanted:
@@ -64,7 +64,7 @@ def write(folder: Path, tree: Tree) -> dict[str, FileRecord]:
         tree: a tree of NumPy or JAX arrays, numbers, or random keys.
 
     Returns:
-        The names of the files, and what they are recognised by.
+        The size and the digest of each file, by name.
     """
     groups: dict[str, list[jax.Array | np.ndarray]] = {SMALL: []}
     for number, leaf in enumerate(map(_stored, jax.tree.leaves(tree))):
@@ -89,10 +89,10 @@ def read(folder: Path, files: Mapping[str, FileRecord], like: Tree) -> Tree:
     """Read what ``write`` wrote.
 
     Args:
-        folder: where the files are, which are known to be whole.
+        folder: the folder of the files, whose digests have been checked.
         files: what ``write`` returned.
-        like: a tree of the same leaves, which says where they are to be: JAX arrays with its shardings, and NumPy
-            arrays where it has those.
+        like: a tree of the same leaves, which determines where they are placed: JAX arrays with its shardings, and
+            NumPy arrays where it has those.
 
     Returns:
         The tree.

@@ -1,4 +1,4 @@
-"""The errors of a checkpoint folder: one class for each cause, so that no caller looks into a message."""
+"""The errors of a checkpoint folder: one class for each cause, so that no caller has to parse a message."""
 
 from regopt._core.messages import one_line
 

@@ -1,7 +1,8 @@
 """Files of arrays: each is a sequence of arrays in NumPy's ``.npy`` format, with its size and SHA-256 on record.
 
-``numpy.load`` reads such a file one array at a time. The format has no names for bfloat16, float8, int4 and their kin,
-so their bytes are stored as unsigned integers, and the reader says which dtype it expects. Nothing is ever pickled.
+``numpy.load`` reads such a file one array at a time. The format has no names for bfloat16, float8, int4 and similar
+dtypes, so their bytes are stored as unsigned integers, and the reader says which dtype it expects. Nothing is ever
+pickled.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ def write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> FileRecord:
         arrays: any dtype but objects.
 
     Returns:
-        The record of what was meant to be written, whatever the disk makes of it.
+        The record of the bytes that were passed to the file; the disk may still fail to keep them.
     """
     sha256, size = hashlib.sha256(), 0
     with path.open("xb") as file:

@@ -1,4 +1,4 @@
-"""The differences of two runs, leaf by leaf: a run resumes only from a state that depends on the same things.
+"""The differences between two runs, leaf by leaf: a run resumes only from a state with the same identity.
 
 Anything too large for a message, such as data or a program, stands in an identity as a ``digested`` leaf. Messages name
 such a leaf, and never show its digest.
@@ -21,9 +21,9 @@ def digested(sha256: str, kind: str, parts: Mapping[str, JsonObject] | None = No
     """Describe something by its digest, in an identity.
 
     Args:
-        sha256: of all of it.
+        sha256: the digest of the whole.
         kind: a word for a person, such as the dtype and the shape of an array, or the name of a function.
-        parts: digested leaves of what it is made of. They are compared only where the digests differ, and the message
+        parts: ``digested`` leaves of its parts. They are compared only where the digests differ, and the message
             then names those that have changed instead of the whole.
 
     Returns:
@@ -36,7 +36,7 @@ def digested(sha256: str, kind: str, parts: Mapping[str, JsonObject] | None = No
 
 
 def digested_arrays(tree: Tree) -> JsonObject | None:
-    """Digests of the leaves of a tree of arrays by their paths; a single array has one digest, and None has None."""
+    """Digests of the leaves of a tree of arrays by their paths; one digest for a single array, and None for None."""
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)

@@ -1,9 +1,9 @@
-"""One writer at a time: a record of who it is, and a lock of the operating system.
+"""One writer at a time, ensured by a record of the holder and a lock of the operating system.
 
-The record decides: whoever finds one of a living process is refused. A soft lock, which is a file that exists for the
-moment in which a process looks at the record and writes its own, lets them in one by one on any file system. The lock
-of the operating system dies with its process; it guards where processes cannot see each other, as in two containers.
-``filelock`` makes both locks.
+The record decides: a process that finds the record of a living process is refused. A soft lock, a file that exists only
+while a process reads the record and writes its own, serialises these accesses on any file system. The lock of the
+operating system is released when its process dies; it protects the folder where processes cannot see each other, as in
+two containers. ``filelock`` provides both locks.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ from regopt.sweep.checkpoint._files import read_small
 LOCK, SOFT_LOCK, RECORD = "lock", "lock.soft", "lock.json"
 MISSING = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # the file system has no locks
 PATIENCE = 0.2  # seconds of further attempts, for a lock file that is just being removed
-QUEUE = 10.0  # seconds to wait for the others that look at the record
-SAME_START = 2.0  # seconds; the start of a process follows corrections of the clock
+QUEUE = 10.0  # seconds to wait for other processes that read the record
+SAME_START = 2.0  # seconds of tolerance: corrections of the clock change the start time of a process
 
 
 class Holder(NamedTuple):
-    """A process, described so that no other one is mistaken for it."""
+    """A process, identified by its host, number and start, since numbers are reused."""
 
     host: str
     pid: int
@@ -52,7 +52,7 @@ class Holder(NamedTuple):
         """Whether it still runs; only for a process of this host."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < SAME_START  # else the number was given out again
+            same = abs(process.create_time() - self.started) < SAME_START  # else the number was reused
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
@@ -70,7 +70,7 @@ def held(folder: Path, say: Callable[[str], object], abandoned_after: float = 36
         abandoned_after: seconds without a sign of life from a holder on another host after which it counts as gone.
 
     Yields:
-        A function that raises ``StoreTakenOverError`` once another host has taken this process for gone.
+        A function that raises ``StoreTakenOverError`` once another process has taken over the lock.
 
     Raises:
         StoreInUseError: another process holds the lock, or may hold it on another host.
@@ -158,14 +158,14 @@ def _one_by_one(folder: Path) -> Iterator[None]:
 
 
 def _check(folder: Path, say: Callable[[str], object], abandoned_after: float) -> None:
-    """Refuse where the record names a holder that may still be there; say so if that one is gone."""
+    """Raise if the record names a holder that may still run; call ``say`` if it has ended."""
     try:
         before = _recorded(folder)
     except FileNotFoundError:
         return
     if before is None:
         return
-    if before.is_here and before.is_alive:  # this file system gives the lock to everyone
+    if before.is_here and before.is_alive:  # this file system does not enforce the lock
         raise StoreInUseError(f"{folder} is in use by {before}: wait until it ends, or end it")
     if not before.is_here and time.time() - (folder / RECORD).stat().st_mtime <= abandoned_after:
         raise StoreInUseError(

@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
 
 
 def read(folder: Path | str) -> Snapshot | None:
-    """Read the manifest of the newest state of a store, which needs no lock; the arrays are not looked at.
+    """Read the manifest of the newest state of a store, without a lock; the arrays are not checked.
 
     Args:
         folder: the folder of the sweep.
@@ -51,7 +51,7 @@ def read(folder: Path | str) -> Snapshot | None:
         The state; None if nothing was saved.
 
     Raises:
-        StoreDamagedError: there are states, but no manifest of them is whole.
+        StoreDamagedError: there are states, but none of their manifests is intact.
         StoreMismatchError: the state has the format of another version.
         StoreAccessError: the folder cannot be read.
     """
@@ -70,13 +70,15 @@ def read_leaves(folder: Path | str) -> dict[str, np.ndarray]:
     """The leaves of the newest state by their names, in the order of the tree; random keys as their data.
 
     Args:
-        folder: of the sweep; a process may be writing into it.
+        folder: the folder of the sweep; a process may be writing into it.
 
     Returns:
         The leaves, as NumPy arrays.
 
     Raises:
         StoreDamagedError: no state was saved, or its files are damaged.
+        StoreMismatchError: the state has the format of another version.
+        StoreAccessError: the folder cannot be read.
     """
     found = read(folder)
     if found is None:
@@ -100,7 +102,7 @@ def state_folders(folder: Path) -> list[Path]:
 
 
 def write(path: Path, found: Snapshot) -> None:
-    """Write a manifest with its own SHA-256 into a state's folder that has its temporary name."""
+    """Write a manifest with its own SHA-256 into the folder of a state, before the folder gets its final name."""
     fields = {name: value for name, value in found._asdict().items() if name != "path"}
     if found.position is None:
         del fields["position"]
@@ -146,7 +148,7 @@ def _parsed(
     leaves: object,
     position: object = None,
 ) -> Snapshot:
-    """The content of a manifest with the types that it must have; TypeError and its like where it has others."""
+    """The content of a manifest after a check of its types; ``TypeError`` or ``ValueError`` where they are wrong."""
     if not (type(number) is int and isinstance(done, bool) and isinstance(saved, str)):
         raise TypeError("number, done or saved of a manifest has another type than int, bool and str")
     if not (isinstance(identity, dict) and isinstance(files, dict) and isinstance(leaves, list)):

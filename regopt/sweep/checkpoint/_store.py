@@ -29,7 +29,7 @@ Say = Callable[[str], object]
 
 
 def check_writable(folder: Path | str) -> None:
-    """Check that a folder may be written, or made where there is none, without making it."""
+    """Check that a folder can be written, or created, without creating it; ``StoreAccessError`` otherwise."""
     path = Path(folder).absolute()
     there = next(each for each in (path, *path.parents) if each.exists())
     if not os.access(there, os.W_OK | os.X_OK):
@@ -49,12 +49,12 @@ def opened(
 
     Args:
         folder: the folder of the store, which is made where there is none.
-        identity: nested dictionaries of JSON values, all that the run's bits depend on; see ``environment``. A function
-            is asked for them when they are first needed: at once where a state was saved before, else in the first
-            save.
+        identity: nested dictionaries of JSON values, with everything that the results of the run depend on; see
+            ``environment``. A function is called when the identity is first needed: at once where a state was saved
+            before, else in the first save.
         allow_different: go on from a state of another identity, and say so, instead of refusing.
-        may_differ: of a run that extends the one in the folder, which of their differences are those of an extension.
-        say: called with one line for everything that is not as usual.
+        may_differ: for a run that extends the one in the folder: whether a difference belongs to the extension.
+        say: called with one line for each unusual event, such as a damaged state.
 
     Yields:
         The store.
@@ -91,8 +91,8 @@ class Store:
             for rubbish in place.glob(f"{TEMPORARY}*"):  # of a process that was killed, on whatever host
                 remove(rubbish)
         self._newest = _newest_intact(folder, say)
-        self.differences: list[str] = []  # in which the state's run differs from this one, as was allowed
-        self.extends = False  # whether the state is of a run with fewer settings or with other places for them
+        self.differences: list[str] = []  # allowed differences between the saved run and this one
+        self.extends = False  # whether the saved run has fewer settings, or other places for them
 
     @functools.cached_property
     def _identity(self) -> JsonObject:
@@ -168,7 +168,7 @@ class Store:
         self._keep([saved] if before is None else [saved, before])
 
     def left(self) -> str:
-        """Say what a failed write has left, for its message."""
+        """What a failed write has left on disk, in words for its error message."""
         if self._newest is None:
             return "no state was saved before"
         if not self._newest.path.exists():
@@ -197,10 +197,10 @@ class Store:
 
 
 def refuse_other(folder: Path, found: Sequence[str], *, may_extend: bool) -> NoReturn:
-    """Say in what the run in a folder differs, and what would do."""
+    """Raise an error that names the differences of the run in a folder, and how to go on."""
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     if any(difference.startswith("versions.regopt ") for difference in found):
-        more += "; the folder was written by another version of regopt, whose programs may be others"
+        more += "; the folder was written by another version of regopt, whose programs may differ"
     fix = "allow_different=True (--allow-different) to go on with results that may differ in their bits"
     if may_extend and any(map(_resizes, found)):
         fix = "extend=True to keep what it has trained and go on with other settings or more steps"
@@ -219,7 +219,7 @@ def _moves(difference: str) -> bool:
 
 
 def _newest_intact(folder: Path, say: Say) -> Snapshot | None:
-    """The newest state of which every file is as it was written; one line tells of each damaged one before it."""
+    """The newest state whose files are all intact; one line reports each newer state that is damaged."""
     damaged = []
     for path in state_folders(folder):
         found = snapshot(path)

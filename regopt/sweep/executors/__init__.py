@@ -1,4 +1,4 @@
-"""Executors, which train the lanes of a sweep outside of the process that asks for it."""
+"""Executors, which train the lanes of a sweep outside the process that runs it."""
 
 from regopt.sweep.executors._futures import Futures
 from regopt.sweep.executors._ray import Ray

@@ -1,4 +1,4 @@
-"""The shards that should go to other workers, so that none waits for one that has more to do."""
+"""The choice of shards that move to other workers, so that no worker waits for one that has more to do."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -10,10 +10,10 @@ def fewest_first(workers: Iterable[str], load: Mapping[str, int]) -> Iterator[st
 
     Args:
         workers: those that take shards, at least one.
-        load: by worker: the shards that it has.
+        load: the number of shards by worker.
 
     Yields:
-        A worker, without an end.
+        Workers, endlessly.
     """
     queue = [(load.get(worker, 0), number, worker) for number, worker in enumerate(workers)]
     heapify(queue)
@@ -30,12 +30,12 @@ def moves(
     moving: Collection[int],
     worth: float,
 ) -> Iterator[tuple[int, str]]:
-    """Shards to move until no worker has two more than another one that have work, those with the most work first.
+    """Shards to move until no worker has two more shards with work than another, those with the most work first.
 
     Args:
         workers: those that take shards.
-        holder: by shard that has work: the worker that it is with, or goes to.
-        seconds: how much of the work of a shard is not begun.
+        holder: for each shard that has work, the worker that holds it or to which it moves.
+        seconds: the work of a shard that has not begun, in seconds.
         moving: shards that are on their way.
         worth: seconds of work that a shard must have to be moved.
 
@@ -44,7 +44,7 @@ def moves(
     """
     load = Counter(dict.fromkeys(workers, 0))
     load.update(holder.values())
-    free: dict[str, list[int]] | None = None  # found only where a worker has too many, for it asks each shard
+    free: dict[str, list[int]] | None = None  # computed only if a worker has too many, since it asks each shard
     while load:
         most, least = max(load, key=load.__getitem__), min(load, key=load.__getitem__)
         if load[most] - load[least] < 2:
@@ -60,7 +60,7 @@ def moves(
 def _free(
     holder: Mapping[int, str], seconds: Callable[[int], float], moving: Collection[int], worth: float
 ) -> dict[str, list[int]]:
-    """By worker: the shards that may move, those with the least work first."""
+    """The shards that may move, by worker, those with the least work first."""
     work = {shard: seconds(shard) for shard in holder if shard not in moving}
     found = defaultdict(list)
     for shard in sorted(work, key=work.__getitem__):

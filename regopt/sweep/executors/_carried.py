@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class CarriedShards(Shards):
-    """The shards of a sweep on workers that keep nothing: the coordinator holds the lanes, every lease carries some."""
+    """The shards of a sweep on workers that keep nothing: the coordinator holds the lanes, each lease carries some."""
 
     def __init__(self, pool: Pool, count: int, every: float = 60.0):
         super().__init__(pool, count, every)
@@ -87,7 +87,7 @@ class CarriedShards(Shards):
     def _lose(self, handle: Hashable, error: LostError) -> None:
         lost = self._leases.end(handle)
         assert lost.task is not None
-        _LOG.warning("a worker did not answer: %s; another one does its calls again", one_line(str(error)))
+        _LOG.warning("a worker did not answer: %s; another one repeats its calls", one_line(str(error)))
         self._count_loss(lost, error)
         self._waiting[lost.shard].appendleft(lost.task)
 

@@ -36,7 +36,7 @@ from regopt.sweep.results import Result
 from regopt.sweep.results._history import DEVICE, History
 from regopt.sweep.space import Settings
 
-_LOCAL = {  # arguments that are the coordinator's own
+_LOCAL = {  # arguments that concern the coordinator alone
     *("data", "devices", "out", "save_every", "allow_different", "progress", "executor", "extend", "callbacks"),
 }
 _SETTINGS_OF_A_SHARD = 64

@@ -32,7 +32,7 @@ def check_alike(first: Prepared, other: Prepared, *, mixed: bool) -> None:
         raise ValueError(f"the fleet is mixed: {found}; {hint}")
     if not names and [group.digests for group in first.groups] != [group.digests for group in other.groups]:
         raise ValueError(
-            "the fleet is mixed: the functions of the task make other programs on one worker than on another; give all "
+            "the fleet is mixed: the functions of the task compile to different programs on two workers; give all "
             "workers the same code, and leave it as it is while the sweep trains"
         )
 

@@ -1,4 +1,4 @@
-"""Any executor of ``concurrent.futures`` as the engine of a sweep: leases without a memory."""
+"""Any executor of ``concurrent.futures`` as the engine of a sweep; its workers keep nothing between leases."""
 
 import importlib
 import time
@@ -25,7 +25,7 @@ from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
 
-_STARTS = 3  # of the first worker, before the sweep gives up
+_STARTS = 3  # attempts to start the first worker
 DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
 
 
@@ -33,24 +33,24 @@ DATA = "data"  # the folder, within that of the sweep, in which workers find the
 class Futures:
     """Train a sweep on an executor of ``concurrent.futures``: a process pool, loky, Dask, submitit.
 
-    Every lease of work carries the lanes of one call there and back and trains one segment of them, so any worker can
-    take any lease, and a lease that is lost is given to another one. The workers read the data from the folder of the
-    sweep. The executor must be able to send the functions of the task to its workers: loky, Dask and submitit send any
-    function, the process pool of the standard library those that are defined in a module. A job of submitit that is
-    preempted or runs out of time is requeued and does its lease again.
+    Work is handed out in leases: one trains the lanes of one call for one segment, and carries their states to the
+    worker and back. So any worker can take any lease, and a lease that is lost is given to another one. The workers
+    read the data from the folder of the sweep. The executor must be able to send the functions of the task to its
+    workers: loky, Dask and submitit send any function, the process pool of the standard library those that are defined
+    in a module. A job of submitit that is preempted or runs out of time is requeued and repeats its lease.
 
     Args:
         executor: an object with ``submit(function, *arguments)``, or a function without arguments that makes one, which
             is called again where the executor breaks.
-        shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard has the bits
-            of one device: the result is that of one process with as many devices.
-        lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
-            where there is none, since the last answer, so this must be longer than the engine takes to start a job and
-            to compile the programs.
+        shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard computes as
+            one device does: the result is bit for bit that of one process with as many devices.
+        lost_after: seconds after which a running lease counts as lost, > 0. A lease counts as running once a later one
+            has been answered or, if there is none, since the last answer; so this must be longer than the executor
+            takes to start a job and to compile the programs.
         mixed: whether workers may have different kinds of devices of one platform; see ``sweep.Ray``.
 
     Raises:
-        ValueError: an argument is out of range, or has no ``submit``.
+        ValueError: an argument is out of range, or ``executor`` is neither a function nor has a method ``submit``.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -190,12 +190,12 @@ class _File:
 
     Args:
         path: the file.
-        array: what is in it; a file has no name for the dtype bfloat16 and its kin.
+        array: what is in it; a file has no name for bfloat16 and similar dtypes.
     """
 
     def __init__(self, path: Path, array: np.ndarray):
         self._path, self._dtype = path, array.dtype
-        self._streams = isinstance(array, np.memmap)  # as such data do, wherever they are
+        self._streams = isinstance(array, np.memmap)  # memory-mapped data stream on the workers too
 
     def read(self) -> np.ndarray:
         """The array, in memory unless it was memory-mapped."""

@@ -115,7 +115,7 @@ class ShardedGroup(Group):
         """See ``Group``; each shard goes from segment to segment without waiting for the others."""
         self._training = True
         tasks = self._rounds if self._shards.keeps_lanes else self._calls
-        held = cache(lambda: dict(self._by_shard(np.flatnonzero(self.held.places.place >= 0))))  # the same meanwhile
+        held = cache(lambda: dict(self._by_shard(np.flatnonzero(self.held.places.place >= 0))))  # constant in this call
 
         def refresh(shard: int) -> Task:
             return Task(self._number, shard, Read(held().get(shard, NONE)))
@@ -220,7 +220,7 @@ class ShardedGroup(Group):
             done, own = segments[row_of[its]], seats[row_of[its]]
             most = self.held.places.count_calls(own)
             each = its, done, self._of_shard(shard, own)
-            its, done, own = (array.astype(np.int32) for array in each)  # every lease has them
+            its, done, own = (array.astype(np.int32) for array in each)  # sent with every lease, so kept small
             calls = Train(its, done, own, most, 0, 0)
             yield Task(self._number, shard, calls._replace(end=(until - int(done.min())) * most))
 
@@ -234,7 +234,7 @@ class ShardedGroup(Group):
             for shard, owners in enumerate(call.owners.reshape(self.devices, chunk)):
                 used = np.flatnonzero(owners >= 0)
                 if len(used):
-                    done, its = segments[: len(used)], self._sizes.first_of(chunk) + used  # all have done the same
+                    done, its = segments[: len(used)], self._sizes.first_of(chunk) + used  # all are equal
                     yield Task(self._number, shard, Train(owners[used], done, its, 1, 0, 1))
 
     def _of_all(self, shard: int, seats: np.ndarray) -> np.ndarray:
@@ -246,7 +246,7 @@ class ShardedGroup(Group):
         return seats - self._shifts[shard][self.held.places.sizes.of(seats)]
 
     def _settle(self, task: Task, entries: Tree) -> None:
-        """Have a lost shard restored from these entries, which are those of all of its lanes."""
+        """Set the entries, those of all lanes of a shard, from which the shard is restored if it is lost."""
         its = task.operation.lanes
         base = Write(its, self.held.places.place[its], entries, self._ended[its])
         self._shards.settle(self._number, task.shard, base)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from regopt.sweep.executors._messages import Operation, Read, Train
 
 _SECONDS = 0.5  # the time that a lease should take
-_LEASES_A_SECOND = 400  # of all workers, which many workers keep to by longer leases
+_LEASES_A_SECOND = 400  # the most of all workers together; many workers get longer leases
 
 
 class Task(NamedTuple):
@@ -40,14 +40,14 @@ class Leases:
     def __init__(self) -> None:
         self._all: dict[Hashable, UnderWay] = {}
         self._of_shard: dict[int, deque[Hashable]] = defaultdict(deque)  # in their order
-        self._firsts: dict[Hashable, None] = {}  # of each shard, kept up to date: they are asked for at each answer
-        self._owing: Counter[str] = Counter()  # by worker
-        self._busy = 0  # workers that owe an answer
+        self._firsts: dict[Hashable, None] = {}  # the first of each shard, kept up to date since each answer needs them
+        self._owing: Counter[str] = Counter()  # by worker: the number of leases without an answer
+        self._busy = 0  # the number of workers that owe an answer
         self._answered: dict[str, float] = {}  # by worker: its last answer, or when it began to owe one
-        self._latest = float("-inf")  # when the last given out of those that have an answer was given out
-        self._overtaken: dict[Hashable, float] = {}  # when it was seen that a lease given out later has an answer
-        self._pace: dict[str, float] = {}  # by worker: seconds of a call, at the last one
-        self._calls: dict[str, int] = {}  # by worker: of its next lease
+        self._latest = float("-inf")  # the latest start of a lease that has been answered
+        self._overtaken: dict[Hashable, float] = {}  # when a later lease was first seen answered
+        self._pace: dict[str, float] = {}  # by worker: seconds of a call, in its last lease
+        self._calls: dict[str, int] = {}  # by worker: the number of calls of its next lease
 
     def __len__(self) -> int:
         return len(self._all)
@@ -96,7 +96,7 @@ class Leases:
         self._owing[its.worker] += 1
 
     def end(self, handle: Hashable) -> UnderWay:
-        """Note that a lease is under way no more."""
+        """Remove a lease, which has ended, and return it."""
         done = self._all.pop(handle)
         others = self._of_shard[done.shard]
         others.remove(handle)

@@ -37,8 +37,8 @@ class MappedFile:
     """A memory-mapped array, or a view of one, on its way to another process, which must see the same file.
 
     Args:
-        array: with at least one entry.
-        whole: all of what is mapped.
+        array: the array or the view, with at least one entry.
+        whole: the array of the whole mapping.
     """
 
     def __init__(self, array: np.memmap, whole: np.memmap):
@@ -61,8 +61,8 @@ class Job(NamedTuple):
 
     token: str  # a worker keeps what it has built for a token
     arguments: Mapping[str, Any]  # of ``SweepConfig``
-    shards: int  # of the sweep
-    workers: int  # that hold them at the start
+    shards: int  # number of shards of the sweep
+    workers: int  # number of workers at the start
     capacities: tuple[int, ...] | None  # places of a shard in each group; None for as many as are needed or fit
     choices: JsonObject | None  # chunks and mappings as another worker has chosen them; None to choose
     cache: tuple[tuple[str, object], ...] = ()  # options of JAX: where compiled programs are kept, if anywhere
@@ -73,7 +73,7 @@ class Facts(NamedTuple):
 
     capacity: int  # places of a shard
     chunk: int
-    price: float  # of a segment of a lane, as ``Group`` has it
+    price: float  # the cost of a segment of a lane, see ``Group``
     mapping: Mapped
     metrics: list[str]
     digests: dict[str, str]
@@ -109,7 +109,7 @@ class Train(NamedTuple):
     calls: int  # of a segment, at most
     begin: int  # the first call of this part
     end: int  # the first call that is not of this part
-    ended: tuple[np.ndarray, np.ndarray] | None = None  # if it is done again: the lanes that ended, and when
+    ended: tuple[np.ndarray, np.ndarray] | None = None  # if it is repeated: the lanes that ended, and when
 
 
 class Write(NamedTuple):
@@ -155,7 +155,7 @@ def pieces(train: Train, places: Places, ended: np.ndarray) -> Iterator[tuple[in
         at += stop - begin
 
 
-NEVER = np.iinfo(np.int32).max  # the segment in which a lane ends that goes on
+NEVER = np.iinfo(np.int32).max  # stands for the last segment of a lane that has not ended
 _NOBODY = np.zeros(0, int), np.zeros(0, int)
 
 
@@ -179,7 +179,7 @@ class Trained(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The answer to a lease of a worker that is about to end: nothing was done, and these are the lanes as they are."""
+    """The answer of a worker that is about to end: nothing of the lease was done, and the lanes are returned."""
 
     bases: dict[int, Write]  # of the shard, by group
 

@@ -1,4 +1,4 @@
-"""The modules of the script that runs, which travel to other processes by value."""
+"""The modules of the script that runs, which are pickled by value for other processes."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def own_modules() -> Iterator[ModuleType]:
 
 
 def _beside(installed: tuple[str, ...]) -> str | None:
-    """The folder of the script: the first that Python searches, but for those that packages such as Ray put before."""
+    """The folder of the script: the first that Python searches, after installed ones that packages such as Ray add."""
     folders = (os.path.realpath(folder) for folder in sys.path)
     return next((folder for folder in folders if not f"{folder}/".startswith(installed)), None)
 

@@ -20,9 +20,9 @@ from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import ActingWorker
 
 _LOG = logging.getLogger(__name__)
-_START_SECONDS = 60.0  # to wait for the workers of the start
-_PLACE_SECONDS = 10.0  # of it, for processes to run; Ray counts the room of a dead node for about 15 s
-_STARTS = 3  # of the first worker, before the sweep gives up
+_START_SECONDS = 60.0  # to wait for the first workers
+_PLACE_SECONDS = 10.0  # of these, for processes to run; Ray counts a dead node's room for about 15 s
+_STARTS = 3  # attempts to start the first worker
 _LOOK_SECONDS = 2.0  # between looks for room in the cluster
 
 
@@ -33,7 +33,7 @@ class Ray:
     The resources of a worker are written as for any Ray actor. A worker computes on its first JAX device, so give it
     one accelerator. Workers that die or whose node is removed are replaced where the cluster has room, and workers are
     added where the cluster grows; their lanes go on from where they were last read, at most ``save_every`` seconds ago,
-    to the same bits. A worker that receives SIGTERM finishes the calls in hand and hands its lanes over.
+    bit for bit. A worker that receives SIGTERM finishes the calls that it is running and hands its lanes over.
 
     Args:
         address: the address of the cluster; "auto" is the one that this machine belongs to. None joins what
@@ -43,15 +43,15 @@ class Ray:
         num_gpus: GPUs of a worker, >= 0; None gives each one GPU, or else one TPU chip, where the cluster has any.
         resources: other resources of a worker, such as ``{"TPU": 1}``.
         shards: pieces that the lanes are divided into, >= 1; each is held by one worker, and they move to workers that
-            join. A shard has the bits of one device: the result is that of one process with as many devices. None takes
-            up to four for each worker that there is room for at the start, while each has 64 settings; a later sweep on
-            the same object counts workers that were lost since.
+            join. A shard computes as one device does: the result is bit for bit that of one process with as many
+            devices. None takes one to four for each worker that there is room for at the start, as long as each shard
+            has 64 settings; a later sweep with the same object also counts workers that have been lost since.
         lost_after: seconds without an answer after which a worker counts as lost, > 0. It must be longer than one call,
-            than what is done again when a worker is lost, and than the compilation of the programs.
+            than the work that is repeated when a worker is lost, and than the compilation of the programs.
         runtime_env: the environment of the workers, as Ray takes it.
         mixed: whether workers may have different kinds of devices of one platform, with the chunk of the first one. The
-            bits then depend on which worker trains what, and the table says in a column ``device`` where a setting was
-            last trained.
+            results then depend in their last bits on which worker trains what; a column ``device`` of the table names
+            the kind of device on which a setting was last trained.
 
     Raises:
         ValueError: an argument is out of range.
@@ -117,7 +117,7 @@ class RayPool:
         self._data: object = None  # the examples in the object store
 
     def size(self) -> int:
-        """See ``Pool``; no fewer than for earlier sweeps, whose bits a later one should have after a loss."""
+        """See ``Pool``; no fewer than for earlier sweeps, so that a sweep after a loss gives the same bits."""
         self._options._sizes.append(self._room())
         return max(self._options._sizes)
 
@@ -206,7 +206,7 @@ class RayPool:
         return found
 
     def _found(self, handles: list[Hashable], seconds: float) -> list[Hashable]:
-        """All handles that have an answer, for Ray looks at each of them every time, or none after some seconds."""
+        """All handles that have an answer, since Ray looks at each handle in every call; none after some seconds."""
         ready, _ = self._ray.wait(handles, num_returns=1, timeout=seconds)
         if ready and len(handles) > 1:
             ready, _ = self._ray.wait(handles, num_returns=len(handles), timeout=0)

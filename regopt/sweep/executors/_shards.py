@@ -21,14 +21,14 @@ from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Re
 from regopt.sweep.executors._pool import LostError, Pool
 
 _LOG = logging.getLogger(__name__)
-AHEAD = 2  # leases that are under way, so that a worker never waits for the coordinator
+AHEAD = 2  # leases of a worker under way, so that it never waits for the coordinator
 _BALANCE_SECONDS = 2.0  # between looks for workers that have joined
-_WORTH_SECONDS = 2.0  # of work, without which a shard stays where it is in a round
+_WORTH_SECONDS = 2.0  # the least work left for which a shard moves during a round
 _LISTEN_SECONDS = 1.0  # between looks for workers that are silent
-_LOSSES = 3  # of one operation, after which the fault is its own
+_LOSSES = 3  # of one operation in a row, after which the operation is at fault
 
 
-Refresh = Callable[[int], Task]  # the reading of all lanes of a shard
+Refresh = Callable[[int], Task]  # from a shard to the task that reads all of its lanes
 
 
 class Shards:
@@ -118,7 +118,7 @@ class Shards:
             Pairs of a task and its answer, as they come, those of one shard in their order.
 
         Raises:
-            Exception: of the task of the sweep, as the worker met it.
+            Exception: an error of the task, as it was raised on the worker.
             LostError: one operation was lost several times.
         """
         self._waiting = defaultdict(deque)
@@ -126,7 +126,7 @@ class Shards:
             self._waiting[task.shard].append(task)
         try:
             yield from self._answers(halt, refresh)
-        except BaseException:  # also where nobody asks for the other answers
+        except BaseException:  # also where the caller stops asking for answers
             self.failed = True
             raise
 
@@ -249,7 +249,7 @@ class Shards:
         """Give the shards of lost workers, and the tasks that they had to answer, to others."""
         for worker in workers:
             _LOG.warning("worker %s is lost: %s; its lanes go on elsewhere", worker, one_line(str(error)))
-            first = self._leases[self._leases.owed_by(worker)[0]]  # the one that it was at, for it keeps their order
+            first = self._leases[self._leases.owed_by(worker)[0]]  # the one it was running, since it runs them in order
             self._count_loss(first, error)
         self._replace(workers)
 

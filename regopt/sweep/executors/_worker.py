@@ -66,7 +66,7 @@ class Worker:
                 jax.config.update(name, value)
         self._data = jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, MappedFile) else leaf, data)
         self._groups: dict[int, list[Group]] = {}
-        self._ended: dict[int, list[np.ndarray]] = {}  # of each shard, by group and lane; see ``pieces``
+        self._ended: dict[int, list[np.ndarray]] = {}  # by shard: when lanes ended, by group and lane; see ``pieces``
         self._leaving = False
         self._outdated: set[int] = set()  # shards whose lanes here are not those of the sweep
         self._one_at_a_time = threading.Lock()
@@ -119,7 +119,7 @@ class Worker:
             return failure(error)
 
     def leave(self) -> None:
-        """Finish the lease in hand; leases that follow are answered with the lanes as they are."""
+        """Finish the running lease; leases that follow are answered with the lanes, which no longer train."""
         self._leaving = True
 
     def _left(self, lease: Lease) -> Left:
@@ -177,7 +177,7 @@ class Worker:
 class ActingWorker(Worker):
     """A worker that has a process of its own, and leaves when SIGTERM asks the process to end.
 
-    It finishes the lease in hand, and answers those that follow with its lanes. The process ends at once at a second
+    It finishes the running lease, and answers those that follow with its lanes. The process ends at once at a second
     signal, and ``GRACE_SECONDS`` after the first one if it has not ended before.
     """
 

@@ -1,7 +1,7 @@
 """The gradient of a validation metric at a minimum of the training objective, by the implicit function theorem.
 
 It does not need the run that led to the minimum, only memory for a few copies of the parameters. It is not for runs
-that stop early, whose end is no minimum; ``_through_run.py`` is for those.
+that stop early and so do not end at a minimum; ``_through_run.py`` is for those.
 """
 
 from collections.abc import Callable
@@ -68,7 +68,8 @@ def implicit_hypergradient(
         The metric, its gradient, and how well the system was solved.
 
     Raises:
-        ValueError: an argument is out of range, or the Neumann series has no ``step``.
+        ValueError: an argument is out of range, ``h`` is empty or holds something that is no real number, or the
+            Neumann series has no ``step``.
 
     Example:
         >>> import jax.numpy as jnp

@@ -48,11 +48,11 @@ def hypergradient(
 ) -> Hypergradient:
     """``d metric / d h`` after ``steps`` steps of training, the dependence of the initial state on h included.
 
-    Reverse mode costs about three runs, however many numbers ``h`` has. The run is cut into segments, of which only the
-    first states are stored and which are trained again on the way back: memory for ``steps / segment`` states and for
-    what ``segment`` steps compute, least near ``segment = sqrt(steps)``. Forward mode carries one derivative of the
-    state for each number, all side by side: it costs about two further runs for each number, and memory that does not
-    grow with the steps.
+    Reverse mode costs about three runs, however many numbers ``h`` has. The run is cut into segments; only the state at
+    the start of each is stored, and each is trained again on the way back. This needs memory for ``steps / segment``
+    states and for the intermediate values of ``segment`` steps, which is least near ``segment = sqrt(steps)``. Forward
+    mode carries one derivative of the state for each number: it costs about two further runs for each number, and
+    memory that does not grow with the steps.
 
     A pure function, which may be jitted and mapped over ``h``, ``data``, ``key`` and the numbers in ``fixed``. Up to
     rounding, a run has the outcome that ``sweep.run`` and ``training.fit`` give it with the same key.
@@ -71,15 +71,17 @@ def hypergradient(
             examples.
         key: source of all randomness; ``jax.random.key(0)`` by default.
         metric: which of the metrics of the task, one that declares whether a smaller or a larger value is better; it
-            should be smooth, as an accuracy is not. The gradient is its own; ``tune`` goes where it is better.
+            should be smooth, unlike an accuracy. The gradient is that of the metric itself, even if a larger value is
+            better; ``tune`` moves in the better direction.
         mode: by default "forward" for up to 4 numbers, else "reverse"; static.
 
     Returns:
         The metric, its gradient, and the end of the run; not finite where the run or its derivative diverges.
 
     Raises:
-        ValueError: ``h`` holds something that is no real number, ``segment`` does not divide ``steps``, another
-            argument is out of range, or ``metric`` is not one of the task's or declares no direction.
+        ValueError: ``h`` is empty or holds something that is no real number, ``h`` and ``fixed`` share a name,
+            ``segment`` does not divide ``steps``, another argument is out of range, or ``metric`` is not one of the
+            task's or declares no direction.
 
     Example:
         >>> from regopt import sweep
@@ -179,7 +181,7 @@ def _train(
 ) -> Tree:
     """The state after the run; on the way back each segment is trained again from its first state."""
     keys = keys_of(key, setting)
-    # as bare data of each segment: the check for reused keys takes one that goes into a checkpoint for spent
+    # as bare data of each segment: the check for reused keys counts a key that enters a checkpoint as used
     both = keys.order, keys.noise
     bare = [jnp.broadcast_to(data, (steps // segment, *data.shape)) for data in map(jax.random.key_data, both)]
 

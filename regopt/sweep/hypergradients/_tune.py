@@ -88,8 +88,9 @@ def tune(
         The best point and the path.
 
     Raises:
-        ValueError: a concrete number lies outside its scale, an argument is out of range, or the metric or its gradient
-            is not finite at the start and so on the whole path (not raised under jit).
+        ValueError: a concrete number lies outside its scale, an argument is out of range or of another type than
+            stated, or the metric or its gradient is not finite at the start and so on the whole path (not raised under
+            jit).
 
     Example:
         >>> import regopt

@@ -1,4 +1,4 @@
-"""The findings of a sweep: its history, its result, statistics of it, and the files that it is saved in."""
+"""The results of a sweep: its history, its table and states, statistics, and the files that hold them."""
 
 from regopt.sweep.results._best import Best
 from regopt.sweep.results._importance import Importance, importance

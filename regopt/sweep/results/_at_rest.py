@@ -1,4 +1,4 @@
-"""Trained states without the program that trained them: NumPy arrays and the paths that they have in a state.
+"""Trained states without the program that trained them: NumPy arrays with their paths in the state.
 
 They come from the checkpoint folder of a sweep, or from a result that is pickled. The classes of a task's state are not
 there, so named tuples and the like come back as ``Record``.
@@ -46,7 +46,7 @@ class Lanes(NamedTuple):
     """The lanes of one group."""
 
     indices: np.ndarray  # [lanes], int: the rows of their settings
-    entries: np.ndarray  # [lanes], int: where they lie in the arrays; -1 where a state is not kept
+    entries: np.ndarray  # [lanes], int: their rows in the arrays; -1 where a state is not kept
     paths: list[KeyPath]  # of the arrays, within a state
     arrays: Sequence[Leaf]  # each [entries, ...]
     kept: int  # the row of one more setting, whose state was kept when it left the devices; -1 without one
@@ -78,7 +78,7 @@ class StatesAtRest:
         del setting
         raise ValueError(
             "a result that was read or pickled has no program: run the sweep again to refit or predict, which trains "
-            "nothing in a folder (out) that has it all"
+            "nothing in its own folder (out)"
         )
 
     def outputs(self, wanted: np.ndarray, inputs: Tree) -> NoReturn:
@@ -93,8 +93,9 @@ class StatesInFolder(StatesAtRest):
     Args:
         folder: the folder of the sweep.
         about: for each group the rows of its settings, the capacity of a device, and the paths of its arrays.
-        kept_step: [settings], int: the steps of the states that the table tells of.
-        curves: the metrics of the table, each [settings, evaluations], by which states of another sweep are known.
+        kept_step: [settings], int: the steps to which the rows of the table refer.
+        curves: the metrics of the table, each [settings, evaluations], which tell whether the states are of another
+            sweep.
         keeps_best: whether the kept state of a setting is its best one.
     """
 

@@ -15,7 +15,7 @@ from regopt.sweep.space._settings import rows_by
 class Means(NamedTuple):
     """One entry for each setting, in order of first appearance."""
 
-    rows: list[tuple[int, ...]]  # of its repeats
+    rows: list[tuple[int, ...]]  # the rows of the repeats of each
     # each [settings], float: means over the repeats that have a value; NaN if one diverged
     metrics: dict[str, np.ndarray]
     incomplete: dict[str, np.ndarray]  # each [settings], bool: whether a repeat has no value of the metric

@@ -21,7 +21,7 @@ class Marks(NamedTuple):
 
     @property
     def ends(self) -> np.ndarray:
-        """Of marks that are read, whether each lane ends with the segment."""
+        """Whether each lane ends with the segment, for marks that are on the host."""
         return (np.asarray(self.first_bad_step) > 0) | (np.asarray(self.stop) > 0)
 
 
@@ -112,7 +112,7 @@ class History:
         self.training[rows] = (marks.first_bad_step == 0) & (marks.stop == 0) & (not is_last)
 
     def end(self, rows: np.ndarray) -> None:
-        """Mark settings that the scheduler ends as pruned, ``[settings]`` bool, but for those that have ended."""
+        """Mark settings that the scheduler ends, ``[settings]`` bool, as pruned, except those that have ended."""
         self.pruned |= rows & self.training
         self.training &= ~rows
 
@@ -172,7 +172,7 @@ class History:
         return {**parts, **arrays, SEATS: self.seats}
 
     def restore(self, tree: Mapping[str, Tree]) -> None:
-        """Replace the history by the one that ``to_tree`` returned; the columns keep their order here."""
+        """Replace the history by the one that ``to_tree`` returned; the order of the columns stays."""
         numbers, curves, used = (
             {name: np.array(tree[part][name]) for name in columns}
             for part, columns in (("numbers", self.settings.numbers), ("curves", self.curves), ("used", self.used))
@@ -186,5 +186,5 @@ class History:
 
 ARRAYS = ("training", "stopped", "pruned", "first_bad_step", "best_step", "last_step", "parents")
 DEVICE = "device"  # [settings], bytes: the kind of device on which each was last trained; empty before that
-KIND = "S64"  # of such names, cut off
-SEATS = "slots"  # the name of the seats in files, which is older
+KIND = "S64"  # the dtype of these names; longer ones are cut off
+SEATS = "slots"  # the name of ``seats`` in files, from an earlier version

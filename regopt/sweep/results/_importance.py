@@ -1,4 +1,4 @@
-"""The importance of each number: how much worse a random forest orders unseen settings when the number is shuffled."""
+"""The importance of each number: how much worse a random forest ranks held-out settings when it is shuffled."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Importance(NamedTuple):
-    """The share of each number in the order of the settings."""
+    """The share of each number in the variance of the ranks of the settings."""
 
     numbers: "pandas.DataFrame"  # index number; columns share, low, high; most important first
     explained: "pandas.Series"  # r2, low, high: R^2 of the forest on settings that it has not seen
-    settings: int  # number of settings that were used
+    settings: int  # number of rows of the table that were used
 
 
 def importance(
@@ -36,7 +36,7 @@ def importance(
     most: int = 2000,
     seed: int = 0,
 ) -> Importance:
-    """How much worse a random forest orders unseen settings when one number is shuffled among them.
+    """How much worse a random forest ranks held-out settings when one number is shuffled among them.
 
     A forest learns the rank of a setting by its metric, diverged settings last, from one part of the settings and
     predicts the rank of the others: ``share = (R^2 - R^2 with the number shuffled) / 2``. For independent numbers this
@@ -60,12 +60,13 @@ def importance(
         seed: seed of the splits, the forests and the shuffles, >= 0.
 
     Returns:
-        The share of each number with its interval, the R^2 of the forest on held-out settings, and the number of
-        settings.
+        The share of each number with its interval, the R^2 of the forest on held-out settings, and the number of rows
+        that were used.
 
     Raises:
         ValueError: an argument is out of range, no number varies or the metric does not, fewer than 20 settings can be
             used, or the metric needs a ``mode``.
+        ImportError: pandas, SciPy or scikit-learn is not installed.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Saving a result in a folder: with its config and versions, replaced as a whole, readable anywhere.
+"""Saves a result in a folder with its config and versions; a result that is there is replaced as a whole.
 
     sweep.npz       the history and all about it: arrays, and their sha256, without pickle
     table.parquet, config.json, versions.json    the same for people and other programs

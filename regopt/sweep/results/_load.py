@@ -52,8 +52,8 @@ def load(folder: str | Path) -> Result:
     """Read a result that ``Result.save`` wrote, or ``sweep.run`` in its folder ``out``, also while it runs.
 
     Static values that are neither text, finite number nor boolean are read as text. The folder of ``sweep.run`` holds
-    the states too: ``state`` and ``params`` read them, without the script that trained them, as dicts, lists and
-    records with the fields of what the task's state was made of. ``predict`` and ``refit`` need the program and raise.
+    the states too: ``state`` and ``params`` read them without the script that trained them, as dicts, lists and records
+    with the fields of the original classes. ``predict`` and ``refit`` need the program and raise.
 
     Args:
         folder: the folder of the sweep.
@@ -116,7 +116,7 @@ def load(folder: str | Path) -> Result:
 
 
 def _has_columns(digested: Mapping[str, JsonObject], settings: Settings) -> bool:
-    """Whether columns of as many settings are those of which the identity of the states has a digest.
+    """Whether the columns agree with the digests in the identity of the states, where their lengths agree.
 
     A sweep that is being extended may have a table of more settings than its states, or of fewer.
     """

@@ -52,8 +52,9 @@ class Result(Tables):
     ) -> Best:
         """The setting whose kept state has the best metric, in the mean over its seeds, replicas and folds.
 
-        A setting of which a repeat diverged never wins, nor does one with a repeat that was not trained over those with
-        none; the first of equals wins. ``over=()`` takes each row for a setting of its own, and so the luckiest repeat.
+        A setting with a repeat that diverged never wins; one with a repeat that was not trained wins only if no setting
+        with all repeats has a finite value. Of equals the first wins. ``over=()`` takes each row for a setting of its
+        own, and so chooses the luckiest repeat.
 
         Args:
             metric: name of a metric; the sweep's ``monitor`` by default.
@@ -78,7 +79,7 @@ class Result(Tables):
         *,
         over: Sequence[str] = REPEATED,
     ) -> "Pareto":
-        """The settings that no other one beats: in all metrics at least as good, and in one better.
+        """The Pareto front: the settings to which no other is at least as good in all metrics and better in one.
 
         Args:
             metrics: the names of at least two metrics, of columns of numbers, or "parameters", the number of parameters
@@ -90,7 +91,8 @@ class Result(Tables):
             The table of all settings that have finite values, with the front marked, and its figure.
 
         Raises:
-            ValueError: a name is unknown or its direction is not declared, or no setting has finite values.
+            ValueError: fewer than two metrics are named, a name is unknown or its direction is not declared, or no
+                setting has finite values.
             ImportError: pandas is not installed.
         """
         from regopt.sweep.results._pareto import pareto
@@ -107,7 +109,8 @@ class Result(Tables):
             The state, as ``task.step`` returns it.
 
         Raises:
-            ValueError: the state was not kept; ``refit`` trains it again.
+            ValueError: the state was not kept (``refit`` trains it again), or it cannot be read from the folder.
+            IndexError: the table has no such row.
         """
         return self.states.state(_index(setting, self.history))
 
@@ -146,7 +149,8 @@ class Result(Tables):
             The parameters; ``regopt.final_params`` makes the model of an optimizer that averages.
 
         Raises:
-            ValueError: the state was not kept, or has no field ``params``.
+            ValueError: as for ``state``, or the state has no field ``params``.
+            IndexError: the table has no such row.
         """
         state = self.state(setting)
         if not hasattr(state, "params"):
@@ -166,14 +170,15 @@ class Result(Tables):
             ``[settings, points, ...]``, float; NaN where a setting diverged or was not trained.
 
         Raises:
-            ValueError: the task has no ``predict``, or its outputs are not one array of one shape for all settings.
+            ValueError: the task has no ``predict``, its outputs are not one array of one shape for all settings, or the
+                result was read or pickled and has no program.
         """
         return self.states.outputs(~self.history.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
         """Train one setting again from its first step, alone, in the program and the seats that it had in the sweep.
 
-        The result has the same bits as that of the sweep. Nothing is compiled again.
+        The result is bit for bit that of the sweep. Nothing is compiled again.
 
         Args:
             setting: row of the table, or what ``best`` returned; None trains all of them again.
@@ -182,7 +187,8 @@ class Result(Tables):
             A result like this one, in which only that setting is trained.
 
         Raises:
-            ValueError: the setting continued from the state of another one, or the result was read from a folder.
+            ValueError: the setting continued from the state of another one, or the result was read or pickled.
+            IndexError: the table has no such row.
         """
         return self.states.refit(None if setting is None else _index(setting, self.history))
 
@@ -192,6 +198,9 @@ class Result(Tables):
         Args:
             folder: created if it does not exist; a result in it is replaced.
             config: the resolved config as JSON values; by default what the result knows of it.
+
+        Raises:
+            OSError: the folder cannot be written.
         """
         from regopt.sweep.results import _io
 
@@ -206,6 +215,9 @@ class Result(Tables):
 
         Returns:
             The findings.
+
+        Raises:
+            ImportError: pandas or another package of the extra ``report`` is not installed.
         """
         from regopt.sweep.results._findings import findings
 
@@ -217,6 +229,10 @@ class Result(Tables):
         Args:
             path: the file.
             title: the title of the page.
+
+        Raises:
+            ImportError: a package of the extra ``report`` is not installed.
+            OSError: the file cannot be written.
         """
         from regopt.report import write_page
 

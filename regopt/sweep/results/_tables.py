@@ -52,7 +52,7 @@ class Tables:
     temporary_bytes: int  # of a device in training, in the largest group
     busy_share: float  # the share of the seats of all calls that trained a setting, in [0, 1]
     config: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # resolved
-    versions: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # what the numbers depend on
+    versions: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # of packages, device and options
     modes: Mapping[str, Mode] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
     parameters: np.ndarray | None = dataclasses.field(default=None, repr=False)  # [settings], int: parameters of each
 
@@ -84,9 +84,10 @@ class Tables:
         """One row for each setting: its numbers and static values, status, steps, and metrics at the kept step.
 
         Returns:
-            The table; ``first_bad_step`` is the first step with a metric that is not finite, one after a bad update,
-            or the last step before the evaluation where only the state or the evaluation was bad; missing elsewhere.
-            A sweep on a mixed fleet has a column ``device``, the kind on which a setting was last trained.
+            The table; ``first_bad_step`` is the first step with a metric that is not finite, which is the step after a
+            bad update; where only the state or the evaluation is not finite, it is the last step before that
+            evaluation. It is missing for settings that did not diverge. A sweep on a mixed fleet has a column
+            ``device``, the kind on which a setting was last trained.
 
         Raises:
             ImportError: pandas is not installed.

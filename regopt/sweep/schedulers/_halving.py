@@ -14,7 +14,7 @@ from regopt.sweep.space._settings import rows_by
 def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequence[str] = REPEATED) -> Scheduler:
     """After ``min_resource * eta**k`` segments the best ``1/eta`` of the settings go on; the others are pruned.
 
-    A segment is ``eval_every`` steps. A rung is decided when all settings that may reach it have come to it. Settings
+    A segment is ``eval_every`` steps. A rung is decided when all settings that may reach it have reached it. Settings
     that do not fit on the devices together compete wave by wave.
 
     Args:
@@ -63,7 +63,7 @@ def successive_halving(eta: float = 3.0, min_resource: int = 1, *, over: Sequenc
 
 
 def hyperband(eta: float = 3.0, *, over: Sequence[str] = REPEATED) -> Scheduler:
-    """Brackets of successive halving: from many settings with a short first rung to a few without any.
+    """Brackets of successive halving, from many settings with an early first rung to a few that are never pruned.
 
     With ``R`` segments in all, bracket ``s`` of ``0 .. floor(log_eta R)`` has its first rung after ``R eta**-s``
     segments. Its share of the settings is in proportion to ``eta**s / (s + 1)``; they are drawn at random, always the

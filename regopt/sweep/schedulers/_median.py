@@ -13,8 +13,8 @@ from regopt.sweep.schedulers._scheduler import Decision, Scheduler
 def median_rule(grace_period: int = 1, min_samples: int = 5, *, over: Sequence[str] = REPEATED) -> Scheduler:
     """Prune a setting whose best score so far is worse than the median, over all settings, of their mean score so far.
 
-    In the paper the median is over finished trials. A sweep trains all settings at once, so here it is over those that
-    have come as far.
+    In the paper the median is over finished trials. A sweep trains all settings at once, so here it is over the
+    settings that have trained at least as many segments.
 
     Args:
         grace_period: segments before which nothing is pruned, >= 1.

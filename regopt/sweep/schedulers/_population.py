@@ -32,7 +32,8 @@ def population_based_training(
     Args:
         explore: the numbers that change, each with its dimension.
         every: segments between exchanges, >= 1.
-        fraction: the share of the settings of a group that is replaced, in (0, 0.5]; at least one setting.
+        fraction: the share of the settings of a group that is replaced, in (0, 0.5]; at least one setting of a group of
+            two or more.
         resample: the probability that a number is drawn again, in [0, 1].
         factors: the factors of which one multiplies a number, each > 0.
         seed: seed of the draws, >= 0; the same command makes the same draws.
@@ -41,7 +42,7 @@ def population_based_training(
         The scheduler. ``Result.lineage`` lists which setting copied which, and the numbers used in each segment.
 
     Raises:
-        ValueError: an argument lies outside its range, or a dimension is static or crossed.
+        ValueError: an argument lies outside its range, ``explore`` is empty, or a dimension is static or crossed.
 
     Example:
         >>> from regopt import sweep

@@ -12,13 +12,13 @@ Decide = Callable[[SchedulerState], Decision]
 
 
 def check_over(over: object) -> None:
-    """Check that these are names of columns."""
+    """Check that ``over`` is a list of names of columns."""
     if isinstance(over, str) or not isinstance(over, Sequence) or not all(isinstance(name, str) for name in over):
         raise ValueError(f"over must be a list of names of columns, got {brief(over)}")
 
 
 def words(over: Sequence[str]) -> str:
-    """The argument as it stands in the name of a scheduler; empty where it is the default."""
+    """The argument ``over`` in the name of a scheduler; empty where it is the default."""
     return "" if tuple(over) == REPEATED else f", over={tuple(over)}"
 
 

@@ -1,7 +1,7 @@
 """A scheduler is a pure function from the table of a sweep so far to a decision.
 
-It sees nothing but the table and is asked between rounds of calls, so the same command makes the same decisions, also
-after an interruption. A diverged setting has an infinite score, so it never outlives another one.
+It sees only the table and is asked between rounds of calls, so the same command makes the same decisions, also after an
+interruption. A diverged setting has an infinite score, so it never outlives another one.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -47,18 +47,18 @@ class Scheduler(NamedTuple):
     >>> sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=4, eval_every=1, scheduler=scheduler).status.tolist()
     ['done', 'pruned']
 
-    ``rungs(total)`` may tell after which numbers of segments, of a total, the rule decides on settings that have all
-    come equally far. In between the workers of an executor train without waiting for each other. ``going(total)`` may
-    tell the share of the settings that train each of the segments, 1 of the first; where few train the last ones, a CPU
-    trains them in smaller calls from the start.
+    ``rungs(total)`` may return the numbers of segments, of a total, after which the rule decides on settings that have
+    all trained equally far. In between, the workers of an executor train without waiting for each other.
+    ``going(total)`` may return the share of the settings that train in each segment, which is 1 for the first; where
+    few train in the last ones, a CPU uses smaller chunks from the start.
     """
 
     decide: Callable[[SchedulerState], Decision]
     name: str  # with all its arguments, for messages and reports
     changes: tuple[str, ...] = ()  # names of the numbers that it may change
     draws_fractions: tuple[str, ...] = ()  # those of ``changes`` whose new values may be fractions
-    rungs: Callable[[int], Collection[int]] | None = None  # see below; None asks after each segment
-    going: Callable[[int], Sequence[float]] | None = None  # see below; None where it is not known
+    rungs: Callable[[int], Collection[int]] | None = None  # see above; None asks after each segment
+    going: Callable[[int], Sequence[float]] | None = None  # see above; None where it is not known
 
     def next_rung(self, segments: int, total: int) -> int:
         """The number of segments, of the total, at which settings that have all done ``segments`` are decided on."""

@@ -1,4 +1,4 @@
-"""Dimensions that count only where other columns have certain values, such as a momentum for one of two optimizers."""
+"""Dimensions that apply only where other columns have certain values, such as a momentum for one of two optimizers."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ def conditional(dimension: Dimension, where: Mapping[str, object], otherwise: ob
     """A dimension that is searched only in settings whose other columns have the values that ``where`` names.
 
     A grid has one setting for all the levels where the condition does not hold, and an Optuna study is not asked for
-    the value there. The names in ``where`` must stand before this one in the space.
+    the value there. The names in ``where`` must come before this one in the space.
 
     Args:
         dimension: the values where the condition holds.
@@ -25,7 +25,8 @@ def conditional(dimension: Dimension, where: Mapping[str, object], otherwise: ob
         The dimension.
 
     Raises:
-        ValueError: ``where`` names nothing, the dimension is one of repeats, or ``otherwise`` does not fit it.
+        ValueError: ``dimension`` is no dimension or one of repeats, ``where`` is no dict or empty, or ``otherwise``
+            does not fit the dimension.
 
     Example:
         >>> from regopt import sweep
@@ -88,7 +89,7 @@ def resolved(space: Space, columns: Mapping[str, Column]) -> dict[str, Column]:
 
 
 def distinct(space: Space, columns: Mapping[str, Column]) -> np.ndarray:
-    """The rows of settings that are not repeated by levels of a dimension whose condition does not hold."""
+    """The first row of each distinct setting; levels of a dimension whose condition does not hold repeat settings."""
     if not any(dimension.condition for dimension in space.values()):
         return np.arange(len(next(iter(columns.values()))))
     first: dict[tuple[object, ...], int] = {}

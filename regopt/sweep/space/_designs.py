@@ -154,7 +154,8 @@ def from_columns(columns: Mapping[str, Sequence[object] | np.ndarray]) -> Settin
         The settings.
 
     Raises:
-        ValueError: the columns differ in length or are empty.
+        ValueError: ``columns`` is no dict of lists, the columns differ in length or are empty, or ``Settings`` refuses
+            a name or a value.
 
     Example:
         >>> from regopt import sweep

@@ -110,7 +110,8 @@ def choice(values: Sequence[object] | np.ndarray) -> Dimension:
         The dimension.
 
     Raises:
-        ValueError: there are no values, or they are no list.
+        ValueError: there are no values, they are no list, or one does not fit: a whole number must lie in [-2**31,
+            2**31), and a static value must be hashable.
 
     Example:
         >>> from regopt import sweep

@@ -92,7 +92,7 @@ class Settings:
         return Settings(numbers, {name: tuple(column[row] for row in rows) for name, column in self.static.items()})
 
     def repeats(self, over: Sequence[str]) -> np.ndarray:
-        """``[settings]``, int: one number for the rows that differ in the columns ``over`` alone, by appearance."""
+        """``[settings]``, int: rows that differ in the columns ``over`` alone share a number, by appearance."""
         if not set(over) & set(self.columns):
             return np.arange(len(self))
         columns = [column for name, column in self.columns.items() if name not in over]

@@ -1,4 +1,4 @@
-"""Dimensions of whole numbers: layers, neighbours, sizes of batches."""
+"""Dimensions of whole numbers: numbers of layers or of neighbours, batch sizes."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from regopt.sweep.space._dimensions import Column, Dimension
 def uniform_int(low: int, high: int, *, static: bool = False) -> Dimension:
     """Whole numbers from low to high, both included, all equally likely.
 
-    A grid takes all of them, or spaces as many as it has points evenly, rounded, each once.
+    A grid takes all of them; with ``points`` it takes as many evenly spaced numbers, rounded, each once.
 
     Args:
         low: the smallest number.
         high: the largest number, > low.
-        static: whether the task gets a Python int, which may be a width or a depth, and a program for each value; else
+        static: whether the task gets a Python int, such as a width or a depth, with a program for each value; otherwise
             the number is traced.
 
     Returns:
@@ -49,7 +49,7 @@ def log_uniform_int(low: int, high: int, *, static: bool = False) -> Dimension:
     Args:
         low: the smallest number, >= 1.
         high: the largest number, > low.
-        static: whether the task gets a Python int, which may be a width or a depth, and a program for each value; else
+        static: whether the task gets a Python int, such as a width or a depth, with a program for each value; otherwise
             the number is traced.
 
     Returns:

@@ -115,7 +115,7 @@ def test_a_topology_that_a_compiler_does_not_know_ends_in_one_line(monkeypatch):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: no layout\n 3x3")
 
     monkeypatch.setattr(_targets.topologies, "get_topology_desc", refuse)
-    with pytest.raises(ValueError, match="got 'tpu v5e:3x3', of which its compiler says: no layout 3x3"):
+    with pytest.raises(ValueError, match="got 'tpu v5e:3x3'; its compiler says: no layout 3x3"):
         _targets.devices_of_target(_targets.target_of("tpu v5e:3x3"))
 
 

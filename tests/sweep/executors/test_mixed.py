@@ -44,7 +44,7 @@ def test_another_kind_of_device_is_refused_unless_asked():
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_worker_with_other_code_is_refused(mixed):
-    with pytest.raises(ValueError, match="the functions of the task make other programs"):
+    with pytest.raises(ValueError, match="the functions of the task compile to different programs"):
         check_alike(report("old"), report("old", "b"), mixed=mixed)
 
 

@@ -47,7 +47,7 @@ def test_a_folder_has_the_states_that_were_trained(tmp_path, options):
         assert jax.tree.structure(loaded.params(row)) == jax.tree.structure(result.params(row))
     assert compared >= 3
     same(loaded.params(loaded.best()), result.params(result.best()))
-    with pytest.raises(ValueError, match=r"has no program: run the sweep again .* trains nothing in a folder"):
+    with pytest.raises(ValueError, match=r"has no program: run the sweep again .* trains nothing in its own folder"):
         loaded.predict(DATA.validation[0])
 
 
