@@ -105,7 +105,7 @@ def _check_side_by_side(
                 checked[number] = _received(worker, listings[number])
                 if worker.process.is_alive():
                     idle.append(worker)
-            if len(noted) > handled:  # the first one lets them save what they have
+            if len(noted) > handled:  # the first signal lets them save what they have
                 _signal(busy.values(), signal.SIGKILL if handled else signal.SIGINT)
                 handled = len(noted)
     for worker in idle:
@@ -125,7 +125,7 @@ def _start(jobs: int) -> _Worker:
 
 
 def _serve(pipe: connection.Connection, jobs: int) -> None:
-    """Check the experiments that come through a pipe, until it is closed; on one of ``jobs`` shares of the cores."""
+    """Check the experiments that arrive through a pipe until it is closed, on a ``1 / jobs`` share of the cores."""
     from regopt.sweep.engine import available_cores, use_all_cores
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is work
@@ -158,7 +158,7 @@ def _signal(workers: Iterable[_Worker], number: signal.Signals) -> None:
 
 @contextlib.contextmanager
 def _noted_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM put into a list, so that no process outlives this one; only in the main thread."""
+    """Collect SIGINT and SIGTERM in a list, so that this process can end the others first; only in the main thread."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted

@@ -129,7 +129,7 @@ def table(claims: Iterable[Claim], title: str = "Claims") -> Table:
 
 
 def holding(text: str, claims: Sequence[Claim]) -> Sequence[Claim]:
-    """Choose the claims whose statement holds a text.
+    """Choose the claims whose statement contains a text.
 
     Args:
         text: part of a statement, in any case; "" chooses all.
@@ -139,7 +139,7 @@ def holding(text: str, claims: Sequence[Claim]) -> Sequence[Claim]:
         The claims chosen, in their order.
 
     Raises:
-        ConfigError: no statement holds the text; the message has the three that share the longest part with it.
+        ConfigError: no statement contains the text; the message lists the three that share the longest part with it.
     """
     words = text.casefold()
     found = [claim for claim in claims if words in claim.statement.casefold()]
@@ -150,7 +150,8 @@ def holding(text: str, claims: Sequence[Claim]) -> Sequence[Claim]:
         return SequenceMatcher(None, words, statement.casefold(), autojunk=False).find_longest_match().size
 
     near = "; ".join(map(repr, heapq.nlargest(3, [claim.statement for claim in claims], key=shared)))
-    raise ConfigError(COMMAND_LINE, "--claim", f"no statement holds {text!r}; the nearest: {near or 'there is none'}")
+    message = f"no statement contains {text!r}; the nearest: {near or 'there is none'}"
+    raise ConfigError(COMMAND_LINE, "--claim", message)
 
 
 def _json_number(number: float) -> float | str:
@@ -159,6 +160,6 @@ def _json_number(number: float) -> float | str:
 
 
 def failure(name: str, place: str, error: BaseException) -> Claim:
-    """Write an error as a claim that NaN was measured for, so that it stands in the table and fails."""
+    """A claim that stands for an error in the table: its measurement is NaN, so it fails."""
     said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     return Claim(one_line(f"{name}: runs to its end ({said})"), place, expected=1.0, measured=float("nan"))

@@ -1,8 +1,8 @@
 """The command line, and the only module that prints: ``regopt list``, ``run``, ``claims``, ``sweep show``.
 
 Exit codes: 0 all claims hold; 1 a claim failed; 2 bad input, said in one line; 3 an unexpected error inside
-an experiment, said in one line; 130 interrupted, what was finished is on disk. Experiments are run, and their
-files are written, in ``_runner.py``.
+an experiment, said in one line; 130 interrupted, what was finished is on disk; 143 ended by a second SIGTERM.
+Experiments are run, and their files are written, in ``_runner.py``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``regopt``; by default those of the process.
 
     Returns:
-        The exit code; see the top of this module.
+        The exit code: 0 all claims hold, 1 a claim failed, 2 bad input, 3 an unexpected error, 130 interrupted.
 
     >>> main(["run", "nowhere", "default"])  # 2: bad input, said on the standard error
     2
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parse(words)
         return arguments.command(arguments)
-    except SystemExit as stop:  # --help and --version, or nobody reads our output any more
+    except SystemExit as stop:  # --help and --version, or the reader of the output has closed it
         return stop.code if isinstance(stop.code, int) else HOLDS
     except ConfigError as error:
         return _complain(str(error), BAD_INPUT, debug)
@@ -121,10 +121,10 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run.add_argument("-h", "--help", action=_Help, nargs=0, default=False, help=about)
     run.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name in experiments/")
     run.add_argument("config", metavar="CONFIG", help="a TOML file, or a name in configs/EXPERIMENT/")
-    different = "resume what other versions, devices or data began"
+    different = "resume a sweep that was begun with other versions, devices or data"
     run.add_argument("--allow-different", action="store_true", help=different)
-    run.add_argument("--claim", metavar="TEXT", default="", help="print only the claims whose statement holds TEXT")
-    run.add_argument("--executor", choices=["ray"], help="train the lanes of its sweep on Ray")
+    run.add_argument("--claim", metavar="TEXT", default="", help="print only the claims whose statement contains TEXT")
+    run.add_argument("--executor", choices=["ray"], help="train the settings of its sweep on Ray")
     cluster = 'the Ray cluster, "auto" for the one of this machine; by default a cluster is started here'
     run.add_argument("--address", metavar="ADDRESS", help=cluster)
     _add_options(run, _run)

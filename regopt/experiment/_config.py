@@ -26,12 +26,12 @@ C = TypeVar("C")
 
 MAX_BYTES = 65_536  # a person's config is far smaller, and tomllib is quadratic on hostile files
 # options of `regopt run`, so no names of fields
-RESERVED = ("address", "allow_different", "debug", "executor", "help", "out")
+RESERVED = ("address", "allow_different", "claim", "debug", "executor", "help", "out")
 COMMAND_LINE = "command line"
 
 
 class ConfigError(ValueError):
-    """Something that a person wrote is wrong; its text is a single line, ``file: key: message``.
+    """An error in a config, an experiment file or a command line; its text is one line, ``file: key: message``.
 
     Attributes:
         file: the file, or "command line".

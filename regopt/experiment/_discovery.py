@@ -101,10 +101,10 @@ def load_experiment(path: str | Path) -> Experiment:
         path: a Python file.
 
     Returns:
-        Its pieces.
+        The experiment.
 
     Raises:
-        ConfigError: the file is missing, is no Python, does not import, lacks a piece, or has one with other arguments.
+        ConfigError: the file is missing, is no Python, does not import, or lacks a function or class or its arguments.
 
     >>> import tempfile
     >>> text = '''
@@ -157,7 +157,7 @@ def discover(root: Path) -> list[Listing]:
         root: the folder that holds ``experiments`` and ``configs``.
 
     Returns:
-        One entry for each ``experiments/*.py`` whose name does not start with an underscore, by name.
+        One entry for each ``experiments/*.py`` whose name does not start with an underscore, sorted by name.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +219,7 @@ def _import(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their annotations up there
-    sys.path.append(str(path.parent))  # so that it imports what lies beside it, as a script does
+    sys.path.append(str(path.parent))  # so that it can import the files beside it, as a script can
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

@@ -1,4 +1,4 @@
-"""The largest integer of a config whose annotation has no upper bound; a larger one is taken for a slip of the pen."""
+"""The largest integer of a config whose annotation has no upper bound; a larger one is taken for a typing error."""
 
 from typing import Annotated, get_args, get_origin
 

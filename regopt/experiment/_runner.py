@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def run_folder(experiment: Experiment, config: object, out: Path) -> Path:
-    """Name the folder of a run, ``out/<name>-<hash>``: 8 hexadecimal digits of the name and resolved config.
+    """Name the folder of a run, ``out/<name>-<hash>``: 8 hexadecimal digits of the digest of name and resolved config.
 
     Args:
         experiment: what is run.
@@ -93,6 +93,7 @@ def execute(
     Raises:
         ConfigError: the folder cannot be written or holds another sweep, the seed is out of range, or an
             executor is given and the experiment has no sweep.
+        TypeError: the experiment's ``claims`` or ``figure`` returned something else than claims or figures.
 
     >>> import tempfile
     >>> from dataclasses import make_dataclass

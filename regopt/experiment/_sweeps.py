@@ -67,7 +67,7 @@ def write_report(folder: Path, out: Path | None) -> Path:
 
 
 def executor_of(name: str | None, address: str | None) -> object:
-    """The executor of ``sweep.run`` that the options of the command line name."""
+    """The executor of ``sweep.run`` that the options of the command line select."""
     if name is None:
         if address is not None:
             raise ConfigError(COMMAND_LINE, "--address", "needs --executor ray")

@@ -114,7 +114,7 @@ def importance(findings: Findings) -> go.Figure | None:
         hovertemplate="%{y}: %{x:.2f}<extra></extra>",
     )
     figure = go.Figure(bar, layout(height=90 + 34 * len(bars)))
-    figure.update_xaxes(title="share of the order of settings", rangemode="tozero")
+    figure.update_xaxes(title="share of the variance of the ranks", rangemode="tozero")
     return figure.update_yaxes(showgrid=False)
 
 

@@ -31,7 +31,7 @@ class Findings:
         mode: whether a smaller or a larger value of it is better.
         config: the resolved config.
         versions: the versions of the packages that the numbers depend on.
-        modes: whether a smaller or a larger value is better of further metrics, as far as it is declared.
+        modes: whether a smaller or a larger value of other metrics is better, for those that declare it.
         repeats: one row for each setting without its seed: ``count``, ``mean``, ``low``, ``high``, the best first.
         importance: one row for each number: ``share``, ``low``, ``high``, the most important first.
         explained: ``r2``, ``low``, ``high`` of the forest that the importance comes from, on held-out settings.
@@ -94,12 +94,12 @@ class Findings:
 
     @functools.cached_property
     def best_rows(self) -> np.ndarray:
-        """The rows of the best setting: by the mean all its repeats, or one row where settings do not repeat."""
+        """The rows of the best setting: all repeats of the one with the best mean; one row without repeats."""
         if self.repeats is None or not np.isfinite(self.repeats["mean"].iloc[0]):
             return self.order[:1]
         same = np.ones(len(self.table), bool)
         for name in (name for name in self.names if name not in REPEATED):
-            value = plain(self.repeats[name].iloc[0])  # a row would make all of them floats
+            value = plain(self.repeats[name].iloc[0])  # a row would convert all of them to floats
             same &= [_same(plain(other), value) for other in self.table[name]]
         return np.flatnonzero(same)
 

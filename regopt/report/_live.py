@@ -15,8 +15,8 @@ import numpy as np
 
 from regopt._core.types import Setting
 
-PATIENCE = 60.0  # seconds that the end of a sweep waits for each answer of a tool
-MOST = 100_000  # points that wait for a tool, or two for each setting that has some, if that is more
+PATIENCE = 60.0  # seconds to wait for each answer of a tool at the end of a sweep
+MOST = 100_000  # the most points that wait for a tool, or two for each setting with points if that is more
 Run = TypeVar("Run")
 _LOG = logging.getLogger(__name__)
 Points = list[tuple[int, dict[str, float]]]  # steps with the finite metrics there
@@ -48,19 +48,20 @@ class _Ended(Protocol):
 class Live(Generic[Run]):
     """The functions of a tracker. Its tool works in a thread of its own, so that training never waits for it.
 
-    The thread is a daemon: a tool that does not answer keeps neither the sweep nor the process. After the first error
-    of the tool nothing is written. While the tool writes, points wait. If more than ``MOST`` wait, every second one of
-    each run is dropped, but not the last; one warning says so when it begins, and one at the end says how many.
+    The thread is a daemon: a tool that does not answer blocks neither the sweep nor the end of the process. After the
+    first error of the tool nothing is written. While the tool writes, points wait. If more than ``MOST`` wait, every
+    second one of each run is dropped, but not the last; one warning says so when it begins, and one at the end says how
+    many.
 
     Args:
-        name: of the tool, for the warning.
+        name: the name of the tool, for the warning.
         tool: the tool.
         every: seconds between writes.
     """
 
     def __init__(self, name: str, tool: Tool[Run], every: float):
         self._name, self._tool, self._every = name, tool, every
-        self._runs: dict[int, Run] = {}  # those of the thread
+        self._runs: dict[int, Run] = {}  # opened by the thread
         self._settings: dict[int, dict[str, object]] = {}  # of runs that are not open yet
         self._points: dict[int, Points] = {}
         self._waiting = self._dropped = 0  # numbers of points
@@ -101,7 +102,7 @@ class Live(Generic[Run]):
                 self._fail(f"it has not answered for {PATIENCE:.0f} s")
             self._thread = None
         if self._dropped:
-            _LOG.warning("%s has not got %d points, for which it was too slow", self._name, self._dropped)
+            _LOG.warning("%s was too slow and did not get %d points", self._name, self._dropped)
             self._dropped = 0
 
     def _thin(self) -> None:

@@ -55,7 +55,7 @@ def page(findings: Findings, version: str = "") -> str:
 
     Args:
         findings: the sweep.
-        version: of what is shown, where a server has the page: it loads itself again when the server has another one.
+        version: the version of the data, for a page on a server: it reloads itself when the server has another one.
 
     Returns:
         The text of one self-contained HTML file, of which about 5 MB are Plotly's library.
@@ -80,7 +80,7 @@ def side_by_side(names: Sequence[str]) -> str:
     """Render the page that shows the pages of several sweeps side by side, which a server has at ``0/``, ``1/``, ...
 
     Args:
-        names: of the sweeps.
+        names: the names of the sweeps.
 
     Returns:
         The text of an HTML file.

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regopt._core.messages import one_line
+from regopt._core.numerics import check_whole
 from regopt.report._findings import REPEATED, Findings, Reportable, as_findings, plain
 
 STYLES = {"diverged": "red", "stopped": "green", "done": "green", "pruned": "magenta"}
@@ -21,6 +22,7 @@ def summary(findings: Findings | Reportable, rows: int = 20) -> Table:
         A rich table; brackets in a name are text, not markup, and control characters are escaped.
 
     Raises:
+        ValueError: ``rows`` is out of range.
         KeyError: the table lacks a column that ``Findings`` lists.
 
     Example:
@@ -35,6 +37,7 @@ def summary(findings: Findings | Reportable, rows: int = 20) -> Table:
         >>> print(table.title, "-", table.caption)
         Two rates: 2 settings: 2 done - 1 with the smallest validation_loss; the best: {'rate': 0.5}
     """
+    check_whole("rows", rows, "[1, inf)")
     findings = as_findings(findings)
     table, order = findings.table, findings.order
     counts = ", ".join(f"{count:,} {status}" for status, count in table["status"].value_counts().items())

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from regopt._core.imports import optional
+from regopt._core.numerics import check_number
 from regopt._core.types import Setting
 from regopt.report._live import Live, Points, Run, Tool
 
@@ -31,7 +32,7 @@ class Tracker(NamedTuple):
     """
 
     on_segment: Callable[[int, Mapping[int, Setting], Mapping[str, np.ndarray]], None]
-    on_end: Callable[[Any], None]  # of a ``Result``, which ``sweep`` defines above this package
+    on_end: Callable[[Any], None]  # takes a ``Result``; ``sweep``, which defines it, imports this package
 
 
 def track_tensorboard(folder: str | Path, *, every: float = 10.0) -> Tracker:
@@ -48,6 +49,7 @@ def track_tensorboard(folder: str | Path, *, every: float = 10.0) -> Tracker:
 
     Raises:
         ImportError: tensorboardX is not installed (``pip install 'regopt[tensorboard]'``).
+        ValueError: ``every`` is out of range.
 
     Example:
         >>> from regopt import report, sweep
@@ -74,6 +76,7 @@ def track_mlflow(tracking_uri: str, experiment: str = "sweep", *, every: float =
 
     Raises:
         ImportError: mlflow is not installed (``pip install 'regopt[mlflow]'``).
+        ValueError: ``every`` is out of range.
 
     Example:
         >>> from regopt import report
@@ -96,6 +99,7 @@ def track_wandb(project: str, *, every: float = 10.0, **options: object) -> Trac
 
     Raises:
         ImportError: wandb is not installed (``pip install 'regopt[wandb]'``).
+        ValueError: ``every`` is out of range.
 
     Example:
         >>> from regopt import report
@@ -121,6 +125,7 @@ def track_trackio(project: str, *, every: float = 10.0, **options: object) -> Tr
 
     Raises:
         ImportError: trackio is not installed (``pip install trackio``).
+        ValueError: ``every`` is out of range.
 
     Example:
         >>> from regopt import report
@@ -131,6 +136,7 @@ def track_trackio(project: str, *, every: float = 10.0, **options: object) -> Tr
 
 def _live(name: str, tool: Tool[Run], every: float) -> Tracker:
     """A tracker that keeps points for a while and lets a thread write them; see ``Live``."""
+    check_number("every", every, "[0, inf)")
     live = Live(name, tool, every)
     return Tracker(live.on_segment, live.on_end)
 
@@ -223,7 +229,7 @@ class _Trackio:
         run.finish()
 
 
-class _Wandb(_Trackio):  # whose interface trackio has taken over
+class _Wandb(_Trackio):  # trackio has the same interface
     def close(self, run: _Logged, status: str) -> None:
         run.summary["status"] = status
         run.finish(exit_code=int(status == "diverged"))

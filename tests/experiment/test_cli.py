@@ -344,5 +344,5 @@ def test_the_claims_that_hold_a_text_decide_and_the_others_do_not():
     assert holding("RATE", claims) == claims[:1]
     assert holding("step", claims) == claims[1:]
     assert holding("", claims) == claims
-    with pytest.raises(ConfigError, match="no statement holds 'stop is'; the nearest: 'the step is 2'; "):
+    with pytest.raises(ConfigError, match="no statement contains 'stop is'; the nearest: 'the step is 2'; "):
         holding("stop is", claims)

@@ -264,6 +264,7 @@ def dataclass_with(annotation: Any, name: str = "field", frozen: bool = True) ->
         (Config(0.5), "must be a dataclass"),
         (dataclass_with(int, frozen=False), "frozen"),
         (dataclass_with(int, "out"), "--out"),
+        (dataclass_with(str, "claim"), "--claim"),
         (dataclass_with(dict[str, int]), "bool, int, float"),
         (dataclass_with(float | None), "bool, int, float"),
         (dataclass_with(tuple), "bool, int, float"),

@@ -191,6 +191,12 @@ def test_the_drawing_libraries_are_imported_only_for_a_page():
     assert ran.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize("rows", [0, -1, 2.5])
+def test_the_rows_of_a_summary_are_checked(rows):
+    with pytest.raises(ValueError, match=r"rows must be a whole number in \[1, inf\)"):
+        summary(findings(settings=4), rows=rows)
+
+
 def test_a_single_setting_has_a_page():
     alone = findings_of(result(settings=1, seeds=1))
     text = page(alone)

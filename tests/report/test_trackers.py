@@ -93,7 +93,7 @@ def test_points_that_wait_for_a_slow_tool_are_bounded_and_their_loss_is_said(mon
     assert [record.getMessage() for record in caplog.records] == [
         "a tool is slower than the sweep: of more than 10 points that wait for it, every second one is dropped; "
         "the result has all of them",
-        f"a tool has not got {lost} points, for which it was too slow",
+        f"a tool was too slow and did not get {lost} points",
     ]
 
 
@@ -104,6 +104,12 @@ def test_a_failing_tool_is_one_warning(fails, caplog):
     assert result.status.tolist() == ["done", "done", "diverged"]
     lines = [record.getMessage() for record in caplog.records if "a tool" in record.getMessage()]
     assert lines == ["a tool failed, and the sweep goes on without it: ConnectionError: the server is away"]
+
+
+@pytest.mark.parametrize("every", [-1.0, float("nan"), "10"])
+def test_seconds_between_writes_are_checked(every):
+    with pytest.raises(ValueError, match=r"every must .*\[0, inf\), got"):
+        _live("a tool", Tool(), every=every)
 
 
 def test_training_does_not_wait_for_a_tool():
