@@ -1,4 +1,4 @@
-"""The laws that every optimizer, penalty, schedule, projection and layer of this package keeps, for those of others.
+"""Laws that every optimizer, penalty, schedule, projection and layer of this package obeys, to check your own.
 
 The laws are the hyperparameter contract: every number may be traced, vmapped over and differentiated, a state keeps its
 structure and dtypes in float64, float32 and 16 bit, a second value compiles nothing, what lies outside a range is
@@ -6,7 +6,7 @@ refused by its name, a proximal operator is the minimum that defines it, a proje
 a factory of your own; a broken law is an AssertionError of one line that says which law, for which number and dtype.
 pytest is not needed, and ``import regopt`` does not import this package.
 
-A penalty of one's own, and what the laws say of one whose prox forgets the step:
+A custom penalty, and the error for one whose prox ignores the step:
 
 >>> import jax
 >>> import jax.numpy as jnp
@@ -33,7 +33,7 @@ A penalty of one's own, and what the laws say of one whose prox forgets the step
 Traceback (most recent call last):
 AssertionError: ...forgets_the_step (dtype float32): the law 'the prox is the minimum and keeps ...
 
-An optimizer of one's own, with one of the laws that apply to it:
+A custom optimizer, with one of the laws that apply to it:
 
 >>> def signs(learning_rate):
 ...     def update(grads, state, params=None, **extra_args):

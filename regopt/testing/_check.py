@@ -55,7 +55,7 @@ def check(row: Row, *, laws: Iterable[str] | None = None, dtypes: Iterable[DType
 
     Raises:
         AssertionError: a law is broken; the message is one line with the law, the number and the dtype.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> from regopt import testing
@@ -102,7 +102,7 @@ def check_optimizer(
         factory: numbers -> ``optax.GradientTransformationExtraArgs``.
         numbers: by argument, two or more valid values; the first is the usual one.
         ends: by argument, the closed ends of its range, where slopes must be finite, too.
-        refused: by argument, values that construction must refuse by name; NaN where nothing is said.
+        refused: by argument, values that construction must refuse by name; by default NaN.
         build: what to call instead of the factory, where it needs more than numbers.
         updates: whose dtypes the updates have: "parameters"; of a link of a chain "incoming" (the gradient's) or
             "wide" (at least float32).
@@ -112,7 +112,7 @@ def check_optimizer(
 
     Raises:
         AssertionError: a law is broken.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> import regopt
@@ -140,14 +140,14 @@ def check_penalty(
         factory: numbers -> ``Penalty``, defined for any tree of parameters and for a matrix of shape (3, 4).
         numbers: by argument, two or more valid values; the first is the usual one.
         ends: by argument, the closed ends of its range.
-        refused: by argument, values that construction must refuse by name; NaN where nothing is said.
+        refused: by argument, values that construction must refuse by name; by default NaN.
         prox: what the proximal operator promises; None leaves its laws out.
         laws: names of laws, all if not given.
         dtypes: of the parameters.
 
     Raises:
         AssertionError: a law is broken.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> from regopt import penalties, testing
@@ -172,15 +172,15 @@ def check_projection(
         factory: numbers -> a function from a matrix of shape (3, 4) to the nearest point of the set.
         numbers: by argument, two or more valid values; the first is the usual one.
         ends: by argument, the closed ends of its range.
-        refused: by argument, values that must be refused by name; NaN where nothing is said.
-        outside: ``(point, **numbers) -> how far outside of the set``, at most 0 inside; without it feasibility is
-            checked as far as the other laws imply it.
+        refused: by argument, values that must be refused by name; by default NaN.
+        outside: ``(point, **numbers) -> how far outside of the set``, at most 0 inside; without it, feasibility is
+            checked only as far as the other laws imply it.
         laws: names of laws, all if not given.
         dtypes: of the matrix.
 
     Raises:
         AssertionError: a law is broken.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> import jax.numpy as jnp
@@ -207,12 +207,12 @@ def check_schedule(
         factory: numbers -> a function from a count to a number.
         numbers: by argument, two or more valid values; the first is the usual one.
         ends: by argument, the closed ends of its range.
-        refused: by argument, values that construction must refuse by name; NaN where nothing is said.
+        refused: by argument, values that construction must refuse by name; by default NaN.
         laws: names of laws, all if not given.
 
     Raises:
         AssertionError: a law is broken.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> from regopt import schedules, testing
@@ -236,13 +236,13 @@ def check_noise(
         factory: numbers -> ``apply(key, x)`` for an input of shape (4, 3).
         numbers: by argument, two or more valid values; the first is the usual one.
         ends: by argument, the closed ends of its range.
-        refused: by argument, values that must be refused by name; NaN where nothing is said.
+        refused: by argument, values that must be refused by name; by default NaN.
         laws: names of laws, all if not given.
         dtypes: of the input.
 
     Raises:
         AssertionError: a law is broken.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> from regopt import noise, testing
@@ -267,13 +267,13 @@ def check_stopping(
         factory: numbers -> ``Stopping``.
         numbers: by argument, two or more valid values; the first is the usual one.
         ends: by argument, the closed ends of its range.
-        refused: by argument, values that construction must refuse by name; NaN where nothing is said.
+        refused: by argument, values that construction must refuse by name; by default NaN.
         laws: names of laws, all if not given.
         dtypes: of the parameters.
 
     Raises:
         AssertionError: a law is broken.
-        ValueError: numbers are given for what is no argument of the factory.
+        ValueError: a number is named that the factory does not take, or a law that does not exist.
 
     Example:
         >>> from regopt import testing, training

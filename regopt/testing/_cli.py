@@ -1,4 +1,4 @@
-"""``python -m regopt.testing pairs`` prints what comes of every optimizer with every way to apply a penalty.
+"""``python -m regopt.testing pairs`` prints the outcome of every optimizer with every way to apply a penalty.
 
 ``python -m regopt.testing pairs adam`` prints the lines of the optimizers with "adam" in their names.
 """
@@ -9,7 +9,7 @@ from regopt.testing._pairs import HOW, candidates, outcome_lines, outcomes
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; the exit status is 1 if a pair solves another problem without a word."""
+    """Print the table; the exit status is 1 if a pair solves another problem, neither refused nor documented."""
     if not arguments or arguments[0] != "pairs" or len(arguments) > 2:
         print("usage: python -m regopt.testing pairs [part of an optimizer's name]")
         return 2

@@ -35,7 +35,7 @@ def gradients(dtype: DTypeLike, size: Number = 1.0) -> Tree:
 
 
 def residuals(params: Tree) -> jax.Array:
-    """Residuals whose sum of squares is a coupled quadratic plus a quartic, with its minimum at no round number.
+    """Residuals whose sum of squares is a coupled quadratic plus a quartic, whose minimum is not at round numbers.
 
     Example:
         >>> from regopt import testing

@@ -44,7 +44,7 @@ class Row(NamedTuple):
     updates: str = "parameters"  # whose dtypes a transform's updates have; a link of a chain: "wide" or "incoming"
     variant: str = ""  # tells this row from others of the same factory
     group: str = ""  # the row of the Markdown table that lists the factory; empty: it is not listed
-    refused: Numbers = NONE  # by argument, values that raise ValueError; NaN where it says nothing
+    refused: Numbers = NONE  # by argument, values that raise ValueError; by default NaN
     suite: Mapping[str, float] | None = None  # arguments with which an optimizer converges in optax's own tests
     descends: bool = True  # False: a transform with a learning rate that is no optimizer by itself
     needs_residuals: bool = False  # a least-squares method, whose update takes ``residual_fn``

@@ -21,7 +21,7 @@ def table(name: str) -> str:
         name: "optimizers" or "penalties".
 
     Returns:
-        The lines, the last one ended, too.
+        The lines, each with a line break at its end.
 
     Raises:
         ValueError: there is no such table.
@@ -42,7 +42,7 @@ def table(name: str) -> str:
 
 
 def tables_in(text: str) -> list[tuple[str, str]]:
-    r"""The marked tables of a document: the name of each and what the document has there.
+    r"""The marked tables of a document: the name of each and its present lines.
 
     Args:
         text: a document in Markdown.
@@ -66,7 +66,7 @@ def update_tables(*paths: str | Path) -> None:
         *paths: documents in Markdown, such as ``README.md``.
 
     Raises:
-        ValueError: a document marks a table that there is not.
+        ValueError: a document marks a table that does not exist.
 
     Example:
         >>> import tempfile

@@ -9,7 +9,7 @@ from regopt.testing._row import Row
 
 
 def normalised(momentum, eps):
-    """Two training batches, then inference; momentum shows only there."""
+    """Two training batches, then inference, where alone the momentum has an effect."""
 
     def apply(_key, x):
         layer = layers.BatchNorm(3, momentum=momentum, eps=eps)

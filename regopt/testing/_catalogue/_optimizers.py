@@ -25,7 +25,7 @@ SIZES = jnp.array([1.0, -0.4, 0.16, 0.1], jnp.float32)
 
 
 def zero(numbers: Numbers) -> Numbers:
-    """The ends of numbers whose ranges begin with 0, which belongs to them."""
+    """The ends of numbers whose ranges begin at 0, included."""
     return dict.fromkeys(numbers, (0.0,))
 
 
@@ -35,7 +35,7 @@ def centered(factory: Callable[..., optax.GradientTransformation]) -> Callable[.
 
 
 def alternating(factory: Callable[..., optax.GradientTransformation]) -> Callable[..., optax.GradientTransformation]:
-    """The factory behind gradients that shrink and change sign, without which a maximum or a sign shows no decay."""
+    """The factory after gradients that shrink and change sign; else some decay rates had no effect."""
     return lambda **numbers: optax.chain(optax.scale_by_schedule(lambda step: SIZES[step]), factory(**numbers))
 
 

@@ -44,7 +44,7 @@ def of_activations(penalize) -> Callable[..., Penalty]:
 
 
 def sparse_groups(entries, groups, squares) -> Penalty:
-    """A sum with everything that a prox of a sum has."""
+    """A sum of three penalties, whose prox combines all of them."""
     return penalties.total(penalties.l2(squares), penalties.group_lasso(groups), penalties.l1(entries))
 
 

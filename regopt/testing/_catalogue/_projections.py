@@ -1,4 +1,4 @@
-"""Projections of this package; those of optax are optax's to test."""
+"""Projections of this package; optax tests its own."""
 
 from collections.abc import Callable
 

@@ -42,7 +42,7 @@ def vmap_over_a_number_is_the_loop(row: Row, number: str) -> None:
 def the_slope_in_every_number_is_finite(row: Row, number: str, size: float) -> None:
     """The slope is taken forward and backward, at the ends of the range, and with a gradient of exactly zero."""
 
-    @jax.jit  # one program for all values; the size is no constant of it, as gradients are none
+    @jax.jit  # one program for all values; like a gradient, the size is an argument and no constant of it
     def both_ways(x, size):
         def outcome(x):
             return inexact(exercise(row, {number: x}, size=size))
@@ -60,7 +60,7 @@ def the_slope_in_every_number_is_finite(row: Row, number: str, size: float) -> N
 
 
 def a_number_changes_the_result(row: Row, number: str) -> None:
-    """A number without an effect is one that somebody forgot."""
+    """A number without an effect has been forgotten in the formula."""
     first, second = (exercise(row, {number: value}) for value in row.numbers[number][:2])
     same = all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, second)), strict=True))
     require(not same, f"{number}={row.numbers[number][0]} and {number}={row.numbers[number][1]} give the same")

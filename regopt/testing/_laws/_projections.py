@@ -22,7 +22,7 @@ def points(seed: int) -> list[np.ndarray]:
 
 
 def a_projection_is_feasible_idempotent_and_nearest(row: Row) -> None:
-    """``<w - P w, v - P w> <= 0`` for every v of the set singles the nearest point out; sets are convex."""
+    """The nearest point P w of a convex set is the one with ``<w - P w, v - P w> <= 0`` for every v of the set."""
     numbers = row.usual()
     with jax.enable_x64(True):
         project = jax.jit(row.make())

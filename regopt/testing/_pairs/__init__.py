@@ -1,4 +1,4 @@
-"""Every optimizer of regopt, optax and optax.contrib with every way to apply a penalty, and what comes of each pair."""
+"""Every optimizer of regopt, optax and optax.contrib with every way to apply a penalty, and the outcome."""
 
 from regopt.testing._pairs._optimizers import Candidate, candidates
 from regopt.testing._pairs._outcomes import ANOTHER, HOW, RIGHT, PairOutcome, outcome_lines, outcomes

@@ -24,7 +24,7 @@ class Candidate(NamedTuple):
 
     name: str
     make: Callable[[NumberOrSchedule], optax.GradientTransformation]
-    rate: float = 0.1  # at the start of a run
+    rate: float = 0.1  # the learning rate at the start of a run
     half_life: float = 100.0  # steps after which the rate is a half of the first one; then a third, and so on
 
 
@@ -50,7 +50,7 @@ def _own(row: Row) -> Callable[[NumberOrSchedule], optax.GradientTransformation]
 
 
 def _of(library: str, module: ModuleType) -> list[Candidate]:
-    """The optimizers of optax: what has a learning rate, and what is one without."""
+    """The optimizers of optax: functions with a learning rate, and the known optimizers without one."""
     found = []
     for name in sorted(vars(module)):
         factory = getattr(module, name)
@@ -97,7 +97,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "schedule_free_adamw": lambda _: optax.contrib.schedule_free_adamw(0.1),
     "sam": lambda rate: optax.contrib.sam(optax.sgd(rate), optax.chain(optax.contrib.normalize(), optax.sgd(0.05))),
 }
-_RATES: dict[str, tuple[float, float]] = {  # a rate and its half-life in steps, where the usual ones do not do
+_RATES: dict[str, tuple[float, float]] = {  # a rate and its half-life in steps, where the defaults do not converge
     "adadelta": (0.1, 1e9),
     "dog": (1.0, 1e9),
     "dowg": (0.1, 1e9),

@@ -1,4 +1,4 @@
-"""One outcome of the table of pairs: an optimizer, a way to apply a penalty, a penalty, and what comes of it."""
+"""One outcome of the table of pairs: an optimizer, a way to apply a penalty, a penalty, and a verdict."""
 
 import warnings
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def outcomes(
         candidate: the optimizer.
         how: the way to apply the penalty.
         names: the penalties.
-        steps: steps of the run that is measured; 0 for none, which leaves the verdict of an accepted pair open.
+        steps: steps of the measured run; 0 for no run, so that an accepted pair is not measured.
 
     Returns:
         One outcome for each penalty.
