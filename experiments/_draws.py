@@ -1,7 +1,7 @@
 """Random numbers that are drawn on the host, for data and starts.
 
-XLA compiles JAX's random numbers anew for each shape, which takes half a second. Data and starts are drawn once, so
-that NumPy has drawn them long before. Noise of training steps comes from JAX's keys.
+XLA compiles JAX's random number generation anew for each shape, which takes half a second. Data and starts are drawn
+once, which NumPy does in far less time. Noise of training steps comes from JAX's keys.
 """
 
 import jax
@@ -12,7 +12,7 @@ def stream_of(key: jax.Array) -> np.random.Generator:
     """NumPy's generator, started from a key of JAX.
 
     Args:
-        key: a key; it stays unused as far as JAX's draws go.
+        key: a key; JAX's check for reused keys does not count this as a use.
 
     Returns:
         The same generator for the same key.

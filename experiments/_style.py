@@ -17,9 +17,9 @@ from matplotlib.typing import ColorType
 from scipy import stats
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = color_sequences["okabe_ito"]  # told apart by every reader
-GREY = "0.45"  # what is compared with, and words
+GREY = "0.45"  # for references and words
 PALE = "0.85"  # lines and areas behind the curves
-SCALE = "viridis"  # of an image, from small to large
+SCALE = "viridis"  # the colours of an image, from small to large
 
 
 def note(
@@ -36,7 +36,7 @@ def note(
         axes: where to draw.
         words: the text.
         at: the point, in data coordinates.
-        color: of the text.
+        color: the color of the text.
         offset: from the point to the text, in printer's points.
         **text: further properties of the text, such as ``ha`` and ``fontsize``.
     """
@@ -57,7 +57,7 @@ def end_labels(
     Args:
         axes: where to draw.
         x: where the names begin.
-        heights: of the ends, ``[lines]``.
+        heights: the heights of the ends, ``[lines]``.
         names: one for each line.
         colors: one for each line.
         gap: the smallest distance between two names, in data coordinates.
@@ -74,7 +74,7 @@ def plain_ticks(axis: Axis, ticks: Sequence[float] | np.ndarray) -> None:
 
     Args:
         axis: ``axes.xaxis`` or ``axes.yaxis``, after its scale was set.
-        ticks: where.
+        ticks: where the ticks are.
     """
     axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
@@ -88,7 +88,7 @@ def band(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: Co
         x: ``[n]``.
         low: the lower edge, ``[n]``.
         high: the upper edge, ``[n]``.
-        color: of the curve.
+        color: the color of the curve.
     """
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
@@ -99,7 +99,7 @@ def paired_interval(values: np.ndarray, reference: np.ndarray, level: float) -> 
     Args:
         values: a measure of each run, ``[runs]``.
         reference: the same measure of the run that each is paired with, ``[runs]``.
-        level: of confidence, in (0, 1).
+        level: the level of confidence, in (0, 1).
 
     Returns:
         The mean of the differences, and half the width of its interval.
@@ -117,7 +117,7 @@ def interval(axes: Axes, mean: float, half: float, height: float, color: ColorTy
         mean: its middle.
         half: half its width.
         height: the y coordinate.
-        color: of marker and bar.
+        color: the color of marker and bar.
     """
     face = color if abs(mean) > half else "white"
     axes.errorbar(mean, height, xerr=half, fmt="o", color=color, mfc=face, capsize=3, lw=1.5)
@@ -141,7 +141,7 @@ def heatmap(
         x: levels of the first number, ``[n]``, positive, ascending.
         y: levels of the second, ``[m]``, positive, ascending.
         values: the metric, ``[n, m]``, positive or NaN.
-        labels: of the x axis, the y axis and the colours.
+        labels: the labels of the x axis, the y axis and the colours.
         best: a point to mark.
     """
     axes.set_facecolor(PALE)
@@ -173,7 +173,7 @@ def learning_curves(axes: Axes, steps: np.ndarray, curves: Mapping[str, np.ndarr
         axes: where to draw.
         steps: ``[n]``.
         curves: by name, each ``[n]``; NaN where not trained.
-        label: of the y axis.
+        label: the label of the y axis.
     """
     for (name, values), color in zip(curves.items(), itertools.cycle((BLUE, GREEN, RED, ORANGE, PURPLE, SKY))):
         axes.plot(steps, values, color=color, marker="o", markersize=3, label=name)

@@ -117,7 +117,7 @@ def _problem_claims(config, arrays):
             tolerance=0.02,
         ),
         Claim(
-            f"online problem, Adam with b2 = .9999, a = {fast:g}: the same mean; here a long memory is a cure",
+            f"online problem, Adam with b2 = .9999, a = {fast:g}: mean iterate, last tenth; a long memory cures it",
             "no cure in general: " + PAPER + "theorem 2, has a problem for every b2",
             0,
             _farthest(arrays["online, Adam, long memory"], -1),

@@ -41,11 +41,11 @@ class Config:
     Attributes:
         widths: units of the layers, from input to output.
         examples: number of examples.
-        strength: of the penalty ``strength / 2 |W|^2``.
+        strength: strength of the penalty ``strength / 2 |W|^2``.
         steps: training steps of each optimizer.
         depth: layers of the deep network.
-        width: its units.
-        batch: examples of the memory measurement.
+        width: units of each layer of the deep network.
+        batch: number of examples with which memory is measured.
         seed: random seed of everything.
     """
 

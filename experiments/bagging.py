@@ -56,7 +56,7 @@ class Config:
         rate: rate of dropout.
         repeats: number of paired repetitions of the networks.
         gains: ensembles that are claimed to be better than one network beyond the noise of the repetitions.
-        unclear: ensembles of which that is claimed not to be shown.
+        unclear: ensembles that are claimed not to be better than one network beyond this noise.
         seed: random seed of all but the table, which has its own.
     """
 

@@ -305,7 +305,7 @@ def average_claims(arrays):
             1e-4,
         ),
         Claim(
-            "running mean of such batches as printed: one step more",
+            "batches whose mean grows by 1: steps by which the printed running mean is behind, one more",
             lecture,
             1 / (1 - DECAY),
             float(arrays["printed_lag"]),

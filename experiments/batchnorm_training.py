@@ -2,7 +2,7 @@
 
 A network of two layers of sigmoids learns digits with and without batch normalisation, with the same seeds at each
 learning rate. The drift of the hidden inputs is the change of their mean from one evaluation to the next, in standard
-deviations: that is internal covariate shift. It is no difference between training and test images, which is small
+deviations: that is internal covariate shift. It is not the difference between training and test images, which is small
 throughout. Normalisation takes it away from what the units receive, not from what comes before the normalisation.
 Without it sigmoids saturate at large rates and train slowly at small ones.
 """
@@ -38,10 +38,10 @@ class Config:
     """The trainings.
 
     Attributes:
-        learning_rates: of gradient descent, ascending.
-        seeds: paired trainings at each rate.
-        steps: of each training.
-        evaluations: of each training, the start included.
+        learning_rates: learning rates of gradient descent, ascending.
+        seeds: number of paired trainings at each rate.
+        steps: number of steps of each training.
+        evaluations: number of evaluations of each training, the start included.
         seed: random seed of everything.
     """
 
@@ -206,7 +206,7 @@ def _training_claims(config, arrays):
     return [
         Claim(f"learning rates of {len(config.learning_rates)} with a mean error below {LEARNED:g}, with less without "
               "normalisation", LECTURE, 1, float(usable[1] - usable[0]), relation="at least"),
-        Claim("the largest such rate, in places of the grid, with less without normalisation", LECTURE, 1,
+        Claim("largest rate with such an error, in places of the grid, with less without normalisation", LECTURE, 1,
               float(largest[1] - largest[0]), relation="at least"),
         Claim(f"test error, each at its best rate, with less without ({mean:+.3f}, {config.seeds} paired seeds): upper "
               "end of its 95 % interval", f"{PAPER}, section 4.1", 0, mean + half, relation="at most"),

@@ -363,7 +363,7 @@ def _digits_claims(arrays):
             tolerance=1e-14,
         ),
         Claim(
-            "by how much that sum fails with the arithmetic mean of the probabilities as centre, in nats",
+            "digits, cross-entropy: miss of the sum with the probabilities' arithmetic mean as centre, in nats",
             "Heskes (1998): the centre is the normalised geometric mean",
             0.001,
             float(abs(arrays["arithmetic_bias"] - parts[0])),

@@ -48,11 +48,11 @@ class Config:
 
     Attributes:
         length: inputs of a sequence; the network must keep the first one.
-        learning_rates: of gradient descent, ascending.
-        seeds: paired trainings of each rate and clipping.
-        steps: of each training.
+        learning_rates: learning rates of gradient descent, ascending.
+        seeds: number of paired trainings for each rate and clipping.
+        steps: number of steps of each training.
         networks: number of random networks.
-        moments: steps of their states.
+        moments: number of steps of their states.
         seed: random seed of everything.
     """
 

@@ -45,9 +45,9 @@ class Config:
         examples: training images.
         width: hidden units.
         rate: probability that a unit is dropped, and that a weight is not updated.
-        learning_rate: of Nesterov's momentum.
-        steps: of each training.
-        seeds: paired trainings of each method.
+        learning_rate: learning rate of Nesterov's momentum.
+        steps: number of steps of each training.
+        seeds: number of paired trainings of each method.
         seed: random seed of everything.
     """
 

@@ -373,7 +373,7 @@ def claims(config, arrays):
             1e-12,
         ),
         Claim(
-            "one saddle-free step: distance from the saddle", "Dauphin et al. (2014), section 4", 0.08,
+            "one saddle-free Newton step: distance from the saddle", "Dauphin et al. (2014), section 4", 0.08,
             float(np.linalg.norm(arrays["newton_ends"][1])), 1e-12,
         ),
         *_training_claims(config, arrays),
@@ -399,9 +399,22 @@ def _autoencoder_claims(config, arrays):
     number = comb(config.inputs, min(config.units, config.inputs))
     return [
         Claim("linear autoencoder: critical subspaces, C(n, p)", BALDI, number, float(len(gap))),
-        Claim("of these, minima", BALDI, 1, float(np.sum(arrays["subspace_indices"] == 0))),
-        Claim("norm of the gradient there, largest", BALDI, 0, float(np.max(arrays["subspace_norms"])), 1e-9),
-        Claim("loss over the sum of the eigenvalues left out, less 1", BALDI, 0, float(np.max(gap)), 1e-9),
+        Claim(
+            "linear autoencoder: critical subspaces that are minima",
+            BALDI,
+            1,
+            float(np.sum(arrays["subspace_indices"] == 0)),
+        ),
+        Claim(
+            "critical subspaces: norm of the gradient, largest", BALDI, 0, float(np.max(arrays["subspace_norms"])), 1e-9
+        ),
+        Claim(
+            "critical subspaces: loss over the sum of the eigenvalues left out, less 1",
+            BALDI,
+            0,
+            float(np.max(gap)),
+            1e-9,
+        ),
         Claim(
             "descent from a random start ends in the minimum: loss over the least one",
             BALDI,
@@ -418,7 +431,7 @@ def _training_claims(config, arrays):
     at = turning(arrays)
     return [
         Claim(
-            "digits: order in the learning rate of what both terms leave of a step's change, from rates .01 and .005",
+            "digits: order in the learning rate of a step's change less both Taylor terms, from rates .01 and .005",
             BOOK,
             3,
             float(order),
@@ -438,7 +451,7 @@ def _training_claims(config, arrays):
             relation="at most",
         ),
         Claim(
-            "steps of this run that raise the loss",
+            f"digits, learning rate {fast:g}: steps that raise the loss",
             BOOK,
             1,
             float(np.sum(arrays["change"][1] > 0)),

@@ -34,15 +34,15 @@ class Config:
     Attributes:
         examples: rows of the least squares problem.
         epochs: passes over them.
-        learning_rate: of gradient descent on them, relative to the largest curvature of one example.
+        learning_rate: learning rate of gradient descent on them, relative to the largest curvature of one example.
         images: training images of the network.
         steps: training steps of the network.
         batch: images in a batch.
         start: share of the images that a curriculum starts with.
-        length: share of the steps until it has all.
+        length: share of the steps after which the curriculum has all images.
         repeats: number of paired repetitions.
         supported: orders that are claimed to be better than random beyond the noise of the repetitions.
-        unclear: orders of which that is claimed not to be shown.
+        unclear: orders that are claimed not to be better than random beyond this noise.
         seed: random seed of everything.
     """
 

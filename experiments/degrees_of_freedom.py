@@ -32,7 +32,7 @@ class Config:
         replicates: number of targets that are drawn for the same inputs.
         strengths: number of strengths of the path.
         noise: standard deviation of the targets about their means.
-        tolerance: of the relative difference of the two numbers, averaged along the path.
+        tolerance: tolerance of the relative difference of the two numbers, averaged along the path.
         seed: random seed of the inputs and of the targets.
     """
 
@@ -118,7 +118,7 @@ def claims(config, arrays):
             relation="at most",
         ),
         Claim(
-            "largest difference of the two, in standard errors",
+            "degrees of freedom by covariance less mean number of coefficients, largest, in standard errors",
             f"{PAPER}, Theorem 1",
             4.0,
             float((apart / np.maximum(arrays["covariance_error"], 1e-12)).max()),

@@ -39,11 +39,11 @@ class Config:
     """Draws, a path, and a series.
 
     Attributes:
-        draws: random segments of each check.
+        draws: number of random segments of each check.
         rate: learning rate on the quadratic.
         steps: steps of gradient descent on the quadratic.
-        decay: of the exponential average.
-        length: of the series.
+        decay: decay of the exponential average.
+        length: length of the series.
         seed: random seed of the draws and of the series.
     """
 
@@ -167,7 +167,7 @@ def claims(config, arrays):
             0,
             float(arrays["intersection_found"]),
         ),
-        Claim("counter-example to that of the union of two discs", BOYD, 1, float(arrays["union_found"])),
+        Claim("counter-example to the convexity of the union of two discs", BOYD, 1, float(arrays["union_found"])),
     ]
     for place, (name, (_, convex)) in enumerate(FUNCTIONS.items()):
         found, curved = float(arrays["jensen"][place]), float(arrays["curvature"][place] < -1e-9)
@@ -178,8 +178,14 @@ def claims(config, arrays):
         Claim("x1 after one step", DIVE, -5 + 10 * config.rate, float(arrays["path"][1, 0]), 1e-12),
         Claim("x2 after one step", DIVE, -2 + 8 * config.rate, float(arrays["path"][1, 1]), 1e-12),
         Claim("distance to the minimum after one Newton step", DIVE, 0, float(np.linalg.norm(arrays["newton"])), 1e-12),
-        Claim("weight of the last value", ADAM, 1 - b, float(arrays["weights"][-1]), 1e-12),
-        Claim("weight of the one before", ADAM, (1 - b) * b, float(arrays["weights"][-2]), 1e-12),
+        Claim("exponential average: weight of the last value", ADAM, 1 - b, float(arrays["weights"][-1]), 1e-12),
+        Claim(
+            "exponential average: weight of the last value but one",
+            ADAM,
+            (1 - b) * b,
+            float(arrays["weights"][-2]),
+            1e-12,
+        ),
         Claim("average of a constant 1 after 10 values", ADAM, 1 - b**10, float(arrays["ones"][9]), 1e-12),
         Claim(
             "average of a constant 1 with bias correction, largest error",

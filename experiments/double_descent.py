@@ -216,7 +216,13 @@ def claims(config, arrays):
             float(arrays["second_minimum_at"]),
             tolerance=0.002,
         ),
-        Claim("error there, 2 sqrt(SNR) - 1 noise variances", hastie, 3.0, float(arrays["second_minimum"]), 1e-6),
+        Claim(
+            "error at the second minimum, 2 sqrt(SNR) - 1 noise variances",
+            hastie,
+            3.0,
+            float(arrays["second_minimum"]),
+            1e-6,
+        ),
         Claim(
             "with SNR < 1 the error only falls past interpolation: largest rise",
             hastie,

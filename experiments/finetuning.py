@@ -41,13 +41,13 @@ class Config:
     """The backbone and its trainings.
 
     Attributes:
-        width: of the transformer.
-        pretraining: steps on source code.
+        width: width of the transformer.
+        pretraining: number of steps on source code.
         pretraining_rate: learning rate of these steps.
-        steps: steps on prose.
-        learning_rates: of them, ascending.
-        rank: of the adapters.
-        seeds: paired trainings at each rate.
+        steps: number of steps on prose.
+        learning_rates: learning rates of the steps on prose, ascending.
+        rank: rank of the adapters.
+        seeds: number of paired trainings at each rate.
         seed: random seed of everything.
     """
 

@@ -34,12 +34,12 @@ class Config:
 
     Attributes:
         etas: variances of the noise at the first step, ascending from 0.
-        runs: runs in the well for each.
-        steps: steps of each run.
-        learning_rate: of gradient descent in the well.
+        runs: number of runs in the well for each variance.
+        steps: number of steps of each run.
+        learning_rate: learning rate of gradient descent in the well.
         network_eta: variance of the noise for the network.
-        network_steps: its training steps.
-        network_rate: its learning rate.
+        network_steps: number of training steps of the network.
+        network_rate: learning rate of the network.
         repeats: number of trainings of the network.
         seed: random seed of everything.
     """

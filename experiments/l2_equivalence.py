@@ -399,7 +399,7 @@ def _ridge_claims(arrays):
             tolerance=1e-12,
         ),
         Claim(
-            "gradient there at (X'X + a I)^-1 X'y, as printed in the lecture and the book, over a |w|: no minimum",
+            "ridge gradient at (X'X + a I)^-1 X'y, as printed in the lecture and the book, over a |w|: no minimum",
             f"{BOOK}, (7.15) and (7.17)",
             1.0,
             float(arrays["printed_ridge_gradient"]),
@@ -447,14 +447,14 @@ def bounds(arrays):
             relation="at most",
         ),
         Claim(
-            "the supremum of that ratio, one direction without signal",
+            "supremum of the risk of stopping at t over ridge at 1/t, one direction without signal",
             f"{PAPER}, theorem 1",
             RISK_RATIO,
             float(arrays["attained_ratio"]),
             tolerance=1e-6,
         ),
         Claim(
-            "where it is attained, curvature x time",
+            "curvature x time at which that ratio of risks has its supremum",
             f"{PAPER}, lemma 7",
             1.793282,
             float(arrays["largest_ratio_at"]),

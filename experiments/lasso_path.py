@@ -140,7 +140,7 @@ def claims(config, arrays):
         Claim("moves at the smallest Cp", PAPER + "(4.4)", 7, best),
         Claim("the smallest Cp", PAPER + "(4.4)", 8.8775, arrays["cp"][best], tolerance=5e-5),
         Claim(
-            "largest difference of the ten coefficients there from the published",
+            "largest difference of the ten coefficients at the smallest Cp from the published",
             PAPER + table,
             0.0,
             float(np.max(np.abs(arrays["coefficients"][best] - np.array(AT_BEST)))),
@@ -154,7 +154,7 @@ def claims(config, arrays):
             tolerance=1e-9,
         ),
         Claim(
-            "coefficients there that are zero on one side only, of 110",
+            "between the knots, coefficients that are zero by one of the two methods only, of 110",
             "both have exact zeros",
             0.0,
             int(np.sum((arrays["iterated"] == 0) != (arrays["interpolated"] == 0))),

@@ -38,12 +38,12 @@ class Config:
     Attributes:
         inputs: number of inputs.
         examples: number of training examples of the first task.
-        others: number of those of the second task, the first ones included.
+        others: number of training examples of the second task, those of the first one included.
         width: units of the trunk.
         noise: standard deviation of the first target's noise; the second has none.
         weight: weight of the second task in the loss.
         steps: training steps.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         repeats: number of paired repetitions.
         seed: random seed of everything.
     """

@@ -281,7 +281,7 @@ def _network_claims(config, arrays):
             relation="at most",
         ),
         Claim(
-            f"network, {last:.0f} steps: the same ratio (the prediction fails: the network has left its linearisation)",
+            f"network, {last:.0f} steps: that ratio of distances (the prediction fails: the linearisation is left)",
             here,
             1.0,
             float(np.min(at_predicted[:, -1] / at_rule[:, -1])),

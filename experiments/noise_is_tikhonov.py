@@ -247,7 +247,7 @@ def _noise_claims(arrays):
             tolerance=0.1,
         ),
         Claim(
-            "order in s of what s^2 f'^2 alone, without the curvature, leaves of that error",
+            "order in s of what s^2 f'^2 alone, without the curvature, leaves of the error that input noise adds",
             BISHOP,
             2.0,
             float(orders["slope_only_remainder"][0]),
@@ -261,7 +261,7 @@ def _noise_claims(arrays):
             tolerance=4 * float(arrays["weight_noise_error"]),
         ),
         Claim(
-            "what it adds to the gradient, in standard errors: the constant moves no minimum",
+            "linear model: what weight noise adds to the gradient, in standard errors (it moves no minimum)",
             f"{BOOK}, (7.34)",
             0.0,
             float(arrays["gradient_shift"]),

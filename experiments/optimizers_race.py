@@ -280,7 +280,9 @@ def _minimum_claims(arrays):
     known = np.array(NEWTON_NORMS)
     return [
         Claim("the minimum", source, MINIMUM, float(arrays["minimum"]), tolerance=1e-12),
-        Claim("condition number of the Hessian there", source, 22.91, float(arrays["condition"]), tolerance=0.005),
+        Claim(
+            "condition number of the Hessian at the minimum", source, 22.91, float(arrays["condition"]), tolerance=0.005
+        ),
         Claim(
             "gradient norm after 1 ... 7 Newton steps from zero: worst relative difference to the two digits known",
             source,

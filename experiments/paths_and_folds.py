@@ -34,8 +34,8 @@ class Config:
     Attributes:
         strengths: number of strengths.
         ratio: the last strength over the first one.
-        folds: of the cross-validation.
-        tolerance: of the duality gaps, relative to the objective where that is above 1.
+        folds: number of folds of the cross-validation.
+        tolerance: tolerance of the duality gaps, relative to the objective where that is above 1.
         seed: random seed of the folds.
     """
 

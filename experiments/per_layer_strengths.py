@@ -1,8 +1,8 @@
 """Is a strength for each layer, or for each unit, worth more than the best single one?
 
 Hypergradients find strengths of an L2 penalty by descent on the validation loss, as many as there are; a sweep of 256
-runs finds a single one. Both have the same budget of arithmetic. A strength for each unit fits the validation examples
-as well, so what counts is the test loss, run by run: each has its own split of the digits and its own initial weights.
+runs finds a single one. Both have the same budget of arithmetic. Strengths for each unit also overfit the validation
+examples, so what counts is the test loss, run by run: each has its own split of the digits and its own initial weights.
 """
 
 import sys

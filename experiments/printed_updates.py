@@ -36,7 +36,7 @@ class Config:
     """Length of the paths.
 
     Attributes:
-        steps: of descent on x^2 / 2.
+        steps: number of steps of descent on x^2 / 2.
         seed: random seed of the gradients that AdaMax sees.
     """
 
@@ -215,7 +215,7 @@ def _root_claims(arrays):
               f"{BOOK}, algorithm 8.4", 0, float(np.max(np.abs(arrays["first, AdaGrad"] - 1))), 1e-12),
         Claim("AdaGrad as printed, with two roots: power of the gradient's size in the first step", LECTURE, 0.5,
               _order(arrays["first, AdaGrad, printed"]), 1e-9),
-        Claim("Adam without the square root, as printed: the same power", LECTURE, -1,
+        Claim("Adam as printed, without the square root: power of the gradient's size in the first step", LECTURE, -1,
               _order(arrays["first, Adam, printed"]), 1e-9),
     ]  # fmt: skip
 
@@ -257,9 +257,9 @@ def _adamax_claims(arrays):
     return [
         Claim(f"AdaMax: root of the moment of order {ORDERS[-1]} over u, less 1", f"{ADAM}, section 7.1", 0,
               float(np.expm1(roots[-1] - log_u)), 1e-6),
-        Claim("the moment of order 2, its root over u, less 1: far from the limit", f"{ADAM}, section 7.1", -0.1,
+        Claim("AdaMax: root of the moment of order 2 over u, less 1 (far from the limit)", f"{ADAM}, section 7.1", -0.1,
               float(np.expm1(roots[1] - log_u)), relation="at most"),
-        Claim(f"as printed, without the root: |log10| of the moment of order {ORDERS[-1]} over u", LECTURE, 3,
+        Claim(f"AdaMax as printed, without the root: |log10| of the moment of order {ORDERS[-1]} over u", LECTURE, 3,
               float(abs(arrays["log_moments"][-1] - log_u) / np.log(10)), relation="at least"),
         Claim("Adam: steps that half of a squared gradient is remembered, log 2 / -log b2 at b2 = .999",
               f"{ADAM}, algorithm 1", 693, long, 0),

@@ -2,8 +2,8 @@
 
 On ``w' H w / 2`` each method has a rate that only the condition number k of H decides: the error is multiplied by
 (k - 1) / (k + 1) in a step of gradient descent, by (sqrt k - 1) / (sqrt k + 1) with Polyak's momentum and by
-1 - 1 / sqrt k with Nesterov's. Conjugate gradients are faster still, and end. The rates are measured on regopt's
-optimizers, in double precision and late in the run, where the slowest direction is all that is left.
+1 - 1 / sqrt k with Nesterov's. Conjugate gradients are faster still, and end at the minimum. The rates are measured on
+regopt's optimizers, in double precision and late in the run, where the slowest direction is all that is left.
 """
 
 import sys
@@ -262,7 +262,7 @@ def _conjugate_claims(config, arrays):
             tolerance=1e-8,
         ),
         Claim(
-            f"conjugate gradients: relative error left after {DISTINCT - 1} steps there",
+            f"conjugate gradients: relative error left after {DISTINCT - 1} steps with {DISTINCT} eigenvalues",
             source + "theorem 5.4",
             1e-3,
             float(few[-2]),

@@ -171,7 +171,7 @@ def claims(config, arrays):
             relation="at least",
         ),
         Claim(
-            "share that it keeps at the solution itself over that of the solution",
+            "share that the gap-safe rule keeps at the solution itself over that of the solution",
             SAFE,
             1.5,
             float(arrays["at_solution"][1:].sum() / max(support[1:-1].sum(), 1)),

@@ -206,7 +206,7 @@ def claims(config, arrays):
             relation="at least",
         ),
         Claim(
-            "and below that of one for both",
+            "error at the best strength below that of one model for both, in standard errors",
             BOOK,
             4.0,
             float(gain[1] / error[1]),
@@ -234,7 +234,7 @@ def claims(config, arrays):
             tolerance=1e-12,
         ),
         Claim(
-            "gradient at one place alone, less that sum, relative",
+            "gradient of a shared matrix at one place alone, less the sum over both, relative",
             BOOK,
             0.1,
             float(arrays["gradient_of_one"]),

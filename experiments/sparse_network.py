@@ -269,7 +269,7 @@ def _zero_claims(arrays):
             tolerance=1e-5,
         ),
         Claim(
-            "change of these outputs if the constants that the units put out are forgotten",
+            "change of the pruned networks' outputs if the constants of the removed units are forgotten",
             "a unit without weights puts out activation(bias)",
             1e-3,
             float(arrays["forgotten"].max()),
@@ -300,7 +300,7 @@ def _cost_claims(config, arrays):
             relation="at most",
         ),
         Claim(
-            f"test accuracy that it costs, mean of {arrays['test'].shape[-1]} seeds ({test[0]:.4f} without a penalty)",
+            f"cost in test accuracy, mean of {arrays['test'].shape[-1]} seeds ({test[0]:.4f} without a penalty)",
             "measured",
             config.test_cost,
             float(test[0] - test[at]),

@@ -88,7 +88,7 @@ def run(config, key):
 
 
 def figure(config, arrays):
-    """What each combiner sees of the members and makes of it, and the errors that come of it."""
+    """What each combiner sees of the members, the weights that it chooses, and the errors that result."""
     drawing = Figure(figsize=(12, 4.6), layout="constrained")
     left, middle, right = drawing.subplots(1, 3)
     places = np.arange(len(MEMBERS))[::-1]

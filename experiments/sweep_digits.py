@@ -1,7 +1,8 @@
 """Which learning rate and weight decay suit AdamW on handwritten digits?
 
 All settings (256 by default) train in one compiled program. The claims check what such a program must keep to be
-trusted: a setting's result does not depend, bit for bit, on who trains beside it, not even on settings that diverge.
+trusted: a setting's result does not depend, bit for bit, on which settings train beside it, not even on settings that
+    diverge.
 """
 
 import sys
@@ -145,7 +146,7 @@ def figure(config, arrays):
 
 
 def claims(config, arrays):
-    """The best setting is good and inside the grid; nothing depends on the company."""
+    """The best setting is good and inside the grid; no result depends on the settings beside it."""
     best = int(arrays["best"])
     source = "regopt, sweep engine"
     on_edge = [
