@@ -338,7 +338,7 @@ def _wager_claims(arrays):
             tolerance=1e-4,
         ),
         Claim(
-            "logistic: size of this difference as the rate goes to 0, at least half a per cent",
+            "logistic: quadratic penalty over exact one, - 1, its size as the rate goes to 0, at least half a per cent",
             WAGER,
             0.005,
             abs(limit),

@@ -129,7 +129,7 @@ class PlanConfig(SweepConfig):
 
 
 @configured(PlanConfig)
-def plan(config: PlanConfig) -> Plan:
+def plan(config: PlanConfig) -> Plan:  # noqa: D417 - the arguments are those of the config
     """Compile the programs of a sweep, train one segment of each, and estimate what the whole would take.
 
     With ``on`` the programs are compiled for devices that need not be there, and nothing is trained. The plan then has
@@ -138,14 +138,14 @@ def plan(config: PlanConfig) -> Plan:
     on the device shows. The compilation for an accelerator takes place in another process, so that this one keeps its
     devices.
 
-    A ``run`` with the same arguments afterwards compiles nothing again, for up to 32 groups. The arguments are those of
-    ``run``, so that the same call can be planned and run. ``progress`` shows on standard error what is being compiled
-    and for how long, which for a large model on an absent accelerator takes minutes. Arguments for saving (``out``,
-    ``save_every``, ``allow_different``) and ``callbacks`` have no effect here, nor has ``executor``: the plan describes
-    a run in this process.
+    A ``run`` with the same arguments afterwards compiles nothing again, for up to 32 groups. ``progress`` shows on
+    standard error what is being compiled and for how long, which for a large model on an absent accelerator takes
+    minutes. Arguments for saving (``out``, ``save_every``, ``allow_different``) and ``callbacks`` have no effect here,
+    nor has ``executor``: the plan describes a run in this process.
+
+    The arguments are those of ``run``, so that the same call can be planned and run, and one more:
 
     Args:
-        config: the arguments of ``run``.
         on: devices to compile for: "tpu v5e", "tpu v5e:2x2" or another topology of v5e, v5p or v6e (extra ``tpu``),
             "nvidia h200" or "nvidia h200:8" (extra ``cuda``), or "cpu". None measures a segment on the devices of this
             process.

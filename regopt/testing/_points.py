@@ -13,6 +13,12 @@ from regopt._core.types import Number, Tree
 def parameters(dtype: DTypeLike) -> Tree:
     """A small parameter tree; one weight is exactly zero.
 
+    Args:
+        dtype: of its leaves.
+
+    Returns:
+        A nested dict of a kernel ``[2, 3]`` and a bias ``[3]``.
+
     Example:
         >>> from regopt import testing
         >>> testing.parameters("float32")["layer"]["bias"]
@@ -25,6 +31,13 @@ def parameters(dtype: DTypeLike) -> Tree:
 def gradients(dtype: DTypeLike, size: Number = 1.0) -> Tree:
     """Gradients for ``parameters``; one coordinate is exactly zero.
 
+    Args:
+        dtype: of the leaves.
+        size: a factor of all of them.
+
+    Returns:
+        A tree like ``parameters``.
+
     Example:
         >>> from regopt import testing
         >>> testing.gradients("float32", size=2.0)["layer"]["bias"]
@@ -36,6 +49,12 @@ def gradients(dtype: DTypeLike, size: Number = 1.0) -> Tree:
 
 def residuals(params: Tree) -> jax.Array:
     """Residuals whose sum of squares is a coupled quadratic plus a quartic, whose minimum is not at round numbers.
+
+    Args:
+        params: a tree like ``parameters``.
+
+    Returns:
+        The residuals, ``[18]``.
 
     Example:
         >>> from regopt import testing

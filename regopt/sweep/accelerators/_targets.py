@@ -85,6 +85,11 @@ def target_of(name: str) -> Target:
 
     Raises:
         ValueError: no such target is known.
+
+    Example:
+        >>> target = target_of("nvidia h200:8")
+        >>> target.platform, target.count
+        ('cuda', 8)
     """
     match = re.fullmatch(r"(tpu|nvidia|cpu)(?: (\w+))?(?::(\d+(?:x\d+)*))?", name.strip().lower())
     family, kind, shape = match.groups() if match else (None, None, None)

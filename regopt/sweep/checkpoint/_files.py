@@ -1,8 +1,7 @@
 """Files of arrays: each is a sequence of arrays in NumPy's ``.npy`` format, with its size and SHA-256 on record.
 
-``numpy.load`` reads such a file one array at a time. The format has no names for bfloat16, float8, int4 and similar
-dtypes, so their bytes are stored as unsigned integers, and the reader says which dtype it expects. Nothing is ever
-pickled.
+``numpy.load`` reads such a file one array at a time. The format has no names for dtypes such as bfloat16 and int4, so
+their bytes are stored as unsigned integers, and the reader says which dtype it expects. Nothing is ever pickled.
 """
 
 import hashlib

@@ -29,7 +29,14 @@ Say = Callable[[str], object]
 
 
 def check_writable(folder: Path | str) -> None:
-    """Check that a folder can be written, or created, without creating it; ``StoreAccessError`` otherwise."""
+    """Check that a folder can be written, or created, without creating it.
+
+    Args:
+        folder: the folder, which need not exist.
+
+    Raises:
+        StoreAccessError: the folder, or the nearest one above it that exists, is not writable.
+    """
     path = Path(folder).absolute()
     there = next(each for each in (path, *path.parents) if each.exists())
     if not os.access(there, os.W_OK | os.X_OK):
@@ -64,6 +71,17 @@ def opened(
         StoreMismatchError: it holds another run, or one of another version.
         StoreDamagedError: all its states are damaged.
         StoreAccessError: the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with opened(folder, {"steps": 2}) as store:
+        ...         store.save(1, {"w": np.ones(3)})
+        ...     with opened(folder, {"steps": 2}) as store:
+        ...         saved = store.load({"w": np.zeros(3)})
+        >>> saved["w"].tolist()
+        [1.0, 1.0, 1.0]
     """
     folder = Path(folder)
     try:
@@ -197,7 +215,16 @@ class Store:
 
 
 def refuse_other(folder: Path, found: Sequence[str], *, may_extend: bool) -> NoReturn:
-    """Raise an error that names the differences of the run in a folder, and how to go on."""
+    """Raise an error that names the differences of the run in a folder, and how to go on.
+
+    Args:
+        folder: the folder of the store.
+        found: the differences, as ``differences`` returns them.
+        may_extend: whether to suggest ``extend=True`` where the number of settings or steps differs.
+
+    Raises:
+        StoreMismatchError: always.
+    """
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     if any(difference.startswith("versions.regopt ") for difference in found):
         more += "; the folder was written by another version of regopt, whose programs may differ"
