@@ -97,7 +97,7 @@ def halved(found, targets):
 
 
 def run(config, key):
-    """Measures of the trained networks ``[methods, seeds]``, and the share of weights that a first update leaves."""
+    """Measures over the training ``[methods, seeds, evaluations]``, and the share of weights that an update leaves."""
     data = digits()
     train = tuple(each[: config.examples] for each in data.train)
     names = ("dropout", "stay")

@@ -176,7 +176,7 @@ class Result(Tables):
         return self.states.outputs(~self.history.diverged & (self.kept_step > 0), inputs)
 
     def refit(self, setting: int | Best | None = None) -> "Result":
-        """Train one setting again from its first step, alone, in the program and the seats that it had in the sweep.
+        """Train one setting again from its first step, alone, in the program and at the places of a chunk that it had.
 
         The result is bit for bit that of the sweep. Nothing is compiled again.
 

@@ -50,7 +50,7 @@ class Tables:
     run_seconds: float
     chunk: int  # number of settings that a device trained at once, in the largest group
     temporary_bytes: int  # of a device in training, in the largest group
-    busy_share: float  # the share of the seats of all calls that trained a setting, in [0, 1]
+    busy_share: float  # the share of the places in all chunks that trained a setting, in [0, 1]
     config: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # resolved
     versions: JsonObject = dataclasses.field(default_factory=dict, repr=False)  # of packages, device and options
     modes: Mapping[str, Mode] = dataclasses.field(default_factory=dict, repr=False)  # of the metrics
