@@ -99,8 +99,8 @@ def tell(
 ) -> None:
     """Tell a study the values of its trials.
 
-    The value of a trial is the mean over its repeats at their kept steps, and the means of the evaluations before are
-    its intermediate values; a study of several objectives has none. A trial with a repeat that diverged gets the worst
+    The value of a trial is the mean over its repeats at their kept steps, and the means at each evaluation are its
+    intermediate values; a study of several objectives has none. A trial with a repeat that diverged gets the worst
     value, an infinite one, so that the sampler learns to avoid such settings. Where the scheduler has pruned trials,
     which a sampler ranks behind all others, the diverged ones are pruned too, without a value, which ranks them last. A
     trial fails only if a repeat was not trained.

@@ -9,7 +9,7 @@ import optax
 from jax.typing import DTypeLike
 
 from regopt._core.types import Key, Number, Penalty, Schedule, Stopping, Tree
-from regopt.testing._points import gradients, inputs, matrix, parameters, residuals
+from regopt.testing._points import gradients, half_squares, inputs, matrix, parameters, residuals
 from regopt.testing._row import Row
 
 NO_NUMBERS: Mapping[str, Number] = MappingProxyType({})
@@ -32,9 +32,7 @@ def of_second_order(transform: optax.GradientTransformationExtraArgs, dtype: DTy
     def residual_fn(params):
         return residuals(params) * size
 
-    def value_fn(params):
-        return jnp.sum(jnp.square(residual_fn(params))) / 2
-
+    value_fn = half_squares(residual_fn)
     params, updates = parameters(dtype), None
     state = transform.init(params)
     for _ in range(3):

@@ -3,6 +3,8 @@
 Some entries are exactly zero, where slopes are most often lost.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -65,6 +67,11 @@ def residuals(params: Tree) -> jax.Array:
     gaps = kernel - jnp.array([[0.5, -1.0, 0.75], [0.25, 0.5, -0.5]], kernel.dtype)
     parts = [gaps, 0.5 * gaps**2, bias - 0.3, 0.5 * (kernel[0] * bias - kernel[1])]
     return jnp.concatenate([part.ravel() for part in parts])
+
+
+def half_squares(residual_fn: Callable[[Tree], jax.Array]) -> Callable[[Tree], jax.Array]:
+    """Half the sum of squares of residuals, as a function of the parameters."""
+    return lambda params: jnp.sum(jnp.square(residual_fn(params))) / 2
 
 
 def inputs(dtype: DTypeLike) -> jax.Array:

@@ -20,7 +20,7 @@ class GroupPlan(NamedTuple):
     mapping: str  # "vmap" trains these at once, "map" one after the other
     lane_bytes: int  # bytes of a setting at rest: parameters, optimizer, early stopping
     temporary_bytes: int  # further bytes of a device while it trains a chunk
-    flops: float  # operations of the whole training of a setting, as XLA counts them; NaN where it does not
+    flops: float  # operations of a setting's training, counted by XLA or in the traced step; NaN if unknown
     seconds: float  # estimate for the whole training of all settings, from one segment or from ``cost``
     cost: Cost | None = None  # a training step of a call, where the programs are compiled for ``on``
     fits: int | None = None  # settings that could train at the same time on all devices, likewise

@@ -13,7 +13,7 @@ from regopt._core.types import Tree
 from regopt.testing._compare import all_finite, assert_same_types, require, under
 from regopt.testing._laws._law import DTYPES, Law, each
 from regopt.testing._laws._states import abstract
-from regopt.testing._points import parameters, residuals
+from regopt.testing._points import half_squares, parameters, residuals
 from regopt.testing._row import Row
 
 Residuals = Callable[[Tree], jax.Array]
@@ -23,9 +23,7 @@ def descend(
     optimizer: optax.GradientTransformationExtraArgs, residual_fn: Residuals, start: Tree, steps: int
 ) -> tuple[Tree, tuple[Tree, Tree]]:
     """Steps on half the sum of squares: the last parameters, and parameters and states after every step."""
-
-    def value_fn(params):
-        return jnp.sum(jnp.square(residual_fn(params))) / 2
+    value_fn = half_squares(residual_fn)
 
     def step(carry, _):
         params, state = carry
@@ -42,10 +40,7 @@ def descend(
 def the_carry_on_full_batches_stays_closed(row: Row, dtype: DTypeLike, x64: bool) -> None:
     """The dtypes stay with float32 tracers as numbers and float32 gradients, whatever the precision of JAX."""
     with jax.enable_x64(x64), under(dtype):
-        params = parameters(dtype)
-
-        def value_fn(params):
-            return jnp.sum(jnp.square(residuals(params))) / 2
+        params, value_fn = parameters(dtype), half_squares(residuals)
 
         def update(numbers, state):
             grads = jax.tree.map(lambda g: g.astype(jnp.float32), jax.grad(value_fn)(params))
