@@ -206,8 +206,8 @@ def _training_claims(config, arrays):
     return [
         Claim(f"learning rates of {len(config.learning_rates)} with a mean error below {LEARNED:g}, with less without "
               "normalisation", LECTURE, 1, float(usable[1] - usable[0]), relation="at least"),
-        Claim("largest rate with such an error, in places of the grid, with less without normalisation", LECTURE, 1,
-              float(largest[1] - largest[0]), relation="at least"),
+        Claim(f"largest learning rate with a mean error below {LEARNED:g}, in places of the grid, with less without "
+              "normalisation", LECTURE, 1, float(largest[1] - largest[0]), relation="at least"),
         Claim(f"test error, each at its best rate, with less without ({mean:+.3f}, {config.seeds} paired seeds): upper "
               "end of its 95 % interval", f"{PAPER}, section 4.1", 0, mean + half, relation="at most"),
         Claim(f"share of saturated units at rate {config.learning_rates[-1]:g}, with less without normalisation "

@@ -278,7 +278,7 @@ def exponent_claims(arrays):
             for i, published in enumerate((0.557966, 0.36482, 0.05797, -0.63518))
         ),
         Claim(
-            "variance of the stretch's logarithm for each factor, over psi'(2) / 4 = 0.161234",
+            "variance of the first stretch's logarithm for each factor, over psi'(2) / 4 = 0.161234",
             newman,
             1.0,
             float(np.var(total) / factors / arrays["growth_variance"]),
