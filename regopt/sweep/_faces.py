@@ -58,8 +58,8 @@ def _floating_as(dtype: DTypeLike, tree: Tree) -> Tree:
 def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     """The functions of an nnx module, which is built anew in each step and given its state.
 
-    XLA removes the computation of the initial weights, which are not used. Only the arrays of a module are carried from
-    step to step, so it may hold functions and traced numbers, and its random streams start from the key of the step.
+    XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
+    it may hold functions and traced numbers, and its random streams start from the key of the step.
     """
 
     def built(h, key):

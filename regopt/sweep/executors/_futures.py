@@ -44,9 +44,9 @@ class Futures:
             is called again where the executor breaks.
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard computes as
             one device does: the result is bit for bit that of one process with as many devices.
-        lost_after: seconds after which a running lease counts as lost, > 0. A lease counts as running once a later one
-            has been answered or, if there is none, since the last answer; so this must be longer than the executor
-            takes to start a job and to compile the programs.
+        lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
+            where there is none, since the last answer, so this must be longer than the engine takes to start a job and
+            to compile the programs.
         mixed: whether workers may have different kinds of devices of one platform; see ``sweep.Ray``.
 
     Raises:
@@ -190,12 +190,12 @@ class _File:
 
     Args:
         path: the file.
-        array: what is in it; a file has no name for bfloat16 and similar dtypes.
+        array: what is in it; a file has no name for the dtype bfloat16 and its kin.
     """
 
     def __init__(self, path: Path, array: np.ndarray):
         self._path, self._dtype = path, array.dtype
-        self._streams = isinstance(array, np.memmap)  # memory-mapped data stream on the workers too
+        self._streams = isinstance(array, np.memmap)  # as such data do, wherever they are
 
     def read(self) -> np.ndarray:
         """The array, in memory unless it was memory-mapped."""
