@@ -75,8 +75,8 @@ def families(groups: Iterable[Mapping[str, Place]], params: Tree) -> list[Family
     found: list[Family] = []
     taken: set[int] = set()
     for mapping in groups:
-        by_text: dict[tuple[str, ...], dict[int, Place]] = {}
-        for pattern, place in mapping.items():
+        by_text: dict[tuple[str, ...], dict[int, str]] = {}
+        for pattern in mapping:
             hits = [
                 (leaf, text) for leaf, name in enumerate(names) if (text := paths.matched(pattern, name)) is not None
             ]
@@ -88,9 +88,21 @@ def families(groups: Iterable[Mapping[str, Place]], params: Tree) -> list[Family
                 if leaf in taken:
                     raise ValueError(f"groups has {names[leaf]!r} twice: a leaf may belong to one family of groups")
                 taken.add(leaf)
-                by_text.setdefault(text, {})[leaf] = place
-        found += [_family(members, leaves, names) for members in by_text.values()]
+                by_text.setdefault(text, {})[leaf] = pattern
+        _check_joins(mapping, [set(members.values()) for members in by_text.values()])
+        for members in by_text.values():
+            found.append(_family({leaf: mapping[pattern] for leaf, pattern in members.items()}, leaves, names))
     return found
+
+
+def _check_joins(mapping: Mapping[str, Place], together: Sequence[set[str]]) -> None:
+    """Refuse a pattern that shares no family with another one, which it would do alone in a mapping."""
+    for pattern in mapping if len(mapping) > 1 else ():
+        if not any(len(patterns) > 1 and pattern in patterns for patterns in together):
+            raise ValueError(
+                f"groups joins no leaf of {pattern!r} with one of another pattern, because their wildcards stand for "
+                "other text: write these names out, or give the pattern in a mapping of its own"
+            )
 
 
 def _family(places: Mapping[int, Place], leaves: Sequence[ArrayLike], names: Sequence[str]) -> Family:
@@ -180,6 +192,13 @@ def number_of(family: Family, number: NumberOrSchedule, params: Tree, name: str,
     if found.ndim and found.shape != (len(matrix),):
         raise ValueError(f"{name} must be one number, or one for each of {len(matrix)} groups, got {found.shape}")
     return found[:, None] if found.ndim else found
+
+
+def joined_leaves(groups: Iterable[Mapping[str, Place]], params: Tree) -> Tree:
+    """A tree of bools: which leaves of the parameters are members of a group."""
+    chosen = {member.leaf for family in families(groups, params) for member in family.members}
+    structure = jax.tree.structure(params)
+    return structure.unflatten([place in chosen for place in range(structure.num_leaves)])
 
 
 def shortened_groups(tree: Tree, groups: Iterable[Mapping[str, Place]], max_norm: NumberOrSchedule, name: str) -> Tree:

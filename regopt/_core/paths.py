@@ -85,9 +85,8 @@ def _below(prefix: Tree, node: Tree, path: str, name: str, default: object) -> l
         return match(prefix, node, name, default, path)
     for key in given:
         if key not in wanted:
-            raise ValueError(
-                f"{name} has an entry {_joined(path, key)!r}, where there are no parameters; {suggestion(key, wanted)}"
-            )
+            fix = f'{suggestion(key, wanted)}; or give path patterns such as {{"**/kernel": ...}}'
+            raise ValueError(f"{name} has an entry {_joined(path, key)!r}, where there are no parameters; {fix}")
     found = []
     for key, child in wanted.items():
         inner = given.get(key)

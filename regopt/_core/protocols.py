@@ -168,8 +168,13 @@ def _check_order(function: str, params: Tree, opt_state: Tree) -> None:
     """
     if isinstance(params, nnx.Module) or isinstance(opt_state, nnx.Optimizer):
         raise ValueError(f"{function} takes nnx.state(model, nnx.Param) and optimizer.opt_state, not what holds them")
-    if _has_states(params) and not _has_states(opt_state) and jax.tree.leaves(opt_state):
-        raise ValueError(f"{function} takes (params, opt_state), got an optimizer's state as params: exchange the two")
+    takes = f"{function} takes (params, opt_state), got"
+    if params is opt_state and jax.tree.leaves(params):
+        raise ValueError(f"{takes} one tree as both: give the parameters and then the optimizer's state")
+    is_state = _has_states(opt_state)
+    if _has_members(params) or (_has_states(params) and not is_state and jax.tree.leaves(opt_state)):
+        fix = "give the parameters" if is_state else "exchange the two"
+        raise ValueError(f"{takes} an optimizer's state as params: {fix}")
 
 
 def _of_arrays(ask: Callable[[Params, Tree], Params], params: Params, opt_state: Tree) -> Params:
@@ -186,6 +191,15 @@ def _has_variables(tree: Tree) -> bool:
         return isinstance(node, nnx.Variable)
 
     return any(map(is_variable, jax.tree.leaves(tree, is_leaf=is_variable)))
+
+
+def _has_members(tree: Tree) -> bool:
+    """Whether a part of the tree has a member that only states have."""
+
+    def has_member(node):
+        return any(hasattr(node, name) for name in ("evaluation_params", "final_params", "unshifted", "displaced"))
+
+    return any(map(has_member, jax.tree.leaves(tree, is_leaf=has_member)))
 
 
 def _has_states(tree: Tree) -> bool:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regopt._core import paths
+from regopt._core import paths, trees
 from regopt._core.messages import brief
 from regopt._core.types import Tree
 
@@ -58,19 +58,45 @@ def _named(kind: type) -> str:
     return kind.__name__ if package == "builtins" else f"{package}'s {kind.__name__}"
 
 
-def check_floating(params: Tree) -> None:
-    """Require parameters that can be trained: floating or complex arrays.
+def check_floating(
+    params: Tree,
+    chosen: Callable[[Tree], Tree] | None = None,
+    way_out: str = "leave it out by optax.partition or optax.masked",
+) -> None:
+    """Require parameters that can be trained or moved: floating or complex arrays.
+
+    Args:
+        params: the tree to check.
+        chosen: the mask of the leaves that are meant, as a function of ``params``; None for all of them.
+        way_out: what to do with another leaf than to convert it, for the message.
+
+    Raises:
+        ValueError: a leaf that is meant holds integers or bools.
 
     >>> check_floating({"kernel": jnp.ones(2)})
     """
-    for place, leaf in enumerate(jax.tree.leaves(params)):
-        if not callable(leaf) and not isinstance(leaf, str | bytes) and not _is_floating(leaf):
-            path = paths.leaf_paths(params)[place]
-            raise ValueError(
-                f"parameters must be floating arrays, got {brief(jnp.result_type(leaf).name)} at {path!r}: convert "
-                "the leaf, or leave it out by optax.partition or optax.masked"
-            )
+    leaves = jax.tree.leaves(params)
+    others = [place for place, leaf in enumerate(leaves) if not _is_floating(leaf)]
+    if others and chosen is not None:
+        meant = jax.tree.leaves(chosen(params))
+        others = [place for place in others if meant[place]]
+    if others:
+        path, dtype = paths.leaf_paths(params)[others[0]], jnp.result_type(leaves[others[0]])
+        place = f" at {path!r}" if path else ""
+        raise ValueError(
+            f"parameters must be floating arrays, got {brief(dtype.name)}{place}: convert the leaf, or {way_out}"
+        )
 
 
-def _is_floating(leaf: jax.typing.ArrayLike) -> bool:
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+def check_real(params: Tree, chosen: Callable[[Tree], Tree] | None = None) -> None:
+    """Require what has a nearest point in its own dtype: real floating arrays; see ``check_floating``.
+
+    >>> check_real({"kernel": jnp.ones(2), "count": 3}, lambda params: {"kernel": True, "count": False})
+    """
+    trees.refuse_complex(params)
+    check_floating(params, chosen, "leave it out")
+
+
+def _is_floating(leaf: Tree) -> bool:
+    foreign = callable(leaf) or isinstance(leaf, str | bytes)  # which the rules for complex parameters name
+    return foreign or jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)

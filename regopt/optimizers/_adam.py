@@ -10,15 +10,13 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from regopt import penalties
 from regopt._core import trees
-from regopt._core.numerics import check_range
 from regopt._core.scheduled import takes_schedules
 from regopt._core.transformation import transformation
 from regopt._core.types import Mask, Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
+from regopt.optimizers._decay import add_decay
 from regopt.optimizers._sgd import scale_by_learning_rate
-from regopt.regularization import add_penalty_gradient
 
 
 class ScaleByAdamState(NamedTuple):
@@ -191,9 +189,8 @@ def adamw(
         Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR. Algorithm 2, with the decay
         scaled by the learning rate.
     """
-    check_range("weight_decay", weight_decay, "[0, inf)")
     return optax.chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype=mu_dtype),
-        add_penalty_gradient(penalties.l2(weight_decay, mask=mask)),
+        add_decay(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

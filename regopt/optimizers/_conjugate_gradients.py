@@ -86,7 +86,7 @@ def nonlinear_cg(
     searches = [line_search(linesearch, curvature=0.1)]
     if linesearch in ("zoom", "backtracking"):
         searches.insert(0, line_search("exact_quadratic"))
-    return on_vector(Link(init, update), *searches)
+    return on_vector(Link(init, update, NonlinearCGState), *searches)
 
 
 def _polak_ribiere(gradient: jax.Array, before: jax.Array, direction: jax.Array) -> jax.Array:

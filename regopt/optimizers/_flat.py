@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from regopt._core import trees
 from regopt._core.numerics import widen
+from regopt._core.transformation import check_floating, check_state
 from regopt._core.types import Tree
 
 
@@ -23,6 +24,7 @@ class Link(NamedTuple):
 
     init: Callable[[jax.Array], Tree]  # parameters -> state
     update: Callable[..., tuple[jax.Array, Tree]]  # (vector, state, parameters, **functions) -> (vector, state)
+    state_type: type  # the class of the state
 
 
 def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> optax.GradientTransformationExtraArgs:
@@ -42,11 +44,15 @@ def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> o
     """
 
     def init(params):
+        check_floating(params)
         trees.refuse_complex(params)
         x, _ = _flatten(params)
         return tuple(link.init(x) for link in links)
 
     def update(updates, state, params=None, **extra_args):
+        alone = type(state) is not tuple or len(state) != len(links)  # so it is the state of something else
+        for link, before in zip(links, [state] * len(links) if alone else state, strict=True):
+            check_state(before, link.state_type)
         user_function = extra_args.get(function)
         if params is None or user_function is None:
             raise ValueError(f"a second-order method needs more: call update(grads, state, params, {function}=...)")

@@ -63,7 +63,7 @@ def gauss_newton(
         step, smallest = solve_symmetric(square, slope, like(regularization, x), False)
         return step, NewtonState(smallest)
 
-    link = Link(lambda x: NewtonState(jnp.zeros((), x.dtype)), update)
+    link = Link(lambda x: NewtonState(jnp.zeros((), x.dtype)), update, NewtonState)
     return optax.chain(on_vector(link, function="residual_fn", wide=True), scale_by_learning_rate(learning_rate))
 
 
@@ -143,7 +143,7 @@ def levenberg_marquardt(damping: ScheduledNumber = 1e-3) -> optax.GradientTransf
         state = LevenbergMarquardtState(optax.safe_increment(state.count), after, growth, ratio)
         return jnp.where(accepted, step, 0), state
 
-    return on_vector(Link(init, update), function="residual_fn")
+    return on_vector(Link(init, update, LevenbergMarquardtState), function="residual_fn")
 
 
 def _gain_ratio(residual: jax.Array, trial: jax.Array, step: jax.Array, slope: jax.Array, mu: jax.Array) -> jax.Array:

@@ -102,7 +102,7 @@ def _exact() -> Link:
         step = jnp.where(second > 0, safe_divide(-first, second), 1)
         return step * direction, LineSearchState(step)
 
-    return Link(_init, update)
+    return Link(_init, update, LineSearchState)
 
 
 def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
@@ -119,14 +119,14 @@ def _safe(search: optax.GradientTransformationExtraArgs) -> Link:
         step = jnp.where(decreased, found.learning_rate, 0).astype(x.dtype)
         return jnp.where(step == 0, 0, step * direction), LineSearchState(step)
 
-    return Link(_init, update)
+    return Link(_init, update, LineSearchState)
 
 
 def _as_it_is(search: optax.GradientTransformationExtraArgs) -> Link:
     def update(direction, state, x, *, value_fn, grad):
         return promoted(search, direction, state, x, value=value_fn(x), value_fn=value_fn, grad=grad)
 
-    return Link(search.init, update)
+    return Link(search.init, update, object)  # no search says what its state is
 
 
 def promoted(transform: optax.GradientTransformation, *places: Tree, **extra_args: object) -> tuple[Tree, Tree]:

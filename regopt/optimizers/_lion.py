@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from regopt import penalties
-from regopt._core.numerics import check_number, check_range
+from regopt._core.numerics import check_number
 from regopt._core.scheduled import takes_schedules
 from regopt._core.transformation import transformation
 from regopt._core.types import Mask, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers import _moments as moments
+from regopt.optimizers._decay import add_decay
 from regopt.optimizers._sgd import scale_by_learning_rate
-from regopt.regularization import add_penalty_gradient
 
 
 class ScaleByLionState(NamedTuple):
@@ -120,9 +119,8 @@ def lion(
     References:
         Chen, X., et al. (2023). Symbolic discovery of optimization algorithms. NeurIPS. Algorithm 2.
     """
-    check_range("weight_decay", weight_decay, "[0, inf)")
     return optax.chain(
         scale_by_lion(b1, b2, mu_dtype=mu_dtype),
-        add_penalty_gradient(penalties.l2(weight_decay, mask=mask)),
+        add_decay(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

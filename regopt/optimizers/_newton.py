@@ -83,7 +83,7 @@ def newton(
         step, smallest = solve_symmetric(hessian, gradient, like(regularization, x), saddle_free)
         return step, NewtonState(smallest)
 
-    return optax.chain(on_vector(Link(_init, update), wide=True), scale_by_learning_rate(learning_rate))
+    return optax.chain(on_vector(Link(_init, update, NewtonState), wide=True), scale_by_learning_rate(learning_rate))
 
 
 @takes_schedules("learning_rate")
@@ -137,7 +137,7 @@ def diagonal_newton(
         step = safe_divide(gradient, jnp.abs(diagonal) + like(regularization, x))
         return step, NewtonState(jnp.min(diagonal))
 
-    return optax.chain(on_vector(Link(_init, update), wide=True), scale_by_learning_rate(learning_rate))
+    return optax.chain(on_vector(Link(_init, update, NewtonState), wide=True), scale_by_learning_rate(learning_rate))
 
 
 def _init(x: jax.Array) -> NewtonState:

@@ -82,7 +82,7 @@ def bfgs(*, linesearch: LineSearch = "zoom") -> optax.GradientTransformationExtr
         count = optax.safe_increment(state.count)
         return direction / length, BFGSState(count, state.pairs + usable.astype(jnp.int32), x, gradient, inverse)
 
-    return on_vector(Link(init, update), line_search(linesearch))
+    return on_vector(Link(init, update, BFGSState), line_search(linesearch))
 
 
 def updated_inverse(inverse: jax.Array, s: jax.Array, y: jax.Array) -> jax.Array:
@@ -150,4 +150,4 @@ def lbfgs(*, memory_size: int = 10, linesearch: LineSearch = "zoom") -> optax.Gr
         direction = descending(-product.astype(x.dtype), gradient)
         return direction, after
 
-    return on_vector(Link(init, update), line_search(linesearch))
+    return on_vector(Link(init, update, optax.ScaleByLBFGSState), line_search(linesearch))

@@ -12,14 +12,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regopt import penalties
 from regopt._core import trees
 from regopt._core.numerics import at_count, check_number, check_range, safe_divide, widen
 from regopt._core.scheduled import takes_schedules
 from regopt._core.transformation import transformation
 from regopt._core.types import Mask, Number, NumberOrSchedule, ScheduledNumber, Tree
 from regopt.optimizers._adam import scale_by_adam
-from regopt.regularization import add_penalty_gradient
+from regopt.optimizers._decay import add_decay
 
 
 class ScheduleFreeState(NamedTuple):
@@ -143,8 +142,7 @@ def _schedule_free(
 ) -> optax.GradientTransformationExtraArgs:
     check_range("learning_rate", learning_rate, "[0, inf)")
     check_number("b1", b1, "[0, 1]")
-    check_range("weight_decay", weight_decay, "[0, inf)")
-    inner = optax.chain(direction, add_penalty_gradient(penalties.l2(weight_decay, mask=mask)))
+    inner = optax.chain(direction, add_decay(weight_decay, mask))
 
     def init(params):
         sums = jax.tree.map(lambda w: jnp.zeros((), widen(w)[0].dtype), params)

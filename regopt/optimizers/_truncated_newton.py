@@ -81,7 +81,7 @@ def newton_cg(
         direction = descending(solved.solution, gradient)
         return direction, NewtonCGState(solved.count, solved.negative)
 
-    return on_vector(Link(init, update), line_search(linesearch))
+    return on_vector(Link(init, update, NewtonCGState), line_search(linesearch))
 
 
 class _Inner(NamedTuple):

@@ -53,8 +53,10 @@ def box(lower: NumberOrSchedule = -1.0, upper: NumberOrSchedule = 1.0, *, mask: 
 
     def value(params):
         def at_leaf(w, chosen, lower, upper):
+            (wide,) = widen(w)
+            w = w if jnp.issubdtype(w.dtype, jnp.inexact) else wide  # an integer has no infinite bound
             outside = jnp.any((w < like(lower, w)) | (w > like(upper, w))) & chosen
-            return jnp.where(outside, jnp.inf, 0).astype(widen(w)[0].dtype)
+            return jnp.where(outside, jnp.inf, 0).astype(wide.dtype)
 
         return trees.total(jax.tree.map(at_leaf, params, *by_leaf(params)))
 

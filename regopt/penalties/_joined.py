@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from regopt._core import paths, trees
-from regopt._core.groups import Family, Groups, Place, checked_groups, families, number_of, wide_members
+from regopt._core.groups import Family, Groups, Place, checked_groups, families, joined_leaves, number_of, wide_members
 from regopt._core.numerics import direction_and_norm, like, widen
 from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import LeafTerm, Number, NumberOrSchedule, Penalty, Tree
@@ -63,9 +63,7 @@ class _Joined(NamedTuple):
         return structure.unflatten(arrays)
 
     def mask(self, params: Tree) -> Tree:
-        chosen = {member.leaf for family in families(self.groups, params) for member in family.members}
-        structure = jax.tree.structure(params)
-        return structure.unflatten([place in chosen for place in range(structure.num_leaves)])
+        return joined_leaves(self.groups, params)
 
     def strength_max(self, grad_at_zero: Tree) -> jax.Array:
         arrays, found = jax.tree.leaves(grad_at_zero), [jnp.zeros((), jnp.float32)]

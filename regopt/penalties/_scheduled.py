@@ -1,8 +1,8 @@
 """Schedules in the place of a penalty's numbers: the penalty of a step is the one with their values at its count."""
 
-import functools
 import inspect
 from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any, NoReturn, ParamSpec
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from regopt._core import trees
 from regopt._core.messages import misspelt
 from regopt._core.numerics import at_count
+from regopt._core.transformation import check_real
 from regopt._core.types import NumberOrSchedule, Penalty, ScheduledNumber, Tree
 
 Arguments = ParamSpec("Arguments")
@@ -29,7 +30,7 @@ def takes_schedules(factory: Callable[Arguments, Penalty]) -> Callable[Arguments
     def made(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Penalty:
         return _of_real(factory(*args, **kwargs))
 
-    @functools.wraps(factory)
+    @wraps(factory)
     def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Penalty:
         try:
             given = signature.bind_partial(*args, **kwargs).arguments
@@ -51,18 +52,24 @@ def takes_schedules(factory: Callable[Arguments, Penalty]) -> Callable[Arguments
 
 
 def _of_real(penalty: Penalty) -> Penalty:
-    """The penalty, whose functions refuse complex parameters, of which they would take squares and signs."""
-    usual = {"value": True, "prox": penalty.has_prox, "project": penalty.has_projection}
-    usual |= {"strength_max": penalty.has_strength_max, "linear_minimum": penalty.has_linear_minimum}
+    """The penalty, whose functions refuse complex parameters, of which they would take squares and signs.
+
+    Those that move the parameters also refuse integers, which have no nearest point in their own dtype.
+    """
     if penalty.at is not None:
         return penalty
-    return penalty._replace(**{name: _refusing(getattr(penalty, name)) for name, has in usual.items() if has})
+    usual = {"value": True, "strength_max": penalty.has_strength_max, "linear_minimum": penalty.has_linear_minimum}
+    moves = {"prox": penalty.has_prox, "project": penalty.has_projection}
+    numbers = {name: _checked(getattr(penalty, name), trees.refuse_complex) for name, has in usual.items() if has}
+    nearest = partial(check_real, chosen=penalty.mask)
+    points = {name: _checked(getattr(penalty, name), nearest) for name, has in moves.items() if has}
+    return penalty._replace(**numbers, **points)
 
 
-def _refusing(function: Callable[..., Tree]) -> Callable[..., Tree]:
-    @functools.wraps(function)
+def _checked(function: Callable[..., Tree], check: Callable[[Tree], None]) -> Callable[..., Tree]:
+    @wraps(function)
     def call(params, *args, **kwargs):
-        trees.refuse_complex(params)
+        check(params)
         return function(params, *args, **kwargs)
 
     return call

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
-from regopt._core.groups import Groups, check_alone, checked_groups, shortened_groups
+from regopt._core.groups import Groups, check_alone, checked_groups, joined_leaves, shortened_groups
 from regopt._core.nearest import shortened, threshold_to_sum
 from regopt._core.numerics import check_number, check_range, direction_and_norm, widen
 from regopt._core.placing import on_whole_arrays
+from regopt._core.transformation import check_real
 from regopt._core.types import Mask, Number, NumberTree, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
@@ -43,7 +44,7 @@ def projection_l2_ball(params: Tree, scale: Number = 1.0) -> Tree:
 
         Optax documentation. ``optax.projections.projection_l2_ball``, where radius 0 gives NaN at the origin.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     check_number("scale", scale, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
     return structure.unflatten(shortened(leaves, scale))
@@ -75,7 +76,7 @@ def projection_l1_ball(params: Tree, scale: Number = 1.0) -> Tree:
 
         Optax documentation. ``optax.projections.projection_l1_ball``, where radius 0 gives NaN.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     check_number("scale", scale, "[0, inf)")
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(params)]
     if not leaves:
@@ -116,7 +117,7 @@ def projection_group_balls(
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.5.1, for each group.
     """
-    trees.refuse_complex(params)
+    check_real(params, lambda params: trees.resolve_mask(mask, params))
     check_range("radius", radius, "[0, inf)")
     chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     return jax.tree.map(
@@ -174,12 +175,14 @@ def projection_max_norm(
 
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.2.
     """
-    trees.refuse_complex(params)
     check_unit_axis(unit_axis)
     check_range("radius", radius, "[0, inf)")
     if groups is not None:
         check_alone(unit_axis=unit_axis is None, mask=isinstance(mask, str))
-        return shortened_groups(params, checked_groups(groups), radius, "radius")
+        named = checked_groups(groups)
+        check_real(params, lambda params: joined_leaves(named, params))
+        return shortened_groups(params, named, radius, "radius")
+    check_real(params, lambda params: trees.resolve_mask(mask, params))
     chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     leaves, structure = jax.tree.flatten(params)
     parts = zip(leaves, jax.tree.leaves(chosen), jax.tree.leaves(radii), incoming_axes(params, unit_axis), strict=True)
@@ -223,7 +226,7 @@ def projection_l12_ball(
         Duchi, J., Shalev-Shwartz, S., Singer, Y., & Chandra, T. (2008). Efficient projections onto the l1-ball for
         learning in high dimensions. ICML. Figure 1, for the projection of the norms.
     """
-    trees.refuse_complex(params)
+    check_real(params, lambda params: trees.resolve_mask(mask, params))
     check_number("radius", radius, "[0, inf)")
     leaves, structure = jax.tree.flatten(params)
     chosen = [place for place, on in enumerate(jax.tree.leaves(trees.resolve_mask(mask, params))) if on]

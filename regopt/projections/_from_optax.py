@@ -17,6 +17,7 @@ from jax.core import Tracer
 from regopt._core import trees
 from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_range
+from regopt._core.transformation import check_real
 from regopt._core.types import NumberTree, Tree
 from regopt.projections._sets import projection_box
 
@@ -35,7 +36,7 @@ def _checked(project: Callable[Arguments, Tree], **intervals: str) -> Callable[A
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tree:
         given = signature.bind(*args, **kwargs).arguments
         params = given[of_tree]
-        trees.refuse_complex(params)
+        check_real(params)
         for name, interval in intervals.items():
             if name in given:
                 check_number(name, given[name], interval)

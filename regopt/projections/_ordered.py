@@ -9,11 +9,11 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
-from regopt._core import trees
 from regopt._core.checks import check_switch
 from regopt._core.messages import brief
 from regopt._core.nearest import falling, threshold_to_sum
 from regopt._core.numerics import check_number, check_whole, like, widen
+from regopt._core.transformation import check_real
 from regopt._core.types import Number, Tree
 
 _HALVINGS = 80  # of an interval, down to the rounding of float64
@@ -44,7 +44,7 @@ def projection_isotonic(params: Tree, *, decreasing: bool = False) -> Tree:
         Best, M. J., & Chakravarti, N. (1990). Active set algorithms for isotonic regression; a unifying framework.
         Mathematical Programming, 47, 425-439. The pool adjacent violators algorithm.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     check_switch("decreasing", decreasing)
     flat, unravel = ravel_pytree(params)
     (wide,) = widen(flat)
@@ -82,7 +82,7 @@ def projection_box_section(
         Helgason, R., Kennington, J., & Lall, H. (1980). A polynomially bounded algorithm for a singly constrained
         quadratic program. Mathematical Programming, 18, 338-343.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     flat, unravel = ravel_pytree(params)
     for name, value in {"lower": lower, "upper": upper, "weights": weights}.items():
         _check_entries(name, value, flat.size)
@@ -167,7 +167,7 @@ def projection_sparse_simplex(params: Tree, max_nonzeros: int, scale: Number = 1
         Kyrillidis, A., Becker, S., Cevher, V., & Koch, C. (2013). Sparse projections onto the simplex. ICML.
         Algorithm 1.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     check_whole("max_nonzeros", max_nonzeros, "[1, inf)")
     check_number("scale", scale, "(0, inf)")
     flat, unravel = ravel_pytree(params)

@@ -11,9 +11,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
-from regopt._core import trees
 from regopt._core.messages import brief
 from regopt._core.numerics import widen
+from regopt._core.transformation import check_real
 from regopt._core.types import Tree
 
 Rows: TypeAlias = tuple[jax.Array, jax.Array]  # a matrix ``[m, n]`` and the right-hand sides ``[m]``
@@ -91,7 +91,7 @@ def projection_polyhedron(params: Tree, *, equalities: Rows | None = None, inequ
         Goldfarb, D., & Idnani, A. (1983). A numerically stable dual method for solving strictly convex quadratic
         programs. Mathematical Programming, 27, 1-33. Section 3.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     flat, unravel = ravel_pytree(params)
     found, feasible = _project(*_arrays(flat, equalities, inequalities))
     traced = any(isinstance(array, Tracer) for pair in (equalities, inequalities) for array in pair or ())

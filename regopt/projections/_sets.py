@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from regopt._core import trees
 from regopt._core.checks import check_array, check_functions
 from regopt._core.numerics import check_range, check_whole, widen
+from regopt._core.transformation import check_real
 from regopt._core.types import NumberTree, Tree
 
 
@@ -40,7 +41,7 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
 
         Optax documentation. ``optax.projections.projection_box``, where a traced bound changes the dtype.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     check_range("lower", lower, "[-inf, inf)")
     check_range("upper", upper, "(-inf, inf]")
     low, high = trees.bounds_by_leaf(lower, upper, params)
@@ -74,7 +75,7 @@ def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tre
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.2.1.
     """
-    trees.refuse_complex(params)
+    check_real(params)
     check_array("matrix", matrix)
     check_array("offset", offset)
     flat, unravel = ravel_pytree(params)
@@ -120,6 +121,7 @@ def projection_intersection(params: Tree, projections: Sequence[Callable[[Tree],
         Boyle, J. P., & Dykstra, R. L. (1986). A method for finding projections onto the intersection of convex sets in
         Hilbert spaces. Advances in Order Restricted Statistical Inference, Springer. Section 2.
     """
+    check_real(params)
     check_functions("projections", projections)
     if not projections:
         raise ValueError("projections must name at least one set, got none")

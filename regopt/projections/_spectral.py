@@ -13,6 +13,7 @@ from regopt._core.linalg import as_matrix, map_singular_values
 from regopt._core.nearest import threshold_to_sum
 from regopt._core.numerics import check_range, like
 from regopt._core.placing import on_whole_arrays
+from regopt._core.transformation import check_real
 from regopt._core.types import Mask, NumberTree, Tree
 
 
@@ -44,7 +45,6 @@ def projection_spectral_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Ma
         Parikh, N., & Boyd, S. (2014). Proximal algorithms. Foundations and Trends in Optimization, 1(3), 127-239.
         Section 6.7.2.
     """
-    trees.refuse_complex(params)
     return _on_matrices(jnp.minimum, params, radius, mask)
 
 
@@ -82,7 +82,6 @@ def projection_nuclear_ball(params: Tree, radius: NumberTree = 1.0, *, mask: Mas
         Cai, J.-F., Candes, E. J., & Shen, Z. (2010). A singular value thresholding algorithm for matrix completion.
         SIAM Journal on Optimization, 20(4), 1956-1982. Theorem 2.1.
     """
-    trees.refuse_complex(params)
 
     def shrink(sizes, bound):
         return jnp.maximum(sizes - threshold_to_sum(sizes, bound), 0)
@@ -94,6 +93,7 @@ def _on_matrices(
     rule: Callable[[jax.Array, jax.Array], jax.Array], params: Tree, radius: NumberTree, mask: Mask
 ) -> Tree:
     """The rule applied to the singular values of the chosen leaves; a leaf that does not change is not rounded."""
+    check_real(params, lambda params: trees.resolve_mask(mask, params))
     check_range("radius", radius, "[0, inf)")
 
     def project(w, radius):

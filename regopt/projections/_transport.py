@@ -7,6 +7,7 @@ from jax.core import Tracer
 
 from regopt._core.checks import check_array
 from regopt._core.numerics import check_whole, like, widen
+from regopt._core.transformation import check_real
 from regopt.projections._ordered import on_simplex
 
 
@@ -171,5 +172,6 @@ def _checked(
             raise ValueError("rows and columns must not be negative")
         if abs(first.sum() - second.sum()) > 1e-5 * max(first.sum(), 1):
             raise ValueError(f"rows and columns must have one total, got {first.sum():g} and {second.sum():g}")
+    check_real({name: plan})
     (wide,) = widen(plan)
     return wide, like(rows, wide), like(columns, wide)

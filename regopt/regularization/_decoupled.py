@@ -8,7 +8,7 @@ import optax
 
 from regopt._core.types import ExtraArgs, NumberOrSchedule, Penalty, Schedule, Tree
 from regopt.regularization import _reading as reading
-from regopt.regularization._gradient import add_penalty_gradient
+from regopt.regularization._gradient import gradient_added
 from regopt.regularization._metric import check_points, only_trained, unreadable
 
 
@@ -17,7 +17,7 @@ def decoupled(
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer's step and then a step against the penalty's gradient; see ``regularize``."""
     optimizer = optax.with_extra_args_support(optimizer)
-    decay = add_penalty_gradient(penalty, _negative(learning_rate))
+    decay = gradient_added(penalty, _negative(learning_rate), "learning_rate")
 
     def init(params):
         inner = optimizer.init(params)

@@ -57,6 +57,11 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
     """
     check_penalty("penalty", penalty)
     check_range("scale", scale, "(-inf, inf)")
+    return gradient_added(penalty, scale, "scale")
+
+
+def gradient_added(penalty: Penalty, scale: NumberOrSchedule, name: str) -> optax.GradientTransformationExtraArgs:
+    """``add_penalty_gradient``, where messages have another name for the scale."""
     scheduled = penalty.at is not None or any(map(callable, jax.tree.leaves(scale)))
 
     def init(params):
@@ -74,7 +79,7 @@ def add_penalty_gradient(penalty: Penalty, scale: NumberOrSchedule = 1.0) -> opt
         factor = at_count(scale, state.count)
         slopes = jax.grad(penalty.now(state.count).value, allow_int=True)(params)
         slopes = jax.tree.map(lambda s, w: jnp.zeros(w.shape) if s.dtype == jax.dtypes.float0 else s, slopes, params)
-        updates = trees.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers={"scale": factor})
+        updates = trees.lift(lambda u, slope, factor: u + factor * slope, updates, slopes, numbers={name: factor})
         return updates, AddPenaltyGradientState(optax.safe_increment(state.count) if scheduled else None)
 
     return transformation(init, update, AddPenaltyGradientState)

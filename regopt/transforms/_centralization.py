@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.transformation import transformation
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
 
@@ -51,4 +52,4 @@ def centralize(*, unit_axis: UnitAxis = None) -> optax.GradientTransformationExt
         leaves, structure = jax.tree.flatten(updates)
         return structure.unflatten(map(centred, leaves, incoming_axes(updates, unit_axis))), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, optax.EmptyState)

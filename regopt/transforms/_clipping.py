@@ -15,6 +15,7 @@ from regopt._core.groups import Groups, check_alone, checked_groups, shortened_g
 from regopt._core.nearest import shortened
 from regopt._core.numerics import check_number, check_range
 from regopt._core.scheduled import takes_schedules
+from regopt._core.transformation import transformation
 from regopt._core.types import NumberOrSchedule, ScheduledNumber, Tree
 from regopt._core.units import UnitAxis, check_unit_axis, incoming_axes
 
@@ -208,4 +209,4 @@ def _stateless(rule: Callable[[Tree], Tree]) -> optax.GradientTransformationExtr
         del params, extra_args
         return rule(updates), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return transformation(init, update, optax.EmptyState)

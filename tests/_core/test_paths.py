@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from flax.core import FrozenDict
@@ -222,19 +223,19 @@ def test_other_numbers_by_patterns():
     def tops(tree):
         return [float(jnp.max(leaf)) for leaf in jax.tree.leaves(tree)]
 
-    assert tops(transforms.clip(bounds).update(params, None)[0]) == [1.0, 2.0]
+    assert tops(transforms.clip(bounds).update(params, optax.EmptyState())[0]) == [1.0, 2.0]
     assert tops(projections.projection_box(params, -1.0, bounds)) == [1.0, 2.0]
     assert tops(penalties.box(-1.0, bounds).prox(params, 1.0)) == [1.0, 2.0]
     for project in (projections.projection_max_norm, projections.projection_group_balls):
         np.testing.assert_allclose(tops(project(params, bounds)), np.array([1.0, 2.0]) / np.sqrt(2), rtol=1e-6)
     np.testing.assert_allclose(tops(projections.projection_spectral_ball(params, bounds)), [0.5, 1.0], rtol=1e-6)
-    clipped = transforms.clip_by_unit_norm(bounds).update(params, None)[0]
+    clipped = transforms.clip_by_unit_norm(bounds).update(params, optax.EmptyState())[0]
     np.testing.assert_allclose(tops(clipped), np.array([1.0, 2.0]) / np.sqrt(2), rtol=1e-6)
     for use, name in [
         (lambda bad: projections.projection_box(params, bad, 1.0), "lower"),
         (lambda bad: projections.projection_max_norm(params, bad), "radius"),
-        (lambda bad: transforms.clip(bad).update(params, None), "max_delta"),
-        (lambda bad: transforms.clip_by_unit_norm(bad).update(params, None), "max_norm"),
+        (lambda bad: transforms.clip(bad).update(params, optax.EmptyState()), "max_delta"),
+        (lambda bad: transforms.clip_by_unit_norm(bad).update(params, optax.EmptyState()), "max_norm"),
         (lambda bad: penalties.elastic_net(0.1, bad).value(params), "l1_ratio"),
         (lambda bad: penalties.huber(0.1, bad).prox(params, 0.1), "delta"),
         (lambda bad: penalties.l1(0.1).prox(params, bad), "step"),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen, nnx
 
@@ -70,9 +71,9 @@ def test_max_norm_clipping_and_centring_mean_the_same_units(name):
     params, norms = LAYERS[name](), np.linalg.norm(WEIGHTS, axis=0)
     bounded = WEIGHTS * np.minimum(1, 0.5 / norms)
     np.testing.assert_allclose(kernel_of(name, projections.projection_max_norm(params, 0.5)), bounded, rtol=1e-5)
-    clipped, _ = transforms.clip_by_unit_norm(0.5).update(params, None)
+    clipped, _ = transforms.clip_by_unit_norm(0.5).update(params, optax.EmptyState())
     np.testing.assert_allclose(kernel_of(name, clipped), bounded, rtol=1e-5)
-    centred, _ = transforms.centralize().update(params, None)
+    centred, _ = transforms.centralize().update(params, optax.EmptyState())
     np.testing.assert_allclose(kernel_of(name, centred), WEIGHTS - WEIGHTS.mean(axis=0), rtol=1e-4, atol=1e-6)
 
 
@@ -80,7 +81,7 @@ def test_max_norm_clipping_and_centring_mean_the_same_units(name):
 def test_gradients_and_jit_keep_the_declaration(name):
     params = LAYERS[name]()
     grads = jax.jit(jax.grad(lambda p: sum(jnp.sum(w**2) / 2 for w in jax.tree.leaves(p))))(params)
-    clipped, _ = jax.jit(lambda g: transforms.clip_by_unit_norm(0.5).update(g, None))(grads)
+    clipped, _ = jax.jit(lambda g: transforms.clip_by_unit_norm(0.5).update(g, optax.EmptyState()))(grads)
     bounded = WEIGHTS * np.minimum(1, 0.5 / np.linalg.norm(WEIGHTS, axis=0))
     np.testing.assert_allclose(kernel_of(name, clipped), bounded, rtol=1e-5)
 
@@ -90,7 +91,7 @@ def test_an_axis_may_be_given_by_number_and_by_pattern():
     for unit_axis in ({"torch/**": 0}, {"**/weight": 0, "**/kernel": 1}):
         after = penalties.group_lasso(0.1, unit_axis=unit_axis).prox(params, 1.0)
         np.testing.assert_array_equal(after["torch"]["weight"].T, after["flax"]["kernel"])
-        centred, _ = transforms.centralize(unit_axis=unit_axis).update(params, None)
+        centred, _ = transforms.centralize(unit_axis=unit_axis).update(params, optax.EmptyState())
         np.testing.assert_allclose(centred["torch"]["weight"].T, centred["flax"]["kernel"], rtol=1e-6)
     by_axis = penalties.group_lasso(0.1, axis={"torch/**": 1, "flax/**": (0,)}).prox(params, 1.0)
     np.testing.assert_array_equal(by_axis["torch"]["weight"], after["torch"]["weight"])

@@ -1,4 +1,4 @@
-"""What penalties and projections are given and cannot use: complex parameters, lists of penalties."""
+"""What penalties and projections are given and cannot use: complex parameters, integers, lists of penalties."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 
 import regopt
 from regopt import penalties, projections
+from regopt.testing import CATALOGUE
 
 COMPLEX = {"kernel": jnp.array([[3 + 4j, 1j], [2 + 0j, 0.5]])}
 PENALTIES = {
@@ -52,3 +53,77 @@ def test_the_numbers_of_the_sorted_l1_norm_may_be_schedules():
     found, wanted = penalty.at(jnp.array(5)), penalties.sorted_l1(0.5)
     assert jnp.array_equal(found.prox(params, 1.0)["kernel"], wanted.prox(params, 1.0)["kernel"])
     assert jax.eval_shape(regopt.regularize(regopt.sgd(0.1), penalty, "proximal").init, params).count.shape == ()
+
+
+INTEGERS = {"kernel": jnp.array([[3, -1], [2, 5]]), "count": jnp.array(7)}
+FLOATS = {"kernel": jnp.array([[3.0, -1.0], [2.0, 5.0]]), "count": jnp.array(7.0)}
+ONLY = {"kernel": True, "count": False}
+
+
+@pytest.mark.parametrize("row", [r for r in CATALOGUE if r.kind == "penalty"], ids=lambda row: row.label)
+def test_integers_have_a_value_and_no_prox(row):
+    whole = jnp.arange(12).reshape(3, 4) - 5
+    penalty = row.make()
+    assert jnp.array_equal(penalty.value(whole), penalty.value(whole.astype(jnp.float32)), equal_nan=True)
+    if penalty.has_prox:
+        with pytest.raises(
+            ValueError, match=r"parameters must be floating arrays, got 'int32'( at 'first')?: convert the leaf"
+        ):
+            penalty.prox(whole, 1.0)
+    if penalty.has_projection:
+        with pytest.raises(
+            ValueError, match=r"parameters must be floating arrays, got 'int32'( at 'first')?: convert the leaf"
+        ):
+            penalty.project(whole, 1.0)
+
+
+ROW = (jnp.ones((1, 12)), jnp.ones(1))
+ARGUMENTS = {
+    "affine": ROW,
+    "box": (0.0, 1.0),
+    "box_section": (0.0, 1.0, 1.0, 3.0),
+    "halfspace": ({"w": jnp.ones((3, 4))}, 1.0),
+    "hyperplane": ({"w": jnp.ones((3, 4))}, 1.0),
+    "intersection": ([projections.projection_simplex],),
+    "polyhedron": (),
+    "sparse_simplex": (2,),
+    "vector": ({"w": jnp.ones((3, 4))},),
+}
+OF_TREES = [name for name in projections.__all__ if "transport" not in name and "birkhoff" not in name]
+
+
+@pytest.mark.parametrize("name", OF_TREES)
+def test_integers_have_no_projection(name):
+    project, arguments = getattr(projections, name), ARGUMENTS.get(name.removeprefix("projection_"), ())
+    given = {"equalities": ROW} if "polyhedron" in name else {}
+    assert project({"w": jnp.ones((3, 4))}, *arguments, **given)["w"].shape == (3, 4)
+    with pytest.raises(ValueError, match="parameters must be floating arrays, got 'int32' at 'w': convert the leaf"):
+        project({"w": jnp.arange(12).reshape(3, 4) - 5}, *arguments, **given)
+
+
+@pytest.mark.parametrize("name", ["transport", "birkhoff"])
+@pytest.mark.parametrize("kind", ["", "kl_"])
+def test_a_plan_of_integers_is_refused(name, kind):
+    sums = [jnp.ones(2)] * 2 if name == "transport" else []
+    with pytest.raises(ValueError, match=r"must be floating arrays, got 'int32' at '(plan|scores)'"):
+        getattr(projections, f"{kind}projection_{name}")(jnp.eye(2, dtype=jnp.int32), *sums)
+
+
+def test_integers_that_the_mask_leaves_out_stay():
+    params = FLOATS | {"count": INTEGERS["count"]}
+    functions = [
+        lambda w: penalties.l1(0.5, mask=ONLY).prox(w, 1.0),
+        lambda w: penalties.l1(mask=ONLY).project(w, 1.0),
+        lambda w: penalties.group_lasso(0.5, groups={"kernel": 0}).prox(w, 1.0),
+        lambda w: projections.projection_max_norm(w, 1.0, mask=ONLY),
+        lambda w: projections.projection_max_norm(w, 1.0, groups={"kernel": 0}),
+        lambda w: projections.projection_l12_ball(w, 1.0, mask=ONLY),
+        lambda w: projections.projection_group_balls(w, 1.0, mask=ONLY),
+        lambda w: projections.projection_nuclear_ball(w, 1.0, mask=ONLY),
+    ]
+    for function in functions:
+        moved, alone = function(params), function(FLOATS)
+        assert moved["count"] is params["count"]
+        assert jnp.array_equal(moved["kernel"], alone["kernel"])
+        with pytest.raises(ValueError, match="floating arrays, got 'int32' at 'kernel': convert the leaf, or leave it"):
+            function(INTEGERS)

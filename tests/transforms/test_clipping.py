@@ -89,7 +89,7 @@ def test_a_layer_is_the_leaves_with_one_parent():
 
 def test_a_leaf_of_one_dimension_or_none_is_one_unit():
     grads = {"bias": jnp.array([3.0, -4.0]), "scale": jnp.array(-5.0), "kernel": jnp.array([[3.0], [-4.0]])}
-    clipped, _ = transforms.clip_by_unit_norm(1.0).update(grads, None)
+    clipped, _ = transforms.clip_by_unit_norm(1.0).update(grads, optax.EmptyState())
     np.testing.assert_allclose(clipped["bias"], [0.6, -0.8], rtol=1e-6)
     np.testing.assert_allclose(clipped["kernel"], [[0.6], [-0.8]], rtol=1e-6)
     assert float(clipped["scale"]) == pytest.approx(-1.0)

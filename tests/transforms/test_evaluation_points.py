@@ -303,3 +303,19 @@ def test_named_tuples_as_parameters_pass_with_the_states_of_optax():
     params = Layer(jnp.ones(2), jnp.zeros(3))
     for optimizer in (optax.sgd(0.1), optax.adam(0.1), regopt.sgd(0.1)):
         assert regopt.final_params(params, optimizer.init(params)) is params
+
+
+@pytest.mark.parametrize("ask", METHODS.values(), ids=METHODS)
+def test_one_tree_as_both_arguments_is_refused(ask):
+    optimizer = regopt.average_params(regopt.adam(0.1))
+    state = optimizer.init(PARAMS)
+    for twice in (state, PARAMS, optax.adam(0.1).init(PARAMS), jnp.ones(2)):
+        with pytest.raises(ValueError, match=r"takes \(params, opt_state\), got one tree as both: give") as error:
+            ask(twice, twice)
+        assert "\n" not in str(error.value)
+    _, after = optimizer.update(PARAMS, state, PARAMS)
+    with pytest.raises(
+        ValueError, match=r"takes \(params, opt_state\), got an optimizer's state .*: give the parameters"
+    ):
+        ask(state, after)
+    assert ask({}, {}) == {}

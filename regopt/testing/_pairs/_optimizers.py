@@ -1,8 +1,8 @@
 """The optimizers of the table of pairs, by name, each as a function of a learning rate.
 
-Those of regopt come from the catalogue, those of optax from a list that names every public optimizer. The rate falls in
-the course of a run, because with a constant one most adaptive optimizers hover around a solution at a distance of the
-rate.
+Those of regopt come from the catalogue, those of optax from a list that names every public optimizer, and every wrapper
+and link of a chain that is no part of one of them. The rate falls in the course of a run, because with a constant one
+most adaptive optimizers hover around a solution at a distance of the rate.
 """
 
 import inspect
@@ -14,7 +14,7 @@ import jax
 import optax
 
 from regopt import transforms
-from regopt._core.types import Number, NumberOrSchedule
+from regopt._core.types import Number, NumberOrSchedule, Tree
 from regopt.testing._catalogue import CATALOGUE
 from regopt.testing._row import Row
 
@@ -55,7 +55,8 @@ def _of(library: str, module: ModuleType) -> list[Candidate]:
     for name in sorted(vars(module)):
         factory = getattr(module, name)
         takes = _arguments(factory)
-        if name.startswith(("_", "scale_by_")) or name in _PARTS or not (takes & {"learning_rate"} or name in _WITHOUT):
+        listed = name in _WITHOUT or ("learning_rate" in takes and not name.startswith("scale_by_"))
+        if name.startswith("_") or name in _PARTS or not listed:
             continue
         make = _SPECIAL.get(name) or (
             (lambda rate, f=factory: f(rate)) if "learning_rate" in takes else _plain(factory)
@@ -79,7 +80,54 @@ def _arguments(factory: object) -> set[str]:
 _PARTS = {"schedule_free_eval_params"}
 _WITHOUT = {"lbfgs", "polyak_sgd", "prodigy", "cocob", "momo", "momo_adam", "mechanize", "schedule_free", "freeze"}
 _WITHOUT |= {"sam", "lookahead", "MultiSteps", "normalize_by_update_norm", "normalize", "apply_every"}
+
+
+def _everything(params: Tree) -> Tree:
+    return jax.tree.map(lambda _: True, params)
+
+
+def _every_second(step: jax.Array) -> jax.Array:
+    return step % 2 == 0
+
+
+_LINKS: dict[str, Callable[[Any], Any]] = {  # what is no optimizer by itself, in front of or behind one
+    "adaptive_grad_clip": lambda rate: optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(rate)),
+    "add_noise": lambda rate: optax.chain(optax.add_noise(0.01, 0.55, jax.random.key(0)), optax.sgd(rate)),
+    "clip_by_block_rms": lambda rate: optax.chain(optax.clip_by_block_rms(0.1), optax.sgd(rate)),
+    "conditionally_mask": lambda rate: optax.conditionally_mask(optax.sgd(rate), _every_second),
+    "conditionally_transform": lambda rate: optax.chain(
+        optax.conditionally_transform(optax.clip_by_global_norm(0.1), _every_second), optax.sgd(rate)
+    ),
+    "ema": lambda rate: optax.chain(optax.ema(0.9), optax.sgd(rate)),
+    "inject_hyperparams": lambda rate: optax.inject_hyperparams(optax.adam)(rate),
+    "keep_params_nonnegative": lambda rate: optax.chain(optax.sgd(rate), optax.keep_params_nonnegative()),
+    "masked": lambda rate: optax.masked(optax.adam(rate), _everything),
+    "monitor": lambda rate: optax.chain(
+        optax.monitor({"norm": optax.measure_with_ema(optax.tree.norm, 0.9)}), optax.adam(rate)
+    ),
+    "named_chain": lambda rate: optax.named_chain(("adam", optax.scale_by_adam()), ("sgd", optax.sgd(rate))),
+    "partition": lambda rate: optax.partition({True: optax.adam(rate)}, _everything),
+    "reduce_on_plateau": lambda rate: optax.chain(optax.adam(rate), optax.contrib.reduce_on_plateau()),
+    "scale_by_backtracking_linesearch": lambda _: optax.chain(
+        optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)
+    ),
+    "scale_by_distance_over_gradients": lambda rate: optax.chain(
+        optax.scale_by_distance_over_gradients(), optax.sgd(rate)
+    ),
+    "scale_by_param_block_norm": lambda rate: optax.chain(optax.scale_by_param_block_norm(), optax.sgd(rate)),
+    "scale_by_param_block_rms": lambda rate: optax.chain(optax.scale_by_param_block_rms(), optax.sgd(rate)),
+    "scale_by_stddev": lambda rate: optax.chain(optax.scale_by_stddev(), optax.sgd(rate)),
+    "scale_by_trust_ratio": lambda rate: optax.chain(optax.scale_by_trust_ratio(), optax.sgd(rate)),
+    "scale_by_zoom_linesearch": lambda _: optax.chain(optax.sgd(1.0), optax.scale_by_zoom_linesearch(15)),
+    "selective_transform": lambda rate: optax.selective_transform(optax.adam(rate), freeze_mask=False),
+    "snapshot": lambda rate: optax.chain(optax.snapshot("norm", optax.tree.norm), optax.adam(rate)),
+    "split_real_and_imaginary": lambda rate: optax.contrib.split_real_and_imaginary(optax.adam(rate)),
+    "trace": lambda rate: optax.chain(optax.trace(0.9, nesterov=True), optax.sgd(rate)),
+    "zero_nans": lambda rate: optax.chain(optax.zero_nans(), optax.adam(rate)),
+}
+_WITHOUT |= set(_LINKS)
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
+    **_LINKS,
     "noisy_sgd": lambda rate: optax.noisy_sgd(rate, key=jax.random.key(0)),
     "optimistic_adam": lambda _: optax.optimistic_adam(0.003),  # it takes no schedule
     "rprop": lambda _: optax.rprop(0.1),
