@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from regopt import transforms
 from regopt._core.types import Number, NumberOrSchedule, Tree
@@ -86,8 +88,8 @@ def _everything(params: Tree) -> Tree:
     return jax.tree.map(lambda _: True, params)
 
 
-def _every_second(step: jax.Array) -> jax.Array:
-    return step % 2 == 0
+def _every_second(step: ArrayLike, **_: Any) -> ArrayLike:
+    return jnp.asarray(step) % 2 == 0
 
 
 _LINKS: dict[str, Callable[[Any], Any]] = {  # what is no optimizer by itself, in front of or behind one
