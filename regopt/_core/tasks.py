@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import KeyPath
 
 from regopt._core.checks import takes
 from regopt._core.messages import brief, cut, suggestion
@@ -22,6 +23,22 @@ def check_task(task: object) -> None:
         function = getattr(task, name)
         if not takes(function, form.count(",") + 1):
             raise ValueError(f"task.{name} must be called as {name}({form}), got {name}{inspect.signature(function)}")
+
+
+def as_state(state: Tree) -> Tree:
+    """What a task's ``init`` returns, if it is a tree of arrays and numbers, with the numbers as arrays."""
+    return jax.tree_util.tree_map_with_path(_as_array, state)
+
+
+def _as_array(path: KeyPath, leaf: object) -> jax.Array:
+    try:
+        return jnp.asarray(leaf)
+    except TypeError as error:
+        name = f"the state{jax.tree_util.keystr(path)}"
+        raise ValueError(
+            f"task.init must return a tree of arrays, but {name} is {brief(leaf)}: keep the arrays of a model alone in "
+            "the state, by equinox.partition(model, equinox.is_array), and put it together by equinox.combine"
+        ) from error
 
 
 def after_step(before: Tree, result: object) -> tuple[Tree, dict[str, jax.Array]]:

@@ -23,9 +23,15 @@ def check_data(data: object, parts: tuple[str, ...] = ("train", "validation")) -
                 raise ValueError(f"data.{part} must hold arrays of numbers, got dtype {array.dtype}")
         lengths = {len(array) for array in arrays}
         if len(lengths) != 1:
-            raise ValueError(f"the arrays of data.{part} must have the same length, got {sorted(lengths)}")
+            hint = f"; {for_batches(part)}" if isinstance(getattr(data, part), list) else ""
+            raise ValueError(f"the arrays of data.{part} must have the same length, got {sorted(lengths)}{hint}")
         if 0 in lengths:
             raise ValueError(f"data.{part} must have at least one example, got none")
+
+
+def for_batches(part: str) -> str:
+    """How to give a list of batches."""
+    return f"for a list of batches give a function of the step: {part}=lambda step: batches[step % len(batches)]"
 
 
 def _kind(data: object) -> str:

@@ -16,7 +16,7 @@ from regopt._core.checks import check_choice
 from regopt._core.keys import keys_of
 from regopt._core.metrics import check_monitor, direction_of
 from regopt._core.numerics import check_number
-from regopt._core.tasks import check_task
+from regopt._core.tasks import as_state, check_task
 from regopt._core.training_data import size_of
 from regopt._core.types import Key, Number, Task, Tree
 from regopt.data import Splits
@@ -96,7 +96,7 @@ def retrain(
     limit = jnp.asarray(updates, jnp.int32)[jnp.clip(jnp.asarray(best_step).astype(jnp.int32), 0, steps)]
     together = _together(data)
     keys = keys_of(key, h)
-    state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
+    state = as_state(task.init(keys.init, h))
     infinite = trees.count_not_finite(state)
     limited = _limited(task, limit)
 

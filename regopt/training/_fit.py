@@ -13,7 +13,7 @@ from regopt._core import trees
 from regopt._core.keys import keys_of
 from regopt._core.metrics import check_mode, check_monitor, monitored
 from regopt._core.numerics import check_number
-from regopt._core.tasks import asking_for, check_task, first_metrics
+from regopt._core.tasks import as_state, asking_for, check_task, first_metrics
 from regopt._core.types import Key, Mode, Number, Task, Tree
 from regopt.data import Splits
 from regopt.training._early_stopping import early_stopping
@@ -122,7 +122,7 @@ def fit(
     mode = monitored(task, monitor, mode, lambda: first_metrics(task, data, keys.init, h))
     rule = early_stopping(patience if keeps_best else steps + 1, eval_every, mode=mode)
     with asking_for(h):
-        state = jax.tree.map(jnp.asarray, task.init(keys.init, h))
+        state = as_state(task.init(keys.init, h))
     infinite = trees.count_not_finite(state)
 
     def candidate(state):

@@ -479,3 +479,134 @@ def test_a_missing_argument_is_one_of_the_function_that_was_called():
 def test_an_optimizer_is_a_function_of_the_setting():
     with pytest.raises(ValueError, match=r"^optimizer must be a function of the setting, as in lambda h: regopt\.adam"):
         sweep.supervised(lambda h, rngs: None, lambda o, y: 0.0, regopt.adam(0.1))  # type: ignore[arg-type]
+
+
+class OwnKey(nnx.Module):
+    """A class that makes the source of its keys itself."""
+
+    def __init__(self, last=None):
+        self.first = nnx.Linear(6, 8, rngs=nnx.Rngs(0))
+        self.last = last or nnx.Linear(8, 3, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return self.last(nnx.relu(self.first(x)))
+
+
+class Zeros(nnx.Module):
+    def __init__(self):
+        self.weights = nnx.Param(jnp.zeros((6, 3)))
+
+    def __call__(self, x):
+        return x @ self.weights[...]
+
+
+SEEDS = sweep.from_columns({"learning_rate": [0.1, 0.1], "seed": [0, 1]})
+TRAINED = nnx.Linear(6, 3, rngs=nnx.Rngs(0))
+ALIKE = (
+    "all seeds begin with the same parameters, which are drawn from a key of the model's own, such as nnx.Rngs(0): let "
+    "it draw from the rngs or the key that it is given, as lambda h, rngs: Net(rngs=rngs) does"
+)
+
+
+def by_hand(start):
+    return HAND._replace(init=start, step=lambda w, batch, key, h: (h["learning_rate"] * w, {}))
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (task(lambda h, rngs: OwnKey()), True),
+        (by_hand(lambda key, h: jax.random.normal(jax.random.key(1))), True),
+        (by_hand(jax.jit(lambda key, h: jax.random.normal(jax.random.PRNGKey(1)) * h["learning_rate"])), True),
+        (task(lambda h, rngs: OwnKey(nnx.Linear(8, 3, rngs=rngs))), False),  # some of the parameters differ
+        (task(lambda h, rngs: nnx.Linear(6, 3, rngs=rngs)), False),
+        (task(lambda h, rngs: Zeros()), False),
+        (task(lambda h, rngs: nnx.clone(TRAINED)), False),
+        (task(linen.Dense(3), inputs=DATA.train[0][:1]), False),
+        (by_hand(lambda key, h: jax.random.normal(jax.random.key(h["seed"]))), False),
+        (by_hand(lambda key, h: jnp.ones(())), False),
+    ],
+)  # fmt: skip
+def test_seeds_that_begin_alike_because_the_model_draws_from_a_key_of_its_own(made, said, caplog):
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        result = sweep.run(made, SEEDS, DATA, **SCHEDULE)
+    assert [record.getMessage() for record in caplog.records] == [ALIKE] * said
+    if said and made.predict is not None:
+        first, second = (result.refit(row).state(row).params for row in (0, 1))
+        assert jax.tree.structure(first) == jax.tree.structure(second)
+
+
+def test_one_seed_may_begin_where_the_model_says(caplog):
+    settings = sweep.from_columns({"learning_rate": [0.1, 0.2], "seed": [3, 3]})
+    with caplog.at_level(logging.WARNING, logger="regopt"):
+        sweep.run(task(lambda h, rngs: OwnKey()), settings, DATA, **SCHEDULE)
+        sweep.run(task(lambda h, rngs: OwnKey()), RATES, DATA, **SCHEDULE)
+    assert not caplog.records
+
+
+def test_a_list_of_batches_for_a_task_by_hand():
+    """Of one length it could be a tree of arrays, which some tasks take, so that the task decides."""
+
+    def step(w, batch, key, h):
+        return w + h["learning_rate"] * jnp.mean(batch["x"]), {}
+
+    batches = [{"x": x} for x in np.split(DATA.train[0], 4)]
+    taken = HAND._replace(step=step)
+    fix = "for a list of batches give a function of the step: train=lambda step: batches[step % len(batches)]"
+    line = refused(taken, Splits(batches, DATA.validation), RATES)
+    assert line.startswith(
+        "the task does not take a batch of data.train, which is a list of 4, all of which are in each"
+    )
+    assert "TypeError: list indices must be integers or slices, not str" in line
+    assert line.endswith(fix)
+    batches[-1] = {"x": batches[-1]["x"][:5]}
+    line = refused(taken, Splits(batches, DATA.validation), RATES)
+    assert line == (
+        "the arrays of data.train must have the same length, got [5, 10]; for a list of batches give a function of the "
+        "step: train=lambda step: batches[step % len(batches)]"
+    )
+    data = Splits(lambda step: batches[step % 3], DATA.validation)
+    sweep.run(taken, RATES, data, steps=4, eval_every=2)
+    both = taken._replace(step=lambda w, batch, key, h: (w + jnp.mean(batch[0] - batch[1]), {}))
+    sweep.run(both, RATES, Splits([DATA.train[0], DATA.train[0]], DATA.validation), steps=4, eval_every=2)
+
+
+def test_a_state_that_is_no_tree_of_arrays():
+    equinox = pytest.importorskip("equinox")
+
+    def init(key, h):
+        return equinox.nn.MLP(6, 3, 8, 1, key=key), 0
+
+    def step(state, batch, key, h):
+        model, count = state
+        return (jax.tree.map(lambda x: x - h["learning_rate"], model), count + 1), {}
+
+    line = refused(HAND._replace(init=init, step=step), settings=RATES)
+    assert line.startswith("task.init must return a tree of arrays, but the state[0].activation is <")
+    assert line.endswith("by equinox.partition(model, equinox.is_array), and put it together by equinox.combine")
+    line = refused(HAND._replace(init=lambda key, h: {"w": jnp.zeros(3), "name": "net"}), settings=RATES)
+    assert line.startswith("task.init must return a tree of arrays, but the state['name'] is 'net': ")
+
+
+CLIMBS = (
+    "the optimizer moves along the gradient, so the loss grows: a chain ends with "
+    "optax.scale_by_learning_rate(learning_rate), which has the minus sign, or optax.scale(-learning_rate)"
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (lambda h: optax.scale(h["learning_rate"]), True),
+        (lambda h: optax.chain(optax.scale_by_adam(), optax.scale(h["learning_rate"])), True),
+        (lambda h: optax.chain(optax.clip_by_global_norm(1.0), optax.add_decayed_weights(0.5), optax.scale(0.1)), True),
+        (lambda h: optax.chain(optax.scale_by_adam(), optax.scale_by_learning_rate(h["learning_rate"])), False),
+        (lambda h: optax.set_to_zero(), False),
+    ],
+)
+def test_an_optimizer_that_climbs(rule, said, caplog):
+    with caplog.at_level(logging.WARNING, logger="regopt"), jax.numpy_dtype_promotion("standard"):  # optax's Adam
+        sweep.run(task(rule=rule), RATES, DATA, **SCHEDULE)
+        sweep.run(task(rule=rule), RATES, DATA, **SCHEDULE)
+    lines = [record.getMessage() for record in caplog.records if "column" not in record.getMessage()]
+    assert lines == [CLIMBS] * (2 * said)

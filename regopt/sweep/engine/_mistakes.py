@@ -5,21 +5,21 @@ is turned into the place, the cause and the fix.
 """
 
 import contextlib
-import functools
 import logging
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import errors
 
-from regopt._core.messages import one_line
-from regopt._core.types import Key, Setting, Tree
-from regopt.data import Splits
+from regopt._core.messages import cut, one_line
+from regopt._core.training_data import for_batches
 from regopt.report import REPEATED
 from regopt.sweep.engine._config import SweepConfig
+from regopt.sweep.engine._traced import Asked, Traced, asked_columns, starts_alike, take_batch
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
 
@@ -143,79 +143,49 @@ def _is_library(place: _Place) -> bool:
     }
 
 
-class Asked(Setting):
-    """A setting that remembers which of its columns were asked for."""
-
-    def __init__(self, values: Mapping[str, object], asked: set[str]):
-        super().__init__(values)
-        self.asked = asked
-
-    def __getitem__(self, name: str) -> object:
-        self.asked.add(name)
-        return super().__getitem__(name)
-
-    def __contains__(self, name: object) -> bool:
-        self.asked.add(str(name))
-        return super().__contains__(name)
-
-    def get(self, name: str, default: object = None) -> object:
-        """The value of a column, or the default; the column counts as asked for."""
-        self.asked.add(name)
-        return super().get(name, default)
-
-    def _all(self) -> None:
-        self.asked.update(super().keys())
-
-    def __iter__(self) -> Iterator[str]:
-        self._all()
-        return super().__iter__()
-
-    def keys(self) -> KeysView[str]:
-        """``dict.keys``; all columns count as asked for."""
-        self._all()
-        return super().keys()
-
-    def values(self) -> ValuesView[object]:
-        """``dict.values``; all columns count as asked for."""
-        self._all()
-        return super().values()
-
-    def items(self) -> ItemsView[str, object]:
-        """``dict.items``; all columns count as asked for."""
-        self._all()
-        return super().items()
-
-    def copy(self) -> Setting:
-        """``dict.copy``; all columns count as asked for."""
-        self._all()
-        return super().copy()
-
-    def __or__(self, other: Setting) -> Setting:
-        self._all()
-        return super().__or__(other)
-
-    def __ror__(self, other: Setting) -> Setting:
-        self._all()
-        return super().__ror__(other)
-
-
 _LOG = logging.getLogger(__name__)
 FEW = 8  # programs of which nothing is said
 _OF_THE_ENGINE = {*REPEATED, BATCH_SIZE}
 
 
 def check_examples(config: SweepConfig, settings: Settings, firsts: Sequence[int]) -> None:
-    """Let the task check the data with the first setting of each group.
+    """Let the task check the data with the first setting of each group; without a check, let it take a first batch.
 
     Args:
         config: the arguments of the sweep.
         settings: the settings of the sweep.
         firsts: the first row of each group.
+
+    Raises:
+        ValueError: the data do not fit the task.
     """
     check = getattr(config.task, "check", None)
     if check is not None and getattr(check, "init", config.task.init) is config.task.init:
         for row in firsts:
             check(config.sample, settings.row(row))
+    elif config.stream is None and isinstance(config.data.train, list):
+        try:
+            take_batch(Traced(config, settings.row(firsts[0])), config.batch_size)
+        except Exception as error:
+            said = cut(f"{type(error).__name__}: {error}")
+            raise ValueError(
+                f"the task does not take a batch of data.train, which is a list of {len(config.data.train)}, all of "
+                f"which are in each batch ({said}); {for_batches('train')}"
+            ) from error
+    warn_of_one_start(config, settings, firsts[0])
+
+
+def warn_of_one_start(config: SweepConfig, settings: Settings, first: int) -> None:
+    """Say in one line that all seeds begin with the same parameters, because the task draws them from its own key."""
+    if len(np.unique(settings.numbers.get("seed", ()))) < 2:
+        return
+    with contextlib.suppress(Exception):  # the error of a task is raised where it trains
+        if starts_alike(Traced(config, settings.row(first))):
+            _LOG.warning(
+                "all seeds begin with the same parameters, which are drawn from a key of the model's own, such as "
+                "nnx.Rngs(0): let it draw from the rngs or the key that it is given, as lambda h, rngs: Net(rngs=rngs) "
+                "does"
+            )
 
 
 def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int]) -> None:
@@ -229,7 +199,7 @@ def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int
         if wanted <= asked:
             return
         try:
-            asked |= _asked(_Traced(config, settings.row(row)))
+            asked |= asked_columns(Traced(config, settings.row(row)))
         except Exception:
             return  # the error of a task is raised where it trains
     if unused := sorted(wanted - asked):
@@ -264,36 +234,3 @@ def warn_of_programs(settings: Settings, groups: int) -> None:
             "sweep.choice or sweep.static, need fewer programs",
             *(len(settings), groups, name, len(set(map(repr, values)))),
         )
-
-
-class _Traced:
-    """A task with a setting; equal to another one of the same functions, names and static values."""
-
-    def __init__(self, config: SweepConfig, setting: Setting):
-        self.task = config.task
-        self.data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), config.sample)
-        self.numbers = {name: setting[name] for name in config.settings.numbers}
-        self.static = {name: setting[name] for name in config.settings.static}
-        functions = (config.task.init, config.task.step, config.task.evaluate)
-        self._identity = functions, tuple(setting), tuple(self.static.items())
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Traced) and self._identity == other._identity
-
-
-@functools.lru_cache(maxsize=32)  # a search trains many sweeps of one task
-def _asked(traced: _Traced) -> frozenset[str]:
-    """The columns that the functions of a task ask for."""
-    task, asked = traced.task, set[str]()
-
-    def both(key: Key, numbers: dict[str, jax.Array], data: Splits) -> Tree:
-        h = Asked(traced.static | numbers, asked)
-        state = task.init(key, h)
-        after, metrics = task.step(state, data.train, jax.random.fold_in(key, 1), h)
-        return after, metrics, task.evaluate(after, data, h)
-
-    jax.eval_shape(both, jax.random.key(0), traced.numbers, traced.data)
-    return frozenset(asked)

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from regopt._core import trees
 from regopt._core.keys import Keys, of_seed
+from regopt._core.tasks import as_state
 from regopt._core.training_data import size_of
 from regopt._core.types import Number, PyTreeDef, Setting, Tree
 from regopt.data import Splits, batch_indices
@@ -35,7 +36,7 @@ def start_lane(recipe: Recipe, keys: Keys, constants: Constants) -> Lane:
     """A lane before its first step."""
     h = recipe.setting(constants)
     with recipe.multiplying():
-        state = jax.tree.map(jnp.asarray, recipe.task.init(of_seed(keys.init, h), h))
+        state = as_state(recipe.task.init(of_seed(keys.init, h), h))
     rule = recipe.stopping(h)
     return Lane(state, () if rule is None else rule.init(state), trees.count_not_finite(state))
 

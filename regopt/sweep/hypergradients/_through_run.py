@@ -15,6 +15,7 @@ from regopt._core.checks import check_choice
 from regopt._core.keys import keys_of
 from regopt._core.metrics import as_loss, direction_of
 from regopt._core.numerics import as_float
+from regopt._core.tasks import as_state
 from regopt._core.training_data import check_data, check_steps
 from regopt._core.types import Key, Mode, Task, Tree
 from regopt.data import Splits
@@ -204,7 +205,7 @@ def _train(
             noise_key=noise_key,
         )[0]
 
-    state = jax.tree.map(jnp.asarray, task.init(keys.init, setting))
+    state = as_state(task.init(keys.init, setting))
     first_steps = jnp.arange(0, steps, segment, dtype=jnp.int32)
     return jax.lax.scan(lambda state, at: (train_segment(state, at), None), state, (first_steps, *bare))[0]
 
