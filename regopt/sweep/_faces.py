@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
@@ -14,10 +16,11 @@ from jax.typing import DTypeLike
 from regopt._core.checks import takes
 from regopt._core.types import Key, Setting, Tree
 from regopt._core.units import declared_axes
-from regopt.sweep._frozen import Patterns, by_patterns
+from regopt.sweep._frozen import Patterns, by_patterns, depending
 
 NnxModel: TypeAlias = Callable[[Setting, nnx.Rngs], nnx.Module]
 LinenModel: TypeAlias = linen.Module | Callable[[Setting], linen.Module]
+_STREAMS = np.uint32(zlib.crc32(b"streams"))  # folded into the key of a step
 Trainable: TypeAlias = Patterns | nnx.filterlib.Filter  # which parameters are trained
 
 
@@ -59,7 +62,8 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
     """The functions of an nnx module, which is built anew in each step and given its state.
 
     XLA drops the initial weights that the building makes. Only the arrays of a module are carried from step to step, so
-    it may hold functions and traced numbers, and its random streams start from the key of the step.
+    it may hold functions and traced numbers, and its random streams start from the key of the step, also where the
+    module makes their keys itself.
     """
 
     def built(h, key):
@@ -77,12 +81,26 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
         module = built(h, key)
         if shares:
             graph, _, streams, _ = nnx.split(module, nnx.Param, nnx.RngState, ...)
+            streams = jax.tree.map(lambda x: x, streams)  # variables that this trace may change
             return nnx.merge(graph, nnx.State(params), streams, nnx.State(rest))
         nnx.update(module, nnx.State(params), nnx.State(rest))
         return module
 
+    def renewed(module, key, h):
+        """Give random streams that the building doesn't take from its key one of their own for each step."""
+        streams, structure = jax.tree.flatten(nnx.state(module, nnx.RngKey))
+        if streams:
+            keyed = depending(lambda key: jax.tree.leaves(nnx.state(built(h, key), nnx.RngKey)), key)
+            own = jax.random.fold_in(key, _STREAMS)
+            streams = [
+                stream if its else jax.random.fold_in(own, number)
+                for number, (stream, its) in enumerate(zip(streams, keyed, strict=True))
+            ]
+            nnx.update(module, structure.unflatten(streams))
+        return module
+
     def train(params, rest, x, key, h):
-        module = restored(params, rest, key, h)
+        module = renewed(restored(params, rest, key, h), key, h)
         module.train()
         outputs = module(x, **_flag(module, training=True))
         return outputs, parts(module)[1]

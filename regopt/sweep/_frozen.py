@@ -120,6 +120,13 @@ def by_patterns(patterns: Patterns) -> Callable[[Key, Setting, Tree], Tree]:
     return chosen
 
 
+def depending(function: Callable[..., list[jax.Array]], *arguments: Tree) -> list[bool]:
+    """Which of the results of a function depend on its arguments, as its program tells."""
+    program = jax.make_jaxpr(function)(*arguments).jaxpr
+    depend = _depending(program)
+    return [not isinstance(x, core.Literal) and x in depend for x in program.outvars]
+
+
 def _depending(jaxpr: core.Jaxpr) -> set[core.Var]:
     """The variables of a program that depend on its inputs."""
     depend = set(jaxpr.invars)

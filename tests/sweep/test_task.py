@@ -149,6 +149,40 @@ def test_a_linen_module_without_inputs_says_so():
         sweep.supervised(Plain(), cross_entropy, lambda h: regopt.sgd(0.1))
 
 
+class OwnStreams(nnx.Module):
+    """Its dropout draws from a source that the class makes, or that comes from outside."""
+
+    def __init__(self, rngs, dropout=None):
+        self.first = nnx.Linear(6, 8, rngs=rngs)
+        self.dropouts = nnx.List([dropout or nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=rngs)])
+        self.last = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.dropouts[0](jax.nn.relu(self.first(x))))
+
+
+OUTSIDE = OwnStreams(nnx.Rngs(3))
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (lambda h, rngs: OwnStreams(rngs), {}),
+        (lambda h, rngs: OwnStreams(rngs, nnx.Dropout(0.5, rngs=rngs)), {}),
+        (lambda h, rngs: OUTSIDE, {"trainable": "last/**"}),
+    ],
+)
+def test_dropout_draws_a_mask_for_each_step_wherever_its_source_is_made(model, options):
+    task = sweep.supervised(model, cross_entropy, lambda h: regopt.sgd(0.0), **options)
+    state = task.init(jax.random.key(0), {})
+
+    def loss(step):
+        return float(task.step(state, DATA.train, jax.random.key(step), {})[1]["loss"])
+
+    assert loss(1) == loss(1)
+    assert len({loss(step) for step in range(1, 5)}) == 4
+
+
 def test_flax_dropout_shares_its_field_between_lanes():
     _, outcome = run(lambda h, rngs: NnxNet(rngs), {"learning_rate": [0.1] * 3})
     final = outcome.history.curves["train_loss"][:, -1]
