@@ -7,7 +7,9 @@ import pytest
 
 from regopt import sweep
 from regopt.sweep.engine import _work
-from regopt.sweep.engine._placement import Places, Sizes
+from regopt.sweep.engine._placement import NONE, Places, Sizes
+from regopt.sweep.engine._rounds import Rounds
+from regopt.sweep.engine._state import SweepState
 from support.local_pool import LocalEngine
 from support.small_sweep import DATA, same_bits
 
@@ -100,6 +102,32 @@ def test_few_settings_train_in_small_calls(cheap):
     assert set(found[:, 0]) == {8, 2}  # ten settings on each device
     assert np.all(found[result.history.segments == 9, 3:] < 8)
     assert result.busy_share > 0.6
+
+
+SWAP = sweep.population_based_training({"learning_rate": sweep.log_uniform(1e-3, 0.3)}, every=2)
+
+
+@pytest.mark.parametrize("options", [{"slots": 6, "patience": 1}, {"scheduler": SWAP}], ids=["slots", "population"])
+def test_what_follows_from_the_table_is_what_a_new_look_at_all_of_it_gives(cheap, monkeypatch, options):
+    scores, before, looks = SweepState.scores, Rounds._before, []
+
+    def all_scores(self):
+        found = scores(self)
+        np.testing.assert_array_equal(found, self._scores_of(self.history, np.arange(len(found))))
+        return found
+
+    def all_sizes(self, group, used=NONE):
+        found = before(self, group, used)
+        del self._seats_before[group]
+        np.testing.assert_array_equal(found, before(self, group))
+        self._seats_before[group] = found
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(SweepState, "scores", all_scores)
+    monkeypatch.setattr(Rounds, "_before", all_sizes)
+    run(**options)
+    assert {0, 1} <= {*looks}
 
 
 def test_calls_stay_large_where_compiling_costs_more():
