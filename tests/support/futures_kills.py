@@ -7,7 +7,6 @@ own, again after each that it kills: this script with the folder and the address
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,12 @@ import numpy as np
 import psutil
 
 from regopt import sweep
+from regopt.sweep.executors._pool import NoWorkersError
 from support import killed_sweep
-from support.random_kills import killed, processes, slowly
+from support.random_kills import NO_WORKERS, killed, processes, slowly
 from support.same_sweeps import same
 
-START = 10.0  # seconds of a worker of Dask, which is not replaced if it dies before it is connected
+LOST_AFTER, IDLE = 30.0, 2  # IDLE: kills in a row before something has trained
 OPTIONS = {"steps": 48, "scheduler": sweep.asynchronous_halving(3, 6), "slots": None}
 
 
@@ -39,16 +39,30 @@ def executor_at(address: str) -> Iterator[object]:
         yield client.get_executor()
 
 
-@contextlib.contextmanager
-def cluster_of(engine: str) -> Iterator[str]:
-    """The address for ``executor_at``: of two workers of Dask, each with a process that starts it again."""
-    if engine == "loky":
-        yield engine
-        return
-    import distributed
+class Cluster:
+    """Two workers of Dask, each with a process that starts it again; loky starts its own.
 
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+    Attributes:
+        address: for ``executor_at``.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self.address, self._cluster = engine, None
+        if engine != "loky":
+            self.renew()
+
+    def renew(self) -> None:
+        """Start workers in place of those there were."""
+        import distributed
+
+        self.close()
+        self._cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        self.address = self._cluster.scheduler_address
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._cluster is not None:
+            self._cluster.close()
 
 
 def workers(coordinator: int, engine: str) -> list[psutil.Process]:
@@ -58,34 +72,37 @@ def workers(coordinator: int, engine: str) -> list[psutil.Process]:
             return processes(psutil.Process(coordinator), lambda words: "loky" in words and "tracker" not in words)
         except psutil.NoSuchProcess:
             return []
-    found = processes(psutil.Process(), lambda words: "spawn_main" in words)
-    return [process for process in found if time.time() - process.create_time() > START]
+    return processes(psutil.Process(), lambda words: "spawn_main" in words)
 
 
 def coordinate(folder: Path, address: str) -> None:
     """Train, slowly, until all is done, and compare with a sweep in this process."""
-    with executor_at(address) as executor:
-        engine = sweep.Futures(executor, shards=2, lost_after=60.0)
-        result = killed_sweep.run(folder, executor=engine, callbacks=[slowly(folder)], save_every=1.0, **OPTIONS)
+    try:
+        with executor_at(address) as executor:
+            engine = sweep.Futures(executor, shards=2, lost_after=LOST_AFTER)
+            result = killed_sweep.run(folder, executor=engine, callbacks=[slowly(folder)], save_every=1.0, **OPTIONS)
+    except NoWorkersError as error:
+        print(error, *getattr(error, "__notes__", ()), file=sys.stderr)
+        raise SystemExit(NO_WORKERS) from error
     same(result, killed_sweep.run(**OPTIONS))
 
 
-def started(folder: Path, address: str) -> subprocess.Popen[bytes]:
+def started(folder: Path, cluster: Cluster) -> subprocess.Popen[bytes]:
     """A coordinator, which goes on from what is saved."""
-    return subprocess.Popen([sys.executable, __file__, folder, address], stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, __file__, folder, cluster.address], stdout=subprocess.DEVNULL)
 
 
 def main(folder: Path, engine: str, kills: int, seed: int) -> None:
     """Train sweep after sweep on the engine until there were enough kills."""
     random, done, sweeps = np.random.default_rng(seed), 0, 0
     print(f"seed {seed}")
-    with cluster_of(engine) as address:
-        while done < kills:
-            its = folder / f"sweep {sweeps}"
-            done += killed(
-                its, partial(started, its, address), partial(workers, engine=engine), kills - done, random, 5.0, 1
-            )
-            sweeps += 1
+    cluster = Cluster(engine)
+    while done < kills:
+        its = folder / f"sweep {sweeps}"
+        start, alive = partial(started, its, cluster), partial(workers, engine=engine)
+        done += killed(its, start, alive, kills - done, random, 5.0, IDLE, cluster.renew)
+        sweeps += 1
+    cluster.close()
     print(f"{done} kills in {sweeps} sweeps: the same to the bit")
 
 

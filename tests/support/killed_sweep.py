@@ -49,7 +49,7 @@ def iterated():
     return grain.MapDataset.range(10**6).map(batch_at).to_iter_dataset()
 
 
-def run(out=None, *, streams=False, iterates=False, **options):
+def run(out=None, *, streams=False, iterates=False, batches=None, **options):
     """Halving, patience and few slots together: the most that a sweep has to remember."""
     columns = {"rate": np.linspace(0.01, 0.95, SETTINGS), "seed": np.arange(SETTINGS) % 5}
     options = {
@@ -66,6 +66,8 @@ def run(out=None, *, streams=False, iterates=False, **options):
     data = DATA
     if streams:
         data, options = Splits(batch_at, held_out_at), options | {"batch_size": None, "eval_batches": 2}
+    if batches is not None:
+        data, options = Splits(batches, DATA.validation), options | {"batch_size": None}
     if iterates:
         data, options = Splits(iterated(), DATA.validation), options | {"batch_size": None, "slots": None, "chunk": 8}
     return sweep.run(task(), sweep.from_columns(columns), data, out=out, **options)

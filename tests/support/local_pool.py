@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
+
 from regopt.sweep.executors._messages import Failure, Lease, Train
 from regopt.sweep.executors._pool import LostError
 from regopt.sweep.executors._worker import Worker
@@ -26,6 +28,7 @@ class LocalEngine:
         poison: the number of a call of the first shard that kills any worker that runs it.
         slow: waits without an answer, of 0.1 seconds, before each answer.
         keeps_lanes: whether workers keep their lanes; else there is one, a queue that runs leases in their order.
+        failures: numbers of leases at which the device of their worker has no memory left, and never again.
         kinds: what the workers say that their devices are, one after the other; by default what they are.
     """
 
@@ -44,18 +47,19 @@ class LocalEngine:
         poison: int | None = None,
         slow: int = 0,
         keeps_lanes: bool = True,
+        failures: Iterable[int] = (),
         kinds: Sequence[str] = (),
     ):
         self.wanted, self.shards = workers, shards
         self.deaths, self.joins, self.hangs = set(deaths), set(joins), set(hangs)
         self.breaks, self.died, self.hung, self.leaves = breaks, 0, 0, set(leaves)
         self.fast, self.lost_after, self.slow, self.keeps_lanes = fast, lost_after, slow, keeps_lanes
-        self.at_once, self.poison = at_once, poison
+        self.at_once, self.poison, self.failures = at_once, poison, set(failures)
         self.kinds, self.mixed = kinds, bool(kinds)
         self.given_out = self.answers = 0  # leases
-        self.alive: dict[str, Worker] = {}  # the workers
+        self.alive: dict[str, LocalWorker] = {}  # the workers
         self.silences: list[float] = []  # of workers that hung, until they were given up
-        self.left = self.repeated = 0  # workers that left, and leases that restored a shard
+        self.left = self.repeated = self.failed = 0  # workers that left, leases that restored a shard, failed devices
         self.leases_of: dict[str, int] = {}
 
     def pool(self, folder: Path | None) -> "LocalPool":
@@ -132,6 +136,9 @@ class LocalPool:
             self._hung[worker] = self._now
         if worker in self._dead or worker not in self._workers:
             raise LostError("it died")
+        if number in engine.failures:
+            engine.failed += 1
+            self._workers[worker].fails = True
         if number in engine.leaves:
             engine.left += 1
             self._workers[worker].leave()
@@ -152,21 +159,28 @@ class LocalPool:
         name = str(next(self._names))
         kinds = self._engine.kinds
         kind = kinds[int(name) % len(kinds)] if kinds else None
-        self._workers[name] = Disguised(self._job, self._data, kind) if kind else Worker(self._job, self._data)
+        self._workers[name] = LocalWorker(self._job, self._data, kind)
         return name
 
 
-class Disguised(Worker):
-    """A worker that says it has another kind of device."""
+class LocalWorker(Worker):
+    """A worker that says it has another kind of device, if one is given, and whose device may fail."""
 
-    def __init__(self, job, data, kind: str):
+    fails = False
+
+    def __init__(self, job, data, kind: str | None):
         super().__init__(job, data)
         self._kind = kind
 
     def environment(self):
         """See ``Worker``."""
         own = super().environment()
-        return own | {"device": own["device"] | {"kind": self._kind}}
+        return own | ({"device": own["device"] | {"kind": self._kind}} if self._kind else {})
+
+    def _shard(self, shard):
+        if self.fails:
+            jnp.zeros(2**50)
+        return super()._shard(shard)
 
 
 def _is_poison(lease: Lease, call: int | None) -> bool:

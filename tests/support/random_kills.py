@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 VICTIMS = ("coordinator", "worker", "worker", "worker that leaves")  # the first three by SIGKILL, which are counted
+NO_WORKERS = 75  # the exit code of a coordinator whose engine has no worker left
 LONGEST = 300.0  # seconds that the sweep may take between two kills, and after the last
 
 
@@ -47,6 +48,7 @@ def killed(
     random: np.random.Generator,
     longest_pause: float,
     most_idle: int,
+    renew: Callable[[], None] | None = None,
 ) -> int:
     """Train one sweep to its end, and kill at random moments meanwhile.
 
@@ -59,13 +61,18 @@ def killed(
         random: draws moments and victims.
         longest_pause: seconds between two kills, at most.
         most_idle: kills in a row before something has trained.
+        renew: makes new workers where the engine has none left, which its coordinator then says; the same one goes on.
 
     Returns:
         The number of kills.
     """
     done, coordinator, began = 0, started(), time.monotonic()
     idle = 0
-    while coordinator.poll() is None and time.monotonic() - began < LONGEST:
+    while (ended := coordinator.poll()) in (None, NO_WORKERS) and time.monotonic() - began < LONGEST:
+        if ended == NO_WORKERS and renew is not None:
+            print(f"{folder.name}: no worker is left after {time.monotonic() - began:.1f} s", flush=True)
+            renew()
+            coordinator, began = started(), time.monotonic()
         time.sleep(random.uniform(0.5, longest_pause))
         victim = VICTIMS[random.integers(len(VICTIMS))]
         if trained(folder).exists():

@@ -13,7 +13,7 @@ from regopt._core.types import Tree
 from regopt.sweep.engine._entries import is_key
 from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import Operation, Read, Start, Train, Write, decoded, encoded
-from regopt.sweep.executors._pool import LostError, Pool
+from regopt.sweep.executors._pool import LostError, NoWorkersError, Pool
 from regopt.sweep.executors._shards import AHEAD, Refresh, Shards
 
 _LOG = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class CarriedShards(Shards):
 
     def __init__(self, pool: Pool, count: int, every: float = 60.0):
         super().__init__(pool, count, every)
+        self._silent: set[tuple[object, ...]] = set()  # leases without an answer in time, since the last answer of any
         self._entries: dict[int, dict[int, tuple[int, Tree]]] = defaultdict(dict)  # by group and lane: place and entry
 
     def forget(self, group: int) -> None:
@@ -68,6 +69,7 @@ class CarriedShards(Shards):
         return self._leases.handles()
 
     def _accept(self, task: Task, answers: list[Tree]) -> Tree:
+        self._silent.clear()
         lanes, held = task.operation.lanes, self._entries[task.group]
         if isinstance(task.operation, Start):
             places = task.operation.places
@@ -92,8 +94,17 @@ class CarriedShards(Shards):
         self._waiting[lost.shard].appendleft(lost.task)
 
     def _look_for_silence(self) -> bool:
-        late = self._leases.late(self._pool.clock(), self._pool.lost_after)
+        patience = self._pool.lost_after
+        late = self._leases.late(self._pool.clock(), patience)
         late = [handle for handle in late if self._pool.wait([handle], 0.0) is None]
+        if late and self._pool.wait(self._leases.handles(), 0.0) is None:
+            names = {self._leases[handle].name for handle in late}
+            if names & self._silent:  # given out again meanwhile
+                raise NoWorkersError(
+                    f"the executor has answered nothing in 2 x lost_after = {2 * patience:g} s, so it has lost its "
+                    "workers: start others, and make the same call again"
+                )
+            self._silent |= names
         for handle in late:
-            self._lose(handle, LostError(f"no answer in lost_after = {self._pool.lost_after:g} s"))
+            self._lose(handle, LostError(f"no answer in lost_after = {patience:g} s"))
         return bool(late)

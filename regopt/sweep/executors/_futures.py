@@ -1,11 +1,9 @@
 """Any executor of ``concurrent.futures`` as the engine of a sweep; its workers keep nothing between leases."""
 
-import importlib
 import time
 from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,9 @@ from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.checkpoint import StoreAccessError
 from regopt.sweep.engine._config import Submits
-from regopt.sweep.executors._fleet import check_alike
-from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared, failure
-from regopt.sweep.executors._pool import LostError
-from regopt.sweep.executors._worker import Worker
+from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
+from regopt.sweep.executors._pool import LostError, NoWorkersError, checked
+from regopt.sweep.executors._remote import File, Requeued, prepare, run
 
 _STARTS = 3  # attempts to start the first worker
 DATA = "data"  # the folder, within that of the sweep, in which workers find the examples
@@ -46,7 +43,8 @@ class Futures:
             one device does: the result is bit for bit that of one process with as many devices.
         lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
             where there is none, since the last answer, so this must be longer than the engine takes to start a job and
-            to compile the programs.
+            to compile the programs. If nothing at all is answered for twice as long, the executor has lost its workers,
+            and the sweep ends with an error; the same call goes on from the last save once there are others.
         mixed: whether workers may have different kinds of devices of one platform; see ``sweep.Ray``.
 
     Raises:
@@ -105,21 +103,18 @@ class FuturesPool:
     def open(self, job: Job, data: Splits) -> Prepared:
         """See ``Pool``."""
         self._where = _stored(self._folder, data)
-        prepared = self._first(job, _STARTS)
-        if isinstance(prepared, Failure):
-            raise prepared.raised()
-        return prepared
+        return self._first(job, _STARTS)
 
-    def _first(self, job: Job, attempts: int) -> Prepared | Failure:
+    def _first(self, job: Job, attempts: int) -> Prepared:
         """The report of the first worker that is ready; a worker that is lost is replaced until no attempt is left."""
         try:
-            handle = self._submit(Requeued(_prepare), job, self._where)
+            handle = self._submit(Requeued(prepare), job, self._where)
             if self.wait([handle], self.lost_after) is None:
                 raise LostError(f"no answer in lost_after = {self.lost_after:g} s")
-            return self._get(handle)
+            return checked(self._get(handle))
         except LostError as error:
             if attempts == 1:
-                raise ValueError(f"no worker of the executor starts: {error}") from error
+                raise NoWorkersError(f"no worker of the executor starts: {error}") from error
         return self._first(job, attempts - 1)
 
     def join(self, job: Job, like: Prepared) -> None:
@@ -133,7 +128,7 @@ class FuturesPool:
     def submit(self, worker: str, lease: Lease) -> Hashable:
         """See ``Pool``."""
         del worker
-        return self._submit(Requeued(_run), self._job, self._where, lease, self._expected, self._options.mixed)
+        return self._submit(Requeued(run), self._job, self._where, lease, self._expected, self._options.mixed)
 
     def clock(self) -> float:
         """See ``Pool``."""
@@ -158,6 +153,8 @@ class FuturesPool:
     def _get(self, handle: Any) -> Any:
         try:
             return handle.result()
+        except LostError:
+            raise
         except Exception as error:  # of the engine: an error of the task is returned as an answer
             raise LostError(f"{type(error).__name__}: {one_line(str(error))[:200]}") from error
 
@@ -185,23 +182,6 @@ class FuturesPool:
         return self._executor.submit(function, *arguments)  # type: ignore[union-attr]
 
 
-class _File:
-    """An array in a file of the folder.
-
-    Args:
-        path: the file.
-        array: what is in it; a file has no name for the dtype bfloat16 and its kin.
-    """
-
-    def __init__(self, path: Path, array: np.ndarray):
-        self._path, self._dtype = path, array.dtype
-        self._streams = isinstance(array, np.memmap)  # as such data do, wherever they are
-
-    def read(self) -> np.ndarray:
-        """The array, in memory unless it was memory-mapped."""
-        return np.load(self._path, mmap_mode="r" if self._streams else None, allow_pickle=False).view(self._dtype)
-
-
 def _stored(folder: Path, data: Splits) -> Tree:
     """The tree of the data, with its arrays saved in the folder and replaced by their files."""
     leaves, structure = jax.tree.flatten(data)
@@ -220,54 +200,5 @@ def _stored(folder: Path, data: Splits) -> Tree:
                 f"cannot write the data of the workers to {folder}: {reason(error)}; this needs {leaf.nbytes:,} bytes, "
                 f"{free_bytes(folder)} are free"
             ) from error
-        files.append(_File(path.resolve(), leaf))
+        files.append(File(path.resolve(), leaf))
     return structure.unflatten(files)
-
-
-@lru_cache(maxsize=2)
-def _worker(token: str) -> list[Worker]:
-    """A list for the worker that ``_built`` makes for a job; those of the two most recent jobs are kept."""
-    del token
-    return []
-
-
-def _built(job: Job, where: Tree) -> Worker:
-    place = _worker(job.token)
-    if not place:
-        place.append(Worker(job, jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, _File) else leaf, where)))
-    return place[0]
-
-
-class Requeued:
-    """A function that submitit calls again from its beginning if its job is preempted or runs out of time.
-
-    Args:
-        function: a function that keeps nothing between calls.
-    """
-
-    def __init__(self, function: Callable[..., object]):
-        self._function = function
-
-    def __call__(self, *arguments: object) -> object:
-        """Call the function; an exception of submitit during the call is raised, because it is not the task's."""
-        answer = self._function(*arguments)
-        if isinstance(answer, Failure) and type(answer.error).__module__.startswith("submitit."):
-            raise answer.error
-        return answer
-
-    def checkpoint(self, *arguments: object) -> object:
-        """The call that submitit makes when it requeues the job: the same one."""
-        return importlib.import_module("submitit.helpers").DelayedSubmission(self, *arguments)
-
-
-def _prepare(job: Job, where: Tree) -> Prepared | Failure:
-    return _built(job, where).prepare()
-
-
-def _run(job: Job, where: Tree, lease: Lease, expected: Prepared, mixed: bool) -> list[Tree] | Failure | Left:
-    worker = _built(job, where)
-    try:
-        check_alike(expected, worker.report(lease.shard), mixed=mixed)
-    except Exception as error:
-        return failure(error)
-    return worker.run(lease)

@@ -192,10 +192,15 @@ class WorkerTraceback(Exception):
 
 
 class Failure(NamedTuple):
-    """An error of the task or of an argument, which another worker would meet as well."""
+    """An error that ended a lease: of the task or of an argument, which each worker meets, or of a worker's device."""
 
     error: Exception
     traceback: str = ""  # of the process that met it
+
+    @property
+    def is_of_device(self) -> bool:
+        """Whether XLA raised it, as where a device is lost or its memory is full; an error of a callback has that class too."""
+        return isinstance(self.error, jax.errors.JaxRuntimeError)
 
     def raised(self) -> Exception:
         """The error to be raised, whose cause is its traceback in the other process."""

@@ -2,15 +2,37 @@
 
 from collections.abc import Collection, Hashable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
+from regopt._core.messages import one_line
 from regopt._core.types import Tree
 from regopt.data import Splits
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 
+Answer = TypeVar("Answer")
+
 
 class LostError(Exception):
-    """A lease came back without an answer: its worker died, left, or does not answer."""
+    """A lease came back without an answer: its worker died, left, or does not answer, or its device failed."""
+
+
+class NoWorkersError(LostError):
+    """No worker of an engine answers, so that a sweep ends; what is saved goes on with other workers."""
+
+
+def checked(answer: Answer | Failure) -> Answer:
+    """The answer of a worker, unless it is an error.
+
+    Raises:
+        LostError: the error is of the worker's device, and another worker need not meet it.
+        Exception: any other error, which is the task's own.
+    """
+    if not isinstance(answer, Failure):
+        return answer
+    error = answer.raised()
+    if answer.is_of_device:
+        raise LostError(f"its device failed: {one_line(str(error))[:240]}") from error
+    raise error
 
 
 class Pool(Protocol):

@@ -16,7 +16,7 @@ from regopt.sweep.executors import _ray_cluster as cluster
 from regopt.sweep.executors._fleet import check_alike
 from regopt.sweep.executors._messages import Failure, Job, Lease, Left, Prepared
 from regopt.sweep.executors._modules import own_modules
-from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._pool import LostError, checked
 from regopt.sweep.executors._worker import ActingWorker
 
 _LOG = logging.getLogger(__name__)
@@ -136,12 +136,9 @@ class RayPool:
         self._examples, self._job = data, job
         for module in own_modules():
             self._ray.cloudpickle.register_pickle_by_value(module)
-        prepared = self._first(job, _STARTS)
-        if isinstance(prepared, Failure):
-            raise prepared.raised()
-        return prepared
+        return self._first(job, _STARTS)
 
-    def _first(self, job: Job, attempts: int) -> Prepared | Failure:
+    def _first(self, job: Job, attempts: int) -> Prepared:
         """The report of the first worker that is ready; a worker that is lost is replaced until no attempt is left."""
         its = self._starting[handle := self._start(job)]
         try:
@@ -152,7 +149,7 @@ class RayPool:
                 if not its.runs:
                     cluster.say_free(self._ray, "no worker of Ray has started yet")
             self._actors[its.name] = self._starting.pop(handle).actor
-            return self._get(handle)
+            return checked(self._get(handle))
         except LostError as error:
             attempts -= its.runs or its.name in self._actors  # one that had no room so far does not count
             self.drop(its.name)
@@ -264,22 +261,22 @@ class RayPool:
         for handle in ready:
             its = self._starting.pop(handle)
             try:
-                prepared = self._get(handle)
+                self._admit(its, self._get(handle))
             except LostError as error:
                 _LOG.warning("worker %s is lost while it starts: %s", its.name, error)
+                self._ray.kill(its.actor)
                 self._looked = time.monotonic() + _START_SECONDS  # its node may not let any start
-                continue
-            self._admit(its, prepared)
         self._give_up_late()
 
     def _admit(self, its: cluster.Starting, prepared: Prepared | Failure) -> None:
         """Add a worker, or refuse it: at the start by an error, and later by a warning while others train."""
         try:
-            if isinstance(prepared, Failure):
-                raise prepared.raised()
+            report = checked(prepared)
             if self._expected is not None:
-                check_alike(self._expected, prepared, mixed=self._options.mixed)
+                check_alike(self._expected, report, mixed=self._options.mixed)
             self._actors[its.name] = its.actor
+        except LostError:
+            raise
         except Exception as error:
             self._refused[its.name] = its.actor
             if not (self._trains and self._actors):

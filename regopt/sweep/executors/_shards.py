@@ -17,8 +17,8 @@ from regopt._core.types import Tree
 from regopt.sweep.executors._balance import fewest_first, moves
 from regopt.sweep.executors._journal import Journal
 from regopt.sweep.executors._leases import Leases, Task, UnderWay
-from regopt.sweep.executors._messages import Failure, Lease, Left, Operation, Read, Write, again
-from regopt.sweep.executors._pool import LostError, Pool
+from regopt.sweep.executors._messages import Lease, Left, Operation, Read, Write, again
+from regopt.sweep.executors._pool import LostError, Pool, checked
 
 _LOG = logging.getLogger(__name__)
 AHEAD = 2  # leases of a worker under way, so that it never waits for the coordinator
@@ -141,12 +141,10 @@ class Shards:
             handle = self._pool.wait(self._awaited(), 1.0)
             if handle is not None:
                 try:
-                    answer = self._pool.result(handle)
+                    answer = checked(self._pool.result(handle))
                 except LostError as error:
                     self._lose(handle, error)
                 else:
-                    if isinstance(answer, Failure):
-                        raise answer.raised()
                     done = self._leases.end(handle)
                     if isinstance(answer, Left):
                         self._leave(done, answer)
@@ -297,4 +295,5 @@ class Shards:
     def _count_loss(self, lost: UnderWay, error: LostError) -> None:
         self._lost[lost.name] += 1
         if self._lost[lost.name] > _LOSSES:
-            raise LostError(f"the same lanes were lost {_LOSSES + 1} times in a row: {one_line(str(error))}")
+            text = f"the same lanes were lost {_LOSSES + 1} times in a row: {one_line(str(error))}"
+            raise LostError(text) from error

@@ -68,6 +68,7 @@ class Worker:
         self._groups: dict[int, list[Group]] = {}
         self._ended: dict[int, list[np.ndarray]] = {}  # by shard: when lanes ended, by group and lane; see ``pieces``
         self._leaving = False
+        self._failed: Failure | None = None  # of the device, which may have lost the lanes
         self._outdated: set[int] = set()  # shards whose lanes here are not those of the sweep
         self._one_at_a_time = threading.Lock()
         self._config: SweepConfig
@@ -109,12 +110,17 @@ class Worker:
         """Run the operations of a lease, and return the answer of each."""
         try:
             with self._one_at_a_time:
+                if self._failed is not None:
+                    return self._failed
                 groups = self._shard(lease.shard)
                 if self._leaving:
                     return self._left(lease)
                 group, ended = groups[lease.group], self._ended[lease.shard][lease.group]
                 kind = self.environment()["device"]["kind"]
                 return [_apply(group, ended, operation, kind) for operation in lease.operations]
+        except jax.errors.JaxRuntimeError as error:
+            self._failed = failure(error)
+            return self._failed
         except Exception as error:
             return failure(error)
 

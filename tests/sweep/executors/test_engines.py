@@ -56,6 +56,24 @@ def test_twenty_kills_of_workers_that_keep_nothing_change_no_bit(engine, tmp_pat
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("fault", ["device", "stops", "disk"])
+@pytest.mark.parametrize("engine", ["ray", "loky"])
+def test_a_fault_of_one_worker_changes_no_bit(engine, fault, tmp_path):
+    pytest.importorskip(engine)
+    assert "the same to the bit" in ran("worker_faults.py", tmp_path, engine, fault)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("difference", ["flags", "kind"])
+@pytest.mark.parametrize("engine", ["ray", "loky"])
+def test_workers_that_differ_are_refused_or_said_in_the_table(engine, difference, tmp_path):
+    pytest.importorskip(engine)
+    if difference == "kind" and os.getuid() != 0:
+        pytest.skip("only root may have its own mounts")
+    assert "as it should be" in ran("mixed_fleet.py", tmp_path, engine, difference)
+
+
+@pytest.mark.long
 def test_the_sweep_of_the_readme_outlives_a_node(tmp_path):
     pytest.importorskip("ray")
     assert "the same to the bit" in ran("ray_readme.py", tmp_path, "smoke", seconds=900)

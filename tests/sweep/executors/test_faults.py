@@ -1,19 +1,24 @@
 """Workers that fall silent, die together or end, and queues that are slow: lanes go on elsewhere to the same bits."""
 
 import itertools
+import signal
+import subprocess
+import sys
 import weakref
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from regopt import sweep
 from regopt.sweep.executors._carried import CarriedShards
-from regopt.sweep.executors._futures import Requeued
 from regopt.sweep.executors._leases import Task
 from regopt.sweep.executors._messages import Failure, Read, Start, Write
-from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._pool import LostError, NoWorkersError
+from regopt.sweep.executors._remote import Requeued
 from regopt.sweep.executors._shards import Shards
 from regopt.testing import MEAN_DATA, MEAN_TASK
 from support import killed_sweep
@@ -46,6 +51,21 @@ def test_workers_that_die_together_are_one_loss():
     assert engine.died == 7
 
 
+@pytest.mark.parametrize("failures", [[7], [7, 8, 20]])
+def test_a_device_that_fails_costs_its_worker_alone(failures, lone):
+    engine = LocalEngine(failures=failures)
+    same(killed_sweep.run(executor=engine, **LONE), lone)
+    assert engine.failed == len(failures)
+
+
+def test_a_device_error_that_each_worker_meets_ends_the_sweep_with_the_reason():
+    engine = LocalEngine(failures=range(6, 400))
+    with pytest.raises(LostError, match="lost 4 times in a row: its device failed: RESOURCE_EXHAUSTED") as raised:
+        killed_sweep.run(executor=engine, **LONE)
+    assert engine.failed >= 4
+    assert isinstance(raised.value.__cause__.__cause__, jax.errors.JaxRuntimeError)
+
+
 def test_lanes_that_kill_each_worker_end_the_sweep():
     engine = LocalEngine(poison=9)
     with pytest.raises(LostError, match="lost 4 times in a row: it died"):
@@ -64,6 +84,51 @@ def test_a_lease_that_a_queue_never_answers_is_given_out_again(lone):
     engine = LocalEngine(workers=1, hangs=[5, 9], keeps_lanes=False)
     same(killed_sweep.run(executor=engine, **LONE), lone)
     assert engine.given_out == engine.answers + 2
+
+
+def test_an_executor_that_answers_nothing_more_has_lost_its_workers(tmp_path):
+    engine = LocalEngine(workers=1, hangs=range(30, 1000), keeps_lanes=False)
+    with pytest.raises(NoWorkersError, match=r"answered nothing in 2 x lost_after = 10 s.* make the same call again"):
+        killed_sweep.run(tmp_path, executor=engine, **(LONE | {"save_every": 0.0}))
+    whole = killed_sweep.run(executor=LocalEngine(), **LONE)
+    same(killed_sweep.run(tmp_path, executor=LocalEngine(workers=1, keeps_lanes=False), **LONE), whole)
+
+
+def test_a_device_that_fails_in_the_process_of_the_coordinator_is_tried_again(tmp_path):
+    file = tmp_path / "fault"
+
+    def batches(step):
+        if step == 12 and not file.exists():
+            file.touch()
+            jnp.zeros(2**50)
+        return killed_sweep.batch_at(step)
+
+    with ThreadPoolExecutor(1) as threads:
+        found = killed_sweep.run(tmp_path / "sweep", executor=sweep.Futures(threads, shards=2), batches=batches, **LONE)
+    assert file.exists()
+    same(found, killed_sweep.run(batches=batches, **LONE))
+
+
+def test_a_process_whose_device_failed_answers_and_ends():
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGTERM, done.stderr[-2000:]
+    assert done.stdout == "its device failed: it is gone\n"
+
+
+ENDING = """
+import jax
+from regopt.sweep.executors._messages import Failure
+from regopt.sweep.executors._pool import LostError
+from regopt.sweep.executors._remote import Requeued
+
+call = Requeued(lambda: Failure(jax.errors.JaxRuntimeError("it is gone")))
+call._coordinator = "elsewhere", 0
+for _ in range(2):
+    try:
+        call()
+    except LostError as error:
+        print(error, flush=True)
+"""
 
 
 class Breaking(ThreadPoolExecutor):
@@ -93,7 +158,7 @@ def test_an_executor_that_breaks_while_it_starts_is_made_anew_twice(kinds, tmp_p
     if len(kinds) < 3:
         assert run(executor=engine, out=tmp_path).status.tolist() == ["done"]
     else:
-        with pytest.raises(ValueError, match="no worker of the executor starts: BrokenExecutor: it broke"):
+        with pytest.raises(NoWorkersError, match="no worker of the executor starts: BrokenExecutor: it broke"):
             run(executor=engine, out=tmp_path)
 
 
@@ -107,7 +172,7 @@ class Silent(ThreadPoolExecutor):
 def test_an_executor_whose_first_worker_hangs_ends_in_one_line(tmp_path):
     engine = sweep.Futures(Silent(1), shards=1, lost_after=0.01)
     settings = sweep.from_columns({"rate": [0.5]})
-    with pytest.raises(ValueError, match=r"no worker of the executor starts: no answer in lost_after = 0\.01 s"):
+    with pytest.raises(NoWorkersError, match=r"no worker of the executor starts: no answer in lost_after = 0\.01 s"):
         sweep.run(MEAN_TASK, settings, MEAN_DATA, steps=1, eval_every=1, executor=engine, out=tmp_path)
 
 

@@ -1,0 +1,89 @@
+"""A script: one of two workers is on another CPU, or has other flags of XLA, which is refused or said in the table.
+
+The folder, the engine and the difference ("kind" or "flags") are its arguments. The worker on another CPU reads that from a
+file that is mounted in place of /proc/cpuinfo in its own namespace, for which the script has to be run by root.
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from regopt import sweep
+from support import killed_sweep
+from support.same_sweeps import same
+
+OTHER = "Another CPU"
+NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
+OPTIONS = {"steps": 24, "scheduler": None, "slots": None}
+
+
+def differ(folder: Path, difference: str) -> None:
+    """Make this process differ, before it starts JAX, if it is the first one that asks."""
+    try:
+        (folder / "differs").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    if difference == "flags":
+        os.environ["XLA_FLAGS"] = "--xla_cpu_enable_fast_min_max=false"
+        return
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    file = folder / "cpuinfo"
+    file.write_text("\n".join(f"model name : {OTHER}" if line.startswith("model name") else line for line in lines))
+    if ctypes.CDLL(None).unshare(NEW_MOUNTS):
+        raise OSError("only root may have its own mounts")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "--bind", file, "/proc/cpuinfo"], check=True)
+
+
+def batches(step: int) -> object:
+    """Batches that take some time, so that each worker trains some settings."""
+    time.sleep(0.02)
+    return killed_sweep.batch_at(step)
+
+
+def engine_of(name: str, start: Callable[[], None], *, mixed: bool) -> object:
+    """Two workers of Ray or of loky, each of which calls a function first."""
+    if name == "ray":
+        environment = {"worker_process_setup_hook": start}
+        return sweep.Ray(workers=2, shards=2, runtime_env=environment, mixed=mixed)
+    import loky
+
+    return sweep.Futures(loky.ProcessPoolExecutor(2, initializer=start), shards=2, mixed=mixed)
+
+
+def main(folder: Path, name: str, difference: str) -> None:
+    """Train with and without ``mixed``, and compare with this process."""
+    options = OPTIONS | {"batches": batches}
+    if name == "ray":
+        import ray
+
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    for mixed in (False, True):
+        its = folder / f"mixed {mixed}"
+        its.mkdir(parents=True)
+        engine = engine_of(name, partial(differ, its, difference), mixed=mixed)
+        try:
+            found = killed_sweep.run(its / "sweep", executor=engine, **options)
+        except ValueError as error:
+            print(error)
+            assert f"the fleet is mixed: {'flags' if difference == 'flags' else 'device'} is" in str(error)
+            assert not mixed or difference == "flags"
+            assert ("mixed=True" in str(error)) == (difference == "kind")
+            continue
+        assert mixed
+        assert difference == "kind"
+        kinds = set(found.to_pandas()["device"])
+        print(kinds)
+        assert len(kinds) == 2
+        assert OTHER in kinds
+        same(found, killed_sweep.run(**options))  # in truth there is one kind
+    print("as it should be")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
