@@ -1,7 +1,7 @@
 """A script: one of two workers is on another CPU, or has other flags of XLA, which is refused or said in the table.
 
-The folder, the engine and the difference ("kind" or "flags") are its arguments. The worker on another CPU reads that from a
-file that is mounted in place of /proc/cpuinfo in its own namespace, for which the script has to be run by root.
+The folder, the engine and the difference ("kind" or "flags") are its arguments. The worker on another CPU reads that
+from a file that is mounted in place of /proc/cpuinfo in its own namespace, for which the script has to be run by root.
 """
 
 import ctypes
@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+import pytest
 
 from regopt import sweep
 from support import killed_sweep
@@ -67,16 +69,14 @@ def main(folder: Path, name: str, difference: str) -> None:
         its = folder / f"mixed {mixed}"
         its.mkdir(parents=True)
         engine = engine_of(name, partial(differ, its, difference), mixed=mixed)
-        try:
-            found = killed_sweep.run(its / "sweep", executor=engine, **options)
-        except ValueError as error:
-            print(error)
-            assert f"the fleet is mixed: {'flags' if difference == 'flags' else 'device'} is" in str(error)
-            assert not mixed or difference == "flags"
-            assert ("mixed=True" in str(error)) == (difference == "kind")
+        if not mixed or difference == "flags":
+            part = {"flags": "flags", "kind": "device"}[difference]
+            with pytest.raises(ValueError, match=f"the fleet is mixed: {part} is") as refused:
+                killed_sweep.run(its / "sweep", executor=engine, **options)
+            print(refused.value)
+            assert ("mixed=True" in str(refused.value)) == (difference == "kind")
             continue
-        assert mixed
-        assert difference == "kind"
+        found = killed_sweep.run(its / "sweep", executor=engine, **options)
         kinds = set(found.to_pandas()["device"])
         print(kinds)
         assert len(kinds) == 2

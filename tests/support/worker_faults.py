@@ -1,7 +1,7 @@
 """A script: one worker has a fault in the midst of training, which changes no bit.
 
-The folder, the engine and the fault are its arguments: "device" has XLA ask for more memory than there is; "stops" stops
-the process of the worker, which goes on once others have done its work; "disk" leaves it no room to write files.
+The folder, the engine and the fault are its arguments: "device" has XLA ask for more memory than there is; "stops"
+stops the process of the worker, which goes on once others have done its work; "disk" leaves it no room to write files.
 """
 
 import logging
@@ -21,6 +21,7 @@ from regopt import sweep
 from support import killed_sweep
 from support.same_sweeps import same
 
+LOST_AFTER = 60.0  # seconds, in which a worker also has to start
 OPTIONS = {"steps": 48, "scheduler": sweep.asynchronous_halving(3, 6), "slots": None}
 FAULTS = {
     "device": lambda: jnp.zeros(2**50),
@@ -43,7 +44,7 @@ class Said(logging.Handler):
 
 
 def once(file: Path, fault: str) -> Callable[[int], object]:
-    """The batches of the sweep; the first worker that asks for one in the midst has the fault, and writes its number."""
+    """The batches of the sweep; the first worker that asks for one in the midst writes its number and has the fault."""
 
     def batches(step: int) -> object:
         if step == OPTIONS["steps"] // 4:
@@ -80,11 +81,11 @@ def engine_of(name: str) -> tuple[object, Callable[[], object]]:
         import ray
 
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        return sweep.Ray(workers=2, shards=2, lost_after=20.0), ray.shutdown
+        return sweep.Ray(workers=2, shards=2, lost_after=LOST_AFTER), ray.shutdown
     import loky
 
     make = partial(loky.get_reusable_executor, 2)
-    return sweep.Futures(make, shards=2, lost_after=20.0), lambda: make().shutdown(kill_workers=True)
+    return sweep.Futures(make, shards=2, lost_after=LOST_AFTER), lambda: make().shutdown(kill_workers=True)
 
 
 def main(folder: Path, name: str, fault: str) -> None:

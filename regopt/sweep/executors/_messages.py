@@ -199,7 +199,7 @@ class Failure(NamedTuple):
 
     @property
     def is_of_device(self) -> bool:
-        """Whether XLA raised it, as where a device is lost or its memory is full; an error of a callback has that class too."""
+        """Whether XLA raised it, as for a device that is lost or full; an error in a callback has that class too."""
         return isinstance(self.error, jax.errors.JaxRuntimeError)
 
     def raised(self) -> Exception:

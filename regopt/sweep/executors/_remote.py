@@ -1,4 +1,4 @@
-"""What the workers of an executor of ``concurrent.futures`` do: they build the programs of a job once, and run leases."""
+"""The workers of an executor of ``concurrent.futures``: they build the programs of a job once, and run its leases."""
 
 import importlib
 import os
