@@ -64,6 +64,15 @@ def takes(function: Callable[..., object], arguments: int) -> bool:
     return True
 
 
+def check_no_schedule(name: str, value: object) -> None:
+    """Refuse a schedule, or a tree with one, where no steps are counted.
+
+    >>> check_no_schedule("radius", {"kernel": 0.5})
+    """
+    if any(callable(leaf) and not isinstance(leaf, type) for leaf in jax.tree.leaves(value)):
+        raise ValueError(f"{name} must be a number, got a schedule, but no steps are counted here: give a number")
+
+
 def check_optimizer(name: str, value: object) -> None:
     """Require an optax transformation: a pair of functions ``init`` and ``update``."""
     if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in ("init", "update")):

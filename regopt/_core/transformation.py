@@ -36,6 +36,8 @@ def transformation(
 
     def checked_update(updates, state, params=None, **extra_args):
         check_state(state, state_type)
+        if params is not None:
+            trees.check_gradients(updates, params)
         return update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(checked_init, checked_update)

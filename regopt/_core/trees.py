@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from regopt._core import paths
+from regopt._core.checks import check_no_schedule
 from regopt._core.messages import brief
 from regopt._core.numerics import like, widen
 from regopt._core.sums import sum_vector
@@ -245,8 +246,7 @@ def check_fits(name: str, number: Number, w: jax.Array, within: tuple[int, ...] 
     Raises:
         ValueError: it is an array of another shape, or must not be one, or it is a schedule.
     """
-    if callable(number):
-        raise ValueError(f"{name} must be a number, got a schedule, but no steps are counted here: give a number")
+    check_no_schedule(name, number)
     shape = jnp.shape(number)
     allowed = tuple(1 if axis in within else size for axis, size in enumerate(jnp.shape(w)))
     if shape and (not by_entry or shape != allowed):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from regopt._core.checks import check_function
 from regopt._core.nearest import falling
 from regopt._core.numerics import check_range, safe_divide
+from regopt._core.placing import penalty_on_whole_arrays
 from regopt._core.types import Mask, NumberOrSchedule, Penalty
 from regopt.penalties._leafwise import leafwise, magnitude
 from regopt.penalties._scheduled import takes_schedules
@@ -81,7 +82,7 @@ def sorted_l1(
         sums, limits = jnp.cumsum(jnp.sort(jnp.abs(g).ravel())[::-1]), jnp.cumsum(weights_of(g, l1_ratio))
         return jnp.max(safe_divide(sums, limits), initial=0)
 
-    return leafwise(
+    penalty = leafwise(
         (strength, l1_ratio),
         mask,
         value_at,
@@ -90,3 +91,4 @@ def sorted_l1(
         norm=True,
         by_entry=(False, False),
     )
+    return penalty_on_whole_arrays(penalty)

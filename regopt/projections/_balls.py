@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.checks import check_no_schedule
 from regopt._core.groups import Groups, check_alone, checked_groups, joined_leaves, shortened_groups
 from regopt._core.nearest import shortened, threshold_to_sum
 from regopt._core.numerics import check_number, check_range, direction_and_norm, widen
@@ -118,6 +119,7 @@ def projection_group_balls(
         Section 6.5.1, for each group.
     """
     check_real(params, lambda params: trees.resolve_mask(mask, params))
+    check_no_schedule("radius", radius)
     check_range("radius", radius, "[0, inf)")
     chosen, radii = trees.resolve_mask(mask, params), trees.by_leaf(radius, params, "radius")
     return jax.tree.map(
@@ -176,6 +178,7 @@ def projection_max_norm(
         Goodfellow, I., Bengio, Y., & Courville, A. (2016). Deep Learning. MIT Press. Section 7.2.
     """
     check_unit_axis(unit_axis)
+    check_no_schedule("radius", radius)
     check_range("radius", radius, "[0, inf)")
     if groups is not None:
         check_alone(unit_axis=unit_axis is None, mask=isinstance(mask, str))

@@ -17,6 +17,7 @@ from jax.core import Tracer
 from regopt._core import trees
 from regopt._core.messages import brief
 from regopt._core.numerics import check_number, check_range
+from regopt._core.placing import gathered, placed_like
 from regopt._core.transformation import check_real
 from regopt._core.types import NumberTree, Tree
 from regopt.projections._sets import projection_box
@@ -42,9 +43,10 @@ def _checked(project: Callable[Arguments, Tree], **intervals: str) -> Callable[A
                 check_number(name, given[name], interval)
         if "a" in given:
             _check_direction(given["a"], params)
-        given[of_tree] = trees.lift_wide(jnp.asarray, params)
+        whole = {name: gathered(value) for name, value in given.items()}
+        whole[of_tree] = trees.lift_wide(jnp.asarray, whole[of_tree])
         with jax.numpy_dtype_promotion("standard"):
-            return trees.cast_like(project(**given), params)  # pyright: ignore[reportCallIssue]
+            return placed_like(trees.cast_like(project(**whole), params), params)  # pyright: ignore[reportCallIssue]
 
     return call
 

@@ -13,12 +13,14 @@ from regopt._core.checks import check_switch
 from regopt._core.messages import brief
 from regopt._core.nearest import falling, threshold_to_sum
 from regopt._core.numerics import check_number, check_whole, like, widen
+from regopt._core.placing import on_whole_arrays
 from regopt._core.transformation import check_real
 from regopt._core.types import Number, Tree
 
 _HALVINGS = 80  # of an interval, down to the rounding of float64
 
 
+@on_whole_arrays
 def projection_isotonic(params: Tree, *, decreasing: bool = False) -> Tree:
     """The nearest point with ``w_1 <= w_2 <= ... <= w_n``: means over blocks that pool what is out of order.
 
@@ -52,6 +54,7 @@ def projection_isotonic(params: Tree, *, decreasing: bool = False) -> Tree:
     return unravel(pooled.astype(flat.dtype))
 
 
+@on_whole_arrays
 def projection_box_section(
     params: Tree, lower: ArrayLike, upper: ArrayLike, weights: ArrayLike = 1.0, total: Number = 1.0
 ) -> Tree:
@@ -140,6 +143,7 @@ def _check_section(low: jax.Array, high: jax.Array, a: jax.Array, c: jax.Array) 
         raise ValueError(f"total must lie between the sums at the bounds, {least:g} and {most:g}, got {float(c):g}")
 
 
+@on_whole_arrays
 def projection_sparse_simplex(params: Tree, max_nonzeros: int, scale: Number = 1.0) -> Tree:
     """A nearest point with ``w >= 0``, ``sum_i w_i = scale`` and at most ``max_nonzeros`` entries that are not 0.
 

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from regopt._core.messages import brief
 from regopt._core.numerics import widen
+from regopt._core.placing import on_whole_arrays
 from regopt._core.transformation import check_real
 from regopt._core.types import Tree
 
@@ -57,6 +58,7 @@ class _State(NamedTuple):
     entering: jax.Array  # shape (), int32: the row that is being satisfied, -1 for none
 
 
+@on_whole_arrays
 def projection_polyhedron(params: Tree, *, equalities: Rows | None = None, inequalities: Rows | None = None) -> Tree:
     """The nearest point with ``A w = b`` and ``G w <= h``.
 

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from regopt._core import trees
 from regopt._core.checks import check_array, check_functions
 from regopt._core.numerics import check_range, check_whole, widen
+from regopt._core.placing import on_whole_arrays
 from regopt._core.transformation import check_real
 from regopt._core.types import NumberTree, Tree
 
@@ -48,6 +49,7 @@ def projection_box(params: Tree, lower: NumberTree, upper: NumberTree) -> Tree:
     return trees.lift(jnp.clip, params, numbers={"lower": low, "upper": high})
 
 
+@on_whole_arrays
 def projection_affine(params: Tree, matrix: jax.Array, offset: jax.Array) -> Tree:
     """``w - pinv(matrix) (matrix w - offset)``: the nearest point with ``matrix @ w = offset``.
 

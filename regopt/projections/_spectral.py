@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from regopt._core import trees
+from regopt._core.checks import check_no_schedule
 from regopt._core.linalg import as_matrix, map_singular_values
 from regopt._core.nearest import threshold_to_sum
 from regopt._core.numerics import check_range, like
@@ -94,6 +95,7 @@ def _on_matrices(
 ) -> Tree:
     """The rule applied to the singular values of the chosen leaves; a leaf that does not change is not rounded."""
     check_real(params, lambda params: trees.resolve_mask(mask, params))
+    check_no_schedule("radius", radius)
     check_range("radius", radius, "[0, inf)")
 
     def project(w, radius):

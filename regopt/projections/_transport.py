@@ -7,10 +7,12 @@ from jax.core import Tracer
 
 from regopt._core.checks import check_array
 from regopt._core.numerics import check_whole, like, widen
+from regopt._core.placing import on_whole_arrays
 from regopt._core.transformation import check_real
 from regopt.projections._ordered import on_simplex
 
 
+@on_whole_arrays
 def projection_transport(plan: jax.Array, rows: jax.Array, columns: jax.Array, *, cycles: int = 500) -> jax.Array:
     """The nearest matrix with entries >= 0, whose rows sum to ``rows`` and whose columns sum to ``columns``.
 
@@ -82,6 +84,7 @@ def projection_birkhoff(plan: jax.Array, *, cycles: int = 500) -> jax.Array:
     return projection_transport(plan, *_ones(plan), cycles=cycles)
 
 
+@on_whole_arrays
 def kl_projection_transport(scores: jax.Array, rows: jax.Array, columns: jax.Array, *, cycles: int = 500) -> jax.Array:
     """The transport plan P with the largest ``<scores, P> - sum_ij P_ij log P_ij``, by Sinkhorn's algorithm.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from regopt._core import trees
+from regopt._core.placing import placed_like
 from regopt._core.protocols import displaced, parts
 from regopt._core.types import ExtraArgs, Tree
 from regopt.regularization import _reading as reading
@@ -165,7 +166,8 @@ def step(
     check(found, state, "proximal")
     updates, after, values, kept = reading.evaluate(program, found, responses)
     steps = [jnp.zeros(()) if value.response is None else _positive(-value.response, count) for value in values]
-    structure = jax.tree.structure(params)
+    leaves, structure = jax.tree.flatten(params)
+    steps = [placed_like(s, w) if s.shape == w.shape else s for s, w in zip(steps, leaves, strict=True)]
     return Step(updates, after, structure.unflatten(steps), found.trained, found.rides, kept)
 
 

@@ -34,8 +34,8 @@ def proximal(optimizer: optax.GradientTransformation, penalty: Penalty) -> optax
     def init(params):
         inner = optimizer.init(params)
         found = metric.read(optimizer, params, inner, "proximal")
-        steps = [
-            jax.ShapeDtypeStruct(() if value.uniform else jnp.shape(w), jnp.float32)
+        steps = [  # on a mesh with the sharding of the leaf
+            jnp.float32(1) if value.uniform else jnp.ones_like(w, jnp.float32)
             for value, w in zip(found.updates, jax.tree.leaves(params), strict=True)
         ]
         first = penalty.now(jnp.zeros((), jnp.int32))

@@ -124,3 +124,17 @@ def test_a_decay_by_layer_acts_where_the_mask_and_the_patterns_say(name):
         ["bias", "kernel", "out"], zip(*map(jax.tree.leaves, (plain, found, decayed)), strict=True), strict=True
     ):
         assert jnp.allclose(before - after, 0.1 * rate * 2.0, atol=1e-6), path
+
+
+FIRST_ORDER = [name for name in OPTIMIZERS if "newton" not in name and name not in ("bfgs", "lbfgs", "nonlinear_cg")]
+
+
+@pytest.mark.parametrize("name", [name for name in FIRST_ORDER if name != "levenberg_marquardt"])
+def test_gradients_of_other_shapes_or_structures_are_refused_with_their_path(name):
+    optimizer = OPTIMIZERS[name]()
+    state = optimizer.init(PARAMS)
+    wrong = {"layer": PARAMS["layer"] | {"kernel": jnp.ones((1, 2))}}  # it would be broadcast
+    with pytest.raises(ValueError, match=r"^the gradients must have the shapes .* for \(3, 2\) at 'layer/kernel'$"):
+        optimizer.update(wrong, state, PARAMS)
+    with pytest.raises(ValueError, match=r"^the gradients must have the structure .*: there is none for 'layer/bias'$"):
+        optimizer.update({"layer": {"kernel": PARAMS["layer"]["kernel"]}}, state, PARAMS)

@@ -313,3 +313,10 @@ def test_a_negative_radius_is_named(name):
 def test_the_slope_at_a_zero_inside_the_l1_ball_is_one():
     slopes = jax.jacobian(lambda w: projections.projection_l1_ball(w, 2.0))(jnp.array([0.0, 1.0, -0.25]))
     np.testing.assert_array_equal(slopes, np.eye(3))
+
+
+@pytest.mark.parametrize("name", ["group_balls", "max_norm", "nuclear_ball", "spectral_ball"])
+@pytest.mark.parametrize("radius", [lambda count: 0.1, {"w": lambda count: 0.1}])
+def test_a_radius_by_schedule_is_refused_where_no_steps_are_counted(name, radius):
+    with pytest.raises(ValueError, match=r"^radius must be a number, got a schedule, but no steps are counted here"):
+        getattr(projections, f"projection_{name}")({"w": jnp.ones((3, 4))}, radius)

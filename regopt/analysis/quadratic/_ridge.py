@@ -49,8 +49,8 @@ def ridge_solution(x: jax.Array, y: jax.Array, strength: Number, library: Librar
         library: a key of ``penalties.CONVENTIONS``; static.
 
     Returns:
-        The weights, ``[n]``, from the singular values of X. At strength 0 they are the least-squares solution of
-        smallest norm, where singular values up to ``max(examples, n)`` roundings of the largest count as 0.
+        The weights, ``[n]``, from the singular values of X. Those up to ``max(examples, n)`` roundings of the largest
+        count as 0, at every strength. At strength 0 the weights are the least-squares solution of smallest norm.
 
     Raises:
         ValueError: shapes do not match, a concrete number lies outside its range, or the library is unknown or has no
