@@ -61,6 +61,40 @@ def test_the_table_names_every_optimizer():
     assert {f"regopt.{label}" for label in own} <= set(NAMES)
 
 
+COVERED = {  # links whose rows have another name, and what is no link of its own
+    "add_decayed_weights": "decay before momentum",
+    "apply_if_finite": "apply_if_finite, adam",
+    "centralize": "centralize, sgd",
+    "chain": "clip, sgd",
+    "clip": "clip, sgd",
+    "clip_by_global_norm": "clip_by_global_norm, sgd",
+    "differentially_private_aggregate": "optax.contrib.dpsgd",
+    "flatten": "flatten, adam",
+    "inject_stateful_hyperparams": "optax.inject_hyperparams",
+    "measure_with_ema": "optax.monitor",
+    "multi_transform": "optax.partition",
+    "scale_by_belief": "optax.adabelief",
+    "scale_by_optimistic_gradient": "optax.optimistic_gradient_descent",
+    "scale_by_polyak": "optax.polyak_sgd",
+    "scale_by_rms": "optax.rmsprop",
+    "scale_by_rss": "optax.adagrad",
+    "scale_by_sign": "optax.sign_sgd",
+    "set_to_zero": "optax.freeze",
+}
+WITHOUT_A_ROW = {"identity", "scale", "scale_by_learning_rate", "scale_by_schedule"}  # numbers alone, as in every row
+WITHOUT_A_ROW |= {"stateless", "stateless_with_tree_map", "with_extra_args_support"}  # what others make of a function
+
+
+@pytest.mark.parametrize(("library", "module"), [("optax", optax), ("optax.contrib", optax.contrib)])
+def test_the_table_has_every_transformation_of_optax_by_its_own_name_or_another(library, module):
+    for name, factory in vars(module).items():
+        if name.startswith("_") or name in WITHOUT_A_ROW or not inspect.isfunction(factory):
+            continue
+        if "GradientTransformation" in str(inspect.signature(factory).return_annotation):
+            named = f"{library}.{name}", f"{library}.{name.removeprefix('scale_by_')}", COVERED.get(name)
+            assert set(named) & set(NAMES), name
+
+
 REFUSED = """lion newton gauss_newton levenberg_marquardt bfgs lbfgs newton_cg nonlinear_cg diagonal_newton
 schedule_free_sgd lookahead average_params"""
 REFUSED_OF_OPTAX = """sign_sgd lbfgs lion rprop contrib.sophia contrib.cocob contrib.mechanize contrib.sam contrib.muon

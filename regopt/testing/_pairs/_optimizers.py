@@ -104,12 +104,10 @@ _LINKS: dict[str, Callable[[Any], Any]] = {  # what is no optimizer by itself, i
     "inject_hyperparams": lambda rate: optax.inject_hyperparams(optax.adam)(rate),
     "keep_params_nonnegative": lambda rate: optax.chain(optax.sgd(rate), optax.keep_params_nonnegative()),
     "masked": lambda rate: optax.masked(optax.adam(rate), _everything),
-    "monitor": lambda rate: optax.chain(
-        optax.monitor({"norm": optax.measure_with_ema(optax.tree.norm, 0.9)}), optax.adam(rate)
-    ),
+    "monitor": lambda rate: optax.chain(optax.monitor({"norm": optax.tree.norm}), optax.adam(rate)),
     "named_chain": lambda rate: optax.named_chain(("adam", optax.scale_by_adam()), ("sgd", optax.sgd(rate))),
     "partition": lambda rate: optax.partition({True: optax.adam(rate)}, _everything),
-    "reduce_on_plateau": lambda rate: optax.chain(optax.adam(rate), optax.contrib.reduce_on_plateau()),
+    "reduce_on_plateau": lambda rate: optax.chain(optax.adam(rate), optax.contrib.reduce_on_plateau(patience=1000)),
     "scale_by_backtracking_linesearch": lambda _: optax.chain(
         optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)
     ),
@@ -151,6 +149,8 @@ _RATES: dict[str, tuple[float, float]] = {  # a rate and its half-life in steps,
     "adadelta": (0.1, 1e9),
     "dog": (1.0, 1e9),
     "dowg": (0.1, 1e9),
+    "scale_by_distance_over_gradients": (1.0, 1e9),
+    "scale_by_stddev": (0.1, 20),
     "simplified_ademamix": (0.01, 100),
     "lars": (0.5, 1000),
     "rmsprop": (0.1, 20),
