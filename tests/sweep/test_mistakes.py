@@ -544,6 +544,21 @@ def test_one_seed_may_begin_where_the_model_says(caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("name", ["inputs", "learning_rat"])
+def test_a_name_that_the_data_do_not_have_is_not_said_of_the_settings(name):
+    def evaluate(w, data, h):
+        return {"validation_loss": w + jnp.mean(data.validation[name])}
+
+    data = Splits(DATA.train, {"x": DATA.validation[0], "y": DATA.validation[1]})
+    line = refused(HAND._replace(evaluate=evaluate), data, RATES)
+    assert re.fullmatch(
+        rf"test_mistakes\.py:\d+: a dict has no '{name}', and it is not the setting; names in the data: x, y", line
+    )
+    for ask in (lambda h: h["learning_rat"], lambda h: {**h}["learning_rat"]):
+        line = refused(HAND._replace(init=lambda key, h, ask=ask: jnp.zeros(()) + ask(h)), data, RATES)
+        assert line == "the task asks for 'learning_rat', which the settings do not have; did you mean 'learning_rate'?"
+
+
 def test_a_list_of_batches_for_a_task_by_hand():
     """Of one length it could be a tree of arrays, which some tasks take, so that the task decides."""
 

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 from flax import errors
 
-from regopt._core.messages import cut, one_line
+from regopt._core.messages import brief, cut, one_line
 from regopt._core.training_data import for_batches
+from regopt.data import Splits
 from regopt.report import REPEATED
 from regopt.sweep.engine._config import SweepConfig
-from regopt.sweep.engine._traced import Asked, Traced, asked_columns, starts_alike, take_batch
+from regopt.sweep.engine._traced import Asked, NotOfSettingError, Traced, asked_columns, starts_alike, take_batch
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
 
@@ -67,9 +68,7 @@ def explained() -> Iterator[None]:
 
 def explanation(error: Exception) -> str | None:
     """The mistake behind an error of tracing, in one line; None where the mistake is not a known one."""
-    places = list(_places(error))
-    own = next((place.line for place in reversed(places) if not _is_library(place)), None)
-    where = "" if own is None else f"{own}: "
+    places, where = list(_places(error)), _own_line(error)
     concretized = isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError)
     said = str(error)
     shapes = isinstance(error, TypeError) and said.startswith(_NO_SIZE)
@@ -96,6 +95,12 @@ def explanation(error: Exception) -> str | None:
     if hashed:
         return f"{where}a traced number is used as a key of a dict or a set: {_STATIC}"
     return None
+
+
+def _own_line(error: BaseException) -> str:
+    """The file and the line of the task's author at which an error was raised, with a colon; or nothing."""
+    own = next((place.line for place in reversed(list(_places(error))) if not _is_library(place)), None)
+    return "" if own is None else f"{own}: "
 
 
 def _of_flax(error: Exception, raised: str) -> str | None:
@@ -189,7 +194,11 @@ def warn_of_one_start(config: SweepConfig, settings: Settings, first: int) -> No
 
 
 def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int]) -> None:
-    """Say in one line which columns the task never asks for: they change nothing."""
+    """Say in one line which columns the task never asks for: they change nothing.
+
+    Raises:
+        ValueError: the task asks another dict, such as the data, for a name that it does not have.
+    """
     wanted = {name for name in settings.columns if name not in _OF_THE_ENGINE}
     changed = set() if config.scheduler is None else set(config.scheduler.changes)
     asked: set[str] = set()
@@ -200,6 +209,8 @@ def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int
             return
         try:
             asked |= asked_columns(Traced(config, settings.row(row)))
+        except NotOfSettingError as error:
+            raise ValueError(_not_of_setting(error, config.sample)) from error
         except Exception:
             return  # the error of a task is raised where it trains
     if unused := sorted(wanted - asked):
@@ -211,6 +222,14 @@ def warn_of_unused(config: SweepConfig, settings: Settings, firsts: Sequence[int
             "they change" if len(unused) > 1 else "it changes",
             also,
         )
+
+
+def _not_of_setting(error: NotOfSettingError, data: Splits) -> str:
+    """The line for a name that a task has asked the data, its state or another dict for."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(data)]
+    names = sorted({str(key.key) for path in paths for key in path if isinstance(key, jax.tree_util.DictKey)})
+    known = f"; names in the data: {', '.join(names[:20])}" if names else ""
+    return f"{_own_line(error)}a dict has no {brief(error.args[0])}, and it is not the setting{known}"
 
 
 def warn_of_no_rung(config: SweepConfig) -> None:

@@ -20,12 +20,16 @@ _Mark: TypeAlias = frozenset[str]  # of a value: that it depends on something "g
 _NOTHING: _Mark = frozenset()
 
 
+class NotOfSettingError(KeyError):
+    """A name that a task has asked a dict for which does not have it, and which is not the setting."""
+
+
 class Asked(Setting):
     """A setting that remembers which of its columns were asked for."""
 
     def __init__(self, values: Mapping[str, object], asked: set[str]):
         super().__init__(values)
-        self.asked = asked
+        self.asked, self.is_copied = asked, False
 
     def __getitem__(self, name: str) -> object:
         self.asked.add(name)
@@ -41,6 +45,7 @@ class Asked(Setting):
         return super().get(name, default)
 
     def _all(self) -> None:
+        self.is_copied = True
         self.asked.update(super().keys())
 
     def __iter__(self) -> Iterator[str]:
@@ -97,15 +102,22 @@ class Traced:
 @functools.lru_cache(maxsize=32)  # a search trains many sweeps of one task
 def asked_columns(traced: Traced) -> frozenset[str]:
     """The columns that the functions of a task ask for."""
-    task, asked = traced.task, set[str]()
+    task, asked, given = traced.task, set[str](), list[Asked]()
 
     def both(key: Key, numbers: dict[str, jax.Array], data: Splits) -> Tree:
         h = Asked(traced.static | numbers, asked)
+        given.append(h)
         state = task.init(key, h)
         after, metrics = task.step(state, data.train, jax.random.fold_in(key, 1), h)
         return after, metrics, task.evaluate(after, data, h)
 
-    jax.eval_shape(both, jax.random.key(0), traced.numbers, traced.data)
+    try:
+        jax.eval_shape(both, jax.random.key(0), traced.numbers, traced.data)
+    except KeyError as error:
+        name = error.args[0] if error.args else None
+        if isinstance(name, str) and name not in asked and not any(h.is_copied for h in given):
+            raise NotOfSettingError(name) from error
+        raise
     return frozenset(asked)
 
 
