@@ -115,7 +115,8 @@ def asked_columns(traced: Traced) -> frozenset[str]:
         jax.eval_shape(both, jax.random.key(0), traced.numbers, traced.data)
     except KeyError as error:
         name = error.args[0] if error.args else None
-        if isinstance(name, str) and name not in asked and not any(h.is_copied for h in given):
+        is_traced = not isinstance(name, str) or "Tracer" in name  # a number of the setting in the place of a name
+        if not (is_traced or name in asked or any(h.is_copied for h in given)):
             raise NotOfSettingError(name) from error
         raise
     return frozenset(asked)
