@@ -51,8 +51,12 @@ def batches(step: int) -> object:
 def engine_of(name: str, start: Callable[[], None], *, mixed: bool) -> object:
     """Two workers of Ray or of loky, each of which calls a function first."""
     if name == "ray":
+        import ray
+
+        ray.shutdown()
         environment = {"worker_process_setup_hook": start}
-        return sweep.Ray(workers=2, shards=2, runtime_env=environment, mixed=mixed)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+        return sweep.Ray(workers=2, shards=2, mixed=mixed)
     import loky
 
     return sweep.Futures(loky.ProcessPoolExecutor(2, initializer=start), shards=2, mixed=mixed)
@@ -61,10 +65,6 @@ def engine_of(name: str, start: Callable[[], None], *, mixed: bool) -> object:
 def main(folder: Path, name: str, difference: str) -> None:
     """Train with and without ``mixed``, and compare with this process."""
     options = OPTIONS | {"batches": batches}
-    if name == "ray":
-        import ray
-
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     for mixed in (False, True):
         its = folder / f"mixed {mixed}"
         its.mkdir(parents=True)
