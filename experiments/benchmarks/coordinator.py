@@ -43,9 +43,9 @@ class Config:
         settings: how many are trained.
         chunk: settings in a call.
         evaluations: segments of a setting.
-        eta: of asynchronous halving.
-        seconds: of a call, its median.
-        spread: of the logarithm of these seconds, its standard deviation.
+        eta: reduction factor of asynchronous halving.
+        seconds: median time of a call.
+        spread: standard deviation of the logarithm of that time.
         failure_hours: mean time until a worker dies.
         restart_seconds: until another one takes its place.
         seed: random seed of the times.

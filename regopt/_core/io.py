@@ -219,7 +219,7 @@ def write_arrays(path: Path, result: object) -> Arrays:
 
     Args:
         path: the ``.npz`` file, which ``numpy.load`` reads without pickle.
-        result: names and arrays; bfloat16 and its kin, which the format cannot name, become float32.
+        result: names and arrays; dtypes such as bfloat16, which the format cannot name, become float32.
 
     Returns:
         The arrays as stored.

@@ -20,7 +20,7 @@ Params = TypeVar("Params")
 def check_numbers(
     b1: ScheduledNumber, b2: ScheduledNumber, eps: ScheduledNumber, eps_root: ScheduledNumber = 0.0
 ) -> None:
-    """Check the ranges of the numbers that Adam and its kin take."""
+    """Check the ranges of the numbers that Adam and its variants take."""
     check_number("b1", b1, "[0, 1)")
     check_number("b2", b2, "[0, 1)")
     check_number("eps", eps, "[0, inf)")

@@ -1,4 +1,4 @@
-"""Losses of one linear predictor, with the conjugates that duality gaps need: generalised linear models and their kin.
+"""Losses of one linear predictor, with the conjugates that duality gaps need: generalised linear models and similar losses.
 
 Each loss is convex in the predictor eta, smooth, and shifted so that its infimum over eta is 0.
 """

@@ -265,7 +265,7 @@ ADAM = {"b1": 0.8, "b2": 0.95, "eps": 1e-6, "eps_root": 1e-9}
 
 
 def moments_by_hand(m, v, g):
-    """The moving averages of Adam and its kin, with the decays above."""
+    """The moving averages of Adam and its variants, with the decays above."""
     return 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g * g
 
 

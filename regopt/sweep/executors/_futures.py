@@ -41,9 +41,9 @@ class Futures:
             is called again where the executor breaks.
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard computes as
             one device does: the result is bit for bit that of one process with as many devices.
-        lost_after: seconds after which a lease that runs counts as lost, > 0. It runs once a later one is answered, or,
-            where there is none, since the last answer, so this must be longer than the engine takes to start a job and
-            to compile the programs. If nothing at all is answered for twice as long, the executor has lost its workers,
+        lost_after: seconds after which a lease without an answer counts as lost, > 0. They are counted from when a later
+            lease is answered, or, where there is none, from the last answer, so this must be longer than the engine
+            takes to start a job and to compile the programs. If nothing at all is answered for twice as long, the executor has lost its workers,
             and the sweep ends with an error; the same call goes on from the last save once there are others.
         mixed: whether workers may have different kinds of devices of one platform; see ``sweep.Ray``.
 

@@ -28,7 +28,7 @@ class File:
 
     Args:
         path: the file.
-        array: what is in it; a file has no name for the dtype bfloat16 and its kin.
+        array: what is in it; the format of the file has no name for dtypes such as bfloat16.
     """
 
     def __init__(self, path: Path, array: np.ndarray):
