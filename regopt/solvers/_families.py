@@ -1,4 +1,4 @@
-"""Losses of one linear predictor, with the conjugates that duality gaps need: generalised linear models and similar losses.
+"""Losses of one linear predictor, such as generalised linear models, with the conjugates that duality gaps need.
 
 Each loss is convex in the predictor eta, smooth, and shifted so that its infimum over eta is 0.
 """
