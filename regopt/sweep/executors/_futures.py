@@ -41,7 +41,7 @@ class Futures:
             is called again where the executor breaks.
         shards: pieces that the lanes are divided into, >= 1, as many as there are workers or more. A shard computes as
             one device does: the result is bit for bit that of one process with as many devices.
-        lost_after: seconds after which a lease without an answer counts as lost, > 0. They are counted from when a later
+        lost_after: seconds after which a lease without an answer counts as lost, > 0. They count from when a later
             lease is answered, or, where there is none, from the last answer, so this must be longer than the engine
             takes to start a job and to compile the programs. If nothing at all is answered for twice as long, the
             executor has lost its workers, and the sweep ends with an error; the same call goes on from the last save
