@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +41,15 @@ def differ(folder: Path, difference: str) -> None:
     subprocess.run(["mount", "--bind", file, "/proc/cpuinfo"], check=True)
 
 
+def starting(folder: Path, difference: str) -> Callable[[], None]:
+    """``differ`` with these arguments; Ray takes nothing but a function."""
+
+    def start() -> None:
+        differ(folder, difference)
+
+    return start
+
+
 def batches(step: int) -> object:
     """Batches that take some time, so that each worker trains some settings."""
     time.sleep(0.02)
@@ -68,7 +76,7 @@ def main(folder: Path, name: str, difference: str) -> None:
     for mixed in (False, True):
         its = folder / f"mixed {mixed}"
         its.mkdir(parents=True)
-        engine = engine_of(name, partial(differ, its, difference), mixed=mixed)
+        engine = engine_of(name, starting(its, difference), mixed=mixed)
         if not mixed or difference == "flags":
             part = {"flags": "flags", "kind": "device"}[difference]
             with pytest.raises(ValueError, match=f"the fleet is mixed: {part} is") as refused:
