@@ -240,18 +240,20 @@ def table(config, arrays):
     rows = []
     for row, number in enumerate(config.problems):
         cells = map(partial(cell, config), medians[row], arrays["states"][row], arrays["gaps"][row])
+        largest = difference(config, arrays, row)
         rows.append(
             {"problem": list(DATA)[number]}
             | {f"{library} (s)": text for library, text in zip(("regopt", *PEERS), cells, strict=True)}
             | {"over the best": ratios[row], "bar": BARS[number], "compile (s)": arrays["compiled"][row]}
-            | {"largest difference of objectives": difference(config, arrays, row)}
+            | {"largest difference of objectives": "no peer reached the gap" if largest is None else f"{largest:.1e}"}
         )
     return pandas.DataFrame(rows)
 
 
 def difference(config, arrays, row):
-    """The largest relative difference of an objective from regopt's, among the libraries that have reached the gap."""
-    return float(np.nanmax([0, *arrays["differences"][row][arrays["gaps"][row] <= config.gap]]))
+    """The largest relative difference of a peer's objective from regopt's at the gap; None if no peer reached it."""
+    reached = arrays["gaps"][row, 1:] <= config.gap
+    return float(np.max(arrays["differences"][row, 1:][reached])) if reached.any() else None
 
 
 def figure(config, arrays):
@@ -276,11 +278,15 @@ def claims(config, arrays):
     source = f"medians of alternating rounds, relative gap {config.gap:g}"
     result = []
     for row, number in enumerate(config.problems):
-        name = list(DATA)[number]
-        statement = f"{name}: time over that of the best peer"
-        result.append(Claim(statement, source, BARS[number], float(ratios[row]), relation="at most"))
-        statement = f"{name}: largest relative difference of objectives"
-        result.append(Claim(statement, source, 1e-8, difference(config, arrays, row), relation="at most"))
+        name, largest = list(DATA)[number], difference(config, arrays, row)
+        if largest is None:
+            statement, gap = f"{name}: no peer reached the gap; that of regopt", float(arrays["gaps"][row, 0])
+            result.append(Claim(statement, "relative, fold 0", config.gap, gap, relation="at most"))
+        else:
+            statement = f"{name}: time over that of the best peer"
+            result.append(Claim(statement, source, BARS[number], float(ratios[row]), relation="at most"))
+            statement = f"{name}: largest relative difference of objectives"
+            result.append(Claim(statement, source, 1e-8, largest, relation="at most"))
         compiled = float(arrays["compiled"][row])
         statement = f"{name}: seconds to compile"
         result.append(Claim(statement, "cold, in this process", COMPILE, compiled, relation="at most"))

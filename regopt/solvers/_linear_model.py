@@ -20,6 +20,8 @@ from regopt.solvers._families import Family, squared_error
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._proximal_newton import Weighted
 
+_SHARES_TO = 0.01  # by how much the sum of the shares of the classes may differ from 1, for 16-bit targets
+
 
 class LinearModel(NamedTuple):
     """``sum_i c_i f(x_i w + b + o_i, y_i)`` with weights c that sum to 1; f is the family's loss.
@@ -63,6 +65,27 @@ class LinearModel(NamedTuple):
                 f"the parameters of a LinearModel must have {parts}, as model.start(x) has, got {_kind(params)}"
             )
 
+    def check_data(
+        self, x: jax.Array, y: jax.Array, weights: jax.Array | None = None, offset: jax.Array | None = None
+    ) -> None:
+        """Refuse data of other shapes than the model has, and concrete targets outside of the family's range."""
+        rows, shape = jnp.shape(y)[:1], (len(x), *_outputs_of(self.family))
+        if rows and rows[0] != len(x):
+            raise ValueError(f"x and y of a LinearModel must have the same length, got {len(x)} and {rows[0]}")
+        hot = ", for example jax.nn.one_hot(y, classes)" if len(shape) == 2 else ""
+        expected = {"y": (y, shape, hot), "weights": (weights, shape[:1], ""), "offset": (offset, shape, "")}
+        for name, (array, right, hint) in expected.items():
+            if array is not None and jnp.shape(array) != right:
+                raise ValueError(f"{name} of a LinearModel must have shape {right}{hint}, got {jnp.shape(array)}")
+        if self.family.targets is None or isinstance(y, Tracer) or not len(x):
+            return
+        with jax.ensure_compile_time_eval():  # where the data lie; only these numbers come to the host
+            least, most, total = np.asarray(_extremes(jnp.asarray(y)), np.float64)
+        for end in (least, most):
+            check_range("y of this family", float(end), self.family.targets)
+        if len(shape) == 2 and not abs(total - 1) <= _SHARES_TO:
+            raise ValueError(f"each row of y of this family must sum to 1, got a row that sums to {total:g}")
+
     def in_dtype_of(
         self,
         params: Tree,
@@ -97,7 +120,7 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> jax.Array:
         """The weighted mean of the losses, shape (); without weights all examples count the same."""
-        _check_targets(self.family, x, y)
+        self.check_data(x, y, weights, offset)
         losses = self.family.loss(self.predictor(params, x, offset), y)
         return jnp.sum(_shares(losses, weights) * losses)
 
@@ -113,7 +136,7 @@ class LinearModel(NamedTuple):
         offset: jax.Array | None = None,
     ) -> GramLoss:
         """The loss of least squares from the Gram matrix, for many problems on the same data."""
-        _check_targets(self.family, x, y)
+        self.check_data(x, y, weights, offset)
         target = y if offset is None else y - offset
         return GramLoss.of(x, target, _shares(target, weights), intercept=self.intercept)
 
@@ -128,8 +151,8 @@ class LinearModel(NamedTuple):
     ) -> jax.Array:
         """An upper bound on the objective at ``params`` minus its minimum, shape ().
 
-        The dual point are the slopes of the losses, ``v_i = f'(eta_i)``. With an intercept they must satisfy
-        ``sum_i c_i v_i = 0``, so those of the sign that prevails are shrunk. The dual objective is
+        The dual point are the slopes of the losses, ``v_i = f'(eta_i)``. With an intercept that is not penalised they
+        must satisfy ``sum_i c_i v_i = 0``, so those of the sign that prevails are shrunk. The dual objective is
         ``sum_i c_i (v_i o_i - f*(v_i))`` plus the ``linear_minimum`` of the penalty at ``sum_i c_i v_i x_i``, over the
         coefficients whose penalty is at most the objective.
         """
@@ -177,7 +200,7 @@ class LinearModel(NamedTuple):
 
         With ``profiled``, for squared errors, the loss is that at the best intercept, which the gradient leaves alone.
         """
-        _check_targets(self.family, x, y)
+        self.check_data(x, y, weights, offset)
         flat = x.reshape(len(x), -1)
         shares = _shares(jnp.zeros(len(x), flat.dtype), weights)
 
@@ -202,9 +225,10 @@ class LinearModel(NamedTuple):
             v = slopes(eta)
             if profiled:
                 eta = v + y
-            v = self.family.balance(shares, v, y) if self.intercept else v
+            free = self.intercept and not penalty.mask(params)["intercept"]
+            v = self.family.balance(shares, v, y) if free else v
             grad = through_data(params, v)
-            grad = {**grad, "intercept": jnp.zeros_like(params["intercept"])} if self.intercept else grad
+            grad = {**grad, "intercept": jnp.zeros_like(params["intercept"])} if free else grad
             conjugate = jnp.sum(shares * self.family.conjugate(v, y))
             conjugate = conjugate if offset is None else conjugate - jnp.sum(weighted(v * offset))
             return objective + conjugate - penalty.linear_minimum(grad, objective)
@@ -216,6 +240,13 @@ class LinearModel(NamedTuple):
             lambda _, after, before: jnp.sum(weighted((slopes(after) - slopes(before)) * (after - before))),
             gap,
         )
+
+
+@jax.jit
+def _extremes(y: jax.Array) -> jax.Array:
+    """The least entry, the largest one, and the sum of the row whose sum is farthest from 1."""
+    totals = jnp.sum(y.reshape(len(y), -1).astype(float), 1)
+    return jnp.stack([jnp.min(y).astype(float), jnp.max(y).astype(float), totals[jnp.argmax(jnp.abs(totals - 1))]])
 
 
 def _kind(params: Tree) -> str:
@@ -233,20 +264,6 @@ def _outputs_of(family: object) -> tuple[int, ...]:
             f"the family of a LinearModel must be one of regopt.solvers, such as gaussian(), got {brief(family)}"
         )
     return () if family.classes is None else (family.classes,)
-
-
-def _check_targets(family: Family, x: jax.Array, y: jax.Array) -> None:
-    """Refuse targets of another shape than the predictor, and concrete ones outside of the family's range."""
-    if len(x) != len(y):
-        raise ValueError(f"x and y of a LinearModel must have the same length, got {len(x)} and {len(y)}")
-    shape = (len(x), *_outputs_of(family))
-    if jnp.shape(y) != shape:
-        raise ValueError(f"y of a LinearModel must have shape {shape}, as its predictions have, got {jnp.shape(y)}")
-    if family.targets is None or isinstance(y, Tracer) or not np.size(y):
-        return
-    values = np.asarray(y)
-    for end in (values.min(), values.max()):
-        check_range("y of this family", float(end), family.targets)
 
 
 def _shares(like: jax.Array, weights: jax.Array | None) -> jax.Array:

@@ -111,7 +111,7 @@ def minimize(
         data = loss.in_dtype_of(start, *data)
     gap_at = _gap(loss, penalty, start, data, lower_bound)
 
-    method = _method(solver, loss, start, gap_at)
+    method = _method(solver, loss, penalty, start, gap_at)
 
     def smooth(params):
         return as_float(loss(params, *data))
@@ -171,14 +171,16 @@ def _with_prox(penalty: Penalty | None) -> Penalty:
     return penalty
 
 
-def _method(solver: str, loss: Callable[..., jax.Array], start: Tree, gap_at: Gap | None) -> str:
+def _method(solver: str, loss: Callable[..., jax.Array], penalty: Penalty, start: Tree, gap_at: Gap | None) -> str:
     """The method that "auto" stands for; a method that this loss does not allow is refused."""
     check_choice("solver", solver, SOLVERS)
     newton = isinstance(loss, LinearModel) and loss.family.second_order and gap_at is not None
+    if newton and isinstance(loss, LinearModel) and loss.intercept:  # its quadratic models are at the best intercept
+        newton = not penalty.mask(start)["intercept"]
     if solver == "proximal_newton" and not newton:
         raise ValueError(
             'solver "proximal_newton" is for a LinearModel of the families logistic, poisson and gamma, with a penalty '
-            'that has a linear_minimum: take solver="proximal_gradient"'
+            'that has a linear_minimum and leaves the intercept out: take solver="proximal_gradient"'
         )
     least_squares = isinstance(loss, GramLoss) or (isinstance(loss, LinearModel) and loss.family.loss is squared_error)
     if solver == "coordinate_descent" and not least_squares:

@@ -9,12 +9,13 @@ from regopt._core import trees
 from regopt._core.messages import brief
 from regopt._core.numerics import check_range, check_whole
 from regopt._core.types import Number, Tree
+from regopt.solvers._faces import starts_on_faces
 from regopt.solvers._gram import GramLoss
 from regopt.solvers._lasso_path import homotopy
 from regopt.solvers._linear_model import LinearModel
 from regopt.solvers._minimize import minimize
 from regopt.solvers._solution import Solution
-from regopt.solvers._wide import PenaltyOfStrength, is_lasso, on_working_sets, takes_working_sets
+from regopt.solvers._wide import PenaltyOfStrength, is_lasso, norm_of, on_working_sets, takes_working_sets
 
 HOMOTOPY_UP_TO = 64  # coefficients: up to here the lasso with a Gram matrix follows its exact path
 
@@ -81,10 +82,14 @@ def path(
         data = loss.in_dtype_of(start, *data)
         gram = loss.shared(*data) if gram_pays(loss, penalty, start, data[0]) else None
     data = data if gram is None else ()
+    starts, taken, before = None, jnp.zeros((), jnp.int32), 0
+    norm = None if gram is None or solver != "auto" else norm_of(penalty, start)
     if gram is not None and is_lasso(penalty) and len(gram.products) <= HOMOTOPY_UP_TO:
         starts = _exact(gram, start, strengths)
-    else:
-        starts = None
+    elif gram is not None and norm is not None and norm.size == 1:
+        before = -(-max_steps // 2)
+        coefficients, taken = starts_on_faces(gram, norm.l1_ratio, jnp.asarray(strengths), tolerance, before)
+        starts = _with_coefficients(start, coefficients)
 
     def solve_from(start, strength):
         return minimize(
@@ -95,7 +100,7 @@ def path(
             solver=solver,
             lower_bound=lower_bound,
             tolerance=tolerance,
-            max_steps=max_steps,
+            max_steps=max(max_steps - before, 1),
         )
 
     def solve(carry, strength):
@@ -106,6 +111,7 @@ def path(
     strengths = jnp.asarray(strengths)
     if starts is not None:
         solutions = jax.vmap(solve_from)(starts, strengths)
+        solutions = solutions._replace(steps=solutions.steps + taken)
     else:
         first, infinite = trees.copy_wide(start), jnp.full_like(strengths[0], jnp.inf)
         solutions = jax.lax.scan(solve, (first, first, infinite, infinite), strengths)[1]
@@ -120,9 +126,13 @@ def _check_of_strength(penalty: object) -> None:
 def _exact(gram: GramLoss, start: Tree, strengths: jax.Array) -> Tree:
     """The solutions of the lasso from its piecewise linear path, to be checked by their gaps."""
     found = jax.lax.stop_gradient(homotopy(gram.gram, gram.products, 3 * len(gram.products) + 8))
-    coefficients = jax.vmap(found.at)(jax.lax.stop_gradient(strengths))
-    start = jax.tree.map(lambda w: jnp.zeros((len(strengths), *w.shape), w.dtype), trees.copy_wide(start))
-    return {**start, "coefficients": coefficients.reshape(start["coefficients"].shape)}
+    return _with_coefficients(start, jax.vmap(found.at)(jax.lax.stop_gradient(strengths)))
+
+
+def _with_coefficients(start: Tree, coefficients: jax.Array) -> Tree:
+    """Zeros like the start for each strength, with these coefficients, ``[strengths, features]``."""
+    many = jax.tree.map(lambda w: jnp.zeros((len(coefficients), *w.shape), w.dtype), trees.copy_wide(start))
+    return {**many, "coefficients": coefficients.reshape(many["coefficients"].shape)}
 
 
 def _ahead(params: Tree, before: Tree, strength: jax.Array, last: jax.Array, last_but_one: jax.Array) -> Tree:

@@ -27,6 +27,7 @@ _LONGEST = 1e3  # ... and the largest
 _ROUNDINGS = 10  # by how many roundings the envelope may rise
 _PATIENCE = 100  # steps without progress after which the dtype allows none
 _CLOSER = 0.9  # of the least residual: a smaller one is progress
+_ALIKE = 0.5  # envelopes that agree to this share of the digits say nothing of which point is better
 
 
 class _Point(NamedTuple):
@@ -48,14 +49,21 @@ class _Progress(NamedTuple):
     idle: jax.Array  # shape (), int32: steps since then
 
 
+class _End(NamedTuple):
+    params: Tree  # after the proximal step from a point, as the objective, the gap and the residual
+    objective: jax.Array  # shape ()
+    gap: jax.Array  # shape ()
+    residual: jax.Array  # shape ()
+    envelope: jax.Array  # shape (): at the point
+
+
 class _Iterate(NamedTuple):
     point: _Point
     memory: _Memory
     progress: _Progress
-    objective: jax.Array  # shape (): after the proximal step from the point, as the gap and the residual
-    gap: jax.Array  # shape ()
-    residual: jax.Array  # shape ()
+    best: _End
     steps: jax.Array  # shape (), int32
+    finite: jax.Array  # shape (), bool: whether the objective is a number
 
 
 def proximal_lbfgs(
@@ -76,7 +84,7 @@ def proximal_lbfgs(
     stationary point; near a regular minimum the steps converge superlinearly.
 
     Where the loss is badly scaled for its dtype, the plain step is smaller than a rounding of the parameters, and the
-    gain of any other is smaller than one of the envelope. The steps end there, with the residual that is reached.
+    gain of any other is smaller than one of the envelope. The steps end there, with the least residual that was seen.
 
     Args:
         loss: the smooth part, a function of the parameters alone.
@@ -106,34 +114,51 @@ def proximal_lbfgs(
         envelope = value + inner(grad, move) + inner(move, move) / (2 * trial.stepsize)
         return _Point(params, grad, trial, envelope + penalty.value(trial.params).astype(value.dtype))
 
-    def assess(point: _Point, memory: _Memory, before: _Progress, steps: jax.Array) -> _Iterate:
+    def end_of(point: _Point) -> _End:
         trial = point.trial
         gap = jnp.inf if gap_at is None else gap_at(trial.params, trial.value, trial.grad)
         objective = trial.value + penalty.value(trial.params).astype(trial.value.dtype)
         residual = residual_of(penalty, point.params, trial)
-        progress = _progress(before, point.envelope, residual)
-        return _Iterate(point, memory, progress, objective, jnp.asarray(gap, objective.dtype), residual, steps)
+        return _End(trial.params, objective, jnp.asarray(gap, objective.dtype), residual, point.envelope)
 
-    def within(now: _Iterate) -> jax.Array:
-        return reached(now.objective, now.gap, now.residual, tolerance, certified=gap_at is not None)
+    def within(end: _End) -> jax.Array:
+        return reached(end.objective, end.gap, end.residual, tolerance, certified=gap_at is not None)
 
     def unfinished(now: _Iterate) -> jax.Array:
         possible = (now.steps < max_steps) & (now.progress.idle < _PATIENCE)
-        return possible & ~within(now) & ~jnp.isnan(now.objective)
+        return possible & ~within(now.best) & now.finite
 
     def step(now: _Iterate) -> _Iterate:
         longer = jnp.where(now.steps % _LENGTHEN_EVERY == 0, _room(now.point), 1)
         after = _search(visit, now.point, _direction(now.memory, now.point), longer * now.point.trial.stepsize)
-        return assess(after, _remember(now.memory, now.point, after), now.progress, now.steps + 1)
+        end = end_of(after)
+        progress = _progress(now.progress, after.envelope, end.residual)
+        better = _is_better(end, now.best, certified=gap_at is not None)
+        best = jax.tree.map(lambda a, b: jnp.where(better, a, b), end, now.best)
+        memory = _remember(now.memory, now.point, after)
+        return _Iterate(after, memory, progress, best, now.steps + 1, ~jnp.isnan(end.objective))
 
     grad = jax.grad(loss)(start)
     first = visit(start, first_stepsize(jax.grad(loss), start, grad))
     size = ravel_pytree(start)[0].size
     rows = jnp.zeros((_MEMORY, size), first.envelope.dtype)
     none, infinite = jnp.zeros((), jnp.int32), jnp.full_like(first.envelope, jnp.inf)
-    start_of_all = assess(first, _Memory(rows, rows, none), _Progress(infinite, infinite, none), none)
+    end = end_of(first)
+    progress = _progress(_Progress(infinite, infinite, none), first.envelope, end.residual)
+    start_of_all = _Iterate(first, _Memory(rows, rows, none), progress, end, none, ~jnp.isnan(end.objective))
     last = jax.lax.while_loop(unfinished, step, start_of_all)
-    return Solution(last.point.trial.params, last.objective, last.gap, last.residual, within(last), last.steps)
+    best = last.best
+    return Solution(best.params, best.objective, best.gap, best.residual, within(best), last.steps)
+
+
+def _is_better(end: _End, best: _End, *, certified: bool) -> jax.Array:
+    """Whether an end has the smaller certificate, or an envelope that is lower by more than half of its digits.
+
+    The residual alone would prefer a start near a saddle to all that follow.
+    """
+    closer = end.gap < best.gap if certified else end.residual < best.residual
+    alike = jnp.finfo(best.envelope.dtype).eps ** _ALIKE * jnp.abs(best.envelope)
+    return (closer & (end.envelope <= best.envelope + alike)) | (end.envelope < best.envelope - alike)
 
 
 def _progress(before: _Progress, envelope: jax.Array, residual: jax.Array) -> _Progress:

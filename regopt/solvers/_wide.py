@@ -23,7 +23,7 @@ WORKING_SETS_FROM = 256  # features: from here on "auto" takes working sets wher
 PenaltyOfStrength = Callable[[jax.Array], Penalty]
 
 
-class _Norm(NamedTuple):
+class Norm(NamedTuple):
     """The norm of a penalty whose structure is known."""
 
     l1_ratio: float | jax.Array  # the share of the norm; the rest is that of the square
@@ -69,7 +69,7 @@ def takes_working_sets(
         return False
     norm = None
     if isinstance(loss, LinearModel) and loss.family.loss is squared_error:
-        norm = _norm_of(penalty, start)
+        norm = norm_of(penalty, start)
     traced = _traced((data, strengths, tolerance, norm, start))
     if norm is None or traced or not float(norm.l1_ratio) > 0 or not np.all(np.asarray(strengths) > 0):
         if solver == "auto":
@@ -87,7 +87,7 @@ def _traced(tree: Tree) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def _norm_of(penalty: PenaltyOfStrength, start: Tree) -> _Norm | None:
+def norm_of(penalty: PenaltyOfStrength, start: Tree) -> Norm | None:
     """The norm of ``l1``, or of a ``functools.partial`` of ``elastic_net`` or ``group_lasso``; None for others."""
     named = penalty.func if isinstance(penalty, partial) and not penalty.args else None
     if not (is_lasso(penalty) or named in (elastic_net, group_lasso)):
@@ -103,9 +103,9 @@ def _norm_of(penalty: PenaltyOfStrength, start: Tree) -> _Norm | None:
         assert unit.terms is not None
         (term,) = unit.terms(start)[sorted(start).index("coefficients")]
         plain = len(shape) == 2 and term.axes == (1,) and not term.joined and np.ndim(term.strength) == 0
-        return _Norm(1.0, shape[1]) if plain else None
+        return Norm(1.0, shape[1]) if plain else None
     l1_ratio = penalty.keywords.get("l1_ratio", 0.5) if isinstance(penalty, partial) and named is elastic_net else 1.0
-    return _Norm(l1_ratio, 1) if np.ndim(l1_ratio) == 0 else None
+    return Norm(l1_ratio, 1) if np.ndim(l1_ratio) == 0 else None
 
 
 def on_working_sets(
@@ -121,9 +121,10 @@ def on_working_sets(
     """The solutions on working sets for each row of the weights, with leading axes ``[lanes, strengths]``."""
     x, y, *rest = data
     (x,) = widen(jnp.asarray(x))  # counts and 16-bit numbers too
-    offset, norm = (rest[1] if len(rest) > 1 else None), _norm_of(penalty, start)
+    offset, norm = (rest[1] if len(rest) > 1 else None), norm_of(penalty, start)
     assert isinstance(loss, LinearModel)
     assert norm is not None
+    loss.check_data(*data)
     l1_ratio, grid = float(norm.l1_ratio), np.asarray(strengths, np.float64)
     found = working_set_path(
         x.reshape(len(x), -1),

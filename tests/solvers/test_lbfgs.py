@@ -1,5 +1,7 @@
 """The solver "lbfgs" against scikit-learn, SciPy and the other methods: l1, bounds, groups, nonconvex penalties."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.linear_model import Lasso, LogisticRegression
 from regopt.penalties import box, elastic_net, group_lasso, l1, mcp, non_negative, nuclear, orthogonality
 from regopt.projections import projection_l1_ball
 from regopt.solvers import LinearModel, gaussian, indicator, logistic, minimize, path
+from regopt.solvers._quasi_newton import proximal_lbfgs
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -113,6 +116,18 @@ def test_where_single_precision_allows_no_progress_the_steps_end_closer_than_sci
     )  # fmt: skip
     assert found.residual <= np.linalg.norm(other.jac)
     np.testing.assert_allclose(np.linalg.norm(jax.grad(squares)(found.params, x, y)), found.residual, atol=1e-4)
+
+
+@jax.enable_x64(False)
+def test_where_no_step_reaches_the_tolerance_the_best_point_is_kept():
+    x, y = map(jnp.asarray, badly_scaled())
+
+    def residual_after(max_steps):
+        loss, start = partial(squares, x=x, y=y), jnp.zeros(20)
+        return proximal_lbfgs(loss, l1(0.0), start, gap_at=None, tolerance=0.0, max_steps=max_steps).residual
+
+    residuals = jax.jit(jax.vmap(residual_after))(jnp.append(jnp.arange(100, 400), 10_000))
+    assert 0 < residuals[-1] <= jnp.min(residuals)
 
 
 def test_double_precision_solves_the_same_problem():

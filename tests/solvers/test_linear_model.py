@@ -1,5 +1,7 @@
 """Linear models against scikit-learn and SciPy; conjugates against a search; gaps, paths and cross-validation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -241,6 +243,64 @@ def test_targets_of_another_shape_or_outside_of_the_range_of_the_family_are_refu
         ):
             with pytest.raises(ValueError, match=message):
                 solve()
+
+
+@pytest.mark.parametrize("solver", ["auto", "working_set"])
+def test_weights_and_offsets_of_another_shape_and_shares_that_are_none_are_refused(solver):
+    x, y, ones = jnp.ones((4, 2)), jnp.zeros(4), jnp.ones(4)
+    shares = jnp.array([[0.5, 0.5, 0.0], [0.2, 0.2, 0.2], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    wrong = [
+        (gaussian(), (jnp.zeros(()),), r"y of a LinearModel must have shape \(4,\), got \(\)"),
+        (gaussian(), (y, ones[:3]), r"weights of a LinearModel must have shape \(4,\), got \(3,\)"),
+        (gaussian(), (y, ones, ones[:, None]), r"offset of a LinearModel must have shape \(4,\), got \(4, 1\)"),
+        (poisson(), (y, ones, ones[:2]), r"offset of a LinearModel must have shape \(4,\), got \(2,\)"),
+        (multinomial(3), (jnp.arange(4.0) % 3,), r"y of .* \(4, 3\), for example jax.nn.one_hot\(y, classes\), got"),
+        (multinomial(3), (shares[:, :2], ones), r"y of a LinearModel must have shape \(4, 3\), .* got \(4, 2\)"),
+        (multinomial(3), (shares,), r"each row of y of this family must sum to 1, got a row that sums to 0.6"),
+        (multinomial(3), (jnp.eye(3)[:, [0, 1, 2, 2]].T, ones, ones), r"offset of .* \(4, 3\), got \(4,\)"),
+    ]
+    for family, data, message in wrong:
+        if solver == "working_set" and family.targets is not None:
+            continue
+        model = LinearModel(family)
+        with pytest.raises(ValueError, match=f"^{message}"):
+            path(model, partial(l1, mask=MASK), model.start(x), x, *data, strengths=jnp.ones(1), solver=solver)
+        if solver == "auto":
+            with pytest.raises(ValueError, match=f"^{message}"):
+                model(model.start(x), x, *data)
+
+
+def test_targets_are_checked_where_they_lie(monkeypatch):
+    x, y = jnp.ones((1000, 2)), jnp.tile(jnp.array([0.0, 1.0]), 500)
+    model, copied, to_host = LinearModel(logistic()), [], np.asarray
+
+    def recorded(array, *args, **kwargs):
+        copied.extend([array.size] if isinstance(array, jax.Array) else [])
+        return to_host(array, *args, **kwargs)
+
+    monkeypatch.setattr(np, "asarray", recorded)
+    model(model.start(x), x, y)
+    assert copied
+    assert max(copied) <= 3
+
+
+@pytest.mark.parametrize("name", ["gaussian", "logistic", "poisson"])
+@pytest.mark.parametrize("solver", ["proximal_gradient", "auto"])
+def test_the_gap_of_a_penalised_intercept_closes(name, solver):
+    x, y = data(name)
+    model = LinearModel(FAMILIES[name][0])
+    found = minimize(model, elastic_net(0.01, 0.5, mask=None), model.start(x), x, y, solver=solver, tolerance=1e-9)
+    assert found.converged
+    assert found.params["intercept"] != 0
+    b, slope = found.params["intercept"], jax.grad(model)(found.params, x, y)["intercept"]
+    np.testing.assert_allclose(slope, -0.005 * (jnp.sign(b) + b), atol=1e-4)
+
+
+def test_newtons_method_refuses_a_penalised_intercept():
+    x, y = data("logistic")
+    model = LinearModel(logistic())
+    with pytest.raises(ValueError, match="leaves the intercept out"):
+        minimize(model, l1(0.1, mask=None), model.start(x), x, y, solver="proximal_newton")
 
 
 @pytest.mark.parametrize("family", ["gaussian", gaussian, None])
