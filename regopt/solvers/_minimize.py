@@ -118,7 +118,11 @@ def minimize(
 
     def equation(params):
         moved = trees.lift(jnp.subtract, params, jax.grad(smooth)(params))
-        return step_between(params, penalty.prox(moved, 1.0))
+        residual = step_between(params, penalty.prox(moved, 1.0))
+        if isinstance(loss, GramLoss) and "intercept" in params:  # it has no slope, so any one is a root
+            own = params["intercept"]
+            residual = {**residual, "intercept": own - jax.lax.stop_gradient(own)}
+        return residual
 
     def target(objective):
         return as_float(tolerance) * jnp.maximum(jnp.abs(objective), 1)
