@@ -44,7 +44,9 @@ def test_only_a_first_call_compiles_and_an_error_leaves_no_listener(paths):
     assert paths.seconds_compiling(program, x) > 0
     assert paths.seconds_compiling(program, x) == 0
 
-    heard = jax._src.monitoring._event_duration_secs_listeners
+    from jax._src import monitoring
+
+    heard = monitoring._event_duration_secs_listeners
     before = list(heard)
 
     def failing():
