@@ -1,9 +1,11 @@
 """Newton steps on the optimality conditions of a fit, after which it is exact to rounding.
 
 A fit at the tolerance of its gap has coefficients that are exact to the root of it, so fits of equal problems differ
-visibly. The penalties are smooth on the support, where few steps suffice.
+visibly. The penalties are smooth on the support, where few steps suffice. Where a Newton step brings the fit no closer,
+its support is not yet that of the solution, and proximal gradient steps move it there.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,9 @@ from regopt.sklearn._program import Layout, Recipe, arrays_of, family_of, penalt
 from regopt.solvers import LinearModel
 
 UP_TO = 500  # unknowns, padding included: beyond, the linear systems cost more than the fit
-_STEPS = 5
+_STEPS = 10  # Newton steps, or attempts at one
+_EXACT = 1e-14  # of the parameters: a residual of rounding errors
+_DESCENTS = 100  # proximal gradient steps after a Newton step that failed
 
 
 def polish(
@@ -29,7 +33,7 @@ def polish(
     numbers: tuple[Any, ...],
     params: dict[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], float]:
-    """The coefficients after Newton steps, as long as these bring them closer to optimality, and their duality gap.
+    """The coefficients after Newton and proximal gradient steps, and their duality gap.
 
     Args:
         recipe: the model.
@@ -65,19 +69,43 @@ def polish(
             # the shortest solution, as adding a number to all intercepts of a multinomial model changes nothing
             ahead = flat.at[on].add(-np.linalg.lstsq(now[1][on[:, None], on], now[0][on])[0])
             then = [np.asarray(a) for a in _linearised(recipe, unflatten(ahead), *arguments)]
-            if not np.linalg.norm(then[0]) < np.linalg.norm(now[0]):
-                break
+            if not _is_closer(then, now):
+                if np.linalg.norm(now[0]) <= _EXACT * (1 + np.linalg.norm(flat)):
+                    break
+                ahead = _descended(recipe, unflatten(flat), *arguments)
+                then = [np.asarray(a) for a in _linearised(recipe, unflatten(ahead), *arguments)]
+                if not _is_closer(then, now):
+                    break
             flat, now = ahead, then
         found = jax.tree.map(np.asarray, unflatten(flat))
     w = found["coefficients"].reshape(-1, *outputs)[places]
     return {**found, "coefficients": w}, float(now[2])
 
 
+def _is_closer(then: list[np.ndarray], now: list[np.ndarray]) -> bool:
+    return bool(np.linalg.norm(then[0]) < np.linalg.norm(now[0]))
+
+
 @partial(jax.jit, static_argnums=0)
 def _linearised(recipe: Recipe, params, x, y, weights, strength, numbers):
     """The step that the prox would take, its Jacobian, and the duality gap."""
+    (flat, _), equation = ravel_pytree(params), _equation(recipe, params, x, y, weights, strength, numbers)
     model, penalty = LinearModel(family_of(recipe), intercept=recipe.intercept), penalty_of(recipe, numbers, strength)
-    flat, unflatten = ravel_pytree(params)
+    gap = model.duality_gap(penalty, params, x, y, weights) if penalty.has_linear_minimum else jnp.inf
+    return equation(flat), jax.jacfwd(equation)(flat), gap
+
+
+@partial(jax.jit, static_argnums=0)
+def _descended(recipe: Recipe, params, x, y, weights, strength, numbers):
+    """The parameters, flattened, after proximal gradient steps."""
+    (flat, _), equation = ravel_pytree(params), _equation(recipe, params, x, y, weights, strength, numbers)
+    return jax.lax.fori_loop(0, _DESCENTS, lambda _, flat: flat - equation(flat), flat)
+
+
+def _equation(recipe: Recipe, params, x, y, weights, strength, numbers) -> Callable[[jax.Array], jax.Array]:
+    """The step that the prox would take, as a function of the flattened parameters; 0 at the solution."""
+    model, penalty = LinearModel(family_of(recipe), intercept=recipe.intercept), penalty_of(recipe, numbers, strength)
+    _, unflatten = ravel_pytree(params)
     axes = tuple(range(1, x.ndim))
     step = 1 / (1 + jnp.sum(weights * jnp.sum(x * x, axes)) / jnp.sum(weights))
 
@@ -87,5 +115,4 @@ def _linearised(recipe: Recipe, params, x, y, weights, strength, numbers):
         moved = jax.tree.map(lambda w, g: w - step * g, params, slopes)
         return flat - ravel_pytree(penalty.prox(moved, step))[0]
 
-    gap = model.duality_gap(penalty, params, x, y, weights) if penalty.has_linear_minimum else jnp.inf
-    return equation(flat), jax.jacfwd(equation)(flat), gap
+    return equation

@@ -47,6 +47,15 @@ def test_the_lasso_and_the_elastic_net_are_scikit_learns(fit_intercept):
         assert mine.dual_gap_ < 1e-6
 
 
+@pytest.mark.parametrize("seed", [1, 11])
+def test_a_fit_is_exact_though_its_support_was_another(seed):
+    random = np.random.default_rng(seed)
+    x, y = random.standard_normal((15, 30)), random.integers(0, 3, 15).astype(float)
+    mine = ours.ElasticNet(alpha=2e-4, l1_ratio=0.5, tol=1e-6).fit(x, y)
+    other = linear_model.ElasticNet(alpha=2e-4, l1_ratio=0.5, tol=1e-14, max_iter=1_000_000).fit(x, y)
+    np.testing.assert_allclose(mine.coef_, other.coef_, atol=1e-6)
+
+
 def test_cross_validation_is_scikit_learns():
     x, y, _ = regression()
     cv = KFold(4, shuffle=True, random_state=1)
