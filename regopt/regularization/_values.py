@@ -35,7 +35,7 @@ class Value(NamedTuple):
     """The class of a value, and the value itself where the program is evaluated."""
 
     kind: Kind
-    uniform: bool = False  # all entries are equal; of a linear value: those of its response are
+    uniform: bool  # all entries are equal; of a linear value: those of its response are
     leaf: int = -1  # of a linear value: the leaf of the gradient whose coordinates it has
     sources: frozenset[str] = frozenset()  # of a linear value: those of what is added to it
     why: str = ""  # of a nonlinear value, or of one that is held: what made it so

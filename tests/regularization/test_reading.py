@@ -41,14 +41,24 @@ def momentum_steps(rate, decay):
     return [rate * (1 - decay**t) / (1 - decay) for t in range(1, 6)]
 
 
+NEGATIVE = optax.stateless(lambda grads, _: jax.tree.map(jnp.negative, grads))
 STEPS = {
     "sgd": (lambda: regopt.sgd(0.3), [0.3] * 5),
+    "a rate that turns negative": (lambda: optax.sgd(lambda t: 0.3 - 0.2 * t), [0.3, 0.1, 0, 0, 0]),
     "a schedule": (lambda: optax.sgd(lambda t: 0.3 / (t + 1)), [0.3 / t for t in range(1, 6)]),
     "scale behind": (lambda: optax.chain(regopt.sgd(0.3), optax.scale(0.5)), [0.15] * 5),
     "momentum": (lambda: optax.sgd(0.3, momentum=0.8), momentum_steps(0.3, 0.8)),
     "heavy ball, displaced": (lambda: regopt.heavy_ball(0.3, 0.8), [0.3] * 5),
     "scaled ball": (
         lambda: optax.chain(regopt.heavy_ball(0.6, 0.8), optax.scale(0.5)),
+        momentum_steps(0.3, 0.8),
+    ),
+    "ball behind a copy, displaced": (
+        lambda: optax.chain(regopt.heavy_ball(0.3, 0.8), optax.stateless(lambda u, _: jnp.copy(u))),
+        [0.3] * 5,
+    ),
+    "ball of the negative gradient": (  # the velocity is not the update
+        lambda: optax.chain(NEGATIVE, regopt.heavy_ball(0.3, 0.8), NEGATIVE),
         momentum_steps(0.3, 0.8),
     ),
     "adam of optax": (lambda: optax.adam(0.1), adam_steps(0.1)),
@@ -87,7 +97,10 @@ def test_the_step_is_what_the_update_makes_of_gradients_of_one(name):
 
 def test_what_is_uniform_over_a_leaf_is_kept_as_a_number():
     params = {"w": jnp.ones((30, 20)), "b": jnp.ones(20)}
-    for optimizer, count in ((regopt.adam(0.1), 2), (regopt.sgd(0.1), 0), (optax.sgd(0.1, momentum=0.9), 2)):
+    halved = optax.stateless(lambda grads, _: jax.tree.map(lambda g: g * (0.25 * jnp.full_like(g, 2.0)), grads))
+    momentum = optax.sgd(0.1, momentum=0.9)
+    cases = ((regopt.adam(0.1), 2), (regopt.sgd(0.1), 0), (momentum, 2), (optax.chain(halved, momentum), 2))
+    for optimizer, count in cases:
         state = regopt.regularize(optimizer, penalties.l1(0.1), "proximal").init(params)
         assert [response.shape for response in state.responses] == [()] * count
 
@@ -136,6 +149,21 @@ def test_an_optimizer_that_ascends_shows_at_once():
     optimizer = regopt.regularize(optax.scale(0.1), penalties.l1(0.5), "proximal")
     updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
     assert np.all(np.isnan(updates))
+
+
+def test_an_optimizer_may_take_the_gradient_as_an_extra_argument():
+    """Its step is read as from the gradient itself, and the prox is the soft threshold at the step times 0.5."""
+    optimizer = optax.GradientTransformationExtraArgs(
+        lambda params: optax.EmptyState(), lambda grads, state, params=None, *, grad, **_: (-0.1 * grad, state)
+    )
+    wrapped = regopt.regularize(optimizer, penalties.l1(0.5, mask=None), "proximal")
+    w, g = np.array([1.0, -0.5, 0.02]), np.array([2.0, -1.0, 0.1])
+    with jax.enable_x64(True):
+        updates, _ = wrapped.update(jnp.asarray(g), wrapped.init(jnp.asarray(w)), jnp.asarray(w), grad=jnp.asarray(g))
+    stepped = w - 0.1 * g
+    np.testing.assert_allclose(
+        w + np.asarray(updates), np.sign(stepped) * np.maximum(np.abs(stepped) - 0.05, 0), atol=1e-15
+    )
 
 
 def test_an_update_that_evaluates_the_loss_only_when_it_can_is_refused_there():
