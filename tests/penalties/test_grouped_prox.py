@@ -11,6 +11,7 @@ import pytest
 from scipy.optimize import brentq, minimize
 
 from regopt import penalties
+from regopt.penalties import _norms
 from regopt.penalties._norms import shrink_by_coordinate
 from support import prox_laws
 from support.prox_laws import penalty_case, strength
@@ -120,6 +121,57 @@ def test_a_weighted_group_ends_at_the_root_to_rounding(dtype, reach):
         n = brentq(lambda n, x=x, r=r: np.linalg.norm(x / (n + r)) - 1, 0, np.linalg.norm(x), xtol=1e-300, rtol=1e-15)
         room = 4 * np.finfo(dtype).eps * (1 + r.max() / n)  # n itself is worse conditioned where it is small
         np.testing.assert_allclose(found[:, group], x * n / (n + r), rtol=2 * room)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
+def test_the_root_lies_between_the_two_interpolations(spread):
+    """The secant of a concave function passes its root from the left, that of the convex one does not reach it."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=50)
+    w /= np.linalg.norm(w)
+    reach = 0.1 * np.exp(spread * rng.normal(size=50))
+
+    def f(n):
+        return 1 / np.linalg.norm(w / (n + reach))
+
+    root, point = brentq(lambda n: f(n) - 1, 0, 1, xtol=1e-15), 2 - f(1)
+    secant = (1 - point) * (1 - f(point)) / (f(1) - f(point))
+    with jax.enable_x64(True):
+        given = (jnp.asarray(each) for each in (1.0, f(1), point, True))
+        _, _, after, _ = _norms._interpolate((jnp.asarray(w),), (jnp.asarray(reach),), jnp.ones(()), None, *given)
+    after = float(after)
+    assert 0.5 < point < after <= root < point + secant
+
+
+def test_a_weak_weighted_group_takes_one_pass_and_ends_at_the_root(monkeypatch):
+    """n moves the prox by at most its error times sqrt(1 - n), which is less than a rounding error there."""
+    calls, f = [], _norms._f
+    monkeypatch.setattr(_norms, "_f", lambda *arguments: calls.append(0) or f(*arguments))
+    rng = np.random.default_rng(0)
+    w = (rng.normal(size=50) / 10).astype(np.float32)
+    steps = (1e-4 * np.exp(rng.normal(size=50))).astype(np.float32)
+    with jax.disable_jit():  # so that every pass is a call
+        (found,) = shrink_by_coordinate((jnp.asarray(w),), (jnp.asarray(steps),))
+    assert len(calls) == 1
+    x, r = w.astype(np.float64), steps.astype(np.float64)
+    n = brentq(lambda n: np.linalg.norm(x / (n + r)) - 1, 0, np.linalg.norm(x), xtol=1e-15)
+    np.testing.assert_allclose(found, x * n / (n + r), rtol=4 * np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize("w", [[2.0], [1.0, -1.0, 1.0, 1.0], [0.0, -4.0]])
+def test_a_weighted_group_at_its_reach_is_exactly_zero(w):
+    w = jnp.array(w)  # of a norm without a rounding error
+    (after,) = shrink_by_coordinate((w,), (jnp.full_like(w, jnp.linalg.norm(w)),))
+    np.testing.assert_array_equal(after, 0)
+
+
+def test_an_empty_leaf_changes_nothing_in_a_weighted_group():
+    w, steps, none = jnp.array([0.3, -2.0, 1.0]), jnp.array([0.1, 0.5, 2.0]), jnp.zeros((0, 2))
+    penalty = penalties.l2_norm(0.7)
+    after = penalty.prox({"kernel": w, "none": none}, {"kernel": steps, "none": none})
+    assert after["none"].shape == (0, 2)
+    np.testing.assert_array_equal(after["kernel"], penalty.prox({"kernel": w}, {"kernel": steps})["kernel"])
+    assert penalty.prox({"none": none}, {"none": none})["none"].shape == (0, 2)
 
 
 @pytest.mark.parametrize("size", [1e19, 1e25, 1e38])
