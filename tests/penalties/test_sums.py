@@ -344,3 +344,10 @@ def test_exchanged_arguments_of_a_multiple_are_named():
     for factor in (2.0, lambda count: 0.1):
         with pytest.raises(ValueError, match="penalty must be a penalty"):
             penalties.scaled(factor, penalties.l1(0.1))
+
+
+def test_the_terms_of_a_multiple_have_that_multiple_of_the_strength():
+    w = jnp.ones((3, 2))
+    ((term,),) = penalties.scaled(penalties.group_lasso(0.5), 2.5).terms(w)
+    assert (term.strength, term.axes) == (1.25, (0,))
+    assert penalties.scaled(penalties.Penalty(lambda w: jnp.sum(w**2)), 2.5).terms is None
