@@ -6,8 +6,9 @@ nothing happens here.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax.sharding import PartitionSpec
 from regopt._core.types import Penalty, Tree
 
 Params = TypeVar("Params")
-Arguments = ParamSpec("Arguments")
+Project = TypeVar("Project", bound=Callable[..., Tree])
 
 
 def gathered(tree: Params) -> Params:
@@ -38,16 +39,19 @@ def placed_like(tree: Params, reference: Tree) -> Params:
     return jax.tree.map(place, tree, reference)
 
 
-def on_whole_arrays(
-    project: Callable[Concatenate[Params, Arguments], Params],
-) -> Callable[Concatenate[Params, Arguments], Params]:
+def on_whole_arrays(project: Project) -> Project:
     """A function from a tree to a tree of the same shapes that sees whole arrays."""
+    first = next(iter(inspect.signature(project).parameters))
 
     @functools.wraps(project)
-    def call(params: Params, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Params:
-        return placed_like(project(gathered(params), *args, **kwargs), params)
+    def call(*args: Tree, **kwargs: Tree) -> Tree:
+        if first in kwargs and not args:
+            args = (kwargs.pop(first),)
+        if not args:
+            return project(**kwargs)  # which says what is missing
+        return placed_like(project(gathered(args[0]), *args[1:], **kwargs), args[0])
 
-    return call
+    return cast("Project", call)
 
 
 def penalty_on_whole_arrays(penalty: Penalty, *names: str) -> Penalty:

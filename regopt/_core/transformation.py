@@ -35,7 +35,8 @@ def transformation(
         return init(params)
 
     def checked_update(updates, state, params=None, **extra_args):
-        check_state(state, state_type)
+        if state is not None or state_type is not optax.EmptyState:  # one that keeps nothing may be given nothing
+            check_state(state, state_type)
         if params is not None:
             trees.check_gradients(updates, params)
         return update(updates, state, params, **extra_args)

@@ -601,27 +601,3 @@ def test_a_state_that_is_no_tree_of_arrays():
     assert line.endswith("by equinox.partition(model, equinox.is_array), and put it together by equinox.combine")
     line = refused(HAND._replace(init=lambda key, h: {"w": jnp.zeros(3), "name": "net"}), settings=RATES)
     assert line.startswith("task.init must return a tree of arrays, but the state['name'] is 'net': ")
-
-
-CLIMBS = (
-    "the optimizer moves along the gradient, so the loss grows: a chain ends with "
-    "optax.scale_by_learning_rate(learning_rate), which has the minus sign, or optax.scale(-learning_rate)"
-)
-
-
-@pytest.mark.parametrize(
-    ("rule", "said"),
-    [
-        (lambda h: optax.scale(h["learning_rate"]), True),
-        (lambda h: optax.chain(optax.scale_by_adam(), optax.scale(h["learning_rate"])), True),
-        (lambda h: optax.chain(optax.clip_by_global_norm(1.0), optax.add_decayed_weights(0.5), optax.scale(0.1)), True),
-        (lambda h: optax.chain(optax.scale_by_adam(), optax.scale_by_learning_rate(h["learning_rate"])), False),
-        (lambda h: optax.set_to_zero(), False),
-    ],
-)
-def test_an_optimizer_that_climbs(rule, said, caplog):
-    with caplog.at_level(logging.WARNING, logger="regopt"), jax.numpy_dtype_promotion("standard"):  # optax's Adam
-        sweep.run(task(rule=rule), RATES, DATA, **SCHEDULE)
-        sweep.run(task(rule=rule), RATES, DATA, **SCHEDULE)
-    lines = [record.getMessage() for record in caplog.records if "column" not in record.getMessage()]
-    assert lines == [CLIMBS] * (2 * said)

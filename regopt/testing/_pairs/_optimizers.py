@@ -134,7 +134,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "sm3": lambda _: optax.sm3(0.1),
     "lookahead": lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5),
     "MultiSteps": lambda rate: optax.MultiSteps(optax.adam(rate), 3).gradient_transformation(),
-    "normalize_by_update_norm": lambda rate: optax.chain(optax.sgd(rate), optax.normalize_by_update_norm()),
+    "normalize_by_update_norm": lambda rate: optax.chain(optax.normalize_by_update_norm(), optax.sgd(rate)),
     "normalize": lambda rate: optax.chain(optax.contrib.normalize(), optax.sgd(rate)),
     "apply_every": lambda rate: optax.chain(optax.sgd(rate), optax.apply_every(3)),
     "freeze": lambda _: optax.freeze(True),
@@ -147,6 +147,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
 }
 _RATES: dict[str, tuple[float, float]] = {  # a rate and its half-life in steps, where the defaults do not converge
     "adadelta": (0.1, 1e9),
+    "dadapt_adamw": (0.2, 50),
     "dog": (1.0, 1e9),
     "dowg": (0.1, 1e9),
     "scale_by_distance_over_gradients": (1.0, 1e9),
