@@ -4,6 +4,7 @@ A step takes one product with the Gram matrix: a proximal gradient step, or a st
 that the signs of the coefficients span. The result has no certificate of its own.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,17 @@ _POWERS = 10  # steps of the power iteration for the first curvature
 _MARGIN = 0.5  # the share of the tolerance that is aimed at, as rounding is not accounted for
 _LOOSEST = 1e-9  # the smallest gap aimed at with a square, where steps in single precision suffice
 _PATIENCE = 30  # steps in which the gap must halve
+
+
+class _Problem(NamedTuple):
+    gram: jax.Array  # [features, features]
+    products: jax.Array  # [features]: of the features with the target
+    square: jax.Array  # shape (): of the target
+    reaches: jax.Array  # [strengths]: of the l1 norm
+    squares: jax.Array  # [strengths]: of the square
+    ahead: jax.Array  # [strengths]: the share of the last change by which the start for the next one is moved
+    tolerance: jax.Array  # shape ()
+    max_steps: int  # for each strength
 
 
 class _State(NamedTuple):
@@ -96,68 +108,70 @@ def _solve(
     max_steps: int,
 ) -> tuple[jax.Array, jax.Array]:
     dtype, (count,) = gram.dtype, strengths.shape
-    reaches, squares = strengths * l1_ratio, strengths * (1 - l1_ratio)
     # how far the next strength is, in steps from the one before to this one
     ahead = jnp.clip(safe_divide(strengths[2:] - strengths[1:-1], strengths[1:-1] - strengths[:-2]), 0, 1)
     ahead = jnp.zeros(count, dtype).at[1:-1].set(ahead)
-
-    def step(now: _State) -> _State:
-        reach, ridge = reaches[now.place], squares[now.place]
-        w, slopes, on = now.w, now.image - products, now.w != 0
-        on_face = jnp.where(on, slopes + ridge * w + reach * jnp.sign(w), 0)
-        off_face = jnp.where(on, 0, _soft_threshold(slopes, reach))
-        size = jnp.sum(on_face * on_face)
-        stays = ~now.proximal & (jnp.sum(off_face * off_face) <= size)
-        descended = _soft_threshold(w - slopes / now.curvature, reach / now.curvature) / (1 + ridge / now.curvature)
-        turn = jnp.where(stays, jnp.where(on, safe_divide(size, now.square) * now.turn - on_face, 0), descended - w)
-        # a proximal step computes the image itself, so that rounding errors do not add up
-        product = gram @ jnp.where(stays, turn, descended)
-        turned = jnp.where(stays, product, product - now.image)
-        bend, length = jnp.sum(turn * turned), jnp.sum(turn * turn)
-
-        # on the face up to the minimiser along the turn, or to the first coefficient that becomes 0
-        crossings = jnp.where(w * turn < 0, -safe_divide(w, turn), jnp.inf)
-        nearest, whole = jnp.min(crossings), safe_divide(size, bend + ridge * length)
-        share = jnp.minimum(nearest, whole)
-        allowed = bend <= now.curvature * length * (1 + _ROUNDING) + 10 * jnp.finfo(dtype).eps
-        moves = stays | allowed
-        moved = jnp.where(stays, jnp.where(crossings <= share, 0, w + share * turn), descended)
-        w = jnp.where(moves, moved, w)
-        image = jnp.where(moves, jnp.where(stays, now.image + share * turned, product), now.image)
-        larger = jnp.maximum(1.1 * safe_divide(bend, length), 1.2 * now.curvature)
-        curvature = jnp.where(stays, now.curvature, jnp.where(allowed, _SMALLER * now.curvature, larger))
-        cut = stays & (nearest < whole)
-
-        gap, objective = _gap(w, image, products, square, reach, ridge)
-        halved = gap < now.gap / 2
-        idle, steps = jnp.where(halved, 0, now.idle + 1), now.steps.at[now.place].add(1)
-        done = gap <= tolerance * jnp.maximum(objective, 1)
-        done = done | (idle >= _PATIENCE) | (steps[now.place] >= max_steps)
-        here = jnp.stack([w, image])
-        extrapolated = here + ahead[now.place] * (here - now.last)
-        return _State(
-            now.place + done.astype(jnp.int32),
-            steps,
-            now.found.at[now.place].set(w),
-            jnp.where(done, extrapolated[0], w),
-            jnp.where(done, extrapolated[1], image),
-            turn,
-            jnp.where(stays & ~cut & ~done, size, jnp.inf),
-            done | cut | ~moves,
-            curvature.astype(dtype),
-            jnp.where(done, here, now.last),
-            jnp.where(done, jnp.inf, jnp.where(halved, gap, now.gap)),
-            jnp.where(done, 0, idle),
-        )
-
+    reaches, squares = strengths * l1_ratio, strengths * (1 - l1_ratio)
+    problem = _Problem(gram, products, square, reaches, squares, ahead, tolerance, max_steps)
     zeros, none = jnp.zeros_like(products), jnp.zeros((), jnp.int32)
     infinite = jnp.full((), jnp.inf, dtype)
     first = _State(
         none, jnp.zeros(count, jnp.int32), jnp.zeros((count, len(products)), dtype), zeros, zeros, zeros, infinite,
         jnp.array(True), _largest_eigenvalue(gram, products), jnp.stack([zeros, zeros]), infinite, none,
     )  # fmt: skip
-    last = jax.lax.while_loop(lambda now: now.place < count, step, first)
+    last = jax.lax.while_loop(lambda now: now.place < count, partial(_step, problem), first)
     return last.found, last.steps
+
+
+def _step(problem: _Problem, now: _State) -> _State:
+    gram, products, square = problem.gram, problem.products, problem.square
+    reach, ridge = problem.reaches[now.place], problem.squares[now.place]
+    w, slopes, on = now.w, now.image - products, now.w != 0
+    on_face = jnp.where(on, slopes + ridge * w + reach * jnp.sign(w), 0)
+    off_face = jnp.where(on, 0, _soft_threshold(slopes, reach))
+    size = jnp.sum(on_face * on_face)
+    stays = ~now.proximal & (jnp.sum(off_face * off_face) <= size)
+    descended = _soft_threshold(w - slopes / now.curvature, reach / now.curvature) / (1 + ridge / now.curvature)
+    turn = jnp.where(stays, jnp.where(on, safe_divide(size, now.square) * now.turn - on_face, 0), descended - w)
+    # a proximal step computes the image itself, so that rounding errors do not add up
+    product = gram @ jnp.where(stays, turn, descended)
+    turned = jnp.where(stays, product, product - now.image)
+    bend, length = jnp.sum(turn * turned), jnp.sum(turn * turn)
+
+    # on the face up to the minimiser along the turn, or to the first coefficient that becomes 0
+    crossings = jnp.where(w * turn < 0, -safe_divide(w, turn), jnp.inf)
+    nearest, whole = jnp.min(crossings), safe_divide(size, bend + ridge * length)
+    share = jnp.minimum(nearest, whole)
+    allowed = bend <= now.curvature * length * (1 + _ROUNDING) + 10 * jnp.finfo(gram.dtype).eps
+    moves = stays | allowed
+    moved = jnp.where(stays, jnp.where(crossings <= share, 0, w + share * turn), descended)
+    w = jnp.where(moves, moved, w)
+    image = jnp.where(moves, jnp.where(stays, now.image + share * turned, product), now.image)
+    larger = jnp.maximum(1.1 * safe_divide(bend, length), 1.2 * now.curvature)
+    curvature = jnp.where(stays, now.curvature, jnp.where(allowed, _SMALLER * now.curvature, larger))
+    cut = stays & (nearest < whole)
+
+    gap, objective = _gap(w, image, products, square, reach, ridge)
+    halved = gap < now.gap / 2
+    idle, steps = jnp.where(halved, 0, now.idle + 1), now.steps.at[now.place].add(1)
+    done = gap <= problem.tolerance * jnp.maximum(objective, 1)
+    done = done | (idle >= _PATIENCE) | (steps[now.place] >= problem.max_steps)
+    here = jnp.stack([w, image])
+    extrapolated = here + problem.ahead[now.place] * (here - now.last)
+    return _State(
+        now.place + done.astype(jnp.int32),
+        steps,
+        now.found.at[now.place].set(w),
+        jnp.where(done, extrapolated[0], w),
+        jnp.where(done, extrapolated[1], image),
+        turn,
+        jnp.where(stays & ~cut & ~done, size, jnp.inf),
+        done | cut | ~moves,
+        curvature.astype(gram.dtype),
+        jnp.where(done, here, now.last),
+        jnp.where(done, jnp.inf, jnp.where(halved, gap, now.gap)),
+        jnp.where(done, 0, idle),
+    )
 
 
 def _gap(
