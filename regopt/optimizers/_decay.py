@@ -48,7 +48,6 @@ def add_decay(weight_decay: NumberOrSchedule, mask: Mask) -> optax.GradientTrans
         del extra_args
         if params is None:
             raise ValueError("weight decay needs the parameters: call update(grads, state, params)")
-        trees.check_gradients(updates, params)
         found, weights = strengths(params), jax.tree.leaves(params)
         directions, structure = jax.tree.flatten(updates)
         decayed = trees.lift(
