@@ -110,7 +110,6 @@ def minimize(
         loss.check_params(start)
         data = loss.in_dtype_of(start, *data)
     gap_at = _gap(loss, penalty, start, data, lower_bound)
-
     method = _method(solver, loss, penalty, start, gap_at)
 
     def smooth(params):
@@ -124,35 +123,10 @@ def minimize(
             residual = {**residual, "intercept": own - jax.lax.stop_gradient(own)}
         return residual
 
-    def target(objective):
-        return as_float(tolerance) * jnp.maximum(jnp.abs(objective), 1)
+    solver_from = _solver(method, loss, penalty, data, smooth, gap_at, tolerance, max_steps)
 
     def solve(start):
-        if method == "coordinate_descent":
-            assert isinstance(loss, GramLoss | LinearModel)
-            gram = loss if isinstance(loss, GramLoss) else loss.shared(*data)
-            solution = coordinate_descent(
-                gram, penalty, start, target=target, tolerance=as_float(tolerance), max_steps=max_steps
-            )
-            solution = solution._replace(params=gram.with_intercept(solution.params))
-        elif method == "proximal_newton":
-            assert isinstance(loss, LinearModel)
-            solution = proximal_newton(loss.weighted(*data), penalty, start, target=target, max_steps=max_steps)
-        elif method == "lbfgs":
-            solution = proximal_lbfgs(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
-        elif isinstance(loss, LinearModel) and gap_at is not None:
-            free = loss.intercept and not penalty.mask(start)["intercept"]
-            profiled = free and loss.family.loss is squared_error
-            problem = loss.problem(*data, profiled=profiled)
-            solution = accelerated(problem, penalty, start, target=target, max_steps=max_steps)
-            if profiled:
-                solution = solution._replace(params=loss.with_intercept(solution.params, *data))
-        elif isinstance(loss, GramLoss) and gap_at is not None:
-            solution = loss.minimum(penalty, start, target=target, max_steps=max_steps)
-        else:
-            solution = proximal_gradient(
-                smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps
-            )
+        solution = solver_from(start)
         return solution.params, solution
 
     params, solution = implicit_root(equation, solve, trees.copy_wide(start))
@@ -195,6 +169,53 @@ def _method(solver: str, loss: Callable[..., jax.Array], penalty: Penalty, start
         return solver
     few = sum(leaf.size for leaf in jax.tree.leaves(start)) <= NEWTON_UP_TO
     return "proximal_newton" if newton and few else "proximal_gradient"
+
+
+def _solver(
+    method: str,
+    loss: Callable[..., jax.Array],
+    penalty: Penalty,
+    data: tuple[Tree, ...],
+    smooth: Callable[[Tree], jax.Array],
+    gap_at: Gap | None,
+    tolerance: Number,
+    max_steps: int,
+) -> Callable[[Tree], Solution]:
+    """The solver of a method, from the start to the solution; ``smooth`` is the loss of the parameters alone."""
+
+    def target(objective):
+        return as_float(tolerance) * jnp.maximum(jnp.abs(objective), 1)
+
+    def coordinates(start):
+        assert isinstance(loss, GramLoss | LinearModel)
+        gram = loss if isinstance(loss, GramLoss) else loss.shared(*data)
+        solution = coordinate_descent(
+            gram, penalty, start, target=target, tolerance=as_float(tolerance), max_steps=max_steps
+        )
+        return solution._replace(params=gram.with_intercept(solution.params))
+
+    def gradients(start):
+        if isinstance(loss, LinearModel) and gap_at is not None:
+            free = loss.intercept and not penalty.mask(start)["intercept"]
+            profiled = free and loss.family.loss is squared_error
+            problem = loss.problem(*data, profiled=profiled)
+            solution = accelerated(problem, penalty, start, target=target, max_steps=max_steps)
+            return solution._replace(params=loss.with_intercept(solution.params, *data)) if profiled else solution
+        if isinstance(loss, GramLoss) and gap_at is not None:
+            return loss.minimum(penalty, start, target=target, max_steps=max_steps)
+        return proximal_gradient(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
+
+    def solve(start):
+        if method == "coordinate_descent":
+            return coordinates(start)
+        if method == "proximal_newton":
+            assert isinstance(loss, LinearModel)
+            return proximal_newton(loss.weighted(*data), penalty, start, target=target, max_steps=max_steps)
+        if method == "lbfgs":
+            return proximal_lbfgs(smooth, penalty, start, gap_at=gap_at, tolerance=tolerance, max_steps=max_steps)
+        return gradients(start)
+
+    return solve
 
 
 def _gap(

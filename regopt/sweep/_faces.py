@@ -86,21 +86,8 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
         nnx.update(module, nnx.State(params), nnx.State(rest))
         return module
 
-    def renewed(module, key, h):
-        """Give random streams that the building doesn't take from its key one of their own for each step."""
-        streams, structure = jax.tree.flatten(nnx.state(module, nnx.RngKey))
-        if streams:
-            keyed = depending(lambda key: jax.tree.leaves(nnx.state(built(h, key), nnx.RngKey)), key)
-            own = jax.random.fold_in(key, _STREAMS)
-            streams = [
-                stream if its else jax.random.fold_in(own, number)
-                for number, (stream, its) in enumerate(zip(streams, keyed, strict=True))
-            ]
-            nnx.update(module, structure.unflatten(streams))
-        return module
-
     def train(params, rest, x, key, h):
-        module = renewed(restored(params, rest, key, h), key, h)
+        module = _with_streams_of(key, restored(params, rest, key, h), lambda key: built(h, key))
         module.train()
         outputs = module(x, **_flag(module, training=True))
         return outputs, parts(module)[1]
@@ -126,6 +113,20 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
         return by_filter
 
     return Face(lambda key, h: parts(built(h, key)), train, predict, axes, chosen)
+
+
+def _with_streams_of(key: Key, module: nnx.Module, built: Callable[[Key], nnx.Module]) -> nnx.Module:
+    """The module; random streams that its building does not take from its key have one of their own for each step."""
+    streams, structure = jax.tree.flatten(nnx.state(module, nnx.RngKey))
+    if streams:
+        keyed = depending(lambda key: jax.tree.leaves(nnx.state(built(key), nnx.RngKey)), key)
+        own = jax.random.fold_in(key, _STREAMS)
+        streams = [
+            stream if its else jax.random.fold_in(own, number)
+            for number, (stream, its) in enumerate(zip(streams, keyed, strict=True))
+        ]
+        nnx.update(module, structure.unflatten(streams))
+    return module
 
 
 def check_model(model: NnxModel | LinenModel) -> None:

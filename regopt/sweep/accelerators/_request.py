@@ -94,12 +94,12 @@ def compiled(request: Request, devices: tuple[Device, ...]) -> tuple[Form, Progr
         request.shared,
         request.block,
         lane_shapes(request.recipe, request.shared.keys, request.constants),
-        request.settings,
-        request.slots,
-        request.mapping,
-        request.chunk,
-        request.share,
-        request.rest,
+        settings=request.settings,
+        slots=request.slots,
+        mapping=request.mapping,
+        chunk=request.chunk,
+        share=request.share,
+        rest=request.rest,
     )
     return form, compile_programs(form)
 

@@ -25,7 +25,7 @@ from regopt.sweep.engine._measure import Choice, fastest, recorded
 from regopt.sweep.engine._memory import warn_of_memory
 from regopt.sweep.engine._mistakes import check_examples, explained, warn_of_no_rung, warn_of_programs, warn_of_unused
 from regopt.sweep.engine._program import lane_shapes
-from regopt.sweep.engine._recipe import Recipe, Shared, constants_of, form_of, static_values
+from regopt.sweep.engine._recipe import Recipe, Shared, constants_of, form_of, of_setting, static_values
 from regopt.sweep.engine._runner import Runner
 from regopt.sweep.space import Settings
 from regopt.sweep.space._settings import BATCH_SIZE
@@ -62,7 +62,7 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
         (),
         config.eval_every,
         config.batch_size if config.stream is None else None,
-        _of_setting(config.patience),
+        of_setting(config.patience),
         config.monitor,
         config.direction,
         config.noise,
@@ -127,8 +127,21 @@ def prepare(
         own = shared if frozen is None else shared._replace(frozen=frozen_on(config, recipe, indices))
         lane = lane_shapes(recipe, own.keys, constants_of(settings.numbers, indices[:1]))
         check_leaves(lane[0].state, len(layout.devices))
-        share = len(indices) / len(settings)
-        form = form_of(recipe, layout, own, block, lane, len(indices), held, *choice, share, config.rest, batch, going)
+        form = form_of(
+            recipe,
+            layout,
+            own,
+            block,
+            lane,
+            settings=len(indices),
+            slots=held,
+            mapping=choice.mapping,
+            chunk=choice.chunk,
+            share=len(indices) / len(settings),
+            rest=config.rest,
+            batch=batch,
+            going=going,
+        )
         group = kind(form, settings.numbers, indices, own, executables, feed, validation, packed=scheduler is not None)
         if config.iterated is not None:
             check_together(group.size, len(indices))
@@ -256,25 +269,6 @@ def _parts(config: SweepConfig) -> dict[str, JsonObject]:
 
 def _of_code(value: object) -> JsonObject:
     return digested(code_digest(value), name_of(value))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Constant:
-    """A patience that is the same for every setting; equal to another one of the same value and type."""
-
-    value: Number
-    kind: type
-
-    def __call__(self, h: Setting) -> Number:
-        del h
-        return self.value
-
-
-def _of_setting(patience: Patience | None) -> Callable[[Setting], Number] | None:
-    """The patience as a function of the setting; None stays None."""
-    if patience is None or callable(patience):
-        return patience
-    return _Constant(patience, type(patience))
 
 
 def _of_settings(settings: Settings) -> JsonObject:

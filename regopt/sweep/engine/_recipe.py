@@ -123,6 +123,25 @@ class Recipe:
         return early_stopping(patience, self.eval_every, mode=self.mode)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Constant:
+    """A patience that is the same for every setting; equal to another one of the same value and type."""
+
+    value: Number
+    kind: type
+
+    def __call__(self, h: Setting) -> Number:
+        del h
+        return self.value
+
+
+def of_setting(patience: Number | Callable[[Setting], Number] | None) -> Callable[[Setting], Number] | None:
+    """The patience as a function of the setting; None stays None."""
+    if patience is None or callable(patience):
+        return patience
+    return _Constant(patience, type(patience))
+
+
 def parameters_of(lane: Lane) -> Tree:
     """The parameters of a lane: ``state.params``, or a state without such a field."""
     return getattr(lane.state, "params", lane.state)
@@ -226,6 +245,7 @@ def form_of(
     shared: Shared,
     block: Tree,
     lane: tuple[Lane, Constants],
+    *,
     settings: int,
     slots: int | None,
     mapping: Mapped | None,
