@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import jax
 import psutil
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import WorkStealingScheduling
 
 from support import sampling
 
@@ -27,6 +29,12 @@ def _programs_are_freed() -> Iterator[None]:
     yield
     if psutil.Process().memory_info().rss > 4e9:
         jax.clear_caches()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WorkStealingScheduling:
+    """Give each worker tests that follow each other, which share fixtures and compiled programs."""
+    return WorkStealingScheduling(config, log)
 
 
 def pytest_report_header() -> str:
