@@ -372,8 +372,8 @@ def test_a_program_for_almost_each_setting_is_said(caplog):
         with caplog.at_level(logging.WARNING, logger="regopt"):
             check_task(SweepConfig(task(), settings, DATA, **(SCHEDULE | {"batch_size": None})))
         line = (
-            "16 settings need 16 programs, and each is compiled: the static column 'batch_size' has 16 values, and "
-            "fewer, as of sweep.choice or sweep.static, need fewer programs"
+            "16 settings need 16 programs, and each is compiled: the static column 'batch_size' has 16 values; "
+            "take fewer, as with sweep.choice or sweep.static"
         )
         assert [record.getMessage() for record in caplog.records] == [line] * said
 

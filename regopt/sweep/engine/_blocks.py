@@ -13,7 +13,7 @@ Block: TypeAlias = Callable[[], Tree]  # reads the batches of some steps: NumPy 
 
 
 def as_jax(x: ArrayLike) -> np.ndarray:
-    """An array of the dtype that it has on a device, float32 in place of float64."""
+    """An array in the dtype that JAX gives it: without x64, float32 in place of float64."""
     x = np.asarray(x)
     return x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
 
@@ -27,7 +27,7 @@ def stacked(like: Tree, first_step: int, steps: int, batch_at: Callable[[int], T
     """The batches of some steps, ``[steps, batch, ...]``.
 
     Args:
-        like: the first batch of all, whose form the others must have.
+        like: the first batch of the data; all others must have its structure, shapes and dtypes.
         first_step: the first of the steps.
         steps: how many.
         batch_at: gives the batch of a step; called in the order of the steps.
@@ -36,7 +36,7 @@ def stacked(like: Tree, first_step: int, steps: int, batch_at: Callable[[int], T
         The block.
 
     Raises:
-        ValueError: a batch has another form.
+        ValueError: a batch differs from the first one in structure, shapes or dtypes.
     """
     filled = jax.tree.map(lambda x: np.empty((steps, *x.shape), x.dtype), like)
     for number in range(steps):

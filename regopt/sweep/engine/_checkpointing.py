@@ -1,4 +1,4 @@
-"""The saves of a sweep: of its state every few seconds, and of the table that people read."""
+"""The saves of a sweep: its state, every ``save_every`` seconds, and the table that people read."""
 
 import time
 from pathlib import Path
@@ -18,20 +18,20 @@ from regopt.sweep.results._history import History
 
 
 class Reading(NamedTuple):
-    """Where a sweep is in data that can only be iterated over."""
+    """The position of a sweep in data that can only be iterated over."""
 
     data: Iterated
     steps: int  # in a segment
     compares: bool  # whether the batches must be those that were trained on
 
     def position(self, history: History) -> JsonObject | None:
-        """What to save; None where nothing is left to train."""
+        """The position to save; None if nothing is left to train."""
         if not history.training.any():
             return None
         return self.data.position(int(history.segments[history.training].min()) * self.steps)
 
     def go_on(self, position: JsonObject) -> None:
-        """Go on from what was saved."""
+        """Continue from a saved position."""
         try:
             self.data.go_on(position, compares=self.compares)
         except ValueError as error:
@@ -45,7 +45,7 @@ class Checkpointing:
         store: the open store.
         folder: the folder of the store.
         seconds: seconds between saves of the state.
-        reading: where the settings are in data that can only be iterated over; None for other data.
+        reading: the position in data that can only be iterated over; None for other data.
     """
 
     def __init__(self, store: Store, folder: Path, seconds: float, reading: Reading | None = None):

@@ -1,9 +1,9 @@
 """The digest of what a function does: two processes that read the same source agree on it.
 
-It covers the bytecode with its constants, the defaults, the values that the function closes over, and the functions and
-classes of its own module that it names. It leaves out what may change while a program runs, such as lists and the
-attributes of objects, so a scheduler that writes a log is the same one afterwards. Not for programs of JAX, of which
-the lowered text says more (``_compile.py``).
+It covers the bytecode with its constants, the defaults, the values that the function closes over, and the functions,
+classes and plain constants of its module that it names. It leaves out what may change while a program runs, such as
+lists and the attributes of objects, so a scheduler that writes a log keeps its digest. Programs of JAX are digested by
+their lowered text instead (``_compile.py``).
 """
 
 import functools
@@ -37,7 +37,7 @@ def name_of(value: Any) -> str:
     """Name a function, or the class of another object, for a message.
 
     Args:
-        value: the function; None and numbers are written as they are.
+        value: the function; None, numbers, strings and other plain values are written as they are.
 
     Returns:
         The name, without those of the functions around it.

@@ -40,8 +40,8 @@ class Programs(NamedTuple):
     trace_seconds: float  # in which JAX traced and lowered them
     compile_seconds: float  # in which XLA compiled them, or read them from the persistent cache
     calls_back: bool  # a segment or its evaluation calls Python, which may raise
-    segment_seconds: float  # in which the segment was traced and compiled, when it was
-    temporary_bytes: int  # of a device while it trains a call, beside the lanes at rest
+    segment_seconds: float  # in which the segment was traced and compiled, also if it is remembered
+    temporary_bytes: int  # on a device while it trains a call, in addition to the lanes at rest
     flops: float  # of a segment of one lane, see ``arithmetic``
     evaluation: Evaluation | None  # where validation data stream
 
@@ -57,7 +57,7 @@ Make: TypeAlias = Callable[[Form, Executables | None], Made]
 
 
 class Beginning(NamedTuple):
-    """The programs of a group that compile."""
+    """The programs of a group that are being compiled."""
 
     chunk: int  # where the search for one that fits begins
     metrics: list[str]
@@ -65,7 +65,7 @@ class Beginning(NamedTuple):
 
 
 def begin(form: Form, executables: Executables) -> Beginning | None:
-    """Begin to compile the programs that a form needs first; None where they are remembered, or have no name."""
+    """Begin to compile the programs that a form needs first; None if they are remembered, or the form has no hash."""
     name = _name(compile_programs, form)
     if name is None or name in _RECENT:
         return None
@@ -87,7 +87,7 @@ def programs_for(form: Form, executables: Executables, settings: int) -> Program
 
     Args:
         form: what to compile for; one that has no hash, because of a static value or a patience, is always compiled.
-        executables: those of the sweep, where equal ones are compiled once.
+        executables: the executables of the sweep, among which equal ones are compiled once.
         settings: how many settings the programs train, for the note of an error.
 
     Returns:
@@ -112,8 +112,8 @@ class Segments:
 
     Args:
         form: what they are compiled for.
-        programs: of the form, with the segment of the largest calls.
-        executables: those of the sweep.
+        programs: the programs of the form, with the segment of the largest calls.
+        executables: the executables of the sweep.
     """
 
     def __init__(self, form: Form, programs: Programs, executables: Executables):
@@ -143,7 +143,7 @@ def _known(make: Make[Made], form: Form, executables: Executables) -> Made:
 
 
 def _name(make: Callable[..., object], form: Form) -> Hashable | None:
-    """By what it is remembered what is made of a form under JAX's options, which change it too; None without a hash."""
+    """The key of a result in ``_RECENT``: the form and JAX's options; None if the form has no hash."""
     try:
         hash(form)
     except TypeError:
@@ -273,8 +273,8 @@ def _begun(
 ) -> Begun:
     """A program for so many lanes of a device, traced and lowered, that XLA compiles.
 
-    Its lanes run one after the other where that is asked for, where the program says so, and where batches of LAPACK
-    calls could block each other.
+    Its lanes run one after the other where that is asked for, where ``runs_best_alone`` chooses it, and where batches
+    of LAPACK calls could block each other.
     """
     began = time.perf_counter()
     each: Each = one_by_one if form.mapping == "map" else jax.vmap

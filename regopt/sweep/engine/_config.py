@@ -49,7 +49,7 @@ class Submits(Protocol):
     """The interface of an executor of ``concurrent.futures``, or of a library that has the same one."""
 
     def submit(self, fn: Callable[..., object], /, *args: object) -> Any:
-        """Hand a call over; gives a future with ``done`` and ``result``."""
+        """Submit a call; return a future with ``done`` and ``result``."""
         ...
 
 
@@ -91,7 +91,7 @@ class SweepConfig:
     noise: Literal["shared", "per lane"] = field(
         default="shared", metadata=_checked(checks.one_of("noise", "shared", "per lane"))
     )
-    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows that it is evaluated on
+    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows that evaluate each
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots"), optional=True))
@@ -149,7 +149,7 @@ class SweepConfig:
             raise ValueError("partition needs data.validation as arrays in memory, got data that stream")
         for name in ("steps", "eval_every", "batch_size", "eval_batch_size", "eval_batches", "slots", "chunk"):
             size = getattr(self, name)
-            resolved[name] = None if size is None else int(size)  # JSON knows no integers of NumPy
+            resolved[name] = None if size is None else int(size)  # JSON has no NumPy integers
         resolved["resamples"] = None if self.resamples is None else checks.as_resamples(self.resamples, self.data)
         checks.check_replicas(self.settings, resolved["resamples"])
         resolved["key"] = jax.random.key(0) if self.key is None else self.key
@@ -228,7 +228,7 @@ class SweepConfig:
 
     @functools.cached_property
     def data_digests(self) -> JsonObject | None:
-        """The digests of the data, which take time that grows with them: computed once a sweep, not once a share."""
+        """The digests of the data, computed once for a sweep, because their time grows with the data."""
         streams = {"train": self.stream, "validation": self.evaluated_batches}
         digests = (
             digested_arrays({name: part for name, part in self.data._asdict().items() if not streams.get(name)}) or {}
@@ -236,7 +236,7 @@ class SweepConfig:
         for name, stream in streams.items():
             if stream is not None:
                 code = None if stream.code is None else code_digest(stream.code)
-                words = [stream.size, code, sample_digest(stream)]  # to read all of it may take hours
+                words = [stream.size, code, sample_digest(stream)]  # reading all of the data may take hours
                 digests[name] = digested(digest_json(words), "batches")
         return digests or None
 
@@ -266,7 +266,7 @@ def configured(make: Callable[P, Config]) -> Callable[[Callable[[Config], Outcom
         def call(*args: P.args, **kwargs: P.kwargs) -> Outcome:
             try:
                 signature.bind(*args, **kwargs)
-            except TypeError as error:  # which would name the config's class, that nobody has written
+            except TypeError as error:  # its text names the class of the config, which the caller does not know
                 unknown = next((name for name in kwargs if name not in signature.parameters), None)
                 found = error if unknown is None else f"got an unexpected keyword argument {unknown!r}"
                 hint = misspelt(kwargs, signature.parameters)

@@ -24,9 +24,9 @@ def taken_over(
     Those that have ended, and take no state over, keep their numbers.
 
     Args:
-        decision: of the scheduler, with arrays of the right shapes.
-        scheduler: which has made it.
-        history: of the sweep so far.
+        decision: the decision of the scheduler, with arrays of the right shapes.
+        scheduler: the scheduler that made it.
+        history: the history of the sweep so far.
         groups: ``[settings]``, int: the number of the group of each setting.
 
     Returns:

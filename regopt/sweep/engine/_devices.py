@@ -14,7 +14,7 @@ LANES = "lanes"  # name of the mesh axis
 def use_all_cores(count: int | None = None) -> int:
     """Split the CPU into one JAX device per core; call it before anything else touches the devices of JAX.
 
-    Without it XLA runs the lanes of a sweep on one device. The command line calls it itself. It changes nothing about
+    Without it XLA runs the lanes of a sweep on one device. The command ``regopt`` calls it itself. It does not affect
     GPUs and TPUs. A count that is already fixed by ``JAX_NUM_CPU_DEVICES``, or by
     ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``, is left as it is.
 
@@ -22,11 +22,11 @@ def use_all_cores(count: int | None = None) -> int:
         count: number of devices, >= 1; by default the cores that this process may use.
 
     Returns:
-        The number of CPU devices asked for (0 if the environment had decided).
+        The number of CPU devices asked for; 0 if the environment has fixed their number.
 
     Raises:
         RuntimeError: JAX has already started its devices, so their number is fixed.
-        ValueError: count is below 1.
+        ValueError: count is not a whole number >= 1.
 
     Example:
         A program calls it at its top:

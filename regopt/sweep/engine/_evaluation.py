@@ -1,8 +1,8 @@
 """The programs that evaluate a call of lanes on validation data that stream: batch after batch, after its segment.
 
 The host reads the batches in turn, so a device holds few of them whatever their number. Pure functions of one lane,
-lifted as in ``_program.py``. XLA may sum otherwise for another number of devices, so these metrics may then differ by a
-rounding. Not for data that the devices hold: their evaluation is a part of the segment.
+lifted as in ``_program.py``. XLA may sum in another order for another number of devices, so these metrics may then
+differ by a rounding. Not for data that the devices hold: their evaluation is a part of the segment.
 """
 
 import time
@@ -40,7 +40,7 @@ Metrics = dict[str, jax.Array]
 
 
 class Call(NamedTuple):
-    """A call of lanes that has trained a segment: trees of arrays, of their shapes, or of where they lie."""
+    """A call of lanes that has trained a segment: trees of arrays, of their shapes, or of their shardings."""
 
     buffer: Tree  # a Lane, each leaf [entries, ...]
     constants: Tree  # a Constants, each leaf [entries, ...]
@@ -58,7 +58,7 @@ class Evaluation:
         mesh: the devices.
         each: how the lanes of a call run.
         call: the shapes of a call.
-        batch: those of a batch.
+        batch: the shapes of a batch.
 
     Attributes:
         metrics: the names of all metrics.
@@ -87,11 +87,11 @@ class Evaluation:
         """Evaluate the lanes of a call.
 
         Args:
-            call: which has trained; its buffer is donated.
-            batches: on the devices.
+            call: a call that has trained; its buffer is donated.
+            batches: the batches, on the devices.
 
         Returns:
-            The buffer, and its metrics and marks, as of a segment that evaluates.
+            The buffer, and the metrics and marks of the call, as a segment with an evaluation returns them.
         """
         taken = self._do("take", call.buffer, call.constants, call.ids)
         before, sums = None, build_empty(self._form, len(call.ids), self._spread)
@@ -115,7 +115,7 @@ class Evaluation:
         return self._compiled[form](*arguments)
 
     def _compile(self, name: str, arguments: tuple[Tree, ...]) -> tuple[jax.stages.Compiled, str]:
-        """Compile a program for arguments or their shapes; it and its text."""
+        """Compile a program for arguments or their shapes; return it and its text."""
         began = time.perf_counter()
         lowered = self._programs[name].lower(*arguments)
         text, done = lowered.as_text(), time.perf_counter()
@@ -134,7 +134,7 @@ class Evaluation:
 
 
 def _build(recipe: Recipe, mesh: Mesh, each: Each) -> dict[str, jax.stages.Wrapped]:
-    """The programs, by their names: the states of a call, a batch more in its sums, and its metrics and marks."""
+    """The programs by name: gather the states of a call, add a batch to its sums, compute its metrics and marks."""
 
     def take(buffer, constants, ids):
         lanes, given = lanes_at((buffer, constants), ids)
@@ -162,7 +162,7 @@ def _build(recipe: Recipe, mesh: Mesh, each: Each) -> dict[str, jax.stages.Wrapp
 
 
 def _measured(recipe: Recipe, shared: Shared, batch: Tree, state: Tree, constants: Constants, sums: Tree) -> Tree:
-    """The sums over examples of what a lane's evaluation averages, with a batch more; None is the sums of none."""
+    """Add a batch to the sums of what a lane's evaluation averages; ``sums`` is None before the first batch."""
     data = shared.data._replace(validation=batch)
     means, rows = in_batches(recipe.task).measure(state, data, recipe.setting(constants))
     if jax.tree.leaves(rows):

@@ -96,14 +96,14 @@ class Executables:
         if compiling:  # Python aborts at its end where XLA returns to it in a daemon
             atexit.register(futures.wait, compiling)
         if isinstance(error, KeyboardInterrupt):
-            end_with(error)  # registered last and so called first: who asks twice does not wait
+            end_with(error)  # registered last and so called first: a second Ctrl-C does not wait
 
     def compile(self, lowered: jax.stages.Lowered, digest: str, *, calls_back: bool) -> Compilation:
         """Compile a program, or wait for an equal one; in a thread inside ``with``, else in this thread.
 
         Args:
             lowered: the program.
-            digest: of its text.
+            digest: the digest of its text.
             calls_back: whether it calls Python; two such programs are never taken for equal.
         """
         name = None if calls_back else _name_of(lowered, digest)
@@ -126,7 +126,7 @@ class Executables:
 
 
 def _in_turn(waiting: SimpleQueue[_Work | None]) -> None:
-    """Compile programs as they come, but for those that are cancelled, until None comes."""
+    """Compile programs as they come, except those that are cancelled, until None comes."""
     while (work := waiting.get()) is not None:
         done, lowered = work
         if done.set_running_or_notify_cancel():
@@ -148,8 +148,8 @@ def _timed(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float]:
 def _name_of(lowered: jax.stages.Lowered, digest: str) -> Hashable | None:
     """The name that equal programs of a sweep have in common; None where it is not known.
 
-    Beside the text, that is which arguments JAX passes to it and how it puts together trees. A text without the values
-    of arrays that a function closes over does not tell programs apart.
+    It holds the digest of the text, the arguments that JAX passes to the program, and the structures of arguments and
+    results. It is also None where the text lacks the values of closed-over arrays and so does not identify a program.
     """
     if getattr(jax.config, "jax_use_simplified_jaxpr_constants", False):
         return None
@@ -172,10 +172,10 @@ Made = TypeVar("Made", bound=HasSeconds)
 
 
 class Recent:
-    """The results of functions by their argument, as many as were used last.
+    """A cache of the results that were used last, by key.
 
     Args:
-        size: how many.
+        size: the largest number of results.
     """
 
     def __init__(self, size: int = RECENT):

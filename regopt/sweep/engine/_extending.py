@@ -26,7 +26,7 @@ _MAY_DIFFER = (
     "config.scheduler",
     "scheduler",
 )
-_PROGRAM = "task (compiled program) has changed"  # where none of its parts has, only the sizes of the sweep have
+_PROGRAM = "task (compiled program) has changed"  # reported without its parts: only sizes of the sweep have changed
 
 
 def may_differ(difference: str) -> bool:
@@ -39,10 +39,11 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
 
     Args:
         state: the new sweep, with all its lanes on the devices; changed in place.
-        folder: of the sweep that it extends.
+        folder: the folder of the sweep that it extends.
 
     Raises:
-        StoreMismatchError: the new sweep lacks a setting or steps of the old one, or states are not there.
+        StoreMismatchError: the folder cannot be read, the new sweep lacks a setting or steps of the old one, or a state
+            is missing or has another form.
     """
     try:
         old = load(folder)
@@ -111,7 +112,8 @@ def _have_seats(
     state: SweepState, leaves: Mapping[str, np.ndarray], about: Sequence[JsonObject], rows: np.ndarray, old: Result
 ) -> np.ndarray:
     """[old settings], bool: whether a setting keeps its device, and calls have the seats that they had."""
-    now, before = np.zeros((len(state.history.settings), 3), int), np.zeros((len(rows), 3), int)  # chunk, devices, its
+    # the columns are the chunk, the number of devices and the device of each setting
+    now, before = np.zeros((len(state.history.settings), 3), int), np.zeros((len(rows), 3), int)
     for group in state.groups:
         now[group.indices] = np.stack(np.broadcast_arrays(group.chunk, group.devices, group.held.places.device), 1)
     for number, (part, chunk, size) in enumerate(zip(about, old.config["chunk"], old.config["slots"], strict=True)):

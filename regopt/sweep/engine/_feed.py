@@ -1,6 +1,6 @@
 """The batches of a sweep whose data stream, read by a thread and put on the devices before they are needed.
 
-A block for each segment is read while the last one trains, and a validation batch while the one before is evaluated.
+The block of a segment is read while the previous one trains, a validation batch while the previous one is evaluated.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,8 +19,8 @@ class Feed:
 
     Args:
         stream: where the batches come from.
-        steps: in a block.
-        end: steps of a setting, beyond which nothing is read.
+        steps: the number of steps in a block.
+        end: the number of steps of a setting; nothing is read beyond it.
         put: puts a block on the devices.
     """
 
@@ -41,7 +41,7 @@ class Feed:
         try:
             return self._blocks[first_step].result()
         except Exception:
-            self._blocks.clear()  # read again where the sweep goes on
+            self._blocks.clear()  # a sweep that goes on reads them again
             raise
 
     def _read(self, block: Callable[[], Tree]) -> Tree:
@@ -51,13 +51,13 @@ class Feed:
 class ValidationFeed:
     """The validation batches of an evaluation; the first one stays on the devices.
 
-    The first of those that are given whole stay in memory as far as there is room, so all calls and evaluations read
-    them once.
+    Batches that are given whole stay in the memory of the host, the first ones, as far as there is room. These are read
+    once for all calls and evaluations.
 
     Args:
         evaluated: where the batches come from.
         put: puts a batch on the devices.
-        room: bytes of batches that stay in memory.
+        room: bytes in the memory of the host for batches.
     """
 
     def __init__(self, evaluated: Evaluated, put: Callable[[Tree], Tree], room: float):

@@ -25,17 +25,17 @@ from regopt.sweep.engine._work import price_of
 
 
 class Group:
-    """The lanes of one group of settings on their devices; it trains once ``compile`` has made its programs.
+    """The lanes of one group of settings on their devices; it can train once ``compile`` has made its programs.
 
     Args:
-        form: what its programs are compiled from.
+        form: everything that its programs are compiled from.
         numbers: the traced columns, each ``[settings]``.
         indices: which settings of the sweep the lanes are, ``[lanes]``.
-        shared: what all lanes read, on the devices but for what is frozen.
+        shared: the arrays that all lanes read; all but the frozen parameters are on the devices.
         executables: the programs of all groups.
         feed: the batches of data that stream; None where they are in ``shared``.
         validation: the validation batches that stream; None where they are in ``shared``.
-        packed: whether calls are filled with whoever trains; else each lane has a seat of its own.
+        packed: whether a lane takes the next seat of each call; otherwise each lane keeps a seat of its own.
     """
 
     hears_signals = True  # see ``one_behind``
@@ -80,11 +80,11 @@ class Group:
             self.chunk, self.metrics, self._compiling = begun
 
     def compiled_within(self, seconds: float) -> bool:
-        """Whether threads have compiled what was begun, after so many seconds at the latest."""
+        """Whether threads have compiled the programs that were begun; waits this many seconds at most."""
         return self.is_ready or not futures.wait(self._compiling, seconds).not_done
 
     def compile(self) -> Self:
-        """Make the programs, unless they are made."""
+        """Make the programs, unless they exist."""
         if self.is_ready:
             return self
         made = programs_for(self.form, self._executables, len(self.indices))
@@ -129,7 +129,7 @@ class Group:
         self.held = Held(buffer, constants, places)
 
     def settle(self) -> None:
-        """Bring the lanes to where results read them; here they are."""
+        """Bring the lanes to where results read them; a lane of this group is already there."""
 
     def release(self) -> None:
         """Free the arrays on the devices; the places stay."""
@@ -148,7 +148,7 @@ class Group:
     ) -> Iterator[tuple[int, str, int, Report]]:
         """Train lanes segment by segment, call by call; the next call runs while one is read.
 
-        It is one segment of those behind where data stream, as a reader keeps few blocks, or where a call may fail.
+        Where data stream or a call may fail, it trains only the lanes furthest behind, and by one segment.
 
         Args:
             lanes: the lanes, as positions in ``indices``.
@@ -158,15 +158,15 @@ class Group:
             seats: the seat in which to train each of the lanes.
 
         Yields:
-            Of each call the segment, the kind of its device where the fleet is mixed, the number of its seats, busy or
-            not, and its report, with the pair of metrics and marks, as NumPy arrays ``[lanes]``.
+            For each call its segment, the kind of its device (here empty), the number of its seats, busy or not, and
+            its report, with the pair of metrics and marks as NumPy arrays ``[lanes]``.
 
         ``in_flight`` is true meanwhile. If a program that calls Python fails, or a validation batch cannot be read, the
         lanes are put back to where they were after the last report.
         """
         end = until if self._feed is None and self._fails is None else int(segments.min()) + 1
         turns = Turns(self.held.places, lanes, segments, end, seats)
-        running: list[tuple[int, int, int, Before | None]] = []  # of calls: segment, seats, the first, what they change
+        running: list[tuple[int, int, int, Before | None]] = []  # per call: segment, seats, first seat, state
 
         def launched() -> Iterator[tuple[np.ndarray, Tree] | None]:
             inputs_of = cache(self._inputs_of)

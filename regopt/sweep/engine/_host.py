@@ -1,7 +1,7 @@
 """A group whose lanes lie in the memory of the host between calls; the size of that memory bounds their number.
 
-Each call takes its lanes to the devices and back: the next one's go there while this one trains. The programs are those
-of lanes that stay on the devices, with a buffer of one call's lanes.
+Each call moves its lanes to the devices and back; the lanes of the next call are moved while this call trains. The
+programs are those for lanes that stay on the devices, with a buffer for the lanes of one call.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ from regopt.sweep.engine._turns import Report, one_behind
 
 
 class HostGroup(Group):
-    """See ``Group``; the leaves of what is held are NumPy arrays, but for random keys, and calls change them."""
+    """See ``Group``. The leaves of ``held`` are NumPy arrays, except random keys, and calls change them in place."""
 
     def advance(
         self, lanes: np.ndarray, segments: np.ndarray, until: int, halt: Callable[[], bool], seats: np.ndarray
@@ -79,13 +79,13 @@ class HostGroup(Group):
         return np.where(owners < 0, chunk, np.arange(len(owners)) % chunk).astype(np.int32)
 
     def _sent(self, owners: np.ndarray, held: Held | None = None) -> tuple[Tree, Tree]:
-        """The lanes of a call, and their constants, on the devices; anything in the place of padding."""
+        """The lanes of a call, and their constants, on the devices; padding holds an arbitrary lane."""
         buffer, constants, places = self.held if held is None else held
         at = np.maximum(self._at(places, np.maximum(owners, 0)), 0)
         return jax.device_put(rows_of((buffer, constants), at), self._spread)
 
     def _bring_back(self, owners: np.ndarray, after: Tree, given: Tree = ()) -> None:
-        """Put the lanes of a call, and their constants where it has changed them, to where they lie at rest."""
+        """Write the lanes of a call, and their constants if the call changed them, back to the host's arrays."""
         buffer, constants, places = self.held
         used = np.flatnonzero(owners >= 0)
         at = self._at(places, owners[used])

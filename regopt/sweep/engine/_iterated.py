@@ -1,9 +1,10 @@
 """Data that can only be iterated over: batches in the order in which they come.
 
-For training all settings must be at the same step, as a batch that has gone by cannot be asked for again. What can be
-iterated over anew begins again at its end. Where the iterator has ``get_state`` and ``set_state``, as those of grain
-have, a sweep that goes on puts it to where it was; elsewhere the batches before are read and dropped, and the last of
-them is compared with the one that was trained on. Not for data with random access (``_streams.py``).
+In training all settings must be at the same step, because a batch that has gone by cannot be asked for again. An
+iterable that can be iterated over again starts again at its end. A sweep that resumes restores the position of an
+iterator with ``get_state`` and ``set_state``, such as one of grain; for other iterators it reads and drops the batches
+before its position, and compares the last of them with the one that was trained on. Not for data with random access
+(``_streams.py``).
 """
 
 import base64
@@ -19,19 +20,19 @@ from regopt._core.messages import brief
 from regopt._core.types import Tree
 from regopt.sweep.engine._blocks import Block, as_jax, copied, stacked
 
-_REMEMBERED = 3  # positions: where the block in training begins, where it ends, and where the next one ends
+_REMEMBERED = 3  # positions: the begin and the end of the block in training, and the end of the next block
 
 
 @runtime_checkable
 class HasState(Protocol):
-    """An iterator that can be put to where it was, as ``grain.DatasetIterator``."""
+    """An iterator whose position can be saved and restored, such as ``grain.DatasetIterator``."""
 
     def get_state(self) -> Any:
-        """Where it is: values for JSON, or bytes."""
+        """The position: values for JSON, or bytes."""
         ...
 
     def set_state(self, state: Any) -> None:
-        """Go on from there."""
+        """Continue from a position that ``get_state`` returned."""
         ...
 
 
@@ -39,7 +40,7 @@ class Iterated:
     """Training batches by their step, which are read in order.
 
     Args:
-        data: an iterator over batches, or what gives one. The first batch is taken from it at once.
+        data: an iterator over batches, or an iterable that gives one. The first batch is read at once.
 
     Raises:
         ValueError: there is no batch, or the state of the iterator cannot be saved.
@@ -54,7 +55,7 @@ class Iterated:
         self._begin: JsonObject | None = self._state()
         self._positions = {0: self._position(0, None)}
         self._first = copied(self._following(0))
-        self._ahead: Tree | None = self._first  # until it is asked for
+        self._ahead: Tree | None = self._first  # a batch that is read, but not yet asked for
         self._asked = 0  # blocks that were asked for and are not read
         self._changed = threading.Condition()
         self._at, self._last = 0, self._first  # steps whose batches were given, and the batch of the last of them
@@ -69,10 +70,10 @@ class Iterated:
         return jax.tree.map(lambda x: x[None], self._first)
 
     def block(self, first_step: int, steps: int) -> Block:
-        """What reads the batches of some steps; each block must be read, in order, one at a time.
+        """A function that reads the batches of some steps; every block must be read, in order, one at a time.
 
         Args:
-            first_step: the first of the steps; one that has gone by begins again, where that is possible.
+            first_step: the first of the steps; for one that has gone by the data start again, if they can.
             steps: how many.
         """
 
@@ -94,22 +95,23 @@ class Iterated:
             self._changed.wait_for(lambda: not self._asked)
 
     def position(self, step: int) -> JsonObject:
-        """What ``go_on`` takes: where the data are before a step at which a block in use begins or ends."""
+        """The position before a step, for ``go_on``; a block in use must begin or end at the step."""
         return self._positions[step]
 
     def go_on(self, position: JsonObject, *, compares: bool = True) -> None:
-        """Go on from a position, in another process.
+        """Continue from a position, in another process.
 
         Args:
             position: from ``position``.
-            compares: whether to require that the data are those that were trained on, where they have no state.
+            compares: whether to require the batch that was trained on last, where the iterator has no state.
 
         Raises:
-            ValueError: the data are others, or have no state where they had one.
+            ValueError: the data give another batch, or only one of the two iterators has a state.
         """
         step, state = position["step"], position.get("state")
         if (state is None) != (self._begin is None):
-            raise ValueError("data.train must be an iterator with get_state and set_state, as it was")
+            which = "without" if state is None else "with"
+            raise ValueError(f"data.train must be an iterator {which} get_state and set_state, as in the saved sweep")
         if state is not None:
             self._set(state)
             self._at, self._ahead = step, None
@@ -126,7 +128,7 @@ class Iterated:
         """Go back to the first batch.
 
         Raises:
-            ValueError: that is not possible, or another batch is there.
+            ValueError: the data can be iterated over only once, or begin with another batch now.
         """
         if self._begin is not None:
             self._set(self._begin)
@@ -144,7 +146,7 @@ class Iterated:
         self._at, self._positions = 0, {0: self._position(0, self._begin)}
 
     def give_back(self) -> None:
-        """Put an iterator that has a state to where it was when it was given."""
+        """Restore the position that an iterator with a state had when it was given."""
         self.wait()
         if self._begin is not None:
             self._set(self._begin)
@@ -172,7 +174,7 @@ class Iterated:
         return self._last
 
     def _following(self, step: int) -> Tree:
-        """The next batch of the iterator, from its beginning where it has ended and can be iterated over anew."""
+        """The next batch; at the end of data that can be iterated over again, the first one."""
         for batch in self._iterator:
             return batch
         if self._anew and step:
@@ -189,7 +191,7 @@ class Iterated:
         return {"step": step, "last": digest(self._last) if step else None}
 
     def _state(self) -> JsonObject | None:
-        """Where the iterator is, as values for JSON; None where it does not say."""
+        """The position of the iterator, as values for JSON; None for an iterator without a state."""
         if not isinstance(self._iterator, HasState):
             return None
         state = self._iterator.get_state()
@@ -197,7 +199,7 @@ class Iterated:
             return {"bytes": base64.b64encode(state).decode()}
         try:
             if _has_other_keys(state):
-                raise TypeError("JSON turns the keys of a dictionary into texts")
+                raise TypeError("JSON turns the keys of a dictionary into strings")
             return {"json": json.loads(json.dumps(state, allow_nan=False))}
         except (TypeError, ValueError):
             raise ValueError(
@@ -212,7 +214,7 @@ class Iterated:
 
 
 def _has_other_keys(state: object) -> bool:
-    """Whether a dictionary in a state has keys that are no texts."""
+    """Whether a dictionary in a state has keys that are not strings."""
     if isinstance(state, dict):
         return any(not isinstance(key, str) or _has_other_keys(value) for key, value in state.items())
     return isinstance(state, list | tuple) and any(map(_has_other_keys, state))
@@ -222,7 +224,7 @@ class InTurn:
     """Validation batches by their number, of data that are iterated over again in each evaluation.
 
     Args:
-        data: gives an iterator each time.
+        data: an iterable that gives a new iterator each time.
     """
 
     def __init__(self, data: Iterable[Tree]):
@@ -230,10 +232,10 @@ class InTurn:
         self._first: str | None = None  # the digest of the first batch
 
     def at(self, number: int) -> Tree:
-        """The batch of a number; those that follow each other are read in one pass.
+        """The batch with this number; numbers in ascending order are read in one pass.
 
         Raises:
-            ValueError: there are fewer batches, or a new pass begins with another one.
+            ValueError: there are fewer batches, or a new pass begins with another batch than the passes before.
         """
         if number < self._at:
             self._iterator, self._at = iter(self._data), 0
@@ -243,7 +245,7 @@ class InTurn:
                 self._compare(digest(jax.tree.map(as_jax, batch)))
             if self._at > number:
                 return batch
-        raise ValueError(f"data.validation must have {number + 1} batches at least, got {self._at}")
+        raise ValueError(f"data.validation must have at least {number + 1} batches, got {self._at}")
 
     def _compare(self, found: str) -> None:
         if self._first not in (None, found):

@@ -1,8 +1,8 @@
 """The layout of lanes on the devices: spread over the mesh axis "lanes", and each divided over the other axes.
 
-The partition of a lane is told by patterns of the paths of its parameters. What else has a parameter's path at its end
-and its shape, as the moments of an optimizer and the best parameters of early stopping have, lies as the parameter
-does; all the rest lies whole on each device of a row.
+Patterns of the paths of its parameters tell how a lane is divided. Another array whose path ends with that of a
+parameter and that has its shape, such as a moment of an optimizer or the best parameters of early stopping, is divided
+like the parameter; each device of a row has a whole copy of all other arrays.
 """
 
 import dataclasses
@@ -147,7 +147,7 @@ def check_mesh(mesh: object) -> None:
 
 
 def check_partition(mesh: Mesh | Mapping[str, int] | None, partition: object) -> None:
-    """Check that the partition is None, or has specs by path pattern that use each axis of the mesh at least once."""
+    """Check that the partition has specs by path pattern, which use all axes that divide a lane; None has no specs."""
     if partition is None:
         partition = {}
     if not isinstance(partition, Mapping) or not all(isinstance(pattern, str) for pattern in partition):

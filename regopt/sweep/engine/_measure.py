@@ -37,12 +37,12 @@ class Choice(NamedTuple):
 def fastest(build: Callable[[Choice], Group], segments: int) -> Group:
     """The group with the fastest of the mappings that were worth a measurement.
 
-    The candidates are the default, the other mapping at the chunk that fits, and ``vmap`` at a quarter of the chunk and
-    at 1.
+    The candidates are the default, the other mapping at the chunk that fits, ``vmap`` at a chunk of 1 and, if ``vmap``
+    is the default, at a quarter of the chunk.
 
     Args:
-        build: a group with a given mapping, compiled.
-        segments: how many a setting trains.
+        build: makes the group with a given mapping and chunk, compiled.
+        segments: the number of segments that a setting trains.
 
     Returns:
         The group; it holds no lanes.
@@ -53,7 +53,7 @@ def fastest(build: Callable[[Choice], Group], segments: int) -> Group:
         _REMEMBERED[name] = known
         return build(known)
     calls = -(-len(usual.indices) // (usual.devices * usual.chunk)) * segments
-    if calls * SHARE < 1:  # a measurement trains a call at least
+    if calls * SHARE < 1:  # a measurement trains at least one call
         return usual
     began = time.perf_counter()
     call, lanes = seconds_of_a_call(usual, calls=1)
@@ -127,7 +127,7 @@ def recorded(identity: JsonObject | None, groups: int) -> list[Choice] | None:
 
 
 def _name(group: Group) -> str:
-    """A name of what the choice depends on: the program, the devices, how many lanes there are."""
+    """A digest of what the choice depends on: the program, the devices and the number of lanes."""
     what = [group.digests, len(group.indices), group.size, environment(group.used)]
     return digest_json(what)
 
@@ -141,7 +141,7 @@ def _read(name: str) -> Choice | None:
     path = _file(name)
     try:
         return None if path is None else Choice(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):  # none yet, or not whole: measured again
+    except (OSError, ValueError, TypeError):  # there is none yet, or it is damaged: the mapping is measured again
         return None
 
 

@@ -13,10 +13,10 @@ from regopt._core.types import Device
 
 _LOG = logging.getLogger(__name__)
 SMALL = 32 * 1024  # bytes; of lanes below this size a core of a CPU trains twice as many at once
-LANES_OF_A_CALL = 16  # of a core of a CPU
-CALL = 2  # lanes that train in the time that a call takes beside its lanes
+LANES_OF_A_CALL = 16  # for each core of a CPU
+CALL = 2  # the fixed time of a call, as a number of lanes that train in this time
 CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the control group of a container
-OF_A_KIND = {  # bytes that JAX may use of devices that are only compiled for, which cannot be asked
+OF_A_KIND = {  # bytes that JAX may use, for devices that programs are only compiled for, which cannot be asked
     "TPU v5 lite": 15.75 * 2**30,
     "TPU v5": 95.0 * 2**30,
     "TPU v6 lite": 31.25 * 2**30,
@@ -37,9 +37,9 @@ def fit_chunk(
 ) -> tuple[int, jax.stages.Compiled]:
     """The number of lanes to train at once, and the program compiled for it.
 
-    On a CPU 16 lanes for a core (32 of small ones), fewer where few of them train to the end, or as many as keep their
-    temporaries in its share of the cache, down to one; elsewhere all of them, or as many as fit in the device's memory.
-    Lanes that run one after the other need the temporaries of one.
+    On a CPU a core trains at most 16 lanes (32 small ones) at once. They are fewer if few lanes train to the end, or if
+    more would not keep their temporaries in the core's share of the cache. Other devices train all of their lanes, or
+    as many as fit in memory. Lanes that run one after the other need the temporaries of one lane.
 
     Args:
         compile_at: compiles the program for a number of lanes.
@@ -50,8 +50,8 @@ def fit_chunk(
         one_by_one: tells whether the lanes of a call run one after the other, which may be known only once a program is
             compiled.
         most: lanes to train at once, from ``least_padded``; None where nothing is pruned.
-        at_rest: whether the lanes lie on the device between calls; else those of two calls do, while one comes and the
-            other goes.
+        at_rest: whether the lanes lie on the device between calls. If not, the device has room for the lanes of two
+            calls, of which one arrives while the other leaves.
 
     Returns:
         The chunk and its program.
@@ -83,13 +83,13 @@ def first_chunk(
     at_most = 2 * LANES_OF_A_CALL if lane_bytes < SMALL else most or LANES_OF_A_CALL
     if one_by_one:
         return _evenly(capacity, at_most)
-    # a lane in training takes its state at least: nothing is compiled that cannot fit
+    # a lane in training takes at least its state, so nothing is compiled that cannot fit
     fits = max(int(_room(device, (capacity * lane_bytes if at_rest else 0) + taken) / lane_bytes), 1)
     return _evenly(capacity, min(at_most, fits))
 
 
 def least_padded(capacity: int, lane_bytes: float, device: Device, going: Sequence[float]) -> int | None:
-    """The largest call of lanes of which ever fewer train, so that padding and calls together take the least time.
+    """The number of lanes of a call that takes the least time, where fewer and fewer lanes train.
 
     Args:
         capacity: lanes of a device.
@@ -98,8 +98,8 @@ def least_padded(capacity: int, lane_bytes: float, device: Device, going: Sequen
         going: the share of the lanes that trains each segment; empty where that is not known.
 
     Returns:
-        The number of lanes of a call, the largest that takes little more than the least time; None where no call of
-        fewer lanes than usual saves a tenth of the time.
+        The largest number of lanes of a call that takes at most 5 % more than the least time; None where it saves less
+        than a tenth of the time.
     """
     if not going or device.platform != "cpu" or lane_bytes < SMALL:  # the padding of small lanes costs little
         return None
@@ -131,7 +131,7 @@ def _evenly(capacity: int, at_most: int) -> int:
 
 
 def _room(device: Device, resting_bytes: float) -> float:
-    """Bytes for temporaries: half of the share that a core has of the last cache, or 80 % of the memory left.
+    """Bytes for temporaries: half of a CPU device's share of the last cache, or 80 % of the memory left.
 
     Memory that other programs use at the moment does not count: the chunk affects the bits of a sweep, so it must be
     the same in the next process.
@@ -166,7 +166,7 @@ def warn_of_memory(resting: float, training: float) -> None:
 
     Args:
         resting: bytes of all lanes at rest.
-        training: bytes of those in training beside these.
+        training: further bytes, of the lanes in training.
     """
     free = min(psutil.virtual_memory().available, _container_bytes())
     if resting + training > free:

@@ -149,12 +149,14 @@ def _is_library(place: _Place) -> bool:
 
 
 _LOG = logging.getLogger(__name__)
-FEW = 8  # programs of which nothing is said
+FEW = 8  # a sweep of fewer programs gets no warning about their number
 _OF_THE_ENGINE = {*REPEATED, BATCH_SIZE}
 
 
 def check_examples(config: SweepConfig, settings: Settings, firsts: Sequence[int]) -> None:
-    """Let the task check the data with the first setting of each group; without a check, let it take a first batch.
+    """Let the task check the data with the first setting of each group, and warn if all seeds begin alike.
+
+    A task without a check is traced on a first batch, if ``data.train`` is a list.
 
     Args:
         config: the arguments of the sweep.
@@ -245,11 +247,11 @@ def warn_of_no_rung(config: SweepConfig) -> None:
 
 
 def warn_of_programs(settings: Settings, groups: int) -> None:
-    """Say in one line that static values with hardly any in common give almost each setting a program of its own."""
+    """Say in one line that the static values give almost every setting a program of its own."""
     if groups >= FEW and 2 * groups > len(settings):
         name, values = max(settings.static.items(), key=lambda item: len(set(map(repr, item[1]))))
         _LOG.warning(
-            "%d settings need %d programs, and each is compiled: the static column %r has %d values, and fewer, as of "
-            "sweep.choice or sweep.static, need fewer programs",
+            "%d settings need %d programs, and each is compiled: the static column %r has %d values; "
+            "take fewer, as with sweep.choice or sweep.static",
             *(len(settings), groups, name, len(set(map(repr, values)))),
         )

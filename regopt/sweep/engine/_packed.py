@@ -1,7 +1,7 @@
 """The numbers that a call gives for each lane in one array, so that one array crosses to the host.
 
-Floating numbers cross as integers with the same bits, beside the integers of their size. So there are as many arrays as
-sizes of numbers, which is one in most sweeps.
+Floating numbers cross as integers of the same bits, in one array with the integers of their size; booleans and complex
+numbers keep their dtype. So there is one array for each of these dtypes, and in most sweeps only one.
 """
 
 from typing import NamedTuple, Self
@@ -24,7 +24,7 @@ class Packed:
 
     Args:
         form: structure and dtypes of the tree.
-        arrays: of each size of numbers its leaves, ``[lanes, leaves]``.
+        arrays: for each dtype in which numbers cross its leaves, ``[lanes, leaves]``.
     """
 
     def __init__(self, form: _Form, arrays: list[Tree]):
@@ -41,7 +41,7 @@ class Packed:
         return cls(form, [jnp.stack(each, axis=1) for each in columns.values()])
 
     def unpacked(self) -> Tree:
-        """The tree: of NumPy arrays where the packed ones are such, as on the host."""
+        """The tree, of NumPy arrays where the packed arrays are NumPy arrays."""
         carriers = dict.fromkeys(map(_carrier, self._form.dtypes))
         columns = dict(zip(carriers, (iter(x.T) for x in self._arrays), strict=True))
         leaves = (_with_bits_of(next(columns[_carrier(dtype)]), dtype) for dtype in self._form.dtypes)
@@ -58,12 +58,12 @@ class Packed:
 
     @classmethod
     def tree_unflatten(cls, form: _Form, arrays: list[Tree]) -> Self:
-        """Put it together again."""
+        """Rebuild it from its arrays."""
         return cls(form, list(arrays))
 
 
 def _carrier(dtype: str) -> str:
-    """The dtype in which numbers cross: the integers of their size, or their own where they have no such."""
+    """The dtype in which numbers cross: integers of their size, or their own for booleans and complex numbers."""
     given = jnp.dtype(dtype)
     return f"int{8 * given.itemsize}" if given.kind != "b" and not jnp.issubdtype(given, jnp.complexfloating) else dtype
 

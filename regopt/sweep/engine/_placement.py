@@ -28,7 +28,7 @@ FULL = 0.95  # share of the seats that could be busy; a call with fewer waits un
 class Call(NamedTuple):
     """Lanes that are trained together, seat by seat: all seats of the first device, then of the next."""
 
-    places: np.ndarray  # [seats], int32: the places on the device; its capacity for padding
+    places: np.ndarray  # [seats], int32: the places on the device; padding has its capacity
     owners: np.ndarray  # [seats], int: the lanes, -1 for padding
 
 
@@ -74,11 +74,11 @@ class Sizes:
 
         Args:
             count: the number of lanes.
-            price: of all that a lane has yet to train, as a share of the price of a compilation.
+            price: the price of all that a lane has yet to train, as a share of the price of a compilation.
             compiled: the sizes that cost no compilation.
 
         Returns:
-            Sizes in descending order, of the cheapest choice; of equals the one with the largest calls.
+            The sizes of the cheapest choice, in descending order; of equally cheap choices, that of the largest calls.
         """
         found = [self._with_smallest(count, smallest) for smallest in range(len(self.chunks))]
         return min(found, key=lambda sizes: price * self.chunks[sizes].sum() + len({*sizes} - compiled))
@@ -86,7 +86,7 @@ class Sizes:
     def _with_smallest(self, count: int, smallest: int) -> list[int]:
         sizes: list[int] = []
         for size, chunk in enumerate(self.chunks[: smallest + 1].tolist()):
-            # as many as smaller calls hold in less time go to those
+            # up to this many lanes go to smaller calls, which take less time
             elsewhere = chunk - int(self.chunks[size + 1]) if size < smallest else 0
             while count > elsewhere:
                 sizes.append(size)
@@ -118,7 +118,7 @@ class Places:
 
     @property
     def waves(self) -> np.ndarray:
-        """[lanes], int: lanes of one wave, counted from 0, all find a place at the same time."""
+        """[lanes], int: the wave of each lane, counted from 0; all lanes of a wave find a place at the same time."""
         return np.arange(len(self.place)) // (self.devices * self.capacity)
 
     @property
@@ -203,12 +203,12 @@ class Places:
 
         Args:
             lanes: the lanes.
-            price: of all that each of them has yet to train, as a share of the price of a compilation; where that is
-                high, the last of the lanes train in smaller calls.
+            price: the price of all that each of them has yet to train, as a share of the price of a compilation; where
+                it is high, the last of the lanes train in smaller calls.
             before: the seats of earlier calls, whose programs are compiled.
 
         Returns:
-            [lanes]: the seat of each; of lanes with the same seat the first trains first.
+            [lanes]: the seat of each; lanes with the same seat train in their order.
         """
         if not self.packed:
             return self.device[lanes] * self.chunk + self.place[lanes] % self.chunk
@@ -242,7 +242,7 @@ class Places:
         return len(np.unique(self._numbers_of_calls(seats)))
 
     def _numbers_of_calls(self, seats: np.ndarray) -> np.ndarray:
-        """For each seat a number of its call, those of the largest calls first: of equal seats one is in each call."""
+        """For each seat a number of its call, the largest calls first; equal seats are in different calls."""
         return self.sizes.of(seats) * len(seats) + _rank(seats)
 
     def _calls(self, lanes: np.ndarray, seats: np.ndarray) -> Iterator[Call]:

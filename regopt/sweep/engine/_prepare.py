@@ -57,7 +57,7 @@ def recipes(config: SweepConfig, settings: Settings) -> list[tuple[Recipe, np.nd
     task = config.task
     frozen = getattr(task, "frozen", None)
     recipe = Recipe(
-        # its modes cannot be hashed
+        # without its modes, which cannot be hashed
         Task(task.init, task.step, task.evaluate, getattr(task, "predict", None), frozen=frozen),
         (),
         config.eval_every,
@@ -104,8 +104,8 @@ def prepare(
         config: the arguments of the sweep.
         shared: the arrays from ``share_data``.
         stored: the fingerprint of what is saved already; a mapping that was measured for it is kept.
-        capacities: of each group the settings that are held at the same time; by default as ``config.slots`` says.
-        until: up to its end, programs of all but the first group may compile in threads; None compiles them first.
+        capacities: for each group, the number of settings held at the same time; by default ``config.slots``.
+        until: a stack; until it closes, the programs of later groups may compile in threads. None compiles them first.
 
     Returns:
         The runner.

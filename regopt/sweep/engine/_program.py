@@ -57,7 +57,7 @@ def train_lane(
 
     Args:
         recipe: the recipe of the training.
-        keys: of the whole sweep.
+        keys: the keys of the whole sweep.
         first_step: steps done before this segment, shape ().
         data: training and validation examples.
         constants: the lane's setting.
@@ -104,7 +104,7 @@ def train_lane(
 
 
 def common_batches(recipe: Recipe, constants: Constants, first_step: Number, shared: Shared) -> jax.Array | None:
-    """The batches of a segment, where all lanes have the same: unless each has its own number ``seed``."""
+    """The indices of the batches of a segment; None if lanes have a number ``seed``, and without a batch size."""
     if recipe.batch_size is None or "seed" in constants.numbers:
         return None
     examples = size_of(shared.data.train) if shared.resamples is None else np.shape(shared.resamples)[1]
@@ -113,7 +113,7 @@ def common_batches(recipe: Recipe, constants: Constants, first_step: Number, sha
 
 
 def lane_shapes(recipe: Recipe, keys: Keys, constants: Constants) -> tuple[Lane, Constants]:
-    """Shapes and dtypes of a lane and of its constants; those given have a leading axis and may be shapes."""
+    """Shapes and dtypes of a lane and of its constants; ``constants`` have a leading axis and may be shapes."""
     own = entry_of(constants)
     return jax.eval_shape(partial(start_lane, recipe), keys, own), own
 
@@ -124,13 +124,13 @@ def entry_of(tree: Tree) -> Tree:
 
 
 def build_empty(shapes: Tree, size: int, spread: Tree) -> Tree:
-    """A buffer of so many entries, all zeros, spread over the devices as a sharding says, or a tree."""
+    """A buffer of ``size`` entries, all zeros, spread over the devices by one sharding or a tree of shardings."""
     leaves, structure = jax.tree.flatten(shapes)
     forms, shardings = tuple((x.shape, x.dtype) for x in leaves), jax.tree.leaves(jax.tree.broadcast(spread, shapes))
     return structure.unflatten(_zeros(forms, size, tuple(shardings))())
 
 
-@cache  # the jitted functions, so that the next sweep finds their programs
+@cache  # keeps the jitted functions, so that the next sweep finds their programs
 def _zeros(
     leaves: tuple[tuple[tuple[int, ...], DTypeLike], ...], size: int, spread: tuple[NamedSharding, ...]
 ) -> Callable[[], list[jax.Array]]:
@@ -145,8 +145,8 @@ def one_by_one(train: Callable[..., Tree]) -> Callable[..., Tree]:
 def decomposes_batches(text: str) -> bool:
     """Whether a program for the CPU calls LAPACK for several matrices at a time.
 
-    Such a call waits, in a thread of XLA's pool, for parts of it that it gave to the pool. Where all threads wait so at
-    once, for one layer's orthogonal weights and the next one's, say, or on one device and the next, it never ends.
+    Such a call waits, in a thread of XLA's pool, for parts of it that the pool computes. If all threads wait at
+    once, for the orthogonal weights of two layers for example, or on two devices, none of them ever ends.
     """
     shapes = re.findall(r"custom_call @lapack_\w+\(.*: \(tensor<([\dx]+)x[a-z]", text)
     return any(math.prod(map(int, shape.split("x")[:-2])) > 1 for shape in shapes)
@@ -160,8 +160,8 @@ def calls_back(text: str) -> bool:
 def build_start(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Parts = None) -> jax.stages.Wrapped:
     """``(buffer, constants, ids, given, keys) -> buffer, constants``, the first two donated.
 
-    Each device puts lanes before their first step, with the constants given, at the places ``ids`` of its share; an
-    id outside is padding. In place of a device there are several where a lane lies in ``parts`` over them.
+    Each device writes lanes before their first step, and the constants given, to the places ``ids`` of its share; an id
+    outside is padding. If ``parts`` divides a lane over several devices, these act as one.
     """
 
     def start(buffer, constants, ids, given, keys):
@@ -185,8 +185,8 @@ def build_take_over(buffer: Tree, constants: Tree) -> Callable[..., tuple[Lane, 
     The ids are of the whole buffer, so that a state may go to another device.
 
     Args:
-        buffer: shardings of the first.
-        constants: of the second.
+        buffer: the shardings of the buffer.
+        constants: the shardings of the constants.
     """
     leaves, structure = jax.tree.flatten((buffer, constants))
     return _take_over(structure, tuple(leaves))
@@ -207,7 +207,7 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Part
     """``(buffer, constants, ids, first_step, shared, block) -> buffer, (metrics, marks)``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
-    id outside the buffer is padding, trained in vain and dropped. Metrics and marks are ``Packed``. The block holds the
+    id outside the buffer is padding, whose result is dropped. Metrics and marks are ``Packed``. The block holds the
     batches of data that stream, the same for all lanes, and is None for others.
     """
 
@@ -253,14 +253,14 @@ def build_predict(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap) -> jax.stag
 
 
 def _mapped(program: Callable[..., Tree], mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> Callable[..., Tree]:
-    """A program of one device for all; over the other axes of the mesh XLA divides it."""
+    """A program of one device lifted over the axis of the lanes; over the other axes of the mesh XLA divides it."""
     return jax.shard_map(
         program, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(LANES), axis_names={LANES}, check_vma=False
     )
 
 
 def _divided(lanes: Lane, parts: Parts) -> Lane:
-    """Lanes in training whose parts lie on several devices, as they do at rest."""
+    """Lanes in training, divided over the devices as they are at rest."""
     if parts is None:
         return lanes
     return jax.tree.map(lambda x, part: jax.lax.with_sharding_constraint(x, PartitionSpec(None, *part)), lanes, parts)

@@ -1,7 +1,7 @@
 """Progress on the terminal: settings done, running, pruned and diverged, the best so far, throughput, time left.
 
 Where standard error is neither a terminal nor a notebook with widgets, as in the log of a job, lines take its place: at
-the begin and at the end of compilation, each minute, and at the end of the sweep.
+the beginning and at the end of compilation, each minute, and at the end of the sweep.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def _is_looked_at(console: Console) -> bool:
 
 @contextlib.contextmanager
 def compiling(enabled: bool, settings: int, where: str = "") -> Iterator[list[object]]:
-    """Show what is being compiled and for how long: a line that goes away, or in a log lines at the begin and the end.
+    """Show what is being compiled and for how long: in a line that disappears, or at the beginning and end of a log.
 
     A log also has a line for each minute that it takes.
 

@@ -1,7 +1,7 @@
 """A thread that reads data while others compute.
 
-It is a daemon, so that a process which is interrupted does not wait for data that never come. Not for what XLA compiles
-(``_executables.py``).
+The thread is a daemon, so that a process which is interrupted does not wait for data that never come. The threads in
+which XLA compiles are in ``_executables.py``.
 """
 
 import atexit
@@ -17,10 +17,10 @@ Read = TypeVar("Read")
 
 
 class Reader:
-    """A thread that calls functions in turn; it ends when nobody has the reader any more.
+    """A thread that calls functions in turn; it ends once the reader is garbage-collected.
 
     Args:
-        name: of the thread.
+        name: the name of the thread.
     """
 
     def __init__(self, name: str):
@@ -48,7 +48,7 @@ _READERS: weakref.WeakSet[Reader] = weakref.WeakSet()
 
 @atexit.register
 def _wait() -> None:
-    """Wait at the end of the process: Python aborts where JAX returns to it in a daemon. See ``end_with``."""
+    """Wait at the end of the process, as Python aborts if JAX returns to it in a daemon thread; see ``end_with``."""
     for reader in list(_READERS):
         reader.wait()
 
@@ -60,4 +60,4 @@ def _in_turn(calls: SimpleQueue[tuple[Any, ...] | None]) -> None:
             done.set_result(function(*arguments))
         except BaseException as error:
             done.set_exception(error)
-        del call, reader, done, function, arguments  # which would live on until the next call
+        del call, reader, done, function, arguments  # they would otherwise live until the next call

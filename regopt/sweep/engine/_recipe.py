@@ -1,4 +1,4 @@
-"""What a group of settings trains by: the trees of arrays of its lanes, its recipe, and the form of its programs.
+"""What defines the training of a group: the trees of arrays of its lanes, its recipe, and the form of its programs.
 
 The recipe says how each lane trains. The form adds the shapes and where they lie on the devices, and is all that the
 programs are compiled from.
@@ -88,7 +88,7 @@ class Recipe:
     noise: Literal["shared", "per lane"]
     eval_batch_size: int | None = None
     default_matmul_precision: str | None = None
-    apart: bool = False  # whether the evaluation follows the segment in programs of its own, as validation data stream
+    apart: bool = False  # whether programs of their own evaluate after a segment, because validation data stream
 
     def multiplying(self) -> contextlib.AbstractContextManager[object]:
         """Trace matrix products in the precision that was asked for."""
@@ -110,7 +110,7 @@ class Recipe:
         return {**constants.numbers, **self.static_values}
 
     def kept(self, lane: Lane) -> Tree:
-        """The task's state that counts: the best one with early stopping, else the last."""
+        """The state that the sweep returns: the best one with early stopping, else the last."""
         return lane.state if self.patience is None else lane.stopping.best_params
 
     def stopping(self, h: Setting) -> Stopping | None:
@@ -148,7 +148,7 @@ def parameters_of(lane: Lane) -> Tree:
 
 
 def as_number(column: np.ndarray) -> jax.Array:
-    """A column of numbers as lanes have it."""
+    """A column of numbers in the dtype that lanes have: int32 or the default float dtype."""
     is_integer = np.issubdtype(column.dtype, np.integer)
     return jnp.asarray(column, jnp.int32) if is_integer else as_float(column)
 
@@ -198,17 +198,17 @@ class Form:
 
     Attributes:
         recipe: how the lanes train.
-        layout: of the lanes on the devices.
+        layout: the layout of the lanes on the devices.
         shared: shapes of what all lanes read.
         block: shapes of the batches of a segment, where the data stream; no leaves elsewhere.
         lane: shapes of a lane and of its constants.
         capacity: lanes that lie on a device.
         chunk: lanes of a device in one call; None measures what fits.
         mapping: how they run: "vmap" all at once, "map" one after the other; None chooses by the program.
-        share: of the sweep's settings, those of this group: so much of the memory is for it. 1 with a chunk.
+        share: the group's share of the settings, and so of the memory; 1 where the chunk is given.
         rest: where the lanes lie that do not train.
         batch: shapes of the first validation batch, where they stream; None elsewhere.
-        most: lanes of a call, where a scheduler lets few of them train to the end and the chunk is None.
+        most: the largest number of lanes of a call, where a scheduler prunes most of them and the chunk is None.
     """
 
     recipe: Recipe
@@ -259,7 +259,7 @@ def form_of(
 
     Args:
         recipe: how the lanes train.
-        layout: of the lanes.
+        layout: the layout of the lanes.
         shared: what all of them read, or its shapes.
         block: the batches of a segment, where the data stream, or their shapes.
         lane: shapes of a lane and of its constants.
@@ -267,10 +267,10 @@ def form_of(
         slots: lanes that lie on the devices at the same time; None for all, or as many as fit.
         mapping: how they run; None chooses by the program.
         chunk: lanes of a device in one call; None measures what fits.
-        share: of the sweep's settings, those of this group: so much of the memory is for it.
+        share: the group's share of the settings, and so of the memory.
         rest: where the lanes lie that do not train.
         batch: the first validation batch, where they stream, or its shapes.
-        going: of the lanes, the share that trains each segment, where a scheduler tells.
+        going: the share of the lanes that trains each segment; empty where the scheduler does not tell.
 
     Returns:
         The form.

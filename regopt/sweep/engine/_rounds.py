@@ -105,7 +105,7 @@ class Rounds:
 
     @property
     def compiled(self) -> bool:
-        """Whether ``open`` need not wait."""
+        """Whether the programs of all groups are compiled, so that ``open`` does not wait."""
         return all(self._state.groups[number].compiled_within(0) for number in self._state.late)
 
     def open(self) -> None:
@@ -260,6 +260,6 @@ def _keeps_slots(group: Group) -> bool:
 
 
 def _after_one(pause: Callable[[], bool], halt: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether to start no further call: after a pause one call starts in any case, unless the sweep is to end."""
+    """A function that tells whether to start no further call; after a pause one call always starts, unless halted."""
     asked = itertools.count()
     return lambda: halt() or (next(asked) > 0 and pause())

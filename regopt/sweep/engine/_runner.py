@@ -53,7 +53,7 @@ class Runner:
             callbacks: the callbacks, which are told of each segment and of the end.
 
         Returns:
-            The result; interrupted where a signal ended the sweep before all settings were done.
+            The result; ``interrupted`` is True if an end was asked for before all settings were done.
         """
         state = self._new_state()
         rounds = Rounds(state, self._config.scheduler, together=self._config.iterated is not None)
@@ -71,7 +71,7 @@ class Runner:
             A result in which only that setting is trained.
 
         Raises:
-            ValueError: the setting took over states of others.
+            ValueError: the setting continued from the state of another one, or the scheduler may change its numbers.
         """
         if setting is None:
             return self.train()
@@ -81,7 +81,8 @@ class Runner:
         took_over = (before.parents[setting] >= 0) & (before.parents[setting] != setting)
         if scheduler is not None and (scheduler.changes or took_over.any()):
             raise ValueError(
-                "a setting that continued from the state of another one cannot be trained alone: run the sweep again"
+                "a setting cannot be trained alone if it continued from the state of another one, or if the scheduler "
+                "may change its numbers: run the sweep again"
             )
         state = self._new_state()
         state.history.training[:] = np.arange(len(self.settings)) == setting
@@ -151,7 +152,7 @@ class Runner:
             if checkpointing is not None:
                 if not done:
                     checkpointing.save(state, done=not interrupted)
-                checkpointing.save_table(result)  # also where a kill came between the two
+                checkpointing.save_table(result)  # also where the process was killed between the two saves before
             callbacks.on_end(result)
             callbacks.check()
         except (Exception, SystemExit) as error:
@@ -202,7 +203,7 @@ class Runner:
             note = f"{int(state.history.segments.sum())} segments were trained, see the error's partial_result"
             if checkpointing is not None and not isinstance(error, StoreError):
                 if not any(group.in_flight for group in self.groups):  # else there are no states to save
-                    with contextlib.suppress(Exception):  # of a compiler, likewise
+                    with contextlib.suppress(Exception):  # an error of the compiler must not hide this one
                         rounds.open()
                 note += checkpointing.keep(state, result)
             error.add_note(note)

@@ -22,11 +22,11 @@ PATIENCE = 0.5  # seconds that the second signal waits for the main thread
 def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
     """Within the block, the first SIGINT only sets a flag; the second raises KeyboardInterrupt.
 
-    If the main thread cannot be reached for ``PATIENCE`` seconds after the second, the process ends with status 130, or
-    143 after SIGTERM. With 130 it also ends where the exception ends the process, which else would wait for what XLA
-    computes.
+    If the main thread does not react within ``PATIENCE`` seconds after the second signal, the process ends with status
+    130, or 143 after SIGTERM. If the KeyboardInterrupt ends the process, it ends with status 130 at once, without
+    waiting for what XLA computes.
 
-    Outside the main thread, where Python allows no handlers, nothing changes.
+    Outside the main thread, where Python allows no handlers, this changes nothing.
 
     Args:
         terminable: whether SIGTERM, which job schedulers send, also sets the flag; the second SIGTERM ends the process
@@ -59,7 +59,7 @@ def interruptible(*, terminable: bool = False) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def _ending_at_the_second(signals: Sequence[signal.Signals]) -> Iterator[None]:
-    """End the process where it would otherwise go on for long after the second of one of these signals."""
+    """End the process if the main thread does not react soon after the second of one of these signals."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     left = threading.Event()

@@ -32,7 +32,7 @@ class Spent:
     """The cost of a sweep so far, earlier processes included."""
 
     seconds: float = 0.0  # up to ``since``
-    trained: int = 0  # seats of all calls that trained a setting
+    trained: int = 0  # seats, in all calls, that trained a setting
     seats: int = 0  # seats of all calls
     trace_seconds: float = 0.0
     compile_seconds: float = 0.0
@@ -119,7 +119,7 @@ class SweepState:
 
     def open(self, group: Group) -> None:
         """Let a group whose programs were compiled late begin."""
-        group.compile().release()  # what is held has the size of lanes, and there may be no room for two
+        group.compile().release()  # frees the old buffer first, as there may be no room for two
         group.clear()
         self.late.discard(self.groups.index(group))
         self.spent.trace_seconds += group.trace_seconds
@@ -131,7 +131,7 @@ class SweepState:
         scores = np.where(self.history.diverged[rows], np.inf, self.kept_scores()[rows])
         best, number = int(np.argmin(scores)), self.groups.index(group)
         kept = self.kept[number]
-        if (scores[best], rows[best]) < (kept.score, kept.index):  # of equals the first, as ``Result.best`` has it
+        if (scores[best], rows[best]) < (kept.score, kept.index):  # the first wins a tie, as in ``Result.best``
             state = group.recipe.kept(group.lane(group.held, int(lanes[best])))
             self.kept[number] = Kept(int(rows[best]), float(scores[best]), state)
 
@@ -184,7 +184,7 @@ class SweepState:
             self.kept[number] = Kept(int(index), float(score), state)
 
     def forget_seats(self) -> None:
-        """Go on with a new round, as the seats that are known are of calls of other sizes."""
+        """Begin a new round, because the seats of the current one belong to calls of other sizes."""
         self.history.seats[:], self.owed[:] = -1, False
 
 

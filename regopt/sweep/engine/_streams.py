@@ -20,15 +20,15 @@ from regopt.data import batch_indices
 from regopt.sweep.engine._blocks import Block, as_jax, copied, stacked
 from regopt.sweep.engine._iterated import InTurn, Iterated
 
-MOST_BATCHES = 2**31 - 1  # what has more, as grain's data sets that repeat themselves, has no end
+MOST_BATCHES = 2**31 - 1  # a data set with more, such as one of grain that repeats itself, counts as endless
 
 
 class Stream(NamedTuple):
     """Training batches by their step, read in blocks."""
 
-    block: Callable[[int, int], Block]  # (first_step, steps) -> what reads them; only that may run in another thread
+    block: Callable[[int, int], Block]  # (first_step, steps) -> reader; only the reader may run in another thread
     size: int  # rows of memory-mapped arrays, batches of a data set with a length, 0 for a function
-    code: Callable[[int], Tree] | None  # a function that gives the batches, whose code counts; None without one
+    code: Callable[[int], Tree] | None  # the function that gives the batches, for the fingerprint; None without one
 
     def sample(self) -> Tree:
         """The first batch, ``[1, batch, ...]``."""
@@ -40,9 +40,9 @@ class Evaluated(NamedTuple):
 
     read: Callable[[int], Tree]  # NumPy arrays [examples, ...]; only this may run in another thread
     count: int  # batches of an evaluation
-    size: int  # as of a ``Stream``
-    code: Callable[[int], Tree] | None  # likewise
-    is_mapped: bool = False  # whether the system keeps what was read of a file
+    size: int  # see ``Stream``
+    code: Callable[[int], Tree] | None  # see ``Stream``
+    is_mapped: bool = False  # whether the batches are read from memory-mapped files, which the system caches
 
 
 class _Given(NamedTuple):
@@ -57,8 +57,8 @@ def as_stream(train: Tree, batch_size: int | None, key: Key) -> Stream | Iterate
     """The stream of a training part that is not held in memory; None for arrays that are.
 
     Args:
-        train: arrays, memory-mapped arrays, a function from step to batch, a data set of batches, or what can only be
-            iterated over.
+        train: arrays, memory-mapped arrays, a function from step to batch, a data set of batches, or an iterable of
+            batches.
         batch_size: rows in a batch, for memory-mapped arrays.
         key: the key of the order of the rows.
 
@@ -83,7 +83,8 @@ def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: in
     """The batches of a validation part that is not held in memory; None for arrays that are.
 
     Args:
-        validation: arrays, memory-mapped arrays, a function from the number of a batch to it, or a data set of batches.
+        validation: arrays, memory-mapped arrays, a function from the number of a batch to the batch, a data set of
+            batches, or an iterable of batches that can be iterated over again.
         eval_batch_size: rows in a batch, for memory-mapped arrays.
         eval_batches: batches of an evaluation; None for all of them.
 
@@ -91,8 +92,8 @@ def as_evaluated(validation: Tree, eval_batch_size: int | None, eval_batches: in
         The batches.
 
     Raises:
-        ValueError: there is no random access to batches, their number is not known or wrong, or a size does not go with
-            the data.
+        ValueError: the batches can be iterated over only once, their number is unknown or smaller than
+            ``eval_batches``, or a size does not go with the data.
     """
     mapped = _are_mapped(validation)
     given = None if mapped else _whole_batches("data.validation", validation)
@@ -152,7 +153,7 @@ def _in_turn(validation: Tree) -> _Given:
 
 
 def _is_source(part: Tree) -> bool:
-    """Whether a part of the data is one object that is no array."""
+    """Whether a part of the data is a single object that is not an array."""
     leaves = leaves_of(part)
     return len(leaves) == 1 and leaves[0] is part and not hasattr(part, "dtype") and not isinstance(part, str | bytes)
 
@@ -202,7 +203,7 @@ def _batches(batch_at: Callable[[int], Tree], size: int, code: Callable[[int], T
 
 
 def sample_digest(stream: Stream | Iterated | Evaluated) -> str:
-    """The SHA-256 of the first batches, which stand for data that are too many to be read."""
+    """The SHA-256 of the first batches, which stand for data that are too large to be read."""
     if isinstance(stream, Iterated):
         return digest(stream.sample())
     if isinstance(stream, Stream):

@@ -1,6 +1,6 @@
 """A task traced with a setting before anything compiles: the columns that it asks for, and what it draws from.
 
-Not for what is said about it (``_mistakes.py``).
+Not for the messages about it (``_mistakes.py``).
 """
 
 import functools
@@ -16,12 +16,12 @@ from regopt.sweep.engine._config import SweepConfig
 
 # the operations that draw numbers from a key; those that make and split keys are none of these
 _DRAWS = {"random_bits", "random_gamma", "threefry2x32", "rng_bit_generator", "rng_uniform"}
-_Mark: TypeAlias = frozenset[str]  # of a value: that it depends on something "given", or on the "seed"; or is "fixed"
+_Mark: TypeAlias = frozenset[str]  # "given": depends on an argument; "seed": on key or seed; "fixed": on a draw without
 _NOTHING: _Mark = frozenset()
 
 
 class NotOfSettingError(KeyError):
-    """A name that a task has asked a dict for which does not have it, and which is not the setting."""
+    """A task has asked a dict other than the setting for a name that the dict does not have."""
 
 
 class Asked(Setting):
@@ -123,7 +123,7 @@ def asked_columns(traced: Traced) -> frozenset[str]:
 
 
 def take_batch(traced: Traced, batch_size: int | None) -> None:
-    """Trace a step of a task on a batch of its training data; what that raises is the task's.
+    """Trace a step of a task on a batch of its training data; errors of the task are raised as they are.
 
     Args:
         traced: the task.
@@ -139,7 +139,7 @@ def take_batch(traced: Traced, batch_size: int | None) -> None:
 
 @functools.lru_cache(maxsize=32)
 def starts_alike(traced: Traced) -> bool:
-    """Whether the initial parameters of a task are drawn, but never from its key, nor from a number of the setting."""
+    """Whether initial parameters are drawn from no argument, and none depend on the key or the seed."""
 
     def start(key: Key, seed: jax.Array, others: dict[str, jax.Array]) -> Tree:
         state = traced.task.init(key, traced.static | others | {"seed": seed})

@@ -1,7 +1,8 @@
 """The order in which calls begin, and the reading of their results, each while the next call runs.
 
-A segment begins while the last call of the one before runs. A call waits for the results of a call that trains one of
-its lanes, because a lane that has ended trains no further. Where a segment has one call, each waits for the one before.
+A segment begins while the last call of the previous segment runs. A call waits for the results of a call that trains
+one of its lanes, because a lane that has ended trains no further. If a segment has one call, each waits for the one
+before.
 """
 
 import time
@@ -22,16 +23,16 @@ class Turns:
     """The calls that train lanes up to some segment.
 
     Args:
-        places: of the lanes.
-        lanes: those that train.
-        segments: how many each of them has done, ``[lanes]``.
-        until: how many they will have done.
+        places: the places of the lanes.
+        lanes: the lanes that train.
+        segments: the number of segments that each of them has done, ``[lanes]``.
+        until: the number of segments that they will have done.
         seats: the seat in which to train each of the lanes.
     """
 
     def __init__(self, places: Places, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray):
         self._places, self._lanes, self._segments, self._until, self._seats = places, lanes, segments, until, seats
-        self._row = np.zeros(len(places.place), int)  # of each lane in ``lanes``
+        self._row = np.zeros(len(places.place), int)  # the row of each lane in ``lanes``
         self._row[lanes] = np.arange(len(lanes))
         self._ended, self._running, self._left = (np.zeros(len(lanes), bool) for _ in range(3))
         self._is_planned = False  # whether the calls are those of the lanes that have not ended
@@ -42,7 +43,7 @@ class Turns:
             yield from self._of(segment)
 
     def read(self, lanes: np.ndarray, marks: Marks) -> None:
-        """Tell the results of a call, ``[lanes]`` each, once they are read."""
+        """Record the marks of a call, ``[lanes]`` each, once they are read."""
         rows = self._row[lanes]
         self._running[rows] = False
         self._ended[rows] = marks.ends
@@ -94,10 +95,10 @@ def one_behind(launched: Iterable[tuple[np.ndarray, Tree] | None], *, hears_sign
 
 
 def _wait(outcome: Tree, expected: float) -> float:
-    """Wait until the arrays of a tree are there, so that handlers of signals run, and return the seconds that it took.
+    """Wait until the arrays of a tree are ready, while handlers of signals run; return the seconds that this took.
 
-    Where JAX waits, Python hears no signal. Each look takes time from the devices of a CPU, so there are few of them if
-    it takes about as long as expected.
+    While JAX waits, Python runs no handler. Each look takes time from the devices of a CPU, so there are few looks if
+    the arrays take about as long as expected.
     """
     began, waited = time.perf_counter(), 0.0
     pause, leaves = min(0.8 * expected, 0.05), jax.tree.leaves(outcome)

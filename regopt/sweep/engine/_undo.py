@@ -1,4 +1,4 @@
-"""What calls of lanes that may fail would lose, kept until they are reported: the lanes as they were, or the buffer."""
+"""Copies of what a failing call would lose, kept until the call is reported: its lanes, or the whole buffer."""
 
 from collections.abc import Callable
 from functools import cache
@@ -24,10 +24,10 @@ Fails: TypeAlias = Literal["program", "data"] | None  # what may raise: a progra
 
 
 def before_call(mesh: Mesh, buffer: Tree, ids: jax.Array, fails: Fails) -> Before | None:
-    """What a call must leave where it fails.
+    """A copy of what must be restored if a call fails; None for calls that cannot fail.
 
-    A program that fails leaves no buffer, so all of it is kept. A batch that cannot be read leaves the lanes
-    of the call ahead of what was reported, and only these are kept; each of them lies on one device.
+    A program that fails leaves no buffer, so the whole buffer is copied. A batch that cannot be read leaves the lanes
+    of the call ahead of what was reported, so only these lanes are copied; each of them lies on one device.
     """
     if fails is None:
         return None
@@ -38,9 +38,9 @@ def before_call(mesh: Mesh, buffer: Tree, ids: jax.Array, fails: Fails) -> Befor
 
 
 def undone(mesh: Mesh, buffer: Tree, calls: list[Before]) -> Tree:
-    """The buffer before calls, the first of which came first; None where devices have failed, so that it is lost.
+    """The buffer as it was before the calls, which are in the order in which they were made.
 
-    A buffer that the calls have left is donated.
+    None if the devices have failed, so that the buffer is lost. Where only lanes were copied, ``buffer`` is donated.
     """
     if calls[0].ids is None:
         return calls[0].entries

@@ -2,8 +2,8 @@
 
 XLA spends a few microseconds on each operation of a program for a CPU. Where products are small, lanes that run at once
 share this time. Where each product keeps a core busy for long there is nothing to share: lanes that run one after the
-other leave more of the cache to each, and a convolution keeps its fast implementation, which one with a kernel for each
-lane has not. The choice depends on the program alone, so all processes make the same one.
+other leave more of the cache to each, and a convolution keeps its fast implementation, which XLA does not have for
+kernels that differ by lane. The choice depends on the program alone, so all processes make the same one.
 """
 
 import math
@@ -17,20 +17,20 @@ from regopt._core.jaxprs import shaped
 
 COMPILATION = {"cpu": 1e11}  # FLOP in the time that it takes to compile a program, by platform
 COMPILATION_ELSEWHERE = 1e14
-ELEMENT = 10  # FLOP of a product in the time of an element of another operation
-LARGE = 4e6  # FLOP of a product of a lane, from which on lanes run one after the other
+ELEMENT = 10  # FLOP of a product that take as long as one element of the result of another operation
+LARGE = 4e6  # FLOP of a product of one lane above which lanes run one after the other
 
 
 class Products(NamedTuple):
     """The matrix products and convolutions of a program."""
 
     flops: float = 0.0
-    squares: float = 0.0  # the sum of the squares of the FLOP of each
-    grouped: bool = False  # whether there is a convolution in groups, as of kernels of several lanes
+    squares: float = 0.0  # the sum over the products of their squared FLOP
+    grouped: bool = False  # whether there is a grouped convolution, as for the kernels of several lanes
 
     @property
     def size(self) -> float:
-        """The FLOP of the product that a FLOP belongs to, on average."""
+        """The mean FLOP of a product, weighted by FLOP."""
         return self.squares / self.flops if self.flops else 0.0
 
 
@@ -60,12 +60,12 @@ def shares_work(at_once: jax.stages.Traced, one_by_one: jax.stages.Traced, steps
 
 
 def price_of(flops: float, platform: str) -> float:
-    """The time of so much arithmetic as a share of the time of a compilation."""
+    """The time of this much arithmetic as a share of the time of a compilation."""
     return flops / COMPILATION.get(platform, COMPILATION_ELSEWHERE)
 
 
 def arithmetic(jaxpr: core.Jaxpr) -> float:
-    """The FLOP of the products in a program, and FLOP that take as long as the rest; loops as in ``products``."""
+    """The FLOP of the products in a program, plus FLOP that take as long as its other operations; see ``products``."""
     total = 0.0
     for eqn in jaxpr.eqns:
         inner = list(_inner(eqn))
@@ -79,13 +79,13 @@ def arithmetic(jaxpr: core.Jaxpr) -> float:
 
 
 def _step(traced: jax.stages.Traced, steps: int, skipped: int = 0) -> Products:
-    """The products of a training step: of the loop of so many turns with the most arithmetic."""
+    """The products of a training step: of the body of the loop over ``steps`` with the most arithmetic."""
     loops = [products(body) for body in _loops(traced.jaxpr.jaxpr, steps)]
     return max(loops[skipped:], key=lambda each: each.flops, default=Products())
 
 
 def products(jaxpr: core.Jaxpr) -> Products:
-    """The products in a program; those in a loop count as often as they run, where that is known."""
+    """The products in a program; those in a loop count as often as it runs if that is known, else once."""
     total = Products()
     for eqn in jaxpr.eqns:
         found = [_product(eqn), *map(products, _inner(eqn))]
@@ -112,7 +112,7 @@ def _product(eqn: core.JaxprEqn) -> Products:
 
 
 def _loops(jaxpr: core.Jaxpr, length: int) -> Iterator[core.Jaxpr]:
-    """The bodies of all loops of so many turns."""
+    """The bodies of all loops of this length."""
     for eqn in jaxpr.eqns:
         for inner in _inner(eqn):
             if eqn.primitive.name == "scan" and eqn.params["length"] == length:

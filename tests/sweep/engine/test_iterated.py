@@ -245,6 +245,14 @@ def test_a_state_that_json_would_change_is_refused(state):
         Iterated(Marked(state))
 
 
+def test_a_position_is_refused_by_an_iterator_of_the_other_kind():
+    with_state, without = Iterated(Marked({"at": 0})), Iterated(generated())
+    with pytest.raises(ValueError, match="must be an iterator with get_state and set_state, as in the saved sweep"):
+        without.go_on(with_state.position(0))
+    with pytest.raises(ValueError, match="must be an iterator without get_state and set_state, as in the saved sweep"):
+        with_state.go_on(without.position(0))
+
+
 def waits(state):
     hold = np.arange(len(state.going)) == 0
     return sweep.Decision(hold & state.going & (state.segments == 1) & (state.segments.min() < 2), np.zeros_like(hold))
