@@ -86,7 +86,7 @@ def adadelta(
     """Adadelta, ``w <- w - learning_rate * d`` with ``d = g * sqrt(x + eps_root) / sqrt(r + eps_root)``.
 
     ``r <- decay r + (1 - decay) g**2`` is updated before d is computed and ``x <- decay x + (1 - decay) d**2`` after
-    it. The paper has no learning rate, which is a learning rate of 1; another value does not enter x.
+    it. The paper has no learning rate, which corresponds to the value 1; the learning rate does not enter x.
 
     Args:
         learning_rate: factor of the step, >= 0, dimensionless; a number (may be traced), a schedule, or a prefix tree

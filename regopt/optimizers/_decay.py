@@ -14,15 +14,16 @@ def add_decay(weight_decay: NumberOrSchedule, mask: Mask) -> optax.GradientTrans
     """``d + weight_decay * w`` in the leaves that the mask chooses, and d elsewhere.
 
     Args:
-        weight_decay: strength of the decay, >= 0; a number, or numbers by layer. Of a mapping from path patterns, a
-            leaf that no pattern matches does not decay.
+        weight_decay: strength of the decay, >= 0; a number, or numbers by layer. With a mapping from path patterns,
+            a leaf that no pattern matches does not decay.
         mask: the leaves that decay.
 
     Returns:
         The transformation; its ``update`` requires ``params``.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN. ``init`` raises it where one of the two does not fit.
+        ValueError: a concrete strength is negative or NaN. ``init`` and ``update`` raise it where the strength or the
+            mask does not fit the parameters.
     """
     check_range("weight_decay", weight_decay, "[0, inf)")
 

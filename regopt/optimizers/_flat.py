@@ -50,12 +50,12 @@ def on_vector(*links: Link, function: str = "value_fn", wide: bool = False) -> o
         return tuple(link.init(x) for link in links)
 
     def update(updates, state, params=None, **extra_args):
-        alone = type(state) is not tuple or len(state) != len(links)  # so it is the state of something else
+        alone = type(state) is not tuple or len(state) != len(links)  # then it is the state of another transformation
         for link, before in zip(links, [state] * len(links) if alone else state, strict=True):
             check_state(before, link.state_type)
         user_function = extra_args.get(function)
         if params is None or user_function is None:
-            raise ValueError(f"a second-order method needs more: call update(grads, state, params, {function}=...)")
+            raise ValueError(f"params and {function} are required: call update(grads, state, params, {function}=...)")
         x, unflatten = _flatten(params)
 
         def of_vector(v):

@@ -71,7 +71,7 @@ class LevenbergMarquardtState(NamedTuple):
     """State of ``levenberg_marquardt``; its numbers have shape () and are at least float32."""
 
     count: Number  # shape (), int32: updates so far
-    damping: jax.Array  # mu of the next step, absolute; 0 where the argument says it, as before the first step
+    damping: jax.Array  # mu of the next step; 0 where the argument ``damping`` gives it, as before the first step
     growth: jax.Array  # nu, the factor of mu at the next rejection
     gain_ratio: jax.Array  # decrease of F over that of its model in the last step; 0 if neither decreased
 

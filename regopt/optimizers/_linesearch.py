@@ -19,7 +19,7 @@ LineSearch: TypeAlias = Literal["zoom", "backtracking", "exact_quadratic"] | opt
 
 
 class LineSearchState(NamedTuple):
-    """State of a line search: the result of the last one. Every search starts anew, so nothing else is carried."""
+    """State of a line search: the last step. Every search starts from a fresh state, so nothing else is carried."""
 
     step: jax.Array  # shape (), at least float32: factor of the direction in the last update; 1 before it
 
@@ -64,7 +64,7 @@ def line_search(which: LineSearch, curvature: float = 0.9) -> Link:
     * "backtracking": sufficient decrease with ``c1 = 1e-4``; the step starts at 1 and is halved.
     * "exact_quadratic": ``scale_by_exact_linesearch``.
 
-    Where no step decreases the value, as at a minimum to rounding, the step is 0.
+    If "zoom" or "backtracking" finds no step that decreases the value, as at a minimum to rounding, the step is 0.
 
     Args:
         which: the name, or any transformation of vectors such as optax's line searches.
@@ -126,7 +126,7 @@ def _as_it_is(search: optax.GradientTransformationExtraArgs) -> Link:
     def update(direction, state, x, *, value_fn, grad):
         return promoted(search, direction, state, x, value=value_fn(x), value_fn=value_fn, grad=grad)
 
-    return Link(search.init, update, object)  # no search says what its state is
+    return Link(search.init, update, object)  # the class of the state of another search is not known
 
 
 def promoted(transform: optax.GradientTransformation, *places: Tree, **extra_args: object) -> tuple[Tree, Tree]:

@@ -94,10 +94,10 @@ def lion(
             these with, for example, one entry for each layer.
         b1: weight of the momentum in the direction, in [0, 1), dimensionless; may be traced or scheduled.
         b2: decay rate of the momentum, in [0, 1), dimensionless; may be traced or scheduled.
-        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
-            be traced or scheduled.
-        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
-            function from parameters to one, or None for all leaves.
+        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number, or numbers by layer or by path
+            pattern; may be traced or scheduled.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, bools by layer or by
+            path pattern, a function from parameters to these, or None for all leaves.
         mu_dtype: dtype in which the state keeps the first moment, as in optax; None for at least float32; static. The
             step itself is computed in at least float32.
 

@@ -1,7 +1,7 @@
 """Momentum methods: a velocity accumulates past gradients.
 
-In ``heavy_ball`` and ``nesterov`` the learning rate multiplies each gradient before it enters the velocity, as in the
-book, so a schedule does not rescale past steps. In ``ema_momentum`` it multiplies the average.
+In ``heavy_ball`` and ``nesterov`` the learning rate multiplies each gradient before it enters the velocity, as in
+Goodfellow et al. (2016), so a schedule does not rescale past steps. In ``ema_momentum`` it multiplies the average.
 """
 
 from typing import NamedTuple
@@ -144,7 +144,7 @@ class NesterovState(NamedTuple):
     """State of ``nesterov``."""
 
     count: Number  # shape (), int32: updates so far
-    ahead: Tree  # structure, shapes and dtypes of the parameters: momentum * velocity, by which they lead the iterate
+    ahead: Tree  # structure, shapes and dtypes of the parameters: momentum * velocity, parameters minus iterate
 
     def unshifted(self, params: Tree) -> Tree:
         """The iterate of Algorithm 8.3, ``params - momentum * velocity``, in the dtypes of ``params``."""
@@ -176,8 +176,9 @@ def nesterov(
     The parameters of the training loop are the interim point ``w + momentum * v``, so a loop that evaluates its
     gradient at the parameters needs no change; the update moves them to the next such point. The iterate w is
     ``regopt.final_params(params, state)``. With a constant learning rate the parameters are those of optax's and
-    PyTorch's Nesterov momentum. What scales updates (a plateau rule, say) belongs before this optimizer or into its
-    learning rate: behind it, w is known only to the scale.
+    PyTorch's Nesterov momentum. A transformation that scales updates, such as a plateau rule, belongs before this
+    optimizer or into its learning rate: after it, it would scale ``momentum * v`` too, and ``final_params`` would not
+    return the iterate.
 
     With ``explicit_point`` the parameters are w and the update is v. The gradient must then be evaluated at
     ``regopt.evaluation_params(params, state)``, as the tasks of a sweep do; evaluated at the parameters it would give

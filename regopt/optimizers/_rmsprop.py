@@ -158,7 +158,7 @@ def rmsprop_nesterov(
 
     The iterate moves by v, and ``r <- decay r + (1 - decay) g**2``. As in ``nesterov``, the parameters of the training
     loop are the point ``w + momentum * v`` at which g is the gradient, and the iterate w is
-    ``regopt.final_params(params, state)``. The book prints no constant here, so that a zero gradient gives 0 / 0; this
+    ``regopt.final_params(params, state)``. The book prints no constant here, so a zero gradient gives 0 / 0; this
     function has the constants of RMSProp. With both constants 0 a coordinate whose gradients have all been zero keeps
     its velocity.
 

@@ -46,18 +46,18 @@ def schedule_free_sgd(
     """Gradient descent of z with gradients at ``y = (1 - b1) z + b1 x``; the model x is a running mean of z.
 
     ``z <- z - r (g(y) + weight_decay y)``, then ``x <- x + c (z - x)`` with ``c = r**2 / sum r**2``, where r is the
-    learning rate. With a constant learning rate x is the mean of all z. A warm-up is the only schedule that makes sense
-    here.
+    learning rate. With a constant learning rate x is the mean of z after each step. A warm-up is the only schedule that
+    makes sense here.
 
     Args:
         learning_rate: step size r, >= 0, in parameter units per gradient unit; a number (may be traced), a schedule, or
             a prefix tree of these with, for example, one entry for each layer.
         b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced or scheduled. 0 averages the
             iterates of gradient descent (Polyak-Ruppert), 1 evaluates gradients at the average.
-        weight_decay: strength of the decay, >= 0, in loss units per squared parameter unit; a number or a prefix tree
-            of numbers; may be traced or scheduled.
-        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
-            function from parameters to one, or None for all leaves.
+        weight_decay: strength of the decay, >= 0, in loss units per squared parameter unit; a number, or numbers by
+            layer or by path pattern; may be traced or scheduled.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, bools by layer or by
+            path pattern, a function from parameters to these, or None for all leaves.
 
     Returns:
         The optimizer; its ``update`` requires ``params``. The model is ``regopt.final_params(params, opt_state)``.
@@ -104,10 +104,10 @@ def schedule_free_adamw(
         b1: weight of x in the evaluation point y, in [0, 1], dimensionless; may be traced or scheduled.
         b2: decay rate of the second moment, in [0, 1), dimensionless; may be traced or scheduled.
         eps: constant added outside the root, >= 0, in gradient units; may be traced or scheduled.
-        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number or a prefix tree of numbers; may
-            be traced or scheduled.
-        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, a tree of bools or a
-            function from parameters to one, or None for all leaves.
+        weight_decay: strength of the decay, >= 0, in inverse parameter units; a number, or numbers by layer or by path
+            pattern; may be traced or scheduled.
+        mask: the leaves that decay: ``"weights"`` for all but biases and normalisation scales, bools by layer or by
+            path pattern, a function from parameters to these, or None for all leaves.
 
     Returns:
         The optimizer; its ``update`` requires ``params``. The model is ``regopt.final_params(params, opt_state)``.
