@@ -68,7 +68,7 @@ def accelerated(
         penalty: the penalty, with a prox and a ``linear_minimum``.
         start: where to start, at least float32.
         target: from the objective to the gap at which to end.
-        max_steps: the largest number of steps, up to the next multiple of 5.
+        max_steps: the largest number of steps, rounded up to a multiple of 5.
         check_start: whether the start may be within the target; otherwise at least 5 steps are taken.
 
     Returns:
@@ -133,7 +133,7 @@ def _step(problem: LinearProblem, penalty: Penalty, state: _State) -> _State:
     residual = state.curvature * jnp.sqrt(square)
     after = _State(params, image, ahead, image_ahead, momentum, state.curvature * _SMALLER, residual)
     needed = jnp.where(square > 0, bend / jnp.where(square > 0, square, 1), 0)
-    # a bend that is no number, where the loss overflows, says only that the step was too long
+    # where the loss overflows the bend is NaN, which says only that the step was too long
     larger = jnp.clip(jnp.nan_to_num(1.1 * needed, nan=0.0), 1.5 * state.curvature, 1e3 * state.curvature)
     again = state._replace(curvature=larger)
     return jax.tree.map(lambda a, b: jnp.where(allowed, a, b), after, again)

@@ -116,7 +116,7 @@ def minimize_groups(problem: Quadratic, size: int, w: np.ndarray, max_steps: int
 
     Args:
         problem: the quadratic.
-        size: of a group.
+        size: the number of columns of a group.
         w: where to start, ``[groups * size]``.
         max_steps: the largest number of steps.
 
@@ -180,7 +180,7 @@ def _newton_step(problem: Quadratic, table: np.ndarray, on: np.ndarray, norms: n
         hessian[own, own] += problem.reach / norm * (np.eye(size) - np.outer(unit, unit))
     try:
         factor = cho_factor(hessian, overwrite_a=True, check_finite=False)
-    except LinAlgError:  # the pass alone goes on
+    except LinAlgError:  # without a Newton step; the passes go on
         return
     turn = -cho_solve(factor, misfit.ravel(), check_finite=False).reshape(-1, size)
     turned = problem.gram[places[:, None], places] @ turn.ravel() + problem.square * turn.ravel()

@@ -13,8 +13,8 @@ from regopt._core.types import Number, Tree
 from regopt.solvers._implicit import implicit_root
 from regopt.solvers._solution import step_between
 
-_RIDGE = 1e-10  # the share of its trace that is added to the matrix of the least-squares problem, at least
-_WORSE = 2.0  # by which factor a residual may grow before the memory is emptied
+_RIDGE = 1e-10  # the least share of its trace that is added to the matrix of the least-squares problem
+_WORSE = 2.0  # the factor by which a residual may grow before the memory is emptied
 
 
 class FixedPoint(NamedTuple):
@@ -51,10 +51,10 @@ def anderson(
     derivative comes from the equation.
 
     Args:
-        function: from a tree like the start to another one; what it closes over may be traced.
+        function: a function from a tree like the start to another one; what it closes over may be traced.
         start: a tree of floating-point arrays.
-        memory: how many differences are kept, >= 1; static.
-        tolerance: the norm of the residual at which to end, >= 0; may be traced.
+        memory: the number of differences that are kept, >= 1; static.
+        tolerance: the norm of the residual at which the iteration ends, >= 0; may be traced.
         max_steps: the largest number of calls of the function, >= 1; static.
 
     Returns:

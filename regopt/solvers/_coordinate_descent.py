@@ -2,7 +2,7 @@
 
 A step minimises over one coefficient, or moves one group, and updates the products of the Gram matrix by its rows.
 Passes over the coefficients that are not 0 alternate with passes over all. It is for penalties that are a sum over
-coefficients or over groups; for others it ends at a point that its certificate rejects.
+coefficients or over groups; for others it may end at a point that its certificate rejects.
 """
 
 from collections.abc import Callable
@@ -45,8 +45,8 @@ def coordinate_descent(
         penalty: the penalty, with a prox; convex or not.
         start: where to start, at least float32.
         target: from the objective to the gap at which to end, where the penalty has a ``linear_minimum``.
-        tolerance: the residual at which to end where it has none.
-        max_steps: the largest number of passes, up to one round of passes over the support.
+        tolerance: the residual at which to end, where the penalty has none.
+        max_steps: the largest number of passes; the last round of passes over the support may exceed it by up to 10.
 
     Returns:
         The solution; its residual is the norm of the generalised gradient.
@@ -116,7 +116,8 @@ def _residual(
 ) -> jax.Array:
     """The norm of the generalised gradient, from a proximal step of all coefficients of length ``1 / curvature``.
 
-    A penalty that is no sum over the blocks may stop where no block alone can move, which this norm shows.
+    With a penalty that is not a sum over the blocks, the passes may stop where no single block can move; this norm
+    shows it.
     """
     moved = state.w + (loss.products - state.image) / curvature
     return curvature * jnp.linalg.norm(state.w - prox(moved, 1 / curvature))
@@ -141,8 +142,8 @@ def blocks_of(penalty: Penalty, start: Tree) -> jax.Array:
     """The coefficients of each block, ``[blocks, members]``: the groups of the penalty, or single coefficients.
 
     Raises:
-        ValueError: the penalty does not tell its terms, its terms have different groups, a group is numbered or joined
-            with another leaf, or the penalty covers the intercept, which the Gram matrix leaves out.
+        ValueError: the penalty does not declare its terms, its terms have different groups, a group is numbered or
+            joined with another leaf, or the penalty covers the intercept, which the Gram matrix leaves out.
     """
     shape = start["coefficients"].shape
     places = np.arange(int(np.prod(shape))).reshape(shape)

@@ -24,7 +24,8 @@ class CrossValidation(NamedTuple):
     mean: jax.Array  # [strengths]: mean over the folds
     standard_error: jax.Array  # [strengths]: of that mean, from the spread of the folds
     best: jax.Array  # shape (), int32: index of the strength with the least mean
-    one_standard_error: jax.Array  # shape (), int32: the largest strength within one standard error of the best
+    # shape (), int32: index of the largest strength whose mean is within one standard error of the best
+    one_standard_error: jax.Array
     path: Solution  # on all rows, with leading axis [strengths]
     converged: jax.Array  # [folds, strengths], bool: whether each fold's fit reached its certificate
 
@@ -45,7 +46,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Fit a path on all rows but those of one fold, for each fold, and score it on these rows.
 
-    The folds, and the path on all rows, are lanes of one program (``vmap``). To cross-validate another number too,
+    The folds, and the path on all rows, are lanes of one program (``vmap``), or share their working sets' products with
+    the data where ``path`` takes these. To cross-validate another number too,
     ``l1_ratio`` for example, vmap this function over it.
 
     Args:
@@ -54,8 +56,8 @@ def cross_validate(
         start: the parameters from which each path starts.
         x: inputs, ``[examples, ...]``.
         y: targets, ``[examples, ...]``.
-        folds: how many folds of consecutive rows, from 2 to the number of examples; or the fold of each row,
-            ``[examples]``, integers from 0 up, concrete. Shuffle rows that are in order before.
+        folds: the number of folds of consecutive rows, from 2 to the number of examples; or the fold of each row,
+            ``[examples]``, concrete integers from 0 up. Shuffle ordered rows first.
         strengths: the strengths, ``[n]``, descending; None for 100 of them by ``strength_grid``, on all rows.
         solver: as for ``path``; static.
         lower_bound: as for ``minimize``.

@@ -15,7 +15,7 @@ from regopt._core.types import Number
 from regopt.solvers._gram import GramLoss
 
 _SMALLER = 0.97  # factor of the curvature after a proximal step that it allowed
-_ROUNDING = 1e-3  # the share of the curvature by which that along a step may exceed it
+_ROUNDING = 1e-3  # the share by which the curvature along a step may exceed the estimate
 _POWERS = 10  # steps of the power iteration for the first curvature
 _MARGIN = 0.5  # the share of the tolerance that is aimed at, as rounding is not accounted for
 _LOOSEST = 1e-9  # the smallest gap aimed at with a square, where steps in single precision suffice
@@ -40,11 +40,11 @@ class _State(NamedTuple):
     w: jax.Array  # [features]
     image: jax.Array  # [features]: G w
     turn: jax.Array  # [features]: the last step on the face
-    square: jax.Array  # shape (): of the gradient on the face before that step; infinite where there was none
+    square: jax.Array  # shape (): |gradient on the face|**2 before that step; infinite where there was none
     proximal: jax.Array  # shape (), bool: whether the next step must be a proximal one
     curvature: jax.Array  # shape ()
     last: jax.Array  # [2, features]: the solution for the last strength, and its image
-    gap: jax.Array  # shape (): the last one that was half of that before
+    gap: jax.Array  # shape (): the last gap that was less than half of the one recorded before
     idle: jax.Array  # shape (), int32: steps since then
 
 
@@ -53,7 +53,7 @@ def starts_on_faces(
 ) -> tuple[jax.Array, jax.Array]:
     """Approximate minimisers of the loss plus ``elastic_net(strength, l1_ratio)`` for each strength.
 
-    On a processor, lanes of ``vmap`` are computed one after the other, so that the Gram matrix of a lane stays in the
+    On a CPU the lanes of ``vmap`` are computed one after the other, so that the Gram matrix of a lane stays in the
     cache. With a square in the penalty the gap is of second order in the slopes, so single precision suffices.
 
     Args:
@@ -108,7 +108,7 @@ def _solve(
     max_steps: int,
 ) -> tuple[jax.Array, jax.Array]:
     dtype, (count,) = gram.dtype, strengths.shape
-    # how far the next strength is, in steps from the one before to this one
+    # the distance to the next strength, relative to the distance from the previous one
     ahead = jnp.clip(safe_divide(strengths[2:] - strengths[1:-1], strengths[1:-1] - strengths[:-2]), 0, 1)
     ahead = jnp.zeros(count, dtype).at[1:-1].set(ahead)
     reaches, squares = strengths * l1_ratio, strengths * (1 - l1_ratio)

@@ -23,10 +23,10 @@ class Family(NamedTuple):
     loss: Callable[[jax.Array, jax.Array], jax.Array]  # (eta, y) -> loss, all of one shape
     conjugate: Callable[[jax.Array, jax.Array], jax.Array]  # (v, y) -> conjugate
     mean: Callable[[jax.Array], jax.Array]  # eta -> the expected target, or the decision value
-    second_order: bool = False  # whether the loss is smooth and strictly convex, with a Hessian that models it well
+    second_order: bool = False  # whether the proximal Newton method is for this loss
     curvature: float | None = None  # a bound on the second derivative of the loss in eta; None where there is none
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
-    targets: str | None = None  # the interval of the targets; None where any will do
+    targets: str | None = None  # the interval of the targets; None where any target is allowed
     canonical: bool = False  # whether the slope of the loss is the mean less the target
 
     def slopes(self, eta: jax.Array, y: jax.Array) -> jax.Array:
@@ -134,13 +134,13 @@ def multinomial(classes: int) -> Family:
     predictor for each class, so adding a number to all of them changes nothing.
 
     Args:
-        classes: how many, >= 2; static.
+        classes: the number of classes, >= 2; static.
 
     Returns:
         The family.
 
     Raises:
-        ValueError: there are fewer than two classes.
+        ValueError: ``classes`` is not a whole number >= 2.
 
     Example:
         >>> import jax.numpy as jnp
@@ -239,7 +239,7 @@ def squared_hinge() -> Family:
 
     References:
         Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
-        Table 12.1.
+        Table 12.1, without the factor 1/2 and with a linear part for ``s eta < -1``.
     """
 
     def sign(y):

@@ -101,7 +101,7 @@ class GramLoss(NamedTuple):
     ) -> Solution:
         """The minimum of the loss plus a penalty; see ``accelerated``.
 
-        The loss does not depend on the intercept, so the steps do without it: half as many arrays are to be compiled.
+        The loss does not depend on the intercept, so the steps leave it out, which halves the arrays to compile.
         """
 
         def whole(own):

@@ -28,8 +28,8 @@ def implicit_root(
     """The root that ``solve`` finds, with derivatives from ``equation``, in everything that both functions close over.
 
     ``solve`` may be any JAX program: it is traced, but not differentiated. A solver on the host, such as one of SciPy,
-    works through ``jax.pure_callback``. Forward and reverse mode and ``vmap`` work. The derivative
-    with respect to ``start`` is zero. At a root where the equation is not differentiable, as for an l1 penalty on the
+    works through ``jax.pure_callback``. Forward and reverse mode and ``vmap`` work. The derivative with respect to
+    ``start`` is zero. At a root where the equation is not differentiable, as for an l1 penalty on the
     edge of its support, the derivative is that of one side.
 
     Args:
@@ -76,7 +76,7 @@ def implicit_root(
 
 
 def with_slope_of(function: Callable[[], jax.Array], value: jax.Array) -> jax.Array:
-    """The value that the function has and that is known already, with the derivatives of the function.
+    """A known value of the function, with the derivatives of the function.
 
     The function is traced, and becomes a part of the program only where that is differentiated.
     """

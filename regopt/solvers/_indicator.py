@@ -14,10 +14,11 @@ _OUTSIDE = 100  # roundings of its length by which a point of the set may differ
 def indicator(projection: Callable[[Tree], Tree]) -> Penalty:
     """0 on the set of a projection, else infinite; the prox is the projection, whatever the step.
 
-    So ``minimize`` solves problems over any set whose projection is known.
+    With it ``minimize`` solves problems over any set whose projection is known.
 
     Args:
-        projection: from a tree to the nearest point of a set, a tree like it; what it closes over may be traced.
+        projection: a function from a tree to the nearest point of a set, a tree like it; what it closes over may be
+            traced.
 
     Returns:
         The penalty, with a prox; all leaves count as penalised.

@@ -47,9 +47,9 @@ class LassoPath(NamedTuple):
 def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> LassoPath:
     """The minimisers of ``|X w - y|**2 / (2 n) + strength * |w|_1`` for every strength, by the homotopy of LARS.
 
-    At each knot a coefficient enters or leaves the active set A. Between the knots ``w`` is linear in the strength,
-    with ``X_A' X_A dw = sign(w_A)``. There is no intercept, so the columns of ``x`` and ``y`` should be centred first.
-    The columns are not rescaled.
+    At each knot a coefficient enters or leaves the active set A. Between the knots ``w`` is linear in the strength:
+    where ``n * strength`` falls by 1, ``w_A`` moves by ``(X_A' X_A)^-1 sign(w_A)``. There is no intercept, so the
+    columns of ``x`` and ``y`` should be centred first. The columns are not rescaled.
 
     Args:
         x: inputs, ``[n, features]``.

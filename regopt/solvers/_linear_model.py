@@ -1,6 +1,6 @@
 """The loss of a linear model, with its duality gap: what ``minimize``, ``path`` and ``cross_validate`` fit.
 
-It is a loss like any other for ``minimize``; that it has a ``duality_gap`` of its own lets the intercept stay without a
+For ``minimize`` it is a loss like any other. Because it has a ``duality_gap`` of its own, the intercept may have no
 penalty.
 """
 
@@ -57,7 +57,7 @@ class LinearModel(NamedTuple):
         return {**params, "intercept": jnp.zeros(outputs, wide.dtype)} if self.intercept else params
 
     def check_params(self, params: Tree) -> None:
-        """Refuse parameters of another form than those of ``start``."""
+        """Refuse parameters that lack a name of those of ``start``."""
         names = ["coefficients", "intercept"] if self.intercept else ["coefficients"]
         if not isinstance(params, Mapping) or not set(names) <= set(params):
             parts = " and ".join(map(repr, names))
@@ -68,7 +68,7 @@ class LinearModel(NamedTuple):
     def check_data(
         self, x: jax.Array, y: jax.Array, weights: jax.Array | None = None, offset: jax.Array | None = None
     ) -> None:
-        """Refuse data of other shapes than the model has, and concrete targets outside of the family's range."""
+        """Refuse data whose shapes do not fit the model, and concrete targets outside of the family's range."""
         rows, shape = jnp.shape(y)[:1], (len(x), *_outputs_of(self.family))
         if rows and rows[0] != len(x):
             raise ValueError(f"x and y of a LinearModel must have the same length, got {len(x)} and {rows[0]}")
@@ -104,7 +104,7 @@ class LinearModel(NamedTuple):
         return cast(x), cast(y), weights, None if offset is None else cast(offset)
 
     def predictor(self, params: Tree, x: jax.Array, offset: jax.Array | None = None) -> jax.Array:
-        """``x w + b + offset``, ``[examples]``."""
+        """``x w + b + offset``, ``[examples]``, or ``[examples, classes]`` with ``multinomial``."""
         self.check_params(params)
         outputs = _outputs_of(self.family)
         eta = x.reshape(len(x), -1) @ params["coefficients"].reshape(-1, *outputs)
@@ -125,7 +125,7 @@ class LinearModel(NamedTuple):
         return jnp.sum(_shares(losses, weights) * losses)
 
     def shares_gram(self, x: jax.Array) -> bool:
-        """Whether many problems on the inputs are solved faster from their Gram matrix."""
+        """Whether many problems on these inputs are better solved from their Gram matrix."""
         return self.family.loss is squared_error and len(x) >= x[0].size
 
     def shared(
@@ -151,8 +151,8 @@ class LinearModel(NamedTuple):
     ) -> jax.Array:
         """An upper bound on the objective at ``params`` minus its minimum, shape ().
 
-        The dual point are the slopes of the losses, ``v_i = f'(eta_i)``. With an intercept that is not penalised they
-        must satisfy ``sum_i c_i v_i = 0``, so those of the sign that prevails are shrunk. The dual objective is
+        The dual point consists of the slopes of the losses, ``v_i = f'(eta_i)``. With an intercept without a penalty
+        they must satisfy ``sum_i c_i v_i = 0``, so ``Family.balance`` moves them. The dual objective is
         ``sum_i c_i (v_i o_i - f*(v_i))`` plus the ``linear_minimum`` of the penalty at ``sum_i c_i v_i x_i``, over the
         coefficients whose penalty is at most the objective.
         """
@@ -250,7 +250,7 @@ def _extremes(y: jax.Array) -> jax.Array:
 
 
 def _kind(params: Tree) -> str:
-    """What parameters are, without their values, which may be traced."""
+    """A description of parameters without their values, which may be traced."""
     if isinstance(params, Mapping):
         return f"a dictionary with {', '.join(map(repr, params)) or 'nothing'}"
     shape = getattr(params, "shape", None)

@@ -77,14 +77,16 @@ def minimize(
         lower_bound: a number that the loss is never below, 0 for most; it declares that the loss is convex. None where
             the loss is not convex or no bound is known.
         tolerance: the certificate at which the solver ends, >= 0; may be traced.
-        max_steps: the largest number of steps, >= 1, up to the next multiple of 10; static.
+        max_steps: the largest number of steps, >= 1; static. A solver that checks its certificate only after several
+            steps may take up to 10 more.
 
     Returns:
         The solution with its certificate. ``converged`` is False where the steps did not suffice; nothing is raised.
 
     Raises:
-        ValueError: the penalty has no prox; a gap is asked for and the penalty has no ``linear_minimum`` or leaves
-            parameters out; a number lies outside its range.
+        ValueError: the penalty has no prox; ``lower_bound`` is given, and the penalty has no ``linear_minimum`` or
+            leaves parameters out, or the loss has a gap of its own; the solver does not fit the loss or the penalty; a
+            number lies outside its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -150,7 +152,7 @@ def _with_prox(penalty: Penalty | None) -> Penalty:
 
 
 def _method(solver: str, loss: Callable[..., jax.Array], penalty: Penalty, start: Tree, gap_at: Gap | None) -> str:
-    """The method that "auto" stands for; a method that this loss does not allow is refused."""
+    """The solver to use, where "auto" is resolved; one that does not fit this loss is refused."""
     check_choice("solver", solver, SOLVERS)
     newton = isinstance(loss, LinearModel) and loss.family.second_order and gap_at is not None
     if newton and isinstance(loss, LinearModel) and loss.intercept:  # its quadratic models are at the best intercept

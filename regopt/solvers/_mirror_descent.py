@@ -36,15 +36,15 @@ def mirror_descent(
 
     A step is ``w <- w exp(-s grad) / sum(w exp(-s grad))``, with a step size s at which the loss lies below its linear
     model plus the divergence divided by s. For a convex loss, ``gap = <grad, w> - sum_rows min_j grad_j`` is an upper
-    bound on the loss minus its minimum; for others it is 0 at stationary points alone. An entry that is 0 in the start
-    stays 0. Jit the function, and vmap it; derivatives of the solution come from ``implicit_root``.
+    bound on the loss minus its minimum; for other losses it is 0 exactly at stationary points. An entry that is 0 in
+    the start stays 0. Jit the function, and vmap it; derivatives of the solution come from ``implicit_root``.
 
     Args:
         loss: a function of the parameters and ``data`` to a scalar, differentiable.
-        start: distributions along the last axis, entries > 0 where the solution may have some.
+        start: distributions along the last axis, with positive entries wherever the solution may be positive.
         *data: further arguments of the loss; may be traced.
         tolerance: ``gap <= tolerance * max(1, |loss|)`` ends the iteration, >= 0; may be traced.
-        max_steps: the largest number of steps, >= 1; static.
+        max_steps: the largest number of steps, rejected ones included, >= 1; static.
 
     Returns:
         The solution; its residual is the gap.
@@ -73,7 +73,7 @@ def mirror_descent(
     def look(logits: Tree, stepsize: jax.Array, steps: jax.Array) -> _State:
         params = jax.tree.map(jnp.exp, logits)
         value, grad = value_and_grad(params)
-        able = jax.tree.map(lambda g, z: jnp.where(jnp.isneginf(z), jnp.inf, g), grad, logits)  # what is 0 stays so
+        able = jax.tree.map(lambda g, z: jnp.where(jnp.isneginf(z), jnp.inf, g), grad, logits)  # an entry of 0 stays 0
         least = trees.total(jax.tree.map(lambda g: jnp.sum(jnp.min(g, -1)), able))
         return _State(logits, value, grad, inner(grad, params) - least, stepsize, steps)
 

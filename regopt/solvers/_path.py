@@ -1,4 +1,4 @@
-"""A regularisation path: the solutions for a grid of strengths, from the largest down, each started from the last."""
+"""A regularisation path: the solutions for a grid of strengths, descending, each started from the previous one."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,9 @@ def path(
     """The solutions of ``min_w loss(w, *data) + penalty(strength)(w)`` for each strength, with their certificates.
 
     Each problem starts from the solution of the one before, so give the strengths in descending order; see
-    ``strength_grid``. The function is pure: jit it, and vmap it over data, weights or ``l1_ratio``.
+    ``strength_grid``. For a ``LinearModel`` of the family gaussian with the l1 norm or the elastic net, and no fewer
+    examples than features, the starts may be computed from the Gram matrix instead. The function is pure: jit it, and
+    vmap it over data, weights or ``l1_ratio``.
 
     Args:
         loss: as for ``minimize``.
@@ -44,17 +46,18 @@ def path(
         strengths: the strengths, ``[n]``, >= 0; may be traced.
         solver: as for ``minimize``; or "working_set", for least squares with ``penalties.l1``, or a
             ``functools.partial`` of ``elastic_net`` or ``group_lasso``, outside ``jit``, ``vmap`` and ``grad``: each
-            problem is solved on a few columns, and others join until the gap of all columns closes. "auto" takes it
-            there for at least 256 features in groups, or 256 that are more than the examples; static.
+            problem is solved on a few columns, and others join until the gap of all columns closes. There "auto" takes
+            it for at least 256 features, if these form groups or are more than the examples; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
-        max_steps: the largest number of steps for each strength; static.
+        max_steps: as for ``minimize``, for each strength; static.
 
     Returns:
         The solutions; each array has a leading axis ``[n]``.
 
     Raises:
-        ValueError: a concrete strength is negative or NaN, or ``minimize`` refuses an argument.
+        ValueError: a concrete strength is negative or NaN, ``penalty`` is not a function, or ``minimize`` refuses an
+            argument.
 
     Example:
         >>> import jax.numpy as jnp
@@ -136,7 +139,7 @@ def _with_coefficients(start: Tree, coefficients: jax.Array) -> Tree:
 
 
 def _ahead(params: Tree, before: Tree, strength: jax.Array, last: jax.Array, last_but_one: jax.Array) -> Tree:
-    """The next start: the solution, moved on as far as the path is a line, without a new entry or another sign."""
+    """The next start: the solution, extrapolated along the path in all entries that keep their sign."""
     known = jnp.isfinite(last_but_one) & (last < last_but_one)
     ratio = jnp.where(known, (strength - last) / jnp.where(known, last - last_but_one, 1), 0)
 
@@ -162,7 +165,7 @@ def strength_grid(
     size: int = 100,
     ratio: Number = 1e-3,
 ) -> jax.Array:
-    """Strengths from the smallest at which all penalised parameters are 0 down to its multiple, equally spaced in log.
+    """Strengths equally spaced in log, from the smallest at which all penalised parameters are 0 to ``ratio`` times it.
 
     Leaves that the penalty leaves out, such as an intercept, are fitted first, with the penalised ones at 0.
 
@@ -171,7 +174,7 @@ def strength_grid(
         penalty: a function from a strength, shape (), to a penalty with a ``strength_max``.
         start: a tree like the parameters.
         *data: further arguments of the loss; may be traced.
-        size: how many strengths, >= 2; static.
+        size: the number of strengths, >= 2; static.
         ratio: the last strength divided by the first one, in (0, 1); may be traced.
 
     Returns:

@@ -20,8 +20,8 @@ _SHORTER = 0.7  # the next step size to try
 _LONGER = 1.5  # ... after a restart and in the first steps, because the curvature may have become smaller
 _HARDLY_LONGER = 1.01  # ... in all other steps, so that a step size that was cut too far recovers
 _FIRST_STEPS = 5
-_HIDDEN = 0.5  # of a rounding of an entry: what a step may move without a trace
-_LONG = 1000.0  # by how much a step is longer that shows what rounding hides
+_HIDDEN = 0.5  # share of a rounding of an entry by which a step may move without changing it
+_LONG = 1000.0  # factor by which a step is lengthened to show a slope that rounding hides
 
 
 Gap: TypeAlias = Callable[[Tree, jax.Array, Tree], jax.Array]
@@ -131,7 +131,7 @@ def backtrack(
     *,
     share: float = 1.0,
 ) -> Trial:
-    """The proximal gradient step from a point at the first step size, from one downwards, that the loss allows.
+    """The proximal gradient step from a point, at the first step size from ``stepsize`` downwards that is allowed.
 
     A step size is allowed where the loss curves no more than ``share / stepsize`` along the step.
     """

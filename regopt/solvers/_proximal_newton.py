@@ -18,7 +18,7 @@ from regopt.solvers._solution import Solution, apply_if, length, step_between
 
 _INNER = 0.01  # the gap of the quadratic model, as a share of that of the problem
 _INNER_STEPS = 2000
-_FLAT = 1e-10  # curvatures of single losses are at least so large a share of the largest
+_FLAT = 1e-10  # the least curvature of a single loss, as a share of the largest one
 _DESCENT = 1e-4  # the share of the predicted decrease that a step must reach
 _SHORTEST = 1e-8
 
@@ -105,7 +105,7 @@ def proximal_newton(model: Weighted, penalty: Penalty, start: Tree, *, target: T
 def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> tuple[jax.Array, GramLoss]:
     """The slopes of the losses, ``[examples]``, and the second-order model of the loss at the best intercept.
 
-    The model is up to a constant that makes it nonnegative.
+    A constant is added to the model, which makes it nonnegative.
     """
     slopes, curvatures = jax.jvp(lambda eta: model.family.slopes(eta, model.y), (eta,), (jnp.ones_like(eta),))
     curvatures = jnp.maximum(curvatures, _FLAT * jnp.max(curvatures))

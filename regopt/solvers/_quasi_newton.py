@@ -27,7 +27,7 @@ _LONGEST = 1e3  # ... and the largest
 _ROUNDINGS = 10  # by how many roundings the envelope may rise
 _PATIENCE = 100  # steps without progress after which the dtype allows none
 _CLOSER = 0.9  # of the least residual: a smaller one is progress
-_ALIKE = 0.5  # envelopes that agree to this share of the digits say nothing of which point is better
+_ALIKE = 0.5  # envelopes that agree to this share of the digits do not tell which point is better
 
 
 class _Point(NamedTuple):
@@ -78,13 +78,13 @@ def proximal_lbfgs(
     """Minimise ``loss + penalty`` by L-BFGS on the proximal residual; see ``proximal_gradient`` for the arguments.
 
     With ``p = prox(x - s grad(x), s)``, a step goes to ``(1 - t) p + t (x - H r)``, where H is the L-BFGS matrix of the
-    residual ``r = (x - p) / s``. The first t of 1, 1/2, 1/4, ... and 0 counts at which the forward-backward envelope
-    ``loss(x) + <grad(x), p - x> + |p - x|**2 / (2 s) + penalty(p)`` falls enough. At 0 it always does, by at least
-    that which a proximal gradient step guarantees, so the residuals tend to 0 for any H, and every limit is a
-    stationary point; near a regular minimum the steps converge superlinearly.
+    residual ``r = (x - p) / s``. It takes the first t of 1, 1/2, 1/4, ... and 0 at which the forward-backward envelope
+    ``loss(x) + <grad(x), p - x> + |p - x|**2 / (2 s) + penalty(p)`` falls enough. At t = 0 it always falls enough, as a
+    proximal gradient step guarantees, so the residuals tend to 0 for any H, and every limit is a stationary point; near
+    a regular minimum the steps converge superlinearly.
 
-    Where the loss is badly scaled for its dtype, the plain step is smaller than a rounding of the parameters, and the
-    gain of any other is smaller than one of the envelope. The steps end there, with the least residual that was seen.
+    Where the loss is badly scaled for its dtype, the plain step is smaller than a rounding of the parameters, and any
+    other step lowers the envelope by less than its rounding. The steps end there, with the least residual found.
 
     Args:
         loss: the smooth part, a function of the parameters alone.
@@ -162,7 +162,7 @@ def _is_better(end: _End, best: _End, *, certified: bool) -> jax.Array:
 
 
 def _progress(before: _Progress, envelope: jax.Array, residual: jax.Array) -> _Progress:
-    """What is known of the progress after a step to a point with this envelope and residual."""
+    """The progress after a step to a point with this envelope and residual."""
     lower = envelope < before.envelope - jnp.finfo(envelope.dtype).eps * jnp.abs(envelope)
     closer = residual < _CLOSER * before.residual
     return _Progress(
@@ -184,7 +184,7 @@ def _room(point: _Point) -> jax.Array:
 def _search(visit: Callable[[Tree, jax.Array], _Point], now: _Point, direction: Tree, stepsize: jax.Array) -> _Point:
     """The first point between the quasi-Newton step and the plain step at which the envelope falls enough.
 
-    The step size there may be any that the loss allows: after the plain step no envelope is above the objective.
+    Any step size that the loss allows will do there: after the plain step the envelope is at most the objective.
     """
     plain = now.trial.params
     move = step_between(plain, now.params)

@@ -1,4 +1,4 @@
-"""Safe screening: which coefficients are 0 in every solution, told from any point and its duality gap."""
+"""Safe screening: the coefficients that are 0 in every solution, found from any point and its duality gap."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from regopt._core.types import Penalty, Tree
 from regopt.solvers._linear_model import LinearModel
 
-_HALVINGS = 40  # of the interval that holds the largest factor of the slopes
+_HALVINGS = 40  # bisection steps for the largest factor of the slopes
 
 
 def gap_safe(
@@ -23,11 +23,11 @@ def gap_safe(
     The slopes of the loss at the minimum differ from those at ``params`` by at most ``|x_j| sqrt(2 L gap)``, where L
     bounds the curvature of the losses and ``|x_j|`` is the weighted norm of the column, centred if there is an
     intercept. A coefficient, or its whole group, is 0 if the prox of the largest slopes is 0. The nearer ``params`` is
-    to the minimum, the more are left out: take the solution for the last strength of a path.
-    The function is pure.
+    to the minimum, the more coefficients are left out: along a path, take the solution for the previous strength. The
+    function is pure.
 
     Args:
-        model: with a family whose curvature is bounded: gaussian, logistic, multinomial, huber_loss or squared_hinge.
+        model: a model with a family of bounded curvature: gaussian, logistic, multinomial, huber_loss or squared_hinge.
         penalty: a convex penalty that is a sum over coefficients or groups.
         params: any parameters.
         x: as for the model.
@@ -39,7 +39,7 @@ def gap_safe(
         Booleans with the shape of the coefficients.
 
     Raises:
-        ValueError: the family or the penalty is none of these, or a group joins coefficients with another leaf.
+        ValueError: the family or the penalty is not one of these, or a group joins coefficients with another leaf.
 
     Example:
         >>> import jax.numpy as jnp
@@ -78,7 +78,7 @@ def gap_safe(
     pull = 0.0 if offset is None else jnp.sum(_by_row(parts.shares, slopes) * slopes * offset)
 
     def gap_at(shrink):
-        """The gap of the dual point that is shrunk by a factor."""
+        """The gap at the dual point shrunk by this factor."""
         conjugate = jnp.sum(parts.shares * model.family.conjugate(shrink * slopes, y))
         least = penalty.linear_minimum(jax.tree.map(lambda g: shrink * g, grad), objective)
         return objective + conjugate - shrink * pull - least

@@ -19,7 +19,9 @@ class Solution(NamedTuple):
     params: Tree  # structure and shapes of the start, at least float32
     objective: jax.Array  # loss plus penalty at ``params``
     gap: jax.Array  # an upper bound on the objective minus its minimum; infinite where none is known
-    residual: jax.Array  # norm of the step that one proximal gradient step of length 1 in ``stepsize`` would take
+    # the norm of a subgradient or of the generalised gradient of the objective; for proximal Newton the length of the
+    # last step, for ``mirror_descent`` the gap, and on working sets NaN
+    residual: jax.Array
     converged: jax.Array  # bool: whether the certificate is within the tolerance
     steps: jax.Array  # int32: iterations
 

@@ -26,8 +26,8 @@ PenaltyOfStrength = Callable[[jax.Array], Penalty]
 class Norm(NamedTuple):
     """The norm of a penalty whose structure is known."""
 
-    l1_ratio: float | jax.Array  # the share of the norm; the rest is that of the square
-    size: int  # how many consecutive features a group has
+    l1_ratio: float | jax.Array  # the share of the norm in the strength; the rest goes to the square
+    size: int  # the number of consecutive features of a group
 
 
 def is_lasso(penalty: PenaltyOfStrength) -> bool:
@@ -58,10 +58,10 @@ def takes_working_sets(
         tolerance: as for ``path``.
 
     Returns:
-        Whether.
+        True if it is.
 
     Raises:
-        ValueError: it is asked for and is not to be had, or the start is not that of the model.
+        ValueError: ``solver="working_set"`` does not fit the arguments, or the start does not fit the model.
     """
     if isinstance(loss, LinearModel):
         loss.check_params(start)

@@ -1,6 +1,6 @@
 """Paths of the lasso and the elastic net for data with many features, driven from the host.
 
-Each problem is solved on a working set of columns; then one product with all columns, shared by the folds, gives the
+Each problem is solved on a working set of columns. One product with all columns, shared by the folds, then gives the
 duality gaps and the columns that join. It computes what ``_path.py`` computes in a compiled program, on NumPy arrays.
 """
 
@@ -51,7 +51,7 @@ class _Lane:
         self.residual = -self.target
 
     def add(self, columns: np.ndarray) -> None:
-        """Columns join the working set, with coefficients 0."""
+        """Add columns to the working set, with coefficients 0."""
         before, after = len(self.columns), len(self.columns) + len(columns)
         if after == before:
             return
@@ -69,10 +69,10 @@ class _Lane:
         self.columns, self.w = np.concatenate([self.columns, columns]), np.pad(self.w, (0, len(columns)))
 
     def add_above(self, slopes: np.ndarray, threshold: float) -> bool:
-        """Groups with slopes above a threshold join the working set, at most ``_FEW`` columns or as many as it has.
+        """Add groups with slopes above a threshold, at most ``_FEW`` columns or as many as the working set has.
 
         Returns:
-            Whether there are new ones.
+            Whether a group was added.
         """
         sizes = self.norms(slopes)
         sizes[self.columns // self.size] = 0
@@ -88,7 +88,7 @@ class _Lane:
         return np.abs(entries) if self.size == 1 else np.linalg.norm(entries.reshape(-1, self.size), axis=1)
 
     def solve(self, reach: float, square: float, max_steps: int) -> int:
-        """Minimise over the working set; the number of linear systems."""
+        """Minimise over the working set and return the number of steps."""
         count = len(self.columns)
         problem = Quadratic(self.gram[:count, :count], self.products, reach, square)
         if self.size == 1:
@@ -135,7 +135,7 @@ def working_set_path(
         intercept: whether there is an intercept, without a penalty.
         size: the number of columns of a group; groups are consecutive columns.
         tolerance: as for ``minimize``.
-        max_steps: the largest number of linear systems for each strength and working set.
+        max_steps: the largest number of steps for each strength and working set; see ``_active_set.py``.
 
     Returns:
         The solutions, with leading axes ``[lanes, strengths]``.
