@@ -24,8 +24,7 @@ class CrossValidation(NamedTuple):
     mean: jax.Array  # [strengths]: mean over the folds
     standard_error: jax.Array  # [strengths]: of that mean, from the spread of the folds
     best: jax.Array  # shape (), int32: index of the strength with the least mean
-    # shape (), int32: index of the largest strength whose mean is within one standard error of the best
-    one_standard_error: jax.Array
+    one_standard_error: jax.Array  # shape (), int32: index of the largest strength within one error of the best
     path: Solution  # on all rows, with leading axis [strengths]
     converged: jax.Array  # [folds, strengths], bool: whether each fold's fit reached its certificate
 

@@ -14,14 +14,17 @@ State = TypeVar("State")
 
 
 class Solution(NamedTuple):
-    """A solution of ``min_w loss(w) + penalty(w)`` with its certificate; every field but ``params`` has shape ()."""
+    """A solution of ``min_w loss(w) + penalty(w)`` with its certificate; every field but ``params`` has shape ().
+
+    The residual is the norm of a subgradient of the objective, or of its generalised gradient where a solver computes
+    its steps from images of the parameters. It is the length of the last step of "proximal_newton", the gap in
+    ``mirror_descent``, and NaN from "working_set".
+    """
 
     params: Tree  # structure and shapes of the start, at least float32
     objective: jax.Array  # loss plus penalty at ``params``
     gap: jax.Array  # an upper bound on the objective minus its minimum; infinite where none is known
-    # the norm of a subgradient or of the generalised gradient of the objective; for proximal Newton the length of the
-    # last step, for ``mirror_descent`` the gap, and on working sets NaN
-    residual: jax.Array
+    residual: jax.Array  # how far ``params`` are from a stationary point, in a norm that depends on the solver
     converged: jax.Array  # bool: whether the certificate is within the tolerance
     steps: jax.Array  # int32: iterations
 
