@@ -44,10 +44,10 @@ class Config:
         eval_every: steps between evaluations.
         batch_size: rows in a batch.
         validation: rows of the validation set.
-        rows: of the training set of the small model, from few to many.
-        rows_of_large: of the training set of the larger one.
+        rows: rows of the training sets of the small model, ascending.
+        rows_of_large: rows of the training sets of the larger one, ascending.
         rounds: measurements of each, in turn.
-        seed: of data, weights and batches.
+        seed: random seed of data, weights and batches.
     """
 
     settings: Annotated[int, Field(ge=1)] = 16
@@ -79,14 +79,14 @@ def run(config, key):
 
 
 def _by_hand(config, key, data, rates, task):
-    """The lanes of the engine in one ``vmap``, which draws no rows."""
+    """The lanes of the engine in one ``vmap``, with the rows of all batches drawn beforehand."""
     train, arrays = by_hand(key, Job(task, data, config.steps, config.batch_size), config.steps // config.eval_every)
     once = jax.jit(jax.vmap(train, (None, 0)))
     return timed(lambda: once(arrays, jnp.asarray(rates[RATE], jnp.float32)))
 
 
 def table(config, arrays):
-    """Microseconds a step of a setting, and what that is to the smallest data set of the model, also by hand."""
+    """Microseconds a step of a setting, and the ratio to the smallest data set of the model, also by hand."""
     import pandas
 
     names = _engines(arrays)

@@ -127,7 +127,7 @@ def vmapped(config, key, data, numbers):
 
 
 def timed(work, *, warm=True):
-    """A function that runs the work and returns its seconds; compiled beforehand."""
+    """A function that runs the work and returns its seconds; ``warm`` runs it once before, so that it is compiled."""
 
     def once():
         began = time.perf_counter()

@@ -1,9 +1,9 @@
 """How many workers can one coordinator of a sweep keep busy?
 
-The coordinator is the real one: table, scheduler, places, shards. The workers are simulated: a call takes a time that
-is drawn, in a clock of its own to which the coordinator's time of a processor is added, without that of the simulation,
-and workers die at random and come back. The messages of an engine are not simulated. So one machine shows what a
-thousand would ask of the coordinator.
+The coordinator is the real one: table, scheduler, places, shards. The workers are simulated: the time of a call is
+drawn at random, and workers die at random and come back. The simulation has a clock of its own, which also advances by
+the processor time of the coordinator, but not by that of the simulation itself. The messages of an engine are not
+simulated. So one machine shows the work that a thousand workers cause for the coordinator.
 
     python experiments/benchmarks/coordinator.py configs/coordinator/default.toml
 """
@@ -39,7 +39,7 @@ class Config:
 
     Attributes:
         workers: how many there are.
-        shards_of_a_worker: pieces that the lanes of a worker are divided into.
+        shards_of_a_worker: number of shards that the lanes of a worker are divided into.
         settings: how many are trained.
         chunk: settings in a call.
         evaluations: segments of a setting.
@@ -47,7 +47,7 @@ class Config:
         seconds: median time of a call.
         spread: standard deviation of the logarithm of that time.
         failure_hours: mean time until a worker dies.
-        restart_seconds: until another one takes its place.
+        restart_seconds: seconds until another worker takes its place.
         seed: random seed of the times.
     """
 
@@ -104,11 +104,11 @@ class SimulatedWorkers:
         return self
 
     def size(self):
-        """All of them."""
+        """The number of workers."""
         return self._config.workers
 
     def open(self, job, data):
-        """Nothing is compiled."""
+        """Return facts without compiling anything."""
         del data
         capacity = -(-self._config.settings // job.shards)
         self._chunk = min(self._config.chunk, capacity)
@@ -116,16 +116,16 @@ class SimulatedWorkers:
         return Prepared(environment(jax.local_devices()[:1]), [facts])
 
     def join(self, job, like):
-        """All are there."""
+        """Do nothing, because all workers are there from the start."""
 
     @simulated
     def workers(self):
-        """Those that live."""
+        """The workers that live at the moment."""
         return [worker for worker in self._dies if self._starts[worker] <= self._now]
 
     @simulated
     def submit(self, worker, lease):
-        """Draw when the lease ends, after those before it."""
+        """Draw the end of the lease, which begins after the earlier leases of the worker."""
         handle = next(self._numbers)
         calls = sum(its.end - its.begin for its in lease.operations if isinstance(its, Train))
         draws = np.exp(self._config.spread * self._random.standard_normal(calls))
@@ -143,7 +143,7 @@ class SimulatedWorkers:
 
     @simulated
     def wait(self, handles, seconds):
-        """The lease that ends first; the clock goes on to its end."""
+        """The lease that ends first; the clock advances to its end."""
         del seconds
         while True:
             end, handle = heapq.heappop(self._ends)
@@ -156,7 +156,7 @@ class SimulatedWorkers:
 
     @simulated
     def result(self, handle):
-        """What the workers would have said."""
+        """The answers that the worker would have sent."""
         _, lease, seconds, lived = self._leases.pop(handle)
         if not lived:
             raise LostError("it died")
@@ -165,7 +165,7 @@ class SimulatedWorkers:
 
     @simulated
     def drop(self, worker):
-        """Another one takes its place after a while."""
+        """Replace a dead worker by another one after a while."""
         del self._dies[worker]
         self.deaths += 1
         name = f"{worker}'"
@@ -179,7 +179,7 @@ class SimulatedWorkers:
         return float(self._random.exponential(3600 * self._config.failure_hours))
 
     def tick(self):
-        """Let the clock of the coordinator go on by the time of a processor that it has used."""
+        """Advance the clock by the processor time that the coordinator has used."""
         used = time.process_time() - self.used
         self._now += used
         self.own += used

@@ -1,4 +1,4 @@
-"""What do lanes reach on a device: settings a second, share of its peak, and what a plan foretold?
+"""What do lanes reach on a device: settings a second, the share of its peak, and the time relative to a plan?
 
 An MLP, a CNN and a transformer are trained for thousands of learning rates at once by the engine. Beside it, on the
 same device, a compiled loop by hand trains one setting after the other and, with ``--torch``, so do
@@ -44,7 +44,7 @@ class Config:
         torch: whether PyTorch trains as well, which knows neither "CNN by product" nor evaluations.
         stack: how many ``torch.func.vmap`` trains at once.
         length: factor on the training steps of each model, which are 200 of the MLP and 20 of the others.
-        evaluations: of each setting.
+        evaluations: number of evaluations of each setting.
         rounds: measurements of each contender, in turn.
         peak_size: rows of the square matrices whose product shows the peak.
         on: the device as ``sweep.plan`` names it, for the plan that is compared with what is measured.
@@ -183,7 +183,7 @@ def _in_torch(config, key, name, job, rates):
 
 
 def _some(rates, count):
-    """So many of the rates, spread over all."""
+    """``count`` of the rates, spread over all."""
     return rates[np.linspace(0, len(rates) - 1, count).astype(int)]
 
 

@@ -1,8 +1,8 @@
-"""What do workers beyond the process cost: Ray's, beside the devices of one process?
+"""What do workers in other processes cost: those of Ray, compared with the devices of one process?
 
 Both train the same settings of AdamW on handwritten digits with one core to a device or a worker, in turns, and each
 figure is a median over the rounds. Then a worker is killed, Ray Tune trains some of the settings with its own ASHA, one
-at a time, and the coordinator's own time is taken where many settings train. Needs the extra ``benchmark`` and as many
+at a time, and the coordinator's own time is measured with many settings. Needs the extra ``benchmark`` and as many
 cores as workers:
 
     JAX_NUM_CPU_DEVICES=2 python experiments/benchmarks/executors.py configs/executors/default.toml

@@ -3,8 +3,8 @@
 Each job is trained by the engine with ``supervised(..., trainable=...)`` and by a Python loop over one compiled
 function that trains the same part of the same model, with the same evaluations. All take turns; each figure is a median
 over the rounds. The heads share the batch, so the engine computes the trunk once for a chunk of lanes; the adapters
-share the products with the frozen weights. How much they can gain depends on what the loop leaves of the peak of the
-machine, so its FLOP/s are shown beside, and those of its largest products alone. Run it on an otherwise idle machine:
+share the products with the frozen weights. How much they can gain depends on how far the loop is from the peak of the
+machine, so its FLOP/s are shown too, and those of its largest products alone. Run it on an otherwise idle machine:
 
     python experiments/benchmarks/frozen_backbone.py configs/frozen_backbone/default.toml
 """
@@ -43,12 +43,12 @@ class Config:
     Attributes:
         settings: how many are trained.
         steps: training steps of each.
-        windows: of text in the validation data of the adapters, so few that training takes most of the time.
-        evaluations: of each setting.
-        widths: of the two hidden layers of the trunk under the heads.
-        hidden: units of another trunk, for which a lane is to take no more memory.
+        windows: windows of text in the validation data of the adapters, so few that training takes most of the time.
+        evaluations: number of evaluations of each setting.
+        widths: widths of the last layer of the trunks under the heads, one job for each.
+        hidden: units of the first layer of another trunk, with which a lane should take no more memory.
         batch_sizes: windows of text in a batch of the adapters.
-        rank: of the adapters.
+        rank: rank of the adapters.
         rounds: measurements of each, in turn.
         seed: random seed of the weights and the batches.
     """
@@ -89,7 +89,7 @@ class Adapted(nnx.Module):
 
 
 def run(config, key):
-    """Seconds of the engine and of the loop, ``[jobs and ways, rounds]``, and of each job a lane and its arithmetic."""
+    """Seconds of the engine and of the loop, ``[jobs and ways, rounds]``; the bytes and the arithmetic of a lane."""
     contenders, lane_bytes, gflop = {}, [], []
     rates = np.geomspace(1e-4, 1e-2, config.settings)
     swept = partial(_swept, config, key, rates)

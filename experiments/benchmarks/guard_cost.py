@@ -39,10 +39,10 @@ class Config:
 
     Attributes:
         layers: numbers of layers of the two transformers.
-        width: of the model.
+        width: width of the model.
         steps: updates in one measurement.
         rounds: measurements of each contender, in turn.
-        compilations: times that each contender is compiled, in turn.
+        compilations: compilations of each contender, in turn.
     """
 
     layers: tuple[int, int] = (6, 41)
@@ -53,7 +53,7 @@ class Config:
 
 
 def run(config, key):
-    """Seconds of an update ``[layers, contender, round]``, and to trace and compile ``[layers, contender, time]``."""
+    """Seconds of an update ``[layers, contender, round]``, and to compile ``[layers, contender, compilation]``."""
     seconds = np.zeros((len(config.layers), len(CONTENDERS), config.rounds))
     built = np.zeros((len(config.layers), len(CONTENDERS), config.compilations))
     for i, layers in enumerate(config.layers):

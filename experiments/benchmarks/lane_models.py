@@ -3,9 +3,9 @@
 Six models are trained for a number of learning rates, with the same evaluations, in five ways: by the engine with its
 default mapping and with the one that it measures, by a Python loop over one compiled training function, and by
 ``jax.lax.map`` and ``jax.vmap`` of that function, compiled. All take turns, and each figure is a median over the
-rounds. Compilation is left out, except in the figures on tuning: what the choice of a mapping takes where the sweep
-would go on for a minute; the same choice then trains the short sweep of the rounds. The models are measured one after
-the other, in about a minute each. Run it on an otherwise idle machine, for all models or for some:
+rounds. Compilation is left out, except in the figures on tuning: the time to choose a mapping for a sweep of a minute;
+the same choice then trains the short sweep of the rounds. The models are measured one after the other, in about a
+minute each. Run it on an otherwise idle machine, for all models or for some:
 
     python experiments/benchmarks/lane_models.py configs/lane_models/default.toml
     python experiments/benchmarks/lane_models.py configs/lane_models/default.toml --models MLP CNN
@@ -47,7 +47,7 @@ class Config:
         models: which of the models.
         settings: how many are trained.
         length: factor on the training steps of each model.
-        evaluations: of each setting.
+        evaluations: number of evaluations of each setting.
         rounds: measurements of each model and way, in turn.
         seed: random seed of the weights and the batches.
     """
@@ -77,10 +77,10 @@ def run(config, key):
 
 
 class Price(NamedTuple):
-    """What a choice of the mapping takes.
+    """The cost of choosing a mapping, and the choice.
 
     Attributes:
-        tuning: seconds, where the sweep would take a minute.
+        tuning: seconds to choose, for a sweep that takes a minute.
         chosen: the default and the measured mapping, each with its chunk.
     """
 
@@ -206,8 +206,8 @@ def _engine(config, key, job, segment, do=sweep.run, **options):
 def by_hand(key, job, evaluations):
     """A scan over the task's own steps, with the engine's evaluations: ``(arrays, learning_rate) -> results``.
 
-    The arrays, which come with it, are the data and the parameters that are not trained. As constants of the program
-    XLA would compute what depends on them alone while it compiles, such as a frozen layer's outputs, for minutes.
+    The arrays, which are returned too, are the data and the parameters that are not trained. If they were constants of
+    the program, XLA would spend minutes of compilation on what depends on them alone, such as a frozen layer's outputs.
     """
     frozen = job.task.frozen
     fixed = None if frozen is None else frozen.values({"learning_rate": jnp.float32(1e-3)})

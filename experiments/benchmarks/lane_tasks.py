@@ -1,4 +1,4 @@
-"""The models of ``lane_models``: what a person brings to a sweep, written without a thought of lanes."""
+"""The models of ``lane_models``, written as for a single training, without regard to lanes."""
 
 import inspect
 import string

@@ -1,7 +1,7 @@
 """The lanes of ``sweep_throughput`` as an expert would write them for this one model, without an engine.
 
-Activations lie feature-major, targets are one-hot before training begins, AdamW is written out, and a whole run with
-its evaluations is one program, which each device calls for as many lanes as the engine takes at a time.
+Activations are feature-major, targets are one-hot before training begins, AdamW is written out, and a whole run with
+its evaluations is one program. Each device runs it for as many lanes at a time as in the engine.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ B1, B2, EPS = 0.9, 0.999, 1e-8
 
 
 def lanes_by_hand(config, key, data, numbers, chunk):
-    """A function that trains all settings, ``chunk`` on a device at a time, and gives its seconds."""
+    """A function that trains all settings, ``chunk`` on a device at a time, and returns its seconds."""
     devices = np.array(jax.local_devices())
     mesh = Mesh(devices, ("lanes",))
     spread = PartitionSpec("lanes")

@@ -1,7 +1,7 @@
-"""JAXopt and NeMoS for ``paths.py``: peers that are written in JAX, called as those of ``path_peers.py``.
+"""JAXopt and NeMoS for ``paths.py``: peers that are written in JAX, with the interface of ``path_peers.py``.
 
 Both are proximal gradient methods with acceleration. JAXopt's path is one compiled program, in which each strength
-starts from the solution for the last one; NeMoS compiles a program for each fit, which is how its models are used.
+starts from the solution for the previous one; NeMoS compiles a program for each fit, which is how its models are used.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The other libraries of ``paths.py``: each fits a path on each fold's rows, as its documentation does it.
+"""The other libraries of ``paths.py``: each fits a path on the rows outside each fold, as its documentation shows.
 
 A peer is a function ``(problem, x, y, tolerance) -> (coefficients, intercepts)``; intercepts may be None where the
 rows are centred. Peers that are not installed are left out. adelie asks for NumPy 1 and is in no extra; it runs with
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def centred(function):
-    """A peer for the Gaussian family that is given centred rows."""
+    """A peer for the Gaussian family, which gets centred rows."""
 
     def peer(it, x, y, tolerance):
         return function(it, np.asfortranarray(x - x.mean(0)), y - y.mean(), tolerance), None

@@ -22,7 +22,7 @@ class Problem(NamedTuple):
 
 
 def problem(name, size):
-    """A problem by its name, with so many strengths."""
+    """The problem of this name, with ``size`` strengths."""
     x, y, family, l1_ratio, group_size, ratio = DATA[name]()
     norms = np.linalg.norm(slopes_at_zero(x, y).reshape(-1, group_size * (y[0].size if y.ndim > 1 else 1)), axis=1)
     if y.ndim > 1:
@@ -31,12 +31,12 @@ def problem(name, size):
 
 
 def slopes_at_zero(x, y):
-    """The gradient of the loss where only the intercept is fitted; that of all four families."""
+    """The negative gradient of the loss where only the intercept is fitted; it is the same for all four families."""
     return x.T @ (y - y.mean(0)) / len(x)
 
 
 def folds(examples, count):
-    """The fold of each row: rows in turn, which needs no shuffling of sorted rows."""
+    """The fold of each row: the rows go to the folds in turn, so that sorted rows need no shuffling."""
     return np.arange(examples) % count
 
 
@@ -46,7 +46,7 @@ def standardised(x):
 
 
 def correlated(random, examples, features, correlation):
-    """Gaussian features, of which neighbours have this correlation."""
+    """Gaussian features; neighbouring ones have this correlation."""
     x = random.standard_normal((examples, features))
     for j in range(1, features):
         x[:, j] = correlation * x[:, j - 1] + np.sqrt(1 - correlation**2) * x[:, j]

@@ -1,6 +1,6 @@
 """The other libraries of ``paths.py`` in processes of their own: one that crashes or takes too long is ended.
 
-A process keeps its library with what that has compiled, from problem to problem.
+A process keeps its library, and what the library has compiled, from problem to problem.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 3e-9, 1e-9, 3e-10, 1e-10, 1e-1
 
 
 class State(IntEnum):
-    """What became of a library on a problem."""
+    """The outcome of a library on a problem."""
 
     MEASURED = 0
     NOT_FOR_IT = 1  # the library does not have the problem, or is not installed
@@ -29,7 +29,7 @@ class State(IntEnum):
 
 
 class Reached(NamedTuple):
-    """What a library reaches on the rows of fold 0 at one tolerance."""
+    """What a library reaches on the rows outside fold 0 at one tolerance."""
 
     tolerance: float
     seconds: float
@@ -48,10 +48,10 @@ class Worker:
         theirs.close()
 
     def answers(self, request: tuple[str, tuple[object, ...]], limit: float) -> Iterator[object]:
-        """What the process sends for a request, one by one.
+        """The answers of the process to a request, one by one.
 
         Raises:
-            TimeoutError: the last answer was not there after so many seconds.
+            TimeoutError: the last answer had not arrived within the limit, in seconds.
             RuntimeError: the library failed.
         """
         self._ours.send(request)
@@ -91,7 +91,7 @@ def _serve(peer: str, pipe: Connection) -> None:
 
 
 def _prepare(peer: str, it: Problem, count: int) -> Iterator[object]:
-    """Fit two strengths on folds of each size, so that most is compiled; whether the library has this problem."""
+    """Fit two strengths for a fold of each size, to compile most; yields whether the library has the problem."""
     fit, labels = peers(it).get(peer), folds(len(it.x), count)
     it = it._replace(strengths=it.strengths[:2])
     if fit is not None:
@@ -101,7 +101,7 @@ def _prepare(peer: str, it: Problem, count: int) -> Iterator[object]:
 
 
 def _calibrate(peer: str, it: Problem, count: int, gap: float) -> Iterator[Reached]:
-    """Fit fold 0 to one tolerance after the other, until the gap is reached."""
+    """Fit the rows outside fold 0 to one tolerance after the other, until the gap is reached."""
     labels = folds(len(it.x), count)
     x, y = it.x[labels != 0], it.y[labels != 0]
     for tolerance in TOLERANCES:
@@ -116,7 +116,7 @@ def _calibrate(peer: str, it: Problem, count: int, gap: float) -> Iterator[Reach
 
 
 def _measure(peer: str, it: Problem, count: int, tolerance: float, used: int) -> Iterator[float]:
-    """The seconds of some folds, in proportion for all."""
+    """The seconds of some folds, scaled up to all folds."""
     labels = folds(len(it.x), count)
     began = time.perf_counter()
     for fold in range(used):

@@ -1,9 +1,10 @@
 """How long do cross-validated paths take beside the libraries that are made for them?
 
-Each row is a problem with 100 strengths and 10 folds. Every library fits the path of each fold's rows to the same
-relative duality gap, which NumPy computes in float64: its tolerance is the loosest of a list that reaches the gap. The
-libraries take turns, the others in processes of their own. regopt's time is that of ``cross_validate``, which also fits
-all rows and computes the scores; its compilation is shown beside. Run it on an otherwise idle machine:
+Each row is a problem with 100 strengths and 10 folds. For each fold, every library fits the path on the rows outside
+the fold to the same relative duality gap, which NumPy computes in float64: its tolerance is the loosest of a list that
+reaches the gap. The libraries take turns, the others in processes of their own. regopt's time is that of
+``cross_validate``, which also fits all rows and computes the scores; the time of its compilation is shown separately.
+Run it on an otherwise idle machine:
 
     taskset -c 0,1 python experiments/benchmarks/paths.py configs/paths/default.toml
 
@@ -46,14 +47,14 @@ class Config:
     """How much is measured.
 
     Attributes:
-        problems: which rows, by their position.
-        strengths: of a path.
-        folds: of a cross-validation.
+        problems: the problems to measure, by their position in ``DATA``.
+        strengths: the number of strengths of a path.
+        folds: the number of folds of a cross-validation.
         rounds: measurements of each library, in turn.
         gap: the relative duality gap that all must reach.
         patience: seconds that another library may take to compile what it needs for a problem, and again to find the
-            tolerance at which one fold reaches the gap. If the rounds of all folds would take longer, it is measured on
-            one fold, times the folds.
+            tolerance at which one fold reaches the gap. If the rounds of all folds would take longer, one fold is
+            measured, and its time is multiplied by the number of folds.
     """
 
     problems: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
@@ -65,7 +66,7 @@ class Config:
 
 
 def run(config, key):
-    """Seconds ``[problem, library, round]`` with regopt first, NaN where there is no time; states, gaps, objectives."""
+    """Seconds ``[problem, library, round]``, regopt first, NaN where there is none; compilation, gaps, states."""
     del key  # the problems have seeds of their own
     count, libraries = len(config.problems), 1 + len(PEERS)
     seconds = np.full((count, libraries, config.rounds), np.nan)
@@ -107,7 +108,7 @@ def penalty_of(it):
 
 
 def regopt_program(config, it):
-    """A timer, the seconds to trace and compile, and the relative gap and the objectives on the rows of fold 0.
+    """A timer, the seconds to trace and compile, and the relative gap and the objectives on the rows outside fold 0.
 
     Wide data and groups are solved on working sets, outside of one program, whose parts are compiled in the first call.
     """
@@ -156,7 +157,7 @@ def seconds_of(program, *arguments):
 
 
 def seconds_compiling(program, *arguments):
-    """How long JAX traces, lowers and compiles in a call, by its own events; what lies within another counts once."""
+    """How long JAX traces, lowers and compiles in a call, by its own events; nested spans count once."""
     spans = []
 
     def listen(event: str, duration_secs: float, **_: str | int) -> None:
@@ -177,7 +178,7 @@ def seconds_compiling(program, *arguments):
 
 
 def peer_program(config, worker, name):
-    """The state of another library on a problem, what it has reached on fold 0, and a timer; None for neither."""
+    """The state of another library on a problem, what it reaches outside fold 0, and a timer; None if there is none."""
     found = []
     try:
         # compiling, and finding the tolerance, have the same limit
@@ -194,7 +195,7 @@ def peer_program(config, worker, name):
     reached = found[-1]
     if reached.gap > config.gap:
         return State.SHORT, min(found, key=lambda one: one.gap), None
-    if reached.seconds * config.rounds > config.patience:  # the fit that has just been made stands for all
+    if reached.seconds * config.rounds > config.patience:  # the last fit stands for all folds
         return State.MEASURED, reached, lambda: reached.seconds * config.folds
     used = config.folds if reached.seconds * config.rounds * config.folds <= config.patience else 1
     request = ("measure", (name, config.strengths, config.folds, reached.tolerance, used))

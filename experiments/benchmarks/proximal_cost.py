@@ -1,8 +1,8 @@
 """What does a proximal step in Adam's metric cost, beside Adam alone, on the leaves of a transformer?
 
 The group prox solves an equation for each group, and a stronger penalty takes more passes over the weights. All
-contenders take turns on one tree of 12 leaves for each layer. Each figure is a median over the rounds of the ratio in
-one, in processor time, which other programs disturb less. Run it on an otherwise idle machine:
+contenders take turns on one tree of 12 leaves for each layer. Each figure is a median over the rounds of the ratio in a
+round, in processor time, which other programs disturb less. Run it on an otherwise idle machine:
 
     taskset -c 0 python experiments/benchmarks/proximal_cost.py configs/proximal_cost/default.toml
 
@@ -46,7 +46,7 @@ class Config:
 
     Attributes:
         layers: number of layers of the transformer.
-        width: of the model.
+        width: width of the model.
         steps: updates in one measurement.
         rounds: measurements of each contender, in turn.
     """

@@ -1,8 +1,8 @@
 """What does a regulariser add to the time of a training step?
 
-The step of a network with each penalty in each way, and with dropout, against the same step without; the contenders
-take turns in one process, and each ratio is the median over the rounds of the ratio in one. Run it on an otherwise idle
-machine:
+The step of a network with each penalty in each way, and with dropout, is compared with the same step without them. The
+contenders take turns in one process, and each ratio is the median over the rounds of the ratio in a round. Run it on an
+otherwise idle machine:
 
     taskset -c 0,1 python experiments/benchmarks/regularisation_cost.py configs/regularisation_cost/default.toml
 
@@ -37,7 +37,7 @@ def proximal(penalty):
 
 
 def to_max_norm(updates, params):
-    """Ends at the Euclidean projection; as a constraint around Adam it is refused, for its metric is another one."""
+    """Move to the Euclidean projection; as a constraint around Adam it is refused, because the metric differs."""
     targets = projections.projection_max_norm(optax.apply_updates(params, updates), 3.0, unit_axis=-1)
     return jax.tree.map(jnp.subtract, targets, params)
 
@@ -273,7 +273,7 @@ def claims(config, arrays):
     for i, network in enumerate(NETWORKS):
         for family, names in (("separable", SEPARABLE), ("groups", GROUPS)):
             worst = max(names, key=lambda name, i=i: ratio(arrays, i, name))
-            statement = f"{network}: the dearest of the {family}, {worst}: time of a step over that without"
+            statement = f"{network}: the slowest of the {family}, {worst}: time of a step over that without"
             result.append(Claim(statement, source, BARS[family], ratio(arrays, i, worst), relation="at most"))
     step = np.median(arrays["seconds"][0, 0])
     return [

@@ -203,7 +203,7 @@ def _data():
 
 
 def _task(config):
-    """The model of ``MLPClassifier``, with its initial weights (but not its initial biases, which are no zeros)."""
+    """The model of ``MLPClassifier``, with its initial weights (but not its initial biases, which are not 0)."""
     return sweep.supervised(
         lambda _, rngs: MLP((64, config.width, 10), kernel_init=jax.nn.initializers.glorot_uniform(), rngs=rngs),
         cross_entropy,
@@ -230,7 +230,7 @@ def _swept(config, key, data, resamples, columns):
 
 
 def _replicated(config, key, data, resamples):
-    """From nothing to predictions."""
+    """Compile from cold, train, and predict."""
     jax.clear_caches()
     settings = sweep.from_columns({"strength": config.strengths})
     sweep.replicate(_task(config), settings, data, resamples, inputs=data.test[0], **_options(config, key))
@@ -289,7 +289,7 @@ def _seconds(work):
 
 
 def _use_no_cache():
-    """A cold program is one that no cache on disk knows."""
+    """Turn the persistent cache off, so that a cold program is compiled anew."""
     from jax.experimental.compilation_cache import compilation_cache
 
     jax.config.update("jax_compilation_cache_dir", None)

@@ -33,14 +33,14 @@ class Config:
     """The job, the size of the data, and the memory that a process may hold.
 
     Attributes:
-        rows: of the training set, of 3,136 bytes each.
+        rows: rows of the training set, of 3,136 bytes each.
         limit: bytes that the process with the file may allocate.
         settings: how many are trained.
         steps: training steps of each.
-        eval_every: steps between evaluations, and in a block.
+        eval_every: steps between evaluations, which is also the number of steps in a block.
         batch_size: rows in a batch.
         rounds: measurements of each, in turn.
-        seed: of data, weights and batches.
+        seed: random seed of data, weights and batches.
     """
 
     rows: Annotated[int, Field(ge=1)] = 640_000
@@ -99,7 +99,7 @@ def figure(config, arrays):
 
 
 def claims(config, arrays):
-    """The file costs little, and could not be held."""
+    """Reading from the file costs little, and its rows would not fit in the memory allowed."""
     ratio = float(np.median(arrays["seconds"][1] / arrays["seconds"][0]))
     source = "medians of alternating rounds"
     return [

@@ -14,14 +14,14 @@ from regopt.losses import cross_entropy
 
 
 def serve(job, folder, limit, mapped, pipe):
-    """Train in turns; the first answer says whether there is memory enough.
+    """Train whenever asked; the first answer says whether there is enough memory.
 
     Args:
         job: the fields of the config.
-        folder: of the arrays.
+        folder: the folder of the arrays.
         limit: bytes that may be allocated; None sets no limit.
         mapped: whether the rows stay in the file.
-        pipe: to the process that asks.
+        pipe: a pipe to the process that asks.
     """
     sweep.use_all_cores()
     if limit is not None:

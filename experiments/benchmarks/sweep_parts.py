@@ -86,9 +86,9 @@ def run(config, key):
 
 
 def _halving(config, key, data, space, count):
-    """Time of halving over its share of the segments, in turn with all settings: on the clock and of the processor.
+    """The time of halving over that of training all settings, each for a trained segment: wall-clock, processor time.
 
-    All settings train a ninth of the segments, because their time is in proportion.
+    Without halving, all settings train only a ninth of the segments, because their time is proportional.
     """
     numbers = sweep.random(space, count, config.seed).numbers
     segments, some = config.halved_segments, max(config.halved_segments // 9, 1)

@@ -1,9 +1,9 @@
 """How long do the tools that people sweep with take for what regopt trains in one program?
 
-AdamW on an MLP on handwritten digits, as many settings of learning rate and weight decay as the config says. The slow
-ones train a sample of the settings, spread over all, and their seconds are scaled up to all. All take turns; each
-figure is a median over the rounds. Workers are started and programs compiled before the clock runs. Run it on an
-otherwise idle machine:
+The job is AdamW on an MLP on handwritten digits, for as many settings of learning rate and weight decay as the config
+says. The slow contenders train a sample of the settings, spread over all, and their seconds are scaled up to all. All
+take turns; each figure is a median over the rounds. Workers are started and programs compiled before the clock runs.
+Run it on an otherwise idle machine:
 
     pip install "regopt[benchmark]"
     python experiments/benchmarks/sweep_peers.py configs/sweep_peers/default.toml
@@ -156,12 +156,12 @@ def claims(config, arrays):
 
 
 def _spread(config, count):
-    """So many settings, from first to last."""
+    """The rows of ``count`` settings, spread from the first to the last."""
     return np.round(np.linspace(0, config.settings - 1, count)).astype(int)
 
 
 def _scaled(train, pairs, settings):
-    """Seconds for all settings by those for the pairs."""
+    """The seconds for all settings, scaled up from those for the pairs."""
 
     def contender():
         began = time.perf_counter()

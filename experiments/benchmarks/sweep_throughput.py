@@ -222,7 +222,7 @@ def _use_cache(folder):
 
 
 def _bare(config, key, data, numbers):
-    """The lanes' own computation: the same program and chunk, without gather, scatter and a host that decides."""
+    """The computation of the lanes alone: the same program and chunk, without gather, scatter and decisions."""
     from regopt._core.keys import split_key
     from regopt.sweep.engine._program import start_lane, train_lane
     from regopt.sweep.engine._recipe import Constants, Recipe

@@ -17,7 +17,7 @@ WIDTH, HEADS = 64, 4
 
 
 def check_torch(names: tuple[str, ...]) -> None:
-    """Refuse, in one line, to train these models where PyTorch is not installed or where it has no such model.
+    """Refuse, in one line, to train these models if PyTorch is not installed, or has no such model here.
 
     Raises:
         ValueError: for either reason.

@@ -113,7 +113,7 @@ def torch_func(config, data, order):
 
 @contextmanager
 def ray_tune(config, data, order):
-    """Ray Tune with an actor on each core, which it uses again for the next trial; a trial reports once."""
+    """Ray Tune with an actor on each core, which is reused for the next trial; a trial reports once."""
     import ray  # pyright: ignore[reportMissingImports]
     from ray import tune  # pyright: ignore[reportMissingImports]
 

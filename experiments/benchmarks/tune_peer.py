@@ -55,7 +55,7 @@ def segments_by_hand(config: Job, data: Splits):
 
 
 def tuned(config: Job, data: Splits, numbers: dict[str, np.ndarray], eta: float, workers: int) -> tuple[float, float]:
-    """Train the settings on a core to each worker.
+    """Train the settings with one core for each worker.
 
     Returns:
         Seconds from the first metric to the end, and from the first metric to the first setting that is pruned.

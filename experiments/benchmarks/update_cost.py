@@ -25,7 +25,7 @@ import regopt
 from _style import BLUE, GREY, ORANGE
 from regopt.experiment import Claim
 
-# leaves, their shape, lanes that are trained side by side, and how many times the updates of a call a scan does
+# number of leaves, their shape, lanes side by side, and the factor by which a scan does more updates than ``steps``
 TREES = {
     "4 leaves of 2^20": (4, (2**20,), None, 1),
     "128 leaves of 16 x 16": (128, (16, 16), None, 50),
@@ -50,9 +50,9 @@ class Config:
     """How much is measured.
 
     Attributes:
-        steps: updates in one measurement from Python; a scan of small leaves does more, or its call would count.
+        steps: updates in one measurement from Python; a scan of small leaves does more, to hide the time of its call.
         rounds: measurements of each contender, in turn.
-        optimizers: how many of the four, from the last.
+        optimizers: the number of optimizers, counted from the last of the four.
     """
 
     steps: Annotated[int, Field(ge=1)] = 20
@@ -113,7 +113,7 @@ class Contender:
             init, step = jax.vmap(init), jax.vmap(step)
 
         def steps(rate, carry, grads):
-            def scaled(carry, scale):  # gradients that stayed the same would be multiplied once, before the loop
+            def scaled(carry, scale):  # XLA would move products of constant gradients out of the loop
                 return step(rate, carry, [scale * leaf for leaf in grads]), None
 
             return jax.lax.scan(scaled, carry, jnp.linspace(0.5, 1.5, self.scanned))[0]
@@ -141,7 +141,7 @@ class Contender:
 
 
 def copy_bandwidth(config):
-    """Bytes per second of a pass in place over as many bytes as Adam holds of the large leaves."""
+    """Bytes per second of a pass in place over as many arrays as Adam uses for the large leaves."""
     arrays = [jnp.full(2**20, float(number)) for number in range(16)]
     add = jax.jit(lambda xs: [x + 1 for x in xs], donate_argnums=0).lower(arrays).compile()
     seconds = []
