@@ -38,7 +38,7 @@ class Config:
     """The job, the sizes of the data, and how often each is measured.
 
     Attributes:
-        settings: how many are trained at once, with one seed.
+        settings: number of settings that are trained at once, with one seed.
         steps: training steps of the small model.
         steps_of_large: training steps of the larger one.
         eval_every: steps between evaluations.

@@ -24,7 +24,7 @@ class Job:
     """Settings of AdamW on a multilayer perceptron on handwritten digits.
 
     Attributes:
-        settings: how many are trained.
+        settings: number of settings.
         steps: training steps of each.
         eval_every: steps between evaluations; ``steps`` is a multiple of it.
         batch_size: images in a batch.

@@ -38,9 +38,9 @@ class Config:
     """The sweep and its simulated workers.
 
     Attributes:
-        workers: how many there are.
+        workers: number of workers.
         shards_of_a_worker: number of shards that the lanes of a worker are divided into.
-        settings: how many are trained.
+        settings: number of settings.
         chunk: settings in a call.
         evaluations: segments of a setting.
         eta: reduction factor of asynchronous halving.

@@ -38,11 +38,11 @@ class Config:
     """The job and how often it is measured.
 
     Attributes:
-        models: which of "MLP", "CNN", "CNN by product" and "transformer".
-        settings: how many the engine trains.
-        alone: how many of them are trained one after the other.
+        models: names among "MLP", "CNN", "CNN by product" and "transformer".
+        settings: number of settings that the engine trains.
+        alone: number of those that are trained one after the other.
         torch: whether PyTorch trains as well, which knows neither "CNN by product" nor evaluations.
-        stack: how many ``torch.func.vmap`` trains at once.
+        stack: number of settings that ``torch.func.vmap`` trains at once.
         length: factor on the training steps of each model, which are 200 of the MLP and 20 of the others.
         evaluations: number of evaluations of each setting.
         rounds: measurements of each contender, in turn.

@@ -38,8 +38,8 @@ class Config(Job):
     """The job, the workers, and how often it is measured.
 
     Attributes:
-        settings: how many are trained.
-        workers: how many train them, each with one core.
+        settings: number of settings.
+        workers: number of workers, each with one core.
         chunk: settings in a call.
         rounds: measurements of each contender, in turn.
         tuned: settings that are pruned by asynchronous halving, and by Ray Tune's.

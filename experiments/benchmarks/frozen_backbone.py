@@ -41,7 +41,7 @@ class Config:
     """The jobs and how often they are measured.
 
     Attributes:
-        settings: how many are trained.
+        settings: number of settings.
         steps: training steps of each.
         windows: windows of text in the validation data of the adapters, so few that training takes most of the time.
         evaluations: number of evaluations of each setting.
@@ -172,7 +172,7 @@ def _shares_of_products(arrays):
 
 
 def _rate_of_products(rows):
-    """GFLOP/s of the products of a transformer's dense layers with so many rows, one after the other as in the loop."""
+    """GFLOP/s of the products of a transformer's dense layers on ``rows`` rows, one after the other."""
     width, times = WIDTH, 100
     up, down = jnp.ones((width, 4 * width)) / width, jnp.ones((4 * width, width)) / (4 * width)
     once = jax.jit(lambda x, up, down: jax.lax.scan(lambda x, _: (x @ up @ down, None), x, length=times)[0])

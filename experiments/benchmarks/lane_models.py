@@ -36,7 +36,7 @@ LOOP, MAP, VMAP = "Python loop", "lax.map", "jit(vmap)"
 BY_HAND = (LOOP, MAP, VMAP)
 COLOURS = {DEFAULT: RED, MEASURED: ORANGE, LOOP: BLUE, MAP: GREEN, VMAP: GREY}
 MINUTE = 60.0
-PATIENCE = 2.5  # a way that takes so many times as long as the best is measured once
+PATIENCE = 2.5  # a way that takes more than this many times as long as the fastest is measured once
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Config:
     """The job and how often it is measured.
 
     Attributes:
-        models: which of the models.
-        settings: how many are trained.
+        models: names of the models to measure.
+        settings: number of settings.
         length: factor on the training steps of each model.
         evaluations: number of evaluations of each setting.
         rounds: measurements of each model and way, in turn.

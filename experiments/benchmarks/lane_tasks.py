@@ -27,7 +27,7 @@ class Job(NamedTuple):
     """What is trained, on which data, for how long.
 
     Attributes:
-        task: of one number, ``learning_rate``.
+        task: a task with one number, ``learning_rate``.
         data: examples.
         steps: training steps of a setting, before the config scales them.
         batch_size: examples in a batch; None gives every step all of them.

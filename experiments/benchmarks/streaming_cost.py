@@ -35,7 +35,7 @@ class Config:
     Attributes:
         rows: rows of the training set, of 3,136 bytes each.
         limit: bytes that the process with the file may allocate.
-        settings: how many are trained.
+        settings: number of settings.
         steps: training steps of each.
         eval_every: steps between evaluations, which is also the number of steps in a block.
         batch_size: rows in a batch.

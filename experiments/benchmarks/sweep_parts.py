@@ -33,11 +33,11 @@ class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        streamed: how many settings stream once through fewer slots than settings.
-        slots: how many slots these settings share.
+        streamed: number of settings that pass once through fewer slots than settings.
+        slots: number of slots that these settings share.
         patience: evaluations without improvement after which one of these settings stops.
         eta: reduction factor of successive halving.
-        halved: how many settings each of the sweeps with and without successive halving has.
+        halved: numbers of settings of the sweeps with and without successive halving.
         halved_segments: the segments that the last of these settings train.
         rounds: measurements of each kind of sweep, in turn.
     """

@@ -43,8 +43,8 @@ class Config(Job):
     """The job and how often it is measured.
 
     Attributes:
-        sample: how many of the settings are trained by the peers that take one at a time.
-        stack: how many of the settings ``torch.func.vmap`` trains at once.
+        sample: number of settings for the peers that train one at a time.
+        stack: number of settings that ``torch.func.vmap`` trains at once.
         rounds: measurements of each contender, in turn.
     """
 

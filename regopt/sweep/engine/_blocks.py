@@ -29,7 +29,7 @@ def stacked(like: Tree, first_step: int, steps: int, batch_at: Callable[[int], T
     Args:
         like: the first batch of the data; all others must have its structure, shapes and dtypes.
         first_step: the first of the steps.
-        steps: how many.
+        steps: the number of steps.
         batch_at: gives the batch of a step; called in the order of the steps.
 
     Returns:

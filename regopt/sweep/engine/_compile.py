@@ -122,7 +122,7 @@ class Segments:
         self._seconds = (0.0, 0.0)
 
     def of(self, chunk: int) -> jax.stages.Compiled:
-        """The program of calls with so many seats of a device."""
+        """The program of calls with ``chunk`` seats of a device."""
         if chunk not in self._programs:
             made = _segment_for(dataclasses.replace(self._form, chunk=chunk), self._executables)
             trace, compiled = self._seconds
@@ -271,7 +271,7 @@ def _begun(
     *arguments: Tree,
     lanes: int,
 ) -> Begun:
-    """A program for so many lanes of a device, traced and lowered, that XLA compiles.
+    """A program for ``lanes`` lanes of a device, traced and lowered, that XLA compiles.
 
     Its lanes run one after the other where that is asked for, where ``runs_best_alone`` chooses it, and where batches
     of LAPACK calls could block each other.

@@ -152,8 +152,8 @@ class Group:
 
         Args:
             lanes: the lanes, as positions in ``indices``.
-            segments: how many each of them has done, ``[lanes]``.
-            until: how many they will have done.
+            segments: the number of segments that each of them has done, ``[lanes]``.
+            until: the number of segments that they will have done.
             halt: asked before each call; after it returns True none is started, and those that run are still read.
             seats: the seat in which to train each of the lanes.
 

@@ -74,7 +74,7 @@ class Iterated:
 
         Args:
             first_step: the first of the steps; for one that has gone by the data start again, if they can.
-            steps: how many.
+            steps: the number of steps.
         """
 
         def read() -> Tree:
@@ -90,7 +90,7 @@ class Iterated:
         return read
 
     def wait(self) -> None:
-        """Wait until all blocks are read that were asked for, so that nobody else reads from the data."""
+        """Wait until all requested blocks are read, so that no thread reads from the data any more."""
         with self._changed:
             self._changed.wait_for(lambda: not self._asked)
 

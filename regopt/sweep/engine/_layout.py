@@ -68,9 +68,9 @@ class Layout:
         """How each leaf is divided, without the axis of the lanes.
 
         Args:
-            lane: shapes of all of a lane.
-            params: those of its parameters, which the patterns are matched with.
-            frozen: those of the parameters that are not trained, which the patterns are matched with too.
+            lane: shapes of all arrays of a lane.
+            params: shapes of its parameters, whose paths the patterns match.
+            frozen: shapes of the parameters that are not trained, whose paths the patterns match too.
 
         Returns:
             The specs of the leaves of a lane, and those of the frozen parameters.

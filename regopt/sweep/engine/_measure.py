@@ -116,7 +116,7 @@ def recorded(identity: JsonObject | None, groups: int) -> list[Choice] | None:
 
     Args:
         identity: the fingerprint of the saved sweep; None without one.
-        groups: how many groups go on.
+        groups: the number of groups of the sweep that goes on.
 
     Returns:
         A choice for each group, or None.

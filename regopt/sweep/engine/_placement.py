@@ -60,7 +60,7 @@ class Sizes:
         return np.searchsorted(self.firsts, seats, "right") - 1
 
     def first_of(self, chunk: int) -> int:
-        """The number of the first seat in calls with so many seats of a device."""
+        """The number of the first seat in calls with ``chunk`` seats of a device."""
         return self._first_of[chunk]
 
     def chunk_of(self, seats: np.ndarray) -> int:
@@ -68,7 +68,7 @@ class Sizes:
         return self._chunks[bisect_right(self._firsts, seats[0]) - 1]
 
     def divided(self, count: int, price: float, compiled: set[int]) -> list[int]:
-        """The sizes of calls, counted from the largest, in which a device trains so many lanes.
+        """The sizes of calls, counted from the largest, in which a device trains ``count`` lanes.
 
         Each new size costs the compilation of a program; padding costs the time of a lane.
 

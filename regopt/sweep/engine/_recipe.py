@@ -186,7 +186,7 @@ class Abstract(NamedTuple):
 
 
 def abstract(tree: Tree, specs: Sequence[PartitionSpec] | None = None) -> Abstract:
-    """The shapes of a tree of arrays, or of shapes, which lie whole on each device where there are no specs."""
+    """The shapes of a tree of arrays, or of shapes, each whole on each device if there are no specs."""
     leaves, structure = jax.tree.flatten(tree)
     forms = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     return Abstract(structure, forms, (WHOLE,) * len(leaves) if specs is None else tuple(specs))

@@ -1,4 +1,4 @@
-"""The state of a sweep: in training one tree that a checkpoint saves, at its end the trained states of a result."""
+"""The state of a sweep in training, which a checkpoint saves as one tree, and the trained states of its result."""
 
 import dataclasses
 import time
