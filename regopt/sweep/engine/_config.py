@@ -91,7 +91,7 @@ class SweepConfig:
     noise: Literal["shared", "per lane"] = field(
         default="shared", metadata=_checked(checks.one_of("noise", "shared", "per lane"))
     )
-    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows that evaluate each
+    held_out: np.ndarray | None = field(default=None, init=False)  # [folds, examples]: the rows to evaluate each on
     resamples: Sequence[Sequence[int]] | np.ndarray | jax.Array | None = None
     scheduler: Scheduler | None = field(default=None, metadata=_checked(checks.check_scheduler))
     slots: int | None = field(default=None, metadata=_checked(checks.whole("slots"), optional=True))

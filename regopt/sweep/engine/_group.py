@@ -129,7 +129,7 @@ class Group:
         self.held = Held(buffer, constants, places)
 
     def settle(self) -> None:
-        """Bring the lanes to where results read them; a lane of this group is already there."""
+        """Bring the lanes to where results read them; in this class they are already there."""
 
     def release(self) -> None:
         """Free the arrays on the devices; the places stay."""

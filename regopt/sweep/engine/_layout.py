@@ -147,7 +147,7 @@ def check_mesh(mesh: object) -> None:
 
 
 def check_partition(mesh: Mesh | Mapping[str, int] | None, partition: object) -> None:
-    """Check that the partition has specs by path pattern, which use all axes that divide a lane; None has no specs."""
+    """Check that the partition maps path patterns to specs that use every axis but "lanes"; None maps no pattern."""
     if partition is None:
         partition = {}
     if not isinstance(partition, Mapping) or not all(isinstance(pattern, str) for pattern in partition):

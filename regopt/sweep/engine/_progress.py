@@ -36,7 +36,7 @@ def _is_looked_at(console: Console) -> bool:
 
 @contextlib.contextmanager
 def compiling(enabled: bool, settings: int, where: str = "") -> Iterator[list[object]]:
-    """Show what is being compiled and for how long: in a line that disappears, or at the beginning and end of a log.
+    """Show what is being compiled and for how long: a line that disappears, or in a log one at the start and the end.
 
     A log also has a line for each minute that it takes.
 

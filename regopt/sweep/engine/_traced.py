@@ -16,7 +16,8 @@ from regopt.sweep.engine._config import SweepConfig
 
 # the operations that draw numbers from a key; those that make and split keys are none of these
 _DRAWS = {"random_bits", "random_gamma", "threefry2x32", "rng_bit_generator", "rng_uniform"}
-_Mark: TypeAlias = frozenset[str]  # "given": depends on an argument; "seed": on key or seed; "fixed": on a draw without
+# what a value depends on: "given" is any argument, "seed" the key or the seed, "fixed" a draw that has no argument
+_Mark: TypeAlias = frozenset[str]
 _NOTHING: _Mark = frozenset()
 
 
