@@ -3,18 +3,18 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from regopt._core.io import JsonObject, digest, digest_json, environment
 from regopt._core.keys import split_key
 from regopt._core.tasks import asking_for
-from regopt._core.types import Device, Number, Setting, Task, Tree
+from regopt._core.types import Device, Task, Tree
 from regopt.sweep.checkpoint import digested, digested_arrays
 from regopt.sweep.engine._checks import check_held, check_leaves, check_metric_names
 from regopt.sweep.engine._code import code_digest, name_of
-from regopt.sweep.engine._config import Patience, SweepConfig
+from regopt.sweep.engine._config import SweepConfig
 from regopt.sweep.engine._executables import Executables
 from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._group import Group
