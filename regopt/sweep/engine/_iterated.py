@@ -245,7 +245,7 @@ class InTurn:
                 self._compare(digest(jax.tree.map(as_jax, batch)))
             if self._at > number:
                 return batch
-        raise ValueError(f"data.validation must have at least {number + 1} batches, got {self._at}")
+        raise ValueError(f"data.validation must have {number + 1} batches at least, got {self._at}")
 
     def _compare(self, found: str) -> None:
         if self._first not in (None, found):
