@@ -27,6 +27,7 @@ class Family(NamedTuple):
     curvature: float | None = None  # a bound on the second derivative of the loss in eta; None where there is none
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
     targets: str | None = None  # the interval of the targets; None where any target is allowed
+    binary: bool = False  # whether a target is 0 or 1 and nothing between
     canonical: bool = False  # whether the slope of the loss is the mean less the target
 
     def slopes(self, eta: jax.Array, y: jax.Array) -> jax.Array:
@@ -251,6 +252,7 @@ def squared_hinge() -> Family:
         lambda eta: eta,
         curvature=1.0,
         targets="[0, 1]",
+        binary=True,
     )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regopt._core.numerics import check_range, like, safe_divide, widen
+from regopt._core.numerics import check_range, check_whole, like, safe_divide, widen
 from regopt._core.types import Number
 
 
@@ -62,7 +62,7 @@ def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> L
         moves, or it has come to columns that are linearly dependent.
 
     Raises:
-        ValueError: the shapes do not match, or ``max_moves`` is not positive.
+        ValueError: the shapes do not match, or ``max_moves`` is no whole number >= 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -81,8 +81,7 @@ def lasso_path(x: jax.Array, y: jax.Array, *, max_moves: int | None = None) -> L
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(f"x must have shape [examples, features] and y [examples], got {x.shape} and {y.shape}")
     max_moves = 3 * min(x.shape) + 8 if max_moves is None else max_moves
-    if max_moves < 1:
-        raise ValueError(f"max_moves must lie in [1, inf), got {max_moves}")
+    check_whole("max_moves", max_moves, "[1, inf)")
     path = homotopy(x.T @ x, x.T @ y, max_moves)
     return path._replace(strengths=path.strengths / len(x))
 

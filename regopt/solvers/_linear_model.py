@@ -80,9 +80,11 @@ class LinearModel(NamedTuple):
         if self.family.targets is None or isinstance(y, Tracer) or not len(x):
             return
         with jax.ensure_compile_time_eval():  # where the data lie; only these numbers come to the host
-            least, most, total = np.asarray(_extremes(jnp.asarray(y)), np.float64)
+            least, most, total, between = np.asarray(_extremes(jnp.asarray(y)), np.float64)
         for end in (least, most):
             check_range("y of this family", float(end), self.family.targets)
+        if self.family.binary and between not in (0, 1):
+            raise ValueError(f"y of this family must be 0 or 1, got {between:g}")
         if len(shape) == 2 and not abs(total - 1) <= _SHARES_TO:
             raise ValueError(f"each row of y of this family must sum to 1, got a row that sums to {total:g}")
 
@@ -244,9 +246,10 @@ class LinearModel(NamedTuple):
 
 @jax.jit
 def _extremes(y: jax.Array) -> jax.Array:
-    """The least entry, the largest one, and the sum of the row whose sum is farthest from 1."""
-    totals = jnp.sum(y.reshape(len(y), -1).astype(float), 1)
-    return jnp.stack([jnp.min(y).astype(float), jnp.max(y).astype(float), totals[jnp.argmax(jnp.abs(totals - 1))]])
+    """The least entry, the largest one, the sum of the row that is farthest from 1, the entry farthest from 0 and 1."""
+    y = y.reshape(len(y), -1).astype(float)
+    totals, apart = jnp.sum(y, 1), jnp.minimum(jnp.abs(y), jnp.abs(y - 1))
+    return jnp.stack([jnp.min(y), jnp.max(y), totals[jnp.argmax(jnp.abs(totals - 1))], y.ravel()[jnp.argmax(apart)]])
 
 
 def _kind(params: Tree) -> str:

@@ -126,8 +126,9 @@ def test_the_ends_of_the_path():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"x must have shape \[examples, features\] and y \[examples\], got"):
         lasso_path(jnp.ones((3, 2)), jnp.ones(2))
-    with pytest.raises(ValueError, match=r"max_moves must lie in \[1, inf\), got 0"):
-        lasso_path(jnp.ones((3, 2)), jnp.ones(3), max_moves=0)
+    for moves in (0, 2.5):
+        with pytest.raises(ValueError, match=rf"max_moves must be a whole number in \[1, inf\), got {moves}"):
+            lasso_path(jnp.ones((3, 2)), jnp.ones(3), max_moves=moves)
     with pytest.raises(ValueError, match=r"strength must lie in \[0, inf\), got -1"):
         lasso_path(jnp.eye(2), jnp.ones(2)).at(-1)
 

@@ -230,6 +230,7 @@ def test_targets_of_another_shape_or_outside_of_the_range_of_the_family_are_refu
         (logistic(), jnp.array([-1.0, 1.0, 1.0, -1.0]), r"y of this family must lie in \[0, 1\], got -1.0"),
         (logistic(), jnp.array([1, 2, 2, 1]), r"y of this family must lie in \[0, 1\], got 2.0"),
         (squared_hinge(), jnp.array([-1.0, 1.0, 1.0, -1.0]), r"y of this family must lie in \[0, 1\], got -1.0"),
+        (squared_hinge(), jnp.array([0.0, 1.0, 0.5, 1.0]), r"y of this family must be 0 or 1, got 0.5"),
         (poisson(), jnp.array([-1.0, 1.0, 1.0, 1.0]), r"y of this family must lie in \[0, inf\), got -1.0"),
         (gamma(), jnp.array([0.0, 1.0, 1.0, 1.0]), r"y of this family must lie in \(0, inf\), got 0.0"),
     ]
