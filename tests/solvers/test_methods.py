@@ -91,6 +91,38 @@ def test_newton_and_gradient_methods_agree(family):
     assert float(newton.objective) == pytest.approx(float(gradient.objective), abs=1e-12)
 
 
+def test_a_newton_step_for_each_strength_of_a_path_suffices():
+    x, y = classes(2, n=200, features=10)
+    model, penalty = LinearModel(logistic()), partial(elastic_net, l1_ratio=0.5, mask=MASK)
+    largest = jnp.max(jnp.abs(x.T @ (y - y.mean()))) / 200 / 0.5
+    strengths = largest * jnp.geomspace(1, 0.01, 60)
+    found = path(model, penalty, model.start(x), x, y.astype(float), strengths=strengths, tolerance=1e-9)
+    assert found.converged.all()
+    assert jnp.mean(found.steps) < 1.2
+
+
+def test_the_quadratic_model_is_centred_where_a_row_without_weight_is_far_away():
+    x, y = classes(2)
+    x, weights = (x + 1000.0).at[0].set(1e6), jnp.ones(90).at[0].set(0)
+    model, penalty = LinearModel(logistic()), elastic_net(0.03, 0.6, mask=MASK)
+    start, y = model.start(x), y.astype(float)
+    start["intercept"] = jnp.array(0.1)
+    with_row = minimize(model, penalty, start, x, y, weights, solver="proximal_newton", tolerance=1e-9)
+    without = minimize(model, penalty, start, x[1:] - 1000.0, y[1:], solver="proximal_newton", tolerance=1e-9)
+    assert with_row.converged
+    assert with_row.steps <= without.steps + 1
+    np.testing.assert_allclose(with_row.params["coefficients"], without.params["coefficients"], atol=1e-4)
+
+
+def test_the_logistic_loss_has_its_derivatives_and_no_overflow():
+    loss = logistic().loss
+    eta = jnp.array([-800.0, -1.0, 0.0, 1.0, 800.0])
+    np.testing.assert_allclose(loss(eta, 0.0), np.logaddexp(0, eta), rtol=1e-15)
+    np.testing.assert_allclose(jax.vmap(jax.grad(loss), (0, None))(eta, 0.0), jax.nn.sigmoid(eta), rtol=1e-15)
+    mean = jax.nn.sigmoid(eta)
+    np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(loss)), (0, None))(eta, 0.0), mean * (1 - mean), atol=1e-16)
+
+
 def test_newton_shortens_steps_that_would_overshoot():
     x = jnp.array([[-30.0], [-1.0], [1.0], [40.0]])
     model = LinearModel(poisson())
