@@ -120,7 +120,7 @@ def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> tuple[jax.Array,
     # one side is at the mean of the weights and one at that of all rows, which lanes share, so that theirs is one product
     middle = jnp.mean(model.x, 0) if model.intercept else jnp.zeros_like(mean)
     centred = model.x - middle[None]
-    gram = ((model.x.T - mean[:, None]) * weights) @ centred
+    gram = ((model.x.T - mean[:, None]) * weights[None]) @ centred
     w = params["coefficients"].ravel()
     image = gram @ w
     products = image - (model.shares * slopes) @ centred + push * (mean - middle)
