@@ -59,6 +59,22 @@ def test_slopes_through_the_inverse_are_those_of_differences(values, absolute):
         np.testing.assert_allclose(backward, slope, rtol=1e-12)
 
 
+def test_the_slope_of_the_smallest_eigenvalue_is_the_change_along_its_vector():
+    """``d lambda = v' dA v``, for an eigenvalue that stands alone."""
+    with jax.enable_x64(True):
+        generator = np.random.default_rng(2)
+        vectors, _ = np.linalg.qr(generator.normal(size=(3, 3)))
+        matrix, turn = vectors * np.array([2.0, -0.7, 0.4]) @ vectors.T, generator.normal(size=(3, 3))
+        turn = turn + turn.T
+
+        def smallest(t):
+            return solve_symmetric(matrix + t * turn, jnp.ones(3), jnp.asarray(0.3), False)[1]
+
+        value, slope = jax.jvp(smallest, (0.0,), (1.0,))
+        assert float(value) == pytest.approx(-0.7, rel=1e-12)
+        assert float(slope) == pytest.approx(vectors[:, 1] @ turn @ vectors[:, 1], rel=1e-10)
+
+
 def test_sixteen_bit_parameters_are_computed_in_float32():
     seen = set()
 

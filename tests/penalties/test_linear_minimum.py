@@ -114,3 +114,9 @@ def test_of_a_box_it_is_at_a_corner():
 def test_of_the_elastic_net_it_is_the_tighter_of_two_bounds(l1_ratio, level, expected):
     found = elastic_net(1.0, l1_ratio, mask=None).linear_minimum(jnp.array([1.5, 0.0]), level)
     assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_the_elastic_net_without_an_l1_part_the_slope_in_the_strength_is_that_of_the_ridge():
+    """The minimum of ``g u + s u**2 / 2`` is ``-g**2 / (2 s)``; an entry of gradient 0 adds nothing."""
+    slope = jax.grad(lambda s: elastic_net(s, 0.0, mask=None).linear_minimum(jnp.array([1.5, 0.0]), 2.0))
+    assert float(slope(0.5)) == pytest.approx(1.5**2 / (2 * 0.5**2), rel=1e-6)

@@ -1,5 +1,6 @@
 """Constraints end at the constrained minimum, or are refused where the optimizer's metric would lead elsewhere."""
 
+import re
 from typing import Any
 
 import jax
@@ -126,6 +127,15 @@ def test_a_set_that_couples_coordinates_with_other_steps_is_refused(name, unlike
     optimizer = regopt.regularize(make(), how="constraint", constraint=SETS[name][0])
     with pytest.raises(ValueError, match=f"would not end at the constrained minimum: the projection couples .*{named}"):
         optimizer.init(PARAMS)
+
+
+@pytest.mark.parametrize(("count", "named"), [(3, "the leaves a, b, c, whose"), (4, "the leaves a, b, c, ..., whose")])
+def test_of_many_coupled_leaves_three_are_named_and_dots_stand_for_more(count, named):
+    params = dict.fromkeys("abcd"[:count], jnp.ones(2))
+    rates = {name: 0.1 * place for place, name in enumerate(params, 1)}
+    optimizer = regopt.regularize(regopt.sgd(rates), how="constraint", constraint=SETS["l2 ball"][0])
+    with pytest.raises(ValueError, match=re.escape(f"couples {named} learning rates")):
+        optimizer.init(params)
 
 
 @pytest.mark.parametrize("unlike", UNLIKE)

@@ -95,6 +95,17 @@ def test_the_step_is_what_the_update_makes_of_gradients_of_one(name):
         np.testing.assert_allclose(np.broadcast_to(steps, (3,)), np.broadcast_to(want, (3,)), rtol=2e-6)
 
 
+def test_a_step_in_units_of_the_parameters_is_one_for_each_entry():
+    """``-0.1 w**2 g`` is gradient descent in the metric ``1 / w**2``, whose prox of l1 shrinks by ``0.1 w**2`` each."""
+    scaled = optax.stateless(lambda grads, params: jax.tree.map(lambda g, w: -0.1 * w**2 * g, grads, params))
+    w = jnp.array([0.5, -2.0, 1.0])
+    ((steps, _),) = steps_of(scaled, [jnp.ones(3)], w)
+    np.testing.assert_allclose(steps, [0.025, 0.4, 0.1], rtol=1e-6)
+    wrapped = regopt.regularize(scaled, penalties.l1(0.5, mask=None), "proximal")
+    updates, _ = wrapped.update(jnp.zeros(3), wrapped.init(w), w)
+    np.testing.assert_allclose(w + updates, [0.4875, -1.8, 0.95], rtol=1e-6)
+
+
 def test_what_is_uniform_over_a_leaf_is_kept_as_a_number():
     params = {"w": jnp.ones((30, 20)), "b": jnp.ones(20)}
     halved = optax.stateless(lambda grads, _: jax.tree.map(lambda g: g * (0.25 * jnp.full_like(g, 2.0)), grads))
