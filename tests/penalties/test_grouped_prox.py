@@ -143,18 +143,24 @@ def test_the_root_lies_between_the_two_interpolations(spread):
     assert 0.5 < point < after <= root < point + secant
 
 
-def test_a_weak_weighted_group_takes_one_pass_and_ends_at_the_root(monkeypatch):
-    """n moves the prox by at most its error times sqrt(1 - n), which is less than a rounding error there."""
+@pytest.mark.parametrize(("reach", "spread", "passes"), [(1e-4, 1.0, 1), (0.4, 0.05, 3)])
+def test_a_weighted_group_takes_few_passes_and_ends_at_the_root(monkeypatch, reach, spread, passes):
+    """An error of n moves the prox by at most ``sqrt(1 - n)`` times it, less than a rounding error for a weak group.
+
+    For a strong one, of which less than half stays, the error of a secant is about the product of the distances to its
+    two points, so the second of them ends where the first has come close.
+    """
     calls, f = [], _norms._f
     monkeypatch.setattr(_norms, "_f", lambda *arguments: calls.append(0) or f(*arguments))
     rng = np.random.default_rng(0)
     w = (rng.normal(size=50) / 10).astype(np.float32)
-    steps = (1e-4 * np.exp(rng.normal(size=50))).astype(np.float32)
+    steps = (reach * np.exp(spread * rng.normal(size=50))).astype(np.float32)
     with jax.disable_jit():  # so that every pass is a call
         (found,) = shrink_by_coordinate((jnp.asarray(w),), (jnp.asarray(steps),))
-    assert len(calls) == 1
+    assert len(calls) == passes
     x, r = w.astype(np.float64), steps.astype(np.float64)
     n = brentq(lambda n: np.linalg.norm(x / (n + r)) - 1, 0, np.linalg.norm(x), xtol=1e-15)
+    assert (n < np.linalg.norm(x) / 2) == (passes > 1)
     np.testing.assert_allclose(found, x * n / (n + r), rtol=4 * np.finfo(np.float32).eps)
 
 
