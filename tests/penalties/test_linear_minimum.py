@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regopt.penalties import box, elastic_net, group_lasso, l1, non_negative, sparse_group_lasso
+from regopt.penalties import box, elastic_net, group_lasso, l1, non_negative, scaled, sparse_group_lasso
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,17 @@ def test_of_the_elastic_net_without_an_l1_part_the_slope_in_the_strength_is_that
     """The minimum of ``g u + s u**2 / 2`` is ``-g**2 / (2 s)``; an entry of gradient 0 adds nothing."""
     slope = jax.grad(lambda s: elastic_net(s, 0.0, mask=None).linear_minimum(jnp.array([1.5, 0.0]), 2.0))
     assert float(slope(0.5)) == pytest.approx(1.5**2 / (2 * 0.5**2), rel=1e-6)
+
+
+@pytest.mark.parametrize(("grad", "sign"), [([0.4, -0.2], 0), ([1.0, -0.2], -1), ([0.2, -1.5], -1)])
+def test_of_a_multiple_it_is_that_of_the_penalty_with_so_much_more_strength(grad, sign):
+    found = scaled(l1(0.2, mask=None), 2.5).linear_minimum(jnp.array(grad), 3.0)
+    assert np.sign(found) == sign
+    assert float(found) == pytest.approx(float(l1(0.5, mask=None).linear_minimum(jnp.array(grad), 3.0)), rel=1e-5)
+
+
+def test_a_multiple_of_zero_leaves_the_linear_function_alone():
+    nothing = scaled(l1(0.2, mask=None), 0.0)
+    assert nothing.linear_minimum(jnp.zeros(2), 1.0) == 0
+    assert nothing.linear_minimum(jnp.array([0.0, 0.1]), 1.0) == -jnp.inf
+    assert not scaled(non_negative(), 2.0).has_linear_minimum
