@@ -41,6 +41,15 @@ def momentum_steps(rate, decay):
     return [rate * (1 - decay**t) / (1 - decay) for t in range(1, 6)]
 
 
+@jax.custom_jvp
+def doubled(g):
+    """Linear, with a derivative of its own."""
+    return 2 * g
+
+
+doubled.defjvp(lambda primals, tangents: (doubled(*primals), 2 * tangents[0]))
+
+
 NEGATIVE = optax.stateless(lambda grads, _: jax.tree.map(jnp.negative, grads))
 STEPS = {
     "sgd": (lambda: regopt.sgd(0.3), [0.3] * 5),
@@ -67,6 +76,7 @@ STEPS = {
     "decay beside": (lambda: optax.adamw(0.1, weight_decay=0.5), adam_steps(0.1)),
     "every second": (lambda: optax.MultiSteps(optax.sgd(0.3), 2).gradient_transformation(), [0, 0.3, 0, 0.3, 0]),
     "accumulated": (lambda: regopt.accumulate(regopt.sgd(0.3), 2), [0, 0.3, 0, 0.3, 0]),
+    "a function with a derivative of its own": (lambda: entry_by_entry(doubled), [0.2] * 5),
     "some entries": (
         lambda: entry_by_entry(lambda g: jnp.where(jnp.array([True, False, True]), g, 0.0)),
         [np.array([0.1, 0.0, 0.1])] * 5,
