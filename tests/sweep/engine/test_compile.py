@@ -16,6 +16,8 @@ from regopt.layers import MLP
 from regopt.losses import cross_entropy
 from regopt.sweep import Task
 from regopt.sweep.engine import _executables as executables
+from regopt.sweep.engine._devices import available_cores
+from regopt.sweep.engine._group import Group
 from support.small_sweep import DATA, SCHEDULE, optimizer
 
 RATES = [0.01, 0.02, 0.05, 0.1]
@@ -106,6 +108,21 @@ def test_groups_compile_at_the_same_time(monkeypatch):
     result = run(wide(), columns("width", ["narrow", "wide"]))
     assert len(begun) == 4
     assert (result.status == "done").all()
+
+
+@pytest.mark.parametrize(("counted", "cores"), [(6, 6), (None, 1)])
+def test_a_system_without_affinity_masks_has_the_cores_that_it_counts(monkeypatch, counted, cores):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: counted)
+    assert available_cores() == cores
+
+
+def test_what_compiles_before_the_training_is_not_counted_again_in_it(monkeypatch):
+    told, late = [], Group.late_seconds
+    monkeypatch.setattr(Group, "late_seconds", lambda group: told.append(late(group)) or told[-1])
+    run(wide(), columns("width", ["narrow", "wide"]))
+    assert len(told) > 2
+    assert set(told) == {(0.0, 0.0)}
 
 
 def test_a_sweep_of_groups_resumes_with_the_same_programs(tmp_path):

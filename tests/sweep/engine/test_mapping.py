@@ -219,6 +219,26 @@ def test_candidates_are_measured_while_their_price_is_within_the_share(monkeypat
     assert [choice.chunk for choice in choices] == [None, None, 1, 2][:built]
 
 
+@pytest.mark.parametrize(
+    ("usual", "others"), [("vmap", [("map", None), ("vmap", 1), ("vmap", 2)]), ("map", [("vmap", None), ("vmap", 1)])]
+)
+def test_the_candidates_are_the_other_mapping_and_smaller_calls(monkeypatch, usual, others):
+    choices = []
+
+    def build(choice):
+        choices.append((choice.mapping, choice.chunk))
+        return SimpleNamespace(
+            mapping=choice.mapping or usual, chunk=choice.chunk or 8, devices=1, indices=range(8), segment_seconds=1.0
+        )
+
+    monkeypatch.setattr(measure, "SHARE", 1e9)
+    monkeypatch.setattr(measure, "_name", lambda group: usual)
+    monkeypatch.setattr(measure, "_REMEMBERED", {})
+    monkeypatch.setattr(measure, "seconds_of_a_call", lambda group, calls=2: (1.0, 1))
+    assert measure.fastest(build, 10).mapping == usual
+    assert choices[1:] == others
+
+
 @pytest.mark.parametrize(("calls", "first", "compiling", "built"), [(20, 3.0, 10.0, 2), (60, 1.0, 30.0, 2)])
 def test_what_measurements_take_is_held_within_the_share_where_estimates_are_short(
     monkeypatch, calls, first, compiling, built

@@ -87,6 +87,14 @@ def test_calls_of_an_accelerator_are_as_large_as_they_can_be():
     assert memory.least_padded(41, 2**15, Cpu("gpu"), successive_halving(3).going(27)) is None
 
 
+def test_lanes_rest_on_the_device_or_leave_its_room_to_the_calls(monkeypatch):
+    resting = []
+    monkeypatch.setattr(memory, "_room", lambda device, rests: resting.append(rests) or 2.0**40)
+    for at_rest in (True, False):
+        memory.fit_chunk(compiler(2**10, []), 320, 2**15, Cpu("gpu"), taken=7.0, at_rest=at_rest)
+    assert resting == [320 * 2**15 + 7.0, 7.0]
+
+
 def test_lanes_that_run_one_after_the_other_need_no_room_for_each(room):
     asked = []
     chunk, program = memory.fit_chunk(compiler(room, asked), 320, room, Cpu(), one_by_one=lambda: True)
