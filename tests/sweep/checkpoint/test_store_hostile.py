@@ -8,7 +8,7 @@ import pytest
 
 from regopt.sweep import checkpoint
 from regopt.sweep.checkpoint import StoreAccessError, StoreDamagedError, StoreMismatchError
-from regopt.sweep.checkpoint._files import read_array
+from regopt.sweep.checkpoint._files import read_array, read_small
 from support.stores import check_numbered, opened, save_numbered, vouch_for
 
 HUGE = 10**13
@@ -35,6 +35,13 @@ def test_the_records_of_a_state_may_be_written_again(tmp_path, state):
     with opened(tmp_path) as kept:
         assert kept.number == 2
         check_numbered(kept)
+
+
+def test_a_record_is_read_as_a_whole_up_to_its_limit_or_not_at_all(tmp_path):
+    file = tmp_path / "record"
+    file.write_bytes(b"x" * 64)
+    assert read_small(file, 64) == b"x" * 64
+    assert read_small(file, 63) is None
 
 
 @pytest.mark.parametrize(

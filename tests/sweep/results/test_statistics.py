@@ -7,7 +7,7 @@ from scipy import stats
 
 from regopt import sweep
 from regopt.sweep.results import holm
-from regopt.sweep.results._importance import _ranks
+from regopt.sweep.results._importance import _ranks, _resampled_interval
 
 RANDOM = np.random.default_rng(0)
 RATES, SEEDS = np.array([0.1, 0.2, 0.3]), np.arange(5)
@@ -142,6 +142,15 @@ def test_ranks_go_from_0_for_the_best_to_1_for_all_that_diverged():
     for mode in ("min", "max"):
         ranks = _ranks(table, "loss", mode)
         assert ranks[1] == ranks[2] > max(ranks[0], ranks[3])
+
+
+def test_the_interval_over_splits_is_students_wider_by_what_they_share():
+    """By ``sqrt(1 + n / (k - 1))`` for n splits into k parts, which train on mostly the same settings."""
+    values = np.random.default_rng(7).normal(size=(10, 2))
+    mean, low, high = _resampled_interval(values, 5, 0.9)
+    usual = stats.ttest_1samp(values, 0.0).confidence_interval(0.9)
+    np.testing.assert_allclose(mean, (usual.low + usual.high) / 2, rtol=1e-12)
+    np.testing.assert_allclose([mean - low, high - mean], [(usual.high - usual.low) / 2 * np.sqrt(3.5)] * 2, rtol=1e-12)
 
 
 def test_at_most_so_many_settings_are_drawn_each_once():
