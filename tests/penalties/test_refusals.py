@@ -77,6 +77,15 @@ def test_integers_have_a_value_and_no_prox(row):
             penalty.project(whole, 1.0)
 
 
+@pytest.mark.parametrize("make", [penalties.exclusive_lasso, penalties.sorted_l1, penalties.total_variation])
+@pytest.mark.parametrize("shape", [(3, 4), (1, 4)])
+def test_what_has_one_strength_for_a_leaf_takes_none_for_each_entry_or_group(make, shape):
+    penalty = make(jnp.ones(shape))
+    for use in (penalty.value, lambda w: penalty.prox(w, 1.0)):
+        with pytest.raises(ValueError, match=r"strength must be one number for a leaf of shape \(3, 4\), got shape"):
+            use(jnp.ones((3, 4)))
+
+
 ROW = (jnp.ones((1, 12)), jnp.ones(1))
 ARGUMENTS = {
     "affine": ROW,
