@@ -16,15 +16,15 @@ SETTINGS = sweep.from_columns({"rate": [0.1, 0.2, 0.3, 0.4], "name": ["a", "b", 
 LOSS = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.5], [0.1, np.nan, np.nan], [2.0, 3.0, np.nan]])
 
 
-def result(keeps_best):
+def result(keeps_best, every=10):
     """Four settings: two done, one diverged in its second segment, one stopped early after its second."""
-    record = History.empty(SETTINGS, ["validation_loss", "validation_accuracy"], np.array([10, 20, 30]))
+    record = History.empty(SETTINGS, ["validation_loss", "validation_accuracy"], every * np.arange(1, 4))
     for segment in range(3):
         rows = np.flatnonzero(record.training)
         values = LOSS[rows, segment]
         bad = (rows == 2) & (segment == 1)
         stops = (rows == 3) & (segment == 1)
-        best = 10 * (1 + np.nanargmin(LOSS[rows, : segment + 1], axis=1))
+        best = every * (1 + np.nanargmin(LOSS[rows, : segment + 1], axis=1))
         metrics = {"validation_loss": values, "validation_accuracy": 1 / (1 + values)}
         record.add(segment, rows, rows, metrics, Marks(17 * bad, stops.astype(int), best * keeps_best))
     return Result(
@@ -72,6 +72,13 @@ def test_the_table_with_early_stopping_is_at_the_best_step():
     assert table["validation_loss"].tolist() == [1.0, 1.5, 0.1, 2.0]
 
 
+def test_a_first_step_that_was_evaluated_has_metrics_as_any_other():
+    each_step, each_tenth = result(keeps_best=True, every=1), result(keeps_best=True)
+    assert each_step.kept_step.tolist() == [2, 3, 1, 1]
+    for name, values in each_tenth.kept_metrics().items():
+        np.testing.assert_array_equal(each_step.kept_metrics()[name], values, err_msg=name)
+
+
 def test_a_diverged_setting_never_wins():
     """The third setting has the lowest loss of all before it diverges."""
     best = result(keeps_best=True).best()
@@ -85,6 +92,11 @@ def test_the_best_of_another_metric_or_direction():
     assert outcome.best("validation_accuracy").index == 1
     assert outcome.best("validation_loss", mode="max").index == 3
     assert outcome.state(outcome.best()) == 1
+
+
+def test_the_best_keeps_a_column_to_repeat_over_in_which_its_repeats_agree():
+    best = result(keeps_best=False).best(over=["name"])  # of settings that have no repeats
+    assert (best.rows, best.setting) == ((1,), {"rate": 0.2, "name": "b"})
 
 
 def test_curves_are_labelled():
