@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import ElasticNet, LogisticRegression, lasso_path
 
 from regopt.penalties import Penalty, elastic_net, group_lasso, l1, mcp, nuclear
@@ -91,19 +92,19 @@ def test_newton_and_gradient_methods_agree(family):
     assert float(newton.objective) == pytest.approx(float(gradient.objective), abs=1e-12)
 
 
-def test_a_newton_step_for_each_strength_of_a_path_suffices():
-    x, y = classes(2, n=200, features=10)
+def test_one_newton_step_for_each_strength_of_a_path_suffices_with_correlated_inputs():
+    x, y = map(np.asarray, load_breast_cancer(return_X_y=True))
+    x, y = jnp.asarray((x - x.mean(0)) / x.std(0)), jnp.asarray(y, float)
     model, penalty = LinearModel(logistic()), partial(elastic_net, l1_ratio=0.5, mask=MASK)
-    largest = jnp.max(jnp.abs(x.T @ (y - y.mean()))) / 200 / 0.5
-    strengths = largest * jnp.geomspace(1, 0.01, 60)
-    found = path(model, penalty, model.start(x), x, y.astype(float), strengths=strengths, tolerance=1e-9)
+    strengths = jnp.max(jnp.abs(x.T @ (y - y.mean()))) / len(x) / 0.5 * jnp.geomspace(1, 0.01, 100)
+    found = path(model, penalty, model.start(x), x, y, strengths=strengths, tolerance=1e-9)
     assert found.converged.all()
-    assert jnp.mean(found.steps) < 1.2
+    assert jnp.mean(found.steps) < 1.3
 
 
 def test_the_quadratic_model_is_centred_where_a_row_without_weight_is_far_away():
     x, y = classes(2)
-    x, weights = (x + 1000.0).at[0].set(1e6), jnp.ones(90).at[0].set(0)
+    x, weights = (x + 1000.0).at[0].set(1e9), jnp.ones(90).at[0].set(0)
     model, penalty = LinearModel(logistic()), elastic_net(0.03, 0.6, mask=MASK)
     start, y = model.start(x), y.astype(float)
     start["intercept"] = jnp.array(0.1)
