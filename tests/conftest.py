@@ -1,14 +1,17 @@
 """Strictness for every test: no silent promotion of dtypes or ranks, no key used twice, two CPU devices."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import jax
 import psutil
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import WorkStealingScheduling
 
 from support import sampling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import WorkStealingScheduling
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -32,9 +35,11 @@ def _programs_are_freed() -> Iterator[None]:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WorkStealingScheduling:
-    """Give each worker tests that follow each other, which share fixtures and compiled programs."""
-    return WorkStealingScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "WorkStealingScheduling | None":
+    """Give each worker tests that follow each other, which share fixtures and programs, unless ``--dist`` is given."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 def pytest_report_header() -> str:

@@ -53,7 +53,7 @@ class Config:
 
 
 def run(config, key):
-    """Seconds of an update ``[layers, contender, round]``, and to compile ``[layers, contender, compilation]``."""
+    """Seconds of an update ``[layers, contender, round]``, and to trace and compile ``[layers, contender, number]``."""
     seconds = np.zeros((len(config.layers), len(CONTENDERS), config.rounds))
     built = np.zeros((len(config.layers), len(CONTENDERS), config.compilations))
     for i, layers in enumerate(config.layers):

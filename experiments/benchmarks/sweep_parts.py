@@ -86,9 +86,9 @@ def run(config, key):
 
 
 def _halving(config, key, data, space, count):
-    """The time of halving over that of training all settings, each for a trained segment: wall-clock, processor time.
+    """The time of halving over that of training all settings, per trained segment: wall clock, then processor.
 
-    Without halving, all settings train only a ninth of the segments, because their time is proportional.
+    Without halving, all settings train only a ninth of the segments, because time is proportional to their number.
     """
     numbers = sweep.random(space, count, config.seed).numbers
     segments, some = config.halved_segments, max(config.halved_segments // 9, 1)

@@ -144,7 +144,7 @@ class NesterovState(NamedTuple):
     """State of ``nesterov``."""
 
     count: Number  # shape (), int32: updates so far
-    ahead: Tree  # structure, shapes and dtypes of the parameters: momentum * velocity, parameters minus iterate
+    ahead: Tree  # structure, shapes and dtypes of the parameters: momentum * velocity, which is parameters - iterate
 
     def unshifted(self, params: Tree) -> Tree:
         """The iterate of Algorithm 8.3, ``params - momentum * velocity``, in the dtypes of ``params``."""

@@ -45,9 +45,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Fit a path on all rows but those of one fold, for each fold, and score it on these rows.
 
-    The folds, and the path on all rows, are lanes of one program (``vmap``), or share their working sets' products with
-    the data where ``path`` takes these. To cross-validate another number too,
-    ``l1_ratio`` for example, vmap this function over it.
+    The folds, and the path on all rows, are lanes of one program (``vmap``). Where ``path`` takes working sets, they
+    share the products with the data instead. To cross-validate another number too, ``l1_ratio`` for example, vmap this
+    function over it.
 
     Args:
         loss: a function ``(params, x, y, weights)`` to the weighted mean loss, ``LinearModel`` for example.
@@ -61,7 +61,7 @@ def cross_validate(
         solver: as for ``path``; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
-        max_steps: as for ``minimize``.
+        max_steps: as for ``path``; static.
 
     Returns:
         The scores, the strengths that they favour, and the path on all rows.

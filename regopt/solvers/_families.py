@@ -23,12 +23,12 @@ class Family(NamedTuple):
     loss: Callable[[jax.Array, jax.Array], jax.Array]  # (eta, y) -> loss, all of one shape
     conjugate: Callable[[jax.Array, jax.Array], jax.Array]  # (v, y) -> conjugate
     mean: Callable[[jax.Array], jax.Array]  # eta -> the expected target, or the decision value
-    second_order: bool = False  # whether the proximal Newton method is for this loss
+    second_order: bool = False  # whether the proximal Newton method may be used for this loss
     curvature: float | None = None  # a bound on the second derivative of the loss in eta; None where there is none
     classes: int | None = None  # the length of the last axis of eta; None where eta has one entry for each example
     targets: str | None = None  # the interval of the targets; None where any target is allowed
-    binary: bool = False  # whether a target is 0 or 1 and nothing between
     canonical: bool = False  # whether the slope of the loss is the mean less the target
+    binary: bool = False  # whether a target is 0 or 1 and nothing between
 
     def slopes(self, eta: jax.Array, y: jax.Array) -> jax.Array:
         """``d loss / d eta``, with the shape and dtype of eta."""
@@ -240,7 +240,7 @@ def squared_hinge() -> Family:
 
     References:
         Hastie, T., Tibshirani, R., & Friedman, J. (2009). The Elements of Statistical Learning (2nd ed.). Springer.
-        Table 12.1, without the factor 1/2 and with a linear part for ``s eta < -1``.
+        Table 12.1, which has no factor 1/2 and is linear for ``s eta < -1``.
     """
 
     def sign(y):

@@ -29,8 +29,8 @@ def implicit_root(
 
     ``solve`` may be any JAX program: it is traced, but not differentiated. A solver on the host, such as one of SciPy,
     works through ``jax.pure_callback``. Forward and reverse mode and ``vmap`` work. The derivative with respect to
-    ``start`` is zero. At a root where the equation is not differentiable, as for an l1 penalty on the
-    edge of its support, the derivative is that of one side.
+    ``start`` is zero. At a root where the equation is not differentiable, as for an l1 penalty on the edge of its
+    support, the derivative is that of one side.
 
     Args:
         equation: a function from x to a tree like x, zero at the solution; what it closes over may be traced.

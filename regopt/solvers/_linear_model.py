@@ -57,7 +57,7 @@ class LinearModel(NamedTuple):
         return {**params, "intercept": jnp.zeros(outputs, wide.dtype)} if self.intercept else params
 
     def check_params(self, params: Tree) -> None:
-        """Refuse parameters that lack a name of those of ``start``."""
+        """Refuse parameters that are no mapping, or that lack one of the names of ``start``."""
         names = ["coefficients", "intercept"] if self.intercept else ["coefficients"]
         if not isinstance(params, Mapping) or not set(names) <= set(params):
             parts = " and ".join(map(repr, names))
@@ -246,7 +246,7 @@ class LinearModel(NamedTuple):
 
 @jax.jit
 def _extremes(y: jax.Array) -> jax.Array:
-    """The least entry, the largest one, the sum of the row that is farthest from 1, the entry farthest from 0 and 1."""
+    """The least and the largest entry, the row sum farthest from 1, and the entry farthest from both 0 and 1."""
     y = y.reshape(len(y), -1).astype(float)
     totals, apart = jnp.sum(y, 1), jnp.minimum(jnp.abs(y), jnp.abs(y - 1))
     return jnp.stack([jnp.min(y), jnp.max(y), totals[jnp.argmax(jnp.abs(totals - 1))], y.ravel()[jnp.argmax(apart)]])

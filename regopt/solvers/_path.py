@@ -50,7 +50,7 @@ def path(
             it for at least 256 features, if these form groups or are more than the examples; static.
         lower_bound: as for ``minimize``.
         tolerance: as for ``minimize``.
-        max_steps: as for ``minimize``, for each strength; static.
+        max_steps: as for ``minimize``, for each strength; with "working_set", for each of its working sets; static.
 
     Returns:
         The solutions; each array has a leading axis ``[n]``.

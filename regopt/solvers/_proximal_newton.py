@@ -117,7 +117,7 @@ def _model_at(model: Weighted, params: Tree, eta: jax.Array) -> tuple[jax.Array,
     weights = model.shares * curvatures
     total, push = jnp.sum(weights), jnp.sum(model.shares * slopes)
     mean = weights @ model.x / total if model.intercept else jnp.zeros(model.x.shape[1], eta.dtype)
-    # one side is at the mean of all rows, which lanes share, so that their Gram matrices are one product
+    # one factor is centred at the mean of all rows: lanes share it, so their Gram matrices are one product
     middle = jnp.mean(model.x, 0) if model.intercept else jnp.zeros_like(mean)
     centred = model.x - middle[None]
     gram = ((model.x.T - mean[:, None]) * weights[None]) @ centred

@@ -16,9 +16,9 @@ State = TypeVar("State")
 class Solution(NamedTuple):
     """A solution of ``min_w loss(w) + penalty(w)`` with its certificate; every field but ``params`` has shape ().
 
-    The residual is the norm of a subgradient of the objective, or of its generalised gradient where a solver computes
-    its steps from images of the parameters. It is the length of the last step of "proximal_newton", the gap in
-    ``mirror_descent``, and NaN from "working_set".
+    The residual is the norm of a subgradient of the objective; of its generalised gradient in "coordinate_descent" and
+    for a ``LinearModel`` with a known gap in "proximal_gradient". It is the length of the last step of
+    "proximal_newton", the gap in ``mirror_descent``, and NaN from "working_set".
     """
 
     params: Tree  # structure and shapes of the start, at least float32

@@ -116,7 +116,7 @@ def nnx_face(build: NnxModel, *, shares: bool = False) -> Face:
 
 
 def _with_streams_of(key: Key, module: nnx.Module, built: Callable[[Key], nnx.Module]) -> nnx.Module:
-    """The module; random streams that its building does not take from its key have one of their own for each step."""
+    """The module; each random stream that its building does not take from its key has a key of its own in each step."""
     streams, structure = jax.tree.flatten(nnx.state(module, nnx.RngKey))
     if streams:
         keyed = depending(lambda key: jax.tree.leaves(nnx.state(built(key), nnx.RngKey)), key)

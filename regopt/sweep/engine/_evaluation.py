@@ -162,7 +162,7 @@ def _build(recipe: Recipe, mesh: Mesh, each: Each) -> dict[str, jax.stages.Wrapp
 
 
 def _measured(recipe: Recipe, shared: Shared, batch: Tree, state: Tree, constants: Constants, sums: Tree) -> Tree:
-    """Add a batch to the sums of what a lane's evaluation averages; ``sums`` is None before the first batch."""
+    """Add a batch to the sums of what a lane's evaluation averages; ``sums`` is None where only shapes are computed."""
     data = shared.data._replace(validation=batch)
     means, rows = in_batches(recipe.task).measure(state, data, recipe.setting(constants))
     if jax.tree.leaves(rows):

@@ -51,8 +51,8 @@ class Feed:
 class ValidationFeed:
     """The validation batches of an evaluation; the first one stays on the devices.
 
-    Batches that are given whole stay in the memory of the host, the first ones, as far as there is room. These are read
-    once for all calls and evaluations.
+    Of batches that are given whole, the host keeps those for which there is room. They are read once for all calls and
+    evaluations.
 
     Args:
         evaluated: where the batches come from.

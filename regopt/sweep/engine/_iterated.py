@@ -20,7 +20,7 @@ from regopt._core.messages import brief
 from regopt._core.types import Tree
 from regopt.sweep.engine._blocks import Block, as_jax, copied, stacked
 
-_REMEMBERED = 3  # positions: the begin and the end of the block in training, and the end of the next block
+_REMEMBERED = 3  # positions: the beginning and the end of the block in training, and the end of the next block
 
 
 @runtime_checkable

@@ -147,7 +147,7 @@ def check_mesh(mesh: object) -> None:
 
 
 def check_partition(mesh: Mesh | Mapping[str, int] | None, partition: object) -> None:
-    """Check that the partition maps path patterns to specs that use every axis but "lanes"; None maps no pattern."""
+    """Check that the partition, by path pattern, uses each axis of several devices except "lanes"; None is empty."""
     if partition is None:
         partition = {}
     if not isinstance(partition, Mapping) or not all(isinstance(pattern, str) for pattern in partition):

@@ -247,7 +247,7 @@ def warn_of_no_rung(config: SweepConfig) -> None:
 
 
 def warn_of_programs(settings: Settings, groups: int) -> None:
-    """Say in one line that the static values give almost every setting a program of its own."""
+    """Say in one line that static values make more than one program for every two settings."""
     if groups >= FEW and 2 * groups > len(settings):
         name, values = max(settings.static.items(), key=lambda item: len(set(map(repr, item[1]))))
         _LOG.warning(

@@ -28,7 +28,7 @@ FULL = 0.95  # share of the seats that could be busy; a call with fewer waits un
 class Call(NamedTuple):
     """Lanes that are trained together, seat by seat: all seats of the first device, then of the next."""
 
-    places: np.ndarray  # [seats], int32: the places on the device; padding has its capacity
+    places: np.ndarray  # [seats], int32: the places on the device; for padding the capacity of the device
     owners: np.ndarray  # [seats], int: the lanes, -1 for padding
 
 

@@ -152,7 +152,7 @@ class Runner:
             if checkpointing is not None:
                 if not done:
                     checkpointing.save(state, done=not interrupted)
-                checkpointing.save_table(result)  # also where the process was killed between the two saves before
+                checkpointing.save_table(result)  # also if an earlier process was killed between these two saves
             callbacks.on_end(result)
             callbacks.check()
         except (Exception, SystemExit) as error:
