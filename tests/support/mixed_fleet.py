@@ -63,7 +63,7 @@ def engine_of(name: str, start: Callable[[], None], *, mixed: bool) -> object:
 
         ray.shutdown()
         environment = {"worker_process_setup_hook": start}
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
         return sweep.Ray(workers=2, shards=2, mixed=mixed)
     import loky
 

@@ -35,7 +35,7 @@ def run(out: Path | None = None, **options) -> sweep.Result:
 
 def main(folder: Path) -> None:
     """Train on two workers, and in this process, and compare."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     began, used = time.monotonic(), time.process_time()
     found = run(folder, executor=sweep.Ray(workers=2, shards=2))
     seconds, own = time.monotonic() - began, time.process_time() - used

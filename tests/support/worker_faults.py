@@ -80,7 +80,7 @@ def engine_of(name: str) -> tuple[object, Callable[[], object]]:
     if name == "ray":
         import ray
 
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         return sweep.Ray(workers=2, shards=2, lost_after=LOST_AFTER), ray.shutdown
     import loky
 
