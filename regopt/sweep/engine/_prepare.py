@@ -91,6 +91,20 @@ def _feeds(config: SweepConfig, layout: Layout) -> tuple[Feed | None, Validation
     return feed, None if batches is None else ValidationFeed(batches, put, config.eval_cache_bytes)
 
 
+def _going(config: SweepConfig) -> tuple[float, ...]:
+    """Of the lanes, the share that trains each segment, where the scheduler tells and no later lanes fill the calls."""
+    tells = None if config.scheduler is None else config.scheduler.going
+    streams = config.slots is not None and config.slots < len(config.settings)
+    return () if tells is None or streams else tuple(tells(len(config.evaluated)))
+
+
+def _choices(config: SweepConfig, stored: JsonObject | None, count: int) -> list[Choice] | None:
+    """The mapping and the chunk of each group; None where they are still to be measured."""
+    if config.mapping == "measured":
+        return recorded(stored, count)
+    return [Choice(config.mapping, config.chunk)] * count
+
+
 def prepare(
     config: SweepConfig,
     shared: Shared,
@@ -119,9 +133,6 @@ def prepare(
     kind = HostGroup if config.rest == "host" else Group
     feed, validation = _feeds(config, layout)
     block, batch = (None if each is None else each.form for each in (feed, validation))
-    tells = None if scheduler is None else scheduler.going
-    streams = config.slots is not None and config.slots < len(settings)  # lanes that come later fill the calls
-    going = () if tells is None or streams else tuple(tells(len(config.evaluated)))
 
     def build(recipe: Recipe, indices: np.ndarray, held: int | None, choice: Choice) -> Group:
         own = shared if frozen is None else shared._replace(frozen=frozen_on(config, recipe, indices))
@@ -147,16 +158,13 @@ def prepare(
             check_together(group.size, len(indices))
         return group
 
-    executables = Executables()
+    executables, going = Executables(), _going(config)
     each = recipes(config, settings)
     parts = [(*part, held) for part, held in zip(each, capacities or [config.slots] * len(each), strict=True)]
     if capacities is None:
         check_task(config)
     with asking_for(settings.columns), explained():
-        if config.mapping != "measured":
-            choices: list[Choice] | None = [Choice(config.mapping, config.chunk)] * len(parts)
-        else:
-            choices = recorded(stored, len(parts))
+        choices = _choices(config, stored, len(parts))
         if choices is None:
             groups = [
                 fastest(lambda choice, part=part: build(*part, choice).compile(), len(config.evaluated))
