@@ -259,9 +259,9 @@ def _begun_segment(form: Form, executables: Executables | None) -> Begun:
     mesh, rows = form.layout.mesh, form.layout.rows
     buffer, constants = form.lane.tree(mesh, rows * form.entries(form.chunk))
     ids = jax.ShapeDtypeStruct((rows * form.chunk,), jnp.int32, sharding=form.layout.spread)
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=form.layout.same)
-    shared, block = form.shared.tree(mesh), form.block.tree(mesh)
-    return _begun(build_segment, form, executables, buffer, constants, ids, step, shared, block, lanes=form.chunk)
+    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=form.layout.same)
+    inputs = number, number, form.shared.tree(mesh), form.block.tree(mesh)
+    return _begun(build_segment, form, executables, buffer, constants, ids, *inputs, lanes=form.chunk)
 
 
 def _begun(

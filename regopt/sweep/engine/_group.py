@@ -19,7 +19,8 @@ from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over
 from regopt.sweep.engine._recipe import Constants, Form, Held, Lane, Mapped, Shared, as_number
-from regopt.sweep.engine._turns import Report, Turns, one_behind
+from regopt.sweep.engine._repeat import Pace, by_segment
+from regopt.sweep.engine._turns import Report, Turn, Turns, one_behind
 from regopt.sweep.engine._undo import Before, Fails, before_call, undone
 from regopt.sweep.engine._work import price_of
 
@@ -60,21 +61,21 @@ class Group:
         self.indices, self._packed, self._executables = indices, packed, executables
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self._feed, self._validation = feed, validation
+        self._feed, self._validation, self._pace = feed, validation, Pace()
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._shapes = form.lane.shapes
         self.lane_form: Lane = self._shapes[0]  # with shapes in place of arrays
         self.lane_bytes, self.device_bytes = bytes_of(self._shapes), form.lane_bytes
-        at_rest = form.shared.shardings(form.layout.mesh).frozen
-        self._shared = shared._replace(frozen=jax.device_put(shared.frozen, at_rest))
+        self._shared = shared._replace(
+            frozen=jax.device_put(shared.frozen, form.shared.shardings(form.layout.mesh).frozen)
+        )
         self._spread = form.lane.shardings(form.layout.mesh, self.size)  # of the buffer and the constants
         self._take_over = build_take_over(*self._spread)
 
     def begin(self) -> None:
         """Begin to compile the programs in threads if possible, else compile them; ``chunk`` is a guess until then."""
-        begun = begin(self.form, self._executables)
-        if begun is None:
+        if (begun := begin(self.form, self._executables)) is None:
             self.compile()
         else:
             self.chunk, self.metrics, self._compiling = begun
@@ -139,8 +140,7 @@ class Group:
         """Initialise lanes that have a place, before their first step; ``in_flight`` is true until it is done."""
         self.in_flight = True
         for ids, owners in self.held.places.calls(lanes):
-            given = jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread)
-            self._initialise(ids, owners, given)
+            self._initialise(ids, owners, jax.device_put(self._given(np.maximum(owners, 0)), self._layout.spread))
         self.in_flight = False
 
     def advance(
@@ -158,15 +158,15 @@ class Group:
             seats: the seat in which to train each of the lanes.
 
         Yields:
-            For each call its segment, the kind of its device (here empty), the number of its seats, busy or not, and
-            its report, with the pair of metrics and marks as NumPy arrays ``[lanes]``.
+            For each segment of each call the segment, the kind of its device (here empty), the number of its seats,
+            busy or not, and its report, with the pair of metrics and marks as NumPy arrays ``[lanes]``.
 
         ``in_flight`` is true meanwhile. If a program that calls Python fails, or a validation batch cannot be read, the
         lanes are put back to where they were after the last report.
         """
         end = until if self._feed is None and self._fails is None else int(segments.min()) + 1
-        turns = Turns(self.held.places, lanes, segments, end, seats)
-        running: list[tuple[int, int, int, Before | None]] = []  # per call: segment, seats, first seat, state
+        turns = Turns(self.held.places, lanes, segments, end, seats, self._pace)
+        running: list[tuple[Turn, Before | None]] = []  # with the state before it
 
         def launched() -> Iterator[tuple[np.ndarray, Tree] | None]:
             inputs_of = cache(self._inputs_of)
@@ -174,24 +174,25 @@ class Group:
                 if turn is None:
                     yield None
                     continue
-                segment, (ids, owners) = turn
                 if halt():
                     return
-                inputs, its = inputs_of(segment), self._on_devices(ids)
-                first_seat = self.held.places.sizes.first_of(len(ids) // self.devices)
-                before = before_call(self._layout.mesh, self.held.buffer, its, self._fails)
-                running.append((segment, len(ids), first_seat, before))
-                yield owners, self._call(its, *inputs)
+                (step, block), (ids, owners) = inputs_of(turn.segment), turn.call
+                its = self._on_devices(ids)
+                running.append((turn, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
+                yield owners, self._call(its, step, self.on_each(np.int32(turn.count)), block)
 
         self.in_flight = True
         try:
             for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
-                segment, count, first_seat, _ = running.pop(0)
-                metrics, marks = outcome.unpacked()
-                turns.read(trained, marks)
-                yield segment, "", count, (trained, first_seat + at, (metrics, marks))
+                turn = running.pop(0)[0]
+                metrics, marks = jax.tree.map(np.atleast_2d, outcome.unpacked())  # [segments, lanes]
+                turns.read(turn, trained, marks)
+                count = len(turn.call.places)
+                at += self.held.places.sizes.first_of(count // self.devices)
+                for number, those, values in by_segment(metrics, marks):
+                    yield turn.segment + number, "", count, (trained[those], at[those], values)
         except Exception:
-            calls = [before for *_, before in running if before is not None]
+            calls = [before for _, before in running if before is not None]
             if not running:  # such as where a batch to train on could not be read
                 self.in_flight = False
             elif calls and (buffer := undone(self._layout.mesh, self.held.buffer, calls)) is not None:
@@ -269,20 +270,19 @@ class Group:
     def _inputs_of(self, segment: int) -> tuple[jax.Array, Tree]:
         """The first step of a segment, and its batches where they stream, on the devices."""
         first_step = segment * self.recipe.eval_every
-        block = None if self._feed is None else self._feed.block(first_step)
-        return jax.device_put(np.int32(first_step), self._layout.same), block
+        return self.on_each(np.int32(first_step)), None if self._feed is None else self._feed.block(first_step)
 
-    def _call(self, ids: jax.Array, step: jax.Array, block: Tree):
+    def _call(self, ids: jax.Array, step: jax.Array, count: jax.Array, block: Tree):
         buffer, constants, places = self.held
-        buffer, outcome = self._trained(buffer, constants, ids, step, block)
+        buffer, outcome = self._trained(buffer, constants, ids, step, count, block)
         self.held = Held(buffer, constants, places)  # the evaluation may raise
         buffer, outcome = self._evaluated(buffer, constants, ids, step, outcome)
         self.held = Held(buffer, constants, places)
         return outcome
 
-    def _trained(self, buffer: Tree, constants: Tree, ids: jax.Array, step: jax.Array, block: Tree):
-        """The buffer after a segment of some of its lanes, which is donated, and their metrics and marks."""
-        return self._segments.of(len(ids) // self.devices)(buffer, constants, ids, step, self._shared, block)
+    def _trained(self, buffer: Tree, constants: Tree, ids: jax.Array, step: jax.Array, count: jax.Array, block: Tree):
+        """The buffer after segments of some of its lanes, which is donated, and their metrics and marks."""
+        return self._segments.of(len(ids) // self.devices)(buffer, constants, ids, step, count, self._shared, block)
 
     def _evaluated(self, buffer: Tree, constants: Tree, ids: jax.Array, step: jax.Array, outcome: Tree):
         """The same after the evaluation, where validation data stream."""

@@ -27,7 +27,7 @@ class HostGroup(Group):
         del until
         segment = int(segments.min())
         behind = segments == segment
-        step, block = self._inputs_of(segment)
+        (step, block), count = self._inputs_of(segment), self.on_each(np.int32(1))
         running: list[tuple[int, np.ndarray, Tree]] = []  # of calls: the first seat, the owners, the lanes after it
 
         def launched() -> Iterator[tuple[np.ndarray, Tree]]:
@@ -35,7 +35,7 @@ class HostGroup(Group):
                 if halt():
                     return
                 (buffer, constants), ids = self._sent(owners), self._on_devices(self._entries_of(owners))
-                buffer, outcome = self._trained(buffer, constants, ids, step, block)
+                buffer, outcome = self._trained(buffer, constants, ids, step, count, block)
                 after, outcome = self._evaluated(buffer, constants, ids, step, outcome)
                 first_seat = self.held.places.sizes.first_of(len(owners) // self.devices)
                 running.append((first_seat, owners, after))
@@ -44,7 +44,8 @@ class HostGroup(Group):
         for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
             first_seat, owners, after = running.pop(0)
             self._bring_back(owners, after)
-            yield segment, "", len(owners), (trained, first_seat + at, outcome.unpacked())
+            values = jax.tree.map(lambda x: np.atleast_2d(x)[0], outcome.unpacked())
+            yield segment, "", len(owners), (trained, first_seat + at, values)
 
     def take_over(self, lanes: np.ndarray, parents: np.ndarray, numbers: Mapping[str, np.ndarray]) -> None:
         """See ``Group``."""

@@ -25,6 +25,7 @@ from regopt.data import Splits, batch_indices
 from regopt.sweep.engine._devices import LANES
 from regopt.sweep.engine._packed import Packed
 from regopt.sweep.engine._recipe import Constants, Lane, Recipe, Shared
+from regopt.sweep.engine._repeat import repeated
 from regopt.sweep.results._history import Marks
 from regopt.training import train_segment
 
@@ -204,33 +205,37 @@ def _take_over(structure: PyTreeDef, spread: tuple[NamedSharding, ...]) -> Calla
 
 
 def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Parts = None) -> jax.stages.Wrapped:
-    """``(buffer, constants, ids, first_step, shared, block) -> buffer, (metrics, marks)``, the buffer donated.
+    """``(buffer, constants, ids, first_step, count, shared, block) -> buffer, (metrics, marks)``, the buffer donated.
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
     id outside the buffer is padding, whose result is dropped. Metrics and marks are ``Packed``. The block holds the
-    batches of data that stream, the same for all lanes, and is None for others.
+    batches of data that stream, the same for all lanes, and is None for others. Where neither these nor the validation
+    data stream, it trains ``count`` segments, see ``repeated``, else one.
     """
 
-    def segment(buffer, constants, ids, first_step, shared, block):
+    def segment(buffer, constants, ids, first_step, count, shared, block):
         gathered, given = lanes_at((buffer, constants), ids)
-        train = partial(
-            train_lane,
-            recipe,
-            shared.keys,
-            first_step,
-            shared.data,
-            resamples=shared.resamples,
-            held_out=shared.held_out,
-            batches=common_batches(recipe, constants, first_step, shared),
-            block=block,
-        )
-        with recipe.holding(shared.frozen), recipe.multiplying():
-            trained, metrics, marks = each(train)(given, _divided(gathered, parts))
-        return put_back(buffer, ids, _divided(trained, parts)), Packed.of((metrics, marks))
+
+        def train(first_step, lanes):
+            own = {"resamples": shared.resamples, "held_out": shared.held_out, "block": block}
+            own["batches"] = common_batches(recipe, constants, first_step, shared)
+            with recipe.holding(shared.frozen), recipe.multiplying():
+                trained, metrics, marks = each(
+                    partial(train_lane, recipe, shared.keys, first_step, shared.data, **own)
+                )(given, lanes)
+            return _divided(trained, parts), (metrics, marks)
+
+        lanes = _divided(gathered, parts)
+        if recipe.apart or block is not None:
+            lanes, outcome = train(first_step, lanes)
+            return put_back(buffer, ids, lanes), Packed.of(outcome)
+        is_lane = ids < jax.tree.leaves(buffer)[0].shape[0]
+        lanes, outcomes = repeated(train, lanes, first_step, recipe.eval_every, count, is_lane)
+        return put_back(buffer, ids, lanes), outcomes
 
     lanes, same = PartitionSpec(LANES), PartitionSpec()
     return jax.jit(
-        _mapped(segment, mesh, (lanes, lanes, lanes, same, same, same)),
+        _mapped(segment, mesh, (lanes, lanes, lanes, same, same, same, same)),
         donate_argnums=0,
         out_shardings=_results(mesh, parts),
     )

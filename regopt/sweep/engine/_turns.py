@@ -2,21 +2,31 @@
 
 A segment begins while the last call of the previous segment runs. A call waits for the results of a call that trains
 one of its lanes, because a lane that has ended trains no further. If a segment has one call, each waits for the one
-before.
+before. A call of several segments ends where other lanes have come to, so that lanes go on together.
 """
 
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from regopt._core.types import Tree
 from regopt.sweep.engine._placement import Call, Places
+from regopt.sweep.engine._repeat import Pace
 from regopt.sweep.results._history import Marks
 
 Report = tuple[np.ndarray, np.ndarray, Tree]  # of a call: its lanes, their seats in it, and the results of each
+
+
+class Turn(NamedTuple):
+    """A call that may begin."""
+
+    segment: int  # the first
+    count: int  # of segments, at most
+    call: Call
 
 
 class Turns:
@@ -28,33 +38,45 @@ class Turns:
         segments: the number of segments that each of them has done, ``[lanes]``.
         until: the number of segments that they will have done.
         seats: the seat in which to train each of the lanes.
+        pace: tells how many segments a call may train.
     """
 
-    def __init__(self, places: Places, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray):
-        self._places, self._lanes, self._segments, self._until, self._seats = places, lanes, segments, until, seats
+    def __init__(
+        self, places: Places, lanes: np.ndarray, segments: np.ndarray, until: int, seats: np.ndarray, pace: Pace
+    ):
+        self._places, self._lanes, self._until, self._seats, self._pace = places, lanes, until, seats, pace
+        self._segments = segments.copy()  # done, or to be done by the call that runs
         self._row = np.zeros(len(places.place), int)  # the row of each lane in ``lanes``
         self._row[lanes] = np.arange(len(lanes))
         self._ended, self._running, self._left = (np.zeros(len(lanes), bool) for _ in range(3))
-        self._is_planned = False  # whether the calls are those of the lanes that have not ended
+        self._is_planned = False  # whether the calls are those of the lanes that are left
+        pace.begin()
 
-    def __iter__(self) -> Iterator[tuple[int, Call] | None]:
-        """The segment of each call and the call; None where a result must come first."""
-        for segment in range(int(self._segments.min(initial=self._until)), self._until):
-            yield from self._of(segment)
+    def __iter__(self) -> Iterator[Turn | None]:
+        """The calls; None where a result must come first."""
+        while True:
+            going = ~self._ended & (self._segments < self._until)
+            if going.any():
+                yield from self._of(int(self._segments[going].min()))
+            elif self._running.any():  # it may end before its lanes have come to the end
+                yield None
+            else:
+                return
 
-    def read(self, lanes: np.ndarray, marks: Marks) -> None:
-        """Record the marks of a call, ``[lanes]`` each, once they are read."""
-        rows = self._row[lanes]
-        self._running[rows] = False
-        self._ended[rows] = marks.ends
-        self._is_planned &= not self._left[rows[marks.ends]].any()
+    def read(self, turn: Turn, lanes: np.ndarray, marks: Marks) -> None:
+        """Record the marks of a call, ``[segments, lanes]`` each, once they are read."""
+        rows, trained = self._row[lanes], marks.trained.sum(axis=0)
+        done, ends = turn.segment + trained, marks.ends.any(axis=0)
+        self._is_planned &= not self._left[rows[ends | (done < self._segments[rows])]].any()
+        self._running[rows], self._ended[rows], self._segments[rows] = False, ends, done
+        self._pace.read(trained, turn.count)
 
-    def _of(self, segment: int) -> Iterator[tuple[int, Call] | None]:
-        self._left, calls = self._segments <= segment, deque[Call]()
+    def _of(self, segment: int) -> Iterator[Turn | None]:
+        self._left, calls = self._segments == segment, deque[Call]()
         left, self._is_planned = self._left, False
         while True:
             if not self._is_planned:
-                left &= ~self._ended
+                left &= ~self._ended & (self._segments == segment)
                 calls = deque(self._places.calls(self._lanes[left], self._seats[left]))
                 self._is_planned = True
             if not calls:
@@ -63,8 +85,10 @@ class Turns:
             if self._running[rows].any():
                 yield None
                 continue
-            left[rows], self._running[rows] = False, True
-            yield segment, calls.popleft()
+            others = self._segments[~self._ended & (self._segments > segment)]  # so that calls stay as full as they are
+            end = min(segment + self._pace.segments, int(others.min(initial=self._until)))
+            left[rows], self._running[rows], self._segments[rows] = False, True, end
+            yield Turn(segment, end - segment, calls.popleft())
 
 
 def one_behind(launched: Iterable[tuple[np.ndarray, Tree] | None], *, hears_signals: bool = True) -> Iterator[Report]:

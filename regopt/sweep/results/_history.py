@@ -13,16 +13,21 @@ from regopt.sweep.space import Settings
 
 
 class Marks(NamedTuple):
-    """The numbers from which the host decides whether a lane goes on; int32 scalars of one lane."""
+    """The numbers from which the host decides whether a lane goes on; int32 scalars of one lane, -1 if not trained."""
 
     first_bad_step: jax.Array  # the first step of the segment with a NaN or an infinity, 0 without one
     stop: jax.Array
     best_step: jax.Array  # 0 without early stopping
 
     @property
-    def ends(self) -> np.ndarray:
-        """Whether each lane ends with the segment, for marks that are on the host."""
-        return (np.asarray(self.first_bad_step) > 0) | (np.asarray(self.stop) > 0)
+    def trained(self) -> Tree:
+        """Whether each lane has trained the segment."""
+        return self.first_bad_step >= 0
+
+    @property
+    def ends(self) -> Tree:
+        """Whether each lane ends with the segment."""
+        return (self.first_bad_step > 0) | (self.stop > 0)
 
 
 @dataclasses.dataclass

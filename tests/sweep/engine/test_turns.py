@@ -8,6 +8,7 @@ import pytest
 from regopt import sweep
 from regopt.sweep.engine._group import Group
 from regopt.sweep.engine._placement import NONE, Places
+from regopt.sweep.engine._repeat import Pace
 from regopt.sweep.engine._turns import Turns, one_behind
 from regopt.sweep.results._history import History, Marks
 from regopt.testing import MEAN_DATA, MEAN_TASK
@@ -15,31 +16,54 @@ from regopt.testing import MEAN_DATA, MEAN_TASK
 SEGMENTS = 5
 
 
-def marks(ends):
-    zeros = jnp.zeros(len(ends), jnp.int32)
-    return Marks(jnp.asarray(ends, jnp.int32), zeros, zeros)
+class Steady(Pace):
+    """As many segments in each call."""
+
+    def read(self, trained, count):
+        del trained, count
 
 
-def drive(lanes, chunk, ending, *, packed=False):
-    """Each call is read when the next one has begun: the events, and the segments that each lane trains."""
-    places = Places(lanes, 1, lanes, chunk, packed=packed)
+class Drawn(Pace):
+    """A random number of segments in each call."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self._random = np.random.default_rng(seed)
+
+    def read(self, trained, count):
+        assert 1 <= trained.max() <= count
+        self.segments = int(self._random.integers(1, SEGMENTS + 1))
+
+
+def drive(lanes, chunk, ending, *, packed=False, devices=1, pace=None):
+    """Each call is read when the next one has begun: the events, and the segments that each lane trains.
+
+    On each device a call trains until one of its lanes ends.
+    """
+    places = Places(lanes, devices, -(-lanes // devices), chunk, packed=packed)
     everyone = places.admit(NONE)
-    turns = Turns(places, everyone, np.zeros(lanes, int), SEGMENTS, places.plan(everyone))
+    turns = Turns(places, everyone, np.zeros(lanes, int), SEGMENTS, places.plan(everyone), pace or Steady())
     events, trained, waiting = [], [[] for _ in range(lanes)], None
 
-    def read(segment, owners):
-        events.append(("read", segment, tuple(owners)))
-        turns.read(owners, marks(ending[owners] == segment))
+    def read(turn, owners):
+        events.append(("read", turn.segment, tuple(owners)))
+        numbers = turn.segment + np.arange(turn.count)[:, None]
+        ends = ending[owners] == numbers
+        first = np.where(ends, numbers, SEGMENTS).min(axis=0)
+        last = np.array([first[places.device[owners] == device].min() for device in places.device[owners]])
+        done = numbers <= last
+        for lane, count in zip(owners, done.sum(axis=0), strict=True):
+            trained[lane].extend(range(turn.segment, turn.segment + count))
+        nothing = np.where(done, 0, -1)
+        turns.read(turn, owners, Marks(np.where(done, ends, -1), nothing, nothing))
 
     for turn in turns:
         begun = None
         if turn is not None:
-            segment, call = turn
-            owners = call.owners[call.owners >= 0]
-            for lane in owners:
-                trained[lane].append(segment)
-            events.append(("begin", segment, tuple(owners)))
-            begun = segment, owners
+            assert turn.count >= 1
+            owners = turn.call.owners[turn.call.owners >= 0]
+            events.append(("begin", turn.segment, tuple(owners)))
+            begun = turn, owners
         if waiting is not None:
             read(*waiting)
         waiting = begun
@@ -50,11 +74,12 @@ def drive(lanes, chunk, ending, *, packed=False):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_each_lane_trains_each_segment_once_until_it_ends(seed, packed):
+@pytest.mark.parametrize(("devices", "pace"), [(1, None), (1, Drawn(0)), (3, Drawn(1))])
+def test_each_lane_trains_each_segment_once_until_it_ends(seed, packed, devices, pace):
     random = np.random.default_rng(seed)
     lanes, chunk = int(random.integers(1, 12)), int(random.integers(1, 5))
     ending = random.integers(0, 2 * SEGMENTS, lanes)
-    events, trained = drive(lanes, chunk, ending, packed=packed)
+    events, trained = drive(lanes, chunk, ending, packed=packed, devices=devices, pace=pace)
     assert trained == [list(range(min(end + 1, SEGMENTS))) for end in ending.tolist()]
     running = set()
     for kind, _, owners in events:
@@ -101,9 +126,9 @@ def test_the_sweep_has_the_bits_of_one_that_waits_after_each_segment(monkeypatch
     options = {"steps": 6, "eval_every": 1, "patience": 3, "chunk": 2, "devices": jax.devices()[:1]}
     events, call, add = [], Group._call, History.add
 
-    def begun(self, ids, step, block):
+    def begun(self, ids, step, *others):
         events.append(("begin", int(step)))
-        return call(self, ids, step, block)
+        return call(self, ids, step, *others)
 
     def added(self, segment, *rest):
         events.append(("read", segment))
