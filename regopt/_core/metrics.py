@@ -116,14 +116,17 @@ def with_evaluation(
     metrics: dict[str, jax.Array], evaluated: dict[str, jax.Array], monitor: str
 ) -> dict[str, jax.Array]:
     """The metrics of a segment and of the evaluation after it, once they are known to be scalars of distinct names."""
-    check_scalars({name: value.shape for name, value in evaluated.items()})
+    check_scalars(evaluated)
     if twice := set(metrics) & set(evaluated):
         raise ValueError(f"an evaluation must not report {min(twice)}, which is the mean of a step's metric")
     check_known(monitor, metrics | evaluated)
     return metrics | evaluated
 
 
-def check_scalars(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in shapes.items():
-        if shape:
+def check_scalars(metrics: Mapping[str, jax.Array], leading: int = 0) -> None:
+    """Require metrics that are real numbers, behind this many leading axes."""
+    for name, value in metrics.items():
+        if shape := value.shape[leading:]:
             raise ValueError(f"the metric {name} must be a scalar of one setting, got shape {shape}")
+        if jnp.iscomplexobj(value):
+            raise ValueError(f"the metric {name} must be real, got {value.dtype}: take its absolute value or real part")

@@ -223,7 +223,7 @@ def train_segment(
         batches=batches,
         block=block,
     )
-    check_scalars({name: values.shape[1:] for name, values in per_step.items()})
+    check_scalars(per_step, leading=1)
     metrics = {f"train_{name}": jnp.mean(values) for name, values in per_step.items()}
     good = trees.count_not_finite(state) <= infinite
     if evaluates:

@@ -397,6 +397,17 @@ def extended_by(name):
     return TASK._replace(evaluate=lambda *given: TASK.evaluate(*given) | {name: jnp.float32(1)})
 
 
+@pytest.mark.parametrize("where", ["step", "evaluate"])
+def test_metrics_are_real(where):
+    def with_phase(*given):
+        result = getattr(TASK, where)(*given)
+        phase = {"phase": jnp.complex64(0.5 + 0.5j)}
+        return (result[0], result[1] | phase) if where == "step" else result | phase
+
+    with pytest.raises(ValueError, match="the metric phase must be real, got complex64: take its absolute value or"):
+        run({"learning_rate": [0.1]}, TASK._replace(**{where: with_phase}))
+
+
 def test_metrics_and_patience_are_scalars():
     def step(*given):
         state, metrics = TASK.step(*given)
