@@ -113,6 +113,15 @@ def test_what_cannot_be_extended_is_said(tmp_path):
         run(settings(0.01, 0.02), 8, extend=True)
 
 
+def test_a_population_whose_numbers_have_changed_is_not_extended(tmp_path):
+    space = {"learning_rate": sweep.log_uniform(1e-3, 1e-1)}
+    scheduler = sweep.population_based_training(space)
+    run(settings(*FOUR), 16, out=tmp_path, scheduler=scheduler)
+    with pytest.raises(StoreError, match="its scheduler has changed learning_rate in training, so") as caught:
+        run(settings(*FOUR), 32, out=tmp_path, scheduler=scheduler, extend=True)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_refusal_names_values_and_the_way_that_works(tmp_path):
     run(settings(0.01, 0.02), 8, out=tmp_path)
     with pytest.raises(StoreError, match=r"config.steps was 8, is 16") as caught:

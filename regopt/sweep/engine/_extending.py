@@ -53,7 +53,7 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
     about = getattr(old.states, "about", None)
     if about is None:
         raise StoreMismatchError(f"{folder} cannot be extended: it was saved by another version of regopt")
-    rows = _rows(old.history.settings, state.history.settings, folder)
+    rows = _rows(old.history, state.history.settings, folder)
     if len(old.history.steps) > len(state.history.steps):
         steps = int(old.history.steps[-1])
         raise StoreMismatchError(
@@ -72,14 +72,20 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
         _take_lanes(state, leaves, f"groups.{number}", part, rows, folder)
 
 
-def _rows(old: Settings, new: Settings, folder: Path) -> np.ndarray:
+def _rows(before: History, new: Settings, folder: Path) -> np.ndarray:
     """[old settings], int: the row of each in the new sweep."""
+    old = before.settings
     free: dict[Hashable, list[int]] = {}
     for row in range(len(new)):
         free.setdefault(_named(new, row), []).append(row)
     found = []
     for row in range(len(old)):
         rows = free.get(_named(old, row))
+        if not rows and before.used:
+            raise StoreMismatchError(
+                f"{folder} cannot be extended: its scheduler has changed {', '.join(sorted(before.used))} in training, "
+                "so that its settings are no longer those that it began with; start in another folder"
+            )
         if not rows:
             raise StoreMismatchError(
                 f"{folder} has trained {old.row(row)}, which is missing from the settings of the sweep that extends it"

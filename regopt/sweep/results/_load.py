@@ -104,7 +104,7 @@ def load(folder: str | Path) -> Result:
         ) from error
 
     identity = _identity(folder)
-    if not _has_columns(identity.get("settings", {}), history.settings):
+    if not _has_columns(identity.get("settings", {}), history):
         raise ValueError(TABLE_OF_ANOTHER.format(folder))
     config = identity.get("config", {}) | about["config"]
     packages = about["versions"] | {name: identity[name] for name in ("device", "options", "flags") if name in identity}
@@ -115,12 +115,17 @@ def load(folder: str | Path) -> Result:
     return dataclasses.replace(found, states=states)
 
 
-def _has_columns(digested: Mapping[str, JsonObject], settings: Settings) -> bool:
+def _has_columns(digested: Mapping[str, JsonObject], history: History) -> bool:
     """Whether the columns agree with the digests in the identity of the states, where their lengths agree.
 
-    A sweep that is being extended may have a table of more settings than its states, or of fewer.
+    A sweep that is being extended may have a table of more settings than its states, or of fewer. Numbers that change
+    in training are compared as they began, if all settings have.
     """
-    columns = {name: np.asarray(column) for name, column in settings.numbers.items()}
+    columns = {name: np.asarray(column) for name, column in history.settings.numbers.items()}
+    for name, used in history.used.items():
+        now = columns.pop(name)
+        if not np.isnan(used[:, 0]).any():
+            columns[name] = used[:, 0].astype(now.dtype)
     known = {name: digested.get(name, {}) for name in columns}
     return all(
         known[name].get("kind") != f"{column.dtype}{list(column.shape)}" or known[name].get("sha256") == digest(column)

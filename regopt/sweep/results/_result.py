@@ -187,8 +187,8 @@ class Result(Tables):
             A result like this one, in which only that setting is trained.
 
         Raises:
-            ValueError: the setting continued from the state of another one, the scheduler may change its numbers, or the
-                result was read or pickled.
+            ValueError: the setting continued from the state of another one, the scheduler may change its numbers, or
+                the result was read or pickled.
             IndexError: the table has no such row.
         """
         return self.states.refit(None if setting is None else _index(setting, self.history))

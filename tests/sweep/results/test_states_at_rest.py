@@ -29,6 +29,18 @@ def same(mine, theirs):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_folder_of_a_population_whose_numbers_have_changed_is_read(tmp_path):
+    space = {"learning_rate": sweep.log_uniform(1e-3, 1e-1)}
+    settings = sweep.from_columns({"learning_rate": [0.01, 0.02, 0.03, 0.05]})
+    result = sweep.run(TASK, settings, DATA, out=tmp_path, scheduler=sweep.population_based_training(space), **SCHEDULE)
+    numbers = result.history.settings.numbers["learning_rate"]
+    assert numbers.tolist() != settings.numbers["learning_rate"].tolist()
+    loaded = sweep.load(tmp_path)
+    np.testing.assert_array_equal(loaded.history.settings.numbers["learning_rate"], numbers)
+    for row in range(4):
+        same(loaded.state(row), result.state(row))
+
+
 @pytest.mark.parametrize("options", [{}, {"patience": 1}, {"slots": 2, "chunk": 1}])
 def test_a_folder_has_the_states_that_were_trained(tmp_path, options):
     result = train(out=tmp_path, **options)
