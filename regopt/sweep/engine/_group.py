@@ -19,7 +19,7 @@ from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over
 from regopt.sweep.engine._recipe import Constants, Form, Held, Lane, Mapped, Shared, as_number
-from regopt.sweep.engine._repeat import Pace, by_segment
+from regopt.sweep.engine._repeat import Pace
 from regopt.sweep.engine._turns import Report, Turn, Turns, one_behind
 from regopt.sweep.engine._undo import Before, Fails, before_call, undone
 from regopt.sweep.engine._work import price_of
@@ -158,8 +158,7 @@ class Group:
             seats: the seat in which to train each of the lanes.
 
         Yields:
-            For each segment of each call the segment, the kind of its device (here empty), the number of its seats,
-            busy or not, and its report, with the pair of metrics and marks as NumPy arrays ``[lanes]``.
+            For each segment of each call what ``Turn.reports`` gives, once the next call runs.
 
         ``in_flight`` is true meanwhile. If a program that calls Python fails, or a validation batch cannot be read, the
         lanes are put back to where they were after the last report.
@@ -181,16 +180,17 @@ class Group:
                 running.append((turn, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
                 yield owners, self._call(its, step, self.on_each(np.int32(turn.count)), block)
 
+        def learned(report: Report):
+            (trained, at, outcome), turn = report, running.pop(0)[0]
+            metrics, marks = jax.tree.map(np.atleast_2d, outcome.unpacked())  # [segments, lanes]
+            turns.read(turn, trained, marks)
+            first_seat = self.held.places.sizes.first_of(len(turn.call.places) // self.devices)
+            return turn.reports(trained, first_seat + at, metrics, marks)
+
         self.in_flight = True
         try:
-            for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
-                turn = running.pop(0)[0]
-                metrics, marks = jax.tree.map(np.atleast_2d, outcome.unpacked())  # [segments, lanes]
-                turns.read(turn, trained, marks)
-                count = len(turn.call.places)
-                at += self.held.places.sizes.first_of(count // self.devices)
-                for number, those, values in by_segment(metrics, marks):
-                    yield turn.segment + number, "", count, (trained[those], at[those], values)
+            for reports in one_behind(launched(), learned, hears_signals=self.hears_signals):
+                yield from reports
         except Exception:
             calls = [before for _, before in running if before is not None]
             if not running:  # such as where a batch to train on could not be read

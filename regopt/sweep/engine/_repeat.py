@@ -1,4 +1,4 @@
-"""Several segments in one call: the loop in the program, its results on the host, and how many the next call may train.
+"""Several segments in one call: the loop in the program, and how many segments the next call may train.
 
 A call of a small model takes less time than the host needs to begin and to read it, so a call trains several segments.
 A device ends early where one of its lanes ends, because such a lane trains no further. No bit depends on how many
@@ -6,7 +6,7 @@ segments a call trains, so their number follows the clock.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from jax.extend.core import jaxpr_as_fun
 
 from regopt._core.types import Tree
 from regopt.sweep.engine._packed import Packed
-from regopt.sweep.results._history import Marks
 
 MOST = 16  # segments of a call
 SECONDS = 0.2  # of a call of several segments, so that a sweep soon hears of an interrupt
@@ -61,20 +60,6 @@ def repeated(
     begin = jnp.zeros((), jnp.int32), ~jnp.any(is_lane), lanes, untrained
     _, _, lanes, outcomes = jax.lax.while_loop(goes_on, train_one, begin)
     return lanes, outcomes
-
-
-def by_segment(
-    metrics: Mapping[str, np.ndarray], marks: Marks
-) -> Iterator[tuple[int, np.ndarray, tuple[Mapping[str, np.ndarray], Marks]]]:
-    """The number of each segment of a call, which lanes trained it, and their metrics and marks, ``[lanes]`` each.
-
-    Args:
-        metrics: of a call, each ``[segments, lanes]``.
-        marks: likewise.
-    """
-    for number, trained in enumerate(marks.trained):
-        if trained.any():
-            yield number, trained, jax.tree.map(lambda x: x[number, trained], (metrics, marks))  # noqa: B023
 
 
 class Pace:

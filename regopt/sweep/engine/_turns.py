@@ -7,8 +7,8 @@ before. A call of several segments ends where other lanes have come to, so that 
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from regopt.sweep.engine._repeat import Pace
 from regopt.sweep.results._history import Marks
 
 Report = tuple[np.ndarray, np.ndarray, Tree]  # of a call: its lanes, their seats in it, and the results of each
+Learned = TypeVar("Learned")
 
 
 class Turn(NamedTuple):
@@ -27,6 +28,26 @@ class Turn(NamedTuple):
     segment: int  # the first
     count: int  # of segments, at most
     call: Call
+
+    def reports(
+        self, lanes: np.ndarray, seats: np.ndarray, metrics: Mapping[str, np.ndarray], marks: Marks
+    ) -> Iterator[tuple[int, str, int, Report]]:
+        """The reports of the segments that the call has trained.
+
+        Args:
+            lanes: the lanes of the call.
+            seats: the seat of each, ``[lanes]``.
+            metrics: their metrics, each ``[segments, lanes]``.
+            marks: their marks, likewise.
+
+        Yields:
+            The segment, the kind of its device (here empty), the number of seats of the call, busy or not, and the
+            report, with the pair of metrics and marks as NumPy arrays ``[lanes]``.
+        """
+        for number, trained in enumerate(marks.trained):
+            if trained.any():
+                values = jax.tree.map(lambda x: x[number, trained], (metrics, marks))  # noqa: B023
+                yield self.segment + number, "", len(self.call.places), (lanes[trained], seats[trained], values)
 
 
 class Turns:
@@ -91,29 +112,41 @@ class Turns:
             yield Turn(segment, end - segment, calls.popleft())
 
 
-def one_behind(launched: Iterable[tuple[np.ndarray, Tree] | None], *, hears_signals: bool = True) -> Iterator[Report]:
+def one_behind(
+    launched: Iterable[tuple[np.ndarray, Tree] | None],
+    learned: Callable[[Report], Learned] = lambda report: report,
+    *,
+    hears_signals: bool = True,
+) -> Iterator[Learned]:
     """Read the results of calls, each while the next call runs, and leave padding out.
 
     Args:
         launched: the owners of the seats of each call, and its results; None reads the call before at once.
+        learned: called with the report of each call when it is read, which may be before it is yielded.
         hears_signals: whether handlers of signals run while this waits, at the price of a little time.
 
     Yields:
-        The report of each call.
+        What ``learned`` returns for each call, by default its report, once the next call runs.
     """
-    waiting, waited = None, 0.0
+    waiting, waited, held = None, 0.0, list[Learned]()
 
-    def read(owners: np.ndarray, outcome: Tree) -> Report:
+    def read(owners: np.ndarray, outcome: Tree) -> Learned:
         nonlocal waited
         if hears_signals:
             waited = _wait(outcome, waited)
         real = owners >= 0
-        return owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)
+        return learned((owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)))
 
     for call in launched:
-        if waiting is not None:
-            yield read(*waiting)
+        if call is None and waiting is not None:
+            held.append(read(*waiting))
+        else:
+            yield from held
+            held.clear()
+            if waiting is not None:
+                yield read(*waiting)
         waiting = call
+    yield from held
     if waiting is not None:
         yield read(*waiting)
 

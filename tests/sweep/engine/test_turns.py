@@ -121,6 +121,28 @@ def test_each_call_is_reported_without_its_padding_once_the_next_one_is_launched
     assert list(one_behind([])) == []
 
 
+def test_a_call_that_waits_for_the_one_before_runs_while_that_one_is_reported():
+    order = []
+
+    def launched():
+        for call in range(3):
+            if call:
+                yield None
+            order.append(f"launch {call}")
+            yield np.array([0]), jnp.array([call])
+
+    def learned(report):
+        order.append(f"read {int(report[2][0])}")
+        return int(report[2][0])
+
+    for call in one_behind(launched(), learned):
+        order.append(f"report {call}")
+    assert order == [
+        *("launch 0", "read 0", "launch 1", "report 0"),
+        *("read 1", "launch 2", "report 1", "read 2", "report 2"),
+    ]
+
+
 def test_the_sweep_has_the_bits_of_one_that_waits_after_each_segment(monkeypatch):
     settings = sweep.from_columns({"rate": [0.1, 0.5, 1e30, 0.3, 0.2, 1e25, 0.7]})
     options = {"steps": 6, "eval_every": 1, "patience": 3, "chunk": 2, "devices": jax.devices()[:1]}
