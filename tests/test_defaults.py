@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from regopt import optimizers, penalties, regularization, transforms
+from regopt import optimizers, penalties, regularization, sweep, transforms
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
 ADAGRAD = {"eps": 1e-7, "eps_root": 0.0, "initial_accumulator": 0.0}
@@ -12,6 +12,13 @@ RMSPROP = {"decay": 0.9, "eps": 0.0, "eps_root": 1e-6}
 NEWTON = {"learning_rate": 1.0, "regularization": 0.0}
 ONE_STRENGTH = ["activity_l1", "exclusive_lasso", "l0", "l1", "l2", "l2_norm", "l2_sp", "nuclear", "orthogonality"]
 ONE_STRENGTH += ["spectral_norm", "tie"]
+RUN = {
+    "eval_cache_bytes": 2**28,
+    "save_every": 60.0,
+    "allow_different": False,
+    "extend": False,
+    "progress": False,
+}
 DEFAULTS = {
     optimizers: {
         "adadelta": {"learning_rate": 1.0, "decay": 0.95, "eps_root": 1e-6},
@@ -74,11 +81,31 @@ DEFAULTS = {
         "sparse_group_lasso": {"strength": 1.0, "l1_ratio": 0.5, "weighted": False},
         "total_variation": {"strength": 1.0, "axis": 0},
     },
+    sweep: {
+        "asynchronous_halving": {"eta": 3.0, "min_resource": 1},
+        "compare": {"reference": 0, "level": 0.95},
+        "hyperband": {"eta": 3.0},
+        "implicit_hypergradient": {"iterations": 100, "tolerance": 1e-6, "damping": 0.0},
+        "importance": {"folds": 5, "rounds": 2, "level": 0.95, "most": 2000, "seed": 0},
+        "latin_hypercube": {"seed": 0},
+        "log_uniform_int": {"static": False},
+        "median_rule": {"grace_period": 1, "min_samples": 5},
+        "plan": RUN,
+        "population_based_training": {"every": 1, "fraction": 0.2, "resample": 0.25, "seed": 0},
+        "random": {"seed": 0},
+        "repeats": {"level": 0.95},
+        "replicate": {"seeds": 1},
+        "run": RUN,
+        "seeds": {"first": 0},
+        "sobol": {"seed": 0},
+        "successive_halving": {"eta": 3.0, "min_resource": 1},
+        "uniform_int": {"static": False},
+    },
 }
 
 
 @pytest.mark.parametrize("package", DEFAULTS, ids=lambda package: package.__name__)
-def test_the_defaults_of_the_factories_are_these(package):
+def test_the_defaults_of_the_functions_are_these(package):
     found = {}
     for name, factory in vars(package).items():
         if not name.startswith("_") and inspect.isfunction(factory):

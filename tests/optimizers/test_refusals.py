@@ -109,6 +109,21 @@ def test_a_decay_by_pattern_or_mask_that_does_not_fit_is_named(name):
         make(weight_decay=jnp.ones(5))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "named"),
+    [
+        (regopt.adamw(0.1, weight_decay=0.1), "weight decay"),
+        (regopt.lion(0.1, weight_decay=0.1), "weight decay"),
+        (regopt.regularize(regopt.sgd(0.1), penalties.l2(0.1)), "the gradient of a penalty"),
+        (regopt.sam(regopt.sgd(0.1)), "sam"),
+        (regopt.lookahead(regopt.sgd(0.1)), "lookahead"),
+    ],
+)
+def test_an_update_without_the_parameters_that_it_needs_is_refused(optimizer, named):
+    with pytest.raises(ValueError, match=rf"^{named} needs the parameters: call update\(grads, state, params\)$"):
+        optimizer.update(PARAMS, optimizer.init(PARAMS))
+
+
 @pytest.mark.parametrize("name", ["adamw", "lion", "schedule_free_sgd", "schedule_free_adamw"])
 def test_a_decay_by_layer_acts_where_the_mask_and_the_patterns_say(name):
     params = {"layer": {"kernel": jnp.full((3, 2), 2.0), "bias": jnp.full(2, 2.0)}, "out": jnp.full((2, 2), 2.0)}

@@ -98,12 +98,17 @@ def test_an_extension_that_is_interrupted_goes_on(tmp_path):
 
 
 def test_what_cannot_be_extended_is_said(tmp_path):
-    run(settings(0.01, 0.02), 8, out=tmp_path)
+    run(settings(0.01, 0.02), 12, out=tmp_path)
     for which, steps, options, line in [
-        (settings(0.01), 8, {}, "has trained {'learning_rate': 0.02}, which is missing from the settings of the sweep"),
-        (settings(0.01, 0.02), 4, {}, "was trained for 8 steps: a sweep that extends it must have at least as many"),
-        (settings(0.01, 0.02, 0.03), 8, {"batch_size": 20}, "config.batch_size was 10, is 20"),
-        (settings(0.01, 0.02, 0.03), 8, {"slots": 2}, "must have all settings on the devices: leave slots out"),
+        (
+            settings(0.01),
+            12,
+            {},
+            "has trained {'learning_rate': 0.02}, which is missing from the settings of the sweep",
+        ),
+        (settings(0.01, 0.02), 4, {}, "was trained for 12 steps: a sweep that extends it must have at least as many"),
+        (settings(0.01, 0.02, 0.03), 12, {"batch_size": 20}, "config.batch_size was 10, is 20"),
+        (settings(0.01, 0.02, 0.03), 12, {"slots": 2}, "must have all settings on the devices: leave slots out"),
     ]:
         with pytest.raises(StoreError) as caught:
             run(which, steps, out=tmp_path, extend=True, **options)

@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from regopt import sweep
+from regopt.sweep.engine import _signals
 from regopt.sweep.engine._signals import interruptible
 from support import killed_sweep
 
@@ -211,6 +212,21 @@ def test_the_second_sigint_is_an_exception_where_the_main_thread_hears_it():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_burst_of_signals_that_nobody_reads_is_no_warning(monkeypatch):
+    """Beyond a few hundred the buffer of the thread that listens is full, while it waits for the main thread."""
+    said = []
+    monkeypatch.setattr(_signals, "PATIENCE", 60.0)
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with _signals._ending_at_the_second([signal.SIGUSR1]):
+            for _ in range(5000):
+                signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not said
 
 
 def test_the_second_sigterm_ends_a_process_whose_main_thread_hears_neither():

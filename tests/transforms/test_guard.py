@@ -305,12 +305,35 @@ def test_a_state_with_infinities_of_its_own_is_no_alarm():
     assert not state.overflowed
 
 
+def test_a_state_of_other_shapes_than_one_array_of_parameters_is_watched_too():
+    """The state of a factored second moment has a row and a column of the matrix, and is no tree like the gradients."""
+    bare = optax.scale_by_factored_rms(min_dim_size_to_factor=1)
+    optimizer = regopt.guard(bare)
+    w, g = jnp.ones((4, 3)), jnp.linspace(1.0, 2.0, 12).reshape(4, 3)
+    updates, state = optimizer.update(g, optimizer.init(w), w)
+    moves, after = bare.update(g, bare.init(w), w)
+    assert same_bits((updates, state.inner), (moves, after))
+    assert state.skipped == 0
+    _, state = optimizer.update(g.at[1, 2].set(1e30), state, w)  # the squares of one row and one column overflow
+    assert state.skipped == 1
+    assert same_bits(state.inner, after)
+
+
 def test_a_bound_of_zero_stops_the_parameters_without_an_alarm():
     w = jnp.array([1.0, -2.0])
     for bound, still in ((0.0, 0), (1e-30, 1)):
         optimizer = regopt.guard(regopt.sgd(0.1), bound, max_shrink=1e18)
         _, state = optimizer.update(jnp.array([3e-14, 4e-14]), optimizer.init(w), w)
         assert (state.skipped, state.still) == (0, still)
+
+
+@pytest.mark.parametrize("bound", [None, 1.0])
+@pytest.mark.parametrize(("size", "still"), [(0.0, 0), (1e-15, 1)])
+def test_a_gradient_of_zeros_is_no_stall_and_one_that_moves_nothing_is(bound, size, still):
+    w = jnp.array([1.0, -2.0])
+    optimizer = regopt.guard(regopt.sgd(0.1), bound)
+    _, state = optimizer.update(jnp.array([size, 0.0]), optimizer.init(w), w)
+    assert (state.skipped, state.still) == (0, still)
 
 
 def test_the_slope_through_a_skipped_step_is_finite_and_that_of_the_others():
@@ -462,6 +485,16 @@ def test_a_gradient_is_dropped_beyond_the_stated_factor(size, skipped):
         updates, state = optimizer.update(jnp.array([0.0, size]), optimizer.init(w), w)
         assert state.skipped == expected
         np.testing.assert_allclose(updates, [0.0, 0.0 if expected else -bound], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "skipped"), [(0.99, 0), (1.01, 1)])
+def test_a_factor_beyond_the_largest_counts_as_the_largest(size, skipped):
+    """In float32 that is ``2 ** 60``, about 1e18: a sixteenth of the length whose square is the largest number."""
+    w = jnp.zeros(2)
+    optimizer = regopt.guard(regopt.sgd(1.0), 1.0, max_shrink=1e30)
+    updates, state = optimizer.update(jnp.array([0.0, size * 2.0**60]), optimizer.init(w), w)
+    assert state.skipped == skipped
+    np.testing.assert_allclose(updates, [0.0, skipped - 1.0], rtol=1e-6)
 
 
 def test_the_size_of_a_step_is_that_of_the_parameters_alone_and_not_finite_where_a_moment_is_not():

@@ -108,6 +108,11 @@ def test_a_saved_array_may_be_donated_at_once(tmp_path, devices, monkeypatch):
         np.testing.assert_array_equal(kept.load({"x": np.zeros(8, x.dtype)})["x"], np.arange(8.0) * 4)
 
 
+def test_a_refusal_is_one_line_of_printable_characters_whatever_it_names():
+    error = checkpoint.StoreError("cannot read a\nfolder named \x1b[31m")
+    assert str(error) == "cannot read a folder named \\x1b[31m"
+
+
 def test_objects_are_no_arrays(tmp_path):
     with opened(tmp_path) as kept, pytest.raises(TypeError, match="arrays of numbers as leaves"):
         kept.save(0, {"a": np.array([{}])})

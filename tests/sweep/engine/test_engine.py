@@ -14,6 +14,7 @@ from regopt._core.types import Task
 from regopt.data import Splits, batch_indices
 from regopt.losses import cross_entropy
 from regopt.sweep.engine import _compile, _repeat
+from regopt.sweep.engine._program import common_batches
 from regopt.sweep.results._history import History
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, network, optimizer, same_bits
 
@@ -53,6 +54,15 @@ def test_a_lane_is_the_plain_loop_over_its_setting(result, row):
     kept = result.state(row).params
     for ours, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_lanes_without_seeds_read_one_order_of_batches_and_those_with_seeds_have_their_own(result):
+    group = result.states._groups[0]
+    constants = group._given(np.arange(2))
+    order = batch_indices(jax.random.fold_in(jax.random.key(0), 1), 4, 4, examples=40, batch_size=10)
+    np.testing.assert_array_equal(common_batches(group.recipe, constants, 4, group._shared), order)
+    with_seeds = constants._replace(numbers={**constants.numbers, "seed": jnp.arange(2)})
+    assert common_batches(group.recipe, with_seeds, 4, group._shared) is None
 
 
 def test_the_settings_are_trained_to_the_end_and_differ(result):

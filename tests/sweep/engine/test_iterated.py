@@ -74,6 +74,18 @@ def test_batches_that_are_iterated_over_train_as_those_of_a_function(by_step, da
     same_bits(run(data()), by_step, slice(None))
 
 
+def test_what_begins_again_can_be_saved_at_its_first_step():
+    data = Iterated(Loader())
+    first = data.block(0, 3)()
+    assert data.position(3)["step"] == 3
+    data.begin_again()
+    position = data.position(0)
+    assert position == {"step": 0, "last": None}
+    other = Iterated(Loader())
+    other.go_on(position)
+    jax.tree.map(np.testing.assert_array_equal, other.block(0, 3)(), first)
+
+
 def test_what_can_be_iterated_over_again_begins_again_at_its_end():
     same_bits(run(Loader()), run(lambda step: at_step(step % 5)), slice(None))
 

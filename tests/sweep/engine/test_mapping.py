@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -63,6 +64,28 @@ def test_one_after_the_other_a_lane_has_the_same_bits_in_any_chunk():
     one, four = run(chunk=1, mapping="map"), run(chunk=4, mapping="map")
     for name, curve in one.history.curves.items():
         np.testing.assert_array_equal(four.history.curves[name], curve, err_msg=name)
+
+
+@pytest.mark.parametrize(("mapping", "batched"), [("vmap", 1.0), ("map", 0.0)])
+def test_lanes_begin_in_the_way_in_which_they_train(mapping, batched):
+    @jax.custom_batching.custom_vmap
+    def is_batched(x):
+        return jnp.zeros_like(x)
+
+    @is_batched.def_vmap
+    def _(size, batch, x):
+        del size, batch
+        return jnp.ones_like(x), True
+
+    task = sweep.Task(
+        init=lambda key, h: is_batched(h["rate"]),
+        step=lambda at_first, batch, key, h: (at_first, {"at_first": at_first, "now": is_batched(h["rate"])}),
+        evaluate=lambda at_first, data, h: {"validation_loss": at_first},
+    )
+    settings = sweep.from_columns({"rate": [0.1, 0.2, 0.3]})
+    result = sweep.run(task, settings, DATA, steps=2, eval_every=1, batch_size=4, chunk=3, mapping=mapping)
+    for name in ("train_at_first", "train_now"):
+        np.testing.assert_array_equal(result.history.curves[name], np.full((3, 2), batched))
 
 
 def test_the_plan_says_how_lanes_run():

@@ -147,3 +147,13 @@ def test_a_plan_counts_with_the_memory_of_the_host(monkeypatch):
     options = {"rest": "host", "on": "cpu", "chunk": 3}
     plan = sweep.plan(TASK, SETTINGS, DATA, steps=SCHEDULE["steps"], eval_every=SCHEDULE["eval_every"], **options)
     assert plan.groups[0].held == 2 * -(-(5000 // plan.groups[0].lane_bytes) // 2)
+
+
+def test_a_plan_counts_a_lane_that_is_divided_on_each_of_its_devices(monkeypatch):
+    """What each of two devices holds of a lane, part of which both hold, counts against the room on both."""
+    options = {"chunk": 3, "mesh": {"lanes": 1, "model": 2}, "partition": PARTITION, **SCHEDULE}
+    group = sweep.plan(TASK, SETTINGS, DATA, **options).groups[0]
+    assert group.lane_bytes < 2 * group.device_bytes < 2 * group.lane_bytes
+    assert group.held == 11
+    monkeypatch.setattr("regopt.sweep.engine._recipe.resting_room", lambda devices: 7.5 * 2 * group.device_bytes)
+    assert sweep.plan(TASK, SETTINGS, DATA, **options).groups[0].held == 7

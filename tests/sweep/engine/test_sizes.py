@@ -130,6 +130,20 @@ def test_what_follows_from_the_table_is_what_a_new_look_at_all_of_it_gives(cheap
     assert {0, 1} <= {*looks}
 
 
+def test_the_price_of_a_lane_is_that_of_the_segments_which_it_has_yet_to_train(monkeypatch):
+    """Halving by 3 decides after one segment and after three; all that train until then are planned at once."""
+    plan, prices = Places.plan, []
+
+    def priced(self, lanes, price=0.0, before=NONE):
+        prices.append(price)
+        return plan(self, lanes, price, before)
+
+    monkeypatch.setattr(Places, "plan", priced)
+    run()
+    given = np.array([price for price in prices if price])  # a call that initialises or predicts has none
+    np.testing.assert_allclose(given / given[0], np.array([9, 8, 6]) / 9, rtol=1e-12)
+
+
 def test_calls_stay_large_where_compiling_costs_more():
     result = run()
     assert set(chunks(result)[result.history.seats >= 0]) == {8}

@@ -274,6 +274,9 @@ def test_a_population_has_no_early_stopping_and_needs_all_its_states(options, me
         drifting([0.1, 0.2, 0.3, 0.4], scheduler=scheduler, **options)
 
 
+MISSPELT = {"weight_decai": sweep.uniform(0.0, 1.0), "lerning_rate": sweep.uniform(0.0, 1.0)}
+
+
 def engine_run(columns=NUMBERS, **options):
     return sweep.run(TASK, sweep.from_columns(columns), DATA, **(SCHEDULE | {"chunk": 3} | options))
 
@@ -433,6 +436,10 @@ def test_halving_of_more_settings_than_slots_ends():
         (
             lambda: engine_run(scheduler=sweep.population_based_training({"lr": sweep.uniform(0, 1)})),
             "the scheduler changes lr, which is not a column of numbers of the settings",
+        ),
+        (
+            lambda: engine_run(scheduler=sweep.population_based_training(MISSPELT)),
+            r"changes lerning_rate, which is not a column of numbers of the settings; did you mean 'learning_rate'\?",
         ),
         (lambda: engine_run(slots=0), "slots must be a whole number"),
         (lambda: engine_run(scheduler="halving"), "scheduler must come from"),
