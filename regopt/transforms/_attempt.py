@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
-import optax
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
@@ -18,6 +17,7 @@ from regopt._core.jaxprs import evaluated
 from regopt._core.types import Tree
 
 Step: TypeAlias = Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
+Clipped: TypeAlias = Callable[[jax.Array | None], Tree]
 Keep: TypeAlias = Callable[[jax.Array], tuple[Tree, Tree]]
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
@@ -29,12 +29,16 @@ CHEAP = {  # arithmetic on entries, and sums
 }
 
 
-def attempt(step: Step, grads: Tree, state: Tree, params: Tree) -> tuple[tuple[Tree, Tree], Keep]:
+def attempt(
+    step: Step, clipped: Clipped, wanted: jax.Array, state: Tree, params: Tree
+) -> tuple[tuple[Tree, Tree], Keep]:
     """The updates and the new state of a step, and a function from a verdict to the updates and the state to keep.
 
     Args:
         step: the function ``(grads, state, params) -> (updates, state)``, which keeps shapes and dtypes of the state.
-        grads: the gradients.
+        clipped: the function from a verdict to the gradients, which are zeros where it is false. None stands for no
+            verdict: the gradients may then be anything where they are not wanted.
+        wanted: whether the gradients are wanted, without which the verdict is false.
         state: the state before.
         params: the parameters, or None.
 
@@ -42,26 +46,27 @@ def attempt(step: Step, grads: Tree, state: Tree, params: Tree) -> tuple[tuple[T
         The updates and the state of the step. The function gives the same for a verdict that is true, and otherwise
         updates that change no bit and the state before.
     """
-    arguments = grads, state, params
+    arguments = clipped(None), state, params
     if not any(isinstance(x, Tracer) for x in jax.tree.leaves(arguments)):
-        result = step(*arguments)
+        result = step(clipped(wanted), state, params)
         return result, lambda good: _chosen(good, result, state)
     program, shapes = jax.make_jaxpr(step, return_shape=True)(*arguments)
     structure = jax.tree.structure(shapes)
-    result = structure.unflatten(_run(program, jax.tree.leaves(arguments), {}))
+    cheap = _is_cheap(program)
+    once = arguments if cheap else (clipped(wanted), state, params)
+    result = structure.unflatten(_run(program, jax.tree.leaves(once), {}))
     computed = {var for eqn in program.jaxpr.eqns for var in eqn.outvars}
-    if not _is_cheap(program):
+    if not cheap:
         return result, lambda good: _chosen(good, result, state)
 
     def again(good):
-        kept = trees.where(good, grads, optax.tree.zeros_like(grads))
         old = jax.tree.leaves(state)
         places = program.jaxpr.outvars[-len(old) :] if old else []
         chosen: dict[Var, tuple[jax.Array, jax.Array]] = {}
         for var, before in zip(places, old, strict=True):
             if not isinstance(var, Literal) and var in computed:
                 chosen.setdefault(var, (good, before))
-        moves, after = structure.unflatten(_run(program, jax.tree.leaves((kept, state, params)), chosen))
+        moves, after = structure.unflatten(_run(program, jax.tree.leaves((clipped(good), state, params)), chosen))
 
         def settled(place, before, value):
             """The value, chosen here where it is an input or a constant, or the value of another leaf as well."""

@@ -20,7 +20,7 @@ from regopt._core.sums import largest_of_vector, sum_of_squares, sum_vector
 from regopt._core.transformation import transformation
 from regopt._core.types import Number, ScheduledNumber, Tree
 from regopt.regularization import ProximalState
-from regopt.transforms._attempt import attempt
+from regopt.transforms._attempt import Clipped, attempt
 
 Pair: TypeAlias = tuple[jax.Array, jax.Array]
 _SMALL = 4096  # entries of a leaf
@@ -124,16 +124,15 @@ def guard(
         )
 
     def update(updates, state, params=None, **extra_args):
-        grads, wanted, nonzero = _cleaned(updates, max_norm, max_shrink)
+        clipped, wanted, nonzero = _clipping(updates, max_norm, max_shrink)
 
         def step(grads, inner, params):
             moves, after = optimizer.update(grads, inner, params, **extra_args)
             return moves, trees.cast_like(after, inner)
 
-        (moves, inner), keep = attempt(step, grads, state.inner, params)
+        (moves, inner), keep = attempt(step, clipped, wanted, state.inner, params)
         seen = _seen(wanted, updates, moves, params, state.inner, inner)
-        good = seen.move < jnp.inf
-        still = (seen.move <= seen.negligible) & nonzero
+        good, still = seen.good, seen.still & nonzero
         moves, inner = keep(good)
         return moves, GuardState(
             inner=inner,
@@ -152,45 +151,51 @@ def _is_proximal(node: Tree) -> bool:
     return isinstance(node, ProximalState)
 
 
-def _cleaned(
+def _clipping(
     grads: Tree, max_norm: ScheduledNumber | None, max_shrink: ScheduledNumber
-) -> tuple[Tree, jax.Array, jax.Array]:
-    """The clipped gradient, or zeros for one to be dropped; whether it is kept; whether it has an entry other than 0.
-
-    Zeros keep the dropped values out of the optimizer's arithmetic and of derivatives through it.
-    """
+) -> tuple[Clipped, jax.Array, jax.Array]:
+    """How to clip, as for ``attempt``; whether the gradient is wanted; whether it has an entry other than 0."""
     leaves, structure = jax.tree.flatten(grads)
     if not leaves:
-        return grads, jnp.array(True), jnp.array(False)
+        return lambda _: grads, jnp.array(True), jnp.array(False)
     wide = widen(*leaves)
+
+    def chosen(values, good):
+        """Zeros keep dropped values out of the optimizer's arithmetic and of derivatives through it."""
+        return values if good is None else trees.where(good, values, optax.tree.zeros_like(values))
+
     if max_norm is None:
         largest = largest_of_vector(jnp.stack([_largest_or_inf(g) for g in jax.lax.stop_gradient(wide)]))
         kept = largest < jnp.inf
-        return trees.where(kept, grads, optax.tree.zeros_like(grads)), kept, kept & (largest > 0)
+        return lambda good: chosen(grads, good), kept, kept & (largest > 0)
     limits = jnp.finfo(wide[0].dtype)
-    bound = like(max_norm, wide[0])
     # In units of the bound, squares overflow only for a gradient that is dropped and underflow only for one that is too
     # short to count, so one pass over the leaves is enough. The factor does not depend on the unit: no slope.
-    unit = jax.lax.stop_gradient(jnp.where(bound > 0, jnp.clip(bound, 2 * limits.tiny, 0.5 / limits.tiny), 1))
-    square = sum_vector(jnp.stack([sum_of_squares(g, 1 / unit) for g in wide]))
-    length, longest = safe_sqrt(jnp.where(square <= limits.max, square, 0)), bound / unit
-    shrink = jnp.minimum(like(max_shrink, bound), math.sqrt(limits.max) / 16)
+    with jax.ensure_compile_time_eval():  # XLA would fold constants in a round of their own over the whole program
+        bound = like(max_norm, wide[0])
+        unit = jax.lax.stop_gradient(jnp.where(bound > 0, jnp.clip(bound, 2 * limits.tiny, 0.5 / limits.tiny), 1))
+        inverse, longest = 1 / unit, bound / unit
+        shrink = jnp.minimum(like(max_shrink, bound), math.sqrt(limits.max) / 16)
+    square = sum_vector(jnp.stack([sum_of_squares(g, inverse) for g in wide]))
+    length = safe_sqrt(jnp.where(square <= limits.max, square, 0))
     kept = (square <= limits.max) & ((length <= longest * shrink) | (bound == 0))
     # The division is last: XLA computes it once, but what follows on it in the program of every leaf. The least divisor
     # is below every bound but 0, and its square, which the derivative divides by, is no 0.
     factor = jnp.where(kept, longest, 0) / jnp.maximum(jnp.maximum(length, longest), math.sqrt(limits.tiny))
 
-    def clipped(g, wide):
-        return (factor * jnp.where(kept, wide, 0)).astype(g.dtype)
+    def clipped(good):
+        return structure.unflatten(
+            (factor * w).astype(g.dtype) for g, w in zip(leaves, chosen(wide, good), strict=True)
+        )
 
-    return structure.unflatten(map(clipped, leaves, wide)), kept, kept & (length > 0) & (bound > 0)
+    return clipped, kept, kept & (length > 0) & (bound > 0)
 
 
 class _Seen(NamedTuple):
     """The numbers that decide on a step, and those that are reported; each array has the shape ()."""
 
-    move: jax.Array  # largest magnitude of a move; infinite if the step is bad or not wanted
-    negligible: jax.Array  # a millionth of the rounding error of a parameter of mean size; 0 without parameters
+    good: jax.Array  # bool: the step is wanted and nothing ceases to be finite
+    still: jax.Array  # bool: no move exceeds a millionth of the rounding error of a parameter of mean size
     not_finite: jax.Array  # int32: as ``GuardState.infinite``, before the step
 
 
@@ -205,12 +210,12 @@ def _seen(wanted: jax.Array, grads: Tree, moves: Tree, params: Tree, before: Tre
     looks = [_look(*each) for each in zip(jax.tree.leaves(moves), _starts(params, alike), alike, strict=True)]
     old, new = (trees.count_not_finite([pair[when] for pair in others]) for when in (0, 1))
     looks.append((jnp.where(wanted & (new <= old), 0.0, jnp.inf), jnp.zeros(())))
-    by_size = jnp.sort(jnp.stack([as_float(each) for row in zip(*looks, strict=True) for each in row]).reshape(2, -1))
-    return _Seen(
-        move=by_size[0, -1],
-        negligible=1e-6 * _rounding(params) * largest_of_vector(jnp.where(jnp.isfinite(by_size[1]), by_size[1], 0)),
-        not_finite=_count_not_finite(by_size[1]) + old,
-    )
+    by_size = jnp.sort(jnp.stack([as_float(each) for pair in looks for each in pair]).reshape(-1, 2), axis=0)
+    # no reshape but of results: XLA would move it through the arithmetic, in several rounds over the whole program
+    finite = jnp.isfinite(by_size)
+    largest = jnp.sort(jnp.where(finite, by_size, 0), axis=0)[-1:, 1:]
+    still = by_size[-1:, :1] <= 1e-6 * _rounding(params) * largest
+    return _Seen(finite[-1, 0], still[0, 0], sum_vector((~finite).astype(jnp.int32)[:, 1]) + old)
 
 
 def _not_finite_at_start(params: Tree, inner: Tree) -> jax.Array:
@@ -252,7 +257,7 @@ def _look(u: jax.Array, w: jax.Array | None, moments: list[Pair]) -> tuple[jax.A
     fine = jnp.isfinite(u)
     moved = [] if w is None else [(w, jax.lax.add(*widen(w, u)).astype(w.dtype))]
     for old, new in [*moved, *moments]:
-        fine &= jnp.isfinite(new) | ~jnp.isfinite(old)
+        fine &= jnp.isfinite(new) >= jnp.isfinite(old)
     (move,) = widen(jnp.where(fine, jnp.abs(u), jnp.inf))
     before = jnp.broadcast_to(_size_before(w, moments), move.shape)
     if move.size > _SMALL:
