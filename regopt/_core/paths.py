@@ -46,8 +46,8 @@ def entry_name(entry: object) -> str:
 def broadcast(prefix: Tree, tree: Tree, name: str, default: object = None) -> list[Tree]:
     """The entry of a prefix tree, or of a mapping from patterns, for each leaf of a tree.
 
-    Where several patterns match a leaf, the one with the most characters outside of wildcards wins, whatever the order
-    of the mapping: JAX sorts the keys of dicts.
+    Where several patterns match a leaf, the one with the most characters outside of wildcards and slashes wins, whatever
+    the order of the mapping: JAX sorts the keys of dicts.
 
     Args:
         prefix: a leaf; a prefix tree, whose nodes are matched by name; or a mapping from patterns to leaves, at the top

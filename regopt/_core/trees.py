@@ -212,7 +212,8 @@ def by_leaf(number: NumberOrSchedule, params: Tree, name: str = "the tree of num
 
     Args:
         number: a number or a schedule; a tree of these whose nodes have the names of those of ``params``, down to a
-            layer, say; or a mapping from patterns such as ``"**/bias"``, of which the longest wins.
+            layer, say; or a mapping from patterns such as ``"**/bias"``. Of several patterns that match a leaf, the one
+            with the most characters outside of wildcards and slashes wins; two with equally many are refused.
         params: the tree to match.
         name: name of the argument, for the message.
         default: the number of a leaf that no pattern matches; None refuses such a leaf.

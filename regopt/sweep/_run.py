@@ -126,9 +126,9 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             A sweep resumes only with the same mesh and partition.
         partition: which axes of the parameters are divided, by path patterns:
             ``{"**/up/kernel": PartitionSpec(None, "model"), "**/down/kernel": PartitionSpec("model")}``, without an
-            axis for the settings. Of several patterns that match, the longest wins; a parameter that none matches is
-            replicated. Arrays of the optimizer's state with the path and the shape of a parameter, such as moments, are
-            divided like the parameter, and so are frozen parameters.
+            axis for the settings. Of several patterns that match, the one with the most characters outside of wildcards
+            and slashes wins; a parameter that none matches is replicated. Arrays of the optimizer's state with the path
+            and the shape of a parameter, such as moments, are divided like the parameter, and so are frozen parameters.
         rest: where the states of settings are kept that are not training at the moment: on the "device", or in the
             memory of the "host", which then bounds how many are held. With "host" each chunk is copied to the devices
             and back; the results are bit for bit the same.
