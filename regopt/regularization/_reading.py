@@ -223,8 +223,6 @@ def _remembering(before: Value, after: Value, leaf: jax.Array, grads: Sequence[j
     if after.kind == Kind.FIXED and before.kind == Kind.FIXED:
         stored = (sources - {PARAMS}) | ({POINTS} if PARAMS in sources else set())
         return fixed(before.uniform, stored)._replace(why=before.why or after.why)
-    if after.kind == Kind.FIXED and HELD not in after.sources:  # a linear memory that is set back
-        return before._replace(sources=sources)
     return fixed(leaf.ndim == 0, {HELD})._replace(why=after.why)
 
 
