@@ -43,11 +43,20 @@ def entry_name(entry: object) -> str:
     return jax.tree_util.keystr((entry,), simple=True)
 
 
+def other_structure(after: Tree, before: Tree) -> str:
+    """The message for a state whose structure an update changes, with the first leaf that is added or lost."""
+    old, new = leaf_paths(before), leaf_paths(after)
+    changes = [f"adds {path!r}" for path in new if path not in old]
+    changes += [f"loses {path!r}" for path in old if path not in new]
+    what = changes[0] if changes else "changes the type of a node"
+    return f"an update must keep the structure of the state, as a loop does, but that of this optimizer {what}"
+
+
 def broadcast(prefix: Tree, tree: Tree, name: str, default: object = None) -> list[Tree]:
     """The entry of a prefix tree, or of a mapping from patterns, for each leaf of a tree.
 
-    Where several patterns match a leaf, the one with the most characters outside of wildcards and slashes wins, whatever
-    the order of the mapping: JAX sorts the keys of dicts.
+    Where several patterns match a leaf, the one with the most characters outside of wildcards and slashes wins,
+    whatever the order of the mapping: JAX sorts the keys of dicts.
 
     Args:
         prefix: a leaf; a prefix tree, whose nodes are matched by name; or a mapping from patterns to leaves, at the top

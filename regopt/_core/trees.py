@@ -199,6 +199,8 @@ def cast_like(tree: Params, reference: Tree) -> Params:
     def cast(x, like):
         return x if jnp.result_type(x) == jnp.result_type(like) else jnp.asarray(x, jnp.result_type(like))
 
+    if jax.tree.structure(tree) != jax.tree.structure(reference):
+        raise ValueError(paths.other_structure(tree, reference))
     return jax.tree.map(cast, tree, reference)
 
 

@@ -266,3 +266,11 @@ def test_lanes_and_derivatives_pass_through_the_reading():
             expected = (last(0.1 + rate, 0.2 + strength) - last(0.1 - rate, 0.2 - strength)) / 2e-6
             assert np.all(np.abs(expected) > 1e-3)
             np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["decoupled", "proximal"])
+def test_a_state_that_changes_its_structure_is_refused_in_a_line_that_says_where(how):
+    """The monitor of optax begins without measurements."""
+    optimizer = optax.chain(optax.monitor({"norm": optax.tree.norm}), optax.adam(0.1))
+    with pytest.raises(ValueError, match=r"keep the structure of the state.* adds '0/measurements/norm'"):
+        regopt.regularize(optimizer, regopt.penalties.l1(0.1), how).init({"w": jnp.ones(3)})
