@@ -26,6 +26,12 @@ def double_precision():
         yield
 
 
+@pytest.fixture
+def one_segment_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each call of a sweep train one segment, so that it does not depend on the clock what an interrupt finds."""
+    monkeypatch.setattr("regopt.sweep.engine._repeat.SECONDS", 0.0)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _programs_are_freed() -> Iterator[None]:
     """Free the compiled programs after a file, where those of many files would fill the memory of a small machine."""

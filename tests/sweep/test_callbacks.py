@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from regopt import sweep
-from regopt.sweep.engine import _repeat
 from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.local_pool import LocalEngine
 
@@ -57,8 +56,8 @@ def test_the_lanes_of_workers_are_seen_as_those_of_this_process():
     assert there.settings == here.settings
 
 
-def test_what_was_trained_before_an_error_is_saved_whole_and_goes_on_to_the_same_bits(monkeypatch, tmp_path):
-    monkeypatch.setattr(_repeat, "SECONDS", 0.0)  # one segment a call
+@pytest.mark.usefixtures("one_segment_a_call")
+def test_what_was_trained_before_an_error_is_saved_whole_and_goes_on_to_the_same_bits(tmp_path):
     straight = run()
 
     def fails(step, settings, metrics):

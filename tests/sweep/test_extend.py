@@ -7,6 +7,8 @@ from regopt import sweep
 from regopt.sweep.checkpoint import StoreError
 from support.small_sweep import DATA, TASK, same_bits
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 OPTIONS = {"eval_every": 4, "batch_size": 10, "chunk": 4}
 
 

@@ -20,6 +20,8 @@ from regopt.sweep.checkpoint import StoreAccessError, StoreMismatchError
 from regopt.sweep.engine._code import code_digest
 from regopt.sweep.results._history import History
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
 DATA = Splits((X, X[:, :1]), (X, X[:, :1]))
 RATES = np.geomspace(1e-3, 1e-1, 4)

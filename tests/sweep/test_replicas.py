@@ -16,6 +16,8 @@ from regopt.losses import accuracy, cross_entropy
 from regopt.sweep.engine._group import Group
 from regopt.sweep.results._history import History
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(60, 6)).astype(np.float32)
 Y = (X @ RNG.normal(size=(6, 3))).argmax(axis=1).astype(np.int32)

@@ -24,6 +24,8 @@ from regopt.testing import MEAN_DATA, MEAN_TASK
 from support import killed_sweep
 from support.same_sweeps import same
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 SCRIPT = Path(killed_sweep.__file__)
 
 

@@ -16,6 +16,8 @@ from regopt.sweep.engine import _signals
 from regopt.sweep.engine._signals import interruptible
 from support import killed_sweep
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 SECONDS = 2.0  # in which a second SIGINT must end the process
 
 SCRIPT = """

@@ -15,6 +15,8 @@ from regopt.data import Splits
 from regopt.sweep.engine import _executables as executables
 from regopt.sweep.engine._group import Group
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 SIZES = [7, 13]  # of the state, one for each group
 SETTINGS = sweep.grid({"size": sweep.static(SIZES), "rate": sweep.choice([0.1, 0.2, 0.5, 0.9])})
 SECOND = slice(4, None)

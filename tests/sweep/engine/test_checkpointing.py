@@ -11,6 +11,8 @@ from regopt.sweep.engine import _checkpointing as checkpointing
 from regopt.testing import MEAN_DATA, MEAN_TASK
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, same_bits
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 
 @pytest.fixture
 def clock(monkeypatch):

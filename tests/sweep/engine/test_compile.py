@@ -20,6 +20,8 @@ from regopt.sweep.engine._devices import available_cores
 from regopt.sweep.engine._group import Group
 from support.small_sweep import DATA, SCHEDULE, optimizer
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 RATES = [0.01, 0.02, 0.05, 0.1]
 MEAN = Splits(jnp.array([0.5, 1.5]), jnp.array([1.0]))
 

@@ -13,7 +13,7 @@ from regopt import sweep
 from regopt._core.types import Task
 from regopt.data import Splits, batch_indices
 from regopt.losses import cross_entropy
-from regopt.sweep.engine import _compile, _repeat
+from regopt.sweep.engine import _compile
 from regopt.sweep.engine._program import common_batches
 from regopt.sweep.results._history import History
 from support.small_sweep import DATA, NUMBERS, SCHEDULE, TASK, X, Y, network, optimizer, same_bits
@@ -269,6 +269,7 @@ def test_the_dropout_rate_is_a_number_of_the_setting():
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.usefixtures("one_segment_a_call")
 def test_ctrl_c_ends_the_sweep_with_the_table_so_far(monkeypatch, result):
     reports = []
     add = History.add
@@ -280,7 +281,6 @@ def test_ctrl_c_ends_the_sweep_with_the_table_so_far(monkeypatch, result):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(History, "add", add_and_interrupt)
-    monkeypatch.setattr(_repeat, "SECONDS", 0.0)  # one segment a call
     before = signal.getsignal(signal.SIGINT)
     outcome = run()
     assert outcome.interrupted

@@ -19,6 +19,8 @@ from regopt.sweep.checkpoint import StoreError
 from support.divided_sweep import PARTITION, SETTINGS, TASK, assert_close, run, run_whole, shapes_on_devices
 from support.small_sweep import DATA, X, same_bits
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 MESH = {"lanes": 1, "model": 2}
 
 

@@ -1,5 +1,7 @@
 """Calls of several segments: the same bits as calls of one, no step after the end of a lane, and their number."""
 
+import signal
+
 import jax
 import numpy as np
 import pytest
@@ -52,6 +54,29 @@ def test_the_bits_do_not_depend_on_the_segments_of_a_call(monkeypatch, options, 
             np.testing.assert_array_equal(getattr(several.history, name), getattr(one.history, name), err_msg=name)
         for row in range(len(RATES)):
             assert_same(several.state(row), one.state(row))
+
+
+@pytest.mark.parametrize("devices", [1, DEVICES])
+def test_an_interrupted_sweep_goes_on_to_the_same_bits(monkeypatch, tmp_path, devices):
+    options = {"devices": jax.devices()[:devices]}
+    straight, _ = trained(monkeypatch, 1, **options)
+    once = [signal.SIGINT]
+
+    def interrupt(step, settings, metrics):
+        if step >= 10 and once:
+            signal.raise_signal(once.pop())
+
+    part, asked = trained(monkeypatch, 3, out=tmp_path, callbacks=[interrupt], **options)
+    assert part.interrupted
+    assert max(asked) == 3
+    going = ~part.history.diverged
+    assert 10 <= part.history.last_step[going].min() <= part.history.last_step[going].max() < 40
+    whole, _ = trained(monkeypatch, MOST, out=tmp_path, **options)
+    assert whole.status.tolist() == straight.status.tolist()
+    for name, curve in straight.history.curves.items():
+        np.testing.assert_array_equal(whole.history.curves[name], curve, err_msg=name)
+    for row in range(len(RATES)):
+        assert_same(whole.state(row), straight.state(row))
 
 
 def assert_same(one, other):

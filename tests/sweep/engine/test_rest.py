@@ -13,6 +13,8 @@ from support.divided_sweep import PARTITION, SCHEDULE, SETTINGS, TASK, run
 from support.same_sweeps import same_states
 from support.small_sweep import DATA, X, same_bits
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 KINDS = {
     "plain": {},
     "pruned": {"scheduler": sweep.successive_halving(2.0), "slots": 6, "patience": 0},  # and stopped, and refilled

@@ -13,6 +13,8 @@ from regopt.sweep.engine._state import SweepState
 from support.local_pool import LocalEngine
 from support.small_sweep import DATA, same_bits
 
+pytestmark = pytest.mark.usefixtures("one_segment_a_call")
+
 COLUMNS = {"learning_rate": np.geomspace(1e-3, 0.3, 20)}
 OPTIONS = {"steps": 9, "eval_every": 1, "batch_size": 10, "chunk": 8, "scheduler": sweep.successive_halving(3)}
 
