@@ -167,7 +167,7 @@ class Group:
         turns = Turns(self.held.places, lanes, segments, end, seats, self._pace)
         running: list[tuple[Turn, Before | None]] = []  # with the state before it
 
-        def launched() -> Iterator[tuple[np.ndarray, Tree] | None]:
+        def launched() -> Iterator[tuple[np.ndarray, Tree, int] | None]:
             inputs_of = cache(self._inputs_of)
             for turn in turns:
                 if turn is None:
@@ -178,7 +178,7 @@ class Group:
                 (step, block), (ids, owners) = inputs_of(turn.segment), turn.call
                 its = self._on_devices(ids)
                 running.append((turn, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
-                yield owners, self._call(its, step, self.on_each(np.int32(turn.count)), block)
+                yield owners, self._call(its, step, self.on_each(np.int32(turn.count)), block), turn.count
 
         def learned(report: Report):
             (trained, at, outcome), turn = report, running.pop(0)[0]
@@ -235,7 +235,7 @@ class Group:
             For each chunk its lanes, their seats, and their outputs, ``[lanes, ...]``, as NumPy arrays.
         """
         yield from one_behind(
-            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs, self._shared.frozen))
+            (owners, self._predict(held.buffer, held.constants, self._on_devices(ids), inputs, self._shared.frozen), 1)
             for ids, owners in held.places.calls(lanes)
         )
 

@@ -30,7 +30,7 @@ class HostGroup(Group):
         (step, block), count = self._inputs_of(segment), self.on_each(np.int32(1))
         running: list[tuple[int, np.ndarray, Tree]] = []  # of calls: the first seat, the owners, the lanes after it
 
-        def launched() -> Iterator[tuple[np.ndarray, Tree]]:
+        def launched() -> Iterator[tuple[np.ndarray, Tree, int]]:
             for _, owners in self.held.places.calls(lanes[behind], seats[behind]):
                 if halt():
                     return
@@ -39,7 +39,7 @@ class HostGroup(Group):
                 after, outcome = self._evaluated(buffer, constants, ids, step, outcome)
                 first_seat = self.held.places.sizes.first_of(len(owners) // self.devices)
                 running.append((first_seat, owners, after))
-                yield owners, outcome
+                yield owners, outcome, 1
 
         for trained, at, outcome in one_behind(launched(), hears_signals=self.hears_signals):
             first_seat, owners, after = running.pop(0)
@@ -63,7 +63,7 @@ class HostGroup(Group):
         for _, owners in held.places.calls(lanes):
             ids = self._on_devices(self._entries_of(owners))
             outputs = self._predict(*self._sent(owners, held), ids, inputs, self._shared.frozen)
-            yield from one_behind([(owners, outputs)])
+            yield from one_behind([(owners, outputs, 1)])
 
     def _empty(self) -> tuple[Tree, Tree]:
         return jax.tree.map(lambda shape: zeros(shape, self.size), self._shapes)

@@ -14,7 +14,7 @@ from regopt._core.types import Device
 _LOG = logging.getLogger(__name__)
 SMALL = 32 * 1024  # bytes; of lanes below this size a core of a CPU trains twice as many at once
 LANES_OF_A_CALL = 16  # for each core of a CPU
-CALL = 2  # the fixed time of a call, as a number of lanes that train in this time
+CALL = 1  # the fixed time of a call of several segments, as a number of lanes that train in this time
 CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of the control group of a container
 OF_A_KIND = {  # bytes that JAX may use, for devices that programs are only compiled for, which cannot be asked
     "TPU v5 lite": 15.75 * 2**30,

@@ -113,7 +113,7 @@ class Turns:
 
 
 def one_behind(
-    launched: Iterable[tuple[np.ndarray, Tree] | None],
+    launched: Iterable[tuple[np.ndarray, Tree, int] | None],
     learned: Callable[[Report], Learned] = lambda report: report,
     *,
     hears_signals: bool = True,
@@ -121,19 +121,20 @@ def one_behind(
     """Read the results of calls, each while the next call runs, and leave padding out.
 
     Args:
-        launched: the owners of the seats of each call, and its results; None reads the call before at once.
+        launched: the owners of the seats of each call, its results, and how long it takes, in any unit; None reads the
+            call before at once.
         learned: called with the report of each call when it is read, which may be before it is yielded.
         hears_signals: whether handlers of signals run while this waits, at the price of a little time.
 
     Yields:
         What ``learned`` returns for each call, by default its report, once the next call runs.
     """
-    waiting, waited, held = None, 0.0, list[Learned]()
+    waiting, seconds, held = None, 0.0, list[Learned]()
 
-    def read(owners: np.ndarray, outcome: Tree) -> Learned:
-        nonlocal waited
+    def read(owners: np.ndarray, outcome: Tree, duration: int) -> Learned:
+        nonlocal seconds
         if hears_signals:
-            waited = _wait(outcome, waited)
+            seconds = _wait(outcome, duration * seconds) / duration
         real = owners >= 0
         return learned((owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)))
 

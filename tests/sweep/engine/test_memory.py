@@ -54,7 +54,7 @@ def test_the_chunk_fills_the_cache_in_calls_of_equal_sizes(room, capacity, lane_
 
 @pytest.mark.parametrize(
     ("capacity", "lane_bytes", "expected"),
-    [(41, 2**15, 5), (500, 2**15, 16), (41, 2**15 - 1, 21)],  # many settings fill calls, and small ones cost little
+    [(41, 2**15, 3), (500, 2**15, 16), (41, 2**15 - 1, 21)],  # many settings fill calls, and small ones cost little
 )
 def test_calls_are_small_where_few_of_the_settings_train_to_the_end(room, capacity, lane_bytes, expected):
     asked = []

@@ -110,7 +110,7 @@ def test_each_call_is_reported_without_its_padding_once_the_next_one_is_launched
     def launched():
         for call in range(3):
             order.append(f"launch {call}")
-            yield np.array([2 * call, -1, 2 * call + 1]), {"loss": 10.0 * call + jnp.arange(3.0)}
+            yield np.array([2 * call, -1, 2 * call + 1]), {"loss": 10.0 * call + jnp.arange(3.0)}, 1
 
     for call, (owners, seats, outcome) in enumerate(one_behind(launched())):
         order.append(f"report {call}")
@@ -129,7 +129,7 @@ def test_a_call_that_waits_for_the_one_before_runs_while_that_one_is_reported():
             if call:
                 yield None
             order.append(f"launch {call}")
-            yield np.array([0]), jnp.array([call])
+            yield np.array([0]), jnp.array([call]), 1
 
     def learned(report):
         order.append(f"read {int(report[2][0])}")
