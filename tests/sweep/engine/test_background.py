@@ -158,14 +158,18 @@ def counting():
     return sweep.Scheduler(decide, "counts")
 
 
-@pytest.mark.parametrize("scheduler", [lambda: None, counting], ids=["no scheduler", "one that counts"])
-def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, asked, scheduler, tmp_path):
+@pytest.mark.parametrize(
+    ("scheduler", "segments"),
+    [(lambda: None, 2), (counting, 1)],  # without one, the second segment runs while the callback is told of the first
+    ids=["no scheduler", "one that counts"],
+)
+def test_a_sweep_that_is_saved_waits_for_its_programs_and_resumes(gate, asked, scheduler, segments, tmp_path):
     task = new_task()
     result = run(task, out=tmp_path, callbacks=[interrupt], save_every=0.0, scheduler=scheduler())
     assert asked[-1] == 4
     assert result.interrupted
     assert result.status.tolist() == ["unfinished"] * 8
-    assert np.isfinite(result.history.curves["validation_loss"]).sum() == 4
+    assert np.isfinite(result.history.curves["validation_loss"]).sum() == 4 * segments
     assert_same(run(task, out=tmp_path, scheduler=scheduler()), run(task, scheduler=scheduler()))
 
 

@@ -69,8 +69,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(monkeypatch, tmp_path, de
     part, asked = trained(monkeypatch, 3, out=tmp_path, callbacks=[interrupt], **options)
     assert part.interrupted
     assert max(asked) == 3
-    going = ~part.history.diverged
-    assert 10 <= part.history.last_step[going].min() <= part.history.last_step[going].max() < 40
+    assert 10 <= part.history.last_step.max() < 40
     whole, _ = trained(monkeypatch, MOST, out=tmp_path, **options)
     assert whole.status.tolist() == straight.status.tolist()
     for name, curve in straight.history.curves.items():
