@@ -44,12 +44,12 @@ def entry_name(entry: object) -> str:
 
 
 def other_structure(after: Tree, before: Tree) -> str:
-    """The message for a state whose structure an update changes, with the first leaf that is added or lost."""
+    """The message for a tree whose structure an update changes, with the first leaf that is added or lost."""
     old, new = leaf_paths(before), leaf_paths(after)
     changes = [f"adds {path!r}" for path in new if path not in old]
     changes += [f"loses {path!r}" for path in old if path not in new]
     what = changes[0] if changes else "changes the type of a node"
-    return f"an update must keep the structure of the state, as a loop does, but that of this optimizer {what}"
+    return f"an update must keep the structure of states, gradients and parameters, as a loop does, but this one {what}"
 
 
 def broadcast(prefix: Tree, tree: Tree, name: str, default: object = None) -> list[Tree]:

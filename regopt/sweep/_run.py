@@ -146,7 +146,7 @@ def run(config: SweepConfig) -> Result:  # noqa: D417 - the arguments are those 
             Settings that were pruned, stopped or diverged stay ended, and all settings must fit on the devices. Where
             nothing changes, this resumes as usual.
         callbacks: functions ``(step, settings, metrics)``, or objects with such a method ``on_segment`` and optionally
-            ``on_end(result)``, called in this process after a chunk of settings has trained a segment; see
+            ``on_end(result)``, called in this process for each segment that a chunk of settings has trained; see
             ``regopt.report.Tracker`` and, for example, ``report.track_tensorboard``. An exception in one ends the sweep
             as Ctrl-C does, and is raised once what was trained is saved, if there is ``out``.
         progress: show progress on standard error: a bar on a terminal and in a notebook with ``ipywidgets``; elsewhere

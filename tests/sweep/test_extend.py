@@ -127,6 +127,9 @@ def test_a_population_whose_numbers_have_changed_is_not_extended(tmp_path):
     with pytest.raises(StoreError, match="its scheduler has changed learning_rate in training, so") as caught:
         run(settings(*FOUR), 32, out=tmp_path, scheduler=scheduler, extend=True)
     assert "\n" not in str(caught.value)
+    numbers = sweep.load(tmp_path).history.settings.numbers["learning_rate"]
+    with pytest.raises(StoreError, match="its scheduler has changed learning_rate in training"):
+        run(settings(*FOUR, *numbers), 32, out=tmp_path, scheduler=scheduler, extend=True)  # the new ones have them
 
 
 def test_a_refusal_names_values_and_the_way_that_works(tmp_path):

@@ -75,23 +75,29 @@ def take_over_folder(state: SweepState, folder: Path) -> None:
 def _rows(before: History, new: Settings, folder: Path) -> np.ndarray:
     """[old settings], int: the row of each in the new sweep."""
     old = before.settings
+    changed = [name for name, used in before.used.items() if _has_changed(used, old.numbers[name])]
+    if changed:
+        raise StoreMismatchError(
+            f"{folder} cannot be extended: its scheduler has changed {', '.join(changed)} in training, so that its "
+            "settings are no longer those that it began with; start in another folder"
+        )
     free: dict[Hashable, list[int]] = {}
     for row in range(len(new)):
         free.setdefault(_named(new, row), []).append(row)
     found = []
     for row in range(len(old)):
         rows = free.get(_named(old, row))
-        if not rows and before.used:
-            raise StoreMismatchError(
-                f"{folder} cannot be extended: its scheduler has changed {', '.join(sorted(before.used))} in training, "
-                "so that its settings are no longer those that it began with; start in another folder"
-            )
         if not rows:
             raise StoreMismatchError(
                 f"{folder} has trained {old.row(row)}, which is missing from the settings of the sweep that extends it"
             )
         found.append(rows.pop(0))
     return np.array(found)
+
+
+def _has_changed(used: np.ndarray, numbers: np.ndarray) -> bool:
+    """Whether a segment was trained with another number, ``[settings, evaluations]``, than the current one."""
+    return bool(np.any(~np.isnan(used) & (used != numbers[:, None])))
 
 
 def _named(settings: Settings, row: int) -> Hashable:

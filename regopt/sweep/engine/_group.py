@@ -19,7 +19,7 @@ from regopt.sweep.engine._feed import Feed, ValidationFeed
 from regopt.sweep.engine._placement import Places
 from regopt.sweep.engine._program import build_empty, build_take_over
 from regopt.sweep.engine._recipe import Constants, Form, Held, Lane, Mapped, Shared, as_number
-from regopt.sweep.engine._repeat import Pace
+from regopt.sweep.engine._repeat import MOST, Pace
 from regopt.sweep.engine._turns import Report, Turn, Turns, one_behind
 from regopt.sweep.engine._undo import Before, Fails, before_call, undone
 from regopt.sweep.engine._work import price_of
@@ -61,7 +61,7 @@ class Group:
         self.indices, self._packed, self._executables = indices, packed, executables
         self._numbers = {name: column[indices] for name, column in numbers.items()}
         self.numbers = dict(self._numbers)  # the current values
-        self._feed, self._validation, self._pace = feed, validation, Pace()
+        self._feed, self._validation, self._pace = feed, validation, Pace(MOST if form.parts is None else 1)
         self.held: Held
         self._placed: dict[bytes, jax.Array] = {}
         self._shapes = form.lane.shapes

@@ -1,4 +1,4 @@
-"""The program that trains lanes: one segment of steps, an evaluation, and the metrics and marks of each lane.
+"""The program that trains lanes: segments of steps, an evaluation after each, the metrics and marks of each lane.
 
 Pure functions of one lane, lifted over a chunk of lanes with ``vmap`` and over the devices with ``shard_map``. Not for
 deciding which lanes train, nor when (``_rounds.py``).
@@ -209,8 +209,8 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Part
 
     Each device gathers the lanes ``ids`` from its share of the buffer, trains them, and scatters them back; an
     id outside the buffer is padding, whose result is dropped. Metrics and marks are ``Packed``. The block holds the
-    batches of data that stream, the same for all lanes, and is None for others. Where neither these nor the validation
-    data stream, it trains ``count`` segments, see ``repeated``, else one.
+    batches of data that stream, the same for all lanes, and is None for others. It trains up to ``count`` segments, see
+    ``repeated``, but one where data stream, and where a lane lies on several devices, which must run in step.
     """
 
     def segment(buffer, constants, ids, first_step, count, shared, block):
@@ -226,7 +226,7 @@ def build_segment(recipe: Recipe, mesh: Mesh, each: Each = jax.vmap, parts: Part
             return _divided(trained, parts), (metrics, marks)
 
         lanes = _divided(gathered, parts)
-        if recipe.apart or block is not None:
+        if recipe.apart or block is not None or parts is not None:
             lanes, outcome = train(first_step, lanes)
             return put_back(buffer, ids, lanes), Packed.of(outcome)
         is_lane = ids < jax.tree.leaves(buffer)[0].shape[0]

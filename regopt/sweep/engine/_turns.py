@@ -138,15 +138,19 @@ def one_behind(
         real = owners >= 0
         return learned((owners[real], np.flatnonzero(real), jax.tree.map(lambda x: np.asarray(x)[real], outcome)))
 
-    for call in launched:
-        if call is None and waiting is not None:
-            held.append(read(*waiting))
-        else:
-            yield from held
-            held.clear()
-            if waiting is not None:
-                yield read(*waiting)
-        waiting = call
+    try:
+        for call in launched:
+            if call is None and waiting is not None:
+                held.append(read(*waiting))
+            else:
+                yield from held
+                held.clear()
+                if waiting is not None:
+                    yield read(*waiting)
+            waiting = call
+    except Exception:
+        yield from held
+        raise
     yield from held
     if waiting is not None:
         yield read(*waiting)

@@ -143,6 +143,18 @@ def test_a_call_that_waits_for_the_one_before_runs_while_that_one_is_reported():
     ]
 
 
+def test_what_was_read_is_reported_also_if_the_next_call_cannot_begin():
+    def launched():
+        yield np.array([0]), jnp.array([0]), 1
+        yield None
+        raise OSError("no room")
+
+    reports = one_behind(launched())
+    assert next(reports)[0].tolist() == [0]
+    with pytest.raises(OSError, match="no room"):
+        next(reports)
+
+
 def test_the_sweep_has_the_bits_of_one_that_waits_after_each_segment(monkeypatch):
     settings = sweep.from_columns({"rate": [0.1, 0.5, 1e30, 0.3, 0.2, 1e25, 0.7]})
     options = {"steps": 6, "eval_every": 1, "patience": 3, "chunk": 2, "devices": jax.devices()[:1]}
