@@ -272,5 +272,5 @@ def test_lanes_and_derivatives_pass_through_the_reading():
 def test_a_state_that_changes_its_structure_is_refused_in_a_line_that_says_where(how):
     """The monitor of optax begins without measurements."""
     optimizer = optax.chain(optax.monitor({"norm": optax.tree.norm}), optax.adam(0.1))
-    with pytest.raises(ValueError, match=r"keep the structure of the state.* adds '0/measurements/norm'"):
+    with pytest.raises(ValueError, match=r"keep the structure of states.* adds '0/measurements/norm'"):
         regopt.regularize(optimizer, regopt.penalties.l1(0.1), how).init({"w": jnp.ones(3)})

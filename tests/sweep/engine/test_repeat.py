@@ -27,7 +27,7 @@ def trained(monkeypatch, most, rates=RATES, **options):
     with monkeypatch.context() as patch:
         patch.setattr(_repeat, "SECONDS", 1e9)
         patch.setattr(Group, "_call", counted)
-        patch.setattr("regopt.sweep.engine._group.Pace", lambda: Pace(most))
+        patch.setattr("regopt.sweep.engine._group.Pace", lambda _: Pace(most))
         result = sweep.run(
             MEAN_TASK, sweep.from_columns({"rate": rates}), MEAN_DATA, steps=40, eval_every=2, chunk=2, **options
         )
