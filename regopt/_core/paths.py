@@ -43,12 +43,16 @@ def entry_name(entry: object) -> str:
     return jax.tree_util.keystr((entry,), simple=True)
 
 
+def missing_and_foreign(given: Tree, wanted: Tree) -> tuple[list[str], list[str]]:
+    """The paths of the leaves that are wanted and not given, and of those that are given and not wanted."""
+    has, wants = leaf_paths(given), leaf_paths(wanted)
+    return [path for path in wants if path not in has], [path for path in has if path not in wants]
+
+
 def other_structure(after: Tree, before: Tree) -> str:
     """The message for a tree whose structure an update changes, with the first leaf that is added or lost."""
-    old, new = leaf_paths(before), leaf_paths(after)
-    changes = [f"adds {path!r}" for path in new if path not in old]
-    changes += [f"loses {path!r}" for path in old if path not in new]
-    what = changes[0] if changes else "changes the type of a node"
+    lost, added = missing_and_foreign(after, before)
+    what = f"adds {added[0]!r}" if added else f"loses {lost[0]!r}" if lost else "changes the type of a node"
     return f"an update must keep the structure of states, gradients and parameters, as a loop does, but this one {what}"
 
 

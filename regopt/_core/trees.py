@@ -113,9 +113,7 @@ def check_gradients(grads: Tree, params: Tree) -> None:
     try:
         fits = jax.tree.leaves(jax.tree.map(lambda g, w: jnp.shape(g) == jnp.shape(w), grads, params))
     except ValueError as error:
-        given, wanted = paths.leaf_paths(grads), paths.leaf_paths(params)
-        missing = [path for path in wanted if path not in given]
-        foreign = [path for path in given if path not in wanted]
+        missing, foreign = paths.missing_and_foreign(grads, params)
         where = (
             f"there is none for {missing[0]!r}"
             if missing

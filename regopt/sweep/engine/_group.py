@@ -67,9 +67,8 @@ class Group:
         self._shapes = form.lane.shapes
         self.lane_form: Lane = self._shapes[0]  # with shapes in place of arrays
         self.lane_bytes, self.device_bytes = bytes_of(self._shapes), form.lane_bytes
-        self._shared = shared._replace(
-            frozen=jax.device_put(shared.frozen, form.shared.shardings(form.layout.mesh).frozen)
-        )
+        at_rest = form.shared.shardings(form.layout.mesh).frozen
+        self._shared = shared._replace(frozen=jax.device_put(shared.frozen, at_rest))
         self._spread = form.lane.shardings(form.layout.mesh, self.size)  # of the buffer and the constants
         self._take_over = build_take_over(*self._spread)
 
@@ -168,7 +167,7 @@ class Group:
         running: list[tuple[Turn, Before | None]] = []  # with the state before it
 
         def launched() -> Iterator[tuple[np.ndarray, Tree, int] | None]:
-            inputs_of = cache(self._inputs_of)
+            inputs_of, count_of = cache(self._inputs_of), cache(lambda count: self.on_each(np.int32(count)))
             for turn in turns:
                 if turn is None:
                     yield None
@@ -178,7 +177,7 @@ class Group:
                 (step, block), (ids, owners) = inputs_of(turn.segment), turn.call
                 its = self._on_devices(ids)
                 running.append((turn, before_call(self._layout.mesh, self.held.buffer, its, self._fails)))
-                yield owners, self._call(its, step, self.on_each(np.int32(turn.count)), block), turn.count
+                yield owners, self._call(its, step, count_of(turn.count), block), turn.count
 
         def learned(report: Report):
             (trained, at, outcome), turn = report, running.pop(0)[0]
