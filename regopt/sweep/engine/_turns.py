@@ -94,11 +94,13 @@ class Turns:
 
     def _of(self, segment: int) -> Iterator[Turn | None]:
         self._left, calls = self._segments == segment, deque[Call]()
-        left, self._is_planned = self._left, False
+        left, self._is_planned, ahead = self._left, False, self._until
         while True:
             if not self._is_planned:
                 left &= ~self._ended & (self._segments == segment)
                 calls = deque(self._places.calls(self._lanes[left], self._seats[left]))
+                # other lanes have come to here, so that calls stay as full as they are
+                ahead = int(self._segments[~self._ended & (self._segments > segment)].min(initial=self._until))
                 self._is_planned = True
             if not calls:
                 return
@@ -106,8 +108,7 @@ class Turns:
             if self._running[rows].any():
                 yield None
                 continue
-            others = self._segments[~self._ended & (self._segments > segment)]  # so that calls stay as full as they are
-            end = min(segment + self._pace.segments, int(others.min(initial=self._until)))
+            ahead = end = min(segment + self._pace.segments, ahead)
             left[rows], self._running[rows], self._segments[rows] = False, True, end
             yield Turn(segment, end - segment, calls.popleft())
 
